@@ -185,7 +185,18 @@ def entry(block: re.Match[str]) -> str:
         for name in re.findall(r"\w+", options["members"]) or own_members(thing):
             if name not in hidden:
                 lines += member_lines(thing, name)
+    if "docstrings" in options:
+        lines += [docstring_line(thing, name) for name in own_members(thing)]
     return "".join(f"{line}\n" for line in lines)
+
+
+def docstring_line(thing: Any, name: str) -> str:
+    """Return a method or property with its whole docstring."""
+    member = resolve_member(thing, name)
+    text = " ".join((inspect.getdoc(member) or "").split()).replace("``", "`")
+    is_called = not isinstance(member, property)
+    brackets = in_brackets(parameters(member)[0]) if is_called else ""
+    return wrapped(f".{name}{brackets} -- {text}", INDENT)
 
 
 def member_lines(thing: Any, name: str) -> Iterator[str]:

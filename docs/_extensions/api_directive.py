@@ -16,12 +16,18 @@ class Api(SphinxDirective):
 
     required_arguments = 2
     has_content = True
-    option_spec = {"members": as_is, "exclude-members": as_is}  # noqa: RUF012 - Sphinx reads it
+    option_spec = {  # noqa: RUF012 - Sphinx reads it
+        "members": as_is,
+        "exclude-members": as_is,
+        "docstrings": as_is,  # in the page's source, too
+    }
 
     def run(self) -> list[nodes.Node]:
         """Return what autodoc makes of the name."""
         kind, name = self.arguments
         options = {**self.options, **({"no-value": ""} if kind == "data" else {})}
+        if options.pop("docstrings", None) is not None:
+            options["members"] = ""
         lines = [
             "```{eval-rst}",
             f".. auto{kind}:: {name}",

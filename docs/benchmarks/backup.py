@@ -38,7 +38,7 @@ async def nothing(_: Store, __: Path, ___: Path) -> None:
 async def inside(store: Store, _: Path, target: Path) -> None:
     """Let the engine make it."""
     assert store.backup is not None  # noqa: S101 - a file can be copied
-    unsafe_perform_io(await store.backup(target, lambda _: None)).unwrap()
+    unsafe_perform_io(await store.backup.make(target, lambda _: None)).unwrap()
 
 
 async def outside(_: Store, path: Path, target: Path) -> None:

@@ -31,7 +31,7 @@ from perdure.programs import PASS, ServiceCall
 from perdure.programs.future import answer_of
 from perdure.runtime.record import Runtime
 from perdure.runtime.simulated import Simulation
-from perdure.stores.contract import Store, load_one
+from perdure.stores.contract import Store, load_one, overlay
 from perdure.stores.memory import memory_store
 from perdure.stores.values import Query
 from perdure.values.instance import Instance
@@ -97,7 +97,7 @@ class Recorded:
             store.commit(transitions, answered)
 
         assert store.epoch == 1
-        return attrs.evolve(store, commit=commit)
+        return overlay(store, commit=commit)
 
 
 RealCall = Callable[[Client], Call[Any, Any]]

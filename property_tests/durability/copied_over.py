@@ -64,7 +64,7 @@ def trial(folder: Path, mishap: Mishap, *, callers: int, seed: int) -> Trial:
 async def _trial(folder: Path, mishap: Mishap, callers: int, random: Random) -> Trial:
     store = await open_sqlite(folder / "jobs.db")
     await asyncio.gather(*(value(commit_one(store, _put(number, None, random))) for number in range(ROWS)))
-    await value(store.backup(folder / "backup.db", lambda _: None))
+    await value(store.backup.make(folder / "backup.db", lambda _: None))
     work = _Work(store, random, before=random.randrange(LATEST))
     working = [asyncio.ensure_future(work.caller(number)) for number in range(callers)]
     await work.is_due.wait()

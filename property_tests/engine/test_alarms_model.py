@@ -21,7 +21,7 @@ from perdure.engine.mailbox.entry import MailboxEntry
 from perdure.engine.runs.concurrency import Holds
 from perdure.programs.future import answer_of, asked
 from perdure.runtime.simulated import Simulation
-from perdure.stores.contract import commit_one
+from perdure.stores.contract import commit_one, overlay
 from perdure.stores.memory import MemoryBackend
 from perdure.values.address import Address
 from perdure.values.errors import OutcomeUnknown, StoreUnavailable
@@ -95,8 +95,8 @@ class Engine:
         """Open the store that an earlier engine may have left, and start the loop."""
         self.fired.clear()
         self.inner = inner = self.backend.open()
-        names = ("due", "due_except", "next_alarm")
-        store = attrs.evolve(inner, **{name: self.slow(name, getattr(inner, name)) for name in names})
+        names = ("due", "next_alarm")
+        store = overlay(inner, **{name: self.slow(name, getattr(inner, name)) for name in names})
         self.holds = Holds(store, self.runtime)
         parts: Any = self  # the dispatcher, and the cache
         self.alarms = Alarms(

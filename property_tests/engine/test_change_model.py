@@ -14,7 +14,7 @@ from perdure.engine.mailbox.instance_cache import InstanceCache
 from perdure.engine.runs.effects import Checkpoints
 from perdure.programs.future import answer_of, asked
 from perdure.runtime.simulated import Simulation
-from perdure.stores.contract import commit_one, load_one
+from perdure.stores.contract import commit_one, load_one, overlay
 from perdure.stores.memory import MemoryBackend
 from perdure.values.address import Address
 from perdure.values.instance import Claim, Fence, Instance
@@ -58,7 +58,7 @@ def test_a_run_sees_the_last_change_of_its_row(pauses: list[int], read_ms: int, 
 
         return asked(late())
 
-    cache = InstanceCache(attrs.evolve(inner, load=each_load(load, runtime), runtime=runtime))
+    cache = InstanceCache(overlay(inner, load=each_load(load, runtime), runtime=runtime))
     unused: Any = None
     checkpoints = Checkpoints(unused, cache.store, cache, runtime, unused, unused)
     seen = list[int]()

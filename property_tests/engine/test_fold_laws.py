@@ -19,7 +19,7 @@ from returns.result import Failure, Result, Success
 from perdure import App, Do, Limits, Task, TaskContext, attempt, effect, fail, program, tell
 from perdure.client.local_gateway import engine_of
 from perdure.programs.future import awaited
-from perdure.stores.contract import load_one
+from perdure.stores.contract import load_one, overlay
 from perdure.stores.memory import MemoryBackend
 from perdure.stores.sqlite import open_sqlite
 from perdure.stores.values import Query
@@ -199,7 +199,7 @@ def test_a_turn_that_comes_while_others_are_written_is_decided_after_them() -> N
                 groups.popleft()()
 
     async def main() -> str:
-        slow = evolve(store, commit=commit, synchronous=False)
+        slow = overlay(store, commit=commit, synchronous=False)
         async with App(object()).with_jobs(orders).open(slow, debug=False) as jobs:
             handle = jobs.handle(orders)
             await answered(asyncio.create_task(attempt(handle.send("a", Change("add", 1)))))
@@ -230,7 +230,7 @@ def refusing(store: Any) -> Any:
         refused = Failure(StoreUnavailable("commit", "it cannot write a message"))
         return [refused if one.messages else stored.pop(0) for one in transitions]
 
-    return evolve(store, commit=commit, synchronous=False)
+    return overlay(store, commit=commit, synchronous=False)
 
 
 @given(st.lists(st.lists(to_a | to_b | keyed | others, min_size=1, max_size=8), max_size=5), st.integers(0, 2))

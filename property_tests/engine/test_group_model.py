@@ -19,7 +19,7 @@ from perdure.engine.commits.batcher import Reads, StoreBatcher
 from perdure.engine.mailbox.instance_cache import InstanceCache
 from perdure.engine.observing.caller_reads import DirectReads
 from perdure.runtime.simulated import Simulation
-from perdure.stores.contract import Store
+from perdure.stores.contract import Store, overlay
 from perdure.stores.memory import MemoryBackend
 from perdure.stores.values import LoadRequest
 from perdure.values.address import Address
@@ -216,7 +216,7 @@ def read_store(simulation: Simulation, *, at_once: bool) -> Store:
         else:
             simulation.runtime.call_later(1, partial(answered, answers))
 
-    return attrs.evolve(MemoryBackend().open(), load=load, synchronous=at_once)
+    return overlay(MemoryBackend().open(), load=load, synchronous=at_once)
 
 
 @given(steps=st.lists(st.lists(st.booleans(), max_size=4), max_size=6), at_once=st.booleans(), seed=st.integers(0, 99))

@@ -22,7 +22,7 @@ from perdure.engine.mailbox.instance_cache import InstanceCache
 from perdure.engine.runs.concurrency import ConcurrencyLimit, ConcurrencyLimits, Holds, LaneLimit
 from perdure.programs.future import answer_of, asked
 from perdure.runtime.simulated import Simulation
-from perdure.stores.contract import commit_one
+from perdure.stores.contract import commit_one, overlay
 from perdure.stores.memory import MemoryBackend
 from perdure.values.address import Address
 from perdure.values.errors import OutcomeUnknown, StoreUnavailable
@@ -128,10 +128,13 @@ class Engine:
         self.fired.clear()
         self.running.clear()
         self.inner = inner = self.backend.open()
-        self.store = attrs.evolve(
+        self.store = overlay(
             inner,
-            lanes=self.slow("lanes", inner.lanes),
-            queued=self.slow("queued", inner.queued),
+            lanes=overlay(
+                inner.lanes,
+                names=self.slow("names", inner.lanes.names),
+                queued=self.slow("queued", inner.lanes.queued),
+            ),
             claimed=self.slow("claimed", inner.claimed),
             load=self.slow_batch("load", inner.load),
             commit=self.slow_batch("commit", inner.commit),
@@ -338,7 +341,7 @@ class Engine:
                 case "doubt":
                     self.feeder.doubt()
                 case "fail":
-                    self.broken.append(("lanes", "queued", "claimed", "load", "commit")[number % 5])
+                    self.broken.append(("names", "queued", "claimed", "load", "commit")[number % 5])
                     self.faults += 1
                 case _:
                     await self.runtime.sleep(number % 4 if number < LONG else 10 * number)

@@ -24,7 +24,7 @@ from perdure.jobs.messages import HELD_MS
 from perdure.programs.future import answer_of, asked
 from perdure.runtime.record import Future
 from perdure.runtime.simulated import Simulation
-from perdure.stores.contract import commit_one
+from perdure.stores.contract import commit_one, overlay
 from perdure.stores.memory import MemoryBackend
 from perdure.values.address import Address
 from perdure.values.errors import InstanceParked, OutcomeUnknown
@@ -79,7 +79,7 @@ class Receivers:
 
             return asked(late())
 
-        self.store = attrs.evolve(inner, messages=messages)
+        self.store = overlay(inner, messages=messages)
         dispatcher: Any = self
         reporting = Reporting(runtime, OpenSinks(runtime))
         jobs: Any = {("task", "orders"): orders}

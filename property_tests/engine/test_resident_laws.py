@@ -1,11 +1,11 @@
 """The instances in memory: the committed row of each, within the bound."""
 
-import attrs
 from hypothesis import given
 from hypothesis import strategies as st
 
 from perdure import Task, TaskContext, program
 from perdure.engine.mailbox.instance_cache import InstanceCache
+from perdure.stores.contract import overlay
 from perdure.stores.memory import MemoryBackend
 from perdure.values.instance import Instance
 from perdure.values.transition import Loaded
@@ -35,7 +35,7 @@ def instance(id_: str, size: int, version: int) -> Instance:
 
 @given(steps)
 def test_a_row_is_the_one_kept_last_and_the_bound_holds_at_rest(steps):
-    cache = InstanceCache(attrs.evolve(MemoryBackend().open(), cache_bytes=LIMIT))
+    cache = InstanceCache(overlay(MemoryBackend().open(), cache_bytes=LIMIT))
     model: dict[str, Loaded] = {}
     for version, (verb, id_, *how) in enumerate(steps):
         cell = cache.at(orders, orders.address(id_))
@@ -70,7 +70,7 @@ def test_a_row_is_the_one_kept_last_and_the_bound_holds_at_rest(steps):
 
 @given(ids, st.lists(ids))
 def test_the_last_one_is_known_if_it_fits(last, others):
-    cache = InstanceCache(attrs.evolve(MemoryBackend().open(), cache_bytes=LIMIT))
+    cache = InstanceCache(overlay(MemoryBackend().open(), cache_bytes=LIMIT))
     for version, id_ in enumerate([*others, last]):
         cell = cache.at(orders, orders.address(id_))
         cache.keep(cell, Loaded(instance=instance(id_, 1, version)))

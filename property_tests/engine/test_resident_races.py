@@ -18,6 +18,7 @@ from perdure.engine.mailbox.instance_cache import LATELY, InstanceCache, version
 from perdure.engine.mailbox.instance_cell import PendingCommit
 from perdure.jobs.request import ALARM, Request
 from perdure.runtime.simulated import Simulation
+from perdure.stores.contract import overlay
 from perdure.stores.memory import MemoryBackend
 from perdure.values.errors import Conflict, OutcomeUnknown
 from perdure.values.instance import Fence, Instance
@@ -59,7 +60,7 @@ class Table:
     def __attrs_post_init__(self) -> None:
         store = MemoryBackend().open()
         self.cache = InstanceCache(
-            attrs.evolve(store, capabilities=attrs.evolve(store.capabilities, ownership=self.ownership)),
+            overlay(store, capabilities=attrs.evolve(store.capabilities, ownership=self.ownership)),
         )
 
     def next(self, id_: str) -> Instance:

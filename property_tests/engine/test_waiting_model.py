@@ -22,7 +22,7 @@ from perdure.engine.observing.caller_reads import DirectReads, StatusWaiters
 from perdure.engine.pending_work import CLAIM_LEFT_RETRY_MS, AdmissionQueue, BusyInstances, ClaimsLeft
 from perdure.programs.future import answer_of, asked
 from perdure.runtime.simulated import Simulation
-from perdure.stores.contract import Store, commit_one, load_one
+from perdure.stores.contract import Store, commit_one, load_one, overlay
 from perdure.stores.memory import MemoryBackend
 from perdure.values.address import Address
 from perdure.values.errors import EngineClosed, Overloaded
@@ -268,7 +268,7 @@ class Waiting:
             return asked(late())
 
         shared = attrs.evolve(inner.capabilities, ownership="shared")
-        self.store = attrs.evolve(
+        self.store = overlay(
             inner, load=each_load(load, self.simulation.runtime), runtime=self.simulation.runtime, capabilities=shared
         )
         reads = DirectReads(InstanceCache(self.store), self.simulation.runtime)

@@ -151,7 +151,7 @@ MUTANTS = (
     ),
     Mutant(
         "a backup leaves out commits that are still in the log",
-        "Backups._filled",
+        "SqliteBackups._filled",
         "lent.connection.backup(target, pages=self.step_pages, progress=lent.loan.between, sleep=0)",
         '__import__("shutil").copyfile(self.file.path, copy.path)',
         BACKUP,

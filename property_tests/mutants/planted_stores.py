@@ -168,8 +168,8 @@ MUTANTS = (
     Mutant(
         "a damaged row is left out of a list at rest, and nothing says so",
         "read_only_store",
-        "StatusCounts, reader.damage)",
-        "StatusCounts)",
+        "counted=None, damage=reader.damage)",
+        "counted=None)",
         "tests/cli/test_operating_at_rest.py::test_a_damaged_row_is_left_out_of_a_list_and_named",
     ),
 )

@@ -13,7 +13,7 @@ from returns.result import Failure, Result, Success
 
 from perdure import App, Do, Task, TaskContext, attempt, effect, fail, program
 from perdure.client.client import Client
-from perdure.stores.contract import Store
+from perdure.stores.contract import Store, overlay
 from perdure.stores.memory.backend import SharedMemoryBackend
 from perdure.stores.values import LoadRequest
 from perdure.values.transition import Transition
@@ -111,7 +111,7 @@ def counting(store: Store, loads: list[str]) -> Store:
         loads.extend(request.address.id for request in requests)
         load(requests, answered)  # type: ignore[arg-type]
 
-    return attrs.evolve(store, load=counted)
+    return overlay(store, load=counted)
 
 
 def test_a_row_that_was_kept_is_not_read_again_while_others_leave_it_alone() -> None:
@@ -150,7 +150,7 @@ def test_no_answer_rests_on_the_row_that_a_failed_turn_has_read_before() -> None
             else:
                 commit(transitions, answered)
 
-        return attrs.evolve(store, commit=held_back, synchronous=False)
+        return overlay(store, commit=held_back, synchronous=False)
 
     async def main() -> None:
         backend, app, state = backend_of_tests(), App(Ledger()).with_jobs(accounts), list[str]()

@@ -15,7 +15,7 @@ from perdure.programs import sleep
 from perdure.programs.future import answer_of, asked
 from perdure.runtime.record import Runtime
 from perdure.runtime.simulated import Simulation
-from perdure.stores.contract import Store, commit_one
+from perdure.stores.contract import Store, commit_one, overlay
 from perdure.stores.memory import SharedMemoryBackend
 from perdure.stores.shares import Members, Served
 from perdure.stores.values import Query
@@ -73,9 +73,9 @@ def without_heartbeats(store: Store, runtime: Runtime, commit_ms: float) -> Stor
         await runtime.sleep(commit_ms)
         return await answer_of(commit_one(store, transition))
 
-    return attrs.evolve(
+    return overlay(
         store,
-        sharing=attrs.evolve(sharing, heartbeat=heartbeat),
+        sharing=overlay(sharing, heartbeat=heartbeat),
         commit=each_commit(lambda transition: asked(committed(transition)), runtime),
         runtime=runtime,
     )
@@ -151,7 +151,7 @@ def test_an_engine_that_a_commit_finds_dead_stops_its_runs() -> None:
     async def main() -> None:
         runtime, store = simulation.runtime, backend.open()
         declared_dead = runtime.future()
-        store = attrs.evolve(store, lost=declared_dead)
+        store = overlay(store, lost=declared_dead)
         engine = App(outside).with_jobs(jobs).open(store, runtime=runtime)
         client = await engine.__aenter__()
 

@@ -7,6 +7,7 @@ knows.
 from __future__ import annotations
 
 from itertools import pairwise
+from types import SimpleNamespace
 from typing import Any
 
 import attrs
@@ -21,7 +22,6 @@ from perdure.engine.sharing.shared_work import LEFT_MS, SWEEP_MS, ClaimSweeper
 from perdure.engine.sharing.shared_work import RETRY_MS as LOOK_AGAIN_MS
 from perdure.programs.future import asked
 from perdure.runtime.simulated import Simulation
-from perdure.stores.contract import Sharing
 from perdure.stores.memory import MemoryBackend
 from perdure.stores.shares import Members, Served, ServedCode, StoreMember
 from perdure.values.errors import OutcomeUnknown, OwnershipLost, StoreUnavailable
@@ -62,10 +62,7 @@ class Shared:
     membership: Membership = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        unused: Any = None
-        sharing = Sharing(
-            lease_ms=LEASE_MS, heartbeat=self.heartbeat, members=unused, due=unused, messages=unused, abandoned=unused
-        )
+        sharing: Any = SimpleNamespace(lease_ms=LEASE_MS, heartbeat=self.heartbeat)
         made = self.membership = Membership(sharing, 1, self.simulation.runtime, JOBS)
         made.changed, made.expired = self.note_change, lambda member: self.expired.append(member.epoch)
         made.lost = self.note_loss

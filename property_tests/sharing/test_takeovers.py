@@ -64,7 +64,7 @@ class Fails:
     """
 
     after_ms: int
-    operation: Literal["heartbeat", "abandoned"]
+    operation: Literal["sharing.heartbeat", "sharing.abandoned"]
     times: int
     how: Literal["unavailable", "unknown"]
 
@@ -221,7 +221,7 @@ HISTORIES = st.lists(
 FAULTS = st.builds(
     Fails,
     _TIMES,
-    st.sampled_from(("heartbeat", "abandoned")),
+    st.sampled_from(("sharing.heartbeat", "sharing.abandoned")),
     st.integers(1, 3),
     st.sampled_from(("unavailable", "unknown")),
 )
@@ -240,10 +240,10 @@ def histories(draw: st.DrawFn) -> list[Event]:
 @example([Suffers(0, 0, "crash"), Suffers(3_900, 1, "freeze"), Suffers(50, 2, "cut")], 0)
 @example([Suffers(0, 0, "crash"), Opens(2_000, "hangs"), Opens(0, "hangs")], 0)
 @example([Suffers(0, 0, "crash"), Opens(3_900, "quick"), Suffers(80, 3, "freeze")], 0)
-@example([Fails(0, "heartbeat", 3, "unknown"), Suffers(500, 0, "crash")], 0)
-@example([Fails(0, "heartbeat", 12, "unknown"), Suffers(3_000, 0, "crash")], 0)
-@example([Suffers(0, 0, "crash"), Fails(3_800, "heartbeat", 3, "unavailable")], 0)
-@example([Suffers(0, 0, "crash"), Fails(3_800, "abandoned", 9, "unknown")], 0)
+@example([Fails(0, "sharing.heartbeat", 3, "unknown"), Suffers(500, 0, "crash")], 0)
+@example([Fails(0, "sharing.heartbeat", 12, "unknown"), Suffers(3_000, 0, "crash")], 0)
+@example([Suffers(0, 0, "crash"), Fails(3_800, "sharing.heartbeat", 3, "unavailable")], 0)
+@example([Suffers(0, 0, "crash"), Fails(3_800, "sharing.abandoned", 9, "unknown")], 0)
 @settings(max_examples=1_000 if NIGHTLY else 10)
 @given(histories(), st.integers(0, 99))
 def test_runs_are_taken_over_within_the_lease_and_a_second(history: list[Event], seed: int) -> None:

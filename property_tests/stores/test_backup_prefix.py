@@ -69,7 +69,7 @@ async def back_up_under_load(folder: Path, clients: int, before: int, step_pages
     if before:
         await load.has_enough.wait()
     promised = load.acknowledged.copy()
-    await value(store.backup(folder / "copy.db", lambda _: None))
+    await value(store.backup.make(folder / "copy.db", lambda _: None))
     load.is_over = True
     await asyncio.gather(*running)
     await value(store.close())

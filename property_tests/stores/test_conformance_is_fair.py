@@ -10,7 +10,7 @@ from one_by_one import each_commit
 from returns.future import FutureResult
 from returns.result import Failure
 
-from perdure.stores.contract import commit_one
+from perdure.stores.contract import commit_one, overlay
 from perdure.stores.memory import MemoryBackend
 from perdure.stores.values import Capabilities
 from perdure.testing.conformance import KillableHarness, RequirementViolated, SqliteHarness, check_kills, check_model
@@ -41,7 +41,7 @@ class UnansweredHarness:
             return found or await answer(commit_one(store, transition))
 
         capabilities = Capabilities(ownership="owned", durability="relaxed")
-        return attrs.evolve(
+        return overlay(
             store, capabilities=capabilities, commit=each_commit(lambda transition: FutureResult(commit(transition)))
         )
 

@@ -377,7 +377,7 @@ def _check_journals(store: Store, served: Mapping[tuple[str, str], AnyDefinition
     """Refuse a job whose journal the store would not keep: its steps would be lost."""
     for (kind, name), job in served.items():
         if job.keeps_journal and store.journal is None:
-            raise DefinitionError(f"store of {kind}:{name}", store.name, "a store with the operation journal")
+            raise DefinitionError(f"store of {kind}:{name}", store.name, "a store that keeps journals")
 
 
 async def _close(store: Store) -> None:

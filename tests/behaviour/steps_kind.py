@@ -222,6 +222,8 @@ async def rows(world: World, handle: StepsHandle, id_: str = "a") -> tuple[str, 
     address = handle.definition.address(id_)
     instance = await world.row(address)
     assert instance is not None
-    found: tuple[str, ...] = await world.inspect(lambda store: store.journal(address, instance.incarnation, 0, 1000))
+    found: tuple[str, ...] = await world.inspect(
+        lambda store: store.journal.read(address, instance.incarnation, 0, 1000)
+    )
     assert instance.journal_length == len(found)
     return found

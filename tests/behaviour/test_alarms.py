@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import attrs
 import pytest
 from machine import Add, OnAlarm, Say, Steps, Wait, app, machine
 from returns.future import FutureResult
@@ -13,6 +12,7 @@ from world import Outside, World, on_each_store
 
 from perdure.client.local_gateway import engine_of
 from perdure.programs.future import awaited
+from perdure.stores.contract import overlay
 from perdure.testing.world import World as TheWorld
 from perdure.values.errors import OutcomeUnknown
 from perdure.values.instance import Instance
@@ -61,7 +61,7 @@ async def test_a_due_row_is_read_once(world: World) -> None:
 
         return due(*given).map(count)
 
-    engine.alarms.store = attrs.evolve(engine.store, due=counted)
+    engine.alarms.store = overlay(engine.store, due=counted)
     await world.advance(s=70)
     assert len(world.outside.heard) == ALARMS
     assert sum(returned) == ALARMS
@@ -86,7 +86,7 @@ def test_an_alarm_fires_although_an_event_changes_the_state_while_its_row_is_rea
             return FutureResult(read())
 
         world.run(jobs.send("a", OnAlarm(60_000, (Say("fired"),))))
-        engine.alarms.store = attrs.evolve(engine.store, due=meanwhile)
+        engine.alarms.store = overlay(engine.store, due=meanwhile)
         world.advance("70 seconds")
         assert world.run(jobs.get_state("a")).total == 1
     assert outside.heard == ["fired"]

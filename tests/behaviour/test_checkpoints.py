@@ -2,14 +2,13 @@
 
 import asyncio
 
-import attrs
 import pytest
 from steps_kind import LongSteps, Steps, opened, rows
 from world import Outside, ProcessDied, World, on_each_store
 
 from perdure import App, Retry
 from perdure.client.local_gateway import engine_of
-from perdure.stores.contract import Store
+from perdure.stores.contract import Store, overlay
 from perdure.stores.memory import memory_store
 from perdure.values.answer import Sent
 from perdure.values.errors import Conflict, DefinitionError, OutcomeUnknown, StoreUnavailable
@@ -167,7 +166,7 @@ async def test_a_checkpoint_of_unknown_outcome_is_read_back(world: World) -> Non
 @on_each_store
 async def test_a_journal_that_cannot_be_read_ends_the_run_for_now(world: World) -> None:
     steps = await opened(world)
-    world.fail("journal", StoreUnavailable("read a journal", "the disk is away"))
+    world.fail("journal.read", StoreUnavailable("read a journal", "the disk is away"))
     run = world.start(steps.start("a", ["a"]))
     await world.settle()
     assert isinstance(run.result().failure(), OutcomeUnknown)
@@ -199,7 +198,7 @@ async def test_a_purge_takes_the_journal_along(world: World) -> None:
     incarnation = next(one.write.instance.incarnation for one in world.commits if isinstance(one.write, Put))
     address = steps.definition.address("a")
     for number in range(incarnation + 3):
-        assert await world.inspect(lambda store, n=number: store.journal(address, n, 0, 10)) == ()
+        assert await world.inspect(lambda store, n=number: store.journal.read(address, n, 0, 10)) == ()
 
 
 @on_each_store
@@ -296,7 +295,7 @@ def test_a_store_that_keeps_no_journals_serves_no_job_that_has_them() -> None:
     outside = Outside()
     app = App(outside).with_jobs(Steps())
     with pytest.raises(DefinitionError, match=r"store of steps:words: .* got 'memory://'"):
-        asyncio.run(_entered(app, attrs.evolve(memory_store(), journal=None)))
+        asyncio.run(_entered(app, overlay(memory_store(), journal=None)))
 
 
 async def _entered(app: App[Outside], store: Store) -> None:

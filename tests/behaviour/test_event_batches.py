@@ -6,11 +6,11 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
-import attrs
 from returns.result import Failure
 
 from perdure import App, Task, TaskContext, program
 from perdure.programs import Do
+from perdure.stores.contract import overlay
 from perdure.stores.sqlite import open_sqlite
 from perdure.values.errors import Conflict
 from perdure.values.transition import Transition
@@ -72,7 +72,7 @@ def test_an_event_stays_behind_an_earlier_request_that_is_decided_again(tmp_path
             else:
                 store.commit(transitions, answered)
 
-        async with App(None).with_jobs(notes).open(attrs.evolve(store, commit=commit), debug=False) as jobs:
+        async with App(None).with_jobs(notes).open(overlay(store, commit=commit), debug=False) as jobs:
             calls, done = jobs.handle(notes), list[str]()
             await calls.send("a", "first")
             conflicts.append("the next commit")

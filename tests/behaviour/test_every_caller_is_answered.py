@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from types import SimpleNamespace
 from typing import Any
 
 import attrs
@@ -17,6 +18,7 @@ from perdure.engine.mailbox.entry import MailboxEntry
 from perdure.jobs.call import Call
 from perdure.programs import Do
 from perdure.server.dashboard_pages import PageSource
+from perdure.stores.contract import overlay
 from perdure.stores.memory import memory_store
 from perdure.telemetry.activity import Activity
 from perdure.testing import Fail, Hang
@@ -141,9 +143,8 @@ def test_an_engine_that_stops_does_not_wait_for_a_backup_and_its_caller_is_answe
 
     async def main() -> Result[Any, Any]:
         limits = Limits(shutdown_timeout="1 hour")
-        async with (
-            App(None, limits=limits).with_jobs(sender).open(attrs.evolve(memory_store(), backup=endless)) as jobs
-        ):
+        store = overlay(memory_store(), backup=SimpleNamespace(make=endless))
+        async with App(None, limits=limits).with_jobs(sender).open(store) as jobs:
             waiting = asyncio.ensure_future(attempt(jobs.backup("jobs.backup")))
             await jobs.health()
         return await waiting

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import attrs
 from machine import Add, OnAlarm, Say, Wait, app, machine, steps
 from reminder import Reminder
 from reminder.context import ReminderContext
@@ -22,7 +21,6 @@ from perdure import (
     program,
     testing,
 )
-from perdure.client.local_gateway import engine_of
 from perdure.jobs.explanation import Explained
 from perdure.values.errors import StoreUnavailable
 from perdure.values.listings import HoldResult, JobCount
@@ -150,22 +148,16 @@ async def test_every_kind_can_be_held_and_counted(world: World) -> None:
 
 @on_each_store
 async def test_many_held_alarms_delay_no_other(world: World) -> None:
-    """Also on a store that cannot leave them out of a page."""
-    for due_except in ("kept", None):
-        jobs = await world.open(app(world.outside, machine, ticks, alarm_batch=2))
-        handle = jobs.handle(machine)
-        if due_except is None:
-            engine = engine_of(jobs)
-            engine.alarms.store = engine.store = attrs.evolve(engine.store, due_except=None)
-        await world.run(handle.hold())
-        for number in range(9):
-            await world.run(handle.send(f"{due_except} {number}", ALARM))
-        await world.advance(minutes=2)
-        await world.run(jobs.handle(ticks).start(f"{due_except}", 0))
-        await world.advance(hours=1)
-        assert world.outside.heard.count(f"tick of {due_except}") == 2
-        assert "rang" not in world.outside.heard
-        await world.close()
+    jobs = await world.open(app(world.outside, machine, ticks, alarm_batch=2))
+    handle = jobs.handle(machine)
+    await world.run(handle.hold())
+    for number in range(9):
+        await world.run(handle.send(f"{number}", ALARM))
+    await world.advance(minutes=2)
+    await world.run(jobs.handle(ticks).start("tick", 0))
+    await world.advance(hours=1)
+    assert world.outside.heard.count("tick of tick") == 2
+    assert "rang" not in world.outside.heard
 
 
 @on_each_store

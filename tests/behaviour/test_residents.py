@@ -2,7 +2,6 @@
 
 import asyncio
 
-import attrs
 import pytest
 from machine import Add, Wait, app, machine, steps
 from returns.result import Failure, Success
@@ -11,7 +10,7 @@ from world import World, on_each_store
 from perdure import App, Task, TaskContext, attempt, program
 from perdure.client.local_gateway import engine_of
 from perdure.programs.future import awaited
-from perdure.stores.contract import commit_one
+from perdure.stores.contract import commit_one, overlay
 from perdure.stores.memory import MemoryBackend
 from perdure.stores.sqlite import open_sqlite
 from perdure.stores.values import Capabilities
@@ -137,7 +136,7 @@ def test_an_engine_that_stopped_answers_nothing_from_memory():
 
 def test_an_instance_in_use_is_kept_while_others_come_and_go():
     async def main():
-        async with App(None).with_jobs(orders).open(attrs.evolve(MemoryBackend().open(), cache_bytes=16_000)) as jobs:
+        async with App(None).with_jobs(orders).open(overlay(MemoryBackend().open(), cache_bytes=16_000)) as jobs:
             rows = engine_of(jobs).cache
             await jobs.handle(orders).send("a", 1)
             for number in range(100):
@@ -186,12 +185,12 @@ def test_the_health_shows_the_size_and_the_bound():
 
 
 def test_an_engine_may_keep_nothing():
-    assert kept_after(attrs.evolve(MemoryBackend().open(), cache_bytes=0)) == (0, 0)
+    assert kept_after(overlay(MemoryBackend().open(), cache_bytes=0)) == (0, 0)
 
 
 def test_rows_of_a_shared_store_are_kept_within_the_same_bound():
     shared = Capabilities(ownership="shared", durability="none")
-    size, bound = kept_after(attrs.evolve(MemoryBackend().open(), capabilities=shared))
+    size, bound = kept_after(overlay(MemoryBackend().open(), capabilities=shared))
     assert 1_500 < size < 2_000
     assert bound == 64 * 1024**2
 

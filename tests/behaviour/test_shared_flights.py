@@ -15,7 +15,7 @@ from perdure import App, Limits, Task, TaskContext, attempt, program, tell
 from perdure.engine.commits.batcher import LARGEST, StoreBatcher
 from perdure.programs import Do
 from perdure.runtime.on_asyncio import asyncio_runtime
-from perdure.stores.contract import Store
+from perdure.stores.contract import Store, overlay
 from perdure.stores.memory import MemoryBackend
 from perdure.stores.sqlite import open_sqlite
 from perdure.values.errors import Conflict, EngineClosed, HookRaised, OutcomeUnknown
@@ -68,7 +68,7 @@ def without_messages() -> Store:
         store.commit([transitions[place] for place in living], take)
         answered(answers)
 
-    return attrs.evolve(store, commit=commit, synchronous=False)
+    return overlay(store, commit=commit, synchronous=False)
 
 
 def test_a_message_that_is_gone_costs_no_neighbour_its_turn() -> None:

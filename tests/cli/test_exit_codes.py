@@ -17,7 +17,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
-import attrs
 import pytest
 from operated import APP, serving, write_store
 from returns.future import FutureResult
@@ -25,7 +24,7 @@ from returns.future import FutureResult
 from perdure import Signal, WorkerPool, Workflow, WorkflowContext
 from perdure.cli.commands import COMMANDS, run_command
 from perdure.cli.process import ExitCode, code_of
-from perdure.stores.contract import Store
+from perdure.stores.contract import Store, overlay
 from perdure.stores.memory import memory_store
 from perdure.stores.values import Health
 from perdure.telemetry.prometheus import prometheus
@@ -184,9 +183,7 @@ ROWS = [
 # ---------------------------------------------------------------- the places
 def failed_store() -> Store:
     """Return a store that works, and says of itself that it does not."""
-    return attrs.evolve(
-        memory_store(), health=lambda: FutureResult.from_value(Health(state="failed", detail="no disk"))
-    )
+    return overlay(memory_store(), health=lambda: FutureResult.from_value(Health(state="failed", detail="no disk")))
 
 
 @contextmanager

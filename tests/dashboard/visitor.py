@@ -19,7 +19,7 @@ from perdure.server.access import Access
 from perdure.server.api import EngineApi, asgi
 from perdure.server.http_limits import HttpLimits
 from perdure.server.tokens import Tokens
-from perdure.stores.contract import Store
+from perdure.stores.contract import Store, overlay
 from perdure.stores.memory import memory_store
 
 OWN = {"Origin": "http://localhost", "Sec-Fetch-Site": "same-origin"}
@@ -84,7 +84,8 @@ def counting_seldom(age_ms: int) -> Store:
     store = memory_store()
     counts = store.counts
     assert counts is not None
-    return attrs.evolve(store, counts=lambda: counts().map(lambda found: attrs.evolve(found, age_ms=age_ms)))
+    aged = overlay(counts, instances=lambda: counts.instances().map(lambda found: attrs.evolve(found, age_ms=age_ms)))
+    return overlay(store, counts=aged)
 
 
 def visit(

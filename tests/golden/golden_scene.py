@@ -184,7 +184,7 @@ async def _exported(world: World) -> None:
     )
 
     def move(store: Store) -> FutureResult[None, StoreError]:
-        assert store.move_cursor is not None
-        return store.move_cursor("tracker", 3, (dropped,))
+        assert store.cursors is not None
+        return store.cursors.move("tracker", 3, (dropped,))
 
     await world.inspect(move)

@@ -121,7 +121,7 @@ def test_a_claim_that_the_store_refuses_is_tried_again() -> None:
         assert sorted(images.urls) == ["a", "b"]
 
 
-@pytest.mark.parametrize("operation", ["lanes", "queued"])
+@pytest.mark.parametrize("operation", ["lanes.names", "lanes.queued"])
 def test_a_store_that_cannot_read_its_lanes_is_asked_again(operation: str, tmp_path: Path) -> None:
     images, job = Images(), pool_of(workers=1)
     with World(app_of(images, job), store=tmp_path / "jobs.db") as world:

@@ -337,10 +337,10 @@ def journal_read(world: World, rows: int) -> int:
     world.run(world.handle(flow).start("f", rows - 1))
     world.settle()
     world.restart()
-    before = reads(world, "journal")
+    before = reads(world, "journal.read")
     world.advance("1 hour")
     assert world.run(world.handle(flow).status("f")).status == "done"
-    return reads(world, "journal") - before
+    return reads(world, "journal.read") - before
 
 
 def claims_read(world: World, count: int) -> int:
@@ -381,10 +381,10 @@ def items_queued(world: World, count: int) -> int:
     world.run(world.handle(pool).put("first", "x"))
     for number in range(count):
         world.run(world.handle(pool).put(f"i{number}", "x"))
-    before = reads(world, "queued")
+    before = reads(world, "lanes.queued")
     world.advance("2 minutes")
     assert world.run(world.handle(pool).progress()).done == count + 1
-    return reads(world, "queued") - before
+    return reads(world, "lanes.queued") - before
 
 
 def keys_queued(world: World, count: int) -> int:
@@ -394,10 +394,10 @@ def keys_queued(world: World, count: int) -> int:
         world.run(world.handle(pool).put(f"i{number}", f"key {number}"))
     world.crash()
     world.open()
-    before = reads(world, "lanes")
+    before = reads(world, "lanes.names")
     world.run(world.handle(pool).release())
     world.settle()
-    found = reads(world, "lanes") - before
+    found = reads(world, "lanes.names") - before
     assert world.run(world.handle(pool).progress()).done == count
     return found
 

@@ -5,6 +5,7 @@ import builtins
 import re
 import subprocess
 import sys
+import textwrap
 import tomllib
 from doctest import ELLIPSIS, OutputChecker
 from pathlib import Path
@@ -17,7 +18,7 @@ MAX_PAGES_TO_DEPLOY = 8
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 STILL_WIDE: set[str] = {"docs/how-to/migrate-stored-state.md"}
 QUOTED = re.compile(
-    r"""^<!-- skip: next "(?P<names>[\w, ]+) of (?P<module>perdure[\w.]+|json_store|\w+_kind|\w+_job)" -->\n"""
+    r"""^<!-- skip: next "(?P<names>[\w., ]+) of (?P<module>perdure[\w.]+|json_store|\w+_kind|\w+_job)" -->\n"""
     r"""```python\n(?P<code>.*?)^```$""",
     re.MULTILINE | re.DOTALL,
 )
@@ -102,7 +103,9 @@ def definitions(module: str) -> dict[str, str]:
     files = [folder.joinpath(*module.split(".")).with_suffix(".py") for folder in folders]
     text = next(file for file in files if file.exists()).read_text(encoding="utf-8")
     found: dict[str, str] = {}
-    for node in ast.parse(text).body:
+    tree = ast.parse(text)
+    of_classes = [(f"{of.name}.", each) for of in tree.body if isinstance(of, ast.ClassDef) for each in of.body]
+    for prefix, node in [*(("", node) for node in tree.body), *of_classes]:
         match node:
             case (
                 ast.FunctionDef(name=name)
@@ -112,7 +115,8 @@ def definitions(module: str) -> dict[str, str]:
             ):
                 first = min([node.lineno, *(mark.lineno for mark in getattr(node, "decorator_list", []))])
                 lines = text.splitlines()[first - 1 : node.end_lineno]
-                found[name] = "\n".join(re.sub(r"  # noqa.*", "", line) for line in lines)
+                code = "\n".join(re.sub(r"  # noqa.*", "", line) for line in lines)
+                found[f"{prefix}{name}"] = textwrap.dedent(code)
             case _:
                 pass
     return found

@@ -2,7 +2,6 @@
 
 import asyncio
 
-import attrs
 import httpx2
 import orjson
 import pytest
@@ -14,6 +13,7 @@ from perdure.examples.order_processor import Order, OrderEvent, decide_order
 from perdure.runtime.on_asyncio import asyncio_runtime
 from perdure.server.api import EngineApi, asgi
 from perdure.server.tokens import SCOPES, Tokens
+from perdure.stores.contract import overlay
 from perdure.stores.url import open_store
 
 ORDERS = Task(
@@ -153,7 +153,7 @@ def test_probes_without_a_token_query_the_store_twice_a_second_at_most():
             queries.append(1)
             return health()
 
-        served = asgi(App(None), attrs.evolve(store, health=counted), access=TOKENS)
+        served = asgi(App(None), overlay(store, health=counted), access=TOKENS)
         async with served.lifespan():
             queries.clear()
             replies = await asyncio.gather(*(ask(served, "GET /ready", None) for _ in range(20)))

@@ -6,6 +6,7 @@ from one_by_one import each_commit, each_load
 from perdure.engine.commits.batcher import StoreBatcher
 from perdure.programs.future import asked
 from perdure.runtime.on_asyncio import asyncio_runtime
+from perdure.stores.contract import overlay
 from perdure.stores.values import LoadRequest
 from perdure.values.errors import OutcomeUnknown, StoreUnavailable
 
@@ -37,7 +38,7 @@ def grouped(store):
         together.add(one)
         return await one.future
 
-    return attrs.evolve(
+    return overlay(
         store,
         commit=each_commit(lambda transition: asked(through(commits, transition))),
         load=each_load(lambda *wanted: asked(through(loads, LoadRequest(*wanted)))),

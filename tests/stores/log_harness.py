@@ -16,16 +16,13 @@ from one_by_one import committed, each_commit
 from returns.future import FutureResult
 from returns.result import Success
 
-from perdure.stores.contract import Store
+from perdure.stores.contract import Store, overlay
 from perdure.stores.memory.instances import Instances
 from perdure.stores.memory.opening import OpenMemoryStore
 from perdure.stores.memory.tables import Tables
 from perdure.stores.values import Capabilities, Query
 from perdure.testing.conformance.assertions import answer
-from perdure.testing.conformance.harness import OPERATIONS
 from perdure.values.errors import StoreLocked
-
-WRITES = ("commit", "redrive", "prune")
 
 Bug = Literal[
     "",
@@ -96,12 +93,18 @@ class LogStore:
         self.decided, self.shown = OpenMemoryStore(unpickled(pickle.dumps(tables))), OpenMemoryStore(tables)
         if self.bug == "shows a commit before it is written":
             self.decided = self.shown
-        operations: dict[str, Any] = {name: self._operation(name) for name in OPERATIONS}
-        return Store(
+        return overlay(
+            self.shown,
             name=f"log://{self.folder}",
             epoch=len(epochs) + 1,
             capabilities=Capabilities(ownership="owned", durability="relaxed"),
-            **operations,
+            **dict.fromkeys(("lanes", "journal", "cursors", "counts")),
+            synchronous=False,
+            commit=each_commit(self._writes("commit")),
+            set_hold=self._writes("set_hold"),
+            redrive=self._writes("redrive"),
+            prune=self._writes("prune"),
+            close=lambda: FutureResult(self.close()),
         )
 
     async def write(self, name: str, *arguments: object):
@@ -125,16 +128,8 @@ class LogStore:
             await answer(self.decided.close())
             return await answer(self.shown.close())
 
-    def _operation(self, name: str):
-        if name in WRITES:
-
-            def write(*arguments: object):
-                return FutureResult(self.write(name, *arguments))
-
-            return each_commit(write) if name == "commit" else write
-        if name == "close":
-            return lambda: FutureResult(self.close())
-        return getattr(self.shown, name)
+    def _writes(self, name: str):
+        return lambda *arguments: FutureResult(self.write(name, *arguments))
 
     def _lock(self) -> None:
         self.lock = os.open(self.folder / "lock", os.O_CREAT | os.O_RDWR)  # no warning if a case leaves it open

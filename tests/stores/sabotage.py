@@ -1,12 +1,12 @@
 """Ways to break a store: each is a function from a correct store to one that breaks one requirement."""
 
 from functools import partial
+from operator import attrgetter
 
-import attrs
 from one_by_one import each_commit, each_load
 from returns.future import FutureResult
 
-from perdure.stores.contract import commit_one, load_one
+from perdure.stores.contract import commit_one, load_one, overlay
 from perdure.testing.conformance import MemoryHarness
 from perdure.testing.conformance.assertions import answer
 
@@ -29,9 +29,17 @@ def instead(name, operation):
             return operation(store, *given)
 
         batched = {"load": each_load, "commit": each_commit}.get(name)
-        return attrs.evolve(store, **{name: of_store if batched is None else batched(of_store)})
+        return replaced(store, name, of_store if batched is None else batched(of_store))
 
     return change
+
+
+def replaced(store, name, function):
+    """Replace a function of a store, or of a capability: ``lanes.queued``."""
+    capability, _, last = name.rpartition(".")
+    if not capability:
+        return overlay(store, **{name: function})
+    return overlay(store, **{capability: overlay(getattr(store, capability), **{last: function})})
 
 
 def instead_async(name, operation):
@@ -48,7 +56,7 @@ def of_answer(name, change):
     """Change the answer of an operation."""
 
     async def asked(store, *given):
-        operation = partial(load_one, store) if name == "load" else getattr(store, name)
+        operation = partial(load_one, store) if name == "load" else attrgetter(name)(store)
         return (await answer(operation(*given))).map(change)
 
     return instead_async(name, asked)

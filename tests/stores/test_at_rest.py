@@ -115,7 +115,7 @@ def test_every_other_read_is_that_of_a_live_store(filled: Any, reference: Store)
             lambda store: store.due(10**15, ALL),
             lambda store: store.holds(),
             *(lambda store, at=row.address: load_one(store, at, "k", 0) for row in rows),
-            *(lambda store, row=row: store.journal(row.address, row.incarnation, 0, ALL) for row in rows),
+            *(lambda store, row=row: store.journal.read(row.address, row.incarnation, 0, ALL) for row in rows),
         ):
             found, expected = both(reader, store, reference, read)
             assert found == expected
@@ -137,7 +137,7 @@ def test_every_write_is_refused(filled: Any) -> None:
             store.redrive(1),
             store.prune(Retention(now_ms=10**15, events_since_ms=10**15, max_events=0)),
             store.set_hold(("task", "orders"), "released"),  # type: ignore[misc]
-            store.move_cursor("behind", 10**9),  # type: ignore[misc]
+            store.cursors.move("behind", 10**9),  # type: ignore[misc]
         )
         answers = [reader.wait(answer_of(write)) for write in writes]
         for refused in answers:

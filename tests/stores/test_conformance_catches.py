@@ -9,7 +9,7 @@ from returns.future import FutureResult
 from returns.result import Success
 from sabotage import harness_of, instead, of_answer, with_commit
 
-from perdure.stores.contract import commit_one, load_one
+from perdure.stores.contract import commit_one, load_one, overlay
 from perdure.stores.memory import MemoryBackend
 from perdure.stores.memory.opening import OpenMemoryStore
 from perdure.stores.memory.tables import Tables
@@ -26,7 +26,6 @@ from perdure.testing.conformance import (
 )
 from perdure.testing.conformance.assertions import answer
 from perdure.testing.conformance.differential import take_steps
-from perdure.testing.conformance.harness import OPERATIONS
 from perdure.testing.conformance.histories import PLACES, CommitStep, ConcurrentStep
 from perdure.testing.conformance.requirements import ATOMIC, CONCURRENT, FAILURES_ARE_VALUES
 from perdure.testing.conformance.sample_values import instance
@@ -47,7 +46,7 @@ def checks_then_writes(store):
         now = (await answer(load_one(store, transition.address))).unwrap().instance
         return await answer(commit_one(store, attrs.evolve(transition, expected=None if now is None else now.fence)))
 
-    return attrs.evolve(store, commit=each_commit(lambda transition: FutureResult(commit(transition))))
+    return overlay(store, commit=each_commit(lambda transition: FutureResult(commit(transition))))
 
 
 def answers_before_it_writes(store):
@@ -62,7 +61,7 @@ def answers_before_it_writes(store):
         async with asyncio.timeout(1):
             return (await answer(commit_one(MemoryBackend().open(), attrs.evolve(transition, expected=None)))).unwrap()
 
-    return attrs.evolve(store, commit=each_commit(lambda transition: FutureResult(commit(transition))))
+    return overlay(store, commit=each_commit(lambda transition: FutureResult(commit(transition))))
 
 
 def raises_conflicts(store):
@@ -72,7 +71,13 @@ def raises_conflicts(store):
             raise found.failure()
         return found
 
-    return attrs.evolve(store, commit=each_commit(lambda transition: FutureResult(commit(transition))))
+    return overlay(store, commit=each_commit(lambda transition: FutureResult(commit(transition))))
+
+
+def leaves_out_of_a_full_page(store, now_ms, limit, after=None, except_jobs=()):
+    return store.due(now_ms, limit, after).map(
+        lambda found: tuple(one for one in found if (one.address.kind, one.address.name) not in except_jobs)
+    )
 
 
 def unpurged(transition):
@@ -140,16 +145,12 @@ SABOTAGE = {
         instead("set_hold", lambda store, job, hold: store.set_hold((job[0], ""), hold)),
         "each_job_has_its_own_hold",
     ),
-    "due_except leaves out no job": (
-        instead("due_except", lambda store, now_ms, limit, *_: store.due(now_ms, limit)),
+    "due leaves out no job": (
+        instead("due", lambda store, now_ms, limit, after=None, _=(): store.due(now_ms, limit, after)),
         "due_instances_of_other_jobs_fill_the_page",
     ),
-    "due_except starts again at each page": (
-        instead("due_except", lambda store, now_ms, limit, jobs, *_: store.due_except(now_ms, limit, jobs)),
-        "due_instances_of_other_jobs_fill_the_page",
-    ),
-    "due_except leaves out jobs of a full page": (
-        of_answer("due_except", lambda found: found[:1]),
+    "due leaves out jobs of a full page": (
+        instead("due", leaves_out_of_a_full_page),
         "due_instances_of_other_jobs_fill_the_page",
     ),
     "a commit forgets rows of the journal": (
@@ -161,27 +162,31 @@ SABOTAGE = {
         "a_cut_begins_the_journal_again",
     ),
     "a journal starts again at each page": (
-        instead("journal", lambda store, at, incarnation, _, limit: store.journal(at, incarnation, 0, limit)),
+        instead("journal.read", lambda store, at, incarnation, _, limit: store.journal.read(at, incarnation, 0, limit)),
         "a_journal_is_read_in_pages",
     ),
     "a journal has no limit": (
-        instead("journal", lambda store, at, incarnation, first, _: store.journal(at, incarnation, first, 99)),
+        instead(
+            "journal.read", lambda store, at, incarnation, first, _: store.journal.read(at, incarnation, first, 99)
+        ),
         "a_journal_is_read_in_pages",
     ),
     "queued returns the last ranks": (
-        of_answer("queued", lambda found: tuple(attrs.evolve(one, instances=one.instances[::-1]) for one in found)),
+        of_answer(
+            "lanes.queued", lambda found: tuple(attrs.evolve(one, instances=one.instances[::-1]) for one in found)
+        ),
         "lanes_come_in_order_with_their_first_ranks",
     ),
     "queued shares no limit": (
-        instead("queued", lambda store, job, lanes, limit: store.queued(job, lanes, limit * len(lanes))),
+        instead("lanes.queued", lambda store, job, lanes, limit: store.lanes.queued(job, lanes, limit * len(lanes))),
         "lanes_come_in_order_with_their_first_ranks",
     ),
     "queued says that no more are queued": (
-        of_answer("queued", lambda found: tuple(attrs.evolve(one, rest="none") for one in found)),
+        of_answer("lanes.queued", lambda found: tuple(attrs.evolve(one, rest="none") for one in found)),
         "lanes_come_in_order_with_their_first_ranks",
     ),
     "lanes begins at the first lane": (
-        instead("lanes", lambda store, job, _, limit: store.lanes(job, None, limit)),
+        instead("lanes.names", lambda store, job, _, limit: store.lanes.names(job, None, limit)),
         "lanes_come_in_order_with_their_first_ranks",
     ),
     "next_alarm returns an alarm due now": (
@@ -221,9 +226,9 @@ SABOTAGE = {
         of_answer("health", lambda found: attrs.evolve(found, state="ok")),
         "a_closed_store_answers_unavailable",
     ),
-    "an empty name": (lambda store: attrs.evolve(store, name=""), "a_store_says_what_it_is"),
-    "left is always died": (lambda store: attrs.evolve(store, previous_exit="died"), "a_store_that_was_closed_says_so"),
-    "an epoch that does not grow": (lambda store: attrs.evolve(store, epoch=1), "sequences_survive_reopening"),
+    "an empty name": (lambda store: overlay(store, name=""), "a_store_says_what_it_is"),
+    "left is always died": (lambda store: overlay(store, previous_exit="died"), "a_store_that_was_closed_says_so"),
+    "an epoch that does not grow": (lambda store: overlay(store, epoch=1), "sequences_survive_reopening"),
 }
 
 
@@ -240,8 +245,8 @@ def test_a_failure_names_the_requirement_the_operations_and_both_answers():
         check_case(BY_NAME["due_returns_the_earliest_first"], harness_of(SABOTAGE["due returns the latest first"][0]))
     assert str(caught.value) == (
         "due(20) returns the instances due at or before 20, earliest first\n"
-        "  required by Store.due: instances whose ``due_ms`` is at or before the instant, the earliest first, with "
-        "their rows.\n"
+        "  required by Store.due: Return the instances whose ``due_ms`` is at or before the instant, the earliest "
+        "first, with their rows.\n"
         "  operations:\n"
         "    1. commit task:orders:c: put state={}, alarm_ms=30 over nothing  ->  Fence(1, 1)\n"
         "    2. commit task:orders:a: put state={}, alarm_ms=10 over nothing  ->  Fence(2, 1)\n"
@@ -309,13 +314,9 @@ class SharedHarness:
 
     async def open(self):
         self.openings += 1
-        store = attrs.evolve(MemoryBackend().open(), epoch=self.openings)
-        opening = OpenMemoryStore(self.tables)
-        optional = ("count_messages", "cursor", "move_cursor", "holds", "set_hold", "due_except", "counts")
-        optional += ("journal", "lanes", "queued")
-        operations = {name: getattr(opening, name) for name in (*OPERATIONS, *optional)}
-        capabilities = Capabilities(ownership=self.ownership, durability="none")
-        return attrs.evolve(store, capabilities=capabilities, **operations)
+        store = OpenMemoryStore(self.tables, epoch=self.openings)
+        store.capabilities = Capabilities(ownership=self.ownership, durability="none")
+        return store
 
     async def discard(self):
         """Leave it to the garbage collector."""
@@ -382,7 +383,7 @@ def test_a_harness_that_cannot_go_to_another_process_is_explained():
     class Local(MemoryHarness):
         async def open(self):
             store = await super().open()
-            return attrs.evolve(store, capabilities=Capabilities(ownership="owned", durability="relaxed"))
+            return overlay(store, capabilities=Capabilities(ownership="owned", durability="relaxed"))
 
     with pytest.raises(TypeError, match="at the top of a module that can be imported"):
         check_kills(Local, max_examples=1)

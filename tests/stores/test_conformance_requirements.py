@@ -4,10 +4,7 @@ import inspect
 import re
 from collections import Counter
 
-import attrs
-
 from perdure.stores import contract, values
-from perdure.stores.contract import Sharing
 from perdure.stores.copying import CopySource, CopyTarget
 from perdure.testing.conformance import CASES, REQUIREMENTS
 from perdure.testing.conformance.requirements import NO_CASE
@@ -17,13 +14,30 @@ def one_line(text):
     return " ".join(text.split())
 
 
+CAPABILITIES = (
+    contract.StoredLanes,
+    contract.StoredJournals,
+    contract.Cursors,
+    contract.StoredCounts,
+    contract.Backups,
+    contract.Sharing,
+)
+
+
 def sentences_of_the_store():
-    """The docstring of `Store` from its second paragraph on, without the headings and the calls' arguments."""
-    text = inspect.getdoc(contract.Store).split("\n\n", 1)[1]
-    text = one_line(text.replace("Attributes:", ""))
-    plain = "name|epoch|capabilities|health|close|lost|previous_exit|counts|holds|sharing|synchronous|cache_bytes|reads"
-    plain = f"{plain}|runtime"
-    return re.sub(rf"(?:^| )(?:\w+: ``\([^`]*\)``|{plain}):", "", text)
+    """The docstrings of `Store` and of its capabilities: those of classes from the second paragraph on."""
+    return " ".join(map(sentences_of_a_class, (contract.Store, *CAPABILITIES)))
+
+
+def sentences_of_a_class(of):
+    text, _, data = inspect.getdoc(of).partition("\n\n")[2].partition("Attributes:")
+    data = re.sub(rf" (?:{'|'.join(vars(of).get('__annotations__', {}))}): ", " ", f" {one_line(data)}") if data else ""
+    functions = (inspect.getdoc(each) for name, each in vars(of).items() if is_public_function(name, each))
+    return one_line(" ".join((text, data, *functions)))
+
+
+def is_public_function(name, each):
+    return not name.startswith("_") and (inspect.isfunction(each) or isinstance(each, property))
 
 
 def sentences_that_matter_most():
@@ -32,12 +46,6 @@ def sentences_that_matter_most():
 
 def sentences_about_ownership():
     return one_line(inspect.getdoc(values.Capabilities).split("ownership:")[1].split("durability:")[0])
-
-
-def sentences_of_a_shared_store():
-    """The docstring of `Sharing` from its second paragraph on, as above."""
-    text = one_line(inspect.getdoc(Sharing).split("\n\n", 1)[1].replace("Attributes:", ""))
-    return re.sub(r"(?:^| )(?:lease_ms|\w+: ``\([^`]*\)``):", "", text)
 
 
 def sentences_of_copies():
@@ -49,7 +57,7 @@ def sentences_of_copies():
 
 
 def test_the_requirements_are_the_sentences_of_the_contract_all_of_them():
-    written = f"{sentences_that_matter_most()} {sentences_of_the_store()} {sentences_of_a_shared_store()}"
+    written = f"{sentences_that_matter_most()} {sentences_of_the_store()}"
     written = f"{written} {sentences_about_ownership()} {sentences_of_copies()}"
     for requirement in sorted(REQUIREMENTS, key=lambda one: -len(one.text)):
         assert requirement.text in written, f"the contract does not say (any more): {requirement.text}"
@@ -67,9 +75,9 @@ def test_every_case_keeps_a_requirement():
     assert [case.name for case in CASES if not case.requirements] == []
 
 
-def test_every_operation_has_a_requirement():
-    operations = {field.name for field in attrs.fields(contract.Store)}
-    assert operations <= {requirement.operation for requirement in REQUIREMENTS}
+def test_every_function_and_attribute_has_a_requirement():
+    functions = {name for name, each in vars(contract.Store).items() if is_public_function(name, each)}
+    assert functions | contract.Store.__annotations__.keys() <= {requirement.operation for requirement in REQUIREMENTS}
 
 
 def test_cases_have_names_of_their_own():

@@ -9,7 +9,7 @@ from one_by_one import each_commit, each_load
 from returns.result import Success
 from sabotage import harness_of, instead, instead_async, with_commit
 
-from perdure.stores.contract import commit_one, load_one
+from perdure.stores.contract import commit_one, load_one, overlay
 from perdure.stores.values import Query
 from perdure.testing.conformance import CASES, RequirementViolated, check_case
 from perdure.testing.conformance.assertions import answer, value
@@ -55,7 +55,7 @@ def stored_under(change_id=lambda id_: id_, change_name=lambda name: name):
         return Address(at.kind, change_name(at.name), change_id(at.id))
 
     def change(store):
-        return attrs.evolve(
+        return overlay(
             store,
             load=each_load(lambda at, *given: load_one(store, elsewhere(at), *given)),
             history=lambda at, *given: store.history(elsewhere(at), *given),

@@ -39,10 +39,25 @@ if __name__ == "__main__":
 
 MISTAKES = {
     "a_successor_is_another_incarnation": (
-        'folder.rows["counters"].get(counter, 0)',
-        'len(folder.rows["instances"])',
+        'self.rows["counters"].get(counter, 0)',
+        'len(self.rows["instances"])',
     ),
-    "one_winner_for_one_fence": ("folder.turn if name in WRITING else nullcontext()", "nullcontext()"),
+    "a_batch_is_answered_one_by_one": (
+        """        self.batch(self.commit_one, transitions, answered)
+""",
+        """        decided = {id(one): self.decide(one) for one in transitions}
+
+        def late(transition):
+            changes = decided[id(transition)]
+            if isinstance(changes, Conflict):
+                return Failure(changes)
+            self.change(changes)
+            written = changes.get(("instances", name_of(transition.address)))
+            return Success(Fence(0, 0) if written is None else written.fence)
+
+        self.batch(late, transitions, answered)
+""",
+    ),
     "a_kill_during_a_commit_leaves_it_complete_or_absent": (
         """    draft.replace(path / "journal.json")  # the commit
     finish(path)

@@ -24,7 +24,7 @@ MINUTE_MS = 60_000
 
 async def counted(store: Store) -> StoreCounts:
     assert store.counts is not None
-    return await value(store.counts())
+    return await value(store.counts.instances())
 
 
 def test_a_slow_count_is_kept_for_all_engines(postgres_url: str):

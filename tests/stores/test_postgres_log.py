@@ -72,7 +72,7 @@ def test_no_event_appears_after_a_greater_number_was_read(postgres_url: str):
         await connection.execute(in_schema("SELECT perdure.append_events($1, $2, $3, $4)", harness.schema), *event)
         await _logged(store, 3)
         assert await _instants(store) == [1]
-        assert (await value(store.cursor("sink"))).last == (await value(store.events(0, 99)))[-1].sequence
+        assert (await value(store.cursors.read("sink"))).last == (await value(store.events(0, 99)))[-1].sequence
         await under_way.commit()
         assert [one.event.at_ms for one in await value(store.events(0, 99))] == [1, 2, 3]
         await connection.close()
@@ -98,7 +98,7 @@ def test_numbers_grow_in_a_copy_in_another_cluster(postgres_url: str):
         await store.close()
         await harness.execute("UPDATE perdure.counters SET pruned_to = pruned_to + (1::bigint << 55)")
         store = await harness.open()
-        last = (await value(store.cursor("sink"))).last
+        last = (await value(store.cursors.read("sink"))).last
         await _logged(store, 3)
         assert (await value(store.events(0, 9)))[0].sequence > last
         await store.close()

@@ -156,7 +156,7 @@ def test_the_statements_of_the_guide_hold_for_the_tables_of_later_migrations(har
         store = await open_postgres(harness.url.replace("postgres@", f"{role}@", 1))
         await created(store, A)
         assert store.counts is not None
-        await value(store.counts())
+        await value(store.counts.instances())
         await store.close()
         await harness.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
 

@@ -52,7 +52,6 @@ def test_null_characters_everywhere_are_returned_unchanged(postgres_url: str):
                 assert (loaded.remembered, loaded.keys_held) == (kept, 1)
             found = await value(store.find(Query(id_prefix="a\0")))
             assert [one.address.id for one in found] == ["a\0", "a\0\0", "a\0\1"]
-            assert store.search is not None
             page = await value(store.search(Query(kind="task", limit=9), 3))
             assert ([one.address.id for one in page.instances], page.after) == (ids[:3], address(ids[2]))
             assert len(await value(store.messages(0, 99))) == len(ids)

@@ -55,8 +55,6 @@ def test_a_job_is_held_and_released_each_time(opening: Open) -> None:
     async def main() -> None:
         for _time in range(3):
             store = await opening()
-            assert store.holds is not None
-            assert store.set_hold is not None
             assert [await value(store.set_hold(JOB, "held")) for _ in range(2)] == ["changed", "unchanged"]
             assert await value(store.holds()) == (JOB,)
             assert [await value(store.set_hold(JOB, "released")) for _ in range(2)] == ["changed", "unchanged"]

@@ -59,7 +59,7 @@ async def opened(path: Path) -> tuple[Store, WatchedDisk]:
 
 def backed_up(store: Store, target: Path, progress: OnBackupProgress) -> FutureResult[Backup, StoreError]:
     assert store.backup is not None
-    return store.backup(target, progress)
+    return store.backup.make(target, progress)
 
 
 def ids(path: Path) -> set[str]:
@@ -137,7 +137,7 @@ def test_a_cancelled_backup_leaves_no_file_and_the_store_continues(path: Path, t
             await task
         assert list(target.parent.iterdir()) == []
         await created(store, address("after"))
-        await value(store.backup(target, reported.append))  # type: ignore[misc]
+        await value(store.backup.make(target, reported.append))  # type: ignore[misc]
         await value(store.close())
 
     asyncio.run(main())
@@ -222,7 +222,7 @@ def test_an_existing_file_remains_unchanged(path: Path, target: Path) -> None:
 
     async def main(at: Path) -> str:
         store = await open_sqlite(path)
-        made = await answer(store.backup(at, lambda _: None))  # type: ignore[misc]
+        made = await answer(store.backup.make(at, lambda _: None))  # type: ignore[misc]
         await value(store.close())
         assert isinstance(made.failure(), BackupFailed)
         return str(made.failure())
@@ -255,7 +255,7 @@ def test_a_backup_is_readable_by_the_readers_of_the_store_only(path: Path, targe
 
     async def main() -> None:
         store = await open_sqlite(path)
-        await value(store.backup(target, lambda _: None))  # type: ignore[misc]
+        await value(store.backup.make(target, lambda _: None))  # type: ignore[misc]
         await value(store.close())
 
     asyncio.run(main())
@@ -270,7 +270,7 @@ from perdure.testing.conformance.assertions import answer
 async def main(path, target):
     store = await open_sqlite(path)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
-    print((await answer(store.backup(target, lambda _: None))).failure())
+    print((await answer(store.backup.make(target, lambda _: None))).failure())
     resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     print((await answer(store.health())).unwrap().state)
     await store.close()

@@ -27,7 +27,7 @@ def test_the_file_is_synced_before_it_has_its_name_and_the_folder_after(tmp_path
             runtime=asyncio_runtime(),
             disk=Disk(sync=sync),
         )
-        await value(store.backup(target, lambda _: None))
+        await value(store.backup.make(target, lambda _: None))
         await store.close()
 
     asyncio.run(main())

@@ -29,7 +29,7 @@ def opened(path: Path, body: Callable[[Store], Awaitable[StoreCounts]]) -> Store
 
 async def counts(store: Store) -> StoreCounts:
     assert store.counts is not None
-    return await value(store.counts())
+    return await value(store.counts.instances())
 
 
 def many(path: Path, number: int) -> None:

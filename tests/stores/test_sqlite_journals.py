@@ -58,7 +58,7 @@ async def read_with_a_gap(tmp_path: Path, place: int) -> None:
     change(path, f"DELETE FROM journal WHERE place = {place}")  # noqa: S608 - a number
     async with opened(path) as store:
         assert store.journal is not None
-        error = (await answer(store.journal(A, incarnation, 0, 10))).failure()
+        error = (await answer(store.journal.read(A, incarnation, 0, 10))).failure()
     assert isinstance(error, StoreCorrupt)
     assert f"expected a row at place {place}" in str(error)
 
@@ -76,7 +76,7 @@ async def read_exchanged(tmp_path: Path) -> None:
         assert journal is not None
         assert store.journal is not None
         assert await value(journal(A, incarnation, 1, 10)) == ("1", "2")
-        assert all(body.startswith("enc:") for body in await value(store.journal(A, incarnation, 0, 10)))
+        assert all(body.startswith("enc:") for body in await value(store.journal.read(A, incarnation, 0, 10)))
     change(path, "UPDATE journal SET place = 10 WHERE place = 0")
     change(path, "UPDATE journal SET place = 0 WHERE place = 1")
     change(path, "UPDATE journal SET place = 1 WHERE place = 10")

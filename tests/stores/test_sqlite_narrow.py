@@ -38,9 +38,9 @@ def test_a_narrow_write_is_that_of_the_whole_row(tmp_path: Path, group: str, cou
         store = await open_sqlite(path)
         assert store.counts is not None
         if counted == "before":
-            await store.counts()
+            await store.counts.instances()
         await write_both(store, group)
-        counts = result_inside(await store.counts()).unwrap()
+        counts = result_inside(await store.counts.instances()).unwrap()
         await store.close()
         return {(count.name, count.status): count.number for count in counts.instances}
 

@@ -271,7 +271,7 @@ def test_a_backup_that_is_copied_over_the_file_of_an_engine_is_kept(path):
     async def main():
         store = await _opened(path)
         fence = await value(commit_one(store, put(A, state=f'"{"old" * 5_000}"')))
-        backup = await value(store.backup(path.with_name("backup.db"), lambda _: None))
+        backup = await value(store.backup.make(path.with_name("backup.db"), lambda _: None))
         await value(commit_one(store, put(A, fence, state='"new"')))
         shutil.copyfile(backup.path, path)
         refused = await _refused(commit_one(store, put(B)))
@@ -327,7 +327,7 @@ def test_a_file_that_is_overwritten_during_a_checkpoint_acknowledges_nothing(pat
         shutil.copyfile(path, path.with_name("older.db"))
         store, disk = await opened()
         assert await _busy(store, fences, 20) is None
-        await value(store.backup(path.with_name("backup.db"), lambda _: None))
+        await value(store.backup.make(path.with_name("backup.db"), lambda _: None))
         assert await _busy(store, fences, 20) is None
         disk.on_statement = overwritten
         refused = await _busy(store, fences, 40)
@@ -373,7 +373,7 @@ def test_a_backup_that_is_copied_over_is_kept_whatever_is_noticed_first(path):
     async def main():
         store = await _opened(path)
         fence = await value(commit_one(store, put(A, state=f'"{"old" * 5_000}"')))
-        backup = await value(store.backup(path.with_name("backup.db"), lambda _: None))
+        backup = await value(store.backup.make(path.with_name("backup.db"), lambda _: None))
         await value(commit_one(store, put(A, fence, state='"new"')))
         _write_behind(path)
         shutil.copyfile(backup.path, path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import attrs
@@ -27,7 +28,7 @@ from perdure.programs.future import answer_of
 from perdure.runtime.on_asyncio import asyncio_runtime
 from perdure.runtime.simulated import Simulation
 from perdure.server.api import asgi
-from perdure.stores.contract import Store
+from perdure.stores.contract import Store, overlay
 from perdure.stores.memory import MemoryBackend
 from perdure.stores.url import open_store
 from perdure.telemetry.prometheus import prometheus
@@ -129,7 +130,7 @@ def counting_store(store: Store, calls: list[str]) -> Store:
         calls.append("health")
         return store.health()
 
-    return attrs.evolve(store, health=health)
+    return overlay(store, health=health)
 
 
 def on_simulation(scenario: Callable[[Simulation, Store], Any]) -> Any:
@@ -175,7 +176,7 @@ def test_a_store_that_hangs_delays_a_scrape_by_two_seconds_at_most_and_is_read_o
             return await answer_of(store.health())
 
         app = App(None).with_sinks(prometheus())
-        hanging = attrs.evolve(store, health=lambda: FutureResult(hang()))
+        hanging = overlay(store, health=lambda: FutureResult(hang()))
         async with app.open(hanging, runtime=runtime) as jobs:
             assert Scraped.of(await _text(jobs))("store_up") == 1
             await runtime.sleep(1_000)
@@ -202,7 +203,7 @@ def test_a_store_that_fails_is_down_and_the_rest_is_exposed(failing: str) -> Non
             return FutureResult.from_failure(StoreUnavailable("health", "disk"))
 
         app = App(None).with_sinks(prometheus())
-        async with app.open(attrs.evolve(store, health=health), runtime=simulation.runtime) as jobs:
+        async with app.open(overlay(store, health=health), runtime=simulation.runtime) as jobs:
             now = Scraped.of(await _text(jobs))
             assert (now("store_up"), now("in_flight", work="requests")) == (0, 0)
 
@@ -216,7 +217,7 @@ def test_a_store_that_still_counts_exposes_no_instances() -> None:
 
     async def scenario(simulation: Simulation, store: Store) -> None:
         app = App(None).with_sinks(prometheus())
-        counting = attrs.evolve(store, counts=lambda: FutureResult.from_value(partial))
+        counting = overlay(store, counts=SimpleNamespace(instances=lambda: FutureResult.from_value(partial)))
         async with app.open(counting, runtime=simulation.runtime) as jobs:
             now = Scraped.of(await _text(jobs))
             assert (now("counts_complete"), now("dead_letters"), now.has("instances")) == (0, 2, False)
@@ -227,7 +228,7 @@ def test_a_store_that_still_counts_exposes_no_instances() -> None:
 def test_a_store_that_does_not_count_exposes_no_counts() -> None:
     async def scenario(simulation: Simulation, store: Store) -> None:
         app = App(None).with_sinks(prometheus())
-        async with app.open(attrs.evolve(store, counts=None), runtime=simulation.runtime) as jobs:
+        async with app.open(overlay(store, counts=None), runtime=simulation.runtime) as jobs:
             now = Scraped.of(await _text(jobs))
             assert (now("store_up"), now.has("counts_complete"), now.has("dead_letters")) == (1, False, False)
 
@@ -269,7 +270,7 @@ def test_a_page_that_is_rendered_ends_with_its_engine() -> None:
             return await never
 
         app = App(None).with_sinks(prometheus())
-        hanging = attrs.evolve(store, health=lambda: FutureResult(hang()))
+        hanging = overlay(store, health=lambda: FutureResult(hang()))
         async with app.open(hanging, runtime=simulation.runtime) as jobs:
             scrape = simulation.runtime.spawn(_metrics(jobs), name="scrape")
             await simulation.runtime.sleep(1)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from bisect import bisect_left
 from typing import Any
 
-import attrs
 import orjson
 import pytest
 from collected import Collected
@@ -14,7 +13,7 @@ from world import World, on_each_store
 
 from perdure import App, Limits
 from perdure.client.local_gateway import engine_of
-from perdure.stores.contract import Store
+from perdure.stores.contract import Store, overlay
 from perdure.stores.values import Cursor, Retention
 from perdure.telemetry.tracker import tracker
 from perdure.values.errors import DefinitionError, StoreUnavailable
@@ -248,7 +247,7 @@ async def test_events_that_retention_deleted_are_reported(world: World) -> None:
 async def test_a_failing_store_is_queried_again(world: World) -> None:
     endpoint = FakeEndpoint(world)
     jobs = await world.open(app_of(endpoint))
-    for operation in ("events", "move_cursor"):
+    for operation in ("events", "cursors.move"):
         world.fail(operation, StoreUnavailable(operation, "disk"), times=2)
     await world.run(jobs.handle(job).send("a", 1))
     await world.advance(s=50)
@@ -304,7 +303,7 @@ async def test_the_last_flush_is_bounded(world: World, answer: str, least_ms: in
 @on_each_store
 async def test_a_store_without_cursors_is_refused(world: World) -> None:
     async def opened() -> None:
-        store: Store = attrs.evolve(world.world.store, cursor=None)
+        store: Store = overlay(world.world.store, cursors=None)
         async with app_of(FakeEndpoint(world)).open(store, runtime=world.process.boundary.runtime):
             pass
 
@@ -331,8 +330,8 @@ async def test_a_world_opens_no_connections(world: World) -> None:
 
 async def position(world: World, name: str = "tracker") -> int | None:
     def read(store: Store) -> Any:
-        assert store.cursor is not None
-        return store.cursor(name)
+        assert store.cursors is not None
+        return store.cursors.read(name)
 
     found: Cursor = await world.inspect(read)
     return found.sequence

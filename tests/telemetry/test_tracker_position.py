@@ -1,6 +1,7 @@
 """A page of the log is read some events at a time, and ends before a gap that retention made meanwhile."""
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -44,9 +45,8 @@ def page_of(log: Log, limit: int) -> LogPage:
         name="t",
         runtime=asyncio_runtime(),
         retries=nothing,
-        events=log.read,
-        cursor=log.cursor,
-        move_cursor=nothing,
+        store=cast("Any", SimpleNamespace(events=log.read, sharing=None)),
+        cursors=cast("Any", SimpleNamespace(read=log.cursor)),
         report=nothing,
         done=0,
         stored=0,
@@ -91,11 +91,9 @@ def test_a_position_follows_other_engines_and_never_goes_back(stored: int | None
         name="t",
         runtime=asyncio_runtime(),
         retries=nothing,
-        events=nothing,
-        cursor=lambda _: settled(Success(Cursor(sequence=stored, last=9))),
-        move_cursor=nothing,
+        store=cast("Any", SimpleNamespace(sharing="with other engines")),
+        cursors=cast("Any", SimpleNamespace(read=lambda _: settled(Success(Cursor(sequence=stored, last=9))))),
         report=nothing,
-        is_shared=True,
         done=done,
         stored=3,
     )

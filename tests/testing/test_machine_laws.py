@@ -17,7 +17,7 @@ from perdure import Continuous, Decision, every, succeed
 from perdure.jobs.plan import ANSWERS
 from perdure.programs.future import answer_of, asked
 from perdure.runtime.record import Runtime
-from perdure.stores.contract import Store, commit_one, load_one
+from perdure.stores.contract import Store, commit_one, load_one, overlay
 from perdure.stores.memory import MemoryBackend
 from perdure.testing import Crash, InvariantViolated, JobMachine
 from perdure.testing.job_laws import DrawnRequest, InvariantMonitor, Law, SentRequest
@@ -49,14 +49,12 @@ def opener(broken: Callable[[Store], Store]) -> Callable[[], Opener]:
 
 def committing(change: Callable[[Transition], Transition]) -> Callable[[Store], Store]:
     """A store that writes something else than it was given."""
-    return lambda store: attrs.evolve(
-        store, commit=lambda given, answered: store.commit(list(map(change, given)), answered)
-    )
+    return lambda store: overlay(store, commit=lambda given, answered: store.commit(list(map(change, given)), answered))
 
 
 def loading(change: Callable[[Loaded], Loaded]) -> Callable[[Store], Store]:
     """A store that returns something else than it holds."""
-    return lambda store: attrs.evolve(
+    return lambda store: overlay(
         store,
         load=lambda asked, answered: store.load(asked, lambda found: answered([each.map(change) for each in found])),
     )
@@ -89,7 +87,7 @@ def answers_for_nothing() -> str:
         def load(address: Any, key: Any, now_ms: int) -> Any:
             return load_one(store, address, key, now_ms).map(lambda loaded: remembering(loaded, key))
 
-        return attrs.evolve(store, load=each_load(load))
+        return overlay(store, load=each_load(load))
 
     def remembering(loaded: Loaded, key: str | None) -> Loaded:
         if key is None or loaded.remembered is not None:
@@ -126,9 +124,7 @@ def returns_an_old_state() -> str:
             fence = None if now is None else Fence(now.incarnation, now.version)
             return await answer_of(commit_one(store, attrs.evolve(transition, expected=fence)))
 
-        return attrs.evolve(
-            store, load=each_load(load), commit=each_commit(lambda transition: asked(commit(transition)))
-        )
+        return overlay(store, load=each_load(load), commit=each_commit(lambda transition: asked(commit(transition))))
 
     return found(stale, commands=("send",))
 
@@ -153,7 +149,7 @@ def counts_no_incarnations() -> str:
             stored = await answer_of(commit_one(store, attrs.evolve(transition, expected=expected, write=write)))
             return stored.map(lambda fence: attrs.evolve(fence, incarnation=min(fence.incarnation, 1)))
 
-        return attrs.evolve(
+        return overlay(
             store,
             load=each_load(lambda *given: load_one(store, *given).map(first)),
             commit=each_commit(lambda transition: asked(commit(transition))),
@@ -192,9 +188,9 @@ def keeps_no_alarm() -> str:
 
 def finds_no_alarm() -> str:
     def silent(store: Store) -> Store:
-        return attrs.evolve(
+        return overlay(
             store,
-            due=lambda now_ms, limit, after=None: store.due(0, limit, after),
+            due=lambda now_ms, limit, after=None, except_jobs=(): store.due(0, limit, after, except_jobs),
             next_alarm=lambda now_ms: store.next_alarm(now_ms).map(lambda _: None),
         )
 
@@ -214,7 +210,7 @@ def leaves_a_timer() -> str:
                 runtime.call_later(10**12, lambda: None)
                 store.commit(transitions, answered)
 
-            return attrs.evolve(store, commit=commit)
+            return overlay(store, commit=commit)
 
         return opened
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import attrs
 import pytest
 from one_by_one import each_commit
 from returns.future import FutureResult
@@ -16,7 +15,7 @@ from perdure.client.local_gateway import engine_of
 from perdure.examples.order_processor import OrderPlaced, order_processor
 from perdure.programs import sleep
 from perdure.runtime.record import Runtime
-from perdure.stores.contract import Store, commit_one
+from perdure.stores.contract import Store, commit_one, overlay
 from perdure.stores.memory import MemoryBackend
 from perdure.testing import Hang, World
 from perdure.testing.world import NotAtRest
@@ -47,7 +46,7 @@ def never_answering(id_: str) -> Any:
         def commit(transition: Transition) -> FutureResult[Any, Any]:
             return FutureResult(silent()) if transition.address.id == id_ else commit_one(store, transition)
 
-        return attrs.evolve(store, commit=each_commit(commit, runtime))
+        return overlay(store, commit=each_commit(commit, runtime))
 
     return opened
 

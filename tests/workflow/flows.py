@@ -263,7 +263,7 @@ def bodies(world: World, job: AnyDefinition, id_: str) -> tuple[str, ...]:
     assert instance is not None
 
     def read(store: Any) -> FutureResult[tuple[str, ...], Any]:
-        rows: FutureResult[tuple[str, ...], Any] = store.journal(instance.address, instance.incarnation, 0, 10_000)
+        rows: FutureResult[tuple[str, ...], Any] = store.journal.read(instance.address, instance.incarnation, 0, 10_000)
         return rows
 
     rows: tuple[str, ...] = world.inspect(read)

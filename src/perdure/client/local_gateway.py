@@ -328,12 +328,14 @@ class LocalGateway(ReadingGateway):
         return Call(partial(self._backup, path, progress), "backup")
 
     async def _backup(self, path: str, progress: OnBackupProgress) -> Result[Backup, CallError]:
-        make = self.engine.store.backup
-        if make is None:
+        backup = self.engine.store.backup
+        if backup is None:
             reason = f"{self.name} has no backup: only the engine of a SQLite file copies its store"
             return Failure(BackupFailed(path, reason))
         closed = StoreUnavailable("make a backup", "the engine stopped during the backup")
-        return await self.engine.reads.answer(lambda: answer_of(make(path, progress)), lambda: closed, is_awaited=False)
+        return await self.engine.reads.answer(
+            lambda: answer_of(backup.make(path, progress)), lambda: closed, is_awaited=False
+        )
 
     # ------------------------------------------------------------ the operations of the engine, by their names
     def perform(self, operation: ClientOperation[A], /, **given: object) -> Call[A, CallError]:
@@ -374,7 +376,7 @@ class LocalGateway(ReadingGateway):
         counts = self.engine.store.counts
         if counts is None:
             return Failure(StoreUnavailable("count", f"{self.name} does not count its instances"))
-        return await self.engine.reads.answer(lambda: answer_of(counts()))
+        return await self.engine.reads.answer(lambda: answer_of(counts.instances()))
 
     def members(self) -> Call[tuple[EngineMember, ...], CallError]:
         """Read the engines that share the store."""

@@ -147,9 +147,9 @@ class ReadingGateway(ABC):
         return Call(partial(self._find, wanted), "find")
 
     async def _find(self, wanted: ListFilter) -> Result[Listing, CallError]:
-        query, search = self.query(wanted), self.store.search
-        if (most := wanted.max_scanned) is not None and search is not None:
-            stopped = await self.answer(lambda: answer_of(search(query, most)))
+        query = self.query(wanted)
+        if (most := wanted.max_scanned) is not None:
+            stopped = await self.answer(lambda: answer_of(self.store.search(query, most)))
             return stopped.map(lambda found: self._listing(found, query.limit))
         found = await self.answer(lambda: answer_of(self.store.find(query)))
         return found.map(lambda rows: self._listing(_all_of(rows, query.limit), query.limit))

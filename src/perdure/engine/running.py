@@ -150,15 +150,13 @@ class RunningEngine:
         if self.store.lost is not None:
             end = self.fail if self.membership is None else self.lost
             self.store.lost.add_done_callback(lambda lost: end(lost.result()))
-        if self.store.watch_ownership is not None:
-            self.store.watch_ownership(self.ownership_is)
+        self.store.watch_ownership(self.ownership_is)
         await self.ensuring.run()
         self._loop(self.alarms.run(), "alarms")
         for (kind, name), feeder in self.feeders.items():
             self._loop(feeder.run(), f"lanes of {kind}:{name}")
         self._loop(self.outbox.run(), "outbox")
-        if self.store.listen is not None:
-            self.store.listen(self.outbox.wake.notify)
+        poll_ms = NOTIFIED_POLL_MS if self.store.listen(self.outbox.wake.notify) else MESSAGE_POLL_MS
         codes = {job: code_of(definition, self.store.reads) for job, definition in self.jobs.items()}
         taking_up = TakingUp(
             *(self.store, self.runtime, self.dispatcher, self.outbox, self.jobs, codes, self.limits),
@@ -168,7 +166,6 @@ class RunningEngine:
         self._loop(Maintenance(self.store, self.runtime, self.limits).run(), "maintenance")
         if self.membership is not None and self._sweep is not None:
             self._loop(every(self.runtime, ALARM_POLL_MS, self._look_at_alarms), "alarm poll")
-            poll_ms = MESSAGE_POLL_MS if self.store.listen is None else NOTIFIED_POLL_MS
             self._loop(every(self.runtime, poll_ms, self.outbox.wake.notify), "message poll")
             beat_ms = self.membership.sharing.lease_ms / HEARTBEATS
             reads, busy = self.dispatcher.turns.reads, lambda: self.dispatcher.in_flight().instances

@@ -248,11 +248,11 @@ class PageSource:
 
     async def _steps(self, job: AnyDefinition, row: Instance) -> tuple[tuple[StepRecord, ...], int]:
         """Return the newest steps of a row, and the number of those before them."""
-        read = engine_of(self.client).store.journal
-        if not job.keeps_journal or read is None:
+        journal = engine_of(self.client).store.journal
+        if not job.keeps_journal or journal is None:
             return (), 0
         earlier = max(0, row.journal_length - MAX_STEPS)
-        rows = await self._read(lambda _: read(row.address, row.incarnation, earlier, MAX_STEPS))
+        rows = await self._read(lambda _: journal.read(row.address, row.incarnation, earlier, MAX_STEPS))
         try:
             steps = job.steps(row, rows)
         except InvalidInput:

@@ -35,7 +35,7 @@ async def read_journal(
         return Success(())
     while len(rows) < instance.journal_length:
         limit = min(page, instance.journal_length - len(rows))
-        read = await answer_of(store.journal(instance.address, instance.incarnation, len(rows), limit))
+        read = await answer_of(store.journal.read(instance.address, instance.incarnation, len(rows), limit))
         if not isinstance(read, Success):
             return Failure(read.failure())
         rows += read.unwrap()

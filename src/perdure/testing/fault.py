@@ -34,15 +34,21 @@ STORE_OPERATIONS: Final = (
     "prune",
     "health",
 )
-"""The operations of every store, by the names of its record."""
+"""Operations of every store, by their names."""
 
-OPTIONAL_OPERATIONS: Final = ("cursor", "move_cursor", "set_hold", "due_except", "journal", "lanes", "queued")
-"""Those that a store may lack. No fault of theirs is drawn, because only some kinds, sinks and held jobs use them."""
+CAPABILITY_OPERATIONS: Final = {
+    "cursors": ("read", "move"),
+    "journal": ("read",),
+    "lanes": ("names", "queued"),
+    "sharing": ("heartbeat", "abandoned"),
+}
+"""Those of the capabilities, besides a share of ``due`` and ``messages``. No fault of theirs is drawn."""
 
-SHARED_OPERATIONS: Final = ("heartbeat", "abandoned")
-"""Those of a shared store, besides its shares of ``due`` and ``messages``."""
-
-_OPERATIONS: Final = (*STORE_OPERATIONS, *OPTIONAL_OPERATIONS, *SHARED_OPERATIONS)
+_OPERATIONS: Final = (
+    *STORE_OPERATIONS,
+    "set_hold",
+    *(f"{capability}.{name}" for capability, names in CAPABILITY_OPERATIONS.items() for name in names),
+)
 
 
 def _known(_: object, __: object, at: str) -> None:

@@ -407,10 +407,7 @@ class Alarms:
         return read
 
     def _due(self, until_ms: int, limit: int, after: DuePosition | None) -> FutureResult[tuple[Instance, ...], Any]:
-        due_except, held = self.store.due_except, self.holds.jobs
-        if held and due_except:
-            return due_except(until_ms, limit, held, after)
-        return self.store.due(until_ms, limit, after)
+        return self.store.due(until_ms, limit, after, self.holds.jobs)
 
     def _take(self, rows: tuple[Instance, ...], position: DuePosition) -> None:
         """Queue the instances that were read, except those whose turn is in progress: its end queues them."""

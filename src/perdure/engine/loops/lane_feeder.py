@@ -24,7 +24,7 @@ from perdure.jobs.plan import Lanes
 from perdure.jobs.request import ALARM
 from perdure.programs.future import answer_of
 from perdure.runtime.record import Future, LogRecord, Runtime, Timer
-from perdure.stores.contract import ClaimedOperation, LanesOperation, QueuedOperation, Store
+from perdure.stores.contract import Store, StoredLanes
 from perdure.stores.values import QueuedLane
 from perdure.values.address import Address, Job
 from perdure.values.errors import EngineClosed, OutcomeUnknown, StoreError, StoreUnavailable
@@ -75,9 +75,7 @@ class LaneFeeder:
         gate: its slots.
         holds: the held jobs.
         cache: keeps the rows for the turns.
-        lanes: reads the names of lanes.
-        queued: reads the first instances of lanes.
-        claimed: reads the claims of the store.
+        lanes: reads the lanes of the store.
         wake: wakes the loop.
         queue: the part of the queued instances that is in memory.
         rates: the rates of the job and of its lanes; None without any.
@@ -92,9 +90,7 @@ class LaneFeeder:
     gate: LaneLimit
     holds: Holds
     cache: InstanceCache
-    lanes: LanesOperation
-    queued: QueuedOperation
-    claimed: ClaimedOperation
+    lanes: StoredLanes
     wake: Waker
     queue: FairQueue
     rates: StoredRates | None
@@ -390,7 +386,7 @@ class LaneFeeder:
         self._noticed, found, after = {}, dict[Address, str](), 0
         try:
             while True:
-                page = await answer_of(self.claimed(after, self.claims_page))
+                page = await answer_of(self.cache.store.claimed(after, self.claims_page))
                 if not isinstance(page, Success):
                     self.runtime.log(LogRecord("error", "claims not read", {"error": str(page.failure())}))
                     self._claims_at_ms = self.runtime.monotonic_ms() + REST_MS
@@ -441,7 +437,7 @@ class LaneFeeder:
         if self._cursor is None:
             self.queue.begin_pass()
             self._skipped, self._progress = "none", "none"
-        found = await answer_of(self.lanes(self.name, self._cursor, self.page))
+        found = await answer_of(self.lanes.names(self.name, self._cursor, self.page))
         if not isinstance(found, Success):
             return found.failure()
         page: tuple[str, ...] = found.unwrap()
@@ -486,7 +482,7 @@ class LaneFeeder:
         changed = self.cache.begin_read()
         rows: tuple[Instance, ...] = ()
         try:
-            found = await answer_of(self.queued(self.name, names, limit))
+            found = await answer_of(self.lanes.queued(self.name, names, limit))
             if isinstance(found, Success):
                 rows = tuple(row for lane in found.unwrap() for row in lane.instances)
         finally:
@@ -495,12 +491,12 @@ class LaneFeeder:
 
     async def oldest(self) -> Result[datetime | None, StoreError]:
         """Return when the longest waiting instance was created, among the first ones of the first 1,000 lanes."""
-        names = await answer_of(self.lanes(self.name, None, OLDEST_OF))
+        names = await answer_of(self.lanes.names(self.name, None, OLDEST_OF))
         if not isinstance(names, Success):
             return Failure(names.failure())
         if not names.unwrap():
             return Success(None)
-        found = await answer_of(self.queued(self.name, names.unwrap(), 1))
+        found = await answer_of(self.lanes.queued(self.name, names.unwrap(), 1))
         if not isinstance(found, Success):
             return Failure(found.failure())
         created = [row.created_ms for lane in found.unwrap() for row in lane.instances]
@@ -533,7 +529,7 @@ def lane_feeders(
         limits = job.lanes
         if limits is None:
             continue
-        if store.lanes is None or store.queued is None:
+        if store.lanes is None:
             raise StoreUnavailable("open the app", f"{store.name} has no lanes, which {job!r} needs")
         gate, resting = dispatcher.turns.runner.gates.lanes[":".join(at)], set[str]()
         rates = _rates(store, runtime, at, limits)
@@ -545,8 +541,6 @@ def lane_feeders(
             holds=holds,
             cache=cache,
             lanes=store.lanes,
-            queued=store.queued,
-            claimed=store.claimed,
             wake=Waker(runtime),
             queue=FairQueue(dispatcher.limits.queued_items, partial(_is_blocked, gate, rates, resting, runtime)),
             rates=rates,

@@ -97,10 +97,10 @@ class UnservedMessages:
         """
         pairs = self.pairs
         counts = {job: len(waiting) for job, waiting in pairs.items()}
-        if store.count_messages is None or not counts or sum(counts.values()) >= MAX_COUNTED:
+        if store.counts is None or not counts or sum(counts.values()) >= MAX_COUNTED:
             return counts
         every = [(job, pair) for job, waiting in pairs.items() for pair in waiting]
-        found = await answer_of(store.count_messages([pair for _, pair in every], MAX_COUNTED))
+        found = await answer_of(store.counts.messages([pair for _, pair in every], MAX_COUNTED))
         if not isinstance(found, Success):
             return counts
         behind = dict.fromkeys(counts, 0)

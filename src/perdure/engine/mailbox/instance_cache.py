@@ -16,7 +16,7 @@ from perdure.jobs.request import AlarmDue
 from perdure.jobs.step import Commit, Execute
 from perdure.programs.future import answer_of, converted
 from perdure.runtime.record import Future
-from perdure.stores.contract import Store, load_one
+from perdure.stores.contract import Store, load_one, overlay
 from perdure.stores.values import Health
 from perdure.values.address import Address, Job
 from perdure.values.errors import StoreError
@@ -391,7 +391,7 @@ class InstanceCache:
     def shown(self) -> Store:
         """Return the store with the size of the rows in memory in its health."""
         health = self.store.health
-        return attrs.evolve(self.store, health=lambda: converted(health(), self._sized))
+        return overlay(self.store, health=lambda: converted(health(), self._sized))
 
     def _sized(self, health: Health) -> Health:
         return attrs.evolve(health, cache_bytes=self.size_bytes, max_cache_bytes=self.max_bytes)

@@ -15,7 +15,7 @@ from perdure.programs.future import answer_of
 from perdure.runtime.record import Future, LogRecord, Runtime
 from perdure.stores.contract import Store
 from perdure.values.address import Address, Job
-from perdure.values.errors import InvalidInput, StoreError, StoreUnavailable
+from perdure.values.errors import InvalidInput, StoreError
 from perdure.values.instance import Instance
 from perdure.values.listings import HoldResult
 from perdure.values.status import Hold
@@ -514,8 +514,6 @@ class Holds:
         Raises:
             StoreError: the store failed.
         """
-        if self.store.holds is None:
-            return
         match await answer_of(self.store.holds()):
             case Success(jobs):
                 self.jobs = jobs
@@ -533,8 +531,6 @@ class Holds:
             job: its kind and name.
             hold: whether its runs may begin.
         """
-        if self.store.set_hold is None:
-            return Failure(StoreUnavailable("hold", f"{self.store.name} stores no holds"))
         changed: Result[str, Any] = await answer_of(self.store.set_hold(job, hold))
         if not isinstance(changed, Success):
             return Failure(changed.failure())

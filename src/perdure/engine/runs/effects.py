@@ -270,7 +270,7 @@ class Checkpoints:
         instance, store = execute.instance, self.store
         if store.journal is None:
             raise RunLost(StoreUnavailable("read a journal", f"{store.name} keeps no journals"))
-        rows = await answer_of(store.journal(instance.address, instance.incarnation, asked.first, asked.limit))
+        rows = await answer_of(store.journal.read(instance.address, instance.incarnation, asked.first, asked.limit))
         if isinstance(rows, Success):
             return rows
         raise rows.failure() if isinstance(rows.failure(), StoreCorrupt) else RunLost(rows.failure())

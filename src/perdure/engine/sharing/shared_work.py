@@ -27,7 +27,7 @@ from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.step import Execute
 from perdure.programs.future import settled
 from perdure.runtime.record import LogRecord, Runtime
-from perdure.stores.contract import Sharing, Store
+from perdure.stores.contract import Sharing, Store, overlay
 from perdure.stores.shares import ServedCode
 from perdure.stores.values import DuePosition
 from perdure.values.address import Address, Job
@@ -84,16 +84,7 @@ def work_of(store: Store, membership: Membership | None) -> Store:
     """
     if store.sharing is None or membership is None:
         return store
-    work = _Work(store.sharing, membership)
-    return attrs.evolve(
-        store,
-        due=work.due,
-        due_except=work.due_except,
-        next_alarm=work.unknown,
-        messages=work.messages,
-        next_message=work.unknown,
-        claimed=work.abandoned,
-    )
+    return overlay(store, _Work(store.sharing, membership))
 
 
 def left_work_of(store: Store, membership: Membership) -> Store:
@@ -108,7 +99,7 @@ def left_work_of(store: Store, membership: Membership) -> Store:
     def abandoned(after_incarnation: int, limit: int, /) -> FutureResult[tuple[Instance, ...], StoreError]:
         return sharing.abandoned(after_incarnation, limit, membership.everything, membership.others)
 
-    return attrs.evolve(store, claimed=abandoned)
+    return overlay(store, claimed=abandoned)
 
 
 @attrs.frozen
@@ -117,26 +108,25 @@ class _Work:
     membership: Membership
 
     def due(
-        self, now_ms: int, limit: int, after: DuePosition | None = None, /
+        self, now_ms: int, limit: int, after: DuePosition | None = None, except_jobs: tuple[Job, ...] = (), /
     ) -> FutureResult[tuple[Instance, ...], StoreError]:
-        return self.sharing.due(now_ms, limit, self.membership.share, after)
-
-    def due_except(
-        self, now_ms: int, limit: int, jobs: tuple[Job, ...], after: DuePosition | None = None, /
-    ) -> FutureResult[tuple[Instance, ...], StoreError]:
-        return self.sharing.due(now_ms, limit, self.membership.share.without(jobs), after)
+        share = self.membership.share
+        return self.sharing.due(now_ms, limit, share.without(except_jobs) if except_jobs else share, after)
 
     def messages(self, now_ms: int, limit: int, /) -> FutureResult[tuple[StoredMessage, ...], StoreError]:
         # The engine that wrote a message delivers it. If others read it at the same time, most of their turns conflict.
         membership = self.membership
         return self.sharing.messages(now_ms, limit, membership.share, membership.others, now_ms - WRITER_FIRST_MS)
 
-    def abandoned(self, after_incarnation: int, limit: int, /) -> FutureResult[tuple[Instance, ...], StoreError]:
+    def claimed(self, after_incarnation: int, limit: int, /) -> FutureResult[tuple[Instance, ...], StoreError]:
         membership = self.membership
         return self.sharing.abandoned(after_incarnation, limit, membership.share, membership.others)
 
-    def unknown(self, after_ms: int, /) -> FutureResult[int | None, StoreError]:
-        # Another engine may write an earlier one a moment later, so an answer would let the loops sleep too long.
+    # Another engine may write an earlier one a moment later, so an answer would let the loops sleep too long.
+    def next_alarm(self, _: int, /) -> FutureResult[int | None, StoreError]:
+        return settled(Success(None))
+
+    def next_message(self, _: int, /) -> FutureResult[int | None, StoreError]:
         return settled(Success(None))
 
 

@@ -14,9 +14,18 @@ import attrs
 from returns.future import FutureResult
 from returns.result import Failure, Result, Success
 
-from perdure.programs.future import answer_of, converted, settled
+from perdure.programs.future import answer_of, converted
 from perdure.runtime.record import LogRecord
-from perdure.stores.contract import Answered, NotCommitted, Sharing, Store
+from perdure.stores.contract import (
+    Answered,
+    Cursors,
+    NotCommitted,
+    Sharing,
+    Store,
+    StoredJournals,
+    StoredLanes,
+    overlay,
+)
 from perdure.stores.encryption.keys import Encryption
 from perdure.stores.encryption.records import RecordCipher
 from perdure.stores.shares import Share
@@ -31,19 +40,8 @@ from perdure.values.transition import Loaded, Transition
 from perdure.values.turn_inputs import OtherEngines
 
 
-def encrypted_sharing(sharing: Sharing, records: RecordCipher) -> Sharing:
-    """Return operations that decrypt what they read.
-
-    Args:
-        sharing: the operations of the store that keeps the ciphertexts.
-        records: decrypts them.
-    """
-    operations = _SharedOperations(sharing, records)
-    return attrs.evolve(sharing, due=operations.due, messages=operations.messages, abandoned=operations.abandoned)
-
-
 @attrs.frozen
-class _SharedOperations:
+class _EncryptedSharing:
     sharing: Sharing
     records: RecordCipher
 
@@ -75,29 +73,17 @@ def encrypted_store(store: Store, encryption: Encryption) -> Store:
         store: any open store. It receives ciphertexts only.
         encryption: the keys.
     """
-    operations = _Operations(store, RecordCipher(encryption))
-    return attrs.evolve(
+    records = RecordCipher(encryption)
+    lanes, journal, cursors, sharing = store.lanes, store.journal, store.cursors, store.sharing
+    return overlay(
         store,
+        _Operations(store, records),
         # Part of the fingerprint of the code: an app with further keys tries rows again that this one could not read.
         reads=encryption.reads,
-        load=operations.load,
-        commit=operations.commit,
-        due=operations.due,
-        due_except=None if store.due_except is None else operations.due_except,
-        queued=None if store.queued is None else operations.queued,
-        claimed=operations.claimed,
-        messages=operations.messages,
-        left_to=operations.left_to,
-        messages_left_to=operations.messages_left_to,
-        dead_letters=operations.dead_letters,
-        redrive=operations.redrive,
-        find=operations.find,
-        search=None if store.search is None else operations.search,
-        history=operations.history,
-        events=operations.events,
-        move_cursor=None if store.move_cursor is None else operations.move_cursor,
-        journal=None if store.journal is None else operations.journal,
-        sharing=None if store.sharing is None else encrypted_sharing(store.sharing, operations.records),
+        lanes=lanes and overlay(lanes, _EncryptedLanes(lanes, records)),
+        journal=journal and overlay(journal, _EncryptedJournal(journal, records)),
+        cursors=cursors and overlay(cursors, _EncryptedCursors(cursors, records)),
+        sharing=sharing and overlay(sharing, _EncryptedSharing(sharing, records)),
     )
 
 
@@ -136,9 +122,9 @@ class _Operations:
             merge(())
 
     def due(
-        self, now_ms: int, limit: int, after: DuePosition | None = None, /
+        self, now_ms: int, limit: int, after: DuePosition | None = None, except_jobs: tuple[Job, ...] = (), /
     ) -> FutureResult[tuple[Instance, ...], StoreError]:
-        return converted(self.store.due(now_ms, limit, after), self.records.instances)
+        return converted(self.store.due(now_ms, limit, after, except_jobs), self.records.instances)
 
     def claimed(self, after_incarnation: int, limit: int, /) -> FutureResult[tuple[Instance, ...], StoreError]:
         return converted(self.store.claimed(after_incarnation, limit), self.records.instances)
@@ -161,12 +147,9 @@ class _Operations:
         return converted(self.store.find(query), self.records.instances)
 
     def search(self, query: Query, max_scanned: int, /) -> FutureResult[Found, StoreError]:
-        search, decrypted = self.store.search, self.records.instances
-        if search is None:
-            raise TypeError(self.store)
-        return converted(
-            search(query, max_scanned), lambda found: attrs.evolve(found, instances=decrypted(found.instances))
-        )
+        decrypted = self.records.instances
+        found = self.store.search(query, max_scanned)
+        return converted(found, lambda page: attrs.evolve(page, instances=decrypted(page.instances)))
 
     def history(
         self, address: Address, before: int | None, limit: int, /
@@ -176,41 +159,44 @@ class _Operations:
     def events(self, after: int, limit: int, /) -> FutureResult[tuple[LoggedEvent, ...], StoreError]:
         return converted(self.store.events(after, limit), self.records.logged)
 
-    def due_except(
-        self, now_ms: int, limit: int, jobs: tuple[Job, ...], after: DuePosition | None = None, /
-    ) -> FutureResult[tuple[Instance, ...], StoreError]:
-        due = self.store.due_except
-        if due is None:
-            return settled(Failure(StoreUnavailable("read due instances", "the store cannot leave out jobs")))
-        return converted(due(now_ms, limit, jobs, after), self.records.instances)
-
-    def queued(self, job: Job, lanes: Sequence[str], limit: int, /) -> FutureResult[tuple[QueuedLane, ...], StoreError]:
-        queued, decrypted = self.store.queued, self.records.instances
-        if queued is None:
-            return settled(Failure(StoreUnavailable("read queued instances", "the store has no lanes")))
-        return converted(
-            queued(job, lanes, limit),
-            lambda found: tuple(attrs.evolve(lane, instances=decrypted(lane.instances)) for lane in found),
-        )
-
     def redrive(
         self, message_id: int, events: Sequence[Event] = (), /
     ) -> FutureResult[Literal["redriven", "not_found"], StoreError]:
         return self.store.redrive(message_id, self.records.sealed_events(events))
 
-    def move_cursor(self, name: str, sequence: int, events: Sequence[Event] = (), /) -> FutureResult[None, StoreError]:
-        move = self.store.move_cursor
-        if move is None:
-            return settled(Failure(StoreUnavailable("move a cursor", "the store has no cursors")))
-        return move(name, sequence, self.records.sealed_events(events))
 
-    def journal(
+@attrs.frozen
+class _EncryptedLanes:
+    lanes: StoredLanes
+    records: RecordCipher
+
+    def queued(self, job: Job, lanes: Sequence[str], limit: int, /) -> FutureResult[tuple[QueuedLane, ...], StoreError]:
+        decrypted = self.records.instances
+        found = self.lanes.queued(job, lanes, limit)
+        return converted(
+            found, lambda all_: tuple(attrs.evolve(lane, instances=decrypted(lane.instances)) for lane in all_)
+        )
+
+
+@attrs.frozen
+class _EncryptedCursors:
+    cursors: Cursors
+    records: RecordCipher
+
+    def move(self, name: str, sequence: int, events: Sequence[Event] = (), /) -> FutureResult[None, StoreError]:
+        return self.cursors.move(name, sequence, self.records.sealed_events(events))
+
+
+@attrs.frozen
+class _EncryptedJournal:
+    journal: StoredJournals
+    records: RecordCipher
+
+    def read(
         self, address: Address, incarnation: int, first: int, limit: int, /
     ) -> FutureResult[tuple[str, ...], StoreError]:
-        read, at = self.store.journal, str(address)
-        if read is None:
-            return settled(Failure(StoreUnavailable("read a journal", "the store keeps no journals")))
-        return converted(read(address, incarnation, first, limit), lambda rows: self.records.journal(rows, at, first))
+        rows = self.journal.read(address, incarnation, first, limit)
+        return converted(rows, lambda found: self.records.journal(found, str(address), first))
 
 
 SAMPLE: Final = 50

@@ -12,10 +12,10 @@ from typing import Any, Final, Never, TypeVar
 
 import attrs
 from returns.future import FutureResult
-from returns.result import Failure, Result, Success
+from returns.result import Failure, Result
 
 from perdure.programs.future import converted, settled
-from perdure.stores.contract import Sharing, Store
+from perdure.stores.contract import Store
 from perdure.stores.memory.opening import Committed, OpenMemoryStore
 from perdure.stores.memory.tables import Tables
 from perdure.stores.shares import Members, Served, Share, StoreMember
@@ -55,41 +55,8 @@ class MemoryBackend:
         self._epoch += 1
         # Before the new opening answers: otherwise the remaining tasks of a dead engine could still write.
         self._opening.end(f"it was opened again: epoch {self._epoch} has replaced this one")
-        self._opening = opening = OpenMemoryStore(self._tables)
-        return Store(
-            name=self._name,
-            epoch=self._epoch,
-            capabilities=Capabilities(ownership="owned", durability="none"),
-            load=opening.load,
-            commit=opening.commit,
-            due=opening.due,
-            next_alarm=opening.next_alarm,
-            claimed=opening.claimed,
-            left_to=opening.left_to,
-            messages_left_to=opening.messages_left_to,
-            messages=opening.messages,
-            next_message=opening.next_message,
-            dead_letters=opening.dead_letters,
-            redrive=opening.redrive,
-            find=opening.find,
-            history=opening.history,
-            events=opening.events,
-            prune=opening.prune,
-            health=opening.health,
-            close=opening.close,
-            count_messages=opening.count_messages,
-            cursor=opening.cursor,
-            move_cursor=opening.move_cursor,
-            holds=opening.holds,
-            set_hold=opening.set_hold,
-            due_except=opening.due_except,
-            lanes=opening.lanes,
-            queued=opening.queued,
-            counts=opening.counts,
-            journal=opening.journal,
-            previous_exit=previous_exit,
-            synchronous=True,
-        )
+        self._opening = OpenMemoryStore(self._tables, name=self._name, epoch=self._epoch, previous_exit=previous_exit)
+        return self._opening
 
 
 def memory_store(*, name: str = "memory://") -> Store:
@@ -142,61 +109,21 @@ class SharedMemoryBackend:
             label: names the process in `StoreMember.label`.
         """
         self._epoch = epoch = self._epoch + 1
-        opening = _SharedOpening(self, self._tables, epoch)
         now_ms = self._clock_ms()
         self._members[epoch] = _Joined({}, now_ms, now_ms + self._lease_ms, label)
-        self._openings[epoch] = opening
-        return self._store(epoch, opening)
+        self._openings[epoch] = opening = self._opening(epoch)
+        return opening
 
     def reader(self) -> Store:
         """Return a store that is no member, for inspection; its epoch is 0."""
-        return self._store(0, _SharedOpening(self, self._tables, 0))
+        return self._opening(0)
 
-    def _store(self, epoch: int, opening: _SharedOpening) -> Store:
-        return Store(
-            name=self._name,
-            epoch=epoch,
-            capabilities=Capabilities(ownership="shared", durability="none"),
-            load=opening.load,
-            commit=opening.commit,
-            due=opening.due,
-            next_alarm=opening.next_alarm,
-            claimed=opening.claimed,
-            left_to=opening.left_to,
-            messages_left_to=opening.messages_left_to,
-            messages=opening.messages,
-            next_message=opening.next_message,
-            dead_letters=opening.dead_letters,
-            redrive=opening.redrive,
-            find=opening.find,
-            history=opening.history,
-            events=opening.events,
-            prune=opening.prune,
-            health=opening.health,
-            close=opening.close,
-            count_messages=opening.count_messages,
-            cursor=opening.cursor,
-            move_cursor=opening.move_cursor,
-            holds=opening.holds,
-            set_hold=opening.set_hold,
-            due_except=opening.due_except,
-            journal=opening.journal,
-            counts=opening.counts,
-            queued=opening.queued,
-            lanes=opening.lanes,
-            sharing=Sharing(
-                lease_ms=self._lease_ms,
-                heartbeat=opening.heartbeat,
-                members=opening.members,
-                due=opening.due_in_share,
-                messages=opening.messages_in_share,
-                abandoned=opening.abandoned,
-            ),
-        )
+    def _opening(self, epoch: int) -> _SharedOpening:
+        return _SharedOpening(self, self._tables, name=self._name, epoch=epoch, lease_ms=self._lease_ms)
 
     # ------------------------------------------------------------ membership
-    def beat(self, epoch: int, served: Served) -> None:
-        """Declare dead the members whose lease has ended, except this one, whose lease is renewed."""
+    def beat(self, epoch: int, served: Served) -> Members:
+        """Declare dead the members whose lease has ended, except this one, whose lease is renewed; return the rest."""
         now_ms = self._clock_ms()
         # By the store's clock alone: an engine whose own clock is ahead would declare living members dead.
         for other in [other for other, member in self._members.items() if other != epoch and member.until_ms < now_ms]:
@@ -205,6 +132,7 @@ class SharedMemoryBackend:
             # its successor.
             self._openings.pop(other).declare_dead()
         self._members[epoch] = attrs.evolve(self._members[epoch], served=dict(served), until_ms=now_ms + self._lease_ms)
+        return self.members()
 
     def leave(self, epoch: int) -> None:
         """End a membership."""
@@ -251,12 +179,13 @@ class _Joined:
 class _SharedOpening(OpenMemoryStore):
     """One opening, until it is closed or declared dead."""
 
-    __slots__ = ("_backend", "_dead", "_epoch")
+    capabilities = Capabilities(ownership="shared", durability="none")
+    synchronous = False
 
-    def __init__(self, backend: SharedMemoryBackend, tables: Tables, epoch: int) -> None:
-        super().__init__(tables)
+    def __init__(self, backend: SharedMemoryBackend, tables: Tables, *, name: str, epoch: int, lease_ms: int) -> None:
+        super().__init__(tables, name=name, epoch=epoch)
+        self.sharing = _MemorySharing(self, backend, lease_ms)
         self._backend = backend
-        self._epoch = epoch
         self._dead = False
 
     def declare_dead(self) -> None:
@@ -273,43 +202,54 @@ class _SharedOpening(OpenMemoryStore):
         before = self._tables.mail.last_id
         answer = super()._commit(transition)
         if transition.messages or transition.inbound is not None:
-            self._backend.sent(self._epoch, before, transition)
+            self._backend.sent(self.epoch, before, transition)
         return answer
 
     def close(self) -> FutureResult[None, StoreError]:
         """End this opening and its membership."""
-        self._backend.leave(self._epoch)
+        self._backend.leave(self.epoch)
         return super().close()
+
+    def _refuse(self, operation: str) -> FutureResult[Never, Any]:
+        return settled(Failure(self._lost)) if self._dead else super()._refuse(operation)
+
+    @property
+    def _lost(self) -> OwnershipLost:
+        return OwnershipLost(f"epoch {self.epoch} of a shared memory store", self._ended)
+
+
+@attrs.frozen
+class _MemorySharing:
+    opening: _SharedOpening
+    backend: SharedMemoryBackend
+    lease_ms: int
 
     def heartbeat(self, served: Served, /) -> FutureResult[Members, StoreError]:
         """Renew the lease, and return the members."""
-        if self._ended:
-            return self._refuse("renew the lease")
-        self._backend.beat(self._epoch, served)
-        return settled(Success(self._backend.members()))
+        return self.opening.answer("renew the lease", lambda _: self.backend.beat(self.opening.epoch, served))
 
     def members(self) -> FutureResult[Members, StoreError]:
         """Return the members."""
-        return self._refuse("read members") if self._ended else settled(Success(self._backend.members()))
+        return self.opening.answer("read members", lambda _: self.backend.members())
 
-    def due_in_share(
+    def due(
         self, now_ms: int, limit: int, share: Share, after: DuePosition | None = None, /
     ) -> FutureResult[tuple[Instance, ...], StoreError]:
         """Return the due instances of a share."""
-        return _those(self.due(now_ms, _ALL, after), lambda row: row.address in share, limit)
+        return _those(self.opening.due(now_ms, _ALL, after), lambda row: row.address in share, limit)
 
-    def messages_in_share(
+    def messages(
         self, now_ms: int, limit: int, share: Share, others: OtherEngines, old_ms: int, /
     ) -> FutureResult[tuple[StoredMessage, ...], StoreError]:
         """Return the messages that this opening sent, and those of a share that their writer does not deliver."""
 
         def may_deliver(one: StoredMessage) -> bool:
-            origin = self._backend.origin(one.message_id)
-            if origin == self._epoch:
+            origin = self.backend.origin(one.message_id)
+            if origin == self.opening.epoch:
                 return True
             return (origin not in others or one.message.sent_ms < old_ms) and one.message.target in share
 
-        return _those(self.messages(now_ms, _ALL), may_deliver, limit)
+        return _those(self.opening.messages(now_ms, _ALL), may_deliver, limit)
 
     def abandoned(
         self, after_incarnation: int, limit: int, share: Share, others: OtherEngines, /
@@ -318,16 +258,9 @@ class _SharedOpening(OpenMemoryStore):
 
         def is_abandoned(row: Instance) -> bool:
             owners = {claim.owner for claim in (row.claim, row.event_claim) if claim is not None}
-            return any(owner != self._epoch and owner not in others for owner in owners) and row.address in share
+            return any(owner != self.opening.epoch and owner not in others for owner in owners) and row.address in share
 
-        return _those(self.claimed(after_incarnation, _ALL), is_abandoned, limit)
-
-    def _refuse(self, operation: str) -> FutureResult[Never, Any]:
-        return settled(Failure(self._lost)) if self._dead else super()._refuse(operation)
-
-    @property
-    def _lost(self) -> OwnershipLost:
-        return OwnershipLost(f"epoch {self._epoch} of a shared memory store", self._ended)
+        return _those(self.opening.claimed(after_incarnation, _ALL), is_abandoned, limit)
 
 
 def _those(

@@ -1,17 +1,29 @@
-"""One opening of a memory store: the functions of its ``Store`` record."""
+"""One opening of a memory store."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, Never, TypeAlias, TypeVar, assert_never
 
+import attrs
 from returns.future import FutureResult
 from returns.result import Failure, Result, Success
 
 from perdure.programs.future import settled
-from perdure.stores.contract import Answered, NotCommitted
+from perdure.stores.contract import Answered, NotCommitted, Store
 from perdure.stores.memory.tables import Tables
-from perdure.stores.values import Cursor, DuePosition, Health, LoadRequest, LoggedEvent, Query, QueuedLane, Retention
+from perdure.stores.values import (
+    Capabilities,
+    Cursor,
+    DuePosition,
+    Health,
+    LoadRequest,
+    LoggedEvent,
+    PreviousExit,
+    Query,
+    QueuedLane,
+    Retention,
+)
 from perdure.values.address import Address, Job
 from perdure.values.errors import Conflict, StoreError, StoreUnavailable
 from perdure.values.event import Event
@@ -29,12 +41,29 @@ _NOTHING = Loaded()
 _LEFT = Fence(0, 0)
 
 
-class OpenMemoryStore:
-    """The operations, until this opening is closed or the store is opened again."""
+class OpenMemoryStore(Store):
+    """The store, until this opening is closed or the store is opened again.
 
-    __slots__ = ("_ended", "_tables")
+    Args:
+        tables: the data.
+        name: the store's name in messages.
+        epoch: the number of this opening.
+        previous_exit: how the previous one ended.
+    """
 
-    def __init__(self, tables: Tables) -> None:
+    capabilities = Capabilities(ownership="owned", durability="none")
+    synchronous = True
+
+    def __init__(
+        self, tables: Tables, *, name: str = "memory://", epoch: int = 1, previous_exit: PreviousExit = "closed"
+    ) -> None:
+        self.name = name
+        self.epoch = epoch
+        self.previous_exit = previous_exit
+        self.lanes = _MemoryLanes(self)
+        self.journal = _MemoryJournal(self)
+        self.cursors = _MemoryCursors(self)
+        self.counts = _MemoryCounts(self)
         self._tables = tables
         self._ended = ""  # why every operation is refused
 
@@ -86,112 +115,74 @@ class OpenMemoryStore:
         return Success(fence)
 
     def due(
-        self, now_ms: int, limit: int, after: DuePosition | None = None, /
+        self, now_ms: int, limit: int, after: DuePosition | None = None, except_jobs: tuple[Job, ...] = (), /
     ) -> FutureResult[tuple[Instance, ...], StoreError]:
         """Return the due instances."""
-        return self._answer("read due instances", lambda tables: tables.instances.due(now_ms, limit, after))
-
-    def due_except(
-        self, now_ms: int, limit: int, jobs: tuple[Job, ...], after: DuePosition | None = None, /
-    ) -> FutureResult[tuple[Instance, ...], StoreError]:
-        """Return the due instances of other jobs."""
-        return self._answer(
-            "read due instances", lambda tables: tables.instances.due(now_ms, limit, after, frozenset(jobs))
+        return self.answer(
+            "read due instances", lambda tables: tables.instances.due(now_ms, limit, after, frozenset(except_jobs))
         )
-
-    def lanes(self, job: Job, after: str | None, limit: int, /) -> FutureResult[tuple[str, ...], StoreError]:
-        """Return the next lanes of a job."""
-        return self._answer("read lanes", lambda tables: tables.instances.lanes.after(job, after, limit))
-
-    def queued(self, job: Job, lanes: Sequence[str], limit: int, /) -> FutureResult[tuple[QueuedLane, ...], StoreError]:
-        """Return the first queued instances of lanes."""
-        return self._answer("read queued instances", lambda tables: tables.instances.queued(job, lanes, limit))
 
     def next_alarm(self, after_ms: int, /) -> FutureResult[int | None, StoreError]:
         """Return the earliest due instant after this one."""
-        return self._answer("read the next alarm", lambda tables: tables.instances.next_alarm(after_ms))
+        return self.answer("read the next alarm", lambda tables: tables.instances.next_alarm(after_ms))
 
     def claimed(self, after_incarnation: int, limit: int, /) -> FutureResult[tuple[Instance, ...], StoreError]:
         """Return instances with a claim."""
-        return self._answer("read claims", lambda tables: tables.instances.claimed(after_incarnation, limit))
+        return self.answer("read claims", lambda tables: tables.instances.claimed(after_incarnation, limit))
 
     def left_to(self, codes: Mapping[Job, str], limit: int, /) -> FutureResult[tuple[Instance, ...], StoreError]:
         """Return the instances that other code left."""
-        return self._answer("read left instances", lambda tables: tables.instances.left_to(codes, limit))
+        return self.answer("read left instances", lambda tables: tables.instances.left_to(codes, limit))
 
     def messages_left_to(
         self, codes: Mapping[Job, str], limit: int, /
     ) -> FutureResult[tuple[StoredMessage, ...], StoreError]:
         """Return the messages that other code left."""
-        return self._answer("read messages that are left", lambda tables: tables.mail.left_to(codes, limit))
+        return self.answer("read messages that are left", lambda tables: tables.mail.left_to(codes, limit))
 
     def messages(self, now_ms: int, limit: int, /) -> FutureResult[tuple[StoredMessage, ...], StoreError]:
         """Return messages that may be delivered."""
-        return self._answer("read messages", lambda tables: tables.mail.deliverable(now_ms, limit))
-
-    def count_messages(
-        self, pairs: Sequence[tuple[Address, Address]], limit: int, /
-    ) -> FutureResult[tuple[int, ...], StoreError]:
-        """Count the messages of pairs of sender and target."""
-        return self._answer("count messages", lambda tables: tables.mail.count(pairs, limit))
+        return self.answer("read messages", lambda tables: tables.mail.deliverable(now_ms, limit))
 
     def next_message(self, after_ms: int, /) -> FutureResult[int | None, StoreError]:
         """Return the earliest instant, after this one, that a message waits for."""
-        return self._answer("read the next message", lambda tables: tables.mail.next_message(after_ms))
+        return self.answer("read the next message", lambda tables: tables.mail.next_message(after_ms))
 
     def dead_letters(self, after_id: int, limit: int, /) -> FutureResult[tuple[StoredMessage, ...], StoreError]:
         """Return dead letters."""
-        return self._answer("read dead letters", lambda tables: tables.mail.dead_letters(after_id, limit))
+        return self.answer("read dead letters", lambda tables: tables.mail.dead_letters(after_id, limit))
 
     def redrive(
         self, message_id: int, events: Sequence[Event] = (), /
     ) -> FutureResult[Literal["redriven", "not_found"], StoreError]:
         """Make a dead letter a live message again, and log events."""
-        return self._answer("redrive", lambda tables: _redrive(tables, message_id, events))
+        return self.answer("redrive", lambda tables: _redrive(tables, message_id, events))
 
     def find(self, query: Query, /) -> FutureResult[tuple[Instance, ...], StoreError]:
         """Return a page of instances."""
-        return self._answer("find", lambda tables: tables.instances.find(query))
+        return self.answer("find", lambda tables: tables.instances.find(query))
 
     def history(
         self, address: Address, before: int | None, limit: int, /
     ) -> FutureResult[tuple[LoggedEvent, ...], StoreError]:
         """Return the newest events of an address."""
-        return self._answer("read history", lambda tables: tables.log.history(address, before, limit))
+        return self.answer("read history", lambda tables: tables.log.history(address, before, limit))
 
     def events(self, after: int, limit: int, /) -> FutureResult[tuple[LoggedEvent, ...], StoreError]:
         """Return events of the log."""
-        return self._answer("read events", lambda tables: tables.log.after(after, limit))
-
-    def cursor(self, name: str, /) -> FutureResult[Cursor, StoreError]:
-        """Return the position of a sink."""
-        return self._answer("read a cursor", lambda tables: tables.log.cursor(name))
-
-    def move_cursor(self, name: str, sequence: int, events: Sequence[Event] = (), /) -> FutureResult[None, StoreError]:
-        """Move a sink forward, and log events."""
-        return self._answer("move a cursor", lambda tables: tables.log.move_cursor(name, sequence, events))
+        return self.answer("read events", lambda tables: tables.log.after(after, limit))
 
     def prune(self, retention: Retention, /) -> FutureResult[int, StoreError]:
         """Delete expired data: keys first, then dead letters, then events."""
-        return self._answer("prune", lambda tables: _prune(tables, retention))
+        return self.answer("prune", lambda tables: _prune(tables, retention))
 
     def holds(self) -> FutureResult[tuple[Job, ...], StoreError]:
         """Return the held jobs."""
-        return self._answer("read holds", lambda tables: tuple(sorted(tables.holds)))
+        return self.answer("read holds", lambda tables: tuple(sorted(tables.holds)))
 
     def set_hold(self, job: Job, hold: Hold, /) -> FutureResult[Literal["changed", "unchanged"], StoreError]:
         """Hold or release a job."""
-        return self._answer("hold", lambda tables: _set_hold(tables, job, hold))
-
-    def counts(self) -> FutureResult[StoreCounts, StoreError]:
-        """Count instances and messages."""
-        return self._answer("count", _counts)
-
-    def journal(
-        self, _: Address, incarnation: int, first: int, limit: int, /
-    ) -> FutureResult[tuple[str, ...], StoreError]:
-        """Return rows of a journal."""
-        return self._answer("read a journal", lambda tables: tables.journals.read(incarnation, first, limit))
+        return self.answer("hold", lambda tables: _set_hold(tables, job, hold))
 
     def health(self) -> FutureResult[Health, StoreError]:
         """Return whether this opening may still be used."""
@@ -205,7 +196,8 @@ class OpenMemoryStore:
     def _refuse(self, operation: str) -> FutureResult[Never, StoreUnavailable]:
         return settled(Failure(StoreUnavailable(operation, self._ended)))
 
-    def _answer(self, operation: str, read: Callable[[Tables], A]) -> FutureResult[A, StoreError]:
+    def answer(self, operation: str, read: Callable[[Tables], A]) -> FutureResult[A, StoreError]:
+        """Read or change the tables, unless this opening has ended."""
         return self._refuse(operation) if self._ended else settled(Success(read(self._tables)))
 
     def _write_around(self, transition: Transition) -> None:
@@ -235,6 +227,58 @@ class OpenMemoryStore:
             case _:
                 assert_never(write)
         return _LEFT
+
+
+@attrs.frozen
+class _MemoryLanes:
+    opening: OpenMemoryStore
+
+    def names(self, job: Job, after: str | None, limit: int, /) -> FutureResult[tuple[str, ...], StoreError]:
+        """Return the next lanes of a job."""
+        return self.opening.answer("read lanes", lambda tables: tables.instances.lanes.after(job, after, limit))
+
+    def queued(self, job: Job, lanes: Sequence[str], limit: int, /) -> FutureResult[tuple[QueuedLane, ...], StoreError]:
+        """Return the first queued instances of lanes."""
+        return self.opening.answer("read queued instances", lambda tables: tables.instances.queued(job, lanes, limit))
+
+
+@attrs.frozen
+class _MemoryJournal:
+    opening: OpenMemoryStore
+
+    def read(
+        self, _: Address, incarnation: int, first: int, limit: int, /
+    ) -> FutureResult[tuple[str, ...], StoreError]:
+        """Return rows of a journal."""
+        return self.opening.answer("read a journal", lambda tables: tables.journals.read(incarnation, first, limit))
+
+
+@attrs.frozen
+class _MemoryCursors:
+    opening: OpenMemoryStore
+
+    def read(self, name: str, /) -> FutureResult[Cursor, StoreError]:
+        """Return the position of a sink."""
+        return self.opening.answer("read a cursor", lambda tables: tables.log.cursor(name))
+
+    def move(self, name: str, sequence: int, events: Sequence[Event] = (), /) -> FutureResult[None, StoreError]:
+        """Move a sink forward, and log events."""
+        return self.opening.answer("move a cursor", lambda tables: tables.log.move_cursor(name, sequence, events))
+
+
+@attrs.frozen
+class _MemoryCounts:
+    opening: OpenMemoryStore
+
+    def instances(self) -> FutureResult[StoreCounts, StoreError]:
+        """Count instances and messages."""
+        return self.opening.answer("count", _counts)
+
+    def messages(
+        self, pairs: Sequence[tuple[Address, Address]], limit: int, /
+    ) -> FutureResult[tuple[int, ...], StoreError]:
+        """Count the messages of pairs of sender and target."""
+        return self.opening.answer("count messages", lambda tables: tables.mail.count(pairs, limit))
 
 
 def _holds(expected: Fence | None, stored: Instance | None) -> bool:

@@ -50,19 +50,6 @@ class PostgresEventLog:
         """
         return converted(answered_by(self._operations.read("read events", sql, after, limit)), _logged)
 
-    def cursor(self, name: str, /) -> FutureResult[Cursor, StoreError]:
-        """Return a sink's position, and the number of the newest event."""
-        sql = f"SELECT sequence, last, deleted FROM {self._schema}.cursor_of($1)"
-        found = answered_by(self._operations.read("read a cursor", sql, encoded(name)))
-        return converted(found, lambda rows: Cursor(sequence=rows[0][0], last=rows[0][1], deleted=rows[0][2]))
-
-    def move_cursor(self, name: str, sequence: int, events: Sequence[Event] = (), /) -> FutureResult[None, StoreError]:
-        """Move a sink forward, and log events."""
-        operations = self._operations
-        sql = f"SELECT {self._schema}.move_cursor($1, $2, $3, $4, $5::text[], $6::text[], $7::bigint[], $8::text[])"
-        values = (operations.epoch, operations.durability, encoded(name), sequence, *_arrays(events))
-        return converted(answered_by(operations.write("move a cursor", sql, *values)), lambda _: None)
-
     def redrive(
         self, message_id: int, events: Sequence[Event] = (), /
     ) -> FutureResult[Literal["redriven", "not_found"], StoreError]:
@@ -101,6 +88,28 @@ class PostgresEventLog:
         if isinstance(first, Success):
             self._kept = (max_events, first.unwrap())
         return first
+
+
+class PostgresCursors:
+    """Reads and moves the positions of sinks."""
+
+    def __init__(self, operations: PostgresOperations) -> None:
+        self._operations = operations
+
+    def read(self, name: str, /) -> FutureResult[Cursor, StoreError]:
+        """Return a sink's position, and the number of the newest event."""
+        sql = f"SELECT sequence, last, deleted FROM {self._operations.schema}.cursor_of($1)"
+        found = answered_by(self._operations.read("read a cursor", sql, encoded(name)))
+        return converted(found, lambda rows: Cursor(sequence=rows[0][0], last=rows[0][1], deleted=rows[0][2]))
+
+    def move(self, name: str, sequence: int, events: Sequence[Event] = (), /) -> FutureResult[None, StoreError]:
+        """Move a sink forward, and log events."""
+        operations = self._operations
+        sql = (
+            f"SELECT {operations.schema}.move_cursor($1, $2, $3, $4, $5::text[], $6::text[], $7::bigint[], $8::text[])"
+        )
+        values = (operations.epoch, operations.durability, encoded(name), sequence, *_arrays(events))
+        return converted(answered_by(operations.write("move a cursor", sql, *values)), lambda _: None)
 
 
 def _arrays(events: Sequence[Event]) -> list[Sequence[Any]]:

@@ -9,13 +9,12 @@ from functools import partial
 from socket import gethostname
 from typing import Any, Final, TypeVar, assert_never
 
-import attrs
 from returns.future import FutureResult
 from returns.result import Success
 
-from perdure.programs.future import settled
+from perdure.programs.future import asked, settled
 from perdure.runtime.record import LogRecord, Runtime
-from perdure.stores.contract import Store
+from perdure.stores.contract import OwnershipListener, Store
 from perdure.stores.postgres.connections import (
     DRIVER_ERRORS,
     EPOCH_ENDED,
@@ -30,24 +29,81 @@ from perdure.stores.postgres.connections import (
     state_of,
     unavailable,
 )
-from perdure.stores.postgres.event_log import PostgresEventLog
+from perdure.stores.postgres.event_log import PostgresCursors, PostgresEventLog
 from perdure.stores.postgres.operations import PostgresOperations
 from perdure.stores.postgres.ownership import Lease, LockRecovery, NotificationListener, OwnerLock
 from perdure.stores.postgres.queries import (
-    HealthCheck,
-    InstanceCounting,
-    InstanceQueries,
     InstanceSearch,
+    PostgresCounts,
+    PostgresJournal,
     PostgresLanes,
+    measured,
 )
 from perdure.stores.postgres.reader import PostgresReader
 from perdure.stores.postgres.schema import migrate, no_schema, version_of
 from perdure.stores.postgres.settings import PostgresSettings
-from perdure.stores.postgres.sharing import SharedOperations
-from perdure.stores.values import Capabilities, OnLocked, PreviousExit
+from perdure.stores.postgres.sharing import PostgresSharing
+from perdure.stores.values import Capabilities, Health, OnLocked
 from perdure.values.errors import StoreError, StoreLocked, StoreMissing, StoreUnavailable
 
 T = TypeVar("T")
+
+
+class PostgresStore(PostgresOperations, InstanceSearch, PostgresEventLog, Store):
+    """A schema as a store.
+
+    Attributes:
+        notifications: calls the engine when an application has written messages. None for a reader.
+        lock_recovery: takes the lock of an owned store again.
+    """
+
+    notifications: NotificationListener | None = None
+    lock_recovery: LockRecovery | None = None
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        settings: PostgresSettings,
+        connections: PostgresConnections,
+        lock: OwnerLock | Lease,
+        epoch: int,
+    ) -> None:
+        PostgresOperations.__init__(self, runtime, settings, connections, lock, epoch)
+        InstanceSearch.__init__(self, self)
+        PostgresEventLog.__init__(self, self)
+        self.name = settings.name
+        self.capabilities = Capabilities(ownership=settings.ownership, durability=settings.durability)
+        self.lanes = PostgresLanes(self, self)
+        self.journal = PostgresJournal(self)
+        self.cursors = PostgresCursors(self)
+        self.counts = PostgresCounts(self, runtime)
+        self.cache_bytes = settings.cache_bytes
+        self.lost = self._lost
+        self.runtime = runtime
+
+    def listen(self, listener: Callable[[], None], /) -> bool:
+        """Call a listener when another process has notified the schema."""
+        if self.notifications is not None:
+            self.notifications.listen(listener)
+        return self.notifications is not None
+
+    def watch_ownership(self, listener: OwnershipListener, /) -> None:
+        """Call a listener when the lock is lost, and when it is held again."""
+        if self.lock_recovery is not None:
+            self.lock_recovery.watch(listener)
+
+    def health(self) -> FutureResult[Health, StoreError]:
+        """Measure the tables, and report corrupt rows."""
+        return asked(measured(self))
+
+    def close(self) -> FutureResult[None, StoreError]:
+        """Wait for pending requests, and close the connections."""
+        # Before the connection closes: its end would count as a lost lock, which the engine would try to regain.
+        for ended in (self.lock_recovery, self.notifications):
+            if ended is not None:
+                ended.end()
+        return super().close()
+
 
 PATIENCE_MS: Final = 15_000
 """How long an opening waits for a server that has no free connection, or is starting."""
@@ -146,18 +202,10 @@ async def _owned(connection: Any, settings: PostgresSettings, on_locked: OnLocke
     # Under the lock, and before the first statement of this opening: all earlier ones are ended by then.
     epoch, ended = await lock.own(store=settings.name, label=_label())
     connections = await _pool(settings, epoch, runtime)
-    operations = PostgresOperations(runtime, settings, connections, lock, epoch)
-    store = _store(settings, operations, InstanceQueries(operations))
-    lock_recovery = LockRecovery(runtime, lock, settings.name, epoch, operations.lose)
-    listening = _listening(store, operations, lock_recovery.connection)
-
-    def close() -> FutureResult[None, StoreError]:
-        # Before the connection closes: its end would count as a lost lock, which the engine would try to regain.
-        lock_recovery.end()
-        return listening.close()
-
-    previous_exit: PreviousExit = "died" if ended else "closed"
-    return attrs.evolve(listening, previous_exit=previous_exit, close=close, watch_ownership=lock_recovery.watch)
+    store = PostgresStore(runtime, settings, connections, lock, epoch)
+    store.lock_recovery = LockRecovery(runtime, lock, settings.name, epoch, store.lose)
+    store.previous_exit = "died" if ended else "closed"
+    return _notified(store, store.lock_recovery.connection, runtime)
 
 
 async def _shared(connection: Any, settings: PostgresSettings, runtime: Runtime) -> Store:
@@ -168,12 +216,9 @@ async def _shared(connection: Any, settings: PostgresSettings, runtime: Runtime)
     await connection.close()
     connections = await _pool(settings, epoch, runtime)
     lease = Lease(connections, settings)
-    operations = PostgresOperations(runtime, settings, connections, lease, epoch)
-    queries = InstanceQueries(operations)
-    sharing = SharedOperations(operations, queries, settings.lease_ms).contract
-    return attrs.evolve(
-        _listening(_store(settings, operations, queries), operations, lease.connection), sharing=sharing
-    )
+    store = PostgresStore(runtime, settings, connections, lease, epoch)
+    store.sharing = PostgresSharing(store, store, settings.lease_ms)
+    return _notified(store, lease.connection, runtime)
 
 
 class _ReadOnlyConnections(PostgresConnections):
@@ -193,6 +238,11 @@ class _ReadOnlyConnections(PostgresConnections):
             raise
 
 
+class _ReadOnlyStore(PostgresStore):
+    def close(self) -> FutureResult[None, StoreError]:
+        return settled(Success(None))
+
+
 async def read_only_store(reader: PostgresReader, runtime: Runtime) -> Store:
     """Make a store of a schema that this process only reads, whether or not engines have it open.
 
@@ -203,69 +253,21 @@ async def read_only_store(reader: PostgresReader, runtime: Runtime) -> Store:
         runtime: that of the reader's event loop.
     """
     settings, connections = reader.settings, _ReadOnlyConnections(reader, runtime)
-    operations = PostgresOperations(runtime, settings, connections, Lease(connections, settings), epoch=0)
-    operations.damage = reader.damage
-    store = _store(settings, operations, InstanceQueries(operations))
-    return attrs.evolve(store, close=lambda: settled(Success(None)), cache_bytes=0)
+    store = _ReadOnlyStore(runtime, settings, connections, Lease(connections, settings), epoch=0)
+    store.damage = reader.damage
+    store.cache_bytes = 0
+    return store
 
 
 async def _pool(settings: PostgresSettings, epoch: int, runtime: Runtime) -> PostgresConnections:
     return await _patiently(lambda: PostgresConnections.open(settings, epoch, runtime), settings, runtime)
 
 
-def _listening(store: Store, operations: PostgresOperations, connection: Callable[[], Awaitable[Any]]) -> Store:
-    """Return the store with notifications, until it is closed."""
-    notifications = NotificationListener(
-        operations.runtime, connection, operations.write, operations.schema, operations.epoch
-    )
-
-    def close() -> FutureResult[None, StoreError]:
-        notifications.end()
-        return operations.close()
-
-    return attrs.evolve(store, listen=notifications.listen, close=close)
+def _notified(store: PostgresStore, connection: Callable[[], Awaitable[Any]], runtime: Runtime) -> Store:
+    """Let a store listen on a connection, until it is closed."""
+    store.notifications = NotificationListener(runtime, connection, store.write, store.schema, store.epoch)
+    return store
 
 
 def _label() -> str:
     return f"{gethostname()}:{os.getpid()}"
-
-
-def _store(settings: PostgresSettings, operations: PostgresOperations, queries: InstanceQueries) -> Store:
-    log, searches = PostgresEventLog(operations), InstanceSearch(operations, queries)
-    lanes = PostgresLanes(operations, queries)
-    return Store(
-        name=settings.name,
-        epoch=operations.epoch,
-        capabilities=Capabilities(ownership=settings.ownership, durability=settings.durability),
-        load=operations.load,
-        commit=operations.commit,
-        due=queries.due,
-        next_alarm=queries.next_alarm,
-        claimed=queries.claimed,
-        left_to=queries.left_to,
-        messages_left_to=queries.messages_left_to,
-        messages=queries.messages,
-        next_message=queries.next_message,
-        dead_letters=queries.dead_letters,
-        redrive=log.redrive,
-        find=searches.find,
-        history=log.history,
-        events=log.events,
-        prune=log.prune,
-        health=HealthCheck(operations).health,
-        close=operations.close,
-        lost=operations.lost,
-        count_messages=queries.count_messages,
-        cursor=log.cursor,
-        move_cursor=log.move_cursor,
-        holds=queries.holds,
-        set_hold=queries.set_hold,
-        due_except=queries.due_except,
-        counts=InstanceCounting(operations).counts,
-        search=searches.search,
-        journal=queries.journal,
-        lanes=lanes.lanes,
-        queued=lanes.queued,
-        cache_bytes=settings.cache_bytes,
-        runtime=operations.runtime,
-    )

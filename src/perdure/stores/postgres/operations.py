@@ -1,4 +1,4 @@
-"""The functions ``load`` and ``commit`` of the ``Store`` record, over a schema of a PostgreSQL database.
+"""The functions ``load`` and ``commit``, over a schema of a PostgreSQL database.
 
 Operations that wait together are sent together, as one statement.
 """
@@ -251,8 +251,6 @@ class PostgresOperations:
         damage: the rows that cannot be decoded.
         schema: the quoted name of the schema.
         epoch: the number of this opening.
-        runtime: how it waits.
-        lost: done when this opening has ended.
     """
 
     def __init__(
@@ -267,13 +265,13 @@ class PostgresOperations:
         self.schema = settings.quoted
         self.epoch = epoch
         self.durability = settings.durability
-        self.lost: Future[str] = runtime.future()
+        self._lost: Future[str] = runtime.future()
         self._settings = settings
         self._connections = connections
         self._lock = lock
         self._state: Literal["open", "closing", "closed"] = "open"
         self._closers: list[Future[None]] = []
-        self.runtime = runtime
+        self._runtime = runtime
         unread = partial(StoreUnavailable, "read")
         self._loads: Queue[LoadRequest] = Queue(
             runtime, f"perdure:reader {settings.name}", self._load, self.refusal, unread
@@ -318,8 +316,8 @@ class PostgresOperations:
             self._note_loss()
 
     def _note_loss(self) -> None:
-        if self._connections.lost is not None and not self.lost.done():
-            self.lost.set_result(str(self._connections.lost))
+        if self._connections.lost is not None and not self._lost.done():
+            self._lost.set_result(str(self._connections.lost))
 
     # ------------------------------------------------------------ load and commit
     def load(self, requests: Sequence[LoadRequest], answered: OnAnswers, /) -> None:
@@ -451,7 +449,7 @@ class PostgresOperations:
             self._state = "closing"
             # A server that does not answer must not keep a process from ending. The outcome of these requests is then
             # unknown.
-            limit = self.runtime.call_later(CLOSE_WITHIN_MS, self._connections.terminate)
+            limit = self._runtime.call_later(CLOSE_WITHIN_MS, self._connections.terminate)
             for queue in (self._loads, self._commits, self._statements, self._heartbeats):
                 await queue.emptied()
             # After all statements: a standby that gets the lock earlier ends this opening, and the last commits would
@@ -464,7 +462,7 @@ class PostgresOperations:
                 if not closer.done():
                     closer.set_result(None)
         elif self._state == "closing":
-            self._closers.append(closed := self.runtime.future())
+            self._closers.append(closed := self._runtime.future())
             await closed
         return Success(None)
 

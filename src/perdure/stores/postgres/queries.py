@@ -1,4 +1,4 @@
-"""The functions of the ``Store`` record that read: lists, lanes, searches, counts, health, and the holds."""
+"""The functions that read: lists, lanes, journals, searches, counts, health, and the holds."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from returns.future import FutureResult
 from returns.result import Failure, Result, Success
 
 from perdure.programs.future import answer_of, answered_by, asked, converted
+from perdure.runtime.record import Runtime
 from perdure.stores.postgres.encoding import (
     DEAD_LETTER_COLUMNS,
     INSTANCE_COLUMNS,
@@ -47,16 +48,10 @@ class InstanceQueries:
 
     # ------------------------------------------------------------ instances
     def due(
-        self, now_ms: int, limit: int, after: DuePosition | None = None, /
+        self, now_ms: int, limit: int, after: DuePosition | None = None, except_jobs: tuple[Job, ...] = (), /
     ) -> FutureResult[tuple[Instance, ...], StoreError]:
         """Return the due instances."""
-        return self.due_except(now_ms, limit, (), after)
-
-    def due_except(
-        self, now_ms: int, limit: int, jobs: tuple[Job, ...], after: DuePosition | None = None, /
-    ) -> FutureResult[tuple[Instance, ...], StoreError]:
-        """Return the due instances of other jobs."""
-        kinds, names = [encoded(kind) for kind, _ in jobs], [encoded(name) for _, name in jobs]
+        kinds, names = [encoded(kind) for kind, _ in except_jobs], [encoded(name) for _, name in except_jobs]
         sql = f"""
             SELECT {INSTANCE_COLUMNS}, due_ms
             FROM {self._schema}.due($1, $2, $3, $4, $5::text[], $6::text[])
@@ -76,21 +71,6 @@ class InstanceQueries:
         """Return instances with a claim."""
         sql = f"SELECT {INSTANCE_COLUMNS} FROM {self._schema}.claimed($1, $2)"
         return self._page("read claims", sql, instance_from, (after_incarnation,), limit)
-
-    def journal(
-        self, address: Address, incarnation: int, first: int, limit: int, /
-    ) -> FutureResult[tuple[str, ...], StoreError]:
-        """Return a journal's rows."""
-        sql = f"""
-            SELECT place, body FROM {self._schema}.journal WHERE incarnation = $1 AND place >= $2
-            ORDER BY place LIMIT $3
-        """
-
-        async def work() -> Result[tuple[str, ...], StoreError]:
-            found = await self._operations.read("read a journal", sql, incarnation, first, limit)
-            return _bodies(address, first, found.unwrap()) if isinstance(found, Success) else found
-
-        return asked(work())
 
     def left_to(self, codes: Mapping[Job, str], limit: int, /) -> FutureResult[tuple[Instance, ...], StoreError]:
         """Return the instances that other code left."""
@@ -114,21 +94,6 @@ class InstanceQueries:
         """Return the earliest instant, after an instant, that a message waits for."""
         sql = f"SELECT min(not_before_ms) FROM {self._schema}.messages WHERE not_before_ms > 0 AND not_before_ms > $1"
         return self._value("read the next message", sql, after_ms)
-
-    def count_messages(
-        self, pairs: Sequence[tuple[Address, Address]], limit: int, /
-    ) -> FutureResult[tuple[int, ...], StoreError]:
-        """Count the messages of pairs of sender and target."""
-        s = self._schema
-        sql = f"""
-            SELECT (SELECT count(*) FROM (SELECT FROM {s}.messages AS m
-              WHERE m.pair = {s}.digest(p.sender, p.target) LIMIT $3) AS few)
-            FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS p (sender, target, place) ORDER BY place
-        """
-        senders = [encoded(str(sender)) for sender, _ in pairs]
-        targets = [encoded(str(target)) for _, target in pairs]
-        found = self._operations.read("count messages", sql, senders, targets, limit)
-        return converted(answered_by(found), lambda rows: _up_to(limit, [row[0] for row in rows]))
 
     def dead_letters(self, after_id: int, limit: int, /) -> FutureResult[tuple[StoredMessage, ...], StoreError]:
         """Return dead letters."""
@@ -238,6 +203,28 @@ _BEFORE_ALL: Final = -(2**63)
 _LANE: Final = INSTANCE_COLUMNS.split(", ").index("lane")
 
 
+class PostgresJournal:
+    """Reads journals through a store's statements."""
+
+    def __init__(self, operations: PostgresOperations) -> None:
+        self._operations = operations
+
+    def read(
+        self, address: Address, incarnation: int, first: int, limit: int, /
+    ) -> FutureResult[tuple[str, ...], StoreError]:
+        """Return a journal's rows."""
+        sql = f"""
+            SELECT place, body FROM {self._operations.schema}.journal WHERE incarnation = $1 AND place >= $2
+            ORDER BY place LIMIT $3
+        """
+
+        async def work() -> Result[tuple[str, ...], StoreError]:
+            found = await self._operations.read("read a journal", sql, incarnation, first, limit)
+            return _bodies(address, first, found.unwrap()) if isinstance(found, Success) else found
+
+        return asked(work())
+
+
 class PostgresLanes:
     """Reads lanes through a store's statements."""
 
@@ -245,7 +232,7 @@ class PostgresLanes:
         self._operations = operations
         self._queries = queries
 
-    def lanes(self, job: Job, after: str | None, limit: int, /) -> FutureResult[tuple[str, ...], StoreError]:
+    def names(self, job: Job, after: str | None, limit: int, /) -> FutureResult[tuple[str, ...], StoreError]:
         """Return a job's next lanes."""
         sql = f"SELECT * FROM {self._operations.schema}.lanes($1, $2, $3, $4)"
         found = self._operations.read("read lanes", sql, *map(encoded, job), encoded(after), limit)
@@ -309,12 +296,8 @@ _OF_STATUS: Final = {
 """Conditions of the rare statuses that an index serves."""
 
 
-class InstanceSearch:
-    """Searches through a store's statements."""
-
-    def __init__(self, operations: PostgresOperations, queries: InstanceQueries) -> None:
-        self._operations = operations
-        self._queries = queries
+class InstanceSearch(InstanceQueries):
+    """Lists and searches through a store's statements."""
 
     def find(self, query: Query, /) -> FutureResult[tuple[Instance, ...], StoreError]:
         """Return a page of instances."""
@@ -330,7 +313,7 @@ class InstanceSearch:
             return self._operations.read("find", sql, *values, wanted)
 
         start = _start(query)
-        return asked(self._queries.readable(fetch, instance_from, lambda row: row[2:5], start, query.limit))
+        return asked(self.readable(fetch, instance_from, lambda row: row[2:5], start, query.limit))
 
     def search(self, query: Query, max_scanned: int, /) -> FutureResult[Found, StoreError]:
         """Return a page of instances, or what the next ``max_scanned`` hold."""
@@ -369,7 +352,7 @@ class InstanceSearch:
         async def fetched(_: Row, __: int) -> Result[Any, Any]:
             return Success(matching)
 
-        read = await self._queries.readable(fetched, instance_from, lambda row: row[:1], (), len(matching) + 1)
+        read = await self.readable(fetched, instance_from, lambda row: row[:1], (), len(matching) + 1)
         end = matching[-1][2:5] if len(matching) == query.limit else rows[0][:3]
         after = None if end[0] is None else Address(*(decoded(part) for part in end))
         return Found(instances=read.value_or(()), after=after)
@@ -448,11 +431,12 @@ _COUNTING: Final = 1885692520
 # ruff: noqa: S608 - the texts are made of constants and the checked name of the schema
 
 
-class InstanceCounting:
-    """Counts instances, and keeps a slow count in a table that all engines read."""
+class PostgresCounts:
+    """Counts messages, and instances; it keeps a slow count in a table that all engines read."""
 
-    def __init__(self, operations: PostgresOperations) -> None:
+    def __init__(self, operations: PostgresOperations, runtime: Runtime) -> None:
         self._operations = operations
+        self._runtime = runtime
         s = operations.schema
         self._rest = f"""
             SELECT {s}.next_alarm(-1), (SELECT count(*) FROM (SELECT FROM {s}.messages LIMIT {MAX_COUNTED}) AS few),
@@ -475,11 +459,26 @@ class InstanceCounting:
 
         self._forget = f"DELETE FROM {s}.counted"
 
-    def counts(self) -> FutureResult[StoreCounts, StoreError]:
-        """Count instances and messages."""
-        return asked(self._counts())
+    def messages(
+        self, pairs: Sequence[tuple[Address, Address]], limit: int, /
+    ) -> FutureResult[tuple[int, ...], StoreError]:
+        """Count the messages of pairs of sender and target."""
+        s = self._operations.schema
+        sql = f"""
+            SELECT (SELECT count(*) FROM (SELECT FROM {s}.messages AS m
+              WHERE m.pair = {s}.digest(p.sender, p.target) LIMIT $3) AS few)
+            FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS p (sender, target, place) ORDER BY place
+        """
+        senders = [encoded(str(sender)) for sender, _ in pairs]
+        targets = [encoded(str(target)) for _, target in pairs]
+        found = self._operations.read("count messages", sql, senders, targets, limit)
+        return converted(answered_by(found), lambda rows: _up_to(limit, [row[0] for row in rows]))
 
-    async def _counts(self) -> Result[StoreCounts, StoreError]:
+    def instances(self) -> FutureResult[StoreCounts, StoreError]:
+        """Count instances and messages."""
+        return asked(self._instances())
+
+    async def _instances(self) -> Result[StoreCounts, StoreError]:
         answer = await self._operations.read("count", self._rest)
         if not isinstance(answer, Success):
             return answer
@@ -487,7 +486,7 @@ class InstanceCounting:
         rest: dict[str, Any] = {"oldest_due_ms": oldest_due_ms, "messages": messages, "dead_letters": dead_letters}
         if body is not None and age_ms < took_ms * SELDOM:
             return Success(StoreCounts(instances=_kept(body), age_ms=max(0, age_ms), **rest))
-        began_ms = self._operations.runtime.monotonic_ms()
+        began_ms = self._runtime.monotonic_ms()
         counted = await self._operations.read("count", self._count, body is not None)
         if not isinstance(counted, Success):
             return counted
@@ -495,7 +494,7 @@ class InstanceCounting:
         if not rows:
             return Success(StoreCounts(instances=_kept(body or "[]"), age_ms=max(0, age_ms), **rest))
         instances = _counted(rows)
-        took_ms = int(self._operations.runtime.monotonic_ms() - began_ms)
+        took_ms = int(self._runtime.monotonic_ms() - began_ms)
         if took_ms < QUICK_MS:
             if body is not None:
                 await self._operations.write("forget a count", self._forget)
@@ -517,29 +516,19 @@ def _kept(body: str) -> tuple[StatusCount, ...]:
 # ruff: noqa: S608 - the texts are made of constants and the checked name of the schema
 
 
-class HealthCheck:
-    """HealthCheck a store with small statements."""
-
-    def __init__(self, operations: PostgresOperations) -> None:
-        self._operations = operations
-
-    def health(self) -> FutureResult[Health, StoreError]:
-        """Measure the tables, and report corrupt rows."""
-        return asked(self._health())
-
-    async def _health(self) -> Result[Health, StoreError]:
-        operations = self._operations
-        sql = f"""
-            SELECT sum(pg_total_relation_size(c.oid)) FROM pg_class AS c JOIN pg_class AS i USING (relnamespace)
-            WHERE i.oid = '{operations.schema}.instances'::regclass AND c.relkind = 'r'
-        """
-        answer = await operations.read("check its health", sql)
-        if not isinstance(answer, Success):
-            return Success(Health(state="failed", detail=str(answer.failure())))
-        detail = str(operations.damage)
-        health = Health(
-            state="degraded" if detail else "ok",
-            detail=detail,
-            file_bytes=int(answer.unwrap()[0][0]),
-        )
-        return Success(health)
+async def measured(operations: PostgresOperations) -> Result[Health, StoreError]:
+    """Measure the tables, and report corrupt rows."""
+    sql = f"""
+        SELECT sum(pg_total_relation_size(c.oid)) FROM pg_class AS c JOIN pg_class AS i USING (relnamespace)
+        WHERE i.oid = '{operations.schema}.instances'::regclass AND c.relkind = 'r'
+    """
+    answer = await operations.read("check its health", sql)
+    if not isinstance(answer, Success):
+        return Success(Health(state="failed", detail=str(answer.failure())))
+    detail = str(operations.damage)
+    health = Health(
+        state="degraded" if detail else "ok",
+        detail=detail,
+        file_bytes=int(answer.unwrap()[0][0]),
+    )
+    return Success(health)

@@ -10,7 +10,6 @@ from returns.future import FutureResult
 from returns.result import Failure, Result
 
 from perdure.programs.future import asked
-from perdure.stores.contract import Sharing
 from perdure.stores.postgres.encoding import (
     INSTANCE_COLUMNS,
     MESSAGE_COLUMNS,
@@ -39,26 +38,14 @@ _MEMBER: Final = f"epoch, served, joined_ms, lease_left_ms, label, last_epoch, {
 _Bits: TypeAlias = tuple[list[str], list[str], list[int]]
 
 
-class SharedOperations:
+class PostgresSharing:
     """Divides a store among its engines, through the statements of one of them."""
 
     def __init__(self, operations: PostgresOperations, queries: InstanceQueries, lease_ms: int) -> None:
         self._operations = operations
         self._queries = queries
-        self._lease_ms = lease_ms
+        self.lease_ms = lease_ms
         self._schema = operations.schema
-
-    @property
-    def contract(self) -> Sharing:
-        """The operations as the record of a shared store."""
-        return Sharing(
-            lease_ms=self._lease_ms,
-            heartbeat=self.heartbeat,
-            members=self.members,
-            due=self.due,
-            messages=self.messages,
-            abandoned=self.abandoned,
-        )
 
     # ------------------------------------------------------------ membership
     def heartbeat(self, served: Served, /) -> FutureResult[Members, StoreError]:
@@ -69,7 +56,7 @@ class SharedOperations:
         operations = self._operations
         jobs = orjson.dumps([(kind, name, code.version, code.code) for (kind, name), code in served.items()])
         sql = f"SELECT {_MEMBER} FROM {self._schema}.beat($1, $2, $3)"
-        beaten = await operations.heartbeat(sql, operations.epoch, jobs.decode(), self._lease_ms)
+        beaten = await operations.heartbeat(sql, operations.epoch, jobs.decode(), self.lease_ms)
         match beaten:
             case Failure(OutcomeUnknown(reason=reason)):  # to repeat it does no harm
                 return Failure(StoreUnavailable("renew the lease", reason))

@@ -46,7 +46,7 @@ class LentConnection:
 
 
 @attrs.frozen(kw_only=True)
-class Backups:
+class SqliteBackups:
     """Makes backups of one open store.
 
     Attributes:

@@ -12,17 +12,16 @@ from returns.result import Failure, Result, Success
 
 from perdure.runtime.record import LogRecord, Runtime
 from perdure.stores.contract import Store
-from perdure.stores.sqlite.backup import STEP_PAGES, Backups
-from perdure.stores.sqlite.counters import StatusCounts
+from perdure.stores.sqlite.backup import STEP_PAGES, SqliteBackups
 from perdure.stores.sqlite.database import Batcher, Database, File, Note, Read, ignore, open_database
 from perdure.stores.sqlite.files import exposed_files
 from perdure.stores.sqlite.group_commit import Write
 from perdure.stores.sqlite.lock import FileLock, acquire, check_missing, stand_by
-from perdure.stores.sqlite.operations import Operations
+from perdure.stores.sqlite.operations import SqliteStore
 from perdure.stores.sqlite.ownership import REAL_DISK, Disk
 from perdure.stores.sqlite.reader import Reader
 from perdure.stores.sqlite.schema import CHECKPOINT_PAGES, Synchronous, log_of
-from perdure.stores.values import Capabilities, Durability, IfMissing, OnLocked, PreviousExit
+from perdure.stores.values import Durability, IfMissing, OnLocked, PreviousExit
 from perdure.values.errors import StoreError, StoreUnavailable
 
 # NORMAL does not sync the log at COMMIT: with it for `full`, a loss of power would take acknowledged commits.
@@ -81,7 +80,8 @@ async def open_file(
         runtime=runtime,
         backup_pages=backup_pages,
     )
-    return attrs.evolve(store, previous_exit=previous_exit)
+    store.previous_exit = previous_exit
+    return store
 
 
 async def _lock(file: File, on_locked: OnLocked, if_missing: IfMissing, runtime: Runtime) -> FileLock:
@@ -111,18 +111,14 @@ def store_over(
     backup_pages: int = STEP_PAGES,
 ) -> Store:
     """Make a store of an open file."""
-    batcher = Batcher(runtime, database, lock)
-    operations = Operations(batcher, Path(database.file.path), lambda: database.counts)
-    store = _store(operations, database.file.store, durability)
-    return attrs.evolve(
-        store,
-        epoch=database.epoch,
-        lost=batcher.lost,
-        cache_bytes=cache_bytes,
-        synchronous=False,
-        runtime=runtime,
-        backup=Backups(batcher=batcher, file=database.file, runtime=runtime, step_pages=backup_pages).make,
-    )
+    batcher, file = Batcher(runtime, database, lock), database.file
+    store = SqliteStore(batcher, Path(file.path), file.store, durability, counted=lambda: database.counts)
+    store.epoch = database.epoch
+    store.lost = batcher.lost
+    store.cache_bytes = cache_bytes
+    store.runtime = runtime
+    store.backup = SqliteBackups(batcher=batcher, file=file, runtime=runtime, step_pages=backup_pages)
+    return store
 
 
 def read_only_store(reader: Reader) -> Store:
@@ -133,9 +129,11 @@ def read_only_store(reader: Reader) -> Store:
     Args:
         reader: reads the file.
     """
-    operations = Operations(_ReadOnly(reader), reader.path, StatusCounts, reader.damage)
-    store = _store(operations, reader.store, "none")
-    return attrs.evolve(store, counts=None)  # exact only in the process that writes
+    # Without counts: they are exact only in the process that writes.
+    store = SqliteStore(_ReadOnly(reader), reader.path, reader.store, "none", counted=None, damage=reader.damage)
+    store.cache_bytes = 0
+    store.synchronous = True
+    return store
 
 
 @attrs.frozen
@@ -177,41 +175,3 @@ class _ReadOnly:
 
     async def close(self) -> None:
         """Do nothing: the reader closes the file."""
-
-
-def _store(operations: Operations, name: str, durability: Durability) -> Store:
-    return Store(
-        name=name,
-        epoch=0,
-        capabilities=Capabilities(ownership="owned", durability=durability),
-        load=operations.load,
-        commit=operations.commit,
-        due=operations.due,
-        next_alarm=operations.next_alarm,
-        claimed=operations.claimed,
-        left_to=operations.left_to,
-        messages_left_to=operations.messages_left_to,
-        messages=operations.messages,
-        next_message=operations.next_message,
-        dead_letters=operations.dead_letters,
-        redrive=operations.redrive,
-        find=operations.find,
-        history=operations.history,
-        events=operations.events,
-        prune=operations.prune,
-        health=operations.health,
-        close=operations.close,
-        count_messages=operations.count_messages,
-        cursor=operations.cursor,
-        move_cursor=operations.move_cursor,
-        holds=operations.holds,
-        set_hold=operations.set_hold,
-        due_except=operations.due_except,
-        lanes=operations.lanes,
-        queued=operations.queued,
-        counts=operations.counts,
-        search=operations.search,
-        journal=operations.journal,
-        cache_bytes=0,
-        synchronous=True,
-    )

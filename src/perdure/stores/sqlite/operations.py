@@ -1,4 +1,4 @@
-"""The operations of the ``Store`` record, over a SQLite file."""
+"""The store over a SQLite file."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol, TypeVar
 
+import attrs
 from returns.future import FutureResult
 from returns.result import Failure, Result, Success
 
-from perdure.programs.future import answered_by, asked, converted
-from perdure.stores.contract import Answered
+from perdure.programs.future import answer_of, answered_by, asked, converted
+from perdure.stores.contract import Answered, Store
 from perdure.stores.rows import CorruptRows, Row
 from perdure.stores.sqlite import changes, queries
 from perdure.stores.sqlite.changes import append_events, event_values, prune
@@ -22,8 +23,10 @@ from perdure.stores.sqlite.group_commit import ChangeGroup, Write
 from perdure.stores.sqlite.queries import Search
 from perdure.stores.sqlite.schema import complaint_about, log_of, size_of
 from perdure.stores.values import (
+    Capabilities,
     Cursor,
     DuePosition,
+    Durability,
     Found,
     Health,
     LoadRequest,
@@ -77,21 +80,39 @@ class RequestsToFile(Protocol):
         ...
 
 
-class Operations:
-    """Encodes requests, and passes them to the file."""
+class SqliteStore(Store):
+    """Encodes requests, and passes them to the file.
+
+    Args:
+        batcher: passes requests to the file.
+        file: the file.
+        name: the store's name in messages.
+        durability: that of its commits.
+        counted: returns the instances that are counted so far; None where other processes write, too.
+        damage: the rows that cannot be read.
+    """
 
     def __init__(
         self,
         batcher: RequestsToFile,
         file: Path,
-        counted: Callable[[], StatusCounts],
+        name: str,
+        durability: Durability,
+        *,
+        counted: Callable[[], StatusCounts] | None,
         damage: CorruptRows | None = None,
     ) -> None:
+        self.name = name
+        self.epoch = 0
+        self.capabilities = Capabilities(ownership="owned", durability=durability)
+        self.damage = CorruptRows() if damage is None else damage
+        self.lanes = _SqliteLanes(self)
+        self.journal = _SqliteJournal(self)
+        self.cursors = _SqliteCursors(self)
+        self.counts = None if counted is None else _SqliteCounts(self, counted)
         self._batcher = batcher
         self._file = file
         self._log = log_of(file)
-        self._counted = counted
-        self._damage = CorruptRows() if damage is None else damage
 
     def commit(self, transitions: Sequence[Transition], answered: Answered[Any, Any], /) -> None:
         """Write several transitions together."""
@@ -118,77 +139,58 @@ class Operations:
         self._batcher.read_all(reads, partial(self._all_loaded, requests, answered))
 
     def due(
-        self, now_ms: int, limit: int, after: DuePosition | None = None, /
+        self, now_ms: int, limit: int, after: DuePosition | None = None, except_jobs: tuple[Job, ...] = (), /
     ) -> FutureResult[tuple[Instance, ...], StoreError]:
         """Return the due instances."""
-        work = partial(queries.due, damage=self._damage, now_ms=now_ms, limit=limit, after=after)
-        return answered_by(self._batcher.read(Read("read due instances", work)))
-
-    def due_except(
-        self, now_ms: int, limit: int, jobs: tuple[Job, ...], after: DuePosition | None = None, /
-    ) -> FutureResult[tuple[Instance, ...], StoreError]:
-        """Return the due instances of other jobs."""
-        work = partial(queries.due, damage=self._damage, now_ms=now_ms, limit=limit, after=after, except_jobs=jobs)
-        return answered_by(self._batcher.read(Read("read due instances", work)))
-
-    def lanes(self, job: Job, after: str | None, limit: int, /) -> FutureResult[tuple[str, ...], StoreError]:
-        """Return the next lanes of a job."""
-        return self._read("read lanes", lambda cursor: queries.lanes(cursor, job, after, limit))
-
-    def queued(self, job: Job, lanes: Sequence[str], limit: int, /) -> FutureResult[tuple[QueuedLane, ...], StoreError]:
-        """Return the first queued instances of lanes."""
-        work = partial(queries.queued, damage=self._damage, job=job, names=lanes, limit=limit)
-        return answered_by(self._batcher.read(Read("read queued instances", work)))
+        damage = self.damage
+        return self.read(
+            "read due instances",
+            lambda cursor: queries.due(cursor, damage, now_ms, limit, after, except_jobs),
+        )
 
     def next_alarm(self, after_ms: int, /) -> FutureResult[int | None, StoreError]:
         """Return the earliest due instant after an instant."""
-        return self._read("read the next alarm", lambda cursor: queries.next_alarm(cursor, after_ms))
+        return self.read("read the next alarm", lambda cursor: queries.next_alarm(cursor, after_ms))
 
     def claimed(self, after_incarnation: int, limit: int, /) -> FutureResult[tuple[Instance, ...], StoreError]:
         """Return instances with a claim."""
-        damage = self._damage
-        return self._read("read claims", lambda cursor: queries.claimed(cursor, damage, after_incarnation, limit))
+        damage = self.damage
+        return self.read("read claims", lambda cursor: queries.claimed(cursor, damage, after_incarnation, limit))
 
     def left_to(self, codes: Mapping[Job, str], limit: int, /) -> FutureResult[tuple[Instance, ...], StoreError]:
         """Return the instances that other code left."""
-        damage = self._damage
-        return self._read("read left instances", lambda cursor: queries.left_to(cursor, damage, codes, limit))
+        damage = self.damage
+        return self.read("read left instances", lambda cursor: queries.left_to(cursor, damage, codes, limit))
 
     def messages_left_to(
         self, codes: Mapping[Job, str], limit: int, /
     ) -> FutureResult[tuple[StoredMessage, ...], StoreError]:
         """Return the messages that other code left."""
-        damage = self._damage
-        return self._read(
+        damage = self.damage
+        return self.read(
             "read messages that are left", lambda cursor: queries.messages_left_to(cursor, damage, codes, limit)
         )
 
     def messages(self, now_ms: int, limit: int, /) -> FutureResult[tuple[StoredMessage, ...], StoreError]:
         """Return the messages that may be delivered."""
-        damage = self._damage
-        return self._read("read messages", lambda cursor: queries.messages(cursor, damage, now_ms, limit))
-
-    def count_messages(
-        self, pairs: Sequence[tuple[Address, Address]], limit: int, /
-    ) -> FutureResult[tuple[int, ...], StoreError]:
-        """Count the messages of pairs of sender and target."""
-        return self._read("count messages", lambda cursor: queries.count_messages(cursor, pairs, limit))
+        damage = self.damage
+        return self.read("read messages", lambda cursor: queries.messages(cursor, damage, now_ms, limit))
 
     def next_message(self, after_ms: int, /) -> FutureResult[int | None, StoreError]:
         """Return the earliest instant, after an instant, that a message waits for."""
-        return self._read("read the next message", lambda cursor: queries.next_message(cursor, after_ms))
+        return self.read("read the next message", lambda cursor: queries.next_message(cursor, after_ms))
 
     def dead_letters(self, after_id: int, limit: int, /) -> FutureResult[tuple[StoredMessage, ...], StoreError]:
         """Return dead letters."""
-        damage = self._damage
-        return self._read("read dead letters", lambda cursor: queries.dead_letters(cursor, damage, after_id, limit))
+        damage = self.damage
+        return self.read("read dead letters", lambda cursor: queries.dead_letters(cursor, damage, after_id, limit))
 
     def redrive(
         self, message_id: int, events: Sequence[Event] = (), /
     ) -> FutureResult[Literal["redriven", "not_found"], StoreError]:
         """Turn a dead letter into a message again, and log events."""
         rows = tuple(map(event_values, events))
-        return self._write("redrive", lambda cursor, counters: _redrive(cursor, counters, message_id, rows))
+        return self.write("redrive", lambda cursor, counters: _redrive(cursor, counters, message_id, rows))
 
     def find(self, query: Query, /) -> FutureResult[tuple[Instance, ...], StoreError]:
         """Return a page of instances. The search runs in chunks, between which other requests run."""
@@ -202,44 +204,23 @@ class Operations:
         self, address: Address, before: int | None, limit: int, /
     ) -> FutureResult[tuple[LoggedEvent, ...], StoreError]:
         """Return the newest events of an address."""
-        return self._read("read history", lambda cursor: queries.history(cursor, address, before, limit))
+        return self.read("read history", lambda cursor: queries.history(cursor, address, before, limit))
 
     def events(self, after: int, limit: int, /) -> FutureResult[tuple[LoggedEvent, ...], StoreError]:
         """Return events of the history."""
-        return self._read("read events", lambda cursor: queries.events(cursor, after, limit))
-
-    def cursor(self, name: str, /) -> FutureResult[Cursor, StoreError]:
-        """Return the position of a sink."""
-        return self._read("read a cursor", lambda cursor: queries.cursor_of_sink(cursor, name))
-
-    def move_cursor(self, name: str, sequence: int, events: Sequence[Event] = (), /) -> FutureResult[None, StoreError]:
-        """Move a sink forward, and log events, in a group with other writes."""
-        rows = tuple(map(event_values, events))
-        return self._write(
-            "move a cursor", lambda cursor, counters: changes.move_cursor(cursor, counters, name, sequence, rows)
-        )
+        return self.read("read events", lambda cursor: queries.events(cursor, after, limit))
 
     def holds(self) -> FutureResult[tuple[Job, ...], StoreError]:
         """Return the held jobs."""
-        return self._read("read holds", queries.holds)
+        return self.read("read holds", queries.holds)
 
     def set_hold(self, job: Job, hold: Hold, /) -> FutureResult[Literal["changed", "unchanged"], StoreError]:
         """Hold or release a job, in a group with other writes."""
-        return self._write("hold", lambda cursor, _: changes.set_hold(cursor, job, hold))
-
-    def journal(
-        self, address: Address, incarnation: int, first: int, limit: int, /
-    ) -> FutureResult[tuple[str, ...], StoreError]:
-        """Return rows of a journal."""
-        return self._read("read a journal", lambda cursor: queries.journal(cursor, address, incarnation, first, limit))
+        return self.write("hold", lambda cursor, _: changes.set_hold(cursor, job, hold))
 
     def prune(self, retention: Retention, /) -> FutureResult[int, StoreError]:
         """Delete rows past their retention."""
-        return self._write("prune", lambda cursor, counters: prune(cursor, counters, retention))
-
-    def counts(self) -> FutureResult[StoreCounts, StoreError]:
-        """Count instances and messages. Other requests run between the portions."""
-        return asked(self._counts())
+        return self.write("prune", lambda cursor, counters: prune(cursor, counters, retention))
 
     def health(self) -> FutureResult[Health, StoreError]:
         """Read a row, and report corrupt rows and a blocked write-ahead log."""
@@ -254,7 +235,7 @@ class Operations:
         search, left = Search.of(query), max_scanned
         # A new read for each chunk, through the queue: one long statement would delay every commit behind it.
         while search.after is not None and len(found) < query.limit and (left is None or left > 0 or search.is_between):
-            work = partial(search.portion, damage=self._damage, limit=query.limit - len(found))
+            work = partial(search.portion, damage=self.damage, limit=query.limit - len(found))
             answer = await self._batcher.read(Read("find", work))
             if not isinstance(answer, Success):
                 return Failure(answer.failure())
@@ -265,22 +246,12 @@ class Operations:
             return Success(Found(instances=found, after=found[-1].address))
         return Success(Found(instances=found, after=None if search.after is None else Address(*search.after)))
 
-    async def _counts(self) -> Result[StoreCounts, StoreError]:
-        for _ in range(COUNT_PORTIONS - 1):
-            counted = await self._count_on()
-            if not isinstance(counted, Success) or counted.unwrap().complete:
-                return counted
-        return await self._count_on()
-
-    def _count_on(self) -> RequestToFile:
-        return self._batcher.read(Read("count", lambda cursor: queries.counts(cursor, self._counted())))
-
     def _loaded(self, address: Address, loaded: Result[Loaded, StoreError]) -> None:
         match loaded:
             case Success(Loaded(instance=Instance())):
-                self._damage.forget(address)
+                self.damage.forget(address)
             case Failure(StoreCorrupt() as error):
-                self._damage.note(error)
+                self.damage.note(error)
             case _:
                 pass
 
@@ -302,17 +273,17 @@ class Operations:
         answer: Result[list[Any], Any],
     ) -> None:
         answers = group.answers(answer)
-        if self._damage:
+        if self.damage:
             for transition, each in zip(transitions, answers, strict=True):
                 if isinstance(each, Success):
-                    self._damage.forget(transition.address)
+                    self.damage.forget(transition.address)
         answered(answers)
 
     async def _health(self) -> Result[Health, StoreError]:
         answer = await self._batcher.read(Read("check its health", lambda cursor: _look(cursor, self._log)))
         match answer:
             case Success(complaint):
-                details = [detail for detail in (str(self._damage), complaint) if detail]
+                details = [detail for detail in (str(self.damage), complaint) if detail]
                 health = Health(
                     state="degraded" if details else "ok",
                     detail="; ".join(details),
@@ -327,11 +298,85 @@ class Operations:
         await self._batcher.close()
         return Success(None)
 
-    def _read(self, operation: str, work: Callable[[sqlite3.Cursor], A]) -> FutureResult[A, StoreError]:
+    # ------------------------------------------------------------ for the capabilities
+    def read(self, operation: str, work: Callable[[sqlite3.Cursor], A]) -> FutureResult[A, StoreError]:
+        """Read the file."""
         return answered_by(self._batcher.read(Read(operation, work)))
 
-    def _write(self, operation: str, work: Callable[[sqlite3.Cursor, Counters], A]) -> FutureResult[A, Any]:
+    def write(self, operation: str, work: Callable[[sqlite3.Cursor, Counters], A]) -> FutureResult[A, Any]:
+        """Change the file."""
         return answered_by(self._batcher.write(operation, lambda cursor, counters: Success(work(cursor, counters))))
+
+
+@attrs.frozen
+class _SqliteLanes:
+    store: SqliteStore
+
+    def names(self, job: Job, after: str | None, limit: int, /) -> FutureResult[tuple[str, ...], StoreError]:
+        """Return the next lanes of a job."""
+        return self.store.read("read lanes", lambda cursor: queries.lanes(cursor, job, after, limit))
+
+    def queued(self, job: Job, lanes: Sequence[str], limit: int, /) -> FutureResult[tuple[QueuedLane, ...], StoreError]:
+        """Return the first queued instances of lanes."""
+        damage = self.store.damage
+        return self.store.read(
+            "read queued instances", lambda cursor: queries.queued(cursor, damage, job, lanes, limit)
+        )
+
+
+@attrs.frozen
+class _SqliteJournal:
+    store: SqliteStore
+
+    def read(
+        self, address: Address, incarnation: int, first: int, limit: int, /
+    ) -> FutureResult[tuple[str, ...], StoreError]:
+        """Return rows of a journal."""
+        return self.store.read(
+            "read a journal", lambda cursor: queries.journal(cursor, address, incarnation, first, limit)
+        )
+
+
+@attrs.frozen
+class _SqliteCursors:
+    store: SqliteStore
+
+    def read(self, name: str, /) -> FutureResult[Cursor, StoreError]:
+        """Return the position of a sink."""
+        return self.store.read("read a cursor", lambda cursor: queries.cursor_of_sink(cursor, name))
+
+    def move(self, name: str, sequence: int, events: Sequence[Event] = (), /) -> FutureResult[None, StoreError]:
+        """Move a sink forward, and log events, in a group with other writes."""
+        rows = tuple(map(event_values, events))
+        return self.store.write(
+            "move a cursor", lambda cursor, counters: changes.move_cursor(cursor, counters, name, sequence, rows)
+        )
+
+
+@attrs.frozen
+class _SqliteCounts:
+    store: SqliteStore
+    counted: Callable[[], StatusCounts]
+
+    def instances(self) -> FutureResult[StoreCounts, StoreError]:
+        """Count instances and messages. Other requests run between the portions."""
+        return asked(self._instances())
+
+    def messages(
+        self, pairs: Sequence[tuple[Address, Address]], limit: int, /
+    ) -> FutureResult[tuple[int, ...], StoreError]:
+        """Count the messages of pairs of sender and target."""
+        return self.store.read("count messages", lambda cursor: queries.count_messages(cursor, pairs, limit))
+
+    async def _instances(self) -> Result[StoreCounts, StoreError]:
+        for _ in range(COUNT_PORTIONS - 1):
+            counted = await answer_of(self._count_on())
+            if not isinstance(counted, Success) or counted.unwrap().complete:
+                return counted
+        return await answer_of(self._count_on())
+
+    def _count_on(self) -> FutureResult[StoreCounts, StoreError]:
+        return self.store.read("count", lambda cursor: queries.counts(cursor, self.counted()))
 
 
 def _load(cursor: sqlite3.Cursor, request: LoadRequest) -> Loaded:

@@ -539,7 +539,7 @@ class EngineReader:
         store = self.engine.store
         try:
             health = await _known(store.health())
-            counts = None if store.counts is None else await _known(store.counts())
+            counts = None if store.counts is None else await _known(store.counts.instances())
             members = None if store.sharing is None else await _known(store.sharing.members())
         except Exception as error:  # noqa: BLE001 - of a store; a scrape says that it does not answer
             health = counts = members = None

@@ -108,7 +108,7 @@ class _Opening(AbstractAsyncContextManager[OpenSink]):
 
     def _position(self, retries: Retries) -> Position:
         store = self.engine.store
-        if store.cursor is None or store.move_cursor is None:
+        if store.cursors is None:
             raise DefinitionError("store of a tracker", store.name, "a store with cursors")
         if not self.engine.limits.keeps_history:
             got = "limits that keep no events"
@@ -117,11 +117,9 @@ class _Opening(AbstractAsyncContextManager[OpenSink]):
             name=self.sink.name,
             runtime=self.engine.runtime,
             retries=retries,
-            events=store.events,
-            cursor=store.cursor,
-            move_cursor=store.move_cursor,
+            store=store,
+            cursors=store.cursors,
             report=self.engine.report,
-            is_shared=store.sharing is not None,
         )
 
 

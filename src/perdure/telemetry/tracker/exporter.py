@@ -20,7 +20,7 @@ from perdure.engine.sinks import OnEvent, SinkLag
 from perdure.programs.future import answer_of
 from perdure.runtime.record import LogRecord, Runtime, SpawnedTask
 from perdure.runtime.tasks import ended
-from perdure.stores.contract import CursorOperation, EventsOperation, MoveCursorOperation
+from perdure.stores.contract import Cursors, Store
 from perdure.stores.values import Cursor, LoggedEvent
 from perdure.telemetry.tracker.batches import (
     Advance,
@@ -294,11 +294,9 @@ class Position:
         name: the position's name.
         runtime: the only interface to time and ids.
         retries: waits after failures.
-        events: reads the log.
-        cursor: reads the position.
-        move_cursor: moves the position.
+        store: reads the log.
+        cursors: reads and moves the position.
         report: tells other sinks of the events that a move logs.
-        is_shared: whether the trackers of several engines on a shared store move it.
         done: the number up to which the log is exported, or not selected.
         stored: the position in the store.
     """
@@ -306,28 +304,26 @@ class Position:
     name: str
     runtime: Runtime
     retries: Retries
-    events: EventsOperation
-    cursor: CursorOperation
-    move_cursor: MoveCursorOperation
+    store: Store
+    cursors: Cursors
     report: OnEvent
-    is_shared: bool = False
     done: int = 0
     stored: int = 0
 
     async def locate(self, start: Start) -> int:
         """Read the position, or store the first one. Return the log's end."""
-        found = await self._repeated(lambda: self.cursor(self.name))
+        found = await self._repeated(lambda: self.cursors.read(self.name))
         if found.sequence is not None:
             self.done = self.stored = found.sequence
         else:
-            oldest = () if start == "now" else await self._repeated(lambda: self.events(0, 1))
+            oldest = () if start == "now" else await self._repeated(lambda: self.store.events(0, 1))
             await self.move(oldest[0].sequence - 1 if oldest else found.last)
         return int(found.last)
 
     async def follow(self) -> None:
         """Continue where another engine's tracker has moved the position to."""
-        if self.is_shared:
-            found: Cursor = await self._repeated(lambda: self.cursor(self.name))
+        if self.store.sharing is not None:  # the trackers of several engines move it
+            found: Cursor = await self._repeated(lambda: self.cursors.read(self.name))
             # Only forward: the stored position may be behind events that this tracker has sent.
             if found.sequence is not None and found.sequence > self.done:
                 self.done = self.stored = found.sequence
@@ -341,7 +337,7 @@ class Position:
         found: tuple[LoggedEvent, ...] = ()
         while len(found) < limit:
             wanted, after = min(EVENTS_PER_READ, limit - len(found)), found[-1].sequence if found else self.done
-            part: tuple[LoggedEvent, ...] = await self._repeated(partial(self.events, after, wanted))
+            part: tuple[LoggedEvent, ...] = await self._repeated(partial(self.store.events, after, wanted))
             if found and part and await self._lost(after, part[0].sequence):
                 break
             found += part
@@ -351,7 +347,7 @@ class Position:
 
     async def move(self, done: int, *dropped: EventsDropped) -> None:
         """Move the position in the store, and log what was dropped on the way."""
-        await self._repeated(lambda: self.move_cursor(self.name, done, dropped))
+        await self._repeated(lambda: self.cursors.move(self.name, done, dropped))
         # After the store has the position: at a crash in between, events are sent again and none is left out.
         self.done = self.stored = done
         for event in dropped:
@@ -361,7 +357,7 @@ class Position:
         """Return how many events between two numbers retention deleted. Not every gap is a loss."""
         if first <= done + 1:
             return 0
-        found: Cursor = await self._repeated(lambda: self.cursor(self.name))
+        found: Cursor = await self._repeated(lambda: self.cursors.read(self.name))
         return min(first - done - 1, found.deleted)
 
     async def move_over_deleted(self, first: int) -> None:
@@ -508,7 +504,7 @@ class Exporter:
 
         On a shared store it reads the log every second besides: other engines tell it of no event.
         """
-        is_shared = self.position.is_shared
+        is_shared = self.position.store.sharing is not None
         await self._wake.wait_until(self.runtime.now_ms() + POLL_MS if is_shared else None)
         if is_shared and not self._told:
             return

@@ -180,7 +180,7 @@ class Requirement:
     """A sentence of the contract in ``perdure.stores.contract``.
 
     Attributes:
-        operation: the field of `Store` that it is about; ``Store`` when it is about all fields.
+        operation: the function or attribute that it is about, such as ``lanes.queued``; ``Store`` if it is about all.
         text: the sentence, word for word.
     """
 

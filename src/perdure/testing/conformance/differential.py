@@ -139,7 +139,7 @@ class RecordedStore:
                         fences[at] = loaded.instance.fence
             fence = fences.get(at) or next(reversed(self.fences[at]), Fence(0, 0))  # of a purged one: it must be gone
             if self.journals == "kept" and store.journal is not None:
-                seen[f"journal({at})"] = await value(store.journal(at, fence.incarnation, 0, ALL))
+                seen[f"journal({at})"] = await value(store.journal.read(at, fence.incarnation, 0, ALL))
             seen[f"history({at})"] = _events(await value(store.history(at, None, ALL)))
         for instant_ms in INSTANTS:
             seen[f"due({instant_ms})"] = [unnumbered(one) for one in await value(store.due(instant_ms, ALL))]
@@ -156,15 +156,15 @@ class RecordedStore:
 
     async def _check_queued(self) -> None:
         """Check that exactly the instances that are queued by their rows are in the lanes."""
-        lanes, queued = self.store.lanes, self.store.queued
-        if lanes is None or queued is None:
+        lanes = self.store.lanes
+        if lanes is None:
             return
         rows = [row for at in PLACES if (row := (await value(load_one(self.store, at))).instance) is not None]
         expected = [row for row in rows if row.rank_ms is not None]
         expected.sort(key=lambda row: (row.lane or "", row.rank_ms, row.incarnation))
         jobs = sorted({(at.kind, at.name) for at in PLACES})
-        names = [(job, await value(lanes(job, None, ALL))) for job in jobs]
-        found = [one for job, of_job in names for one in await value(queued(job, of_job, ALL))]
+        names = [(job, await value(lanes.names(job, None, ALL))) for job in jobs]
+        found = [one for job, of_job in names for one in await value(lanes.queued(job, of_job, ALL))]
         rows = [row for lane in found for row in lane.instances]
         if rows != expected or not all(lane.instances for lane in found):
             raise RequirementViolated(f"expected {expected} in the lanes, got {found}", requirements=(QUEUED,))

@@ -11,14 +11,14 @@ import tempfile
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Sequence
 from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
-from typing import Any, Final, Literal, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Final, Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import attrs
 from returns.future import FutureResult
 from returns.io import IOResult
 from returns.result import Failure, Result
 
-from perdure.stores.contract import Answered, Store
+from perdure.stores.contract import Answered, Store, overlay
 from perdure.stores.copying import CopySource, CopyTarget
 from perdure.stores.memory import MemoryBackend, SharedMemoryBackend
 from perdure.stores.sqlite import copying, open_sqlite
@@ -186,15 +186,13 @@ class SqliteHarness:
             database.execute(sql, (address.kind, address.name, address.id))
 
 
-_FACTS = {"name", "epoch", "capabilities"}
-
-OPERATIONS = tuple(
-    field.name for field in attrs.fields(Store) if field.default is attrs.NOTHING and field.name not in _FACTS
-)
+OPERATIONS = tuple(name for name in vars(Store) if name in Store.__abstractmethods__)
 """The functions that every store has."""
 
 BATCHES: Final = ("load", "commit")
 """Those that take a batch, and call back."""
+
+T = TypeVar("T")
 
 _Operation = Callable[..., Awaitable[IOResult[Any, Any]]]
 
@@ -210,7 +208,7 @@ def recorded(store: Store, story: list[str]) -> Store:
         name: (_recorded_batch if name in BATCHES else _recorded)(name, getattr(store, name), story)
         for name in OPERATIONS
     }
-    return attrs.evolve(store, **operations)
+    return overlay(store, **operations)
 
 
 def _recorded_batch(
@@ -290,7 +288,18 @@ class Case:
 
 
 class NotApplicable(Exception):
-    """Raised by a check of an optional operation that the store does not have."""
+    """Raised by a check of a capability that the store does not have."""
+
+
+def present(capability: T | None) -> T:
+    """Return a capability.
+
+    Raises:
+        NotApplicable: the store does not have it.
+    """
+    if capability is None:
+        raise NotApplicable
+    return capability
 
 
 def in_store(*requirements: Requirement) -> Callable[[Callable[[Store], Awaitable[None]]], Case]:

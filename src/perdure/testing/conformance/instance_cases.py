@@ -374,9 +374,9 @@ async def counts_are_those_of_the_instances(store: Store) -> None:
     await failure(
         commit_one(store, Transition(address=address("a"), expected=a, write=Purge())), Conflict, "an old fence"
     )
-    counted = await value(store.counts())
+    counted = await value(store.counts.instances())
     while not counted.complete:
-        counted = await value(store.counts())
+        counted = await value(store.counts.instances())
     found = Counter((one.address.kind, one.address.name, one.status) for one in await value(store.find(Query())))
     expected = sorted((*place, number) for place, number in found.items())
     same([attrs.astuple(one) for one in counted.instances], expected, "counts agree with find")
@@ -386,8 +386,6 @@ async def counts_are_those_of_the_instances(store: Store) -> None:
 @in_store(SEARCH)
 async def searches_continue_where_they_stopped(store: Store) -> None:
     """However few instances a search may read, its continuations find what ``find`` finds."""
-    if store.search is None:
-        return
     for number, name in enumerate(["a", "b", "b", "b", "c"]):
         await created(store, address(f"i{number}", name=name))
     await value(commit_one(store, put(address("late", name="d"), alarm_ms=5)))

@@ -7,10 +7,10 @@ from typing import cast
 
 import attrs
 
-from perdure.stores.contract import CursorOperation, MoveCursorOperation, Store, commit_one, load_one
+from perdure.stores.contract import Store, commit_one, load_one
 from perdure.stores.values import Cursor, Retention
 from perdure.testing.conformance.assertions import failure, holds, same, value
-from perdure.testing.conformance.harness import Case, NewHarness, NotApplicable, in_harness, in_store, opened
+from perdure.testing.conformance.harness import Case, NewHarness, in_harness, in_store, opened, present
 from perdure.testing.conformance.requirements import (
     CONFLICT_LEAVES_NOTHING,
     CURSOR,
@@ -446,53 +446,53 @@ AT = address("a")
 @in_store(CURSOR, MOVE_CURSOR)
 async def each_sink_has_its_own_position(store: Store) -> None:
     """A position is that of the last move of its name, compared by code point, and comes with the end of the log."""
-    cursor, move = _operations(store)
-    same(await value(cursor("s")), Cursor(sequence=None, last=0), "before the first move there is no position")
+    cursors = present(store.cursors)
+    same(await value(cursors.read("s")), Cursor(sequence=None, last=0), "before the first move there is no position")
     last = await _logged_at_a(store, 1, 2)
-    same(await value(cursor("s")), Cursor(sequence=None, last=last), "cursor returns the end of the log")
-    await value(move("s", 0))
-    await value(move("S", last))
+    same(await value(cursors.read("s")), Cursor(sequence=None, last=last), "cursor returns the end of the log")
+    await value(cursors.move("s", 0))
+    await value(cursors.move("S", last))
     for name, sequence in (("s", 0), ("S", last), ("s ", None)):
-        same(await value(cursor(name)), Cursor(sequence=sequence, last=last), f"the position of {name!r}")
+        same(await value(cursors.read(name)), Cursor(sequence=sequence, last=last), f"the position of {name!r}")
 
 
 @in_store(CURSOR, MOVE_CURSOR)
 async def the_end_of_the_log_outlives_its_events(store: Store) -> None:
     """The number of the newest event stays when retention deletes it."""
-    cursor, _ = _operations(store)
+    cursors = present(store.cursors)
     last = await _logged_at_a(store, 1, 2)
     await value(store.prune(Retention(now_ms=0, events_since_ms=9, max_events=0)))
-    same((await value(cursor("s"))).last, last, "the last number of a pruned log")
+    same((await value(cursors.read("s"))).last, last, "the last number of a pruned log")
 
 
 @in_store(CURSOR, PRUNE)
 async def deleted_events_behind_a_position_are_counted(store: Store) -> None:
     """A sink learns how many events it will never read, until it is moved past them; a gap alone says nothing."""
-    cursor, move = _operations(store)
+    cursors = present(store.cursors)
     await _logged_at_a(store, 1)
     numbers = [one.sequence for one in await value(store.events(0, 9))]
-    await value(move("s", numbers[0]))
+    await value(cursors.move("s", numbers[0]))
     await _logged_at_a(store, 2, 3, 9)
-    same((await value(cursor("s"))).deleted, 0, "nothing is deleted yet")
+    same((await value(cursors.read("s"))).deleted, 0, "nothing is deleted yet")
     await value(store.prune(Retention(now_ms=0, events_since_ms=9, max_events=99)))
-    same((await value(cursor("s"))).deleted, 2, "of three deleted events two are behind the position")
-    same((await value(cursor("t"))).deleted, 0, "a sink without a position has lost nothing")
+    same((await value(cursors.read("s"))).deleted, 2, "of three deleted events two are behind the position")
+    same((await value(cursors.read("t"))).deleted, 0, "a sink without a position has lost nothing")
     (left,) = await value(store.events(0, 9))
-    await value(move("s", left.sequence - 1))
-    same((await value(cursor("s"))).deleted, 0, "a sink that was moved past them has lost nothing more")
+    await value(cursors.move("s", left.sequence - 1))
+    same((await value(cursors.read("s"))).deleted, 0, "a sink that was moved past them has lost nothing more")
 
 
 @in_store(MOVE_CURSOR, MOVE_CURSOR_ONCE, EVENTS)
 async def a_move_logs_its_events_once(store: Store) -> None:
     """A repeated move, and one that leads back, write neither position nor events."""
-    cursor, move = _operations(store)
+    cursors = present(store.cursors)
     last = await _logged_at_a(store, 1)
     for sequence in (last, last, last - 1):
-        await value(move("s", sequence, (started(AT, at_ms=2), started(AT, at_ms=3))))
-    same((await value(cursor("s"))).sequence, last, "a position does not go back")
+        await value(cursors.move("s", sequence, (started(AT, at_ms=2), started(AT, at_ms=3))))
+    same((await value(cursors.read("s"))).sequence, last, "a position does not go back")
     logged = await value(store.events(0, 9))
     same([one.event.at_ms for one in logged], [1, 2, 3], "a move logs its events once, in their order, at the end")
-    holds(logged[-1].sequence == (await value(cursor("s"))).last, "the events of a move are the end of the log")
+    holds(logged[-1].sequence == (await value(cursors.read("s"))).last, "the events of a move are the end of the log")
     same(len(await value(store.history(AT, None, 9))), 3, "the history has the events of a move")
 
 
@@ -500,30 +500,28 @@ async def a_move_logs_its_events_once(store: Store) -> None:
 async def positions_survive_reopening(new_harness: NewHarness) -> None:
     """A position that was moved, and the events that came with it, are there when the store is opened again."""
     async with opened(new_harness()) as probe:
-        _operations(probe)
+        present(probe.cursors)
     harness = new_harness()
     store = await harness.open()
-    cursor, move = _operations(store)
-    await value(move("s", 7, (started(AT, at_ms=1),)))
+    cursors = present(store.cursors)
+    await value(cursors.move("s", 7, (started(AT, at_ms=1),)))
     await value(store.close())
-    for operation in (cursor("s"), move("s", 8)):
+    for operation in (cursors.read("s"), cursors.move("s", 8)):
         await failure(operation, StoreUnavailable, "a closed store is unavailable")
     async with opened(harness) as again:
-        cursor, _ = _operations(again)
+        cursors = present(again.cursors)
         (logged,) = await value(again.events(0, 9))
-        same(await value(cursor("s")), Cursor(sequence=7, last=logged.sequence), "a position survives the reopening")
+        same(
+            await value(cursors.read("s")),
+            Cursor(sequence=7, last=logged.sequence),
+            "a position survives the reopening",
+        )
 
 
 async def _logged_at_a(store: Store, *instants_ms: int) -> int:
     for at_ms in instants_ms:
         await value(commit_one(store, Transition(address=AT, events=(started(AT, at_ms=at_ms),))))
     return (await value(store.events(0, 99)))[-1].sequence
-
-
-def _operations(store: Store) -> tuple[CursorOperation, MoveCursorOperation]:
-    if store.cursor is None or store.move_cursor is None:
-        raise NotApplicable
-    return store.cursor, store.move_cursor
 
 
 CURSOR_CASES: tuple[Case, ...] = (

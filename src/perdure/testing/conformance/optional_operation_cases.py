@@ -1,6 +1,6 @@
-"""Cases: the operations that a store may leave out.
+"""Cases: held jobs, and the capabilities that a store may lack.
 
-They are held jobs, journals, queued instances by lane and rank, and copying a whole store into another one.
+They are journals, queued instances by lane and rank, and copying a whole store into another one.
 """
 
 from __future__ import annotations
@@ -11,16 +11,7 @@ from typing import Any, cast
 
 import attrs
 
-from perdure.stores.contract import (
-    HoldsOperation,
-    JournalOperation,
-    LanesOperation,
-    QueuedOperation,
-    SetHoldOperation,
-    Store,
-    commit_one,
-    load_one,
-)
+from perdure.stores.contract import Store, commit_one, load_one
 from perdure.stores.copying import COLUMNS, PAGE_ROWS, CopyPosition, CopySource, Row, Table
 from perdure.stores.transfer import StoreCopy, copy_store
 from perdure.stores.values import Query, QueuedLane, Retention
@@ -29,11 +20,11 @@ from perdure.testing.conformance.harness import (
     Case,
     CopyableHarness,
     NewHarness,
-    NotApplicable,
     in_harness,
     in_store,
     must_open,
     opened,
+    present,
 )
 from perdure.testing.conformance.requirements import (
     CONFLICT_LEAVES_NOTHING,
@@ -91,57 +82,44 @@ _JOBS = (("a", "b"), ("a", "B"), ("b", "a"))
 @in_store(HOLDS, SET_HOLD, HOLD_OF_A_JOB)
 async def each_job_has_its_own_hold(store: Store) -> None:
     """Jobs are compared by code point; a repeat changes nothing."""
-    holds, set_hold = _hold_operations(store)
-    same(await value(holds()), (), "no job is held at first")
+    same(await value(store.holds()), (), "no job is held at first")
     for job in _JOBS:
-        same(await value(set_hold(job, "held")), "changed", f"the first hold of {job}")
-        same(await value(set_hold(job, "held")), "unchanged", f"a repeated hold of {job}")
-    same(await value(holds()), tuple(sorted(_JOBS)), "the held jobs, in their order")
-    same(await value(set_hold(("a", "b"), "released")), "changed", "the release of a held job")
+        same(await value(store.set_hold(job, "held")), "changed", f"the first hold of {job}")
+        same(await value(store.set_hold(job, "held")), "unchanged", f"a repeated hold of {job}")
+    same(await value(store.holds()), tuple(sorted(_JOBS)), "the held jobs, in their order")
+    same(await value(store.set_hold(("a", "b"), "released")), "changed", "the release of a held job")
     for job in (("a", "b"), ("a", "b ")):
-        same(await value(set_hold(job, "released")), "unchanged", "the release of a job that is not held")
-    same(await value(holds()), (("a", "B"), ("b", "a")), "the jobs that are still held")
+        same(await value(store.set_hold(job, "released")), "unchanged", "the release of a job that is not held")
+    same(await value(store.holds()), (("a", "B"), ("b", "a")), "the jobs that are still held")
 
 
 @in_harness(HOLDS, SET_HOLD)
 async def holds_survive_reopening(new_harness: NewHarness) -> None:
     """Held jobs are held, and released ones released, when the store is opened again."""
-    async with opened(new_harness()) as probe:
-        _hold_operations(probe)
     harness = new_harness()
     store = await harness.open()
-    holds, set_hold = _hold_operations(store)
     for job in _JOBS:
-        await value(set_hold(job, "held"))
-    await value(set_hold(_JOBS[0], "released"))
+        await value(store.set_hold(job, "held"))
+    await value(store.set_hold(_JOBS[0], "released"))
     await value(store.close())
-    for operation in (holds(), set_hold(_JOBS[0], "held")):
+    for operation in (store.holds(), store.set_hold(_JOBS[0], "held")):
         await failure(operation, StoreUnavailable, "a closed store is unavailable")
     async with opened(harness) as again:
-        holds, _ = _hold_operations(again)
-        same(await value(holds()), tuple(sorted(_JOBS[1:])), "holds survive the reopening")
+        same(await value(again.holds()), tuple(sorted(_JOBS[1:])), "holds survive the reopening")
 
 
 @in_store(DUE_EXCEPT, DUE_AFTER)
 async def due_instances_of_other_jobs_fill_the_page(store: Store) -> None:
     """The condition comes before the limit, and the earliest alarm first."""
-    if store.due_except is None:
-        raise NotApplicable
     places = [Address("k", "held", str(number)) for number in range(5)] + [address("a"), address("b")]
     for number, place in enumerate(places):
         await value(commit_one(store, Transition(address=place, write=Put(instance(place, alarm_ms=10 + number)))))
-    found = await value(store.due_except(99, 2, (("k", "held"), ("x", "y"))))
+    found = await value(store.due(99, 2, None, (("k", "held"), ("x", "y"))))
     same([one.address for one in found], [address("a"), address("b")], "the due instances of other jobs")
-    same(await value(store.due_except(99, 9, (("k", "Held"),))), await value(store.due(99, 9)), "of no other job")
+    same(await value(store.due(99, 9, None, (("k", "Held"),))), await value(store.due(99, 9)), "of no other job")
     after = (found[0].due_ms or 0, found[0].incarnation)
-    rest = await value(store.due_except(99, 9, (("k", "held"), ("x", "y")), after))
+    rest = await value(store.due(99, 9, after, (("k", "held"), ("x", "y"))))
     same([one.address for one in rest], [address("b")], "the due instances of other jobs after a position")
-
-
-def _hold_operations(store: Store) -> tuple[HoldsOperation, SetHoldOperation]:
-    if store.holds is None or store.set_hold is None:
-        raise NotApplicable
-    return store.holds, store.set_hold
 
 
 HOLD_CASES: tuple[Case, ...] = (
@@ -158,17 +136,17 @@ ALL = 1_000
 @in_store(JOURNAL, JOURNAL_COMMIT, LOAD_TOGETHER)
 async def a_journal_is_read_in_pages(store: Store) -> None:
     """Rows come in the order of their commits, from any place on; each instance has its own, and its length."""
-    journal = _operation(store)
+    journal = present(store.journal)
     fence, other = await _appended(store, A, None, "a0"), await _appended(store, B, None, "b0", "b1")
-    same(await value(journal(A, fence.incarnation, 0, ALL)), ("a0",), "a row that came with a new instance")
+    same(await value(journal.read(A, fence.incarnation, 0, ALL)), ("a0",), "a row that came with a new instance")
     fence = await _appended(store, A, fence, "a1", "", "a3 \u2028é", length=1)
     fence = await _appended(store, A, fence, *(f"a{number}" for number in range(4, 20)), length=4)
     rows = ("a0", "a1", "", "a3 \u2028é", *(f"a{number}" for number in range(4, 20)))
     for first in (0, 1, 11, 19, 20, 21):
         for limit in (1, 10, ALL):
-            page = await value(journal(A, fence.incarnation, first, limit))
+            page = await value(journal.read(A, fence.incarnation, first, limit))
             same(page, rows[first : first + limit], f"{limit} rows from the place {first} on")
-    same(await value(journal(B, other.incarnation, 0, ALL)), ("b0", "b1"), "the journal of another instance")
+    same(await value(journal.read(B, other.incarnation, 0, ALL)), ("b0", "b1"), "the journal of another instance")
     loaded = (await value(load_one(store, A))).instance
     same(None if loaded is None else loaded.journal_length, 20, "the instance has the length of its journal")
 
@@ -176,71 +154,77 @@ async def a_journal_is_read_in_pages(store: Store) -> None:
 @in_store(JOURNAL_COMMIT)
 async def a_commit_without_rows_leaves_the_journal_unchanged(store: Store) -> None:
     """Only a transition with a journal changes it."""
-    journal = _operation(store)
+    journal = present(store.journal)
     fence = await _appended(store, A, None, "0", "1")
     fence = await _appended(store, A, fence, length=2)
-    same(await value(journal(A, fence.incarnation, 0, ALL)), ("0", "1"), "the journal after an empty change")
+    same(await value(journal.read(A, fence.incarnation, 0, ALL)), ("0", "1"), "the journal after an empty change")
     kept = attrs.evolve(instance(A, version=fence.version + 1), journal_length=2)
     fence = await value(commit_one(store, Transition(address=A, expected=fence, write=Put(kept))))
     await value(commit_one(store, Transition(address=A)))
-    same(await value(journal(A, fence.incarnation, 0, ALL)), ("0", "1"), "the journal after other commits")
+    same(await value(journal.read(A, fence.incarnation, 0, ALL)), ("0", "1"), "the journal after other commits")
 
 
 @in_store(JOURNAL_COMMIT)
 async def a_cut_begins_the_journal_again(store: Store) -> None:
     """The earlier rows are gone, and the appended ones have the places from 0 on."""
-    journal = _operation(store)
+    journal = present(store.journal)
     fence = await _appended(store, A, None, "0", "1", "2")
     fence = await _appended(store, A, fence, "new", cut=True)
-    same(await value(journal(A, fence.incarnation, 0, ALL)), ("new",), "the journal after a cut")
+    same(await value(journal.read(A, fence.incarnation, 0, ALL)), ("new",), "the journal after a cut")
     fence = await _appended(store, A, fence, "newer", length=1)
-    same(await value(journal(A, fence.incarnation, 0, ALL)), ("new", "newer"), "a journal that was cut grows again")
+    same(
+        await value(journal.read(A, fence.incarnation, 0, ALL)), ("new", "newer"), "a journal that was cut grows again"
+    )
     fence = await _appended(store, A, fence, cut=True)
-    same(await value(journal(A, fence.incarnation, 0, ALL)), (), "a cut without rows")
+    same(await value(journal.read(A, fence.incarnation, 0, ALL)), (), "a cut without rows")
 
 
 @in_store(JOURNAL_COMMIT, CONFLICT_LEAVES_NOTHING)
 async def a_conflict_appends_nothing(store: Store) -> None:
     """Neither rows are appended, nor earlier ones cut, when the fence has moved."""
-    journal = _operation(store)
+    journal = present(store.journal)
     first = await _appended(store, A, None, "0")
     second = await _appended(store, A, first, "1", length=1)
     for expected in (None, first, Fence(second.incarnation + 1, 2)):
         for cut in (False, True):
             refused = commit_one(store, _change(A, expected, "no", length=2, cut=cut))
             await failure(refused, Conflict, f"expected={expected} over {second} is a Conflict")
-    same(await value(journal(A, second.incarnation, 0, ALL)), ("0", "1"), "a Conflict changes no journal")
+    same(await value(journal.read(A, second.incarnation, 0, ALL)), ("0", "1"), "a Conflict changes no journal")
 
 
 @in_store(JOURNAL, JOURNAL_COMMIT, MONOTONIC)
 async def a_purge_deletes_the_journal(store: Store) -> None:
     """The next instance at the address begins with an empty journal, and the old one never comes back."""
-    journal = _operation(store)
+    journal = present(store.journal)
     old = await _appended(store, A, None, "0", "1")
     beside = await _appended(store, B, None, "b")
     await value(commit_one(store, Transition(address=A, expected=old, write=Purge())))
-    same(await value(journal(A, old.incarnation, 0, ALL)), (), "the journal of a purged instance")
+    same(await value(journal.read(A, old.incarnation, 0, ALL)), (), "the journal of a purged instance")
     new = await _appended(store, A, None, "new")
-    same(await value(journal(A, new.incarnation, 0, ALL)), ("new",), "the journal of the next instance")
-    same(await value(journal(A, old.incarnation, 0, ALL)), (), "the old journal stays empty")
-    same(await value(journal(B, beside.incarnation, 0, ALL)), ("b",), "a purge deletes no other journal")
+    same(await value(journal.read(A, new.incarnation, 0, ALL)), ("new",), "the journal of the next instance")
+    same(await value(journal.read(A, old.incarnation, 0, ALL)), (), "the old journal stays empty")
+    same(await value(journal.read(B, beside.incarnation, 0, ALL)), ("b",), "a purge deletes no other journal")
 
 
 @in_harness(JOURNAL, JOURNAL_COMMIT, DURABLE)
 async def journals_survive_reopening(new_harness: NewHarness) -> None:
     """Rows are there when the store is opened again, and are appended to."""
     async with opened(new_harness()) as probe:
-        _operation(probe)
+        present(probe.journal)
     harness = new_harness()
     store = await harness.open()
     fence = await _appended(store, A, None, "0")
     fence = await _appended(store, A, fence, "1", length=1)
     await value(store.close())
-    await failure(_operation(store)(A, fence.incarnation, 0, ALL), StoreUnavailable, "a closed store is unavailable")
+    await failure(
+        present(store.journal).read(A, fence.incarnation, 0, ALL), StoreUnavailable, "a closed store is unavailable"
+    )
     async with opened(harness) as again:
         fence = await _appended(again, A, fence, "2", length=2)
         same(
-            await value(_operation(again)(A, fence.incarnation, 0, ALL)), ("0", "1", "2"), "rows survive the reopening"
+            await value(present(again.journal).read(A, fence.incarnation, 0, ALL)),
+            ("0", "1", "2"),
+            "rows survive the reopening",
         )
 
 
@@ -255,12 +239,6 @@ def _change(at: Address, expected: Fence | None, *bodies: str, length: int = 0, 
     after = attrs.evolve(instance(at, version=version), journal_length=(0 if cut else length) + len(bodies))
     change = JournalChange(bodies, "cut" if cut else "kept")
     return Transition(address=at, expected=expected, write=Put(after), journal=change)
-
-
-def _operation(store: Store) -> JournalOperation:
-    if store.journal is None:
-        raise NotApplicable
-    return store.journal
 
 
 JOURNAL_CASES: tuple[Case, ...] = (
@@ -279,28 +257,32 @@ _JOB = ("pool", "p")
 @in_store(LANES, QUEUED)
 async def lanes_come_in_order_with_their_first_ranks(store: Store) -> None:
     """Names are compared by code point; the limit is shared between the lanes."""
-    lanes, queued = _queue_operations(store)
-    same(await value(lanes(_JOB, None, 5)), (), "no lane at first")
+    lanes = present(store.lanes)
+    same(await value(lanes.names(_JOB, None, 5)), (), "no lane at first")
     for lane, ranks in {"b": (7, 3, 5), "": (9,), "a": (4, 4), "B": (1,)}.items():
         for number, rank in enumerate(ranks):
             await _put(store, f"{lane}{number}", lane, rank)
     await _put(store, "other", "a", 0, job=("pool", "P"))
-    same(await value(lanes(_JOB, None, 9)), ("", "B", "a", "b"), "all lanes")
-    same(await value(lanes(_JOB, "", 2)), ("B", "a"), "the lanes after one")
-    same(await value(lanes(_JOB, "aa", 5)), ("b",), "the lanes after an absent one")
-    same(await value(lanes(_JOB, "b", 5)), (), "no lane after the last one")
-    found = await value(queued(_JOB, ("b", "", "c", "a"), 8))
+    same(await value(lanes.names(_JOB, None, 9)), ("", "B", "a", "b"), "all lanes")
+    same(await value(lanes.names(_JOB, "", 2)), ("B", "a"), "the lanes after one")
+    same(await value(lanes.names(_JOB, "aa", 5)), ("b",), "the lanes after an absent one")
+    same(await value(lanes.names(_JOB, "b", 5)), (), "no lane after the last one")
+    found = await value(lanes.queued(_JOB, ("b", "", "c", "a"), 8))
     expected: list[tuple[str, list[str]]] = [("b", ["b1", "b2"]), ("", ["0"]), ("c", []), ("a", ["a0", "a1"])]
     same(_ids(found), expected, "the first ranks of each lane")
     same([lane.rest for lane in found], ["some", "none", "none", "none"], "whether more are queued")
-    same(_ids(await value(queued(_JOB, ("b",), 3))), [("b", ["b1", "b2", "b0"])], "a whole lane")
-    same(_ids(await value(queued(_JOB, ("a", "b"), 1))), [("a", ["a0"]), ("b", ["b1"])], "a limit that is rounded up")
+    same(_ids(await value(lanes.queued(_JOB, ("b",), 3))), [("b", ["b1", "b2", "b0"])], "a whole lane")
+    same(
+        _ids(await value(lanes.queued(_JOB, ("a", "b"), 1))),
+        [("a", ["a0"]), ("b", ["b1"])],
+        "a limit that is rounded up",
+    )
 
 
 @in_store(QUEUED_OR_DUE)
 async def claimed_and_suspended_instances_are_not_queued(store: Store) -> None:
     """A queued instance is not due; one that leaves its lane is."""
-    lanes, queued = _queue_operations(store)
+    lanes = present(store.lanes)
     fence = await _put(store, "i", "a", 5)
     at = Address(*_JOB, "i")
     one = instance(at, alarm_ms=5)
@@ -320,29 +302,29 @@ async def claimed_and_suspended_instances_are_not_queued(store: Store) -> None:
         fence = await value(commit_one(store, Transition(address=at, expected=fence, write=Put(written))))
         loaded = (await value(load_one(store, at))).instance
         same(loaded, attrs.evolve(written, incarnation=fence.incarnation), "the row as it was written")
-        same(await value(lanes(_JOB, None, 9)), (after.lane,) if is_queued else (), f"lanes: {after}")
-        found = _ids(await value(queued(_JOB, ("a", "b", "c"), 9)))
+        same(await value(lanes.names(_JOB, None, 9)), (after.lane,) if is_queued else (), f"lanes: {after}")
+        found = _ids(await value(lanes.queued(_JOB, ("a", "b", "c"), 9)))
         expected = [(lane, ["i"] if is_queued and lane == after.lane else []) for lane in ("a", "b", "c")]
         same(found, expected, f"queued: {after}")
         same(len(await value(store.due(FAR_MS, 9))), int(is_due), f"due: {after}")
         same(await value(store.next_alarm(0)) is not None, is_due, f"the next alarm of {after}")
     await value(commit_one(store, Transition(address=at, expected=fence, write=Purge())))
-    same(await value(lanes(_JOB, None, 9)), (), "nothing is queued after the purge")
+    same(await value(lanes.names(_JOB, None, 9)), (), "nothing is queued after the purge")
 
 
 @in_harness(QUEUED)
 async def lanes_survive_reopening(new_harness: NewHarness) -> None:
     """Queued instances are queued when the store is opened again."""
     async with opened(new_harness()) as probe:
-        _queue_operations(probe)
+        present(probe.lanes)
     harness = new_harness()
     store = await harness.open()
     for number, lane in enumerate("aab"):
         await _put(store, str(number), lane, 10 - number)
     await value(store.close())
     async with opened(harness) as again:
-        lanes, queued = _queue_operations(again)
-        found = await value(queued(_JOB, await value(lanes(_JOB, None, 9)), 9))
+        lanes = present(again.lanes)
+        found = await value(lanes.queued(_JOB, await value(lanes.names(_JOB, None, 9)), 9))
         same(_ids(found), [("a", ["1", "0"]), ("b", ["2"])], "lanes survive the reopening")
 
 
@@ -354,12 +336,6 @@ async def _put(store: Store, id_: str, lane: str, rank_ms: int, *, job: tuple[st
 
 def _ids(found: Sequence[QueuedLane]) -> list[tuple[str, list[str]]]:
     return [(lane.lane, [one.address.id for one in lane.instances]) for lane in found]
-
-
-def _queue_operations(store: Store) -> tuple[LanesOperation, QueuedOperation]:
-    if store.lanes is None or store.queued is None:
-        raise NotApplicable
-    return store.lanes, store.queued
 
 
 QUEUE_CASES: tuple[Case, ...] = (
@@ -521,13 +497,12 @@ async def fill(store: Store) -> None:
     for number in range(6):
         await value(commit_one(store, Transition(address=A, events=(started(A, at_ms=number, id_=f"e{number}"),))))
     log = await value(store.events(0, ALL))
-    if store.move_cursor is not None:
-        await value(store.move_cursor("behind", log[0].sequence))
-        await value(store.move_cursor("between", log[3].sequence))
-        await value(store.move_cursor("at the end", log[-1].sequence))
+    if store.cursors is not None:
+        await value(store.cursors.move("behind", log[0].sequence))
+        await value(store.cursors.move("between", log[3].sequence))
+        await value(store.cursors.move("at the end", log[-1].sequence))
     await value(store.prune(Retention(now_ms=0, events_since_ms=2, max_events=ALL)))
-    if store.set_hold is not None:
-        await value(store.set_hold(("task", "orders"), "held"))
+    await value(store.set_hold(("task", "orders"), "held"))
 
 
 async def _everything(store: Store) -> dict[str, Any]:
@@ -544,19 +519,20 @@ async def _everything(store: Store) -> dict[str, Any]:
         "keys": [await value(load_one(store, at, key, 0)) for at in (A, B) for key in ("k\0", "k")],
         "events": [each.event for each in log],
         "history": [each.event for each in await value(store.history(A, None, ALL))],
+        "holds": await value(store.holds()),
     }
     if store.journal is not None:
-        everything["journals"] = [await value(store.journal(each.address, each.incarnation, 0, ALL)) for each in found]
-    if store.cursor is not None:
+        everything["journals"] = [
+            await value(store.journal.read(each.address, each.incarnation, 0, ALL)) for each in found
+        ]
+    if store.cursors is not None:
         for name in ("behind", "between", "at the end", "unknown"):
-            cursor = await value(store.cursor(name))
+            cursor = await value(store.cursors.read(name))
             after = cursor.sequence
             rest = None if after is None else [each.event for each in log if each.sequence > after]
             everything[f"cursor {name}"] = cursor.deleted, rest
-    if store.holds is not None:
-        everything["holds"] = await value(store.holds())
     if store.counts is not None:
-        everything["counts"] = await value(store.counts())
+        everything["counts"] = await value(store.counts.instances())
     return everything
 
 

@@ -60,7 +60,7 @@ CUT_WRITE = Requirement(
     "Store", "A kill may cut a write at any byte: the store opens again, and later commits are not affected."
 )
 
-# The attributes.
+# The data.
 NAME = Requirement(
     "name",
     "the name of the store in messages: ``memory://`` or ``sqlite:///jobs.db``.",
@@ -79,7 +79,8 @@ OWNERSHIP = Requirement(
 
 # load
 LOAD_TOGETHER = Requirement(
-    "load", "for each request the instance and the remembered answer of the key, read together."
+    "load",
+    "Read for each request the instance and the remembered answer of the key, together.",
 )
 BATCH_ANSWERED = Requirement(
     "load",
@@ -112,8 +113,8 @@ CORRUPT_ROW = Requirement(
 # commit
 BATCH_OF_COMMITS = Requirement(
     "commit",
-    "writes them together where that is possible, and answers like ``load`` when all of them are durable or refused. "
-    "Each is atomic, not the batch: one that conflicts or cannot be written does not fail the others.",
+    "Write transitions, together where possible, and answer like ``load`` when all are durable or refused. Each is "
+    "atomic, not the batch: one that conflicts or cannot be written does not fail the others.",
 )
 NEW_FENCE = Requirement(
     "commit",
@@ -153,7 +154,10 @@ EVENT_ADDRESS = Requirement("commit", "An event belongs to the address that it n
 CONCURRENT = Requirement("commit", "Any number of batches may be under way at the same time.")
 
 # due, next_alarm, claimed
-DUE = Requirement("due", "instances whose ``due_ms`` is at or before the instant, the earliest first, with their rows.")
+DUE = Requirement(
+    "due",
+    "Return the instances whose ``due_ms`` is at or before the instant, the earliest first, with their rows.",
+)
 DUE_ORDER = Requirement("due", "Instances with the same ``due_ms`` are in the order of their incarnations.")
 DUE_AFTER = Requirement(
     "due",
@@ -164,14 +168,15 @@ CORRUPT_LEFT_OUT = Requirement(
     "due",
     "Rows that cannot be read are omitted here and below: ``health`` reports them.",
 )
-NEXT_ALARM = Requirement("next_alarm", "the earliest ``due_ms`` strictly after the instant, or None.")
+NEXT_ALARM = Requirement("next_alarm", "Return the earliest ``due_ms`` strictly after the instant, or None.")
 CLAIMED = Requirement(
     "claimed",
-    "instances with an ``owner``, by incarnation: those with a claim of either kind, but of those that are left only "
-    "those whose upgrade is claimed.",
+    "Return the instances with an ``owner``, by incarnation. These are those with a claim of either kind, but of "
+    "those that are left only those whose upgrade is claimed.",
 )
 LEFT_TO = Requirement(
-    "left_to", "instances of these jobs that are left, and not by the code of their job, in no particular order."
+    "left_to",
+    "Return instances of these jobs that are left, and not by the code of their job, in no particular order.",
 )
 LEFT_TO_TIME = Requirement(
     "left_to",
@@ -182,30 +187,25 @@ LEFT_TO_TIME = Requirement(
 # messages_left_to
 MESSAGES_LEFT_TO = Requirement(
     "messages_left_to",
-    "the oldest living message of each (sender, target) to a job of these, if it is left, and not by the code of that "
-    "job; whatever its ``not_before_ms``.",
+    "Return, for each (sender, target) to one of these jobs, its oldest living message, if it is left. It is left, "
+    "and not by the code of that job; whatever its ``not_before_ms``.",
 )
 
 # messages, next_message, dead_letters, redrive
 DELIVERABLE = Requirement(
     "messages",
-    "for each (sender, target) its oldest living message, if it may be delivered: its ``not_before_ms`` is not "
-    "after the instant.",
+    "Return, for each (sender, target), its oldest living message, if it may be delivered. It may if its "
+    "``not_before_ms`` is not after the instant.",
 )
-OLDEST_FIRST = Requirement(
-    "messages",
-    "The oldest first, so that every caller delivers a pair in order.",
-)
+OLDEST_FIRST = Requirement("messages", "The oldest come first, so that every caller delivers a pair in order.")
 NEXT_MESSAGE = Requirement(
-    "next_message", "the earliest ``not_before_ms`` strictly after the instant among living messages."
+    "next_message",
+    "Return the earliest ``not_before_ms`` strictly after the instant among living messages, or None.",
 )
-DEAD_LETTERS = Requirement(
-    "dead_letters",
-    "dead letters, the oldest first, whatever their ``not_before_ms``.",
-)
+DEAD_LETTERS = Requirement("dead_letters", "Return dead letters, the oldest first, whatever their ``not_before_ms``.")
 REDRIVE = Requirement(
     "redrive",
-    "a dead letter lives again, under its id and so at its old position.",
+    "Make a dead letter a living message again, under its id and so at its old position.",
 )
 REDRIVEN_COUNTED = Requirement(
     "redrive",
@@ -217,13 +217,19 @@ REDRIVE_EVENTS = Requirement(
 )
 
 # find, history, events
-FIND = Requirement("find", "in the order of addresses: kind, name, id, each by code point.")
-HISTORY = Requirement("history", "events with a sequence number below ``before``, the newest first.")
+FIND = Requirement(
+    "find",
+    "Return a page of the instances of a query, in the order of addresses: kind, name, id, each by code point.",
+)
+HISTORY = Requirement(
+    "history",
+    "Return the events of an address with a sequence number below ``before``, the newest first.",
+)
 HISTORY_SURVIVES = Requirement(
     "history",
     "They survive the purge of the instance, until retention deletes them.",
 )
-EVENTS = Requirement("events", "the log, for sinks.")
+EVENTS = Requirement("events", "Return the log after a sequence number, for sinks.")
 EVENTS_IN_ORDER = Requirement(
     "events", "No number appears after a greater one was read, so that a sink that pages misses nothing."
 )
@@ -231,7 +237,7 @@ EVENTS_IN_ORDER = Requirement(
 # prune, health, close
 PRUNE_COUNTS = Requirement(
     "prune",
-    "the number of deleted rows; call again while it equals the limit.",
+    "Delete expired data, and return the number of deleted rows; call again while it equals the limit.",
 )
 PRUNE = Requirement(
     "prune",
@@ -244,11 +250,11 @@ PRUNE_DEAD_LETTERS = Requirement(
 )
 HEALTH = Requirement(
     "health",
-    "does not fail for a degraded store: the result reports the state.",
+    "Check the store with a small operation. It does not fail for a degraded store: the result reports the state.",
 )
 CLOSE = Requirement(
     "close",
-    "waits for running operations; later calls return ``StoreUnavailable``.",
+    "Wait for running operations, and release the store; later calls return ``StoreUnavailable``.",
 )
 LOST = Requirement(
     "lost",
@@ -257,9 +263,11 @@ LOST = Requirement(
 )
 WATCH_OWNERSHIP = Requirement(
     "watch_ownership",
-    "the listener is called in the event loop with ``in_doubt`` when another engine may own the store, such as after "
-    "the end of a connection that held a lock, and with ``sure`` once this engine owns it again. In between the engine "
-    "reads each row again before it answers from it. None: the store belongs to this engine until ``lost``.",
+    "Call a listener whenever it becomes uncertain, or certain again, that this engine owns the store. The listener "
+    "is called in the event loop with ``in_doubt`` when another engine may own the store, such as after the end of a "
+    "connection that held a lock, and with ``sure`` once this engine owns it again. In between the engine reads each "
+    "row again before it answers from it. Without a function of its own, a store belongs to this engine until "
+    "``lost``.",
 )
 LEFT = Requirement(
     "previous_exit",
@@ -267,88 +275,72 @@ LEFT = Requirement(
     "cannot tell says ``closed``.",
 )
 BACKUP_OPENS = Requirement(
-    "backup",
-    "a copy in a new file, which opens as a store, while other operations continue.",
+    "backup.make",
+    "Copy the store into a new file, which opens as a store, while other operations continue.",
 )
 BACKUP_IS_A_PREFIX = Requirement(
-    "backup",
-    "It contains all commits up to an instant between the call and the result, including those before the call, "
-    "each completely.",
+    "backup.make",
+    "It contains all commits up to an instant between the call and the result, including those before the call, each "
+    "completely.",
 )
-BACKUP_FAILS_WHOLE = Requirement(
-    "backup",
-    "``BackupFailed`` leaves no file. None for a store that has other means.",
-)
+BACKUP_FAILS_WHOLE = Requirement("backup.make", "``BackupFailed`` leaves no file.")
 COUNTS_MESSAGES = Requirement(
-    "count_messages",
-    "the number of living messages of each pair of sender and target, in the order of the pairs.",
+    "counts.messages",
+    "Count the living messages of each pair of sender and target, in the order of the pairs.",
 )
-COUNTS_UP_TO = Requirement(
-    "count_messages",
-    "It stops at a total of ``limit``: later pairs count 0. None: ``health`` counts only the first message of each "
-    "pair.",
-)
+COUNTS_UP_TO = Requirement("counts.messages", "It stops at a total of ``limit``: later pairs count 0.")
 CURSOR = Requirement(
-    "cursor",
-    "the position that a sink was moved to, and the end of the log, read together. None: sinks that need a position "
-    "cannot be used.",
+    "cursors.read",
+    "Return the position that a sink was moved to, and the end of the log, read together.",
 )
 MOVE_CURSOR = Requirement(
-    "move_cursor",
-    "moves the position of a sink forward and logs the events, in one transaction, durable like a commit.",
+    "cursors.move",
+    "Move the position of a sink forward and log the events, in one transaction, durable like a commit.",
 )
 MOVE_CURSOR_ONCE = Requirement(
-    "move_cursor",
+    "cursors.move",
     "A position that is not greater than the present one writes nothing, so that a repeated move logs its events once.",
 )
-HOLDS = Requirement(
-    "holds",
-    "the held jobs, in the order of kind and name. None: no job can be held.",
-)
+HOLDS = Requirement("holds", "Return the held jobs, in the order of kind and name.")
 SET_HOLD = Requirement(
     "set_hold",
-    "holds or releases a job, durable like a commit, and returns whether that changed it.",
+    "Hold or release a job, durable like a commit, and return whether that changed it.",
 )
 HOLD_OF_A_JOB = Requirement("set_hold", "The hold belongs to kind and name, and needs no instance.")
-DUE_EXCEPT = Requirement(
-    "due_except",
-    "like ``due``, without the instances of these jobs. None: ``due`` is used, which reads them.",
-)
+DUE_EXCEPT = Requirement("due", "Those of ``except_jobs`` are left out.")
 LANES = Requirement(
-    "lanes",
-    "the lanes of a job that have queued instances, in the order of their names, after a lane or from the first one.",
+    "lanes.names",
+    "Return the lanes of a job that have queued instances, by name, after a lane or from the first one.",
 )
 QUEUED_OR_DUE = Requirement(
-    "lanes",
-    "An instance is queued while its ``rank_ms`` is not None; it is not due then. None: no job can have lanes.",
+    "lanes.names",
+    "An instance is queued while its ``rank_ms`` is not None; it is not due then.",
 )
 QUEUED = Requirement(
-    "queued",
-    "of each of these lanes the first queued instances by rank and incarnation, with their rows: as many of each as "
-    "``limit`` divided by the number of lanes, rounded up.",
+    "lanes.queued",
+    "Return the first queued instances of each of these lanes, by rank and incarnation, with their rows. Of each it "
+    "returns as many as ``limit`` divided by the number of lanes, rounded up.",
 )
 QUEUED_TIME = Requirement(
-    "queued",
+    "lanes.queued",
     "Reading lanes takes a time that depends on what is returned, and not on what is queued.",
 )
 COUNTS = Requirement(
-    "counts",
-    "the number of instances of each job and status, at one moment between the call and the answer, in the order of "
-    "kind, name and status.",
+    "counts.instances",
+    "Count the instances of each job and status, in the order of kind, name and status. All counts are those of one "
+    "moment between the call and the answer.",
 )
 COUNTS_ON = Requirement(
-    "counts",
+    "counts.instances",
     "Counting delays no commit: a store that has not counted all instances yet answers ``complete=False`` after a "
     "while, with the counts so far, and counts on at the next call.",
 )
-COUNTS_AGE = Requirement(
-    "counts",
-    "Where that takes long it may return earlier counts, with ``age_ms``. None for a store that does not count.",
-)
+COUNTS_AGE = Requirement("counts.instances", "Where that takes long it may return earlier counts, with ``age_ms``.")
 SEARCH = Requirement(
     "search",
-    "like ``find``, but it may stop before the page is full, once it has read about ``max_scanned`` instances; then a "
-    "search after ``after`` continues. None: ``find`` is used.",
+    "Find a page like ``find``, but it may stop before the page is full. It may stop once it has read about "
+    "``max_scanned`` instances; then a search after ``after`` continues. Without a function of its own, a store finds "
+    "the whole page.",
 )
 
 SYNCHRONOUS = Requirement(
@@ -370,28 +362,29 @@ READS = Requirement(
 AS_EXPECTED_ANSWER = Requirement("commit", "One whose ``Put`` names its changes may be answered with ``AS_EXPECTED``.")
 
 JOURNAL = Requirement(
-    "journal",
-    "the rows of an instance's journal from the place ``first`` on, in order, up to the limit; none once that "
-    "incarnation is purged.",
+    "journal.read",
+    "Return the rows of an instance's journal from the place ``first`` on, in order, up to the limit. There are none "
+    "once that incarnation is purged.",
 )
 JOURNAL_COMMIT = Requirement(
-    "journal",
+    "journal.read",
     "``commit`` appends the rows of a transition together with its instance, after deleting the earlier ones for a "
     "``cut``; ``Purge`` deletes all.",
 )
-JOURNAL_GAP = Requirement("journal", "A missing place before a stored one is ``StoreCorrupt``.")
-JOURNAL_IS_FLAT = Requirement(
-    "journal",
-    "Appending costs the same, however long the journal is. None: the store keeps no journals, and no job that has "
-    "them can be served.",
-)
+JOURNAL_GAP = Requirement("journal.read", "A missing place before a stored one is ``StoreCorrupt``.")
+JOURNAL_IS_FLAT = Requirement("journal.read", "Appending costs the same, however long the journal is.")
 
-SHARING = Requirement(
-    "sharing",
-    "the operations of a shared store, which `Sharing` describes. None for an owned store.",
+HAS_LANES = Requirement("lanes", "lets jobs have lanes.")
+HAS_JOURNAL = Requirement("journal", "lets jobs have journals, as workflows do.")
+HAS_CURSORS = Requirement("cursors", "lets sinks have a position in the log.")
+HAS_COUNTS = Requirement(
+    "counts",
+    "counts instances and messages; without it ``health`` counts only the first message of each pair.",
 )
+HAS_BACKUP = Requirement("backup", "copies the open store; None for a store that has other means.")
+SHARING = Requirement("sharing", "lets several engines open the store together; None for an owned store.")
 
-# Those of `perdure.stores.contract`.
+# Those of a shared store.
 MEMBERSHIP = Requirement(
     "sharing",
     "Every opening is a member from the beginning, with a lease that its heartbeats renew.",
@@ -402,11 +395,11 @@ WRONG_VIEW = Requirement(
     "The fence of ``commit`` is the only guarantee of correctness: membership and shares only decide which engine does "
     "the work, so a different view of them costs a conflict, and nothing else.",
 )
-LEASE_MS = Requirement("sharing.lease_ms", "how long a lease lasts, from the opening and from each heartbeat.")
+LEASE_MS = Requirement("sharing.lease_ms", "How long a lease lasts, from the opening and from each heartbeat.")
 HEARTBEAT = Requirement(
     "sharing.heartbeat",
-    "declares dead every other member whose lease has ended, renews the lease of this one, states which jobs it "
-    "serves, and returns the members, in one transaction.",
+    "Renew the lease of this opening, state which jobs it serves, and return the members. In the same transaction it "
+    "declares dead every other member whose lease has ended.",
 )
 DEAD_STAYS_DEAD = Requirement(
     "sharing.heartbeat",
@@ -415,12 +408,13 @@ DEAD_STAYS_DEAD = Requirement(
 )
 LATE_LIVES = Requirement("sharing.heartbeat", "Until then its operations continue, also after its lease.")
 CLOSE_LEAVES = Requirement("sharing.heartbeat", "``close`` ends the membership at once.")
-MEMBERS = Requirement("sharing.members", "the members, without a renewal.")
-DUE_IN_SHARE = Requirement("sharing.due", "of what ``Store.due`` returns, the instances of the share.")
+MEMBERS = Requirement("sharing.members", "Return the members, without a renewal.")
+DUE_IN_SHARE = Requirement("sharing.due", "Return, of what ``Store.due`` returns, the instances of the share.")
 MESSAGES_IN_SHARE = Requirement(
     "sharing.messages",
-    "of what ``Store.messages`` returns, the messages that this opening wrote, and those to the share whose writer is "
-    "not among the others or which were sent before ``old_ms``.",
+    "Return, of what ``Store.messages`` returns, the messages that this opening may deliver. These are the messages "
+    "that this opening wrote, and those to the share whose writer is not among the others or which were sent before "
+    "``old_ms``.",
 )
 UNKNOWN_WRITER = Requirement(
     "sharing.messages",
@@ -428,19 +422,20 @@ UNKNOWN_WRITER = Requirement(
 )
 ABANDONED = Requirement(
     "sharing.abandoned",
-    "of what ``Store.claimed`` returns, the instances of the share with a claim whose owner is neither this opening "
-    "nor one of the others.",
+    "Return, of what ``Store.claimed`` returns, the instances of the share with a claim of a dead engine. The owner "
+    "of such a claim is neither this opening nor one of the others.",
 )
 
 LISTEN = Requirement(
     "listen",
-    "the listener is called in the event loop soon after another process, such as an application with a transaction "
-    "of its own, has written messages.",
+    "Call a listener whenever another process has written messages, and return whether it will be called. The "
+    "listener is called in the event loop soon after another process, such as an application with a transaction of "
+    "its own, has written messages.",
 )
 LISTEN_AT_LEAST = Requirement(
     "listen",
-    "A call may come without a reason, or be missing where the engine reads periodically. None: only engines write "
-    "messages.",
+    "A call may come without a reason, or be missing where the engine reads periodically. Without a function of its "
+    "own, a store says that only engines write messages.",
 )
 
 # Of a store that can be copied: ``perdure.stores.copying``.
@@ -486,6 +481,11 @@ REQUIREMENTS: tuple[Requirement, ...] = tuple(one for one in tuple(globals().val
 """All of them, in the order of the contract."""
 
 NO_CASE: dict[Requirement, str] = {
+    HAS_LANES: "the jobs of the app show it",
+    HAS_JOURNAL: "as above",
+    HAS_CURSORS: "as above",
+    HAS_COUNTS: "as above",
+    HAS_BACKUP: "as above",
     SYNCHRONOUS: "the engine relies on it for speed alone",
     RUNTIME: "each store is opened with a runtime in its own way",
     CACHE_BYTES: "the engine keeps the instances",

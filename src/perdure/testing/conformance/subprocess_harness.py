@@ -19,9 +19,10 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, ForkServerProcess
+from operator import attrgetter
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, assert_never
+from types import FrameType, SimpleNamespace, new_class
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, assert_never
 
 import attrs
 from returns.future import FutureResult
@@ -249,6 +250,9 @@ class DisarmCrash:
 Order: TypeAlias = HostCall | ArmCrash | ArmWriteLimit | DisarmCrash
 
 
+_CAPABILITIES: Final = {"journal": ("read",), "lanes": ("names", "queued")}
+
+
 @attrs.frozen(kw_only=True)
 class HostOpened:
     """The store is open.
@@ -258,20 +262,18 @@ class HostOpened:
         epoch: that of the store.
         capabilities: those of the store.
         left: that of the store.
-        journals: whether the store keeps journals.
+        has: the capabilities that it has, of those that the suite kills in.
         code: where the store's code is.
         ran: which lines of it ran to open the store, if an injector was armed.
-        lanes: whether it has lanes.
     """
 
     name: str
     epoch: int
     capabilities: Capabilities
     left: PreviousExit
-    journals: Literal["kept", "none"]
+    has: tuple[str, ...]
     code: str
     ran: LinesRun
-    lanes: bool
 
 
 @attrs.frozen
@@ -352,10 +354,9 @@ class _Host:
                 epoch=store.epoch,
                 capabilities=store.capabilities,
                 left=store.previous_exit,
-                journals="none" if store.journal is None else "kept",
+                has=tuple(name for name in _CAPABILITIES if getattr(store, name) is not None),
                 code=self._injector.code,
                 ran=ran,
-                lanes=store.lanes is not None,
             )
         )
         asyncio.get_running_loop().add_reader(self._connection.fileno(), self._take, store)
@@ -384,7 +385,7 @@ class _Host:
         if call.operation == "commit":
             self._limit.begin_commit()
         try:
-            operation = getattr(store, call.operation)
+            operation = attrgetter(call.operation)(store)
             if call.operation in BATCHES:
                 answers = asyncio.get_running_loop().create_future()
                 operation(*call.arguments, answers.set_result)
@@ -442,18 +443,19 @@ class SubprocessHarness:
         self._process = process = _Process(self._harness)
         opened = await process.opened
         self._code = opened.code
-        journal = ("journal",) if opened.journals == "kept" else ()
-        names = (*OPERATIONS, *journal, *(("lanes", "queued") if opened.lanes else ()))
-        operations: dict[str, Any] = {
-            name: process.batch_operation(name) if name in BATCHES else process.operation(name) for name in names
+        functions: dict[str, Any] = {
+            name: staticmethod(process.batch_operation(name) if name in BATCHES else process.operation(name))
+            for name in OPERATIONS
         }
-        return Store(
-            name=opened.name,
-            epoch=opened.epoch,
-            capabilities=opened.capabilities,
-            previous_exit=opened.left,
-            **operations,
-        )
+        # A class of its own, so that a function that the contract gains cannot be missing.
+        hosted_store: Any = new_class("HostedStore", (Store,), exec_body=lambda body: body.update(functions))
+        store: Store = hosted_store()
+        store.name, store.epoch, store.capabilities = opened.name, opened.epoch, opened.capabilities
+        store.previous_exit = opened.left
+        for name in opened.has:
+            hosted = {each: process.operation(f"{name}.{each}") for each in _CAPABILITIES[name]}
+            setattr(store, name, SimpleNamespace(**hosted))
+        return store
 
     async def open_and_kill(self, lines: int) -> CrashOutcome:
         """Open the store in a new process, and kill it after so many lines, at the latest when the store is open.

@@ -26,11 +26,10 @@ from perdure.programs.instructions import ServiceCall
 from perdure.runtime.errors import WouldBlock
 from perdure.runtime.record import Future, Runtime
 from perdure.runtime.tasks import start_eagerly
-from perdure.stores.contract import Store, fence_after
+from perdure.stores.contract import Store, fence_after, overlay
 from perdure.stores.values import LoadRequest
 from perdure.testing.fault import (
-    OPTIONAL_OPERATIONS,
-    SHARED_OPERATIONS,
+    CAPABILITY_OPERATIONS,
     STORE_OPERATIONS,
     STORE_PREFIX,
     Crash,
@@ -102,6 +101,8 @@ Requests: TypeAlias = Literal["single", "grouped"]
 """How loads and commits reach the store: each on its own, or in groups, as the engine sends them to a real store."""
 
 A = TypeVar("A")
+
+_BATCHES: Final = ("load", "commit")
 
 LINK: Final = "the link"
 """The location of calls that wait for a link that is cut."""
@@ -440,22 +441,24 @@ def store_behind(boundary: Boundary, store: Store) -> Store:
         boundary: the boundary.
         store: the store.
     """
+
+    def crossing(at: str, operation: Any) -> Any:
+        return partial(_cross_to_store, boundary, at, operation)
+
     changed: dict[str, Any] = {
-        name: partial(_cross_to_store, boundary, name, operation)
-        for name in (*STORE_OPERATIONS, *OPTIONAL_OPERATIONS)
-        if name not in ("load", "commit") and (operation := getattr(store, name)) is not None
+        name: crossing(name, getattr(store, name)) for name in (*STORE_OPERATIONS, "set_hold") if name not in _BATCHES
     }
-    if store.sharing is not None:
-        shared: dict[str, Any] = {
-            name: partial(_cross_to_store, boundary, name, getattr(store.sharing, name))
-            for name in (*SHARED_OPERATIONS, "due", "messages")
-        }
-        changed["sharing"] = attrs.evolve(store.sharing, **shared)
+    changed["search"] = crossing("find", store.search)  # a fault of ``find`` affects both
+    for capability, names in CAPABILITY_OPERATIONS.items():
+        below: Any = getattr(store, capability)
+        if below is not None:
+            functions = {name: crossing(f"{capability}.{name}", getattr(below, name)) for name in names}
+            if capability == "sharing":  # the share of an operation of every store
+                functions |= {name: crossing(name, getattr(below, name)) for name in ("due", "messages")}
+            changed[capability] = overlay(below, **functions)
     # A store that says that it answers within the call gets each request alone.
     single = boundary.requests == "single"
-    return attrs.evolve(
-        store, **changed, **_batches_behind(boundary, store), synchronous=single, runtime=boundary.runtime
-    )
+    return overlay(store, **changed, **_batches_behind(boundary, store), synchronous=single, runtime=boundary.runtime)
 
 
 def _cross_to_store(

@@ -25,7 +25,7 @@ from perdure.jobs.step import Execute
 from perdure.programs import Exit
 from perdure.runtime.record import SpawnedTask
 from perdure.runtime.simulated import Simulation
-from perdure.stores.contract import Store
+from perdure.stores.contract import Store, overlay
 from perdure.stores.values import PreviousExit
 from perdure.testing.world.backend import Backend
 from perdure.testing.world.boundary import Boundary, Interleaving, PendingFault, Requests, perform_behind, store_behind
@@ -210,7 +210,7 @@ class Worker:
             WorkerDied: it died meanwhile.
         """
         store = self.complete(self.backend.open(self.simulation.runtime))
-        self.store = attrs.evolve(store, previous_exit="died") if left == "died" else store
+        self.store = overlay(store, previous_exit="died") if left == "died" else store
         self.boundary.note(WorkerOpened(self.store.name, self.store.epoch))
         self.open_app = for_tests(app).open(
             store_behind(self.boundary, self.store),
