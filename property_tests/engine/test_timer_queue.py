@@ -33,7 +33,7 @@ class Clockwork:
 
     def set(self, address: Address, due_ms: int) -> None:
         self.table[address] = due_ms
-        self.timers.add(address, due_ms)
+        self.timers.add(address, due_ms, self.now_ms + AHEAD_MS)
 
     def round(self, meanwhile: list[list[Change]]) -> None:
         """Read if need be, with alarms that are set before, between and after the two queries; fire the due alarms."""
@@ -101,7 +101,19 @@ DROPPED = [ROUND, *(("set", (address, 40)) for address in ORDERS[:3]), ("wait", 
 BEHIND_A_PAGE = [*(("set", (address, 10)) for address in ORDERS[1:]), ("wait", 10), ("round", [[(ORDERS[0], 10)]])]
 
 
+# An alarm in the past, behind one that only the store knows.
+DOUBTED = [
+    ROUND,
+    ("set", (ORDERS[0], 40)),
+    ("wait", 60),
+    ("doubt", ORDERS[2]),
+    ("set", (ORDERS[1], 50)),
+    ROUND,
+]
+
+
 @example(DROPPED, 2)
+@example(DOUBTED, 10_000)
 @example(BEHIND_A_PAGE, 10_000)
 @given(st.lists(steps, max_size=30), st.sampled_from([2, 10_000]))
 def test_after_a_round_nothing_due_is_left(story: list[tuple[str, object]], room: int) -> None:
@@ -144,6 +156,33 @@ def test_a_stream_of_alarms_is_read_in_batches() -> None:
     assert len(clockwork.fired) == 900
     assert clockwork.returned == 900
     assert clockwork.reads <= 900 // BATCH + 1
+
+
+def test_alarms_that_are_set_for_soon_are_not_read() -> None:
+    clockwork = Clockwork()
+    clockwork.round([])
+    for _ in range(100):
+        clockwork.set(ORDERS[0], clockwork.now_ms + AHEAD_MS)
+        clockwork.set(ORDERS[1], clockwork.now_ms + AHEAD_MS - 1)
+        clockwork.now_ms += AHEAD_MS
+        clockwork.round([])
+        assert not clockwork.table
+    assert clockwork.reads == 1
+    clockwork.set(ORDERS[0], clockwork.now_ms + AHEAD_MS + 1)
+    clockwork.now_ms += AHEAD_MS + 1
+    clockwork.round([])
+    assert clockwork.reads == 2
+
+
+def test_alarms_behind_a_failed_read_are_read() -> None:
+    clockwork = Clockwork()
+    clockwork.table[ORDERS[0]] = 20
+    clockwork.timers.begin_reading()
+    clockwork.timers.give_up_reading(60)
+    clockwork.set(ORDERS[1], 30)
+    clockwork.now_ms = 60
+    clockwork.round([])
+    assert not clockwork.table
 
 
 def test_alarms_of_one_instant_are_read_in_batches() -> None:

@@ -71,6 +71,20 @@ MUTANTS = (
         f"{TIMER_QUEUE}::test_after_a_round_nothing_due_is_left",
     ),
     Mutant(
+        "alarms that the store has are passed over after a doubt",
+        "TimerQueue.doubt",
+        "        self._is_bound = False\n",
+        "",
+        f"{TIMER_QUEUE}::test_after_a_round_nothing_due_is_left",
+    ),
+    Mutant(
+        "a failed read tells when the next alarm is due",
+        "TimerQueue.give_up_reading",
+        "is_bound=False",
+        "is_bound=True",
+        f"{TIMER_QUEUE}::test_alarms_behind_a_failed_read_are_read",
+    ),
+    Mutant(
         "an alarm begins no run",
         "TimerQueue.add",
         "self.next_ms = min(self.next_ms, due_ms)",

@@ -53,8 +53,9 @@ class TimerQueue:
     """All alarms up to a position in the store's order, and when the first alarm behind it may be due.
 
     Only this engine sets alarms in its store, and it adds each one here after its commit: so the store is read once,
-    from one position to the next. When a commit may have set an alarm that was not added, it is read from its start
-    again. An entry may be stale, because its alarm was moved or cancelled meanwhile. Its turn finds that out.
+    from one position to the next, and not at all for alarms that are set for soon. When a commit may have set an alarm
+    that was not added, it is read from its start again. An entry may be stale, because its alarm was moved or cancelled
+    meanwhile. Its turn finds that out.
 
     Attributes:
         position: every alarm up to this position is an entry, or was one.
@@ -69,12 +70,22 @@ class TimerQueue:
     _pushed: int = 0
     _added_since: list[Entry] = attrs.Factory(list[Entry])
     _reading: Literal["no", "yes", "outdated"] = "no"
+    _is_bound: bool = False  # whether the store told `next_ms`, which otherwise is the instant to try again
 
-    def add(self, address: Address, due_ms: int) -> None:
-        """Add an alarm that became durable."""
+    def add(self, address: Address, due_ms: int, until_ms: int) -> None:
+        """Add an alarm that became durable.
+
+        Args:
+            address: the instance.
+            due_ms: when it is due.
+            until_ms: an alarm that is due later is read when it is due: most of these are moved before.
+        """
         # The read in progress may have passed this alarm: no loop would know it until the next restart.
         if self._reading != "no":
             self._added_since.append((address, due_ms))
+        # The store has no other alarm before this one, so it need not be read for it.
+        elif self._is_bound and self.position[0] < due_ms < self.next_ms and due_ms <= until_ms:
+            self.position = end_of(due_ms)
         if due_ms <= self.position[0]:
             self._push(address, due_ms)
             if len(self._entries) > self.room:
@@ -96,6 +107,7 @@ class TimerQueue:
     def doubt(self, now_ms: int) -> None:
         """Read the store from its start again, because it may hold an alarm that was not added."""
         self._entries.clear()
+        self._is_bound = False
         self._go_back(_START, now_ms)
 
     def must_be_read(self, now_ms: int) -> bool:
@@ -134,9 +146,16 @@ class TimerQueue:
 
     def end_reading(self, next_ms: int) -> None:
         """Set the first alarm's due time behind the position, as the store returned it."""
+        self._end_reading(next_ms, is_bound=True)
+
+    def give_up_reading(self, again_ms: int) -> None:
+        """Read again at an instant, because a read failed."""
+        self._end_reading(again_ms, is_bound=False)
+
+    def _end_reading(self, next_ms: int, *, is_bound: bool) -> None:
         if self._reading == "yes":
             added = (due_ms for _, due_ms in self._added_since if due_ms > self.position[0])
-            self.next_ms = min((next_ms, *added))
+            self.next_ms, self._is_bound = min((next_ms, *added)), is_bound
         self._reading = "no"
         self._added_since.clear()
 
@@ -347,7 +366,7 @@ class Alarms:
             self._add(address, due_ms)
 
     def _add(self, address: Address, due_ms: int) -> None:
-        self._timers.add(address, due_ms)
+        self._timers.add(address, due_ms, self.runtime.now_ms() + AHEAD_MS)
         if self._sleeping_until_ms is not None and due_ms < self._sleeping_until_ms:
             self.wake.notify()
 
@@ -385,10 +404,14 @@ class Alarms:
             case Success(rows):
                 self._take(rows, end_of(until_ms))
                 self._fire(now_ms)  # due alarms do not wait for the next query
-                self._timers.end_reading(await self._next_alarm_ms(until_ms))
+                next_ms = await self._next_alarm_ms(until_ms)
+                if next_ms is None:
+                    self._timers.give_up_reading(self.runtime.now_ms() + STORE_RETRY_MS)
+                else:
+                    self._timers.end_reading(next_ms)
             case Failure(error):
                 self.runtime.log(LogRecord("error", "due alarms not read", {"error": str(error)}))
-                self._timers.end_reading(now_ms + STORE_RETRY_MS)
+                self._timers.give_up_reading(now_ms + STORE_RETRY_MS)
             case unexpected:
                 raise TypeError(f"a store returns Success or Failure, not {unexpected!r}")
 
@@ -421,13 +444,13 @@ class Alarms:
                 entries.append((address, due_ms))
         self._timers.read(entries, position)
 
-    async def _next_alarm_ms(self, after_ms: int) -> int:
-        """Query when the store must be read again."""
+    async def _next_alarm_ms(self, after_ms: int) -> int | None:
+        """Query when the store must be read again. None if it does not answer."""
         match result_inside(await self.store.next_alarm(after_ms)):
             case Success(at_ms):
                 return NEVER_MS if at_ms is None else at_ms
             case _:
-                return self.runtime.now_ms() + STORE_RETRY_MS
+                return None
 
     # ------------------------------------------------------------ firing
     @property
