@@ -9,7 +9,6 @@ from perdure.cli.commands import COMMANDS, installed_version, run_command
 
 HEAVY = frozenset(
     {
-        "aiosqlite",
         "httpx2",
         "hypothesis",
         "perdure.examples",
