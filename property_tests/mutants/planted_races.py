@@ -29,6 +29,13 @@ MUTANTS = (
         "tests/stores/test_postgres_engines.py::test_engines_whose_leases_have_both_ended_do_not_wait_for_each_other",
     ),
     Mutant(
+        "an engine that renews its lease while another one waits for its writers is declared dead",
+        "0006_deaths_apart.sql",
+        "epoch = which AND state = 'open' AND lease_until < clock_timestamp();",
+        "epoch = which AND state = 'open';",
+        "tests/stores/test_postgres_engines.py::test_only_an_open_engine_without_a_lease_is_declared_dead",
+    ),
+    Mutant(
         "a resumed target receives the message of one sender",
         "Outbox.release",
         "for held in self._held.pop(target):",

@@ -96,6 +96,33 @@ def test_a_writer_that_is_stuck_blocks_no_other_engine(postgres_url: str):
     asyncio.run(main())
 
 
+def test_only_an_open_engine_without_a_lease_is_declared_dead(postgres_url: str):
+    """The engine that declares another one dead has waited for its writers, and it may have renewed its lease since."""
+    harness = SharedPostgresHarness(postgres_url)
+
+    async def main() -> None:
+        living, dead, closed = [await harness.open() for _ in range(3)]
+        ended = "UPDATE perdure.engines SET lease_until = now() WHERE epoch = $1"
+        await closed.close()
+        for store in (dead, closed):
+            await harness.execute(ended, store.epoch)
+        for epoch in (living.epoch, dead.epoch, closed.epoch, 10**6):
+            await harness.execute("SELECT perdure.declare_dead($1)", epoch)
+        states = "SELECT string_agg(state, ' ' ORDER BY epoch) FROM perdure.engines WHERE epoch = ANY($1)"
+        epochs = [living.epoch, dead.epoch, closed.epoch]
+        assert await harness.value(states, epochs) == f"open dead {closed_state}"
+        at = address("a")
+        await created(living, at)
+        lost = (await answer_of(commit_one(dead, put(at, None)))).failure()
+        assert isinstance(lost, OwnershipLost)
+        for store in (living, dead):
+            await store.close()
+        await harness.discard()
+
+    closed_state = "closed"
+    asyncio.run(main())
+
+
 def test_engines_whose_leases_have_both_ended_do_not_wait_for_each_other(postgres_url: str):
     """Each tries to declare the other dead. A third one, which cannot be declared dead yet, lets both begin: the server
     would find a deadlock after a second, and undo the heartbeat of one of them."""
