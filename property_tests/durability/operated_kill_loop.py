@@ -10,6 +10,9 @@ line of a file outside the store. In the end that file is compared with the outc
 - each item that was not cancelled is done, and each event was counted and is in a batch;
 - nothing happens to an instance after its terminate, or its cancel, was acknowledged;
 - no two deliveries of a run have the same marks.
+- with wrong clocks (``--skew``, in seconds) no tick runs before its instant. On a file each process draws how wrong its
+  clock is, so it jumps at each restart. On a shared store an engine with the right clock serves the same jobs beside
+  the processes that are killed, and the instants are those of the server.
 """
 
 from __future__ import annotations
@@ -18,10 +21,13 @@ import argparse
 import asyncio
 import json
 import os
+import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -53,6 +59,7 @@ from perdure import (
     saga,
 )
 from perdure.programs import sleep
+from perdure.runtime.on_asyncio import asyncio_runtime
 from perdure.values.answer import Done, WasCancelled
 
 POLL_S = 0.05
@@ -71,10 +78,12 @@ class Outside:
     Attributes:
         file: the descriptor of its file.
         random: how long it takes, and which calls it refuses.
+        now_s: the clock by which jobs are due.
     """
 
     file: int
     random: Random
+    now_s: Callable[[], float] = time.time
 
     def note(self, line: str) -> None:
         """Write a line, and sync it."""
@@ -93,6 +102,14 @@ class Outside:
 @effect
 async def act(services: Outside, line: str) -> Result[None, str]:
     """Call the external system, which may refuse."""
+    return await services.act(line, refuses=True)
+
+
+@effect
+async def tick(services: Outside, line: str, due: datetime | None) -> Result[None, str]:
+    """Call the external system for a tick, which must be due."""
+    if due is not None and services.now_s() < due.timestamp():
+        services.note(f"early/{line}/{due.timestamp() - services.now_s()}")
     return await services.act(line, refuses=True)
 
 
@@ -153,7 +170,7 @@ def flush(ctx: DebounceContext[tuple[int, ...]]) -> Do[None, str, Outside]:
 
 @program
 def beat(ctx: ContinuousContext[int]) -> Do[None, str, Outside]:
-    yield from act(f"beat/{ctx.id}/{ctx.run_id}/{ctx.attempt}/{ctx.delivery}")
+    yield from tick(f"beat/{ctx.id}/{ctx.run_id}/{ctx.attempt}/{ctx.delivery}", ctx.tick)
     yield from ctx.update_state(lambda beats: beats + 1)
 
 
@@ -284,12 +301,31 @@ async def outcomes(client: Client, each: int) -> dict[str, Any]:
     return found
 
 
-async def live(folder: Path, store: str, each: int) -> None:
-    """Be the process that is killed."""
+def opened(folder: Path, store: str, skew_s: float) -> tuple[Outside, Any]:
+    """Return the external system, and the app that opens with a clock that is wrong."""
     file = os.open(folder / "effects.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    outside = Outside(file, Random())  # noqa: S311 - how long a call takes
+    runtime = asyncio_runtime()
+    wrong = attrs.evolve(runtime, now_ms=lambda: runtime.now_ms() + int(1_000 * skew_s))
+    is_shared = "ownership=shared" in store
+    random = Random()  # noqa: S311 - how long a call takes
+    outside = Outside(file, random, time.time if is_shared else lambda: time.time() + skew_s)
     app = App(outside).with_jobs(*JOBS)
-    async with app.open(store or f"sqlite:///{folder}/jobs.db", on_locked="wait") as client:
+    return outside, app.open(store or f"sqlite:///{folder}/jobs.db", on_locked="wait", runtime=wrong)
+
+
+async def serve(folder: Path, store: str) -> None:
+    """Serve the jobs beside the processes that are killed, with the right clock."""
+    _, opening = opened(folder, store, 0)
+    async with opening:
+        sys.stdout.write("serving\n")
+        sys.stdout.flush()
+        await asyncio.Event().wait()
+
+
+async def live(folder: Path, store: str, each: int, skew_s: float) -> None:
+    """Be the process that is killed."""
+    outside, opening = opened(folder, store, Random().choice((-skew_s, skew_s)))  # noqa: S311 - which is wrong how
+    async with opening as client:
         operator = Operator(client, outside, Random(), each)  # noqa: S311 - which action
         operating = asyncio.ensure_future(operator.operate())
         await begin(client, each)
@@ -305,6 +341,7 @@ async def live(folder: Path, store: str, each: int) -> None:
 def audit(lines: list[str], found: dict[str, str], each: int) -> list[str]:
     """Return the differences between the file outside and the outcomes."""
     wrong = [f"twice: {line}" for line, times in Counter(lines).items() if times > 1 and line[0] not in "+-g"]
+    wrong += [f"too soon: {line}" for line in lines if line.startswith("early/")]
     gone: set[str] = set()
     for line in lines:
         kind, _, rest = line.partition("/")
@@ -338,11 +375,26 @@ def audit(lines: list[str], found: dict[str, str], each: int) -> list[str]:
 NAMES = {"item": "items", "ring": "counts", "batch": "batches", "beat": "beats"}
 
 
-def run(folder: Path, *, rounds: int, each: int, seed: int = 0, store: str = "") -> tuple[int, list[str]]:
+def run(
+    folder: Path, *, rounds: int, each: int, seed: int = 0, store: str = "", skew_s: float = 0
+) -> tuple[int, list[str]]:
     """Kill a process repeatedly, let the last one end; return the number of kills, and the differences."""
     log, random = folder / "effects.log", Random(seed)  # noqa: S311 - reproducible on purpose
-    command = [__file__, "--work", "--folder", str(folder), "--store", store, "--each", str(each)]
-    kills, output = killed(command, log, rounds=rounds, most_bytes=each * 600 // max(1, rounds), random=random)
+    command = [__file__, "--folder", str(folder), "--store", store, "--each", str(each), "--skew", str(skew_s)]
+    beside = []
+    if "ownership=shared" in store:
+        serving = [sys.executable, *command, "--serve"]
+        beside.append(subprocess.Popen(serving, stdout=subprocess.PIPE))  # noqa: S603 - our own
+    try:
+        for process in beside:
+            if process.stdout is None or not process.stdout.readline():
+                raise AssertionError("it does not serve")
+        most_bytes = each * 600 // max(1, rounds)
+        kills, output = killed([*command, "--work"], log, rounds=rounds, most_bytes=most_bytes, random=random)
+    finally:
+        for process in beside:
+            process.kill()
+            process.communicate()
     return kills, audit(log.read_text(encoding="ascii").split(), json.loads(output), each)
 
 
@@ -353,14 +405,20 @@ def main() -> None:
     parser.add_argument("--each", type=int, default=60, help="instances of each kind and group")
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--store", default="", help="a URL of PostgreSQL, with a schema of its own")
+    parser.add_argument("--skew", type=float, default=0, help="seconds by which a clock is wrong")
     parser.add_argument("--work", action="store_true")
+    parser.add_argument("--serve", action="store_true")
     given = parser.parse_args()
+    if given.serve:
+        asyncio.run(serve(given.folder, given.store))
+        return
     if given.work:
-        asyncio.run(live(given.folder, given.store, given.each))
+        asyncio.run(live(given.folder, given.store, given.each, given.skew))
         return
     with tempfile.TemporaryDirectory() as temporary:
         began = time.monotonic()
-        kills, wrong = run(given.folder or Path(temporary), rounds=given.rounds, each=given.each, store=given.store)
+        folder = given.folder or Path(temporary)
+        kills, wrong = run(folder, rounds=given.rounds, each=given.each, store=given.store, skew_s=given.skew)
         sys.stdout.write(
             "\n".join([f"{kills} kills, {len(wrong)} wrong, {time.monotonic() - began:.0f} s", *wrong, ""])
         )

@@ -2,7 +2,7 @@
 
 ``python property_tests/durability/order_kill_loop.py [--rounds 50] [--items 600] [--store URL]``. Each effect appends a
 line to a file outside the store and syncs it before it answers. Each process puts further items, so that some are put
-after a restart.
+after a restart. With ``--skew SECONDS`` each process has a clock that is wrong by that, ahead or behind, so it jumps.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import attrs
 from returns.result import Result, Success
 
 from perdure import App, Do, ItemContext, WorkerPool, effect, program
+from perdure.runtime.on_asyncio import asyncio_runtime
 
 KEYS = 4
 POLL_S = 0.05
@@ -71,11 +72,13 @@ WORKERS = 3
 pool = WorkerPool("ordered", item=int, work=work, workers=WORKERS, key=key, workers_per_key=1, keep=None)
 
 
-async def serve(folder: Path, store: str, items: int) -> None:
+async def serve(folder: Path, store: str, items: int, skew_s: float) -> None:
     """Put items, a few at a time while others are worked on, and wait until all are done."""
     file = os.open(folder / "effects.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     app = App(Outside(file, Random())).with_jobs(pool)  # noqa: S311 - how long a call takes
-    async with app.open(store) as client:
+    runtime, wrong_ms = asyncio_runtime(), int(1_000 * Random().choice((-skew_s, skew_s)))  # noqa: S311
+    wrong = attrs.evolve(runtime, now_ms=lambda: runtime.now_ms() + wrong_ms)
+    async with app.open(store, runtime=wrong) as client:
         handle = client.handle(pool)
         for number in range(items):
             await handle.put(f"{key(number)}/{number:05}", number)
@@ -106,13 +109,13 @@ class Verdict:
     overtaken: int
 
 
-def run(folder: Path, *, rounds: int, items: int, store: str = "", seed: int = 0) -> Verdict:
+def run(folder: Path, *, rounds: int, items: int, store: str = "", seed: int = 0, skew_s: float = 0) -> Verdict:
     """Kill a process repeatedly, let the last one end, and compare."""
     random, log, kills = Random(seed), folder / "effects.log", 0  # noqa: S311 - reproducible on purpose
     least = 2 * KEYS  # effects between two kills: an item that dies three times is parked, and others pass it
     most = least + max(1, items // max(1, 2 * rounds))
     command = [*(sys.executable, __file__, "--work", "--folder", str(folder), "--items", str(items))]
-    command += ["--store", store or f"sqlite:///{folder}/jobs.db"]
+    command += ["--store", store or f"sqlite:///{folder}/jobs.db", "--skew", str(skew_s)]
     while True:
         process = subprocess.Popen(command, stdout=subprocess.PIPE)  # noqa: S603 - this file
         if kills < rounds and _reaches(process, log, _lines(log) + random.randint(least, most)):
@@ -163,13 +166,15 @@ def main() -> None:
     parser.add_argument("--items", type=int, default=600)
     parser.add_argument("--store", default="")
     parser.add_argument("--folder", type=Path)
+    parser.add_argument("--skew", type=float, default=0)
     parser.add_argument("--work", action="store_true")
     given = parser.parse_args()
     if given.work:
-        asyncio.run(serve(given.folder, given.store, given.items))
+        asyncio.run(serve(given.folder, given.store, given.items, given.skew))
         return
     with tempfile.TemporaryDirectory() as temporary:
-        verdict = run(given.folder or Path(temporary), rounds=given.rounds, items=given.items, store=given.store)
+        folder = given.folder or Path(temporary)
+        verdict = run(folder, rounds=given.rounds, items=given.items, store=given.store, skew_s=given.skew)
         sys.stdout.write(f"{verdict}\n")
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 from operated_kill_loop import audit, run
-from postgres_harness import PostgresHarness
+from postgres_harness import PostgresHarness, SharedPostgresHarness
 
 NIGHTLY = settings.get_current_profile_name() == "nightly"
 
@@ -25,6 +25,23 @@ def test_effects_agree_with_the_outcomes_on_postgres(tmp_path: Path, postgres_ur
     harness = PostgresHarness(postgres_url, "full")
     try:
         kills, wrong = run(tmp_path, rounds=rounds, each=each, store=harness.url)
+    finally:
+        asyncio.run(harness.discard())
+    assert (kills > 0, wrong) == (True, [])
+
+
+def test_effects_agree_with_the_outcomes_although_the_clock_jumps_at_each_restart(tmp_path: Path) -> None:
+    rounds, each = (40, 30) if NIGHTLY else (3, 4)
+    kills, wrong = run(tmp_path, rounds=rounds, each=each, skew_s=0.5)
+    assert (kills > 0, wrong) == (True, [])
+
+
+def test_effects_agree_with_the_outcomes_beside_an_engine_with_another_clock(tmp_path: Path, postgres_url: str) -> None:
+    rounds, each = (20, 15) if NIGHTLY else (2, 3)
+    harness = SharedPostgresHarness(postgres_url, "full")
+    try:
+        store = harness.url.replace("lease=30s", "lease=5s")
+        kills, wrong = run(tmp_path, rounds=rounds, each=each, store=store, skew_s=30)
     finally:
         asyncio.run(harness.discard())
     assert (kills > 0, wrong) == (True, [])
@@ -46,6 +63,7 @@ BATCH = "batch/n0/r/1/1/0,1,2"
         ([*DONE, "gone/items/x1", "item/x1/r/1/1", BATCH], "done", "after its end: item/x1/r/1/1"),
         ([*DONE, "gone/trips/x1", "+x1/2", BATCH], "done", "after its end: +x1/2"),
         ([*DONE, "batch/n0/r/1/1/0,2"], "done", "in no batch: 0 1"),
+        ([*DONE, "early/beat/n0/r/1/1/0.5", BATCH], "done", "too soon: early/beat/n0"),
     ],
 )
 def test_the_audit_sees_each_loss(lines: list[str], outcome: str, wrong: str) -> None:
