@@ -10,6 +10,27 @@ PERMISSIONS = "tests/cli/test_file_permissions.py"
 
 MUTANTS = (
     Mutant(
+        "the status of an item that waits cannot be matched by position",
+        "Waiting",
+        "    status: Status\n",
+        "    status: Status = attrs.field(kw_only=True)\n",
+        "tests/values/test_answer.py::test_an_outcome_is_matched_by_position",
+    ),
+    Mutant(
+        "the value of a workflow that is done cannot be matched by position",
+        "Done",
+        "    value: A_co = attrs.field(repr=excerpt)",
+        "    value: A_co = attrs.field(repr=excerpt, kw_only=True)",
+        "tests/values/test_answer.py::test_an_outcome_is_matched_by_position",
+    ),
+    Mutant(
+        "the words of the parser reach a client's error",
+        "reason_of",
+        "httpx2.RemoteProtocolError() | h11.RemoteProtocolError():",
+        "httpx2.RemoteProtocolError():",
+        "tests/remote/test_failed_requests.py::test_an_error_names_no_state_of_the_parser",
+    ),
+    Mutant(
         "the dashboard buries a message without a confirmation",
         "Dashboard._bury",
         'if form.text("confirmed") != "yes":',

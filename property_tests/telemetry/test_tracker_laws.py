@@ -6,6 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeAlias
 
+import orjson
 from fake_endpoint import SCRIPTED, FakeEndpoint, job, logged_ids
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -45,9 +46,11 @@ async def taken(world: World, app: App[Any], endpoint: FakeEndpoint, step: Step)
             await world.open(app)
 
 
-async def exported(world: World, steps: list[Step], batch_size: int) -> None:
+async def exported(world: World, steps: list[Step], batch_size: int, max_bytes: int) -> None:
     endpoint = FakeEndpoint(world)
-    app: App[Any] = App(None).with_jobs(job).with_sinks(endpoint.tracker(batch_size=batch_size))
+    app: App[Any] = (
+        App(None).with_jobs(job).with_sinks(endpoint.tracker(batch_size=batch_size, max_batch_bytes=max_bytes))
+    )
     await world.open(app)
     for step in [*steps, ("send", "last")]:
         try:
@@ -66,10 +69,23 @@ async def exported(world: World, steps: list[Step], batch_size: int) -> None:
     contents = {(event["event_id"], event["sequence"], repr(event)) for event in endpoint.arrived}
     assert len(contents) == len(stored), "a duplicate is the same event"
     assert all(len(body) <= batch_size for body in endpoint.bodies)
+    sizes = [len(orjson.dumps({"events": body})) for body in endpoint.bodies if len(body) > 1]
+    assert all(size <= max_bytes for size in sizes)
 
 
-@example(steps=[("crash_after", 4), ("send", "a"), ("crash_after", 4)], batch_size=1, kind="memory", seed=0)
-@given(steps=STEPS, batch_size=st.sampled_from([1, 2, 100]), kind=st.sampled_from(STORES), seed=st.integers(0, 99))
-def test_every_stored_event_arrives_in_order(steps: list[Step], batch_size: int, kind: StoreKind, seed: int) -> None:
+@example(
+    steps=[("crash_after", 4), ("send", "a"), ("crash_after", 4)], batch_size=1, max_bytes=900, kind="memory", seed=0
+)
+@example(steps=[("send", id_) for id_ in "abcabc"], batch_size=100, max_bytes=900, kind="memory", seed=0)
+@given(
+    steps=STEPS,
+    batch_size=st.sampled_from([1, 2, 100]),
+    max_bytes=st.one_of(st.integers(1, 3_000), st.just(2**18)),
+    kind=st.sampled_from(STORES),
+    seed=st.integers(0, 99),
+)
+def test_every_stored_event_arrives_in_order(
+    steps: list[Step], batch_size: int, max_bytes: int, kind: StoreKind, seed: int
+) -> None:
     with TemporaryDirectory() as folder:
-        play(kind, Path(folder), lambda world: exported(world, steps, batch_size), seed=seed)
+        play(kind, Path(folder), lambda world: exported(world, steps, batch_size, max_bytes), seed=seed)

@@ -60,6 +60,30 @@ def test_a_server_that_is_not_an_engine_is_named_without_repeats(status):
     assert "nginx" in error.reason
 
 
+WORDS_OF_THE_PARSER = ("h11", "protocol", "MUST_CLOSE", "NEED_DATA", "ConnectionClosed", "illegal", "status line")
+
+
+@pytest.mark.parametrize("timeout", ["100 ms", "2 seconds"])
+@pytest.mark.parametrize(
+    "response",
+    [
+        b"",
+        b"SSH-2.0-OpenSSH_9.9\r\n",
+        b"\x15\x03\x01\x00\x02\x02\x50",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nshort",
+        b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n: no name\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"HTTP/1.1 " + b"9" * 20 + b" OK\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX: " + b"x" * 200_000,
+    ],
+)
+def test_an_error_names_no_state_of_the_parser(response, timeout):
+    error, _ = with_responses(response, timeout=timeout)
+    assert isinstance(error, (OutcomeUnknown, ServerUnreachable))
+    assert [word for word in WORDS_OF_THE_PARSER if word.lower() in str(error).lower()] == []
+
+
 def answered_the_second_time(call):
     """Make a call to a server that closes its first connection, and then answers. Return result and count."""
 

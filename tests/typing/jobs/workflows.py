@@ -43,11 +43,11 @@ def calls(jobs: Client, order: Purchase) -> None:
 
 def shown(outcome: Done[str] | Failed[Refusal | MailBounced | Defect] | WasCancelled | None) -> str:
     match outcome:
-        case Done(value=value):
+        case Done(value):
             return assert_type(value, str)
         case Failed(error):
             return str(assert_type(error, Refusal | MailBounced | Defect))
-        case WasCancelled(reason=reason):
+        case WasCancelled(reason):
             return reason
         case None:
             return "-"

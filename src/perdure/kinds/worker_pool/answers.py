@@ -60,7 +60,7 @@ class ItemTriggered:
     status: Status | None
 
 
-@frozen(kw_only=True)
+@frozen
 class Waiting:
     """The item is neither done nor parked."""
 
