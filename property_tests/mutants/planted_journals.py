@@ -10,6 +10,14 @@ KIT = "tests/workflow/test_workflow_journals.py"
 
 MUTANTS = (
     Mutant(
+        "parallel steps begin before the results of others are stored, and one commit holds all of them",
+        "ParallelSteps.ended",
+        "        if replay.unsaved() or replay.needs_commit:\n",
+        "        if replay.needs_commit:\n",
+        "tests/workflow/test_workflow_sizes.py::"
+        "test_one_commit_holds_at_most_the_results_of_as_many_steps_as_run_at_once",
+    ),
+    Mutant(
         "a checkpoint does not wait for the event that is being handled",
         "_has_event",
         'return execute.instance.event_claim is not None and execute.claim.cause != "event"',

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
+import attrs
 import pytest
 from flows import act, number
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from perdure import App, Do, Limits, Task, TaskContext, Workflow, WorkflowContext, program, tell
+from perdure import App, Do, Limits, Task, TaskContext, Workflow, WorkflowContext, program, step, tell
 from perdure.programs import gather, sleep
+from perdure.stores.memory import MemoryBackend
 from perdure.testing import World
 from perdure.values.answer import Done
+from perdure.values.transition import Transition
 
 STORES = ["memory://", "sqlite"]
 
@@ -163,3 +169,62 @@ def test_a_workflow_whose_journal_lost_rows_is_left_and_performs_no_step_again(t
         world.advance("1 hour")
         assert world.run(world.handle(job).status("l")).status == "left"
         assert len(world.effects) == 3
+
+
+@step
+@program
+def large(size: int) -> Do[str]:
+    yield from sleep("1 ms")
+    return size * "x"
+
+
+@program
+def wide(ctx: WorkflowContext[tuple[int, int, int]]) -> Do[int]:
+    count, limit, size = yield from ctx.state
+    return sum(map(len, (yield from gather(*[large(size)] * count, limit=limit))))
+
+
+parallel = Workflow("parallel", state=tuple[int, int, int], run=wide, keep=None)
+LARGEST = Limits().payload_bytes - 2  # in quotes
+
+
+def journal_bytes_of_commits(count: int, limit: int, size: int) -> list[int]:
+    """Run parallel steps whose results are large; return the bytes of the rows of each commit."""
+    sizes: list[int] = []
+
+    async def main() -> None:
+        store = MemoryBackend().open()
+
+        def commit(transitions: Sequence[Transition], answered: Callable[[Sequence[Any]], None]) -> None:
+            journals = [each.journal for each in transitions]
+            sizes.extend(sum(map(len, each.bodies)) for each in journals if each is not None)
+            store.commit(transitions, answered)
+
+        async with App(None).with_jobs(parallel).open(attrs.evolve(store, commit=commit), debug=False) as jobs:
+            flow = jobs.handle(parallel)
+            await flow.start("w", (count, limit, size))
+            await jobs.until(parallel, "w")
+            assert await flow.outcome("w") == Done(value=count * size)
+
+    asyncio.run(main())
+    return sizes
+
+
+@pytest.mark.parametrize("limit", [1, 3, 100])
+def test_one_commit_holds_at_most_the_results_of_as_many_steps_as_run_at_once(limit: int) -> None:
+    sizes = journal_bytes_of_commits(12, limit, 10_000)
+    assert sum(sizes) > 12 * 10_000
+    assert max(sizes) < min(limit, 12) * 10_400
+
+
+@pytest.mark.parametrize("store", STORES)
+def test_the_largest_results_of_a_wide_gather_are_stored(store: str, tmp_path: Path) -> None:
+    with World(App(None).with_jobs(parallel), store=url(store, tmp_path)) as world:
+        flow = world.handle(parallel)
+        world.run(flow.start("w", (300, 100, LARGEST)))
+        world.restart()
+        world.advance("1 minute")
+        assert world.run(flow.outcome("w")) == Done(value=300 * LARGEST)
+        world.run(flow.start("beyond", (3, 3, LARGEST + 1)))
+        world.advance("1 minute")
+        assert world.run(flow.status("beyond")).status == "parked"

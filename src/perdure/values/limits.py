@@ -68,7 +68,7 @@ class Limits:
             as many.
         replay_chunk: instructions that the replay of a workflow answers before other work of the engine gets its turn.
         journal_page: rows of a workflow's journal that one read returns, each up to ``payload_bytes``. A run keeps
-            all of them in memory.
+            all of them in memory. One commit holds the results of at most as many steps as run at once.
         message_batch: messages that are delivered at the same time, one of each sender and target. Further ones wait in
             the store.
         recovery_page: rows that the engine reads or deletes at a time when it looks after its store: runs that a crash
