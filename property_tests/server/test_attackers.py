@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from hostile import ATTACKS, JOB, Scene, batch, request, under_attack
+from hostile import ATTACKS, JOB, OF_ATTACKERS, Scene, batch, request, under_attack
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from raw_http import status_of
@@ -22,6 +22,7 @@ HEALTHY = {
 
 steps = st.one_of(
     st.tuples(st.just("attack"), st.sampled_from(list(ATTACKS)), st.integers(1, 6)),
+    st.tuples(st.just("reconnect"), st.sampled_from(["wait", "lists", "batch that is not read"]), st.integers(1, 9)),
     st.tuples(st.just("leave"), st.integers(0, 40), st.just(1)),
     st.tuples(st.just("healthy"), st.sampled_from(list(HEALTHY)), st.just(1)),
 )
@@ -30,6 +31,7 @@ steps = st.one_of(
 @settings(max_examples=15)
 @given(st.lists(steps, min_size=3, max_size=12))
 @example([("attack", name, 3) for name in ATTACKS] + [("healthy", name, 1) for name in HEALTHY])
+@example([("attack", "wait", 3), ("reconnect", "wait", 9), ("healthy", "wait", 1), ("reconnect", "wait", 9)])
 def test_a_healthy_client_is_served_beside_any_attackers(drawn: list[tuple[str, Any, int]]):
     async def main() -> None:
         async with under_attack() as scene:
@@ -38,6 +40,9 @@ def test_a_healthy_client_is_served_beside_any_attackers(drawn: list[tuple[str, 
                     case "attack":
                         for _ in range(count):
                             await scene.attack(chosen)
+                    case "reconnect":
+                        for _ in range(count):
+                            await scene.reconnect(chosen)
                     case "leave" if scene.writers:
                         scene.writers[chosen % len(scene.writers)].transport.abort()
                     case "healthy":
@@ -48,6 +53,7 @@ def test_a_healthy_client_is_served_beside_any_attackers(drawn: list[tuple[str, 
             for name in HEALTHY:
                 await served(scene, name)
             assert scene.beyond() == {}
+            assert await scene.left(), {name: scene.held()[name] for name in OF_ATTACKERS}
 
     asyncio.run(main())
 

@@ -10,6 +10,7 @@ import orjson
 from raw_http import Served, serving, status_of
 
 from perdure import App, Client, Task, succeed
+from perdure.client.local_gateway import engine_of
 from perdure.examples.order_processor import Order, OrderEvent, OrderPlaced, decide_order
 from perdure.server.api import EngineApi, asgi_of
 from perdure.server.http_limits import HttpLimits
@@ -79,6 +80,10 @@ ATTACKS = {
 }
 
 
+OF_ATTACKERS = ("bodies", "requests of one", "lines", "answers", "waits")
+"""The counts that are of attackers alone, when the healthy client has its answers."""
+
+
 @attrs.frozen
 class Scene:
     """A server under attack.
@@ -102,6 +107,24 @@ class Scene:
         writer.write(ATTACKS[name])
         self.writers.append(writer)
         return writer
+
+    async def reconnect(self, name: str) -> None:
+        """Close the oldest connection of an attacker, and attack over a new one before the server sees that."""
+        oldest = next((writer for writer in self.writers if not writer.is_closing()), None)
+        if oldest is not None:
+            oldest.transport.abort()
+        await self.attack(name)
+
+    async def left(self) -> bool:
+        """Close the connections of all attackers. Return whether the server holds nothing of theirs soon."""
+        for writer in self.writers:
+            writer.transport.abort()
+        for _ in range(500):
+            held = self.held()
+            if not any(held[name][0] for name in OF_ATTACKERS):
+                return True
+            await asyncio.sleep(0.001)
+        return False
 
     async def get(self, path: str, token: str | None = None) -> int:
         """Return the status of a GET on a new connection."""
@@ -131,6 +154,7 @@ class Scene:
             ),
             "lists that wait": (batches.lists.queued, limits.lists_waiting),
             "unread": (unread, limits.unread_bytes),
+            "waits": (engine_of(self.jobs).waits.count, limits.waits),
         }
 
     def beyond(self) -> dict[str, tuple[int, int]]:
