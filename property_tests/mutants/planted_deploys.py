@@ -5,6 +5,7 @@ from mutant import Mutant
 MATRIX = "versions/test_matrix.py::test_additive_changes_are_compatible_in_both_directions"
 CONTINUES = "versions/test_matrix.py::test_an_older_engine_continues_the_work_of_a_newer_one"
 TAKES_UP = "versions/test_matrix.py::test_a_newer_engine_takes_up_the_work_that_an_older_one_left"
+OTHER_VERSION = "versions/test_matrix.py::test_a_repeat_at_an_engine_of_the_other_version_is_one_request"
 DEPLOY = "tests/cli/test_deploy_check.py"
 
 MUTANTS = (
@@ -58,10 +59,24 @@ MUTANTS = (
         "sharing/test_left.py::test_a_message_of_newer_code_is_delivered_by_newer_code",
     ),
     Mutant(
+        "a repeat at an engine of the other version is another request",
+        "Definition.fingerprint",
+        "return bare if bare == whole else bare + whole",
+        "return bare",
+        f"{OTHER_VERSION}[task-new-old]",
+    ),
+    Mutant(
+        "a request that an older engine has accepted without new members is another one for newer engines",
+        "Definition.parse",
+        'sent = "" if written == payload else payload',
+        'sent = ""',
+        f"{OTHER_VERSION}[task-old-new]",
+    ),
+    Mutant(
         "an older engine accepts an event without the fields that it does not know",
         "_accepted",
-        "        codec.accept(bare)  # it raises",
-        "        codec.open(bare)  # it raises",
+        "if unknown := codec.unknown(bare):",
+        "if not (unknown := codec.unknown(bare)):",
         "tests/codecs/test_newer_code.py::test_a_command_is_refused_unless_its_unknown_members_have_their_defaults",
     ),
     Mutant(

@@ -364,7 +364,7 @@ MUTANTS = (
     Mutant(
         "a webhook through an older and a newer web process is two requests",
         "Definition.fingerprint",
-        "digest(codec.bare(payload.encode()))",
+        "digest(spec.input.bare(payload.encode()))",
         "digest(payload.encode())",
         f"{VERSIONS}::test_one_webhook_through_two_versions_of_the_web_tier_is_one_request",
     ),

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from attrs import evolve, frozen
 from callers import Caller, Step, steps
-from history import Call
+from history import Age, Call
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from laws import Laws, wholly
@@ -299,4 +299,36 @@ def test_a_newer_engine_takes_up_the_work_that_an_older_one_left(
         scene.replace_all("new")
         settle(scene)
         assert [row for row in scene.cluster.instances() if row.left is not None] == []
+        Laws(scene).check()
+
+
+WITH_DEFAULTS = Record("C1", (Field("f0", INT, default=True), Field("new", INT, default=True)))
+VERBS = {"task": "send", "debounce": "add", "continuous": "start", "pool": "put", "workflow": "start"}
+
+
+@pytest.mark.parametrize("client", ["old", "new"])
+@pytest.mark.parametrize("first", ["old", "new"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_repeat_at_an_engine_of_the_other_version_is_one_request(kind: str, first: Age, client: Age) -> None:
+    """A member that the older code requires has a default in the newer one, and that value."""
+    scene = Rollout(kind, {"old": Code(Version(ONE_FIELD)), "new": Code(Version(WITH_DEFAULTS))})
+    caller = Caller(scene, lambda age: scene.codes[age].built.form(f0=0))
+    engine = scene.open(first)
+    with scene.cluster:
+        caller.request(Step("request", client, at=0, keyed=True, form=0, ms=0))
+        (call,) = scene.calls
+        assert scene.finished()
+        scene.advance("3 s")
+        engine.crash()
+        scene.open("new" if first == "old" else "old")
+        again = {"wait_for": "start"} if kind == "continuous" else {}
+        repeat = scene.start(
+            Call("repeat", client),
+            lambda handle: getattr(handle, VERBS[kind])(call.id, call.input, idempotency_key=call.key, **again),
+        )
+        assert scene.finished()
+        assert (repeat.state, repeat.tries) == ("answered", [])
+        assert repeat.answer.created, "it is the first request"
+        scene.replace_all("new")
+        settle(scene)
         Laws(scene).check()

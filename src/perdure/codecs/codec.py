@@ -323,6 +323,18 @@ class Codec(Generic[T]):
             raise NewerOnly(self.what, self._unknown(orjson.loads(data)))
         return opened.value
 
+    def unknown(self, data: bytes) -> tuple[str, ...]:
+        """Return the parts of an input that this code does not know, each with its path; see `MAX_PROBLEMS`.
+
+        Raises:
+            InvalidInput: it is not JSON, or nested too deep for any type.
+        """
+        self.check_json(data)
+        plain = orjson.loads(data)
+        if _is_deep(plain):
+            raise InvalidInput(self.what, (f"$: nested more than {MAX_NESTING} deep",))
+        return self._unknown(plain)
+
     def close(self, value: T, opened: Opened[T], *, new: object = None) -> tuple[bytes, Opened[T]]:
         """Encode a value that takes the place of one that was opened, with the rest of that.
 

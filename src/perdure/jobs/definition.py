@@ -539,18 +539,31 @@ class Definition(FastDecisions, ABC, Generic[H_co, T_co, R_contra]):
             NewerOnly: a part of the payload is unknown to this code.
             InvalidInput: the payload is not a valid input of the command.
         """
-        command, payload = self._spec(action).accept(payload, bare)
-        return Request(command=command, action=action, payload=payload, idempotency_key=idempotency_key)
+        command, written = self._spec(action).accept(payload, bare)
+        sent = "" if written == payload else payload
+        return Request(command=command, action=action, payload=written, sent=sent, idempotency_key=idempotency_key)
 
-    def fingerprint(self, action: str, payload: str) -> str:
-        """Return the digest of a request's input, the same in older and newer code; empty if it has none."""
-        spec = self.plan.commands.get(action)
-        codec = None if spec is None else spec.input
+    def fingerprint(self, action: str, payload: str, sent: str = "") -> str:
+        """Return the digests of a request's input: of its bare form, and of the form in which it was sent.
+
+        A repeat has one of them; see `same_input`. They are one digest if the forms are equal, and none without an
+        input.
+
+        Args:
+            action: the command.
+            payload: its input.
+            sent: the same as its sender wrote it; empty for the same text.
+        """
         if not payload:
             return ""
+        spec = self.plan.commands.get(action)
+        whole = fingerprint((sent or payload).encode())
+        if spec is None or spec.input is None:
+            return whole
         # Bare, so that a client of newer code, whose payload has a new member with its default, repeats the same
-        # request.
-        return fingerprint(payload.encode()) if codec is None else digest(codec.bare(payload.encode())).hex()
+        # request. As sent, so that a client repeats it at an engine whose code has another set of defaults.
+        bare = digest(spec.input.bare(payload.encode())).hex()
+        return bare if bare == whole else bare + whole
 
     def _spec(self, action: str) -> CommandSpec[Any]:
         spec = self.plan.commands.get(action)

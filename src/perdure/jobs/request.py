@@ -160,8 +160,9 @@ def _accepted(codec: Codec[object], payload: bytes, bare: bytes, strict: Invalid
         if not bare:
             return codec.accept(payload)
         # First the check, then the lenient read: an unknown member with a value of its own must be refused, not
-        # dropped.
-        codec.accept(bare)  # it raises if an unknown member has another value than its default
+        # dropped. A known member may be missing there: it has a default in the sender's code alone.
+        if unknown := codec.unknown(bare):
+            raise NewerOnly(strict.what, unknown)  # noqa: TRY301 - as the codec
         # The full payload: `bare` lacks the members that have the sender's defaults, which may differ from ours.
         return codec.open(payload).value
     except NewerOnly as newer:
@@ -234,7 +235,8 @@ class Request:
     Attributes:
         command: the command.
         action: its name.
-        payload: its input as JSON; empty if it takes none.
+        payload: its input as JSON, as this code writes it; empty if it takes none.
+        sent: the same as code of another version has sent it; empty if that is the same text.
         idempotency_key: a repeat with this key changes nothing and returns the first result.
         wait_for: when the call returns: at the ``completion`` of the first attempt, or at its ``start``.
         inbound: the message that this request consumes.
@@ -250,6 +252,7 @@ class Request:
     command: object
     action: str
     payload: str = attrs.field(default="", repr=size_only)
+    sent: str = attrs.field(default="", repr=size_only)
     idempotency_key: str | None = None
     wait_for: WaitFor = "completion"
     inbound: Inbound | None = None
@@ -264,6 +267,7 @@ class Request:
             command=self.command,
             action=self.action,
             payload=self.payload,
+            sent=self.sent,
             idempotency_key=self.idempotency_key,
             wait_for=self.wait_for,
             inbound=self.inbound,

@@ -152,7 +152,9 @@ def _remembering(
     """Store the result under the claim's idempotency key, if it has one."""
     if claim.key is None or claim.action is None:
         return transition
-    remembered = remember(job, claim.key, claim.action, claim.payload or "", answer, inputs)
+    sent = request.sent if request.idempotency_key == claim.key else ""  # a recovered run has no request
+    digests = job.fingerprint(claim.action, claim.payload or "", sent)
+    remembered = remember(job, claim.key, claim.action, digests, answer, inputs)
     return attrs.evolve(transition, remember=(remembered,), new_keys=condition_of(request))
 
 
