@@ -57,6 +57,7 @@ V1 = TypeVar("V1")
 E1 = TypeVar("E1")
 E2 = TypeVar("E2")
 E3 = TypeVar("E3")
+E4 = TypeVar("E4")
 R1 = DefaultTypeVar("R1", default=object)
 
 
@@ -124,7 +125,7 @@ class Task(Definition["TaskHandle[S, V, E]", "TaskSender[V]", R_contra], Generic
         initial: S1 | Callable[[str], S1],
         on_event: Callable[[TaskContext[S1], V1], HookResult[Never, R1]] | None = None,
         decide: Callable[[S1, V1], Result[Decision[S1], Never]] | None = None,
-        execute: Callable[[TaskContext[S1]], HookResult[Never, R1]],
+        execute: Callable[[TaskContext[S1]], HookResult[Never, R1]] | None = None,
         on_idle: Callable[[TaskContext[S1]], HookResult[Never, R1]] | None = None,
         on_error: Callable[[TaskErrorContext[S1, V1], Defect], HookResult[Never, R1]] | None = None,
         retry: RetryPolicy[Never] | None = None,
@@ -198,6 +199,79 @@ class Task(Definition["TaskHandle[S, V, E]", "TaskSender[V]", R_contra], Generic
         retry: RetryPolicy[E2] | None = None,
         **options: Unpack[_Options[S1]],
     ) -> None: ...
+    @overload
+    def __init__(
+        self: Task[S1, V1, E1 | E2 | E3, R1],
+        name: str,
+        *,
+        state: TypeForm[S1],
+        event: TypeForm[V1],
+        initial: S1 | Callable[[str], S1],
+        decide: Callable[[S1, V1], Result[Decision[S1], E1]],
+        execute: Callable[[TaskContext[S1]], HookResult[E2, R1]],
+        on_idle: Callable[[TaskContext[S1]], HookResult[E3, R1]],
+        retry: RetryPolicy[E2] | None = None,
+        **options: Unpack[_Options[S1]],
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self: Task[S1, V1, E1 | E3, R1],
+        name: str,
+        *,
+        state: TypeForm[S1],
+        event: TypeForm[V1],
+        initial: S1 | Callable[[str], S1],
+        on_event: Callable[[TaskContext[S1], V1], HookResult[E1, R1]],
+        on_idle: Callable[[TaskContext[S1]], HookResult[E3, R1]],
+        **options: Unpack[_Options[S1]],
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self: Task[S1, V1, E1 | E3, R1],
+        name: str,
+        *,
+        state: TypeForm[S1],
+        event: TypeForm[V1],
+        initial: S1 | Callable[[str], S1],
+        decide: Callable[[S1, V1], Result[Decision[S1], E1]],
+        on_idle: Callable[[TaskContext[S1]], HookResult[E3, R1]],
+        **options: Unpack[_Options[S1]],
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self: Task[S1, V1, E1 | E2 | E3 | E4, R1],
+        name: str,
+        *,
+        state: TypeForm[S1],
+        event: TypeForm[V1],
+        initial: S1 | Callable[[str], S1],
+        on_event: Callable[[TaskContext[S1], V1], HookResult[E1, R1]],
+        execute: Callable[[TaskContext[S1]], HookResult[E2, R1]],
+        on_idle: Callable[[TaskContext[S1]], HookResult[E3, R1]],
+        on_error: Callable[[TaskErrorContext[S1, V1], E1 | E2 | E3 | Defect], HookResult[E4, R1]],
+        retry: RetryPolicy[E2] | None = None,
+        **options: Unpack[_Options[S1]],
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self: Task[S1, V1, E1 | E2 | E3 | E4, R1],
+        name: str,
+        *,
+        state: TypeForm[S1],
+        event: TypeForm[V1],
+        initial: S1 | Callable[[str], S1],
+        decide: Callable[[S1, V1], Result[Decision[S1], E1]],
+        execute: Callable[[TaskContext[S1]], HookResult[E2, R1]],
+        on_idle: Callable[[TaskContext[S1]], HookResult[E3, R1]],
+        on_error: Callable[[TaskErrorContext[S1, V1], E1 | E2 | E3 | Defect], HookResult[E4, R1]],
+        retry: RetryPolicy[E2] | None = None,
+        **options: Unpack[_Options[S1]],
+    ) -> None: ...
+
     @overload
     def __init__(
         self,
