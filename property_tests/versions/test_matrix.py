@@ -7,6 +7,7 @@ state the histories that are not allowed.
 from __future__ import annotations
 
 import re
+from itertools import cycle
 from operator import methodcaller
 from typing import Any
 
@@ -26,7 +27,9 @@ from perdure.cli.inspection.check import changes as deploy_changes
 from perdure.cli.inspection.check import order_of, types_of
 from perdure.codecs import Codec
 from perdure.testing.machine import PHASES
+from perdure.values.answer import Done
 
+NIGHTLY = settings.get_current_profile_name() == "nightly"
 EXAMPLES = {"nightly": 300, "ci": 10, "explore": 40, "mutants": 20}.get(settings.get_current_profile_name(), 8)
 """Additive pairs of each kind: the profile `nightly` draws 1,500."""
 
@@ -332,3 +335,34 @@ def test_a_repeat_at_an_engine_of_the_other_version_is_one_request(kind: str, fi
         scene.replace_all("new")
         settle(scene)
         Laws(scene).check()
+
+
+SMALL_CHUNKS = Limits(replay_chunk=7, journal_page=5)
+LONG = [(1_500, SMALL_CHUNKS), (5_000, Limits())] if NIGHTLY else [(120, SMALL_CHUNKS)]
+
+
+@pytest.mark.parametrize(("rounds", "limits"), LONG)
+def test_a_long_journal_is_continued_by_both_versions_in_turn(rounds: int, limits: Limits) -> None:
+    """Each is killed in the middle of the journal that the other one began."""
+    newer = Version(WITH_A_FIELD, frozenset(ADDITIVE["workflow"]) & NEVER_LEFT, rounds)
+    codes = {"old": Code(Version(ONE_FIELD, rounds=rounds)), "new": Code(newer)}
+    scene = Rollout("workflow", codes, limits=limits)
+    caller = Caller(scene, lambda age: codes[age].built.form(f0=1))
+    kills, ages = 6, cycle(("old", "new"))
+    scene.open("new")
+    with scene.cluster:
+        caller.request(Step("request", "new", at=1, keyed=True, form=0, ms=0))
+        for kill in range(1, kills + 1):
+            while len(scene.outside.heard) < kill * rounds // (kills + 1):
+                scene.advance("1 s")
+            scene.cluster.up[0].crash()
+            scene.open(next(ages))
+        while len(scene.outside.heard) < rounds:
+            scene.advance("1 s")
+        assert scene.left == []
+        scene.replace_all("new")
+        settle(scene)
+        Laws(scene).check()
+        assert rounds <= len([work for work, _ in scene.outside.heard if work.startswith("round")]) <= rounds + kills
+        (outcome,) = [scene.ask(methodcaller("outcome", call.id)) for call in scene.calls if call.name == "request 1"]
+        assert isinstance(outcome, Done)

@@ -56,10 +56,12 @@ class Version:
     Attributes:
         payload: the type that states, events, items, results, errors and signals carry.
         features: the changes of the types around it, and of hooks: of `ADDITIVE` or `BREAKING`.
+        rounds: how many steps a workflow performs before the others.
     """
 
     payload: Model
     features: frozenset[str] = frozenset()
+    rounds: int = 0
 
 
 ADDITIVE = {
@@ -318,6 +320,8 @@ class Code:
         @program
         def run(ctx: Any) -> Do[Any, Any, Any]:
             start = yield from ctx.state
+            for number in range(self.version.rounds):
+                yield from self._step(f"round {number} of {ctx.id}")
             yield from self._step(f"first of {ctx.id}")
             part = yield from self.parts.call(f"{ctx.id}{PART}", start)
             yield from added(f"added of {ctx.id}")
