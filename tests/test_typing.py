@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import TypeAlias
 
 import pytest
-
 from hook_combinations import HEADER, KINDS
 
 ROOT = Path(__file__).parents[1]
