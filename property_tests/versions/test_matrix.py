@@ -28,6 +28,7 @@ from perdure.cli.inspection.check import order_of, types_of
 from perdure.codecs import Codec
 from perdure.testing.machine import PHASES
 from perdure.values.answer import Done
+from perdure.values.instance import Instance
 
 NIGHTLY = settings.get_current_profile_name() == "nightly"
 EXAMPLES = {"nightly": 300, "ci": 10, "explore": 40, "mutants": 20}.get(settings.get_current_profile_name(), 8)
@@ -303,6 +304,25 @@ def test_a_newer_engine_takes_up_the_work_that_an_older_one_left(
         settle(scene)
         assert [row for row in scene.cluster.instances() if row.left is not None] == []
         Laws(scene).check()
+
+
+@pytest.mark.parametrize("kind", ["pool", "workflow"])
+def test_a_result_of_older_code_has_the_members_that_it_knows(kind: str) -> None:
+    """The older program has made it. The item, or the signal in the journal, keeps all members."""
+    scene = rolled_back(kind, WITH_A_FIELD, frozenset(), f0=1, new=2)
+    with scene.cluster:
+        ids = [call.id for call in scene.calls if call.name.startswith("request")]
+        results = [scene.ask(methodcaller("outcome", id_)).value.payload for id_ in ids]
+        assert {result.f0 for result in results} == {1}
+        assert 0 in {result.new for result in results}
+        rows = [row for row in scene.cluster.instances() if row.address.id in ids]
+        texts = [row.state for row in rows] if kind == "pool" else [journal_of(scene, row) for row in rows]
+        assert all('"new":2' in text.replace("\\", "") for text in texts)
+
+
+def journal_of(scene: Rollout, row: Instance) -> str:
+    """Return the journal of a workflow."""
+    return "".join(scene.cluster.inspect(lambda store: store.journal(row.address, row.incarnation, 0, 99)))
 
 
 WITH_DEFAULTS = Record("C1", (Field("f0", INT, default=True), Field("new", INT, default=True)))
