@@ -75,7 +75,7 @@ async def read_exchanged(tmp_path: Path) -> None:
         journal = encrypted_store(store, keys).journal
         assert journal is not None
         assert store.journal is not None
-        assert await value(journal(A, incarnation, 1, 10)) == ("1", "2")
+        assert await value(journal.read(A, incarnation, 1, 10)) == ("1", "2")
         assert all(body.startswith("enc:") for body in await value(store.journal.read(A, incarnation, 0, 10)))
     change(path, "UPDATE journal SET place = 10 WHERE place = 0")
     change(path, "UPDATE journal SET place = 0 WHERE place = 1")
@@ -83,5 +83,5 @@ async def read_exchanged(tmp_path: Path) -> None:
     async with opened(path) as store:
         journal = encrypted_store(store, keys).journal
         assert journal is not None
-        rows = await value(journal(A, incarnation, 0, 10))
+        rows = await value(journal.read(A, incarnation, 0, 10))
     assert [type(row) for row in rows] == [Unreadable, Unreadable, str]
