@@ -40,7 +40,7 @@ def _row(job: AnyDefinition, customer: str, number: int) -> Instance:
         updated_ms=number,
         version=1,
         state=job.plan.state.encode(Picture(customer, f"{customer}.png")).decode(),
-        data=ITEM_DATA.encode(ItemData(key=customer)).decode(),
+        data=ITEM_DATA.write(ItemData(key=customer)),
         alarm_ms=number,
         lane=customer,
     )

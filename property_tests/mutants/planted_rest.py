@@ -342,10 +342,10 @@ MUTANTS = (
     ),
     Mutant(
         "long texts of rows are kept decoded",
-        "kept",
-        "if len(text) <= LONGEST_KEPT",
-        "if len(text) >= 0",
-        "tests/codecs/test_kept.py::test_a_long_text_is_decoded_each_time",
+        "RowCodec._keep",
+        "if len(text) > LONGEST_KEPT:",
+        "if len(text) < 0:",
+        "tests/codecs/test_row_codec.py::test_a_long_text_is_decoded_each_time",
     ),
     Mutant(
         "ticks of earlier skips are not counted",

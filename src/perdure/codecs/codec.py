@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from enum import Enum, auto
-from functools import lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 
@@ -143,10 +142,10 @@ T = TypeVar("T")
 F = TypeVar("F")
 
 KEPT_VALUES: Final = 256
-"""How many values a `kept` reader keeps."""
+"""How many values a `RowCodec` keeps."""
 
 LONGEST_KEPT: Final = 4_096
-"""The longest text whose value a `kept` reader keeps, in characters."""
+"""The longest text whose value a `RowCodec` keeps, in characters."""
 
 _LONGEST_REASON: Final = 1_000
 
@@ -547,8 +546,8 @@ def _nesting(plain: Any) -> int:
     return depth
 
 
-def kept(codec: Codec[T]) -> Callable[[str], T]:
-    """Return a function that decodes as ``codec.decode``, and keeps the last values: one turn reads a row many times.
+class RowCodec(Generic[T]):
+    """Reads and writes texts of rows, and keeps the last values of both: one turn reads a row many times.
 
     Only for types whose values cannot change, because two readers receive the same value. Texts that are refused are
     not kept, nor long ones, because they would fill the memory.
@@ -557,11 +556,35 @@ def kept(codec: Codec[T]) -> Callable[[str], T]:
         codec: the codec of the texts.
     """
 
-    @lru_cache(maxsize=KEPT_VALUES)
-    def keep(text: str) -> T:
-        return codec.decode(text.encode())
+    __slots__ = ("_codec", "_kept")
 
-    def decode(text: str) -> T:
-        return keep(text) if len(text) <= LONGEST_KEPT else codec.decode(text.encode())
+    def __init__(self, codec: Codec[T]) -> None:
+        self._codec = codec
+        self._kept: dict[str, T] = {}
 
-    return decode
+    def read(self, text: str) -> T:
+        """Return the value of a text.
+
+        Raises:
+            InvalidInput: the codec refuses it.
+        """
+        try:
+            return self._kept[text]
+        except KeyError:
+            value = self._codec.decode(text.encode())
+            self._keep(text, value)
+            return value
+
+    def write(self, value: T) -> str:
+        """Return the text of a value."""
+        text = self._codec.encode(value).decode()
+        self._keep(text, value)
+        return text
+
+    def _keep(self, text: str, value: T) -> None:
+        if len(text) > LONGEST_KEPT:
+            return
+        # A full one begins anew: engines of several threads share it, and none iterates over what another changes.
+        if len(self._kept) >= KEPT_VALUES:
+            self._kept = {}
+        self._kept[text] = value

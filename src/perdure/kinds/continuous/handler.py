@@ -6,7 +6,7 @@ from typing import Any, TypeAlias, assert_never, cast
 
 import attrs
 
-from perdure.codecs.codec import kept
+from perdure.codecs.codec import RowCodec
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.request import AlarmDue, Request, too_large
 from perdure.jobs.run import begin_attempt, begin_run, executed, paused_answer, run_answer
@@ -276,7 +276,7 @@ def _armed(what: Recurrence, address: Address, ticks: StoredTicks, next_ms: int)
     }
 
 
-_read = kept(TICKS)
+_DATA: RowCodec[StoredTicks] = RowCodec(TICKS)
 
 
 def ticks_of(instance: Instance) -> StoredTicks:
@@ -285,8 +285,8 @@ def ticks_of(instance: Instance) -> StoredTicks:
     Raises:
         InvalidInput: this code cannot decode it.
     """
-    return _read(instance.data)
+    return _DATA.read(instance.data)
 
 
 def _encode(ticks: StoredTicks) -> str:
-    return TICKS.encode(ticks).decode()
+    return _DATA.write(ticks)

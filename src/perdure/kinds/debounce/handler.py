@@ -11,7 +11,7 @@ from typing import Any, TypeAlias, assert_never, cast
 
 import attrs
 
-from perdure.codecs.codec import kept
+from perdure.codecs.codec import RowCodec
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.recovery import is_running
 from perdure.jobs.request import AlarmDue, Request
@@ -305,7 +305,7 @@ def ended(execute: Execute) -> Added:
     return Added(created=execute.claim.created == "here", event_count=0, will_flush_at=None)
 
 
-_read = kept(BATCHES)
+_DATA: RowCodec[Batches] = RowCodec(BATCHES)
 
 
 def batches_of(instance: Instance) -> Batches:
@@ -314,8 +314,8 @@ def batches_of(instance: Instance) -> Batches:
     Raises:
         InvalidInput: this code cannot decode it.
     """
-    return _read(instance.data)
+    return _DATA.read(instance.data)
 
 
 def _encode(batches: Batches) -> str:
-    return BATCHES.encode(batches).decode()
+    return _DATA.write(batches)

@@ -270,7 +270,7 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
             return instance
         # The result is in the item's own data, which the redaction of states does not reach.
         shown = self.policy.results.redact(data.result.encode(), hide=hide).decode()
-        return instance.changed(data=ITEM_DATA.encode(attrs.evolve(data, result=shown)).decode())
+        return instance.changed(data=ITEM_DATA.write(attrs.evolve(data, result=shown)))
 
     def handle_call(self, request: Request) -> tuple[str, tuple[object, ...]]:
         """Return the method of the handle that makes a request, and its arguments."""

@@ -216,4 +216,4 @@ def succeeded(
 
 
 def _encode(data: ItemData) -> str:
-    return ITEM_DATA.encode(data).decode()
+    return ITEM_DATA.write(data)

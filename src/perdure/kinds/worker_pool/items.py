@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, Generic, TypeVar
 
 from perdure.codecs import Codec
-from perdure.codecs.codec import kept
+from perdure.codecs.codec import RowCodec
 from perdure.jobs.context import JobContext
 from perdure.programs import Program
 from perdure.values.errors import DefinitionError, InvalidInput
@@ -39,8 +39,7 @@ class ItemData:
     result: str | None = None
 
 
-ITEM_DATA: Codec[ItemData] = Codec.of(ItemData, what="data of a pool's item")
-_read = kept(ITEM_DATA)
+ITEM_DATA: RowCodec[ItemData] = RowCodec(Codec.of(ItemData, what="data of a pool's item"))
 
 
 def data_of(instance: Instance) -> ItemData:
@@ -49,7 +48,7 @@ def data_of(instance: Instance) -> ItemData:
     Raises:
         InvalidInput: this code cannot decode it.
     """
-    return _read(instance.data) if instance.data else ItemData()
+    return ITEM_DATA.read(instance.data) if instance.data else ItemData()
 
 
 @turn_value(repr=False)

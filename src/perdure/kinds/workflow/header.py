@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 import attrs
 
 from perdure.codecs import Codec
-from perdure.codecs.codec import kept
+from perdure.codecs.codec import RowCodec
 from perdure.values.excerpt import fields_in_line, size_only
 from perdure.values.failure import FailureRecord
 from perdure.values.frozen import frozen
@@ -168,7 +168,7 @@ class Header:
 
 FAILURE: Codec[FailureRecord] = Codec.of(FailureRecord, what="error of a workflow")
 HEADER: Codec[Header] = Codec.of(Header, what="data of a workflow")
-_read = kept(HEADER)
+_DATA: RowCodec[Header] = RowCodec(HEADER)
 
 
 def header_of(instance: Instance) -> Header:
@@ -177,9 +177,9 @@ def header_of(instance: Instance) -> Header:
     Raises:
         InvalidInput: this code cannot decode it.
     """
-    return _read(instance.data)
+    return _DATA.read(instance.data)
 
 
 def written(header: Header) -> str:
     """Encode a header."""
-    return HEADER.encode(header).decode()
+    return _DATA.write(header)

@@ -4,7 +4,7 @@ import attrs
 import pytest
 
 from perdure.codecs import Codec
-from perdure.codecs.codec import KEPT_VALUES, LONGEST_KEPT, kept
+from perdure.codecs.codec import KEPT_VALUES, LONGEST_KEPT, RowCodec
 from perdure.values.errors import InvalidInput
 
 
@@ -22,18 +22,23 @@ def text_of(length: int) -> str:
 
 
 def test_a_text_is_decoded_once() -> None:
-    read = kept(NOTES)
+    read = RowCodec(NOTES).read
     assert read(text_of(LONGEST_KEPT)) is read(text_of(LONGEST_KEPT))
 
 
 def test_a_long_text_is_decoded_each_time() -> None:
-    read, long = kept(NOTES), text_of(LONGEST_KEPT + 1)
+    read, long = RowCodec(NOTES).read, text_of(LONGEST_KEPT + 1)
     assert read(long) == read(long)
     assert read(long) is not read(long)
 
 
-def test_the_value_that_was_read_longest_ago_is_dropped() -> None:
-    read = kept(NOTES)
+def test_a_value_that_was_written_is_read_without_being_decoded() -> None:
+    data, note = RowCodec(NOTES), Note("written")
+    assert data.read(data.write(note)) is note
+
+
+def test_values_are_dropped_when_there_are_too_many() -> None:
+    read = RowCodec(NOTES).read
     texts = [NOTES.encode(Note(str(number))).decode() for number in range(KEPT_VALUES + 1)]
     first = read(texts[0])
     values = [read(text) for text in texts[1:]]
@@ -42,7 +47,7 @@ def test_the_value_that_was_read_longest_ago_is_dropped() -> None:
 
 
 def test_a_refused_text_is_refused_each_time() -> None:
-    read = kept(NOTES)
+    read = RowCodec(NOTES).read
     for _ in range(2):
         with pytest.raises(InvalidInput, match="a note"):
             read('{"other":1}')
