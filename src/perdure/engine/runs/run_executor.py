@@ -34,7 +34,7 @@ from perdure.engine.runs.concurrency import Company, lane_of
 from perdure.engine.runs.effects import RunLost
 from perdure.engine.runs.runner import Runner, is_cancelled
 from perdure.jobs.checkpoint import AwaitChange, Checkpoint, ReadJournal
-from perdure.jobs.fast_paths import accepted_instance, as_found, begin_fast_run, with_claim
+from perdure.jobs.fast_paths import accepted_instance, as_found, with_claim
 from perdure.jobs.recovery import is_event_between
 from perdure.jobs.request import ALARM
 from perdure.jobs.run import running_answer
@@ -48,9 +48,8 @@ from perdure.runtime.run_context import enter_run, leave_run, outside_runs
 from perdure.runtime.tasks import start_eagerly
 from perdure.values.address import Address
 from perdure.values.errors import Conflict, OutcomeUnknown
-from perdure.values.instance import Instance
 from perdure.values.transition import Loaded, Put, Transition
-from perdure.values.turn_inputs import NO_OTHERS
+from perdure.values.turn_inputs import NO_OTHERS, Decoded
 
 
 class Accepts(Protocol):
@@ -94,7 +93,7 @@ def accepted_run(runner: Runner, alarms: Accepts, cell: InstanceCell, commit: Co
         return None
     accepted: AcceptedRun | None = None
     try:
-        run = _decided(runner, cell, instance)
+        run = _decided(runner, cell, Loaded(instance=as_found(instance)))
         transition = None if run is None else with_claim(commit, run)
         if run is not None and transition is not None:
             entered = runner.gates.try_enter(cell.job_name, run.alone, cell.address)
@@ -120,11 +119,12 @@ def is_plain(runner: Runner) -> bool:
     return runner.phase == "open" and runner.code == "trusted"
 
 
-def _decided(runner: Runner, cell: InstanceCell, instance: Instance) -> Execute | None:
-    inputs = runner.inputs_of(cell)
+def _decided(runner: Runner, cell: InstanceCell, loaded: Loaded, decoded: Decoded | None = None) -> Execute | None:
+    """Return the run of a due alarm; None if it begins none, or if a hook raised."""
+    inputs = runner.inputs_of(cell, decoded)
     around = outside_runs()
     try:
-        step = begin(cell.job, cell.address, Loaded(instance=as_found(instance)), ALARM, inputs)
+        step = begin(cell.job, cell.address, loaded, ALARM, inputs)
     except Exception:  # noqa: BLE001 - a hook raised; the alarm's own turn reports that
         return None
     finally:
@@ -254,14 +254,15 @@ class RunExecutor:
             return False
         if not is_plain(runner):
             return False
-        try:
-            inputs = runner.inputs_of(cell, cell.decoded)
-            execute = begin_fast_run(cell.job, loaded.instance, entry.request, inputs)
-        except Exception:  # noqa: BLE001 - it raises again in the turn
+        execute = _decided(runner, cell, loaded, cell.decoded)
+        # Any other decision is the turn's: it may need to wait, or to answer.
+        if execute is None or execute.claimed != "before_run":
             return False
-        if execute is None or not runner.gates.try_enter(cell.job_name, "beside_others", cell.address):
+        if not runner.gates.try_enter(cell.job_name, execute.alone, cell.address):
             return False
-        run = _Run(cell, entry, execute, "beside_others", slot="held")
+        if cell.decoded is None:
+            runner.cache.note_decoded(cell, execute)
+        run = _Run(cell, entry, execute, execute.alone, slot="held")
         # The claim compares the version, so a row that is out of date costs a conflict, never a run twice.
         if not runner.cache.may_use_rows:
             entry.row_source = "kept"
