@@ -83,6 +83,29 @@ def test_a_loop_runs_after_each_ring_and_not_later_than_its_time(
         assert at_ms - end_ms <= 30_000 + shifts * MAX_SLEEP_MS
 
 
+def test_a_sleep_that_is_brought_forward_ends_then_and_the_next_one_does_not() -> None:
+    simulation = Simulation()
+    runtime, ends = simulation.runtime, list[float]()
+    wake = Waker(runtime)
+
+    async def loop() -> None:
+        for until_ms in (None, 30_000, 30_000):
+            await wake.wait_until(None if until_ms is None else runtime.now_ms() + until_ms)
+            ends.append(runtime.monotonic_ms())
+
+    async def main() -> None:
+        runtime.spawn(loop(), name="loop")
+        for in_ms in (500, 200):
+            await runtime.sleep(100)
+            wake.bring_forward(runtime.now_ms() + in_ms)
+        await runtime.sleep(1_000)
+        wake.bring_forward(runtime.now_ms())
+        await runtime.sleep(100_000)
+
+    simulation.run(main())
+    assert ends == [400, 1_200, 31_200]
+
+
 # ---------------------------------------------------------------- admission
 @given(
     st.lists(st.tuples(st.sampled_from(["wait", "wait", "call", "cancel", "step"]), st.integers(0, 5)), max_size=30),

@@ -368,7 +368,8 @@ class Alarms:
     def _add(self, address: Address, due_ms: int) -> None:
         self._timers.add(address, due_ms, self.runtime.now_ms() + AHEAD_MS)
         if self._sleeping_until_ms is not None and due_ms < self._sleeping_until_ms:
-            self.wake.notify()
+            self._sleeping_until_ms = due_ms
+            self.wake.bring_forward(due_ms)
 
     def doubt(self) -> None:
         """Read the store from its start again, because a commit with an unknown outcome may have set an alarm."""

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import attrs
 
-from perdure.runtime.record import Future, Runtime
+from perdure.runtime.record import Future, Runtime, Timer
 
 MAX_SLEEP_MS = 60_000
 """A sleep reads the wall clock at least this often, because the clock may jump."""
@@ -24,12 +24,20 @@ class Waker:
     runtime: Runtime
     _state: Literal["quiet", "notified"] = "quiet"
     _asleep: Future[Any] | None = None
+    _until_ms: int | None = None
+    _timer: Timer | None = None
 
     def notify(self) -> None:
         """Notify the loop, or keep it from its next sleep."""
         self._state = "notified"
-        if self._asleep is not None and not self._asleep.done():
-            self._asleep.set_result(None)
+        self._end()
+
+    def bring_forward(self, at_ms: int) -> None:
+        """End the present sleep of the loop at this instant, which is earlier than the one that it waits for."""
+        # A new timer instead of a loop that wakes, looks, and sleeps again: each run that sets an alarm would wake it.
+        self._until_ms = at_ms
+        if self._asleep is not None:
+            self._set_timer()
 
     async def wait_until(self, at_ms: int | None) -> None:
         """Sleep until an instant, or until notified.
@@ -37,26 +45,36 @@ class Waker:
         Args:
             at_ms: integer milliseconds UTC of the wall clock. None: until notified.
         """
+        self._until_ms = at_ms
         while self._state == "quiet":
-            await self._sleep(None if at_ms is None else max(0, min(at_ms - self.runtime.now_ms(), MAX_SLEEP_MS)))
-            if at_ms is not None and self.runtime.now_ms() >= at_ms:
+            await self._sleep()
+            if self._until_ms is not None and self.runtime.now_ms() >= self._until_ms:
                 break
         self._state = "quiet"
 
-    async def _sleep(self, delay_ms: float | None) -> None:
-        asleep = self._asleep = self.runtime.future()
-
-        def end() -> None:
-            if not asleep.done():
-                asleep.set_result(None)
-
-        timer = None if delay_ms is None else self.runtime.call_later(delay_ms, end)
+    async def _sleep(self) -> None:
+        self._asleep = self.runtime.future()
+        self._set_timer()
         try:
-            await asleep
+            await self._asleep
         finally:
-            if timer is not None:
-                timer.cancel()
             self._asleep = None
+            self._cancel_timer()
+
+    def _set_timer(self) -> None:
+        self._cancel_timer()
+        if self._until_ms is not None:
+            delay_ms = max(0, min(self._until_ms - self.runtime.now_ms(), MAX_SLEEP_MS))
+            self._timer = self.runtime.call_later(delay_ms, self._end)
+
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _end(self) -> None:
+        if self._asleep is not None and not self._asleep.done():
+            self._asleep.set_result(None)
 
 
 async def every(runtime: Runtime, delay_ms: float, act: Callable[[], object]) -> None:
