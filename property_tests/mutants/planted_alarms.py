@@ -15,9 +15,16 @@ MUTANTS = (
     Mutant(
         "an earlier alarm does not wake the loop",
         "Alarms._add",
-        "            self.wake.notify()",
+        "            self.wake.bring_forward(due_ms)",
         "            pass",
         ALARMS,
+    ),
+    Mutant(
+        "a sleep that was brought forward waits for its first instant",
+        "Waker.bring_forward",
+        "        self._until_ms = at_ms\n",
+        "",
+        "engine/test_waiting_model.py::test_a_sleep_that_is_brought_forward_ends_then_and_the_next_one_does_not",
     ),
     Mutant(
         "a commit of unknown outcome reads no alarms",
