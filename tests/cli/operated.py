@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import pty
 import queue
 import threading
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import orjson
+import pytest
 from attrs import frozen
 from returns.result import Failure, Result, Success
 
@@ -250,3 +252,11 @@ def serving(
 def json_of(printed: str) -> list[dict[str, Any]]:
     """Parse JSON lines."""
     return [orjson.loads(line) for line in printed.splitlines()]
+
+
+def open_terminal() -> tuple[int, int]:
+    """Open a pseudo-terminal: its two ends. A container without `/dev/pts` has none, and the test is skipped."""
+    try:
+        return pty.openpty()
+    except OSError as error:
+        pytest.skip(f"no pseudo-terminal can be opened here: {error}")

@@ -6,7 +6,6 @@ import asyncio
 import inspect
 import json
 import os
-import pty
 import re
 import socket
 import subprocess
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
 import pytest
-from operated import APP, serving, write_store
+from operated import APP, open_terminal, serving, write_store
 from returns.future import FutureResult
 
 from perdure import Signal, WorkerPool, Workflow, WorkflowContext
@@ -319,7 +318,7 @@ def test_a_question_that_is_answered_no_is_130(targets: dict[str, list[str]]) ->
     filters |= {"resume": ["--status", "paused"], "retry": ["--status", "parked"]}
     commands = [[name, *filters.get(name, ["--job", "task:order"]), *targets["engine"]] for name in ASKS]
     commands += [commands[-1]] * 3
-    ours, theirs = pty.openpty()
+    ours, theirs = open_terminal()
     os.write(ours, b"n\n" * len(ASKS) + b"\n" + b"no\n" + b"sure\n")  # only y and yes are a yes
     script = [sys.executable, "-c", ANSWERS_NO.format(commands=commands)]
     ran = subprocess.run(script, stdin=theirs, capture_output=True, text=True, check=False)  # noqa: S603 - our own

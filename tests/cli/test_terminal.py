@@ -1,18 +1,17 @@
 """Tables on a terminal: coloured unless NO_COLOR is set, and never written to by a stored text."""
 
 import os
-import pty
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from operated import serving, write_store
+from operated import open_terminal, serving, write_store
 
 
 def on_a_terminal(*arguments: str, typed: str = "", **environment: str) -> str:
     """Run a command on a terminal of 80 columns, type a text, and return the output."""
-    ours, theirs = pty.openpty()
+    ours, theirs = open_terminal()
     given = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "FORCE_COLOR", "COLORTERM")}
     with subprocess.Popen(  # noqa: S603 - our own command
         [sys.executable, "-m", "perdure", *arguments],
