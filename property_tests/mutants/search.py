@@ -188,11 +188,14 @@ class Near:
     def _fate_of(self, change: Change, tests: Sequence[str]) -> tuple[str, str]:
         while True:
             found = verdict_of(tests, change, PATIENCE_S, cpu_s=NEAR_S, without=self.left_out)
-            test = _used_up_by(found) or _failed_in(found)
+            used_up = _used_up_by(found)
+            test = used_up or _failed_in(found)
             if test is None:
                 plain = partial(verdict_of, tests, None, PATIENCE_S, cpu_s=NEAR_S, without=self.left_out)
                 return _fate_of(found, tests, plain)
-            if self._passes(test):
+            # A test that used up the time may have been the last of many: alone it has more.
+            alone = used_up is None or verdict_of([test], change, PATIENCE_S, cpu_s=NEAR_S).fate != "survived"
+            if alone and self._passes(test):
                 return "killed", test
             self.left_out.add(test)
 
