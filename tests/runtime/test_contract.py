@@ -1,7 +1,9 @@
 """The contract of a `Runtime`: every scenario runs over asyncio and over the simulation, with the same result."""
 
 import asyncio
+import gc
 import threading
+import weakref
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any
 
@@ -49,6 +51,18 @@ def test_a_task_returns_the_result_of_its_coroutine(run):
         return before, await task, task.done(), task.cancelled(), task.result(), task.exception()
 
     assert run(scenario) == (False, 5, True, False, 5, None)
+
+
+@pytest.mark.parametrize("begins", ["later", "at once"])
+def test_a_task_that_waits_is_kept_without_a_reference(begins):
+    async def scenario(runtime: Runtime) -> Any:
+        spawn = runtime.spawn if begins == "later" else runtime.spawn_eagerly
+        waits = weakref.ref(spawn(never(runtime), name="waits"))
+        await runtime.sleep(0)
+        gc.collect()
+        return waits() is not None
+
+    assert over_asyncio(scenario)  # the simulation keeps its tasks in its order
 
 
 def test_a_task_raises_the_error_of_its_coroutine_at_each_await(run):
