@@ -51,7 +51,7 @@ class Readiness:
         async with self._querying:
             if runtime.monotonic_ms() >= self._until_ms:
                 result: Result[Health, Any] = await result_of(client.health())
-                health = result.value_or(Health(state="failed", detail="the store does not answer"))
+                health = result.value_or(Health(state="failed"))
                 self._state, self._until_ms = health.state, runtime.monotonic_ms() + FRESH_MS
         return json_reply(orjson.dumps({"status": self._state}), 503 if self._state == "failed" else 200)
 
