@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from perdure.jobs.step import Execute
 from perdure.values.instance import Instance
+from perdure.values.turn_inputs import OtherEngines
 
 NAMES = [field.name for field in attrs.fields(Instance)]
 FIELDS = st.fixed_dictionaries({name: st.integers() for name in NAMES})
@@ -43,3 +44,20 @@ def test_an_instance_has_no_other_fields_to_change():
 def test_a_recorded_run_is_the_evolved_one(fields):
     execute = Execute(**fields)
     assert execute.recorded("stored") == attrs.evolve(execute, instance="stored", claimed="recorded")
+
+
+EPOCHS = st.integers(0, 5)
+CODES = st.frozensets(st.tuples(st.just("task"), st.sampled_from("ab"), st.sampled_from("xy")), max_size=4)
+
+
+@given(living=st.frozensets(EPOCHS), known_up_to=EPOCHS, me=EPOCHS, epoch=EPOCHS | st.none() | st.just("3"))
+def test_an_engine_may_be_alive_if_it_was_or_joined_since_and_is_another_one(living, known_up_to, me, epoch):
+    others = OtherEngines(living, known_up_to, me)
+    joined_since = type(epoch) is int and epoch > known_up_to and epoch != me
+    assert (epoch in others) == (epoch in living or joined_since)
+
+
+@given(codes=CODES, kind=st.sampled_from(["task", "pool"]), name=st.sampled_from("ab"), code=st.sampled_from("xy"))
+def test_a_job_is_served_otherwise_by_an_engine_of_other_code(codes, kind, name, code):
+    served = {known for of_kind, of_name, known in codes if (of_kind, of_name) == (kind, name)}
+    assert OtherEngines(codes=codes).serve_otherwise(kind, name, code) == bool(served - {code})
