@@ -11,6 +11,7 @@ from operated import TOKEN, instance, json_of, serving, write_store
 from perdure.cli.commands import run_command
 from perdure.cli.inspection import sqlite_diagnosis as file
 from perdure.cli.inspection.doctor import EXTRAS, extras, sqlite_version, waiting_work
+from perdure.cli.inspection.postgres_diagnosis import vacuum
 from perdure.cli.inspection.report import Finding
 from perdure.cli.inspection.sqlite_diagnosis import (
     MOUNTS,
@@ -262,3 +263,38 @@ def test_saved_counts_that_differ_from_the_rows_are_a_problem(tmp_path: Path, ca
         database.commit()
     run_command(["doctor", "--store", f"sqlite:///{path}"])
     assert "problem  counts        the file says 0 scheduled instances of continuous:tick" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("settings", "tables", "finding"),
+    [
+        ({"autovacuum": "on", "track_counts": "on"}, (), Finding("ok", "autovacuum", "on")),
+        ({}, (), Finding("ok", "autovacuum", "on")),
+        (
+            {"autovacuum": "off"},
+            (),
+            Finding("problem", "autovacuum", "autovacuum off: the tables grow without end", "set it to on"),
+        ),
+        (
+            {"autovacuum": "off", "track_counts": "off"},
+            ("p.keys",),
+            Finding(
+                "problem", "autovacuum", "autovacuum and track_counts off: the tables grow without end", "set it to on"
+            ),
+        ),
+        (
+            {"autovacuum": "on"},
+            ("p.keys", "p.events"),
+            Finding(
+                "problem",
+                "autovacuum",
+                "autovacuum off of p.keys, p.events: the tables grow without end",
+                "ALTER TABLE p.keys RESET (autovacuum_enabled)",
+            ),
+        ),
+    ],
+)
+def test_autovacuum_is_judged_for_the_server_and_for_each_table(
+    settings: dict[str, str], tables: tuple[str, ...], finding: Finding
+) -> None:
+    assert list(vacuum(settings, tables)) == [finding]
