@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Generic, TypedDict, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypedDict, TypeVar
 
 import attrs
 import orjson
 import pytest
 from attrs import evolve, field, frozen
+from hypothesis import given
+from hypothesis import strategies as st
 
 from perdure import Secret
 from perdure.codecs import Codec, NewerOnly
-from perdure.codecs.compatibility import Difference, verdict
+from perdure.codecs.compatibility import Difference, unread, verdict
+from perdure.codecs.json_schema import canonical
 from perdure.jobs.request import CommandSpec
 from perdure.values.errors import InvalidInput
 from perdure.values.secret import HIDDEN
@@ -211,6 +214,31 @@ def test_a_generic_class_has_the_name_of_its_class_as_its_tag() -> None:
     assert verdict(alone.json_schema(), union.json_schema()).is_additive
     assert union.open(alone.encode(Box(1))).value == Box(1)
     assert alone.open(union.encode(Box(1))).value == Box(1)
+
+
+ARRAYS: dict[Any, tuple[int | None, bool]] = {
+    list[int]: (None, False),
+    tuple[int, ...]: (None, False),
+    frozenset[int]: (None, True),
+    tuple[()]: (0, False),
+    tuple[int]: (1, False),
+    tuple[int, int]: (2, False),
+}
+"""The length of each type of arrays, if it has one, and whether each element comes once."""
+
+
+@pytest.mark.parametrize("writer", ARRAYS, ids=str)
+@pytest.mark.parametrize("reader", ARRAYS, ids=str)
+def test_an_array_is_read_by_types_of_its_length_and_a_set_by_all_and_reads_sets_only(writer: Any, reader: Any) -> None:
+    (length, written_once), (other, read_once) = ARRAYS[writer], ARRAYS[reader]
+    found = unread(Codec.of(writer, what="it").json_schema(), Codec.of(reader, what="it").json_schema())
+    assert (found == ()) == (length == other and (written_once or not read_once))
+
+
+@given(st.permutations([1, "a", True, "1", 0, False]))
+def test_the_order_of_choices_of_several_types_does_not_count(choices: list[Any]) -> None:
+    ordered = Codec.of(Literal[tuple(choices)], what="it").json_schema()
+    assert canonical(ordered) == canonical(Codec.of(Literal[1, "a", True, "1", 0, False], what="it").json_schema())
 
 
 def test_the_verdict_names_each_place() -> None:
