@@ -291,6 +291,24 @@ def test_an_interceptor_returns_each_branch_its_own(run):
         assert (owner.answered, owner.branches) == (1, branches)
 
 
+class Answering:
+    def answer(self, instruction):
+        return f"answered {type(instruction).__name__}"
+
+    def branch(self):
+        return self
+
+
+class AnsweringCallable(Answering):
+    def __call__(self, instruction):
+        raise AssertionError("an interceptor that can be called is asked as an interceptor")
+
+
+@pytest.mark.parametrize("given", [Answering(), AnsweringCallable(), lambda op: f"answered {type(op).__name__}"])
+def test_an_interceptor_is_a_value_that_answers_or_a_function(run, given):
+    assert run(sandbox(perform(Ask()), given)) == Success(Success("answered Ask"))
+
+
 def test_a_function_intercepts_in_branches_too(run):
     whole = gather(perform(Ask()), perform(Ask()).timeout("1h"))
     assert run(sandbox(whole, lambda _: Failure("f"))) == Success(Failure("f"))
