@@ -11,7 +11,7 @@ import pytest
 
 from perdure.runtime.on_asyncio import asyncio_runtime
 from perdure.runtime.record import LogRecord, Runtime, SpawnedTask
-from perdure.runtime.simulated import Simulation
+from perdure.runtime.simulated import SimulatedProcess, Simulation
 from perdure.runtime.tasks import Branches
 from perdure.stores.sqlite.thread import connect
 
@@ -32,7 +32,17 @@ def over_hosted_simulation(scenario: Scenario) -> Any:
     return asyncio.run(simulation.run_hosted(scenario(simulation.runtime)))
 
 
-@pytest.fixture(params=[over_asyncio, over_simulation, over_hosted_simulation])
+def over_a_simulated_process(scenario: Scenario) -> Any:
+    simulation = Simulation(order="fifo")
+    process = SimulatedProcess(simulation, "process")
+
+    async def in_the_process() -> Any:
+        return await process.runtime.spawn(scenario(process.runtime), name="scenario")
+
+    return simulation.run(in_the_process())
+
+
+@pytest.fixture(params=[over_asyncio, over_simulation, over_hosted_simulation, over_a_simulated_process])
 def run(request: pytest.FixtureRequest) -> Callable[[Scenario], Any]:
     return request.param
 
@@ -51,6 +61,17 @@ def test_a_task_returns_the_result_of_its_coroutine(run):
         return before, await task, task.done(), task.cancelled(), task.result(), task.exception()
 
     assert run(scenario) == (False, 5, True, False, 5, None)
+
+
+@pytest.mark.parametrize("run", [over_simulation, over_a_simulated_process])
+def test_a_sleep_of_no_time_moves_no_clock(run):
+    async def scenario(runtime: Runtime) -> Any:
+        before = runtime.monotonic_ms(), runtime.now_ms()
+        for delay_ms in (0, -1):
+            await runtime.sleep(delay_ms)
+        return before == (runtime.monotonic_ms(), runtime.now_ms())
+
+    assert run(scenario)
 
 
 @pytest.mark.parametrize("begins", ["later", "at once"])
