@@ -238,7 +238,7 @@ def reached(folder: Path, given: argparse.Namespace) -> Reached:
         for old in [*folder.glob("lines*"), *folder.glob("seconds*")]:
             old.unlink()
         made_of.write_text(digest_of(["src"]), encoding="utf-8")
-    files = {file: sha256((ROOT / file).read_bytes()).hexdigest()[:12] for file in _files_of(given.tests)}
+    files = {file: _version_of(file) for file in _files_of(given.tests)}
     measured = {(test.partition("::")[0], digest) for test, _, digest in _noted(folder)}
     if missing := [file for file in files.items() if file not in measured]:
         _measure(folder, dict(missing), given.map_minutes)
@@ -248,6 +248,16 @@ def reached(folder: Path, given: argparse.Namespace) -> Reached:
         if seconds is not None and files.get(test.partition("::")[0]) == digest
     }
     return Reached(whole, seconds)
+
+
+@cache
+def _version_of(file: str) -> str:
+    return sha256((ROOT / file).read_bytes()).hexdigest()[:12]
+
+
+def _as_of_today(test: str) -> str:
+    """Return a test, or a file of tests, with the version of its file: a changed test is another one."""
+    return f"{test}@{_version_of(test.partition('::')[0])}"
 
 
 def _files_of(tests: Sequence[str]) -> list[str]:
@@ -353,7 +363,7 @@ def results(folder: Path) -> dict[str, list[dict[str, Any]]]:
 def judge(folder: Path, given: argparse.Namespace) -> None:
     """Judge the mutants of each package, up to the time limit: one of each package after the other.
 
-    A mutant that was killed stays so. One that survived meets the tests that it has not met, once there are others.
+    A mutant that was killed stays so. One that survived meets the tests that it has not met, once some have changed.
     """
     found = near(given.tests) if given.near else reached(folder, given)
     deadline = time.monotonic() + 60 * given.minutes
@@ -367,10 +377,11 @@ def judge(folder: Path, given: argparse.Namespace) -> None:
         if time.monotonic() > deadline:
             return
         met = {test for record in before for test in record["met"]}
-        tests = found.fitting([test for test in found.tests_of(change) if test not in met])
+        tests = found.fitting([test for test in found.tests_of(change) if _as_of_today(test) not in met])
         fate, reason = found.fate_of(change, tests) if tests else ("survived", "no test reaches it")
         record = {"package": package, "key": change.key, "fate": fate, "file": change.file, "line": change.first,
-                  "shown": change.shown, "met": tests, "reason": reason, "of": of, "tested": tested}  # fmt: skip
+                  "shown": change.shown, "met": [*map(_as_of_today, tests)], "reason": reason, "of": of,
+                  "tested": tested}  # fmt: skip
         with (folder / "results.jsonl").open("a", encoding="utf-8") as file:
             file.write(f"{json.dumps(record, ensure_ascii=False)}\n")
         print(f"{fate:9} {change.file}:{change.first} {change.shown} ({reason})", flush=True)
