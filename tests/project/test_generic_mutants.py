@@ -8,7 +8,7 @@ from generic import changes_of
 from hypothesis import given
 from hypothesis import strategies as st
 from mutant import SOURCE
-from search import BEGIN, END, PACKAGES, PAGE, package_of
+from search import BEGIN, END, NEAR_FILES, PACKAGES, PAGE, near, package_of
 
 FILES = sorted(path.relative_to(SOURCE).as_posix() for path in SOURCE.rglob("*.py"))
 
@@ -58,6 +58,26 @@ def test_a_change_is_code_and_differs_at_its_lines_alone(file: str, chance: st.D
         assert changed.splitlines()[: change.first - 1] == text.splitlines()[: change.first - 1]
         after = len(text.splitlines()) - change.last
         assert changed.splitlines()[len(changed.splitlines()) - after :] == text.splitlines()[change.last :]
+
+
+@pytest.mark.parametrize(
+    ("file", "tests"),
+    [
+        ("remote/servers.py", "tests/remote/test_several_servers.py"),
+        ("values/cron_ticks.py", "tests/values/test_cron.py"),
+        ("kinds/worker_pool/handle.py", "tests/kinds/test_worker_pool.py"),
+    ],
+)
+def test_the_tests_near_a_change_are_about_its_words(file: str, tests: str) -> None:
+    change = changes_of(file, (SOURCE / file).read_text(encoding="utf-8"))[-1]
+    assert tests in near(["tests", "property_tests"]).tests_of(change)[:NEAR_FILES]
+
+
+def test_a_line_outside_of_functions_runs_on_import() -> None:
+    text = (SOURCE / "values/cron_ticks.py").read_text(encoding="utf-8")
+    lines = [text.splitlines()[one.first - 1] for one in changes_of("values/cron_ticks.py", text) if one.runs_on_import]
+    assert any(line.startswith("_") for line in lines)
+    assert not [line for line in lines if "return" in line or line.startswith("        ")]
 
 
 def test_every_file_of_a_package_has_its_package() -> None:
