@@ -50,7 +50,7 @@ class Budget:
     """A plugin of pytest: leave out the tests for which no time is left, and end the process in one that uses it up."""
 
     def __init__(self, cpu_s: float) -> None:
-        self.ends, self.of_each = _cpu_s() + cpu_s, cpu_s / FILES_OF_BUDGET
+        self.cpu_s, self.of_each, self.ends = cpu_s, cpu_s / FILES_OF_BUDGET, 0.0
         self.of_file = Counter[str]()
         self.start, self.test = 0.0, ""
         signal.signal(signal.SIGPROF, self._end)
@@ -58,6 +58,7 @@ class Budget:
     def pytest_runtest_protocol(self, item: Any) -> bool | None:
         """Say that a test is done with, if there is no time."""
         self.start, self.test = _cpu_s(), item.nodeid
+        self.ends = self.ends or self.start + self.cpu_s  # the imports are not counted
         left = min(self.ends - self.start, self.of_each - self.of_file[item.location[0]])
         if left <= 0:
             return True

@@ -193,9 +193,9 @@ class Near:
             if test is None:
                 plain = partial(verdict_of, tests, None, PATIENCE_S, cpu_s=NEAR_S, without=self.left_out)
                 return _fate_of(found, tests, plain)
-            # A test that used up the time may have been the last of many: alone it has more.
-            alone = used_up is None or verdict_of([test], change, PATIENCE_S, cpu_s=NEAR_S).fate != "survived"
-            if alone and self._passes(test):
+            # A test that used up the time may be a slow one, or the last of many: alone it has more.
+            fails = used_up is None or verdict_of([test], change, PATIENCE_S, cpu_s=4 * NEAR_S).fate != "survived"
+            if fails and self._passes(test):
                 return "killed", test
             self.left_out.add(test)
 
