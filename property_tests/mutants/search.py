@@ -83,6 +83,7 @@ NEAR_S = 7.0  # of the processor, for the first files and again for the others
 MAX_TESTS = 60
 FIRST_TESTS = 10  # most mutants are killed by one of the first: the other files need not be imported
 SLOWEST_S = 15.0
+FEWEST = 10  # of fewer mutants there is no rate
 PAGE = ROOT / "docs" / "contributing" / "surviving-mutants.md"
 BEGIN, END = "<!-- results -->\n", "<!-- end of results -->"
 
@@ -401,7 +402,8 @@ def table(found: Sequence[Sequence[dict[str, Any]]]) -> str:
         at_first = sum(each[0]["fate"] == "killed" for each in fates)
         now = sum(each[-1]["fate"] == "killed" for each in fates)
         equal = sum(is_equivalent(each[-1]) for each in fates)
-        rates = [f"{100 * n / (len(fates) - equal):.0f} %" if len(fates) > equal else "-" for n in (at_first, now)]
+        of = len(fates) - equal
+        rates = [f"{100 * number / of:.0f} %" if of >= FEWEST else "-" for number in (at_first, now)]
         name = "all" if package is None else f"`{package}`"
         there = sum(_count_of(each) for each in PACKAGES if package in {None, each})
         lines.append(f"| {name} | {there:,} | {len(fates)} | {at_first} | {now} | {equal} | {rates[0]} | {rates[1]} |")
