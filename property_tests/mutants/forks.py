@@ -55,15 +55,16 @@ class Budget:
         self.start, self.test = 0.0, ""
         signal.signal(signal.SIGPROF, self._end)
 
-    def pytest_runtest_protocol(self, item: Any) -> bool | None:
-        """Say that a test is done with, if there is no time."""
+    def pytest_runtest_setup(self, item: Any) -> None:
+        """Skip a test, if there is no time. Without its phases, the next one would find the fixtures of others."""
+        import pytest  # noqa: PLC0415 - imported before the fork
+
         self.start, self.test = _cpu_s(), item.nodeid
         self.ends = self.ends or self.start + self.cpu_s  # the imports are not counted
         left = min(self.ends - self.start, self.of_each - self.of_file[item.location[0]])
         if left <= 0:
-            return True
+            pytest.skip("no time left")
         signal.setitimer(signal.ITIMER_PROF, max(left, LEAST_S))
-        return None
 
     def pytest_runtest_logfinish(self, location: tuple[str, int | None, str]) -> None:
         """Count the time of a test."""
