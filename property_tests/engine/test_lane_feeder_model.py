@@ -395,6 +395,13 @@ limits = st.builds(Limits, queued_items=st.integers(2, 5), lane_page=st.integers
     times=(3, 2, 5),
     seed=0,
 )
+@example(  # a recovered run waits for the rate of its lane, which is not read before its window is over
+    lives=[([("put", 25)], []), ([("wait", 30), ("put", 33), ("wait", 1)], []), ([("doubt", 23)], [])],
+    options={"workers": 3, "workers_per_key": None, "rate": None, "rate_per_key": (1, f"{RATE_MS} ms")},
+    limits=Limits(queued_items=3, lane_page=3, recovery_page=2),
+    times=(0, 1, 7),
+    seed=41,
+)
 @example(  # a lane that is read again before its rate was ever read
     lives=[([("wait", 3), ("put", 0), ("pause", 0), ("put", 0)], [])],
     options={"workers": 2, "workers_per_key": 2, "rate": None, "rate_per_key": (1, f"{RATE_MS} ms")},

@@ -6,6 +6,13 @@ FEEDER = "engine/test_lane_feeder_model.py::test_each_item_has_its_turn_in_order
 
 MUTANTS = (
     Mutant(
+        "a recovered run waits for ever for a rate that was not read in its window, and all others with it",
+        "LaneFeeder._fire",
+        "        if self._ready and self.rates is not None:\n",
+        "        if False and self.rates is not None:\n",
+        FEEDER,
+    ),
+    Mutant(
         "a read of queued items forgets the commits during it",
         "LaneFeeder.notice",
         "            self._noticed[address] = after\n",

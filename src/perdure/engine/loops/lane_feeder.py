@@ -106,7 +106,7 @@ class LaneFeeder:
     _claims_at_ms: float = -math.inf  # when the claims of the store are read
     _recovered: list[str] = attrs.Factory(list[str])  # the lanes of recovered runs that wait for a rate
     _begun: list[tuple[Address, str]] = attrs.Factory(list[tuple[Address, str]])  # with a place, and stored next
-    _ready: list[Future[None]] = attrs.Factory(list["Future[None]"])  # recovered runs that do not know how long
+    _ready: list[tuple[str, Future[None]]] = attrs.Factory(list[Any])  # recovered runs that do not know how long
     _cursor: str | None = None
     _skipped: Literal["none", "some"] = "none"
     _progress: Literal["none", "some"] = "some"  # whether anything was fired since the pass began
@@ -202,6 +202,8 @@ class LaneFeeder:
         now_ms = self.runtime.monotonic_ms()
         if self.queue.has_blocked and self.rates is not None:
             self.queue.unblock_all()
+        if self._ready and self.rates is not None:
+            self._call_ready(self.rates, now_ms)
         while self.gate.has_slot and not self._is_held:
             free_ms = now_ms if self.rates is None else self.rates.job_free_ms(now_ms)
             # Before an instance leaves the queue: one that waits for a rate keeps no slot from the runs of other lanes.
@@ -272,7 +274,7 @@ class LaneFeeder:
         self._recovered.append(lane)
         try:
             if free_ms == math.inf:
-                self._ready.append(waiting := self.runtime.future())
+                self._ready.append((lane, waiting := self.runtime.future()))
                 self.wake.notify()
                 await waiting
             else:
@@ -307,10 +309,22 @@ class LaneFeeder:
     def _rates_changed(self) -> None:
         """Look again when the next place is free, also those that could not know."""
         self.wake.notify()
-        for waiting in self._ready:
+        self._call([waiting for _, waiting in self._ready])
+        self._ready.clear()
+
+    def _call_ready(self, rates: StoredRates, now_ms: float) -> None:
+        """Let recovered runs look again that know now how long they wait, although nothing was read.
+
+        The runs of earlier engines have left the window of a rate that was not read in all of it.
+        """
+        known = [one for one in self._ready if rates.free_ms(one[0], now_ms) < math.inf]
+        self._ready = [one for one in self._ready if one not in known]
+        self._call([waiting for _, waiting in known])
+
+    def _call(self, ready: Sequence[Future[None]]) -> None:
+        for waiting in ready:
             if not waiting.done():
                 waiting.set_result(None)
-        self._ready.clear()
 
     def _is_first_recovered(self, now_ms: float) -> bool:
         """Whether a recovered run waits for the rate of the job: those come first."""
