@@ -99,6 +99,7 @@ class Engine:
     running: set[Address] = attrs.Factory(set[Address])
     begun: list[tuple[float, str, int]] = attrs.Factory(list[tuple[float, str, int]])
     number: int = 0
+    unheard: set[Address] = attrs.Factory(set[Address])
     faults: int = 0
     backend: MemoryBackend = attrs.Factory(MemoryBackend)
     life: int = 0
@@ -242,8 +243,15 @@ class Engine:
         return [row.address for row in sorted(rows, key=lambda row: (row.rank_ms or 0, row.incarnation))]
 
     def chosen(self, address: Address) -> None:
-        """Check the order in which a feeder takes items; the store may count a run before the item is fired."""
+        """Check the order in which a feeder takes items; the store may count a run before the item is fired.
+
+        It takes one that is not queued only if a read that had begun before has returned it, and its claim was stored
+        with an unknown outcome during the read, so the feeder has not heard of it. The item's turn finds the claim.
+        """
         row = self.rows.get(address)
+        is_queued = row is not None and row.rank_ms is not None
+        reads = self.feeder._noticed is not None
+        assert is_queued or (reads and address in self.unheard), "an item is taken that is not queued"
         if row is not None and row.rank_ms is not None and (self.lane_slots == 1 or not self.faults):
             before = self.queued(row.lane or "")
             begun = self.fired | {one for one in before if self.gate.is_reserved(one)}
@@ -274,6 +282,7 @@ class Engine:
             return
         self.faults += 1
         if fate == "unknown, written":
+            self.unheard.add(address)
             await self.claim(address, row, is_noticed=False)
         self.gate.leave_lane(address)
         refused = StoreUnavailable("commit", "no disk") if fate == "refused" else OutcomeUnknown("no answer")
