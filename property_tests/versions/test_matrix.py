@@ -18,6 +18,7 @@ from history import Age, Call
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from laws import Laws, wholly
+from returns.future import FutureResult
 from rollout import Rollout
 from type_pairs import INT, Built, Field, Record, Scalar, changes, payloads
 from versioned_jobs import ADDITIVE, BREAKING, KINDS, Code, Version
@@ -26,6 +27,7 @@ from perdure import Limits
 from perdure.cli.inspection.check import changes as deploy_changes
 from perdure.cli.inspection.check import order_of, types_of
 from perdure.codecs import Codec
+from perdure.stores.contract import Store
 from perdure.testing.machine import PHASES
 from perdure.values.answer import Done
 from perdure.values.instance import Instance
@@ -322,7 +324,12 @@ def test_a_result_of_older_code_has_the_members_that_it_knows(kind: str) -> None
 
 def journal_of(scene: Rollout, row: Instance) -> str:
     """Return the journal of a workflow."""
-    return "".join(scene.cluster.inspect(lambda store: store.journal(row.address, row.incarnation, 0, 99)))
+
+    def read(store: Store) -> FutureResult[tuple[str, ...], Any]:
+        assert store.journal is not None
+        return store.journal.read(row.address, row.incarnation, 0, 99)
+
+    return "".join(scene.cluster.inspect(read))
 
 
 WITH_DEFAULTS = Record("C1", (Field("f0", INT, default=True), Field("new", INT, default=True)))
