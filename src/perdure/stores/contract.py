@@ -451,7 +451,9 @@ class _Overlay:
         self._below = below
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._below, name)
+        # Kept, because a turn reads the epoch, and each lookup below is two calls. An open store does not change.
+        found = self.__dict__[name] = getattr(self._below, name)
+        return found
 
     def __repr__(self) -> str:
         return repr(self._below)
@@ -465,8 +467,8 @@ class _Overlay:
 def overlay(below: T, front: object = None, /, **changed: object) -> T:
     """Return a store, or a capability of one, with other functions or data in front of its own.
 
-    A wrapper names its changes, and nothing else: a function that the contract gains later passes through it. Bind the
-    functions that you call often: every other attribute is looked up in the object below.
+    A wrapper names its changes, and nothing else: a function that the contract gains later passes through it. Every
+    other attribute is looked up in the object below, once.
 
     Args:
         below: the store or capability. It does not change.
