@@ -14,11 +14,13 @@ from visitor import OWN, SECRETS, TOKENS, fields_of, path_of, signed_in, visit
 
 from perdure.cli.commands import command_line
 from perdure.dashboard.actions import BULK
-from perdure.dashboard.page import Links, still_counting
+from perdure.dashboard.instance import steps_panel
+from perdure.dashboard.page import Frame, Links, still_counting
 from perdure.server.dashboard_pages import whole
 from perdure.server.listening import CLOSING
 from perdure.values.address import Address
 from perdure.values.errors import InvalidArgument
+from perdure.values.listings import StepRecord
 
 ORDER = "task/orders/2026-0003"
 INVOICE = "task/invoices/R-100"
@@ -144,6 +146,21 @@ def test_each_element_of_each_page_has_the_attributes_that_its_kind_needs():
         return lacking, NEEDED.keys() - seen
 
     assert visit(scenario, access=TOKENS) == ([], set())
+
+
+@pytest.mark.parametrize(
+    ("name", "link"),
+    [
+        ("child orders:o/1:a", "/shop/dashboard/jobs/workflow/orders/instances/o%2F1%3Aa"),
+        ("child orders", None),
+        ("charge", None),
+        ("a:b", None),
+    ],
+)
+def test_the_name_of_a_step_that_is_a_child_links_it(name, link):
+    shown = str(steps_panel(Frame(links=Links("/shop")), [StepRecord(path="0", name=name, status="waiting")], 0))
+    assert re.findall(r'href="([^"]+)"', shown) == ([] if link is None else [link])
+    assert name in re.sub(r"<[^>]+>", "", shown)
 
 
 @pytest.mark.parametrize("path", PAGES)
