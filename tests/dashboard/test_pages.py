@@ -294,6 +294,16 @@ def test_a_page_that_does_not_exist_leads_back(path):
     assert visit(scenario) == (True, True)
 
 
+def test_a_page_of_an_unknown_job_is_not_found_and_an_action_for_it_is_not_done():
+    async def scenario(visitor):
+        path = "/jobs/task/none/instances/a/request/terminate"
+        csrf = await visitor.token_of_forms()
+        asked, done = await visitor.get(path), await visitor.post(path, {"csrf": csrf, "confirmed": "yes", "key": "k"})
+        return [re.search(r"<h1[^>]*>(.*?)</h1>", page.text)[1] for page in (asked, done)]
+
+    assert visit(scenario) == ["Not found", "Not done"]
+
+
 # ---------------------------------------------------------------- actions
 def test_an_action_is_explained_confirmed_and_then_done_once():
     async def scenario(visitor):
