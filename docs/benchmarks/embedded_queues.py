@@ -296,7 +296,7 @@ def run_dbos(folder: Path, workers: int) -> None:
 
 
 SYSTEMS = {
-    "perdure": System((f"{HERE.parents[2]}",), "synchronous FULL, the default", (64,), run_perdure),
+    "perdure": System((f"{HERE.parents[2]}[sqlite]",), "synchronous FULL, the default", (64,), run_perdure),
     "huey": System(("huey",), "fsync=True", (1, 4), run_huey),
     "persist-queue": System(("persist-queue",), "SQLite's default, FULL", (1, 4), run_persist_queue),
     "localqueue": System(("localqueue",), "DurabilityMode.DURABLE", (1, 4), run_localqueue),

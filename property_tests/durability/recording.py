@@ -10,15 +10,14 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import apsw
 import attrs
 from disk import Entry, Named, NamesSynced, Read, Synced, Truncated, Wrote
-from returns.result import Failure, Success
 
 from perdure.runtime.record import Runtime
 from perdure.stores.contract import Store
@@ -28,7 +27,7 @@ from perdure.stores.sqlite.lock import acquire
 from perdure.stores.sqlite.opening import _SYNCHRONOUS, store_over
 from perdure.stores.sqlite.ownership import Disk
 from perdure.stores.sqlite.schema import CHECKPOINT_PAGES
-from perdure.stores.sqlite.thread import Answer, Work
+from perdure.stores.sqlite.thread import Work
 
 T = TypeVar("T")
 
@@ -206,9 +205,6 @@ class _RecordedThread:
     connection: apsw.Connection
     cursor: Any
 
-    def call(self, work: Work[T]) -> _RecordedCall[T]:
-        return _RecordedCall(self, work)
-
     async def run(self, work: Work[T]) -> T:
         self.recorder.hops += 1
         return work(self.cursor)
@@ -219,26 +215,6 @@ class _RecordedThread:
     def stop(self) -> None:
         with suppress(apsw.Error):  # of the checkpoint that SQLite makes then: the connection is closed all the same
             self.connection.close()
-
-
-@attrs.frozen
-class _RecordedCall(Generic[T]):
-    thread: _RecordedThread
-    work: Work[T]
-
-    def send(self, tell: Callable[[Answer[T]], object]) -> None:
-        tell(self.answer())
-
-    def answer(self) -> Answer[T]:
-        self.thread.recorder.hops += 1
-        try:
-            return Success(self.work(self.thread.cursor))
-        except BaseException as raised:  # noqa: BLE001 - as the thread of the store
-            return Failure(raised)
-
-    def __await__(self) -> Generator[Any, Any, Answer[T]]:
-        return self.answer()
-        yield  # a generator that yields nothing
 
 
 async def open_recorded(

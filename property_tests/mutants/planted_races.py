@@ -257,31 +257,25 @@ MUTANTS = (
     ),
     Mutant(
         "requests beyond the bound of a batch are dropped",
-        "_Queue.take",
+        "_Queue.serve",
         "batch, self.waiting = self.waiting[: self.largest], self.waiting[self.largest :]",
         "batch, self.waiting = self.waiting[: self.largest], []",
         "stores/test_batch_models.py::test_each_request_to_a_file_is_answered_once_and_every_close_returns",
     ),
     Mutant(
         "a file that cannot be opened again ends the batcher",
-        "Batcher._send_reopened",
-        "            self._answered(batch, Failure(error))\n            return\n",
-        "            raise\n",
+        "_Queue.serve",
+        "        except StoreError as error:  # the file could not be opened again: nothing was sent\n"
+        "            answers = [Failure(error)] * len(batch)\n",
+        "",
         "stores/test_batch_models.py::test_each_request_to_a_file_is_answered_once_and_every_close_returns",
     ),
     Mutant(
         "writes wait for a stream of reads",
         "Batcher._serve",
-        "else (self._writes, self._reads)",
-        "else (self._reads, self._writes)",
+        "        if self._reads.waiting:\n                await self._reads.serve()",
+        "        while self._reads.waiting:\n                await self._reads.serve()",
         "stores/test_batch_models.py::test_reads_and_writes_of_a_file_take_turns",
-    ),
-    Mutant(
-        "callers wait for ever after a defect in the thread of a file",
-        "Batcher._break",
-        "            batch.lose(reason)\n",
-        "            pass\n",
-        "stores/test_batch_models.py::test_a_defect_in_the_thread_is_told_to_all_callers_and_closes_the_file",
     ),
     Mutant(
         "a run reads its row before it watches it",

@@ -6,7 +6,7 @@ The server and the file are models that answer after a while, in a simulation th
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import attrs
@@ -194,35 +194,27 @@ class File:
     state: str = "open"
     released: int = 0
     busy: bool = False
-    taken: int = 0
 
-    @property
-    def fate(self) -> str:
-        return self.fates[self.taken % len(self.fates)]
+    async def read(self, reads: Sequence[Read]) -> list[Result[Any, Any]]:
+        return await self._batch("read", [read.operation for read in reads])
 
-    @property
-    def is_trusted(self) -> bool:
-        return self.fate not in ("unopened", "reopened")
+    async def write(self, group: Sequence[Any]) -> list[Result[Any, Any]]:
+        return await self._batch("write", list(group))
 
-    async def reopen(self) -> None:
-        fate = self.begin()
+    async def _batch(self, kind: str, requests: list[Any]) -> list[Result[Any, Any]]:
+        assert not self.busy, "two batches are with the database"
+        assert self.state == "open"
+        self.busy = True
+        fate = self.fates[len(self.batches) % len(self.fates)]
+        self.batches.append((kind, requests))
         await self.simulation.runtime.sleep(1)
         self.busy = False
         if fate == "unopened":
             raise StoreUnavailable("open", "the disk is full")
-
-    def read(self, reads: Sequence[Read]) -> Batch:
-        return Batch(self, "read", [read.operation for read in reads])
-
-    def write(self, group: Sequence[Any]) -> Batch:
-        return Batch(self, "write", list(group))
-
-    def begin(self) -> str:
-        assert not self.busy, "two batches are with the database"
-        assert self.state == "open"
-        self.busy, fate = True, self.fate
-        self.taken += 1
-        return fate
+        if fate == "lost" and kind == "write":
+            self.lost = OwnershipLost(self.file.store, "another engine has opened it")
+            return [Failure(self.lost)] * len(requests)
+        return [Success(request) for request in requests]
 
     async def close(self) -> None:
         assert not self.busy
@@ -233,33 +225,6 @@ class File:
 
     def release(self) -> None:
         self.released += 1
-
-
-@attrs.frozen
-class Batch:
-    """A call of the database, which takes a while."""
-
-    file: File
-    kind: str
-    requests: list[Any]
-
-    def send(self, tell: Callable[[Any], object]) -> None:
-        raise AssertionError("a simulation awaits the outside")
-
-    def __await__(self) -> Generator[Any, Any, Result[Any, BaseException]]:
-        return self._answered().__await__()
-
-    async def _answered(self) -> Result[Any, BaseException]:
-        file, fate = self.file, self.file.begin()
-        file.batches.append((self.kind, self.requests))
-        await file.simulation.runtime.sleep(1)
-        file.busy = False
-        if fate == "raises":
-            return Failure(ZeroDivisionError())
-        if fate == "lost" and self.kind == "write":
-            file.lost = OwnershipLost(file.file.store, "another engine has opened it")
-            return Success([Failure(file.lost)] * len(self.requests))
-        return Success([Success(request) for request in self.requests])
 
 
 FILE_STORY = st.lists(
@@ -311,10 +276,9 @@ def reading(name: str) -> Read:
 
 @example(story=[("write", 0), ("close", 0), ("close", 0)], fates=["ok"], largest=2, seed=0)
 @example(story=[("write", 0)] * 5, fates=["unopened", "ok"], largest=2, seed=0)
-@example(story=[("write", 0)] * 5, fates=["reopened", "ok"], largest=2, seed=0)
 @given(
     story=FILE_STORY,
-    fates=st.lists(st.sampled_from(["ok", "ok", "ok", "unopened", "reopened", "lost"]), min_size=1, max_size=4),
+    fates=st.lists(st.sampled_from(["ok", "ok", "ok", "unopened", "lost"]), min_size=1, max_size=4),
     largest=st.integers(1, 3),
     seed=SEEDS,
 )
@@ -349,24 +313,6 @@ def test_each_request_to_a_file_is_answered_once_and_every_close_returns(
     for name, answers in owner.answers.items():
         for answer in answers:
             assert answer == Success(name) or isinstance(answer.failure(), StoreUnavailable | OwnershipLost)
-
-
-def test_a_defect_in_the_thread_is_told_to_all_callers_and_closes_the_file() -> None:
-    simulation = Simulation()
-    file = File(simulation, ["raises"])
-    batcher = Batcher(simulation.runtime, file, file, largest=2)  # type: ignore[arg-type]
-    owner = Owner(batcher, file)
-    for action in ("write", "write", "write", "close"):
-        owner.act(action, 1)
-    simulation.advance(50)
-    assert [type(each.exception) for each in simulation.unhandled] == [ZeroDivisionError]
-    assert (file.state, file.released) == ("closed", 1)
-    assert [type(answer.failure()) for name in "012" for answer in owner.answers[name]] == [
-        OutcomeUnknown,
-        OutcomeUnknown,
-        StoreUnavailable,
-    ]
-    assert all(close.done() for close in owner.closes)
 
 
 def test_reads_and_writes_of_a_file_take_turns() -> None:

@@ -110,9 +110,9 @@ def test_a_fault_is_one_finding_with_its_fix(fault: str) -> None:
 def test_an_installation_needs_a_new_sqlite_and_the_extras() -> None:
     assert sqlite_version((3, 36, 9)).severity == "problem"
     assert sqlite_version((3, 37, 0)).severity == "ok"
-    assert [each.severity for each in extras(set(EXTRAS))] == ["ok"]
-    assert [each.severity for each in extras({"cli"})] == ["ok", "warning", "warning"]
-    assert [each.advice for each in extras({"cli", "client", "postgres"})] == [
+    assert [each.severity for each in extras(set(EXTRAS), "file")] == ["ok"]
+    assert [each.severity for each in extras({"cli"}, "file")] == ["ok", "warning", "warning", "warning"]
+    assert [each.advice for each in extras({"cli", "client", "postgres"}, "other")] == [
         "",
         "pip install 'perdure[server]'",
     ]

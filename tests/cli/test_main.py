@@ -9,6 +9,7 @@ from perdure.cli.commands import COMMANDS, installed_version, run_command
 
 HEAVY = frozenset(
     {
+        "aiosqlite",
         "httpx2",
         "hypothesis",
         "perdure.examples",

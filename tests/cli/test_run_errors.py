@@ -2,6 +2,7 @@
 
 import gc
 import logging
+import os
 import socket
 import sqlite3
 import sys
@@ -136,3 +137,12 @@ def test_a_file_of_a_newer_version(start, tmp_path):
     assert command.end() == 2
     assert "has schema version 9999" in command.error
     assert "upgrade perdure" in command.error
+
+
+def test_a_driver_that_is_not_installed(start, tmp_path):
+    (tmp_path / "blocked").mkdir()
+    (tmp_path / "blocked" / "sitecustomize.py").write_text("import sys\nsys.modules['aiosqlite'] = None\n")
+    path = os.pathsep.join(filter(None, [str(tmp_path / "blocked"), os.environ.get("PYTHONPATH")]))
+    command = start("run", "good:app", "--store", "sqlite:///jobs.db", PYTHONPATH=path)
+    assert command.end() == 2
+    assert "pip install 'perdure[sqlite]'" in command.error

@@ -19,6 +19,7 @@ from perdure._lazy import lazy_module
 
 NOT_LOADED = frozenset(
     {
+        "aiosqlite",  # the extra `sqlite`
         "asyncio",  # the asyncio runtime, loaded by the driver that runs on it
         "cyclopts",  # the extra `cli`
         "hypothesis",  # the extra `testing`

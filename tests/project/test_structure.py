@@ -74,6 +74,7 @@ ANY_ALLOWED = {
     "programs/instructions.py": "the exits of supervised programs",
     "programs/effect_results.py": "the result of a function of the user",
     "programs/drivers.py": "the services of a program whose needs are erased",
+    "stores/sqlite/thread.py": "parameters and rows of SQLite",
     "testing/typed.py": "a type form may be any object",
     "wire/records.py": "JSON-able data",
     "wire/explanation.py": "JSON-able data",

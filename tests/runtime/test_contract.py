@@ -2,9 +2,8 @@
 
 import asyncio
 import gc
-import threading
 import weakref
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
@@ -13,7 +12,6 @@ from perdure.runtime.on_asyncio import asyncio_runtime
 from perdure.runtime.record import LogRecord, Runtime, SpawnedTask
 from perdure.runtime.simulated import SimulatedProcess, Simulation
 from perdure.runtime.tasks import Branches
-from perdure.stores.sqlite.thread import connect
 
 Scenario = Callable[[Runtime], Coroutine[Any, Any, Any]]
 
@@ -417,39 +415,3 @@ def test_keyboard_interrupt_leaves_the_run(run):
 
     with pytest.raises(KeyboardInterrupt):
         run(scenario)
-
-
-class Instantly:
-    """A call to the outside that waits for nothing."""
-
-    def send(self, tell: Callable[[int], object]) -> None:
-        tell(7)
-
-    def __await__(self) -> Generator[Any, Any, int]:
-        return 7
-        yield  # a generator that yields nothing
-
-
-def test_a_call_to_the_outside_is_told_its_answer(run):
-    async def scenario(runtime: Runtime) -> Any:
-        told: list[int] = []
-        runtime.outside(Instantly(), told.append)
-        await runtime.sleep(0)
-        return told
-
-    assert run(scenario) == [7]
-
-
-def test_a_thread_answers_in_the_event_loop(tmp_path):
-    async def scenario(runtime: Runtime) -> Any:
-        thread, here = await connect(str(tmp_path / "jobs.db")), threading.get_ident()
-        told = runtime.future()
-        runtime.outside(
-            thread.call(lambda _: threading.get_ident()),
-            lambda answer: told.set_result((answer.unwrap(), threading.get_ident())),
-        )
-        there, told_in = await told
-        await thread.close()
-        return there != here, told_in == here
-
-    assert over_asyncio(scenario) == over_hosted_simulation(scenario) == (True, True)

@@ -242,6 +242,21 @@ def test_the_log_of_a_crash_is_in_the_file_before_anything_is_built_on_it(tmp_pa
     assert _query(file_alone, "SELECT id FROM instances") == [("42",)]
 
 
+def test_a_missing_driver_names_the_extra_to_install(tmp_path):
+    script = """
+import asyncio, sys
+sys.modules["aiosqlite"] = None
+from perdure.stores.sqlite import open_sqlite
+try:
+    asyncio.run(open_sqlite("jobs.db"))
+except Exception as error:
+    print(type(error).__name__, error)
+"""
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=tmp_path)  # noqa: S603 - our own script
+    assert ran.stdout.startswith("DefinitionError")
+    assert "pip install 'perdure[sqlite]'" in ran.stdout
+
+
 def test_a_file_that_cannot_be_written_is_unavailable(tmp_path):
     script = """
 import asyncio, os, sys

@@ -156,10 +156,10 @@ def test_a_second_engine_that_no_lock_stops_deposes_the_first(path):
         first = await _opened(path)
         await value(commit_one(first, put(A, state='"first"')))
         second, descriptor = await _opened_without_a_lock(path)
-        written = list((await second.write([taken_over])).unwrap())
+        written = await second.write([taken_over])
         await _refused(commit_one(first, put(B)))
         await value(first.close())
-        written += (await second.write([taken_over])).unwrap()
+        written += await second.write([taken_over])
         await second.close()
         os.close(descriptor)
         return written

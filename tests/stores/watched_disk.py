@@ -17,7 +17,7 @@ from perdure.stores.contract import Store
 from perdure.stores.sqlite import DEFAULT_CACHE_BYTES
 from perdure.stores.sqlite.opening import open_file
 from perdure.stores.sqlite.ownership import Disk
-from perdure.stores.sqlite.thread import DatabaseThread, ThreadCall, Work, connect
+from perdure.stores.sqlite.thread import DatabaseThread, Work, connect
 
 T = TypeVar("T")
 
@@ -85,9 +85,6 @@ class WatchedThread:
 
     thread: DatabaseThread
     on_statement: OnStatement
-
-    def call(self, work: Work[T]) -> ThreadCall[T]:
-        return self.thread.call(lambda cursor: work(cast("Any", WatchedCursor(cursor, self.on_statement))))
 
     async def run(self, work: Work[T]) -> T:
         return await self.thread.run(lambda cursor: work(cast("Any", WatchedCursor(cursor, self.on_statement))))

@@ -91,7 +91,7 @@ import sys
 
 def test_nothing_is_loaded(request):
     assert request.config.pluginmanager.hasplugin("perdure")
-    loaded = {name for name in sys.modules if name.partition(".")[0] in {"perdure", "sqlite3", "orjson", "cattrs"}}
+    loaded = {name for name in sys.modules if name.partition(".")[0] in {"perdure", "aiosqlite", "orjson", "cattrs"}}
     assert loaded == set()
     assert 1 == 1.0
 """,

@@ -53,7 +53,7 @@ def versions() -> str:
     """Name the versions that a figure depends on."""
     return (
         f"perdure {version('perdure')}, Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}, "
-        f"{platform.system()} {platform.release()}, {os.cpu_count()} cores ({_cpu()})"
+        f"aiosqlite {version('aiosqlite')}, {platform.system()} {platform.release()}, {os.cpu_count()} cores ({_cpu()})"
     )
 
 

@@ -29,7 +29,7 @@ from side_by_side.system import NAMES
 HERE = Path(__file__).parents[1]
 CHECKOUT = HERE.parents[1]
 PACKAGES = {
-    "perdure": [f"{CHECKOUT}"],
+    "perdure": [f"{CHECKOUT}[sqlite]"],
     "dbos": ["dbos"],
     "huey": ["huey"],
     "apscheduler": ["apscheduler<4", "sqlalchemy"],

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import uuid_utils
 
-from perdure.runtime.record import LogRecord, OutsideCall, Runtime, SpawnedTask
+from perdure.runtime.record import LogRecord, Runtime, SpawnedTask
 
 T = TypeVar("T")
 
@@ -42,7 +42,6 @@ def asyncio_runtime(logger: logging.Logger | None = None) -> Runtime:
         future=asyncio.Future,  # of the running loop: `loop.create_future` makes the same in two calls
         spawn=(spawner := _Spawner()),
         spawn_eagerly=spawner.eagerly,
-        outside=_outside,
         current_task=_current_task,
         # A generator of its own: a program that seeds the global one must not make the retries of all machines equal.
         random=random.Random().random,  # noqa: S311 - for the jitter of retries, not for secrets
@@ -98,10 +97,6 @@ def _call_later(delay_ms: float, function: Callable[[], None]) -> asyncio.TimerH
 
 def _call_soon(function: Callable[[], None]) -> asyncio.Handle:
     return asyncio.get_running_loop().call_soon(function)
-
-
-def _outside(call: OutsideCall[T], tell: Callable[[T], object]) -> None:
-    call.send(tell)
 
 
 def _current_task() -> SpawnedTask[Any]:

@@ -115,24 +115,6 @@ class Spawn(Protocol):
         ...
 
 
-class OutsideCall(Protocol[T_co]):
-    """A call that something outside of the runtime answers, such as a thread. It is made once: awaited, or sent."""
-
-    def send(self, tell: Callable[[T_co], object], /) -> None:
-        """Make the call, and let ``tell`` be called in the event loop with its answer."""
-        ...
-
-    def __await__(self) -> Generator[Any, Any, T_co]: ...
-
-
-class CallOutside(Protocol):
-    """The function with which a runtime makes a call to the outside."""
-
-    def __call__(self, call: OutsideCall[T], tell: Callable[[T], object], /) -> None:
-        """Make `call`, and call `tell` with its answer in a later step, or at once if the call waits for nothing."""
-        ...
-
-
 Level = Literal["debug", "info", "warning", "error"]
 
 
@@ -168,7 +150,6 @@ class Runtime:
         spawn: start a task.
         spawn_eagerly: start a task, and take its first step at once, inside of it: a coroutine that waits for nothing
             is over when this returns. A runtime that cannot do so starts the task as `spawn` does.
-        outside: make a call to a thread, and be told its answer, without a task that waits for it.
         current_task: the task that runs now.
         random: a float in [0, 1).
         new_id: a UUIDv7 as an integer of 128 bits: later ids sort after earlier ones, with space between to count up.
@@ -185,7 +166,6 @@ class Runtime:
     future: Callable[[], Future[Any]]
     spawn: Spawn
     spawn_eagerly: Spawn
-    outside: CallOutside
     current_task: Callable[[], SpawnedTask[Any]]
     random: Callable[[], float]
     new_id: Callable[[], int]

@@ -20,7 +20,7 @@ from typing import Any, Literal, TypeVar
 import attrs
 
 from perdure.runtime.errors import Deadlock, Livelock
-from perdure.runtime.record import LogRecord, OutsideCall, Runtime, SpawnedTask, Timer
+from perdure.runtime.record import LogRecord, Runtime, SpawnedTask, Timer
 from perdure.runtime.simulated_task import SimulatedCall, SimulatedCancellation, SimulatedFuture, SimulatedTask
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -454,16 +454,12 @@ class Simulation:
             future=self._future,
             spawn=self._start,
             spawn_eagerly=self._start_eagerly,
-            outside=self._outside,
             current_task=self._current_task,
             random=self._random.random,
             new_id=self._new_id,
             log=self.logs.append,
             cancelled=SimulatedCancellation,
         )
-
-    def _outside(self, call: OutsideCall[T], tell: Callable[[T], object]) -> None:
-        self._start_eagerly(_told(call, tell), "a call to the outside")
 
     def _future(self) -> SimulatedFuture[Any]:
         return SimulatedFuture(self)
@@ -502,11 +498,6 @@ class Simulation:
 def _hand_to_the_host(awaited: object) -> Generator[object, Any, Any]:
     """Yield to the hosting event loop the value that a task of the simulation yielded: the loop resolves it."""
     return (yield awaited)
-
-
-async def _told(call: OutsideCall[T], tell: Callable[[T], object]) -> None:
-    """Await a call in a task: the simulation waits for the outside only while a task of it does."""
-    tell(await call)
 
 
 @coroutine
@@ -574,7 +565,6 @@ class SimulatedProcess:
             future=self._future,
             spawn=self._start,
             spawn_eagerly=self._start_eagerly,
-            outside=self._outside,
             log=self.logs.append,
         )
 
@@ -682,9 +672,6 @@ class SimulatedProcess:
     def _add(self, task: SimulatedTask[Any]) -> None:
         self._note(task)
         self.ready(task)
-
-    def _outside(self, call: OutsideCall[T], tell: Callable[[T], object]) -> None:
-        self._start_eagerly(_told(call, tell), "a call to the outside")
 
     def _note(self, task: SimulatedTask[Any]) -> None:
         # Ended tasks are removed in bulk, so that a long simulation stays small without a search for each.

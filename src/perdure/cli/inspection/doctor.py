@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
-from typing import Final
+from typing import Final, Literal
 
 from perdure.cli.inspection import postgres_diagnosis, sqlite_diagnosis
 from perdure.cli.inspection.report import Finding, Report, counted
@@ -38,6 +38,7 @@ LEAST_SQLITE: Final = (3, 37, 0)
 
 EXTRAS: Final[Mapping[str, tuple[str, ...]]] = {
     "cli": ("cyclopts", "rich"),
+    "sqlite": ("aiosqlite",),
     "postgres": ("asyncpg",),
     "server": ("httptools", "starlette", "uvicorn"),
     "client": ("httpx2",),
@@ -51,11 +52,15 @@ EXTRAS: Final[Mapping[str, tuple[str, ...]]] = {
 """The modules of each extra that an operator may need."""
 
 
-def installation() -> Iterator[Finding]:
-    """Check versions and extras."""
+def installation(store: Literal["file", "other"]) -> Iterator[Finding]:
+    """Check versions and extras.
+
+    Args:
+        store: whether the checked store is a SQLite file, or may be one, because none is named.
+    """
     yield Finding("ok", "version", f"perdure {installed_version()}, Python {platform.python_version()}")
     yield sqlite_version(sqlite3.sqlite_version_info)
-    yield from extras({name for name, modules in EXTRAS.items() if all(map(find_spec, modules))})
+    yield from extras({name for name, modules in EXTRAS.items() if all(map(find_spec, modules))}, store)
 
 
 def sqlite_version(found: tuple[int, ...]) -> Finding:
@@ -67,9 +72,11 @@ def sqlite_version(found: tuple[int, ...]) -> Finding:
     return Finding("ok", "sqlite", f"SQLite {version}")
 
 
-def extras(installed: set[str]) -> Iterator[Finding]:
-    """Check the extras that sockets need."""
+def extras(installed: set[str], store: Literal["file", "other"]) -> Iterator[Finding]:
+    """Check the extras that stores and sockets need."""
     yield Finding("ok", "extras", f"installed: {', '.join(each for each in EXTRAS if each in installed)}")
+    if store == "file" and "sqlite" not in installed:
+        yield Finding("warning", "extras", "an engine cannot open a SQLite file", "pip install 'perdure[sqlite]'")
     if "server" not in installed:
         yield Finding("warning", "extras", "perdure run does not listen", "pip install 'perdure[server]'")
     if "client" not in installed:
@@ -99,7 +106,7 @@ def _diagnoses(target: TargetOptions) -> Iterator[Finding]:
     is_named = target != UNSET or any(os.environ.get(name) for name in ("PERDURE_SERVER", "PERDURE_STORE"))
     store = target.store if target.server or target.store else os.environ.get("PERDURE_STORE")
     schema = store if store and is_postgres(store) else None
-    yield from installation()
+    yield from installation("other" if schema or (is_named and not store) else "file")
     if not is_named:
         return
     if schema:

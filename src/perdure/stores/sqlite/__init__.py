@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib import import_module
 from typing import Final, Literal
 
 from perdure.runtime.record import Runtime
@@ -27,7 +28,7 @@ async def open_sqlite(
 ) -> Store:
     """Open a SQLite file as a store, and create it if it does not exist. One engine owns the file until it is closed.
 
-    Close the store: its thread keeps the process alive.
+    Close the store: the driver's thread keeps the process alive.
 
     Args:
         path: the file. ``<path>.lock``, ``<path>-wal`` and ``<path>-shm`` are created next to it. It belongs on a local
@@ -46,7 +47,7 @@ async def open_sqlite(
         The open store.
 
     Raises:
-        DefinitionError: an option is invalid.
+        DefinitionError: the driver is not installed, or an option is invalid.
         StoreLocked: another engine owns the file, and ``on_locked`` is ``raise``.
         StoreMissing: the file is missing or empty, and is not created.
         StoreTooNew: a newer version of the library wrote it. Nothing was changed.
@@ -61,6 +62,13 @@ async def open_sqlite(
         raise DefinitionError("on_locked of a SQLite store", on_locked, "'raise' or 'wait'")
     if if_missing not in ("create", "refuse"):
         raise DefinitionError("if_missing of a SQLite store", if_missing, "'create' or 'refuse'")
+    try:
+        import_module("aiosqlite")
+    except ModuleNotFoundError as error:
+        if error.name != "aiosqlite":
+            raise
+        expected = "the driver aiosqlite to be installed: pip install 'perdure[sqlite]'"
+        raise DefinitionError(f"store sqlite:///{os.fspath(path)}", "no module aiosqlite", expected) from error
     from perdure.stores.sqlite.opening import open_file  # noqa: PLC0415 - imported when a store is opened
 
     if runtime is None:

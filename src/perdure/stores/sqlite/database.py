@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable, Generator, Sequence
-from functools import partial
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
 import attrs
 from returns.result import Failure, Result, Success
 
-from perdure.runtime.record import Future, OutsideCall, Runtime, SpawnedTask
+from perdure.runtime.record import Future, Runtime
+from perdure.runtime.tasks import start_eagerly
 from perdure.stores.sqlite import counters
 from perdure.stores.sqlite.counters import StatusCounts
 from perdure.stores.sqlite.files import guard_fork
@@ -22,7 +22,7 @@ from perdure.stores.sqlite.group_commit import GroupWriter, Write, Written
 from perdure.stores.sqlite.lock import LOST_LOG, FileLock
 from perdure.stores.sqlite.ownership import REAL_DISK, Disk, another_engine, take_note, why_unreadable
 from perdure.stores.sqlite.schema import CHECKPOINT_PAGES, Synchronous, prepare, truncate_log
-from perdure.stores.sqlite.thread import Answer, DatabaseThread, Work
+from perdure.stores.sqlite.thread import DatabaseThread, Work
 from perdure.values.errors import (
     OutcomeUnknown,
     OwnershipLost,
@@ -68,7 +68,7 @@ class File:
 
 @attrs.define(kw_only=True)
 class Database:
-    """An open file. Only one call may be in progress, and only while it is trusted.
+    """An open file. Only one `read` or `write` may be in progress.
 
     Attributes:
         file: the file.
@@ -91,20 +91,17 @@ class Database:
         """The instances by job and status, as far as they are counted. For the thread."""
         return self._writer.counters.counts
 
-    @property
-    def is_trusted(self) -> bool:
-        """Whether its connection can be used. Otherwise call `reopen` first."""
-        return self._writer.is_trusted
-
-    def read(self, reads: Sequence[Read]) -> OutsideCall[Answer[Sequence[Result[Any, StoreError]]]]:
-        """Return a call of reads, in one thread round trip. Each has its own answer."""
+    async def read(self, reads: Sequence[Read]) -> list[Result[Any, StoreError]]:
+        """Run reads in one thread round trip. Each has its own answer."""
+        await self._ensure_trusted()
         writer, file = self._writer, self.file
-        return self._thread.call(lambda cursor: [_answer(cursor, read, writer, file) for read in reads])
+        return await self._thread.run(lambda cursor: [_answer(cursor, read, writer, file) for read in reads])
 
-    def write(self, group: Sequence[Write]) -> OutsideCall[Answer[Sequence[Written]]]:
-        """Return a call of writes, in one transaction and one thread round trip. Each has its own answer."""
+    async def write(self, group: Sequence[Write]) -> list[Written]:
+        """Run writes in one transaction and one thread round trip. Each has its own answer."""
+        await self._ensure_trusted()
         writer = self._writer
-        return self._thread.call(lambda cursor: writer.write(cursor, group))
+        return await self._thread.run(lambda cursor: writer.write(cursor, group))
 
     async def close(self) -> None:
         """Close the file and end its thread."""
@@ -124,12 +121,9 @@ class Database:
         """End the thread after its present work, without waiting: for an event loop that is stopping."""
         self._thread.stop()
 
-    async def reopen(self) -> None:
-        """Replace the connection and its thread, because it can no longer be trusted.
-
-        Raises:
-            StoreError: the file cannot be opened, or is no longer this engine's.
-        """
+    async def _ensure_trusted(self) -> None:
+        if self._writer.is_trusted:
+            return
         before = self._writer.ownership
         # Inspect the files before the close: the close itself checkpoints, and so would hide a foreign write.
         moved = before.loss_before_closing() if self._connection == "open" else None
@@ -272,7 +266,7 @@ R = TypeVar("R")
 
 _GROUP = 1_000  # limits a transaction, so that no caller waits long
 
-_Send: TypeAlias = Callable[[Sequence[R]], OutsideCall[Answer[Sequence[Result[Any, Any]]]]]
+_Send: TypeAlias = Callable[[Sequence[R]], Awaitable[Sequence[Result[Any, Any]]]]
 
 Note: TypeAlias = Callable[[Result[Any, Any]], None]
 """Called with each answer, in the order of the database, even if the caller no longer waits."""
@@ -331,7 +325,7 @@ class _Queue(Generic[R]):
     """Pending requests.
 
     Attributes:
-        send: returns the call of a batch.
+        send: sends a batch to the database.
         lost: creates the error of a batch whose sending failed.
         largest: how many requests a batch holds at most.
     """
@@ -341,35 +335,20 @@ class _Queue(Generic[R]):
     largest: int
     waiting: list[PendingOperation[R]] = attrs.Factory(list[Any])
 
-    def take(self) -> _Batch:
-        """Remove and return the next batch: requests that arrive from now on form another one."""
+    async def serve(self) -> None:
+        """Send the pending requests, and answer them."""
         batch, self.waiting = self.waiting[: self.largest], self.waiting[self.largest :]
-        return _Batch(self, batch)
-
-
-@attrs.define(eq=False)
-class _Batch:
-    """Requests that are with the database.
-
-    Attributes:
-        queue: where they waited.
-        pending: the requests.
-    """
-
-    queue: _Queue[Any]
-    pending: Sequence[PendingOperation[Any]]
-
-    def call(self) -> OutsideCall[Answer[Sequence[Result[Any, Any]]]]:
-        """Return the call that sends them."""
-        return self.queue.send([pending.request for pending in self.pending])
-
-    def answer_all(self, failure: Result[Any, Any]) -> None:
-        """Give all of them one answer."""
-        _answer_each(self.pending, [failure] * len(self.pending))
-
-    def lose(self, reason: BaseException) -> None:
-        """Tell each caller that its answer is lost."""
-        self.answer_all(Failure(self.queue.lost(repr(reason))))
+        try:
+            # Taken from the queue before the wait: requests that arrive meanwhile form the next batch and cannot be
+            # dropped.
+            answers = await self.send([pending.request for pending in batch])
+        except StoreError as error:  # the file could not be opened again: nothing was sent
+            answers = [Failure(error)] * len(batch)
+        # Every caller needs an answer also when the event loop stops: one without would wait forever.
+        except BaseException as error:
+            _answer_each(batch, [Failure(self.lost(repr(error)))] * len(batch))
+            raise
+        _answer_each(batch, answers)
 
 
 class Batcher:
@@ -379,7 +358,7 @@ class Batcher:
     batch. Cancelling a caller does not affect its batch.
 
     Args:
-        runtime: makes the calls of the database.
+        runtime: starts the task that serves the requests.
         database: the file.
         lock: released with it.
         largest: how many requests a batch holds at most.
@@ -397,11 +376,7 @@ class Batcher:
         guard_fork(self)
         self._reads: _Queue[Read] = _Queue(database.read, lambda reason: StoreUnavailable("read", reason), largest)
         self._writes: _Queue[Write] = _Queue(database.write, OutcomeUnknown, largest)
-        self._state: Literal["idle", "serving", "closing", "closed"] = "idle"
-        self._batch: _Batch | None = None
-        self._turn: Literal["reads", "writes"] = "reads"
-        self._keeper: SpawnedTask[None] | None = None
-        self._served: Future[None] = runtime.future()
+        self._state: Literal["idle", "driven", "closed"] = "idle"
         self._closers: list[Future[None]] | None = None  # the callers of `close`
 
     def read(self, read: Read, note: Note = ignore) -> PendingOperation[Read]:
@@ -473,38 +448,25 @@ class Batcher:
             return
         # One batch at a time: two overlapping batches were measured slower (decision 0025), and writes would lose their
         # order.
-        self._state = "serving"
-        if self._keeper is None:
-            self._keeper = self._runtime.spawn(self._keep(), name=f"perdure:writer {self._database.file.store}")
+        self._state = "driven"
+        name = f"perdure:writer {self._database.file.store}"
         if now:
-            self._serve()
+            start_eagerly(self._drive(), self._runtime, name=name)
         else:  # after this step of the event loop, so that all requests of the step join its batch
-            self._runtime.at_step_end(self._serve)
+            self._runtime.spawn(self._drive(), name=name)
 
-    async def _keep(self) -> None:
-        """Close the file when all callers are answered and one has closed the store, or if the event loop stops."""
+    async def _drive(self) -> None:
         try:
-            await self._served
-        except BaseException as stopping:
-            # An idle store stays open: others that are stopping too may still write.
-            self._keeper, self._served = None, self._runtime.future()
-            if self._batch is not None or self._closers is not None:
-                await self._break(stopping)
+            await self._serve()
+        except BaseException:  # the event loop is stopping, or this code has a defect
+            await self._shut()
             raise
-        await self._shut()
-
-    async def _break(self, reason: BaseException) -> None:
-        """Close the file because of a defect, or because the event loop stops."""
-        # Every caller needs an answer: one without would wait forever.
-        batch, self._batch = self._batch, None
-        if batch is not None:
-            batch.lose(reason)
-        await self._shut()
+        if self._closers is None:
+            self._state = "idle"
+        else:
+            await self._shut()
 
     async def _shut(self) -> None:
-        if self._state in ("closing", "closed"):
-            return
-        self._state = "closing"
         try:
             await self._database.close()  # after the thread's present work
         except BaseException:  # a cancelled close must not wait for the thread again
@@ -513,63 +475,15 @@ class Batcher:
         finally:
             self._end()
 
-    def _serve(self) -> None:
-        """Send the next batch, unless one is with the database."""
-        if self._batch is not None or self._state != "serving":
-            return
-        # One batch of each kind in turn: with a loop over reads alone, a stream of reads would delay commits without a
-        # bound.
-        first, second = (self._reads, self._writes) if self._turn == "reads" else (self._writes, self._reads)
-        if first.waiting:
-            self._send(first.take())
-        elif second.waiting:
-            self._send(second.take())
-        else:
-            self._state = "idle"
-            if self._closers is not None and not self._served.done():
-                self._served.set_result(None)
-
-    def _send(self, batch: _Batch) -> None:
-        self._batch = batch
-        self._turn = "writes" if batch.queue is self._reads else "reads"
-        if self._database.is_trusted:
-            self._runtime.outside(batch.call(), partial(self._answered, batch))
-        else:
-            self._runtime.spawn(self._send_reopened(batch), name=f"perdure:reopen {self._database.file.store}")
-
-    async def _send_reopened(self, batch: _Batch) -> None:
-        try:
-            await self._database.reopen()
-        except StoreError as error:  # nothing was sent
-            self._answered(batch, Failure(error))
-            return
-        except BaseException as stopping:
-            await self._break(stopping)
-            raise
-        if self._batch is batch:  # it may be lost meanwhile
-            self._runtime.outside(batch.call(), partial(self._answered, batch))
-
-    def _answered(self, batch: _Batch, answer: Answer[Sequence[Result[Any, Any]]]) -> None:
-        """Answer the callers of a batch, and send the next one."""
-        if self._batch is not batch:
-            return  # it is lost, and was answered so
-        self._batch = None
-        try:
-            if isinstance(answer, Success):
-                _answer_each(batch.pending, answer.unwrap())
-            elif isinstance(reason := answer.failure(), StoreError):
-                batch.answer_all(Failure(reason))
-            else:
-                self._batch = batch
-                self._runtime.spawn(self._fail(reason), name=f"perdure:defect {self._database.file.store}")
-            if batch.queue is self._writes:
+    async def _serve(self) -> None:
+        while self._reads.waiting or self._writes.waiting:
+            # One batch of each kind in turn: with a loop over reads alone, a stream of reads would delay commits
+            # without a bound.
+            if self._reads.waiting:
+                await self._reads.serve()
+            if self._writes.waiting:
+                await self._writes.serve()
                 self._look_for_loss()
-        finally:
-            self._serve()
-
-    async def _fail(self, defect: BaseException) -> None:
-        await self._break(defect)
-        raise defect
 
     def _end(self) -> None:
         self._state = "closed"
