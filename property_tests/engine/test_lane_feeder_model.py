@@ -245,13 +245,12 @@ class Engine:
     def chosen(self, address: Address) -> None:
         """Check the order in which a feeder takes items; the store may count a run before the item is fired.
 
-        It takes one that is not queued only if a read that had begun before has returned it, and its claim was stored
-        with an unknown outcome during the read, so the feeder has not heard of it. The item's turn finds the claim.
+        It takes one that is not queued only if a read returned it whose rows were found before its claim was stored,
+        and the outcome of that was unknown, so the feeder has not heard of it. The item's turn finds the claim.
         """
         row = self.rows.get(address)
         is_queued = row is not None and row.rank_ms is not None
-        reads = self.feeder._noticed is not None
-        assert is_queued or (reads and address in self.unheard), "an item is taken that is not queued"
+        assert is_queued or address in self.unheard, "an item is taken that is not queued"
         if row is not None and row.rank_ms is not None and (self.lane_slots == 1 or not self.faults):
             before = self.queued(row.lane or "")
             begun = self.fired | {one for one in before if self.gate.is_reserved(one)}
@@ -410,6 +409,39 @@ limits = st.builds(Limits, queued_items=st.integers(2, 5), lane_page=st.integers
     limits=Limits(queued_items=3, lane_page=3, recovery_page=2),
     times=(0, 1, 7),
     seed=41,
+)
+@example(  # an item of a page is taken after the read, when its claim of unknown outcome was stored meanwhile
+    lives=[
+        (
+            [("put", 0), ("put", 0), ("put", 1)]
+            + [("wait", ms) for ms in (0, 0, 0, 1, 1, 2, 2)]
+            + [("hold", 0), ("wait", 0)],
+            ["unknown, written"],
+        )
+    ],
+    options={"workers": 2, "workers_per_key": None, "rate": None, "rate_per_key": None},
+    limits=Limits(queued_items=2, lane_page=2, recovery_page=2),
+    times=(2, 1, 0),
+    seed=0,
+)
+@example(  # a claim that is not stored, with an unknown outcome, while its lane waits for a rate
+    lives=[
+        (
+            [("put", 0), ("wait", 1), ("put", 38), ("wait", 0), ("fail", 4), ("fail", 7)]
+            + [("put", 0)] * 2
+            + [("wait", 0)] * 2
+            + [("cancel", 1), ("move", 0)],
+            [],
+        ),
+        (
+            [("put", 0), ("put", 2), ("wait", 36), ("wait", 36)] + [("put", 0)] * 8,
+            ["unknown, not written", "claims"],
+        ),
+    ],
+    options={"workers": 1, "workers_per_key": 1, "rate": (2, f"{RATE_MS} ms"), "rate_per_key": None},
+    limits=Limits(queued_items=2, lane_page=2, recovery_page=2),
+    times=(0, 0, 0),
+    seed=0,
 )
 @example(  # a lane that is read again before its rate was ever read
     lives=[([("wait", 3), ("put", 0), ("pause", 0), ("put", 0)], [])],

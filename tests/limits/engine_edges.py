@@ -323,13 +323,13 @@ def noting(ctx: WorkflowContext[int]) -> Do[None, Any]:
 noted: Any = Workflow("noted", state=int, run=noting, keep=None)
 
 
-def replayed(world: World, instructions: int) -> list[str]:
-    """Return the instances of which the instructions are replayed in a row, when two continue at the same moment."""
+def is_interrupted(world: World, instructions: int) -> bool:
+    """Return whether a replay is interrupted by another one, when two workflows continue at the same moment."""
     for id_ in "ab":
         world.run(world.handle(noted).start(id_, instructions))
     begun.clear()
     world.advance("1 hour")
-    return sorted(id_ for id_, _ in groupby(begun))
+    return len([id_ for id_, _ in groupby(begun)]) > len(set(begun))
 
 
 def journal_read(world: World, rows: int) -> int:
@@ -548,10 +548,10 @@ EDGES = (
         "replay_chunk",
         Limits(replay_chunk=3),
         (noted,),
-        replayed,
+        is_interrupted,
         3,
-        ["a", "b"],
-        ["a", "a", "b", "b"],
+        False,
+        True,
         stores=("memory",),  # in a file, the second replay waits for its journal until the first one is over
     ),
     Edge("journal_page", Limits(journal_page=3), (flow,), journal_read, 3, 1, 2),

@@ -10,7 +10,6 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-import attrs
 import pytest
 from flows import act, number
 from hypothesis import given, settings
@@ -18,6 +17,7 @@ from hypothesis import strategies as st
 
 from perdure import App, Do, Limits, Task, TaskContext, Workflow, WorkflowContext, program, step, tell
 from perdure.programs import gather, sleep
+from perdure.stores.contract import overlay
 from perdure.stores.memory import MemoryBackend
 from perdure.testing import World
 from perdure.values.answer import Done
@@ -200,7 +200,7 @@ def journal_bytes_of_commits(count: int, limit: int, size: int) -> list[int]:
             sizes.extend(sum(map(len, each.bodies)) for each in journals if each is not None)
             store.commit(transitions, answered)
 
-        async with App(None).with_jobs(parallel).open(attrs.evolve(store, commit=commit), debug=False) as jobs:
+        async with App(None).with_jobs(parallel).open(overlay(store, commit=commit), debug=False) as jobs:
             flow = jobs.handle(parallel)
             await flow.start("w", (count, limit, size))
             await jobs.until(parallel, "w")
