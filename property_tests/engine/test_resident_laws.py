@@ -1,6 +1,6 @@
 """The instances in memory: the committed row of each, within the bound."""
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from perdure import Task, TaskContext, program
@@ -34,6 +34,7 @@ def instance(id_: str, size: int, version: int) -> Instance:
 
 
 @given(steps)
+@example([("keep", "a", 0, False), ("busy", "d"), ("keep", "c", 0, False), ("keep", "d", 1167, True), ("purge", "b")])
 def test_a_row_is_the_one_kept_last_and_the_bound_holds_at_rest(steps):
     cache = InstanceCache(overlay(MemoryBackend().open(), cache_bytes=LIMIT))
     model: dict[str, Loaded] = {}

@@ -281,8 +281,7 @@ class InstanceCache:
         """Drop rows beyond the bounds, now that an instance has no turn in progress."""
         if cell.weight == 0:
             self._remove(cell)
-            return
-        if cell.use == "never":
+        elif cell.use == "never":
             unasked = self._unasked
             if cell in unasked:
                 unasked.move_to_end(cell)
