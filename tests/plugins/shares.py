@@ -77,9 +77,11 @@ EXPENSIVE = (*_DISK, *_POSTGRES, *_SWEEPS, *_PROGRAMS, *_WHOLE)
 SHARED_OUT = (
     *EXPENSIVE,
     "property_tests/",
+    "tests/behaviour/test_burst_of_alarms.py",
     "tests/cli/",
     "tests/dashboard/",
     "tests/project/",
+    "tests/stores/",
     "tests/telemetry/",
     "tests/testing/",
 )
