@@ -195,8 +195,8 @@ class BrittleLines(Brittle):
 
 
 LINES = lines_of_turns()
-STRIDE = 1 if settings.get_current_profile_name() == "nightly" else 8
-"""A run of the tests takes each eighth step of the scenario; a nightly run takes all."""
+STRIDE = 1 if settings.get_current_profile_name() in {"nightly", "mutants"} else 8
+"""A run of the tests takes each eighth step of the scenario; a nightly run and that of a seeded mutant take all."""
 
 
 def test_an_exception_at_a_line_of_the_dispatcher_blocks_no_instance(tmp_path: Path) -> None:

@@ -129,7 +129,8 @@ class Caller:
         for id_ in self.ids[step.at : step.at + 1]:
             action = {"task": "trigger", "debounce": "flush", "continuous": "trigger", "pool": "trigger"}
             name = "resume" if step.keyed else action.get(self.scene.kind, "cancel")
-            given: dict[str, Any] = {"wait_for": "start"} if name in {"trigger", "flush"} else {}
+            waits = name in {"trigger", "flush"} and self.scene.kind != "pool"  # a pool's trigger only queues the item
+            given: dict[str, Any] = {"wait_for": "start"} if waits else {}
             if name == "cancel":
                 given = {"interrupt": step.form > 0}
             self.scene.start(Call(f"{name} of {id_}", step.age), methodcaller(name, id_, **given))
