@@ -205,7 +205,7 @@ MUTANTS = (
         "RunExecutor._execute",
         "if type(begun) is Raised and isinstance(begun.cause, RunLost):",
         "if False:",
-        "sharing/test_lost_leases.py::test_a_run_that_is_claimed_when_the_lease_ends_runs_elsewhere",
+        "sharing/test_lost_leases.py::test_a_run_begins_nothing_if_another_one_of_its_step_blocked_the_loop_beyond_the_lease",
     ),
     Mutant(
         "a program continues whose instance another engine has deleted",

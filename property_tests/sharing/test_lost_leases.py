@@ -103,6 +103,57 @@ def test_a_run_that_is_claimed_when_the_lease_ends_runs_elsewhere(due_ms: int) -
     simulation.run(main())
 
 
+@attrs.frozen
+class Blocks:
+    """A service whose first call blocks the event loop beyond the lease."""
+
+    simulation: Simulation
+    calls: list[str] = attrs.Factory(list[str])
+
+
+@effect
+def block(service: Blocks) -> Result[None, str]:
+    """Call the service."""
+    service.calls.append("call")
+    if len(service.calls) == 1:
+        service.simulation.stand_still(2 * LEASE_MS)
+    return Success(None)
+
+
+@program
+def call_it(ctx: TaskContext[int]) -> Do[None, str, Blocks]:
+    """Call the service."""
+    yield from block()
+
+
+blocked = Task("blocked", state=int, event=int, initial=0, on_event=wait_for_alarm, execute=call_it)
+
+
+def test_a_run_begins_nothing_if_another_one_of_its_step_blocked_the_loop_beyond_the_lease() -> None:
+    """No timer has told the engine yet that its lease is over. The run is recovered, and has not failed."""
+    simulation = Simulation(seed=1)
+    backend, service = SharedMemoryBackend(simulation.runtime.now_ms, lease_ms=LEASE_MS), Blocks(simulation)
+    events = list[str]()
+
+    async def main() -> None:
+        runtime = simulation.runtime
+        app = App(service).with_jobs(blocked).with_sinks(on_event(lambda event: events.append(type(event).__name__)))
+        first = app.open(backend.open(), runtime=runtime)
+        client = await first.__aenter__()
+        for id_ in "abc":
+            await client.handle(blocked).send(id_, 500)
+        await runtime.sleep(1_000)
+        assert len(service.calls) == 1
+        await first.__aexit__(None, None, None)
+        async with app.open(backend.open(), runtime=runtime):
+            await runtime.sleep(5 * LEASE_MS)
+            rows = (await answer_of(backend.reader().find(Query()))).unwrap()
+            assert {(row.suspension, row.owner, row.due_ms) for row in rows} == {(None, None, None)}
+        assert "JobFailed" not in events
+
+    simulation.run(main())
+
+
 @pytest.mark.parametrize("end", ["close", "stall"])
 def test_a_lost_lease_is_reported_by_every_engine_and_a_close_is_not(end: str) -> None:
     """Two engines continue; the third one is closed, or renews its lease no more."""
