@@ -34,6 +34,7 @@ def instance(id_: str, size: int, version: int) -> Instance:
 
 
 @given(steps)
+@example([("busy", "a"), ("purge", "a"), ("doubt all", "b")])
 @example([("keep", "a", 0, False), ("busy", "d"), ("keep", "c", 0, False), ("keep", "d", 1167, True), ("purge", "b")])
 def test_a_row_is_the_one_kept_last_and_the_bound_holds_at_rest(steps):
     cache = InstanceCache(overlay(MemoryBackend().open(), cache_bytes=LIMIT))

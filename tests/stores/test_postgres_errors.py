@@ -7,6 +7,7 @@ from typing import Any
 
 import asyncpg
 import pytest
+from one_by_one import committed
 from postgres_harness import PostgresHarness
 from returns.result import Failure, Success
 
@@ -123,8 +124,7 @@ def test_a_write_that_the_server_refuses_keeps_no_other_of_its_group_back(postgr
     async def scenario(store: Store, failing: Failing, _: PostgresHarness) -> None:
         fences = [await created(store, at) for at in (A, B)]
         await failing.begin(state, 9, only="a")
-        calls = (answer(commit_one(store, put(at, fence))) for at, fence in zip((A, B), fences, strict=True))
-        refused, written = await asyncio.gather(*calls)
+        refused, written = await committed(store, [put(at, fence) for at, fence in zip((A, B), fences, strict=True)])
         assert type(refused.failure()) is StoreUnavailable
         assert isinstance(written, Success)
 

@@ -94,6 +94,7 @@ def test_one_value_that_cannot_be_written_fails_alone(tmp_path):
 
     answers, loaded, logged = asyncio.run(main())
     assert logged == list(range(1, 9))  # no holes: retention counts by sequence number
+    assert [one.incarnation for one in loaded if one is not None] == list(range(1, 9))
     failed = [number for number, one in enumerate(answers) if isinstance(one, Failure)]
     assert failed == [5, 6]
     assert all(isinstance(answers[number].failure(), StoreUnavailable) for number in failed)
