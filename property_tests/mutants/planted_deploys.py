@@ -112,7 +112,7 @@ MUTANTS = (
         "_of_steps",
         "new[: len(old)] == old:",
         "sorted(new[: len(old)]) == sorted(old):",
-        f"{DEPLOY}::test_a_change_of_steps_needs_a_version",
+        f"{DEPLOY}::test_steps_that_moved_are_reported_with_the_way_to_prove_that_nothing_diverges",
     ),
     Mutant(
         "a patch that drops old steps is compatible",

@@ -36,7 +36,7 @@ MUTANTS = (
         "        except _NotBegun as error:\n            self.has_errors = True\n            if len(group) > 1:\n"
         "                return [answer for write in group for answer in self.write(cursor, (write,))]\n"
         "            return",
-        f"{ERRORS}::test_the_answers_to_a_group_of_writes[BEGIN is refused]",
+        f"{ERRORS}::test_batches_that_wait_together_begin_one_transaction",
     ),
     Mutant(
         "a fence is good for any incarnation",

@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Any, TypeAlias
 
 from attrs import define, field, frozen
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from returns.result import Failure, Result, Success
 
@@ -170,6 +170,7 @@ def asked(begun: Any) -> object:
 
 
 @given(drawn)
+@example(lambda: block([("program", succeed(Read()))]))
 @settings(max_examples=300)
 def test_a_straight_run_is_that_of_the_interpreter(make: Callable[[], Program[Any, Any, Any]]) -> None:
     one, other = (Services(), Memory()), (Services(), Memory())

@@ -153,6 +153,24 @@ def test_the_answers_to_a_group_of_writes(tmp_path: Path, case: Case) -> None:
     play(disk, main())
 
 
+def test_batches_that_wait_together_begin_one_transaction(tmp_path: Path) -> None:
+    """If it cannot begin, all are refused at once: each would wait as long for the other program."""
+    disk, denied = WatchedDisk(), list[str]()
+    (case,) = [each for each in CASES if each.name == "BEGIN is refused"]
+
+    async def main() -> None:
+        store = await disk.open(tmp_path / "jobs.db")
+        await on_connection(disk, lambda connection: case.set_up(connection, denied))
+        parts = await asyncio.gather(*(committed(store, [put(one)]) for one in (A, B, C)))
+        await on_connection(disk, repair)
+        stored = [(await value(load_one(store, one))).instance is not None for one in (A, B, C)]
+        assert len(denied) == 2, "the first one begins at once, and the others together"
+        check(case.fate, [answer for part in parts for answer in part], stored)
+        await value(store.close())
+
+    play(disk, main())
+
+
 def check(fate: Fate, answers: list[Any], stored: list[bool]) -> None:
     kinds = [None if isinstance(one, Success) else type(one.failure()) for one in answers]
     match fate:
