@@ -75,7 +75,7 @@ MUTANTS = (
         "Runner.in_slot",
         "            if not isinstance(verdict, RunInBackground):\n",
         "            if not isinstance(verdict, RunInBackground) and not cell.is_interrupted:\n",
-        CROWDS,
+        "tests/behaviour/test_common_ending.py::test_interrupt_cancels_an_event_first[memory-busy0]",
     ),
     Mutant(
         "a run that ended keeps its timer",
