@@ -82,8 +82,10 @@ def test_a_message_is_one_run_until_it_is_consumed(failures, attempts):
         await world.open(app(world.outside, message_attempts=attempts))
         world.outside.breaks.add("x")
         await world.run(world.jobs.handle(machine).send("a", steps(Tell("b", (Say("x"), Add())))))
-        redrives = 0
+        redrives = seconds = 0
         while len(marks(world)) < failures:
+            seconds += 1
+            assert seconds <= 60 * failures, f"{marks(world)}: delivered again, and not run"
             await world.advance(ms=1_000)
             letters = await world.run(world.jobs.dead_letters())
             if letters and len(marks(world)) < failures:

@@ -83,7 +83,7 @@ MUTANTS = (
         "a repeat of a keyed request that was refused is another run",
         "run_id_of",
         '        return _computed_id("key", str(address), request.action, request.idempotency_key)',
-        "        return inputs.id()",
+        "        return new_id()",
         f"{MATRIX}[task]",
     ),
     Mutant(

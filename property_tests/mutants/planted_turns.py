@@ -259,7 +259,7 @@ MUTANTS = (
         "the first alarm of a draft wins",
         "Draft.answer",
         "self.alarm = change",
-        "self.alarm = change if type(self.alarm) is KeepAlarm else self.alarm",
+        "self.alarm = change if self.alarm is Alarm.keep else self.alarm",
         TASK,
     ),
     Mutant(
@@ -273,7 +273,7 @@ MUTANTS = (
         "a repeated key runs under a new id",
         "run_id_of",
         'return _computed_id("key", str(address), request.action, request.idempotency_key)',
-        "return inputs.id()",
+        "return new_id()",
         f"{ONE_RUN}::test_a_keyed_event_is_one_run_until_it_is_applied",
     ),
     Mutant(
@@ -287,7 +287,7 @@ MUTANTS = (
         "a message that is delivered again runs under a new id",
         "run_id_of",
         'return _computed_id("message", str(address), str(inbound.sender), inbound.message_id, inbound.sent_ms)',
-        "return inputs.id()",
+        "return new_id()",
         f"{ONE_RUN}::test_a_message_is_one_run_until_it_is_consumed",
     ),
     Mutant(
