@@ -20,7 +20,7 @@ import pytest
 from hook_combinations import HEADER, KINDS
 
 pytestmark = pytest.mark.xdist_group("typing")
-"""Each checker runs once: `--dist loadgroup` gives all tests of the file to one process."""
+"""Each checker runs once: `--dist loadgroup` sends all tests of the file to one process."""
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "tests" / "typing"
