@@ -1,10 +1,12 @@
 """Laws of the bare form: older and newer code write one value in the same way, and nothing of a value is lost by it."""
 
+import attrs
 import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 from type_pairs import Built, changes
 
+from perdure.codecs import Codec
 from perdure.jobs.request import CommandSpec
 from perdure.values.errors import InvalidInput
 
@@ -50,3 +52,36 @@ def test_older_code_accepts_an_input_with_its_bare_form_only_if_it_loses_nothing
         return
     assert new.codec.accept(written.encode()) == new.codec.accept(old.codec.encode(accepted)) == value
     assert old.codec.bare(bare) == bare or orjson.loads(old.codec.bare(bare)) == orjson.loads(bare)
+
+
+@given(changes(additive=True, most=3), st.data())
+def test_an_input_has_one_digest_at_engines_of_two_versions_whichever_client_sends_it(change, data):
+    """Also if a member has its default in one version only, and the versions write different members."""
+    old, new = Built(change.old), Built(change.new)
+    value, other = old.codec.encode(data.draw(old.values)), old.codec.encode(data.draw(old.values))
+    is_same = old.codec.accept(value) == old.codec.accept(other)
+    texts = [(old, value), (new, value), (new, new.codec.encode(new.codec.accept(value)))]
+    others = [(old, other), (new, other), (new, new.codec.encode(new.codec.accept(other)))]
+    for first, sent in texts:
+        digest = first.codec.input_digest(sent)
+        for engine, text in others:
+            assert engine.codec.is_same_input(text, digest) == is_same
+        for engine, text in texts:
+            assert engine.codec.is_same_input(text, digest)
+
+
+def test_inputs_that_have_the_different_defaults_of_two_versions_are_two_requests():
+    old = Codec.of(attrs.make_class("Pay", {"cents": attrs.field(type=int, default=0)}), what="it")
+    new = Codec.of(attrs.make_class("Pay", {"cents": attrs.field(type=int, default=100)}), what="it")
+    for first, second in ((old, new), (new, old)):
+        for one in (b'{"cents":0}', b'{"cents":100}'):
+            for other in (b'{"cents":0}', b'{"cents":100}'):
+                assert second.is_same_input(other, first.input_digest(one)) == (one == other)
+
+
+def test_a_digest_has_a_limit():
+    names = [f"f{at}" for at in range(40)]
+    cls = attrs.make_class("Wide", {name: attrs.field(type=int, default=0) for name in names})
+    codec = Codec.of(cls, what="it")
+    assert len(codec.input_digest(codec.encode(cls()))) == 32 + 16 * 12
+    assert len(codec.input_digest(codec.encode(cls(*range(1, 41))))) == 32

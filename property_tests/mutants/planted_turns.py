@@ -194,7 +194,7 @@ MUTANTS = (
     Mutant(
         "a key takes another request",
         "replay",
-        "if remembered.action != request.action or not same_input(remembered.fingerprint, given):",
+        "if remembered.action != request.action or not is_repeat:",
         "if False:",
         KEYS,
     ),
@@ -307,8 +307,8 @@ MUTANTS = (
     Mutant(
         "the key of a failed request takes another request",
         "replay",
-        "or not same_input(remembered.fingerprint, given)",
-        "or not (remembered.failures or same_input(remembered.fingerprint, given))",
+        "or not is_repeat",
+        "or not (remembered.failures or is_repeat)",
         f"{IDENTITY}::test_another_request_with_the_key_of_a_failed_one_is_refused",
     ),
     Mutant(

@@ -59,10 +59,10 @@ class Caller:
     payload: Callable[[Age], Any]
     keyed: bool = False
 
-    def request(self, step: Step) -> None:
-        """Send a request with a number."""
+    def request(self, step: Step, number: int | None = None) -> None:
+        """Send a request with a number: a new one, unless it repeats an earlier request."""
         scene, code = self.scene, self.scene.codes[step.age]
-        number = scene.next_number()
+        number = scene.next_number() if number is None else number
         call = Call(f"request {number}", step.age, f"k{number}" if step.keyed or self.keyed else None, number)
         payload = self.payload(step.age)
         getattr(self, f"_{scene.kind}")(step, code, call, payload)

@@ -1,7 +1,8 @@
 """A type's structure, to walk it and its JSON side by side: to take the rest of a value off, and to put it back.
 
-The strict readers and writers know no rests, and serve all values that this code knows. A shape is used only for JSON
-that a reader has refused.
+The strict readers and writers know no rests, and serve all values that this code knows. A shape is used for JSON that
+a reader has refused, and for the digest of a keyed input: 32 hexadecimal digits of its bare form, then a mark for each
+member that this form lacks, of its place in the type and its value.
 """
 
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
@@ -9,8 +10,11 @@ that a reader has refused.
 
 from __future__ import annotations
 
+from binascii import b2a_base64
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Protocol, cast
+from functools import lru_cache
+from itertools import combinations, islice
+from typing import Any, Final, Protocol, cast
 
 import attrs
 import orjson
@@ -28,8 +32,10 @@ from perdure.codecs.unknown_members import (
 from perdure.values.excerpt import excerpt
 from perdure.values.frozen import frozen
 from perdure.values.secret import HIDDEN
+from perdure.values.turn_inputs import digest
 
 _LONGEST = 80
+_SIMPLE = frozenset({str, int, bool, type(None)})
 _NUMBERS: tuple[frozenset[type], ...] = (frozenset({int}), frozenset({float}))
 
 
@@ -76,6 +82,25 @@ class Joining:
         return [each for each in elements if id(each.held) not in self.new] if self.new else elements
 
 
+class Omits(Protocol):
+    """Decides which members a bare form leaves out."""
+
+    def __call__(self, path: str, bare: Any, /, *, is_default: bool) -> bool:
+        """Return whether a member is left out.
+
+        Args:
+            path: its place in the type.
+            bare: its own bare form.
+            is_default: whether it has its default in this code.
+        """
+        ...
+
+
+def omits_defaults(_path: str, _bare: Any, /, *, is_default: bool) -> bool:
+    """Leave out the members that have their defaults in this code."""
+    return is_default
+
+
 class Shape(Protocol):
     """One type's structure. No method checks JSON: where it does not fit, the strict reader refuses it."""
 
@@ -108,10 +133,15 @@ class Shape(Protocol):
         """Yield the unknown parts of JSON."""
         ...
 
-    def bare(self, data: Any) -> Any:
-        """Return JSON without members that have their defaults, and without the tags of first classes.
+    def bare(self, data: Any, omits: Omits, path: str = "") -> Any:
+        """Return JSON without members that are left out, and without the tags of first classes.
 
         Older code, which does not know these members or declared the class alone, writes the same value so.
+
+        Args:
+            data: the JSON.
+            omits: whether a member is left out.
+            path: the place in the type. All elements of a list, and all values of a dict, have one place.
         """
         ...
 
@@ -139,7 +169,7 @@ class ScalarShape:
         if type(data) not in self.kinds and not is_number:
             yield _other_form(data, path)
 
-    def bare(self, data: Any) -> Any:
+    def bare(self, data: Any, omits: Omits, path: str = "") -> Any:
         # 1.0 and 1 are one number: older code with an int must compute the same fingerprint.
         return int(data) if type(data) is float and self.kinds in _NUMBERS and is_whole(data) else data
 
@@ -222,19 +252,31 @@ class ObjectShape:
                     f"{path}[{excerpt(key, _LONGEST)}]", f"unknown key; {self.name} has {known}", is_member=True
                 )
 
-    def bare(self, data: Any) -> Any:
+    def bare(self, data: Any, omits: Omits, path: str = "") -> Any:
         if type(data) is not dict or self._other_class(data) is not None:
             return data
-        return self.bare_members(_without_tag(data) if self._is_tagged(data) else data)
+        return self.bare_members(_without_tag(data) if self._is_tagged(data) else data, omits, path)
 
-    def bare_members(self, data: dict[str, Any]) -> dict[str, Any]:
-        """Return an object without its tag, and without members that have their defaults."""
-        found = {key: self.fields[key].bare(each) if key in self.fields else each for key, each in data.items()}
-        return {key: each for key, each in found.items() if not self._is_default(key, each)}
+    def bare_members(self, data: dict[str, Any], omits: Omits, path: str) -> dict[str, Any]:
+        """Return an object without its tag, and without members that are left out."""
+        found = {key: each for key, each in data.items() if key not in self.fields}
+        # With the members that the sender left out: other code may have no default for them.
+        for key, each in {**self.defaults(), **data}.items():
+            if key in self.fields:
+                bare = self.fields[key].bare(each, omits, f"{path}.{key}")
+                if not omits(f"{path}.{key}", bare, is_default=self._is_default(key, each)):
+                    found[key] = bare
+        return found
 
-    def _is_default(self, key: str, bare: Any) -> bool:
-        defaults = self.defaults()
-        return key in defaults and _text(self.fields[key].bare(defaults[key])) == _text(bare)
+    def _is_default(self, key: str, data: Any) -> bool:
+        defaults, shape = self.defaults(), self.fields[key]
+        if key not in defaults:
+            return False
+        default = defaults[key]
+        # The common case. Not for 1, 1.0 and True, which Python takes for equal.
+        if type(data) is type(default) and type(data) in _SIMPLE:
+            return bool(data == default)
+        return _text(shape.bare(default, omits_defaults)) == _text(shape.bare(data, omits_defaults))
 
     def _is_tagged(self, data: dict[str, Any]) -> bool:
         return self.tag is not None and TAG not in self.fields and data.get(TAG) == self.tag
@@ -283,12 +325,15 @@ class TaggedShape:
             known = ", ".join(self.members)
             yield Unknown(path, f"an object of the class {excerpt(tag, _LONGEST)}; this code knows {known}")
 
-    def bare(self, data: Any) -> Any:
+    def bare(self, data: Any, omits: Omits, path: str = "") -> Any:
         tag = self._tag(data)
         if tag is None or tag not in self.members:
             return data
-        members = _fields(self.members[tag]).bare_members(_without_tag(data))
-        return members if tag == self.first else {TAG: tag, **members}
+        is_first = tag == self.first
+        # The first class has the place that it has alone: older code declared it so.
+        place = path if is_first else f"{path}|{tag}"
+        members = _fields(self.members[tag]).bare_members(_without_tag(data), omits, place)
+        return members if is_first else {TAG: tag, **members}
 
     def _tag(self, data: Any) -> str | None:
         tag = data.get(TAG, self.first) if type(data) is dict else None
@@ -320,11 +365,11 @@ class UnionShape:
         member = self.members.get(type(data))
         return iter((_other_form(data, path),)) if member is None else member.unknown(data, path)
 
-    def bare(self, data: Any) -> Any:
+    def bare(self, data: Any, omits: Omits, path: str = "") -> Any:
         member = self.members.get(type(data))
         # Where the union has both, 1.0 and 1 are different values.
         is_apart = type(data) is float and self.members.get(int, member) != member  # an int would be another value
-        return data if member is None or is_apart else member.bare(data)
+        return data if member is None or is_apart else member.bare(data, omits, path)
 
 
 @attrs.frozen
@@ -355,10 +400,11 @@ class TupleShape:
             for at, (item, each) in enumerate(zip(self.items, data, strict=True)):
                 yield from item.unknown(each, f"{path}[{at}]")
 
-    def bare(self, data: Any) -> Any:
+    def bare(self, data: Any, omits: Omits, path: str = "") -> Any:
         if type(data) is not list or len(data) != len(self.items):
             return data
-        return [item.bare(each) for item, each in zip(self.items, data, strict=True)]
+        pairs = enumerate(zip(self.items, data, strict=True))
+        return [item.bare(each, omits, f"{path}[{at}]") for at, (item, each) in pairs]
 
 
 @attrs.frozen
@@ -402,8 +448,8 @@ class ListShape:
             for at, each in enumerate(data):
                 yield from self.item.unknown(each, f"{path}[{at}]")
 
-    def bare(self, data: Any) -> Any:
-        return [self.item.bare(each) for each in data] if type(data) is list else data
+    def bare(self, data: Any, omits: Omits, path: str = "") -> Any:
+        return [self.item.bare(each, omits, f"{path}[]") for each in data] if type(data) is list else data
 
 
 @attrs.frozen
@@ -433,8 +479,8 @@ class SetShape(ListShape):
         if rest is not None and len({orjson.dumps(each) for each in known}) < len(known):
             yield Unknown(path, "members of a set that are equal to this code, and different to newer code")
 
-    def bare(self, data: Any) -> Any:
-        found = super().bare(data)
+    def bare(self, data: Any, omits: Omits, path: str = "") -> Any:
+        found = super().bare(data, omits, path)
         return sorted(found, key=_text) if type(found) is list else found
 
 
@@ -476,8 +522,10 @@ class DictShape:
                 yield from self.key.unknown(key, self._path(path, key))
                 yield from self.value.unknown(each, self._path(path, key))
 
-    def bare(self, data: Any) -> Any:
-        return {key: self.value.bare(each) for key, each in data.items()} if type(data) is dict else data
+    def bare(self, data: Any, omits: Omits, path: str = "") -> Any:
+        if type(data) is not dict:
+            return data
+        return {key: self.value.bare(each, omits, f"{path}{{}}") for key, each in data.items()}
 
     def _held(self, value: Any) -> dict[Place, Any]:
         return {self.write_key(key): each for key, each in value.items()}
@@ -505,8 +553,8 @@ class RecursiveShape:
     def unknown(self, data: Any, path: str) -> Iterator[Unknown]:
         return self.shape().unknown(data, path)
 
-    def bare(self, data: Any) -> Any:
-        return self.shape().bare(data)
+    def bare(self, data: Any, omits: Omits, path: str = "") -> Any:
+        return self.shape().bare(data, omits, path)
 
 
 @attrs.frozen
@@ -534,8 +582,8 @@ class SecretShape:
             # One line for all: names of keys and choices in a secret are secret as well.
             yield Unknown(path, "a part that is unknown to this code", is_member=all(each.is_member for each in found))
 
-    def bare(self, data: Any) -> Any:
-        return self.shape.bare(data)
+    def bare(self, data: Any, omits: Omits, path: str = "") -> Any:
+        return self.shape.bare(data, omits, path)
 
 
 def _text(data: Any) -> bytes:
@@ -601,3 +649,114 @@ def _other_form(data: Any, path: str) -> Unknown:
         int: "an integer",
     }
     return Unknown(path, f"{names.get(type(data), 'a number with a point')}, which this code does not read here")
+
+
+# ---------------------------------------------------------------- one input in two versions of the code
+MOST_MARKS: Final = 16
+"""Of one digest. An input with more members that have their defaults has one mark for each of the first 16."""
+
+_DIGITS: Final = 32
+_PLACE: Final = 4
+_MARK: Final = 12
+
+_MOST_FORMS: Final = 64
+"""How many forms of an input are compared: one for each set of members that only one version may leave out."""
+
+
+def digest_of(shape: Shape, data: Any) -> str:
+    """Return the digest of an input.
+
+    Args:
+        shape: the shape of its type.
+        data: its JSON.
+    """
+    marks = _Marks()
+    return _digest(shape.bare(data, marks)) + "".join(sorted(marks.of.values())[:MOST_MARKS])
+
+
+def is_same_input(shape: Shape, data: Any, first: str) -> bool:
+    """Return whether an input has the digest of another one, which code of another version may have computed.
+
+    Code of two versions may read one input differently in one way: a member has its default in one of them, which
+    leaves it out, and not in the other one, which does not know it or requires it.
+
+    Args:
+        shape: the shape of the input's type.
+        data: the input's JSON.
+        first: the digest of the other input.
+    """
+    bare, others = first[:_DIGITS], _marked(first[_DIGITS:])
+    forms = (_digest(shape.bare(data, each)) for each in _ways(shape, data, others))
+    return any(form == bare for form in islice(forms, _MOST_FORMS))
+
+
+def _ways(shape: Shape, data: Any, others: Mapping[str, Collection[str]]) -> Iterator[_AsOther]:
+    """Yield the ways in which the other code may have left members out."""
+    own = _Marks()
+    shape.bare(data, own)
+    # The other code has no default for these: it does not know them, or it requires them.
+    places = sorted({_place_of(mark) for mark in own.of.values()} - others.keys())
+    for number in range(len(places) + 1):
+        for kept in combinations(places, number):
+            yield _AsOther(others, frozenset(kept))
+
+
+@attrs.frozen
+class _Marks:
+    """Leaves out the members that have their defaults in this code, and notes them.
+
+    Attributes:
+        of: the mark of each, by its place.
+    """
+
+    of: dict[str, str] = attrs.field(factory=dict[str, str])
+
+    def __call__(self, path: str, bare: Any, /, *, is_default: bool) -> bool:
+        if is_default and path not in self.of:
+            self.of[path] = _mark_of_default(path, _text(bare))
+        return is_default
+
+
+@attrs.frozen
+class _AsOther:
+    """Leaves out the members that other code has left out.
+
+    Attributes:
+        others: the values that other code leaves out, by their places.
+        kept: the places of members that have their defaults in this code only.
+    """
+
+    others: Mapping[str, Collection[str]]
+    kept: Collection[str]
+
+    def __call__(self, path: str, bare: Any, /, *, is_default: bool) -> bool:
+        if not is_default and not self.others:
+            return False
+        mark = _mark(path, _text(bare))
+        place = _place_of(mark)
+        # Where both have a default, that of the other code: the values differ if the defaults do.
+        return mark in self.others[place] if place in self.others else is_default and place not in self.kept
+
+
+def _digest(bare: Any) -> str:
+    return digest(_text(bare)).hex()
+
+
+def _mark(path: str, text: bytes) -> str:
+    return b2a_base64(digest(path.encode())[:3] + digest(text)[:6], newline=False).decode()
+
+
+_mark_of_default: Final = lru_cache(1_024)(_mark)
+"""Defaults are few, and come again with each input. The values of other members may be large, and are not kept."""
+
+
+def _place_of(mark: str) -> str:
+    return mark[:_PLACE]
+
+
+def _marked(marks: str) -> dict[str, set[str]]:
+    found = dict[str, set[str]]()
+    for at in range(0, len(marks), _MARK):
+        mark = marks[at : at + _MARK]
+        found.setdefault(_place_of(mark), set()).add(mark)
+    return found

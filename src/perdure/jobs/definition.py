@@ -16,7 +16,7 @@ from typing_extensions import TypeAliasType
 from typing_extensions import TypeVar as DefaultTypeVar
 
 from perdure._lazy import lazy_module
-from perdure.codecs import Opened, fingerprint
+from perdure.codecs import Codec, Opened, fingerprint
 from perdure.jobs.context import JobContext, Post
 from perdure.jobs.display import DisplayField, fields_of_plan, report_status
 from perdure.jobs.plan import Plan
@@ -35,7 +35,6 @@ from perdure.values.errors import (
     UnknownAction,
 )
 from perdure.values.excerpt import excerpt
-from perdure.values.turn_inputs import digest
 
 if TYPE_CHECKING:
     from perdure.jobs.step import Commit, Execute, FastEvent
@@ -540,30 +539,27 @@ class Definition(FastDecisions, ABC, Generic[H_co, T_co, R_contra]):
             InvalidInput: the payload is not a valid input of the command.
         """
         command, written = self._spec(action).accept(payload, bare)
-        sent = "" if written == payload else payload
-        return Request(command=command, action=action, payload=written, sent=sent, idempotency_key=idempotency_key)
+        return Request(command=command, action=action, payload=written, idempotency_key=idempotency_key)
 
-    def fingerprint(self, action: str, payload: str, sent: str = "") -> str:
-        """Return the digests of a request's input: of its bare form, and of the form in which it was sent.
-
-        A repeat has one of them; see `same_input`. They are one digest if the forms are equal, and none without an
-        input.
-
-        Args:
-            action: the command.
-            payload: its input.
-            sent: the same as its sender wrote it; empty for the same text.
-        """
+    def fingerprint(self, action: str, payload: str) -> str:
+        """Return the digest of a request's input; empty without one."""
         if not payload:
             return ""
+        codec = self._input_codec(action)
+        return fingerprint(payload.encode()) if codec is None else codec.input_digest(payload.encode())
+
+    def is_repeat(self, first: str, action: str, payload: str) -> bool:
+        """Return whether a request's input is that of the request with a digest, which other code may have computed."""
+        if not first or not payload:
+            return first == payload
+        codec = self._input_codec(action)
+        if codec is None:
+            return fingerprint(payload.encode()) == first
+        return codec.is_same_input(payload.encode(), first)
+
+    def _input_codec(self, action: str) -> Codec[object] | None:
         spec = self.plan.commands.get(action)
-        whole = fingerprint((sent or payload).encode())
-        if spec is None or spec.input is None:
-            return whole
-        # Bare, so that a client of newer code, whose payload has a new member with its default, repeats the same
-        # request. As sent, so that a client repeats it at an engine whose code has another set of defaults.
-        bare = digest(spec.input.bare(payload.encode())).hex()
-        return bare if bare == whole else bare + whole
+        return None if spec is None else spec.input
 
     def _spec(self, action: str) -> CommandSpec[Any]:
         spec = self.plan.commands.get(action)

@@ -142,8 +142,8 @@ def claimed_event_handled(job: AnyDefinition, execute: Execute, inputs: TurnInpu
 def with_key(job: AnyDefinition, commit: Commit, event: FastEvent, new_keys: NewKeys | None) -> Commit:
     """Return the commit of an event whose handler succeeded, with its result stored under its key."""
     request, decided = event.request, commit.transition
-    answer, digests = commit.result.unwrap(), job.fingerprint(request.action, request.payload, request.sent)
-    remembered = remember(job, request.idempotency_key or "", request.action, digests, answer, event)
+    answer, digest = commit.result.unwrap(), job.fingerprint(request.action, request.payload)
+    remembered = remember(job, request.idempotency_key or "", request.action, digest, answer, event)
     transition = Transition(
         address=decided.address,
         expected=decided.expected,

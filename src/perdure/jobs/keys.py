@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 from perdure.jobs.definition import Definition
 from perdure.jobs.request import Request
@@ -37,9 +37,9 @@ def replay(
         # Refused, and not run again: the key was applied, only its answer cannot be decrypted.
         if isinstance(remembered.fingerprint, Unreadable):
             return refuse(address, StoredResultUnreadable(str(address), key, (str(remembered.fingerprint),)))
-        given = job.fingerprint(request.action, request.payload, request.sent)
+        is_repeat = job.is_repeat(remembered.fingerprint, request.action, request.payload)
         # Checked for failed attempts as well: the key belongs to the first request that used it.
-        if remembered.action != request.action or not same_input(remembered.fingerprint, given):
+        if remembered.action != request.action or not is_repeat:
             return refuse(address, IdempotencyConflict(key, remembered.action, request.action))
         # A failed request did not change the instance, and its repeat runs again.
         return None if remembered.failures else _repeated(job, address, key, remembered)
@@ -47,18 +47,6 @@ def replay(
     if loaded.keys_held >= inputs.limits.keys_per_address:
         return refuse(address, Overloaded(f"idempotency keys of {address}", inputs.limits.keys_per_address))
     return None
-
-
-_DIGITS: Final = 32
-"""Of one digest."""
-
-
-def same_input(first: str, repeat: str) -> bool:
-    """Return whether two fingerprints are of one input, which code of two versions may have read."""
-    if first == repeat:
-        return True
-    found = {first[at : at + _DIGITS] for at in range(0, len(first), _DIGITS)}
-    return any(repeat[at : at + _DIGITS] in found for at in range(0, len(repeat), _DIGITS))
 
 
 def _repeated(job: Definition[Any, Any, Any], address: Address, key: str, remembered: Remembered) -> Commit:
@@ -92,14 +80,14 @@ def condition_of(request: Request) -> NewKeys | None:
 
 
 def remember(
-    job: Definition[Any, Any, Any], key: str, action: str, digests: str, answer: object, inputs: Moment
+    job: Definition[Any, Any, Any], key: str, action: str, digest: str, answer: object, inputs: Moment
 ) -> Remembered:
     """Store a result for the engine's ``idempotency_ttl``."""
     # At the end of a run the time begins again: a repeat after a long run must still be recognized.
     return Remembered(
         key=key,
         action=action,
-        fingerprint=digests,
+        fingerprint=digest,
         answer=job.plan.answers.encode(answer).decode(),
         expires_ms=inputs.now_ms + inputs.limits.idempotency_ttl_ms,
         full_answers=inputs.limits.answers_per_address,
@@ -113,7 +101,7 @@ def remember_failure(
     return Remembered(
         key=key,
         action=request.action,
-        fingerprint=job.fingerprint(request.action, request.payload, request.sent),
+        fingerprint=job.fingerprint(request.action, request.payload),
         answer="",
         expires_ms=inputs.now_ms + inputs.limits.idempotency_ttl_ms,
         failures=failures,

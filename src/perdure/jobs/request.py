@@ -236,7 +236,6 @@ class Request:
         command: the command.
         action: its name.
         payload: its input as JSON, as this code writes it; empty if it takes none.
-        sent: the same as code of another version has sent it; empty if that is the same text.
         idempotency_key: a repeat with this key changes nothing and returns the first result.
         wait_for: when the call returns: at the ``completion`` of the first attempt, or at its ``start``.
         inbound: the message that this request consumes.
@@ -252,7 +251,6 @@ class Request:
     command: object
     action: str
     payload: str = attrs.field(default="", repr=size_only)
-    sent: str = attrs.field(default="", repr=size_only)
     idempotency_key: str | None = None
     wait_for: WaitFor = "completion"
     inbound: Inbound | None = None
@@ -267,7 +265,6 @@ class Request:
             command=self.command,
             action=self.action,
             payload=self.payload,
-            sent=self.sent,
             idempotency_key=self.idempotency_key,
             wait_for=self.wait_for,
             inbound=self.inbound,

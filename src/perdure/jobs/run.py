@@ -152,9 +152,8 @@ def _remembering(
     """Store the result under the claim's idempotency key, if it has one."""
     if claim.key is None or claim.action is None:
         return transition
-    sent = request.sent if request.idempotency_key == claim.key else ""  # a recovered run has no request
-    digests = job.fingerprint(claim.action, claim.payload or "", sent)
-    remembered = remember(job, claim.key, claim.action, digests, answer, inputs)
+    digest = job.fingerprint(claim.action, claim.payload or "")
+    remembered = remember(job, claim.key, claim.action, digest, answer, inputs)
     return attrs.evolve(transition, remember=(remembered,), new_keys=condition_of(request))
 
 

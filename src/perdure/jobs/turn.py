@@ -488,8 +488,8 @@ def _concluded(job: AnyDefinition, commit: Commit, request: Request, inputs: Tur
     transition = commit.transition
     # Only results: a stored refusal would answer every repeat for the key's lifetime, also after its cause is fixed.
     if request.idempotency_key is not None and isinstance(commit.result, Success):
-        answer, digests = commit.result.unwrap(), job.fingerprint(request.action, request.payload, request.sent)
-        remembered = remember(job, request.idempotency_key, request.action, digests, answer, inputs)
+        answer, digest = commit.result.unwrap(), job.fingerprint(request.action, request.payload)
+        remembered = remember(job, request.idempotency_key, request.action, digest, answer, inputs)
         transition = attrs.evolve(transition, remember=(remembered,), new_keys=condition_of(request))
     if request.inbound is not None:
         return _consumed(job, Commit(transition, commit.result), request, request.inbound, inputs)
