@@ -4,9 +4,10 @@ The tests of `EXPENSIVE` are sweeps of crashes, kills of processes, mutants, bro
 and runs every behaviour once, on each store; one that names files, a share or another profile than `fixed` leaves out
 none: `pytest --hypothesis-profile=ci` runs all.
 
-The results of `SHARED_OUT`, which are these and most other slow ones, depend little on the version of Python. With
-`PERDURE_SHARE=0/2`, the first share of two, CI runs each of them on one of its Pythons, chosen by the name of the test,
-and on the next one after the next commit; it runs all other tests on all Pythons. So a run of CI leaves out no test.
+The results of `SHARED_OUT`, which are these and all others but those of values, codecs, programs and pages, depend
+little on the version of Python. With `PERDURE_SHARE=0/2`, the first share of two, CI runs each of them on one of its
+Pythons, chosen by the name of the test, and on the next one after the next commit; it runs all other tests on all
+Pythons. So a run of CI leaves out no test.
 """
 
 import os
@@ -77,13 +78,20 @@ EXPENSIVE = (*_DISK, *_POSTGRES, *_SWEEPS, *_PROGRAMS, *_WHOLE)
 SHARED_OUT = (
     *EXPENSIVE,
     "property_tests/",
-    "tests/behaviour/test_burst_of_alarms.py",
+    "tests/behaviour/",
     "tests/cli/",
+    "tests/costs/",
     "tests/dashboard/",
+    "tests/golden/",
+    "tests/kinds/",
+    "tests/limits/",
     "tests/project/",
+    "tests/remote/",
+    "tests/server/",
     "tests/stores/",
     "tests/telemetry/",
     "tests/testing/",
+    "tests/workflow/",
 )
 """The beginnings of the names of tests that run on one Python."""
 
