@@ -301,16 +301,20 @@ class JsonStore(Store):
         match fate:
             case Consumed():
                 changes["messages", name] = None
-            case Postponed(attempts=attempts, not_before_ms=not_before_ms):
+            case Postponed(deliveries=deliveries, not_before_ms=not_before_ms):
                 later = attrs.evolve(
-                    stored, attempts=attempts, not_before_ms=not_before_ms
+                    stored, deliveries=deliveries, not_before_ms=not_before_ms
                 )
                 later = attrs.evolve(later, error=fate.error, codes=fate.codes)
                 changes["messages", name] = later
-            case DeadLettered(attempts=attempts, error=error):
+            case DeadLettered(deliveries=deliveries, error=error):
                 changes["messages", name] = None
                 changes["dead", name] = attrs.evolve(
-                    stored, attempts=attempts, not_before_ms=0, error=error, codes=()
+                    stored,
+                    deliveries=deliveries,
+                    not_before_ms=0,
+                    error=error,
+                    codes=(),
                 )
         return True
 

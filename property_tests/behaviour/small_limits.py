@@ -35,7 +35,7 @@ NOT_SMALL: Final = {
     "keys_per_address": "no further key of an address is ever accepted",
     "idempotency_ttl": "a repeat after it is a new request",
     "history_retention": "`history_events` deletes the same rows",
-    "message_attempts": "full queues count as attempts",
+    "message_deliveries": "full queues count as failed deliveries",
     "dead_letter_retention": "healthy work has no dead letter",
     "shutdown_timeout": "the stops of these histories are deaths, or find nothing in progress",
 }

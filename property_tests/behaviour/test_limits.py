@@ -151,7 +151,7 @@ def test_a_full_engine_refuses_requests_and_takes_alarms_and_messages(room: int,
     """Accepted and stored work needs no room: a message is delivered at once, and is not a dead letter."""
 
     async def scenario(world: World) -> None:
-        jobs = await world.open(app(world.outside, max_pending=room, message_attempts=1))
+        jobs = await world.open(app(world.outside, max_pending=room, message_deliveries=1))
         handle = jobs.handle(machine)
         told = tuple(Tell(f"target-{number}", (Add(), Mark(f"told-{number}"))) for number in range(messages))
         await world.run(handle.send("sender", OnAlarm(1_000, told)))
@@ -172,16 +172,16 @@ def test_a_full_engine_refuses_requests_and_takes_alarms_and_messages(room: int,
 
 
 @FEW
-@given(attempts=st.integers(1, 4))
-def test_a_message_is_delivered_as_often_as_its_limit(attempts: int) -> None:
+@given(deliveries=st.integers(1, 4))
+def test_a_message_is_delivered_as_often_as_its_limit(deliveries: int) -> None:
     async def scenario(world: World) -> None:
-        jobs = await world.open(app(world.outside, message_attempts=attempts))
+        jobs = await world.open(app(world.outside, message_deliveries=deliveries))
         world.outside.breaks.add("x")
         await world.run(jobs.handle(machine).send("a", steps(Tell("b", (Say("x"),)))))
         await world.advance(hours=12)
-        assert world.outside.heard == ["x"] * attempts
+        assert world.outside.heard == ["x"] * deliveries
         (dead,) = await world.run(jobs.dead_letters())
-        assert dead.attempts == attempts
+        assert dead.deliveries == deliveries
 
     play("memory", Path(), scenario)
 

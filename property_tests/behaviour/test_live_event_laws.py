@@ -69,7 +69,7 @@ job = machine_with(retry=Retry(2, Backoff.constant("1 second"), jitter=False))
 
 async def follow(world: World, script: list[Any]) -> None:
     sink = Collected()
-    watched = app(world.outside, job, message_attempts=2, shutdown_timeout="1 s").with_sinks(sink)
+    watched = app(world.outside, job, message_deliveries=2, shutdown_timeout="1 s").with_sinks(sink)
     calls: list[Any] = []
     await world.open(watched)
     for operation in script:

@@ -75,11 +75,11 @@ def test_a_keyed_event_is_one_run_until_it_is_applied(ends):
 @example(1, 3)
 @example(3, 2)
 @example(2, 1)
-def test_a_message_is_one_run_until_it_is_consumed(failures, attempts):
-    """Deliveries after backoff, and redrives of the dead letter; each redrive has as many attempts again."""
+def test_a_message_is_one_run_until_it_is_consumed(failures, deliveries):
+    """Deliveries after backoff, and redrives of the dead letter; each redrive has as many again."""
 
     async def scenario(world: World) -> None:
-        await world.open(app(world.outside, message_attempts=attempts))
+        await world.open(app(world.outside, message_deliveries=deliveries))
         world.outside.breaks.add("x")
         await world.run(world.jobs.handle(machine).send("a", steps(Tell("b", (Say("x"), Add())))))
         redrives = seconds = 0
@@ -91,7 +91,7 @@ def test_a_message_is_one_run_until_it_is_consumed(failures, attempts):
             if letters and len(marks(world)) < failures:
                 redrives += 1
                 await world.run(world.jobs.redrive(letters[0].message_id))
-        assert redrives == max(0, len(marks(world)) - 1) // attempts
+        assert redrives == max(0, len(marks(world)) - 1) // deliveries
         world.outside.breaks.clear()
         for letter in await world.run(world.jobs.dead_letters()):
             await world.run(world.jobs.redrive(letter.message_id))

@@ -221,7 +221,7 @@ def test_the_messages_that_are_kept_are_bounded(story: list[tuple[str, tuple[str
         match action:
             case "add":
                 message = Message(sender=pair[0], target=pair[1], action="send", payload="1", sent_ms=0)
-                stored = StoredMessage(message_id=number, message=message, attempts=0)
+                stored = StoredMessage(message_id=number, message=message, deliveries=0)
                 held.add(pair, stored)
                 if pair in model or len(model) < limit:
                     model[pair] = stored

@@ -52,8 +52,8 @@ MUTANTS = (
     Mutant(
         "a message is buried at its first defect",
         "_fate",
-        "if attempts % most == 0:",
-        "if attempts >= 1:",
+        "if deliveries % most == 0:",
+        "if deliveries >= 1:",
         PAIR,
     ),
     Mutant(
@@ -232,8 +232,8 @@ MUTANTS = (
     Mutant(
         "a buried message stays left",
         "buried",
-        "fate = DeadLettered(message_id=stored.message_id, attempts=stored.attempts, error=error)\n    transition",
-        "fate = Postponed(message_id=stored.message_id, attempts=0, not_before_ms=0, error=error)\n    transition",
+        "fate = DeadLettered(message_id=stored.message_id, deliveries=stored.deliveries, error=error)\n    transition",
+        "fate = Postponed(message_id=stored.message_id, deliveries=0, not_before_ms=0, error=error)\n    transition",
         "tests/behaviour/test_messages.py::test_a_left_message_is_buried_and_the_next_one_of_its_pair_is_delivered[memory]",
     ),
 )

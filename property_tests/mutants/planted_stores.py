@@ -130,7 +130,7 @@ MUTANTS = (
         STORES,
     ),
     Mutant(
-        "a redriven message counts its attempts from the beginning",
+        "a redriven message counts its deliveries from the beginning",
         "_REVIVE",
         "sent_ms, trace, attempts, 0, error,",
         "sent_ms, trace, 0, 0, error,",

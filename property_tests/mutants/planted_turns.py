@@ -300,7 +300,7 @@ MUTANTS = (
     Mutant(
         "a message that is delivered again is not marked",
         "Outbox._post",
-        "attempt=stored.attempts + 1)",
+        "attempt=stored.deliveries + 1)",
         "attempt=1)",
         f"{ONE_RUN}::test_a_message_is_one_run_until_it_is_consumed",
     ),

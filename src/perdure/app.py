@@ -85,7 +85,7 @@ class App(Generic[R]):
             raise DefinitionError("services of the app", cast("object", services), wanted)
         given_limits = cast("object", limits)
         if not isinstance(given_limits, Limits):
-            raise DefinitionError("limits of the app", given_limits, "a Limits, such as Limits(message_attempts=5)")
+            raise DefinitionError("limits of the app", given_limits, "a Limits, such as Limits(message_deliveries=5)")
         cast("Any", self).__attrs_init__(services, limits, {}, {}, encryption)
 
     def with_jobs(self, *definitions: Definition[Any, Any, R]) -> App[R]:

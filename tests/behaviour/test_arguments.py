@@ -80,5 +80,5 @@ def test_a_definition_is_not_taken_for_the_services() -> None:
 
 
 def test_limits_of_another_type_are_refused_where_the_app_is_written():
-    with pytest.raises(DefinitionError, match=r"limits of the app: expected a Limits, .*message_attempts"):
-        App(None, limits={"message_attempts": 2})
+    with pytest.raises(DefinitionError, match=r"limits of the app: expected a Limits, .*message_deliveries"):
+        App(None, limits={"message_deliveries": 2})

@@ -212,7 +212,7 @@ async def test_slow_commits_of_one_moment_are_one_line(world: World) -> None:
 @on_each_store
 async def test_the_commit_of_a_message_that_was_not_consumed_takes_as_long_as_any(world: World) -> None:
     sink = Collected()
-    jobs = (await world.open(app(world.outside, message_attempts=1).with_sinks(sink))).handle(machine)
+    jobs = (await world.open(app(world.outside, message_deliveries=1).with_sinks(sink))).handle(machine)
     await world.advance(s=60)
     await world.run(jobs.send("a", steps(Tell("b", (Break(),)))))
     await world.settle()
@@ -240,7 +240,7 @@ async def test_a_delivery_is_reported(world: World) -> None:
 @on_each_store
 async def test_a_delivery_that_fails_is_reported_until_it_is_a_dead_letter(world: World) -> None:
     sink = Collected()
-    jobs = (await world.open(app(world.outside, message_attempts=3).with_sinks(sink))).handle(machine)
+    jobs = (await world.open(app(world.outside, message_deliveries=3).with_sinks(sink))).handle(machine)
     await world.run(jobs.send("a", steps(Tell("b", (Break(),)))))
     await world.advance(minutes=10)
     told = sink.of(MessageDelivered)

@@ -170,7 +170,7 @@ async def test_a_message_that_its_target_cannot_read_is_left_to_code_that_can(wo
     await world.advance(hours=1)
     assert len(world.commits) - commits <= 60
     (left,) = await world.messages()
-    assert (left.attempts, left.error and left.error.error_type, len(left.codes)) == (0, "InvalidInput", 1)
+    assert (left.deliveries, left.error and left.error.error_type, len(left.codes)) == (0, "InvalidInput", 1)
     assert await world.row(narrow.address("b")) is None
     assert await world.run(jobs.dead_letters()) == ()
     await world.close()
@@ -238,7 +238,7 @@ async def test_a_message_whose_run_is_left_in_progress_is_not_buried(world: Worl
 @on_each_store
 async def test_a_dead_letter_is_kept_for_as_long_as_the_limits_say(world: World) -> None:
     """Retention: to the round of housekeeping, every ten minutes, in which its message is too old."""
-    jobs = await world.open(app(world.outside, message_attempts=1, dead_letter_retention="3600000 ms"))
+    jobs = await world.open(app(world.outside, message_deliveries=1, dead_letter_retention="3600000 ms"))
     world.outside.breaks.add("x")
     await world.run(jobs.handle(machine).send("a", steps(Tell("b", (Say("x"),)))))
     await world.advance(minutes=60, s=1)  # housekeeping of the sixth round saw it an hour old, and not older
@@ -251,20 +251,20 @@ async def test_a_dead_letter_is_kept_for_as_long_as_the_limits_say(world: World)
 @on_each_store
 async def test_a_message_whose_handler_takes_too_long_is_retried_as_after_a_defect(world: World) -> None:
     job = machine_with(run_timeout="1 minute")
-    jobs = await world.open(app(world.outside, job, message_attempts=2))
+    jobs = await world.open(app(world.outside, job, message_deliveries=2))
     await world.run(jobs.handle(job).send("a", steps(Tell("b", (Wait(3_600_000),)))))
     await world.advance(ms=60_000)
     (head,) = await world.messages()
-    assert (head.attempts, head.error and head.error.form) == (1, "timed_out")
+    assert (head.deliveries, head.error and head.error.form) == (1, "timed_out")
     await world.advance(ms=120_000)
     (dead,) = await world.run(jobs.dead_letters())
-    assert (dead.attempts, dead.error and dead.error.error_type) == (2, "RunTimeout")
+    assert (dead.deliveries, dead.error and dead.error.error_type) == (2, "RunTimeout")
 
 
 @on_each_store
 async def test_a_defect_is_retried_with_backoff_then_a_dead_letter_that_can_be_redriven(world: World) -> None:
     """A defect or overload is retried with backoff, then listed as a dead letter that can be redriven."""
-    jobs = await world.open(app(world.outside, message_attempts=3))
+    jobs = await world.open(app(world.outside, message_deliveries=3))
     world.outside.breaks.add("x")
     await world.run(jobs.handle(machine).send("a", steps(Tell("b", (Say("x"),)), Tell("b", (Say("after"),)))))
     waits = []
@@ -277,7 +277,7 @@ async def test_a_defect_is_retried_with_backoff_then_a_dead_letter_that_can_be_r
         await world.advance(ms=waits[-1])
     assert waits == [1_000, 2_000]
     (dead,) = await world.run(jobs.dead_letters())
-    assert (dead.attempts, dead.error and dead.error.error_type) == (3, "RuntimeError")
+    assert (dead.deliveries, dead.error and dead.error.error_type) == (3, "RuntimeError")
     assert dead.error == head.error
     assert world.outside.heard == ["x", "x", "x", "after"]
     world.outside.breaks.clear()
@@ -298,7 +298,7 @@ async def test_an_overload_is_retried_with_backoff(world: World) -> None:
     await world.settle()
     await world.run(jobs.send("a", steps(Tell("b", (Add(7),)))))
     (head,) = await world.messages()
-    assert (head.attempts, head.error and head.error.error_type) == (1, "Overloaded")
+    assert (head.deliveries, head.error and head.error.error_type) == (1, "Overloaded")
     await world.advance(s=3)
     assert await total(world, "b") == 7
     assert await world.messages() == ()
@@ -317,7 +317,7 @@ async def test_a_store_that_does_not_answer_costs_no_message(world: World) -> No
 @on_each_store
 async def test_a_parked_targets_messages_wait(world: World) -> None:
     """A parked target's messages wait."""
-    jobs = (await world.open(app(world.outside, message_attempts=2))).handle(machine)
+    jobs = (await world.open(app(world.outside, message_deliveries=2))).handle(machine)
     await world.run(jobs.send("b", OnAlarm(1_000, (Say("x"),))))
     world.outside.refusals["x"] = 1
     await world.advance(s=1)
@@ -326,7 +326,7 @@ async def test_a_parked_targets_messages_wait(world: World) -> None:
     assert (await total(world, "b"), await total(world, "c")) == (0, 1)
     (head,) = await world.messages()
     assert isinstance(head, StoredMessage)
-    assert (head.attempts, head.error and head.error.error_type) == (0, "InstanceParked")
+    assert (head.deliveries, head.error and head.error.error_type) == (0, "InstanceParked")
     assert "task:machine:b is parked (retries_exhausted)" in head.error.message
     await world.run(jobs.resume("b"))
     assert await total(world, "b") == 2

@@ -121,12 +121,12 @@ async def test_a_flushed_batch_says_its_attempt_and_its_duration(world: World) -
 @on_each_store
 async def test_a_dead_letter_and_its_redrive_are_events_of_its_target(world: World) -> None:
     sink = Collected()
-    jobs = (await world.open(app(world.outside, message_attempts=2).with_sinks(sink))).handle(machine)
+    jobs = (await world.open(app(world.outside, message_deliveries=2).with_sinks(sink))).handle(machine)
     world.outside.breaks.add("odd")
     await world.run(jobs.send("a", steps(Tell("b", (Say("odd"),)))))
     await world.advance(minutes=1)
     (dead,) = await events(world, "b", MessageDeadLettered)
-    assert (dead.sender, dead.action, dead.attempts, dead.error.error_type) == (
+    assert (dead.sender, dead.action, dead.deliveries, dead.error.error_type) == (
         "task:machine:a",
         "send",
         2,
@@ -144,7 +144,7 @@ async def test_a_dead_letter_and_its_redrive_are_events_of_its_target(world: Wor
 @on_each_store
 async def test_without_history_the_events_of_a_dead_letter_reach_only_sinks(world: World) -> None:
     sink = Collected()
-    without = app(world.outside, message_attempts=1, history_events=0).with_sinks(sink)
+    without = app(world.outside, message_deliveries=1, history_events=0).with_sinks(sink)
     jobs = (await world.open(without)).handle(machine)
     await world.run(jobs.send("a", steps(Tell("b", (Break(),)))))
     await world.advance(s=1)

@@ -117,7 +117,7 @@ class Scene:
     bank: Bank = attrs.Factory(Bank)
 
     async def open(self) -> None:
-        limits = Limits(message_attempts=1, shutdown_timeout="1 second")
+        limits = Limits(message_deliveries=1, shutdown_timeout="1 second")
         app = App(self.bank, limits=limits).with_jobs(*JOBS.values(), given_up, sender)
         await self.world.open(app)
 

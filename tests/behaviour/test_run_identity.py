@@ -246,18 +246,18 @@ sender = Task("sending", state=int, event=str, initial=0, on_event=pass_on)
 async def test_each_delivery_of_a_message_has_one_id(world: World) -> None:
     """After a defect with backoff, over a restart, as a dead letter and after its redrive, which counts on."""
     bank = Bank(broken=5)
-    jobs = await world.open(App(bank, limits=Limits(message_attempts=2)).with_jobs(task, sender))
+    jobs = await world.open(App(bank, limits=Limits(message_deliveries=2)).with_jobs(task, sender))
     await world.run(jobs.handle(sender).send("s", "5"))
     await world.settle()
     await world.crash()
-    jobs = await world.open(App(bank, limits=Limits(message_attempts=2)).with_jobs(task, sender))
+    jobs = await world.open(App(bank, limits=Limits(message_deliveries=2)).with_jobs(task, sender))
     for _ in range(2):
         await world.advance(hours=1)
         (dead,) = await world.run(jobs.dead_letters())
         await world.run(jobs.redrive(dead.message_id))
     await world.advance(hours=1)
     (dead,) = await world.run(jobs.dead_letters()) or (None,)
-    assert dead is None or dead.attempts % 2 == 0
+    assert dead is None or dead.deliveries % 2 == 0
     if dead is not None:
         await world.run(jobs.redrive(dead.message_id))
         await world.advance(hours=1)

@@ -179,7 +179,7 @@ def write_store(path: Path, *further: Instance) -> str:
         await value(commit_one(store, Transition(address=ORDER, events=events, messages=sent)))
         for _ in sent:
             (head,) = await value(store.messages(NEW_YEAR_MS, 10))
-            fate = DeadLettered(message_id=head.message_id, attempts=10, error=ERROR)
+            fate = DeadLettered(message_id=head.message_id, deliveries=10, error=ERROR)
             await value(commit_one(store, Transition(address=OTHER, inbound=fate)))
         await value(store.close())
 

@@ -100,7 +100,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             sent, key = (message(a, b, f'"{number}"'),), remembered(f"k{number}", '"done"')
             await value(commit_one(store, put(address(f"m{number}"))))
             await value(commit_one(store, Transition(address=a, messages=sent, remember=(key,), events=(started(a),))))
-        fate = DeadLettered(message_id=await message_id(store, '"0"'), attempts=10, error=ERROR)
+        fate = DeadLettered(message_id=await message_id(store, '"0"'), deliveries=10, error=ERROR)
         await value(commit_one(store, Transition(address=b, inbound=fate)))
         await value(store.close())
 

@@ -375,13 +375,13 @@ def test_one_list_has_dead_letters_and_parked_items(options: list[str], tmp_path
     commands = ["redrive 1", "redrive 2", "retry pool:work:a", "retry 'pool:work:b c'", "retry pool:work:d"]
     assert [each["command"] for each in listed] == [f"perdure {each}" for each in commands]
     assert [each["form"] for each in listed] == ["message"] * 2 + ["item"] * 3
-    shared = {"form", "since", "attempts", "reason", "error", "command"}
+    shared = {"form", "since", "reason", "error", "command"}
     assert [set(each) - shared for each in listed] == [
-        *[{"message_id", "sent_at", "sender", "target", "action"}] * 2,
-        *[{"address"}] * 3,
+        *[{"message_id", "sent_at", "sender", "target", "action", "deliveries"}] * 2,
+        *[{"address", "attempts"}] * 3,
     ]
     assert all(each["since"] for each in listed)
-    assert [each["reason"] for each in listed] == ["attempts_exhausted"] * 2 + ["retries_exhausted"] * 3
+    assert [each["reason"] for each in listed] == ["deliveries_exhausted"] * 2 + ["retries_exhausted"] * 3
     assert listed[2]["error"]["message"] == "no work on a"
     assert run_command(["dead-letters", *options]) == 0
     printed = capsys.readouterr().out

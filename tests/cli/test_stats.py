@@ -38,7 +38,7 @@ def path(tmp_path: Path) -> Path:
             remember = () if key is None else (remembered(key, expires_ms=50 if key == "k" else 5_000_000),)
             sent, events = (message(A, B, payload),), (started(A, at_ms=9_000),)
             await value(commit_one(store, Transition(address=A, messages=sent, remember=remember, events=events)))
-        fate = DeadLettered(message_id=await message_id(store, "1"), attempts=10, error=ERROR)
+        fate = DeadLettered(message_id=await message_id(store, "1"), deliveries=10, error=ERROR)
         await value(commit_one(store, Transition(address=B, inbound=fate)))
         await value(store.close())
 

@@ -52,7 +52,7 @@ async def write(store: Store) -> None:
     await value(
         commit_one(store, Transition(address=B, messages=(message(B, A, "9"),), events=(started(B), started(B))))
     )
-    fate = DeadLettered(message_id=await message_id(store, "9"), attempts=10, error=ERROR)
+    fate = DeadLettered(message_id=await message_id(store, "9"), deliveries=10, error=ERROR)
     await value(commit_one(store, Transition(address=A, inbound=fate)))
 
 

@@ -192,7 +192,7 @@ digests = Debounce(
 )
 reminders = Reminder.of("reminders", remind)
 
-app = App(None, limits=Limits(message_attempts=1)).with_jobs(
+app = App(None, limits=Limits(message_deliveries=1)).with_jobs(
     orders, shipments, invoices, printed, rates, checks, digests, reminders
 )
 

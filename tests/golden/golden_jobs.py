@@ -171,7 +171,7 @@ def forget(ctx: TaskContext[Gone], event: Event) -> Any:
 forgotten = task("notes", Gone, on_event=forget, execute=lambda _: succeed(None), retry=None)
 older = task("notes", NoteV1, on_event=lambda ctx, event: ctx.set_state(NoteV1(event.text)), execute=None, retry=None)
 
-LIMITS = Limits(message_attempts=2, history_retention="11000 days", idempotency_ttl="36500 days")
+LIMITS = Limits(message_deliveries=2, history_retention="11000 days", idempotency_ttl="36500 days")
 
 
 def app(outside: Outside, *jobs: Any) -> App[Any]:

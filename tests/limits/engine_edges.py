@@ -250,7 +250,7 @@ def failed_deliveries(world: World, count: int) -> object:
     """Deliver a message that fails so many times, and return its number of attempts as a dead letter, if it is one."""
     world.run(world.handle(writer).send("a", count))
     world.advance("12 hours")
-    return [letter.attempts for letter in world.run(world.jobs.dead_letters())]
+    return [letter.deliveries for letter in world.run(world.jobs.dead_letters())]
 
 
 @effect
@@ -531,10 +531,10 @@ EDGES = (
     Edge("history_retention, none", Limits(history_retention="0 ms"), (plain,), events_left, 0, [], []),
     Edge("history_events", Limits(history_events=3), (plain,), events_left, 3, ["0", "1", "2"], ["1", "2", "3"]),
     Edge("history_events, none", Limits(history_events=0), (plain,), events_left, 0, [], []),
-    Edge("message_attempts", Limits(message_attempts=3), (writer, failing), failed_deliveries, 2, [], [3], dict),
+    Edge("message_deliveries", Limits(message_deliveries=3), (writer, failing), failed_deliveries, 2, [], [3], dict),
     Edge(
         "dead_letter_retention",
-        Limits(message_attempts=1, dead_letter_retention="3 s"),
+        Limits(message_deliveries=1, dead_letter_retention="3 s"),
         (writer, failing),
         dead_letter_of_age,
         3_000,

@@ -49,7 +49,7 @@ job: Task[int, int, str, None] = Task(
 async def serving(access: Access, *sinks: EventSink) -> AsyncGenerator[tuple[Client, httpx2.AsyncClient]]:
     """The client of an engine in this process, and one over HTTP."""
     served = asgi(
-        App(None, limits=Limits(message_attempts=1)).with_jobs(job).with_sinks(*sinks), "memory://", access=access
+        App(None, limits=Limits(message_deliveries=1)).with_jobs(job).with_sinks(*sinks), "memory://", access=access
     )
     headers = {"Authorization": f"Bearer {SECRET}"}
     transport = httpx2.ASGITransport(served)

@@ -91,7 +91,7 @@ def test_a_message_is_a_dead_letter_and_is_redriven_each_time(opening: Open) -> 
         await told(store, A, B, "1")
         for _time in range(3):
             (stored,) = await value(store.messages(FAR_MS, 9))
-            fate = DeadLettered(message_id=stored.message_id, attempts=9, error=ERROR)
+            fate = DeadLettered(message_id=stored.message_id, deliveries=9, error=ERROR)
             await value(commit_one(store, Transition(address=B, inbound=fate)))
             assert await value(store.messages(FAR_MS, 9)) == ()
             assert isinstance(

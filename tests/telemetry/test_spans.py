@@ -271,7 +271,7 @@ async def test_a_message_is_linked_to_the_turn_that_sent_it(world: World) -> Non
 async def test_a_redriven_message_is_linked_to_the_turn_that_sent_it(world: World) -> None:
     traces = Traces()
     world.outside.breaks.add("hello")
-    limited = App(world.outside, limits=Limits(message_attempts=1)).with_jobs(orders).with_sinks(traces.sink())
+    limited = App(world.outside, limits=Limits(message_deliveries=1)).with_jobs(orders).with_sinks(traces.sink())
     jobs = await world.open(limited)
     await world.run(jobs.handle(orders).send("a", Tell("b", "hello")))
     await world.settle()

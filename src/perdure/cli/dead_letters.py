@@ -254,7 +254,7 @@ def _write(page: tuple[Waiting, ...], *, json: bool, heading: bool, payload: boo
         write_json(_data(each, payload=payload) for each in page)
         return
     if isinstance(page[0], StoredMessage):
-        columns = ("ID", "SENT", "SENDER", "TARGET", "ACTION", "ATTEMPTS", "ERROR", *(["PAYLOAD"] if payload else []))
+        columns = ("ID", "SENT", "SENDER", "TARGET", "ACTION", "DELIVERIES", "ERROR", *(["PAYLOAD"] if payload else []))
     else:
         columns = ("ITEM", "SINCE", "ATTEMPTS", "REASON", "ERROR")
     rows = tuple(_row(each, payload=payload) for each in page)
@@ -280,7 +280,7 @@ def _row(waiting: Waiting, *, payload: bool) -> tuple[str, ...]:
         str(message.sender),
         str(message.target),
         message.action,
-        str(waiting.attempts),
+        str(waiting.deliveries),
         error_text(waiting.error),
         *([message.payload] if payload else []),
         _command(waiting),
@@ -316,8 +316,8 @@ def _data(waiting: Waiting, *, payload: bool) -> dict[str, Any]:
         "sender": str(message.sender),
         "target": str(message.target),
         "action": message.action,
-        "attempts": waiting.attempts,
-        "reason": "attempts_exhausted",
+        "deliveries": waiting.deliveries,
+        "reason": "deliveries_exhausted",
         "error": data_of(waiting.error),
         "command": _command(waiting),
         **({"payload": message.payload} if payload else {}),

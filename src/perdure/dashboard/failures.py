@@ -152,7 +152,7 @@ class DeadLetters:
 def dead_letters_page(frame: Frame, view: DeadLetters, /) -> Page:
     """Return the page."""
     selects = frame.may("operate")
-    headings: list[h.Node] = ["Message", "From", "To", "Action", numeric("Attempts"), "Sent", "Error"]
+    headings: list[h.Node] = ["Message", "From", "To", "Action", numeric("Deliveries"), "Sent", "Error"]
     if selects:
         headings.insert(0, select_all("messages"))
     shown = table(
@@ -241,7 +241,7 @@ def _dead_letter_row(frame: Frame, stored: StoredMessage) -> h.Element:
             message.payload
             and h.details[h.summary["input"], code(indented(message.payload), label=f"Input of message {number}")],
         ],
-        h.td(".count")[f"{stored.attempts:,}"],
+        h.td(".count")[f"{stored.deliveries:,}"],
         h.td[moment(frame, message.sent_ms)],
         h.td[failure(stored.error)],
     ]

@@ -35,7 +35,7 @@ def left_message(stored: StoredMessage, error: BaseException, code: str, inputs:
     """
     fate = Postponed(
         message_id=stored.message_id,
-        attempts=stored.attempts,
+        deliveries=stored.deliveries,
         not_before_ms=inputs.now_ms + HELD_MS,
         error=_record(error),
         # The codes that cannot read it: engines of other code deliver it without waiting.
@@ -48,7 +48,7 @@ def postponement(stored: StoredMessage, error: PerdureError, inputs: TurnInputs)
     """Return the transition that postpones a message.
 
     Messages to a parked instance wait without limit. After a defect or an overload the message is retried with backoff,
-    and becomes a dead letter after ``message_attempts`` deliveries, and after as many more when it is redriven.
+    and becomes a dead letter after ``message_deliveries`` deliveries, and after as many more when it is redriven.
     """
     return _settled(stored, _fate(stored, error, inputs), inputs)
 
@@ -87,7 +87,7 @@ def buried(stored: StoredMessage, error: FailureRecord, by: str | None, inputs: 
         by: the caller. None for one in this process.
         inputs: the clock and the ids.
     """
-    fate = DeadLettered(message_id=stored.message_id, attempts=stored.attempts, error=error)
+    fate = DeadLettered(message_id=stored.message_id, deliveries=stored.deliveries, error=error)
     transition = _settled(stored, fate, inputs)
     # The log names the operator who gave the message up.
     return attrs.evolve(transition, events=tuple(attrs.evolve(event, by=by) for event in transition.events))
@@ -117,7 +117,7 @@ def _settled(stored: StoredMessage, fate: MessageFate, inputs: TurnInputs) -> Tr
         message_id=stored.message_id,
         sender=str(message.sender),
         action=message.action,
-        attempts=fate.attempts,
+        deliveries=fate.deliveries,
         error=fate.error,
     )
     return attrs.evolve(transition, events=(event,))
@@ -129,18 +129,18 @@ def _fate(stored: StoredMessage, error: PerdureError, inputs: TurnInputs) -> Mes
     if isinstance(error, InstanceParked):
         return Postponed(
             message_id=stored.message_id,
-            attempts=stored.attempts,
+            deliveries=stored.deliveries,
             not_before_ms=inputs.now_ms + HELD_MS,
             error=record,
         )
-    attempts, most = stored.attempts + 1, inputs.limits.message_attempts
-    # Modulo, because a dead letter that is redriven keeps its count and gets as many attempts again.
-    if attempts % most == 0:
-        return DeadLettered(message_id=stored.message_id, attempts=attempts, error=record)
+    deliveries, most = stored.deliveries + 1, inputs.limits.message_deliveries
+    # Modulo, because a dead letter that is redriven keeps its count and gets as many again.
+    if deliveries % most == 0:
+        return DeadLettered(message_id=stored.message_id, deliveries=deliveries, error=record)
     return Postponed(
         message_id=stored.message_id,
-        attempts=attempts,
-        not_before_ms=inputs.now_ms + MESSAGE_BACKOFF.delay_ms(attempts % most),
+        deliveries=deliveries,
+        not_before_ms=inputs.now_ms + MESSAGE_BACKOFF.delay_ms(deliveries % most),
         error=record,
     )
 

@@ -260,7 +260,7 @@ def message_from(row: Row) -> StoredMessage:
     return StoredMessage(
         message_id=row[0],
         message=message,
-        attempts=row[6],
+        deliveries=row[6],
         not_before_ms=row[7],
         error=None if row[8] is None else from_json(FailureRecord, row[8], what=what),
         codes=codes_of(row[10]),

@@ -281,7 +281,7 @@ class MessageDeadLettered(EventHeader):
         message_id: the message.
         sender: the instance that sent it, printed ``kind:name:id``.
         action: the command.
-        attempts: how often its delivery failed.
+        deliveries: how many deliveries failed.
         error: the last failure.
     """
 
@@ -289,7 +289,7 @@ class MessageDeadLettered(EventHeader):
     message_id: int
     sender: str
     action: str
-    attempts: int
+    deliveries: int
     error: FailureRecord
 
 

@@ -62,7 +62,8 @@ class Limits:
             ``"0 ms"``: no event is written.
         history_events: how many events the log keeps, over all instances. Every ten minutes the engine deletes the
             oldest beyond it. 0: no event is written.
-        message_attempts: deliveries of a message that end in a defect or an overload. Then it becomes a dead letter.
+        message_deliveries: deliveries of a message that end in a defect or an overload. With the last it becomes a
+            dead letter.
         dead_letter_retention: how long a dead letter is kept, from when its message was sent. Then it is deleted.
         alarm_batch: due instances that are read from the store at once while requests arrive. Otherwise three times
             as many.
@@ -99,7 +100,7 @@ class Limits:
     idempotency_ttl: Duration = _duration("1 day")
     history_retention: Duration = _duration("7 days")
     history_events: int = 1_000_000
-    message_attempts: int = 10
+    message_deliveries: int = 10
     dead_letter_retention: Duration = _duration("90 days")
     alarm_batch: int = 64
     replay_chunk: int = 500
@@ -139,7 +140,7 @@ WHOLE_NUMBERS = (
     "keys_per_address",
     "answers_per_address",
     "history_events",
-    "message_attempts",
+    "message_deliveries",
     "alarm_batch",
     "replay_chunk",
     "journal_page",

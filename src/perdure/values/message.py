@@ -41,7 +41,7 @@ class StoredMessage:
     Attributes:
         message_id: the store's sequence number. The order of one (sender, target) pair.
         message: the message.
-        attempts: deliveries that ended in a defect or an overload.
+        deliveries: those that ended in a defect or an overload.
         not_before_ms: the next delivery's earliest time.
         error: why the last delivery did not succeed.
         codes: the versions of the code that could not read it, or its target, and left it to others. See `Left`.
@@ -51,7 +51,7 @@ class StoredMessage:
 
     message_id: int
     message: Message
-    attempts: int = 0
+    deliveries: int = 0
     not_before_ms: int = 0
     error: FailureRecord | None = None
     codes: tuple[str, ...] = ()
@@ -74,7 +74,7 @@ class Postponed:
     __repr__ = fields_in_line
 
     message_id: int
-    attempts: int
+    deliveries: int
     not_before_ms: int
     error: FailureRecord | None
     codes: tuple[str, ...] = ()
@@ -87,7 +87,7 @@ class DeadLettered:
     __repr__ = fields_in_line
 
     message_id: int
-    attempts: int
+    deliveries: int
     error: FailureRecord
 
 

@@ -297,7 +297,7 @@ class Outbox:
         # A message in progress may have met the suspension: without this note it would wait for its next delivery.
         self._resumed.update(pair for pair in self._under_way if pair[1] == target)
         for held in self._held.pop(target):
-            now = Postponed(message_id=held.message_id, attempts=held.attempts, not_before_ms=0, error=held.error)
+            now = Postponed(message_id=held.message_id, deliveries=held.deliveries, not_before_ms=0, error=held.error)
             self._spawn_write(None, Transition(address=target, inbound=now), name=f"release of messages to {target}")
 
     async def written(self) -> None:
@@ -400,7 +400,7 @@ class Outbox:
             self._write_then_settle(stored, left_message(stored, error, self._code(job), self._inputs()))
             return
         inbound = Inbound(message_id=stored.message_id, sender=message.sender, sent_ms=message.sent_ms)
-        request = attrs.evolve(request, inbound=inbound, trace=message.trace, attempt=stored.attempts + 1)
+        request = attrs.evolve(request, inbound=inbound, trace=message.trace, attempt=stored.deliveries + 1)
         answer = self.dispatcher.post(job, message.target, request)
         self._posted[stored.message_id] = answer
         answer.add_done_callback(lambda done: self._answered(pair, stored, done))

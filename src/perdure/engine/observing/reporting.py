@@ -91,7 +91,7 @@ def dead_letter(transition: Transition) -> LogRecord | None:
         "job": f"{transition.address.kind}:{transition.address.name}",
         "id": transition.address.id,
         "message": fate.message_id,
-        "attempts": fate.attempts,
+        "deliveries": fate.deliveries,
         "error": _text(fate.error),
     }
     return LogRecord("error", "message became a dead letter", fields)

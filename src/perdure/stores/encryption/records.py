@@ -128,7 +128,7 @@ class RecordCipher:
     def _fate(self, fate: MessageFate | None) -> MessageFate | None:
         if fate is None or isinstance(fate, Consumed | Kept) or fate.error is None:
             return fate
-        error = self._record(fate.error, "message", str(fate.message_id), salt=str(fate.attempts))
+        error = self._record(fate.error, "message", str(fate.message_id), salt=str(fate.deliveries))
         return attrs.evolve(fate, error=error)
 
     def _event(self, event: Event) -> Event:

@@ -70,11 +70,11 @@ class MessageTable:
         match fate:
             case Consumed():
                 pass
-            case Postponed(attempts=attempts, not_before_ms=not_before_ms, error=error, codes=codes):
-                later = attrs.evolve(stored, attempts=attempts, not_before_ms=not_before_ms)
+            case Postponed(deliveries=deliveries, not_before_ms=not_before_ms, error=error, codes=codes):
+                later = attrs.evolve(stored, deliveries=deliveries, not_before_ms=not_before_ms)
                 self._revive(attrs.evolve(later, error=error, codes=codes))
-            case DeadLettered(attempts=attempts, error=error):
-                self._bury(attrs.evolve(stored, attempts=attempts, not_before_ms=0, error=error, codes=()))
+            case DeadLettered(deliveries=deliveries, error=error):
+                self._bury(attrs.evolve(stored, deliveries=deliveries, not_before_ms=0, error=error, codes=()))
             case _:
                 assert_never(fate)
 

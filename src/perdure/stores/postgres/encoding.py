@@ -392,12 +392,12 @@ def _fate(fate: MessageFate, target: Address) -> Values:
     match fate:
         case Consumed(message_id):
             return message_id, "consumed", 0, 0, None, None
-        case Postponed(message_id=message_id, attempts=attempts, not_before_ms=not_before_ms, error=error):
+        case Postponed(message_id=message_id, deliveries=deliveries, not_before_ms=not_before_ms, error=error):
             why = None if error is None else to_json(error)
             left_by = left_key(target, fate.codes) if fate.codes else None
-            return message_id, "postponed", attempts, not_before_ms, why, encoded(left_by)
-        case DeadLettered(message_id=message_id, attempts=attempts, error=error):
-            return message_id, "dead_lettered", attempts, 0, to_json(error), None
+            return message_id, "postponed", deliveries, not_before_ms, why, encoded(left_by)
+        case DeadLettered(message_id=message_id, deliveries=deliveries, error=error):
+            return message_id, "dead_lettered", deliveries, 0, to_json(error), None
         case Kept(message_id):
             return message_id, "kept", 0, 0, None, None
         case _:

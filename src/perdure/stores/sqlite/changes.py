@@ -94,12 +94,12 @@ def settle(cursor: sqlite3.Cursor, fate: MessageFate, pair: Row) -> None:
     match fate:
         case Consumed(message_id):
             _remove(cursor, message_id, pair)
-        case Postponed(message_id=message_id, attempts=attempts, not_before_ms=not_before_ms, error=error):
+        case Postponed(message_id=message_id, deliveries=deliveries, not_before_ms=not_before_ms, error=error):
             text = None if error is None else to_json(error)
             left_by = left_key(Address.parse(pair[1]), fate.codes) if fate.codes else None
-            cursor.execute(_POSTPONE, (attempts, not_before_ms, text, left_by, message_id))
-        case DeadLettered(message_id=message_id, attempts=attempts, error=error):
-            cursor.execute(_BURY, (attempts, to_json(error), message_id))
+            cursor.execute(_POSTPONE, (deliveries, not_before_ms, text, left_by, message_id))
+        case DeadLettered(message_id=message_id, deliveries=deliveries, error=error):
+            cursor.execute(_BURY, (deliveries, to_json(error), message_id))
             _remove(cursor, message_id, pair)
         case Kept():
             pass

@@ -104,7 +104,7 @@ def _message(stored: StoredMessage) -> str:
     message = stored.message
     parts = [f"#{stored.message_id} {message.sender.id} -> {message.target.id} {message.payload}"]
     parts += [f"from {stored.not_before_ms} on"] if stored.not_before_ms else []
-    parts += [f"after {stored.attempts} attempts"] if stored.attempts else []
+    parts += [f"after {stored.deliveries} failed deliveries"] if stored.deliveries else []
     parts += [f"failed with {stored.error.error_type}"] if stored.error is not None else []
     return " ".join(parts)
 

@@ -202,9 +202,9 @@ class RecordedStore:
                 return Consumed(message_id)
             case "postponed":
                 not_before_ms = inbound.not_before_ms
-                return Postponed(message_id=message_id, attempts=1, not_before_ms=not_before_ms, error=None)
+                return Postponed(message_id=message_id, deliveries=1, not_before_ms=not_before_ms, error=None)
             case "dead_lettered":
-                return DeadLettered(message_id=message_id, attempts=2, error=ERROR)
+                return DeadLettered(message_id=message_id, deliveries=2, error=ERROR)
             case _:
                 assert_never(inbound.fate)
 

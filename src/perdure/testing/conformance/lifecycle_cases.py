@@ -95,7 +95,7 @@ async def everything_survives_reopening(new_harness: NewHarness) -> None:
         )
     )
     await told(store, B, A, "dead")
-    fate = DeadLettered(message_id=await message_id(store, "dead"), attempts=1, error=ERROR)
+    fate = DeadLettered(message_id=await message_id(store, "dead"), deliveries=1, error=ERROR)
     await value(commit_one(store, settled_by(A, fate)))
     before = await _everything(store)
     await value(store.close())

@@ -69,7 +69,9 @@ async def every_field_of_a_message_is_returned(store: Store) -> None:
     await value(commit_one(store, Transition(address=A, messages=(sent,))))
     (stored,) = await value(store.messages(0, 9))
     same(stored.message, sent, "a message is read as it was sent")
-    same((stored.attempts, stored.not_before_ms, stored.error), (0, 0, None), "a new message may be delivered at once")
+    same(
+        (stored.deliveries, stored.not_before_ms, stored.error), (0, 0, None), "a new message may be delivered at once"
+    )
 
 
 @in_store(DELIVERABLE, OLDEST_FIRST)
@@ -139,7 +141,7 @@ async def a_postponed_message_holds_its_pair_back(store: Store) -> None:
     await told(store, C, B, "3")
     first = await message_id(store, "1")
     await value(
-        commit_one(store, settled_by(B, Postponed(message_id=first, attempts=1, not_before_ms=50, error=ERROR)))
+        commit_one(store, settled_by(B, Postponed(message_id=first, deliveries=1, not_before_ms=50, error=ERROR)))
     )
     same(await deliverable(store, 49), ["3"], "a postponed message and what follows it wait")
     same(await deliverable(store, 50), ["1", "3"], "a postponed message comes at its instant, at its old position")
@@ -147,7 +149,7 @@ async def a_postponed_message_holds_its_pair_back(store: Store) -> None:
     found = [await value(store.next_message(after_ms)) for after_ms in (0, 49, 50)]
     same(found, [50, 50, None], "next_message is the earliest instant strictly after the one given")
     (stored, _) = await value(store.messages(50, 9))
-    same((stored.message_id, stored.attempts, stored.error), (first, 1, ERROR), "attempts and error are kept")
+    same((stored.message_id, stored.deliveries, stored.error), (first, 1, ERROR), "deliveries and error are kept")
     await consumed(store, B, "1")
     same(await deliverable(store, 0), ["2", "3"], "what followed a postponed message continues once it is consumed")
     same(await value(store.next_message(0)), None, "a consumed message is not waited for")
@@ -160,7 +162,7 @@ async def messages_are_left_to_other_code(store: Store) -> None:
     await told(store, C, B, "3")
     one, three = await message_id(store, "1"), await message_id(store, "3")
     for number, codes in ((one, ("a",)), (three, ("b", "a"))):
-        fate = Postponed(message_id=number, attempts=0, not_before_ms=FAR_MS + 1, error=ERROR, codes=codes)
+        fate = Postponed(message_id=number, deliveries=0, not_before_ms=FAR_MS + 1, error=ERROR, codes=codes)
         await value(commit_one(store, settled_by(B, fate)))
     job = (B.kind, B.name)
     (found,) = await value(store.messages_left_to({job: "b"}, 9))
@@ -173,7 +175,7 @@ async def messages_are_left_to_other_code(store: Store) -> None:
     same(await value(store.messages_left_to({("task", "none"): "b"}, 9)), (), "nor one to another job")
     await consumed_as(store, one)
     same(await deliverable(store), ["2"], "the message after a consumed one is left to no code")
-    now = Postponed(message_id=three, attempts=0, not_before_ms=0, error=None)
+    now = Postponed(message_id=three, deliveries=0, not_before_ms=0, error=None)
     await value(commit_one(store, settled_by(B, now)))
     same(await value(store.messages_left_to({job: "c"}, 9)), (), "a fate replaces the codes too")
 
@@ -189,15 +191,15 @@ async def a_fate_replaces_the_one_before(store: Store) -> None:
     await told(store, A, B, "1")
     only = await message_id(store, "1")
     fates = (
-        Postponed(message_id=only, attempts=3, not_before_ms=50, error=ERROR),
-        Postponed(message_id=only, attempts=1, not_before_ms=20, error=attrs.evolve(ERROR, data=None)),
-        Postponed(message_id=only, attempts=0, not_before_ms=0, error=None),
+        Postponed(message_id=only, deliveries=3, not_before_ms=50, error=ERROR),
+        Postponed(message_id=only, deliveries=1, not_before_ms=20, error=attrs.evolve(ERROR, data=None)),
+        Postponed(message_id=only, deliveries=0, not_before_ms=0, error=None),
     )
     for fate in fates:
         await value(commit_one(store, settled_by(B, fate)))
         (stored,) = await value(store.messages(FAR_MS, 9))
-        found = (stored.attempts, stored.not_before_ms, stored.error)
-        same(found, (fate.attempts, fate.not_before_ms, fate.error), "a fate replaces the one before")
+        found = (stored.deliveries, stored.not_before_ms, stored.error)
+        same(found, (fate.deliveries, fate.not_before_ms, fate.error), "a fate replaces the one before")
         later = fate.not_before_ms or None
         same(await value(store.next_message(0)), later, "next_message follows the newest fate")
 
@@ -207,18 +209,18 @@ async def a_dead_letter_unblocks_its_pair(store: Store) -> None:
     """A dead letter is listed apart, is not delivered and not consumed, and can be redriven to its old position."""
     await told(store, A, B, "1", "2")
     first = await message_id(store, "1")
-    await value(commit_one(store, settled_by(B, DeadLettered(message_id=first, attempts=10, error=ERROR))))
+    await value(commit_one(store, settled_by(B, DeadLettered(message_id=first, deliveries=10, error=ERROR))))
     same(await deliverable(store), ["2"], "what follows a dead letter continues")
     (dead,) = await value(store.dead_letters(0, 9))
     same((dead.message_id, dead.message), (first, message(A, B, "1")), "a dead letter is listed under its id")
-    same((dead.attempts, dead.error), (10, ERROR), "a dead letter says how often and why it failed")
+    same((dead.deliveries, dead.error), (10, ERROR), "a dead letter says how often and why it failed")
     await failure(commit_one(store, settled_by(B, Consumed(first))), Conflict, "a dead letter cannot be consumed")
     same(await value(store.redrive(first)), "redriven", "a dead letter can be redriven")
     same(await value(store.dead_letters(0, 9)), (), "a redriven message is no dead letter")
     (revived,) = await value(store.messages(0, 9))
     same(revived.message, dead.message, "a redriven message is the one that was sent")
     same(revived.message_id, first, "a redriven message is the oldest of its pair again")
-    same((revived.attempts, revived.error), (10, ERROR), "a redriven message keeps its attempts")
+    same((revived.deliveries, revived.error), (10, ERROR), "a redriven message keeps its deliveries")
     same(await value(store.redrive(first)), "not_found", "only a dead letter can be redriven")
 
 
@@ -229,7 +231,7 @@ async def a_redrive_logs_its_events_once(store: Store) -> None:
     first = await message_id(store, "1")
     await value(store.redrive(first, (started(B, at_ms=1),)))
     same(await value(store.events(0, 9)), (), "a redrive of a living message logs nothing")
-    await value(commit_one(store, settled_by(B, DeadLettered(message_id=first, attempts=10, error=ERROR))))
+    await value(commit_one(store, settled_by(B, DeadLettered(message_id=first, deliveries=10, error=ERROR))))
     for expected in ("redriven", "not_found"):
         same(await value(store.redrive(first, (started(B, at_ms=2),))), expected, "a dead letter is redriven once")
     same([one.event.at_ms for one in await value(store.events(0, 9))], [2], "a redrive logs its events once")
@@ -241,7 +243,7 @@ async def dead_letters_page_by_id(store: Store) -> None:
     """``dead_letters`` returns the oldest first, after an id, up to a limit."""
     for payload in "123":
         await told(store, A, B, payload)
-        fate = DeadLettered(message_id=await message_id(store, payload), attempts=1, error=ERROR)
+        fate = DeadLettered(message_id=await message_id(store, payload), deliveries=1, error=ERROR)
         await value(commit_one(store, settled_by(B, fate)))
     page = await value(store.dead_letters(0, 2))
     rest = await value(store.dead_letters(page[-1].message_id, 2))
@@ -266,7 +268,7 @@ async def a_purge_drops_dead_letters_to_itself(store: Store) -> None:
     fence = await created(store, A)
     await told(store, A, A, "own")
     own = await message_id(store, "own")
-    await value(commit_one(store, settled_by(A, DeadLettered(message_id=own, attempts=1, error=ERROR))))
+    await value(commit_one(store, settled_by(A, DeadLettered(message_id=own, deliveries=1, error=ERROR))))
     await value(commit_one(store, Transition(address=A, expected=fence, write=Purge())))
     same(await value(store.dead_letters(0, 9)), (), "a Purge deletes the dead letters of the instance to itself")
     same(await value(store.redrive(own)), "not_found", "such a dead letter cannot be redriven")
@@ -290,7 +292,7 @@ async def pruning_removes_old_dead_letters(store: Store) -> None:
     for payload, sent_ms in (("old", 5), ("older", 4), ("oldest", 3), ("new", 6)):
         sent = attrs.evolve(message(A, B, payload), sent_ms=sent_ms)
         await value(commit_one(store, Transition(address=A, messages=(sent,))))
-        fate = DeadLettered(message_id=await message_id(store, payload), attempts=1, error=ERROR)
+        fate = DeadLettered(message_id=await message_id(store, payload), deliveries=1, error=ERROR)
         await value(commit_one(store, settled_by(B, fate)))
     await told(store, A, B, "living")  # sent at 3 as well
     retention = Retention(now_ms=0, events_since_ms=0, max_events=1_000, dead_letters_since_ms=6, limit=2)
@@ -347,7 +349,7 @@ _SAMPLES: dict[str, object] = {
     "told_by": "task:a:d",
     "message_id": 10,
     "sender": "task:a:e",
-    "attempts": 11,
+    "deliveries": 11,
 }
 
 

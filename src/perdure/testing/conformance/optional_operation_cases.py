@@ -489,10 +489,10 @@ async def fill(store: Store) -> None:
     await told(store, STRANGE, STRANGE, "4")
     for own in await value(store.messages(FAR_MS, ALL)):
         if own.message.payload == "1":
-            dead = DeadLettered(message_id=own.message_id, attempts=3, error=ERROR)
+            dead = DeadLettered(message_id=own.message_id, deliveries=3, error=ERROR)
             await value(commit_one(store, Transition(address=B, inbound=dead)))
         if own.message.payload == "3":
-            late = Postponed(message_id=own.message_id, attempts=1, not_before_ms=50, error=ERROR)
+            late = Postponed(message_id=own.message_id, deliveries=1, not_before_ms=50, error=ERROR)
             await value(commit_one(store, Transition(address=A, inbound=late)))
     for number in range(6):
         await value(commit_one(store, Transition(address=A, events=(started(A, at_ms=number, id_=f"e{number}"),))))

@@ -131,7 +131,7 @@ MESSAGE_ONCE = Requirement(
 )
 NEW_KEYS = Requirement("commit", "So is a key of ``new_keys`` that is remembered at its instant.")
 FATE_REPLACES = Requirement(
-    "commit", "A fate replaces the message's attempts and error, also with None; ``Kept`` changes nothing."
+    "commit", "A fate replaces the message's deliveries and error, also with None; ``Kept`` changes nothing."
 )
 CONFLICT_LEAVES_NOTHING = Requirement(
     "commit",
@@ -209,7 +209,7 @@ REDRIVE = Requirement(
 )
 REDRIVEN_COUNTED = Requirement(
     "redrive",
-    "It keeps its attempts and its error, and may be delivered at once.",
+    "It keeps its deliveries and its error, and may be delivered at once.",
 )
 REDRIVE_EVENTS = Requirement(
     "redrive",

@@ -466,7 +466,7 @@ async def large_values_are_returned_unchanged(store: Store) -> None:
     _unchanged("a remembered answer", loaded.remembered, kept)
     (stored,) = await value(store.messages(0, 9))
     _unchanged("a message", stored.message, sent)
-    fate = Postponed(message_id=stored.message_id, attempts=1, not_before_ms=0, error=error)
+    fate = Postponed(message_id=stored.message_id, deliveries=1, not_before_ms=0, error=error)
     await value(commit_one(store, Transition(address=at, inbound=fate)))
     (stored,) = await value(store.messages(0, 9))
     _unchanged("the error of a message", stored.error, error)
@@ -525,7 +525,7 @@ async def a_page_of_rows_is_full(store: Store) -> None:
     newest = [one.event.at_ms for one in await value(store.history(A, None, _ROWS))]
     same(newest, [*reversed(range(_ROWS))], f"history returns all {_ROWS}")
     ids = [one.message_id for one in found][:_INSTANCES]
-    fates = [DeadLettered(message_id=id_, attempts=1, error=ERROR) for id_ in ids]
+    fates = [DeadLettered(message_id=id_, deliveries=1, error=ERROR) for id_ in ids]
     await asyncio.gather(*(value(commit_one(store, Transition(address=B, inbound=fate))) for fate in fates))
     dead = [one.message_id for one in await value(store.dead_letters(0, _ROWS))]
     same(dead, ids, f"dead_letters returns all {_INSTANCES}")
@@ -555,7 +555,7 @@ async def a_limit_counts_what_meets_the_conditions(store: Store) -> None:
     for target in "abc":
         await value(commit_one(store, Transition(address=B, messages=(message(B, address(target), target),))))
     for stored in (await value(store.messages(0, 9)))[:2]:
-        later = Postponed(message_id=stored.message_id, attempts=1, not_before_ms=50, error=None)
+        later = Postponed(message_id=stored.message_id, deliveries=1, not_before_ms=50, error=None)
         await value(commit_one(store, Transition(address=A, inbound=later)))
     same([one.message.payload for one in await value(store.messages(0, 1))], ["c"], "messages fills its page")
 
@@ -587,7 +587,7 @@ async def a_page_continues_after_a_row_that_is_gone(store: Store) -> None:
         commit_one(store, Transition(address=A, messages=sent, events=tuple(started(A, at_ms=n) for n in range(6))))
     )
     for stored in await value(store.messages(0, 9)):
-        fate = DeadLettered(message_id=stored.message_id, attempts=1, error=ERROR)
+        fate = DeadLettered(message_id=stored.message_id, deliveries=1, error=ERROR)
         await value(commit_one(store, Transition(address=B, inbound=fate)))
     dead, events = await value(store.dead_letters(0, 2)), await value(store.events(0, 2))
     for gone in dead:
