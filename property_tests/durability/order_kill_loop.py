@@ -2,7 +2,8 @@
 
 ``python property_tests/durability/order_kill_loop.py [--rounds 50] [--items 600] [--store URL]``. Each effect appends a
 line to a file outside the store and syncs it before it answers. Each process puts further items, so that some are put
-after a restart. With ``--skew SECONDS`` each process has a clock that is wrong by that, ahead or behind, so it jumps.
+after a restart. With ``--skew SECONDS`` each process has a clock that is wrong by that, ahead or behind in turn, so it
+goes back at every second restart.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ async def serve(folder: Path, store: str, items: int, skew_s: float) -> None:
     """Put items, a few at a time while others are worked on, and wait until all are done."""
     file = os.open(folder / "effects.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     app = App(Outside(file, Random())).with_jobs(pool)  # noqa: S311 - how long a call takes
-    runtime, wrong_ms = asyncio_runtime(), int(1_000 * Random().choice((-skew_s, skew_s)))  # noqa: S311
+    runtime, wrong_ms = asyncio_runtime(), int(1_000 * skew_s)
     wrong = attrs.evolve(runtime, now_ms=lambda: runtime.now_ms() + wrong_ms)
     async with app.open(store, runtime=wrong) as client:
         handle = client.handle(pool)
@@ -115,9 +116,10 @@ def run(folder: Path, *, rounds: int, items: int, store: str = "", seed: int = 0
     least = 2 * KEYS  # effects between two kills: an item that dies three times is parked, and others pass it
     most = least + max(1, items // max(1, 2 * rounds))
     command = [*(sys.executable, __file__, "--work", "--folder", str(folder), "--items", str(items))]
-    command += ["--store", store or f"sqlite:///{folder}/jobs.db", "--skew", str(skew_s)]
+    command += ["--store", store or f"sqlite:///{folder}/jobs.db"]
     while True:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE)  # noqa: S603 - this file
+        wrong = f"--skew={skew_s if kills % 2 == 0 else -skew_s}"
+        process = subprocess.Popen([*command, wrong], stdout=subprocess.PIPE)  # noqa: S603 - this file
         if kills < rounds and _reaches(process, log, _lines(log) + random.randint(least, most)):
             process.send_signal(signal.SIGKILL)
             process.communicate()

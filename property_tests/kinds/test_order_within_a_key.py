@@ -1,4 +1,6 @@
-"""Items of a key with one worker keep their order, whatever crashes: none begins before the one before it has ended.
+"""Items of a key with one worker keep their order: none begins before the one before it has ended.
+
+Whatever crashes, and however the clock of the computer jumps, also between two engines.
 
 The services remember each call in a list outside of the worker, as an external system does.
 """
@@ -7,6 +9,7 @@ from __future__ import annotations
 
 import tempfile
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +26,11 @@ KEYS = ("ann", "bob")
 job = pool_of(workers=3, workers_per_key=1)
 
 refusals = st.lists(st.integers(1, 12), max_size=2, unique=True)
-lives = st.lists(st.tuples(st.integers(1, 40), st.integers(0, 3), refusals), min_size=1, max_size=4)
+jumps = st.sampled_from((0, -3_600, -2, 60))  # seconds
+lives = st.lists(st.tuples(st.integers(1, 40), st.integers(0, 3), refusals, jumps), min_size=1, max_size=4)
+
+Life = tuple[int, int, list[int], int]
+"""Crash points until the worker dies, items that are put three times, refused commits, and a jump of the clock."""
 
 
 def in_order(urls: list[str]) -> bool:
@@ -31,7 +38,7 @@ def in_order(urls: list[str]) -> bool:
     return all((called := [url for url in urls if url.startswith(key)]) == sorted(called) for key in KEYS)
 
 
-def play(world: World, given_: list[tuple[int, int, list[int]]], images: Images) -> list[str]:
+def play(world: World, given_: list[Life], images: Images) -> list[str]:
     """Let workers die and put items; return the ids of those that were put."""
     pool, ids = world.handle(job), list[str]()
 
@@ -42,12 +49,13 @@ def play(world: World, given_: list[tuple[int, int, list[int]]], images: Images)
                 world.attempt(pool.put(ids[-1], Picture(key, ids[-1])))
 
     put(3)
-    for points, more, refused in given_:
+    for points, more, refused, jump in given_:
         world.inject(Delay("shrink", "300 ms", times=2), *_refusals(refused))
         with suppress(WorkerDied):
             world.crash_after(points)
             put(more)
             world.advance("5 s")
+        world.shift_wall_clock(timedelta(seconds=jump))
         world.cancel_crash()
         world.clear_faults()
         if not world.is_open:
@@ -67,11 +75,12 @@ def _refusals(numbers: list[int]) -> list[Any]:
 @pytest.mark.parametrize("store", ["memory", "sqlite"])
 @settings(max_examples=60)
 @given(given_=lives, seed=st.integers(0, 99))
-@example(given_=[(5, 1, [])], seed=0)
-@example(given_=[(7, 2, [1])], seed=0)
-@example(given_=[(15, 2, [2, 3])], seed=0)
+@example(given_=[(5, 1, [], 0)], seed=0)
+@example(given_=[(5, 1, [], -3_600)], seed=0)
+@example(given_=[(7, 2, [1], -2)], seed=0)
+@example(given_=[(15, 2, [2, 3], 60)], seed=0)
 def test_items_of_a_key_with_one_worker_keep_their_order_over_crashes(
-    store: str, given_: list[tuple[int, int, list[int]]], seed: int
+    store: str, given_: list[Life], seed: int
 ) -> None:
     images = Images()
     with tempfile.TemporaryDirectory() as folder:

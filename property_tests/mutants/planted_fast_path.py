@@ -107,7 +107,7 @@ MUTANTS = (
     Mutant(
         "a plain run begins before its alarm is due",
         "begin_fast_run",
-        "        or instance.alarm_ms > inputs.now_ms\n",
+        "        or (instance.lane is None and instance.alarm_ms > inputs.now_ms)\n",
         "",
         RUN,
     ),

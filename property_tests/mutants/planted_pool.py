@@ -41,15 +41,15 @@ MUTANTS = (
     Mutant(
         "a head start has no effect",
         "_rank_ms",
-        "return max(0, from_instant_ms - data.head_start_ms)",
-        "return max(0, from_instant_ms)",
+        "return max(0, from_instant_ms + inputs.ahead_ms - data.head_start_ms)",
+        "return max(0, from_instant_ms + inputs.ahead_ms)",
         f"{CALLS}::test_a_head_start_overtakes_items_that_were_put_less_earlier[memory]",
     ),
     Mutant(
         "a delayed item forgets its key",
         "_queue",
-        "return answered(put(instance, inputs.now_ms, lane=data.key, alarm_ms=changed), None)",
-        'return answered(put(instance, inputs.now_ms, lane="", alarm_ms=changed), None)',
+        "lane=data.key",
+        'lane=""',
         "tests/kinds/test_delayed_items.py"
         "::test_items_that_are_due_at_one_instant_take_turns_in_the_order_of_their_keys[memory-none]",
     ),
@@ -353,5 +353,33 @@ MUTANTS = (
         "return Success(None)",
         "tests/behaviour/test_failed_reads.py"
         "::test_a_read_answers_the_error_of_the_store_or_as_it_does_otherwise[count]",
+    ),
+    Mutant(
+        "an engine forgets how far the clock of the one before had run",
+        "LaneFeeder.start",
+        "self.gate.clock.start(last_rank_ms)",
+        "self.gate.clock.start(None)",
+        f"{CALLS}::test_items_keep_their_order_and_wait_for_nothing_after_the_clock_went_back[memory-crash]",
+    ),
+    Mutant(
+        "a queued item waits until the clock has come to its place in line",
+        "_is_due",
+        "return instance.rank_ms is not None",
+        "return instance.rank_ms is not None and instance.rank_ms <= inputs.now_ms",
+        f"{CALLS}::test_items_keep_their_order_and_wait_for_nothing_after_the_clock_went_back[memory-no restart]",
+    ),
+    Mutant(
+        "the clock of the line stands still until the wall clock has come to it",
+        "LaneClock.ahead_ms",
+        "int(monotonic_ms - self._since_ms)",
+        "0",
+        f"{CALLS}::test_head_starts_delays_and_retries_follow_one_clock_after_it_went_back[memory]",
+    ),
+    Mutant(
+        "an item that was triggered overtakes those in line after the clock went back",
+        "_ranked",
+        "at_ms=from_instant_ms + inputs.ahead_ms",
+        "at_ms=from_instant_ms",
+        f"{CALLS}::test_head_starts_delays_and_retries_follow_one_clock_after_it_went_back[memory]",
     ),
 )

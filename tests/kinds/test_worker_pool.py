@@ -129,6 +129,61 @@ def test_a_head_start_overtakes_items_that_were_put_less_earlier(store: Any) -> 
         assert images.urls == ["much", "old", "bit", "late"]
 
 
+BACK = timedelta(hours=-1)
+
+
+def put_all(pool: Any, world: World, *ids: str, **options: Any) -> None:
+    for id_ in ids:
+        world.run(pool.put(id_, Picture("ann", id_), **options))
+
+
+@pytest.mark.parametrize("restart", [World.restart, World.crash, None], ids=["restart", "crash", "no restart"])
+def test_items_keep_their_order_and_wait_for_nothing_after_the_clock_went_back(store: Any, restart: Any) -> None:
+    images, job = Images(), pool_of(workers=1, workers_per_key=1)
+    with World(app_of(images, job), store=store) as world:
+        pool = world.handle(job)
+        put_all(pool, world, "bad")  # it waits for its retry
+        world.settle()
+        world.run(pool.hold())
+        put_all(pool, world, "a", "b")
+        world.shift_wall_clock(BACK)
+        if restart is not None:
+            restart(world)
+        if not world.is_open:
+            world.open()
+        put_all(pool, world, "c", "d")
+        world.shift_wall_clock(BACK)
+        put_all(pool, world, "e", "f")
+        world.advance("1 s")
+        assert world.run(pool.trigger("bad")).queued
+        world.run(pool.release())
+        world.settle()
+        assert images.urls == ["bad", "a", "b", "c", "d", "e", "f", "bad"]
+
+
+def test_head_starts_delays_and_retries_follow_one_clock_after_it_went_back(store: Any) -> None:
+    images, job = Images(), pool_of(workers=1)
+    with World(app_of(images, job), store=store) as world:
+        pool = world.handle(job)
+        put_all(pool, world, "bad late", "bad now")  # their retries are due in a minute
+        world.settle()
+        world.run(pool.hold())
+        put_all(pool, world, "delayed", after="30 s")
+        put_all(pool, world, "old")
+        world.shift_wall_clock(BACK)
+        world.advance("1 minute")
+        put_all(pool, world, "late")
+        put_all(pool, world, "bit", head_start="59 s")
+        put_all(pool, world, "much", head_start="61 s")
+        world.advance("1 s")
+        assert world.run(pool.trigger("bad now")).queued
+        images.calls.clear()
+        world.advance("1 hour")
+        world.run(pool.release())
+        world.settle()
+        assert images.urls == ["much", "old", "bit", "late", "bad now", "delayed", "bad late"]
+
+
 def test_a_failed_attempt_is_retried_and_then_the_item_is_dead(store: Any) -> None:
     images = Images()
     with World(app_of(images), store=store) as world:

@@ -185,6 +185,10 @@ SABOTAGE = {
         of_answer("lanes.queued", lambda found: tuple(attrs.evolve(one, rest="none") for one in found)),
         "lanes_come_in_order_with_their_first_ranks",
     ),
+    "last_rank is that of another job": (
+        instead("lanes.last_rank", lambda store, job: store.lanes.last_rank((job[0], job[1].upper()))),
+        "lanes_come_in_order_with_their_first_ranks",
+    ),
     "lanes begins at the first lane": (
         instead("lanes.names", lambda store, job, _, limit: store.lanes.names(job, None, limit)),
         "lanes_come_in_order_with_their_first_ranks",

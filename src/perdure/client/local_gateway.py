@@ -296,6 +296,8 @@ class LocalGateway(ReadingGateway):
         running = engine.cache.running(address)
         hold = engine.runner.holds.of(job.kind, job.name)
         inputs = inputs_beside_turns(engine.runtime, engine.store, engine.limits, running=running, hold=hold)
+        ahead_ms = engine.runner.gates.ahead_ms(f"{job.kind}:{job.name}", inputs.now_ms)
+        inputs = attrs.evolve(inputs, ahead_ms=ahead_ms)
         journal = await self.journal(found.unwrap().instance)
         return journal.map(lambda rows: ExplainInputs(found.unwrap(), inputs, rows))
 

@@ -140,6 +140,8 @@ class RunningEngine:
         if self.membership is not None:
             await self._join(self.membership)
         await self.runner.holds.read()
+        for feeder in self.feeders.values():
+            await feeder.start()
         recovered = 0 if self.membership is not None else await self._recovery(self.store).claims()
         fields = {"store": self.store.name, "epoch": self.store.epoch, "recovered": recovered}
         self.runtime.log(LogRecord("info", "engine started", fields))

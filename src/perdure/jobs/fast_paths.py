@@ -214,7 +214,7 @@ def begin_fast_run(
         or instance.state_version != job.plan.state_version
         or job.fast_alarm != ("unqueued" if instance.lane is None else "queued")
         or instance.alarm_ms is None
-        or instance.alarm_ms > inputs.now_ms
+        or (instance.lane is None and instance.alarm_ms > inputs.now_ms)
         or inputs.trace is not None
         or instance.alarm_trace is not None
         # Suspect code must find its claim stored before it runs, as `Mark` does it.

@@ -327,9 +327,11 @@ def _is_refused(instance: Instance) -> bool:
 def _is_due(instance: Instance | None, inputs: TurnInputs) -> bool:
     if instance is None:
         return False
-    # A queued instance has no `due_ms`: a slot of its lane begins it, and not its alarm.
-    due_ms = instance.due_ms if instance.lane is None else instance.rank_ms
-    return due_ms is not None and due_ms <= inputs.now_ms
+    # A queued instance has no `due_ms`: a slot of its lane begins it, and not its alarm. Its rank is no instant: after
+    # the clock went back it may be in the future.
+    if instance.lane is not None:
+        return instance.rank_ms is not None
+    return instance.due_ms is not None and instance.due_ms <= inputs.now_ms
 
 
 # ---------------------------------------------------------------- finish

@@ -39,7 +39,7 @@ STORE_OPERATIONS: Final = (
 CAPABILITY_OPERATIONS: Final = {
     "cursors": ("read", "move"),
     "journal": ("read",),
-    "lanes": ("names", "queued"),
+    "lanes": ("names", "queued", "last_rank"),
     "sharing": ("heartbeat", "abandoned"),
 }
 """Those of the capabilities, besides a share of ``due`` and ``messages``. No fault of theirs is drawn."""

@@ -83,6 +83,7 @@ class TurnInputs:
         code: whether all code of the job must be claimed before it runs, because a process died shortly before.
         others: the other engines that share the store.
         reads: the texts that the store can read, beside the code of the job: see `Store.reads`.
+        ahead_ms: how far the clock of the job's lanes is ahead, because the wall clock went back.
     """
 
     __repr__ = fields_in_line
@@ -100,6 +101,7 @@ class TurnInputs:
     others: OtherEngines = NO_OTHERS
     reads: str = ""
     decoded: Decoded | None = None
+    ahead_ms: int = 0
 
     def id(self, offset: int = 0) -> str:
         """Return the UUIDv7 that is ``offset`` after the base, printed."""

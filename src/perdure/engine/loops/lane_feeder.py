@@ -171,6 +171,18 @@ class LaneFeeder:
         self._failed.clear()
 
     # ------------------------------------------------------------ the loop
+    async def start(self) -> None:
+        """Continue the clock of the lanes where an earlier engine's ended, at the latest before the first turn.
+
+        Raises:
+            StoreError: the store failed.
+        """
+        match await answer_of(self.lanes.last_rank(self.name)):
+            case Success(last_rank_ms):
+                self.gate.clock.start(last_rank_ms)
+            case failure:
+                raise failure.failure()
+
     async def run(self) -> None:
         """Fire queued instances until the task is cancelled."""
         if self.gate.lane_slots is None:

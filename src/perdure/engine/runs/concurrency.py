@@ -66,6 +66,35 @@ class _Outside:
 
 
 @attrs.define
+class LaneClock:
+    """The clock that ranks the queued instances of a job: the wall clock, but it never goes back.
+
+    After a jump back it runs on from the instant before, and so do the ranks: a new instance comes after those that
+    were queued before the jump, and a head start counts from the same clock.
+
+    Attributes:
+        runtime: the only interface to time.
+    """
+
+    runtime: Runtime
+    _from_ms: int = 0
+    _since_ms: float = 0.0
+
+    def start(self, last_rank_ms: int | None) -> None:
+        """Run on from the greatest rank that an earlier engine stored."""
+        self._from_ms, self._since_ms = last_rank_ms or 0, self.runtime.monotonic_ms()
+
+    def ahead_ms(self, now_ms: int) -> int:
+        """Return how far this clock is ahead of the wall clock."""
+        monotonic_ms = self.runtime.monotonic_ms()
+        ahead_ms = self._from_ms + int(monotonic_ms - self._since_ms) - now_ms
+        if ahead_ms > 0:
+            return ahead_ms
+        self._from_ms, self._since_ms = now_ms, monotonic_ms
+        return 0
+
+
+@attrs.define
 class LaneLimit:
     """Counts a job's runs by lane. The lane feeder takes a slot before it fires. Other runs wait for one.
 
@@ -80,6 +109,7 @@ class LaneLimit:
         rated: the rates. Set with it. Each slot is taken with a place in them, and returned without one.
         ended: number of slots that were returned so far.
         doubted: the instances whose claims may not be in the store any more.
+        clock: ranks the instances.
     """
 
     runtime: Runtime
@@ -95,7 +125,11 @@ class LaneLimit:
     _claims: dict[Address, str] = attrs.Factory(dict[Address, str])  # those in the store, by their lanes
     _idle: dict[str, int] = attrs.Factory(dict[str, int])  # claims by lane whose instance has no slot
     doubted: set[Address] = attrs.Factory(set[Address])
+    clock: LaneClock = attrs.field(init=False)
     _outside: list[_Outside] = attrs.Factory(list[_Outside])
+
+    def __attrs_post_init__(self) -> None:
+        self.clock = LaneClock(self.runtime)
 
     @property
     def held(self) -> int:
@@ -416,6 +450,11 @@ class ConcurrencyLimits:
         """Number of runs that wait for a slot, over all limits."""
         own, lanes = self.jobs.values(), self.lanes.values()
         return self.engine.waiting + sum(gate.waiting for gate in own) + sum(gate.waiting for gate in lanes)
+
+    def ahead_ms(self, job: str, now_ms: int) -> int:
+        """Return how far the clock of a job's lanes is ahead of the wall clock; 0 for a job without lanes."""
+        lanes = self.lanes.get(job)
+        return 0 if lanes is None else lanes.clock.ahead_ms(now_ms)
 
     def try_enter(self, job: str, company: Company, address: Address) -> bool:
         """Take both slots if no run has to wait for them. Return whether they are taken.

@@ -162,8 +162,9 @@ class Runner:
 
     def inputs_of(self, cell: InstanceCell, decoded: Decoded | None = None) -> TurnInputs:
         """Collect a decision's inputs."""
+        now_ms = self.runtime.now_ms()
         return TurnInputs(
-            now_ms=self.runtime.now_ms(),
+            now_ms=now_ms,
             jitter=self.runtime.random(),
             id_base=self.runtime.new_id(),
             epoch=self.store.epoch,
@@ -175,6 +176,7 @@ class Runner:
             decoded=decoded,
             others=self.others,
             reads=self.store.reads,
+            ahead_ms=self.gates.ahead_ms(cell.job_name, now_ms) if self.gates.lanes else 0,
         )
 
     # ------------------------------------------------------------ slots

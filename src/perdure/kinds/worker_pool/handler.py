@@ -28,7 +28,7 @@ from perdure.values.address import Address
 from perdure.values.answer import OutcomeRecord
 from perdure.values.errors import InvalidInput
 from perdure.values.event import Event, JobStarted, JobTerminated
-from perdure.values.instance import Instance
+from perdure.values.instance import Instance, PendingRetry
 from perdure.values.listings import InstanceOutcome
 from perdure.values.times import from_ms
 from perdure.values.turn_inputs import TurnInputs
@@ -86,7 +86,7 @@ def _put(job: AnyDefinition, how: ItemPolicy, address: Address, command: PutComm
         state=item,
         data=_encode(data),
         # An item with a delay has no place in its lane yet: the head start is applied when it becomes due.
-        alarm_ms=_rank_ms(now_ms, data) if due_ms <= now_ms else due_ms,
+        alarm_ms=_rank_ms(now_ms, data, inputs) if due_ms <= now_ms else due_ms,
         lane=data.key if due_ms <= now_ms else None,
     )
     return answered(transition, _item_put(stored(transition) or fresh, created=True))
@@ -104,9 +104,9 @@ def _key(job: AnyDefinition, how: ItemPolicy, item: object) -> str:
     )
 
 
-def _rank_ms(from_instant_ms: int, data: ItemData) -> int:
+def _rank_ms(from_instant_ms: int, data: ItemData, inputs: TurnInputs) -> int:
     # A priority as an instant: an item that waits long enough comes before every later one, so none starves.
-    return max(0, from_instant_ms - data.head_start_ms)
+    return max(0, from_instant_ms + inputs.ahead_ms - data.head_start_ms)
 
 
 def _cancel(address: Address, instance: Instance | None, inputs: TurnInputs) -> Commit:
@@ -126,7 +126,7 @@ def _trigger(address: Address, instance: Instance | None, inputs: TurnInputs) ->
     if instance is None or instance.status != "retrying" or instance.lane is not None or instance.pending_retry is None:
         return reply(address, ItemTriggered(queued=False, status=None if instance is None else instance.status))
     # Never later than planned: the instant is the item's place in the lane.
-    now = attrs.evolve(instance.pending_retry, at_ms=min(inputs.now_ms, instance.pending_retry.at_ms))
+    now = _ranked(instance.pending_retry, min(inputs.now_ms, instance.pending_retry.at_ms), inputs)
     transition = put(instance, inputs.now_ms, pending_retry=now, lane=data_of(instance).key)
     return answered(transition, ItemTriggered(queued=True, status=instance.status))
 
@@ -164,8 +164,14 @@ def _queue(instance: Instance, inputs: TurnInputs) -> Commit:
     """Put an item into its lane, because its delay is over: it stands where it became due."""
     data, alarm_ms = data_of(instance), instance.alarm_ms
     # From the instant at which it became due: after a downtime, items keep their order.
-    changed = None if alarm_ms is None else _rank_ms(alarm_ms, data)
-    return answered(put(instance, inputs.now_ms, lane=data.key, alarm_ms=changed), None)
+    changed, retry = None if alarm_ms is None else _rank_ms(alarm_ms, data, inputs), instance.pending_retry
+    retry = None if retry is None else _ranked(retry, retry.at_ms, inputs)
+    return answered(put(instance, inputs.now_ms, lane=data.key, alarm_ms=changed, pending_retry=retry), None)
+
+
+def _ranked(retry: PendingRetry, from_instant_ms: int, inputs: TurnInputs) -> PendingRetry:
+    """Return a retry that enters the lane, with its place there."""
+    return attrs.evolve(retry, at_ms=from_instant_ms + inputs.ahead_ms)
 
 
 def alarm_consumed(instance: Instance) -> Instance:

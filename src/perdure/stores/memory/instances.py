@@ -56,6 +56,11 @@ class Ordered:
             del self._blocks[at]
             del self._lasts[at]
 
+    @property
+    def last(self) -> Entry:
+        """The greatest entry of a set that is not empty."""
+        return self._lasts[-1]
+
     def from_(self, bound: Entry) -> Iterator[Entry]:
         """Yield the entries at or after a bound, in order. The set must not change meanwhile."""
         at = bisect_left(self._lasts, bound)
@@ -113,6 +118,11 @@ class LaneIndex:
         """Yield the ranks and incarnations of a lane, in order."""
         lanes = self._jobs.get(job)
         return iter(()) if lanes is None or lane not in lanes.entries else iter(lanes.entries[lane])
+
+    def last_rank(self, job: Job) -> int | None:
+        """Return the greatest rank of a job; None if it has none."""
+        lanes = self._jobs.get(job)
+        return None if lanes is None else max((lane.last[0] for lane in lanes.entries.values()), default=None)
 
     def _add(self, job: Job, lane: str, entry: Entry) -> None:
         lanes = self._jobs.setdefault(job, _JobLanes())

@@ -241,6 +241,10 @@ class _MemoryLanes:
         """Return the first queued instances of lanes."""
         return self.opening.answer("read queued instances", lambda tables: tables.instances.queued(job, lanes, limit))
 
+    def last_rank(self, job: Job, /) -> FutureResult[int | None, StoreError]:
+        """Return the greatest rank of a job."""
+        return self.opening.answer("read the last rank", lambda tables: tables.instances.lanes.last_rank(job))
+
 
 @attrs.frozen
 class _MemoryJournal:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar, cast
 
 import orjson
 from returns.future import FutureResult
@@ -241,6 +241,13 @@ class PostgresLanes:
     def queued(self, job: Job, lanes: Sequence[str], limit: int, /) -> FutureResult[tuple[QueuedLane, ...], StoreError]:
         """Return the first queued instances of lanes."""
         return asked(self._queued(job, lanes, -(-limit // len(lanes)) if lanes else 0))
+
+    def last_rank(self, job: Job, /) -> FutureResult[int | None, StoreError]:
+        """Return the greatest rank."""
+        schema = self._operations.schema
+        sql = f"SELECT max(rank_ms) FROM {schema}.instances WHERE kind = $1 AND name = $2 AND rank_ms IS NOT NULL"
+        found = self._operations.read("read the last rank", sql, *map(encoded, job))
+        return converted(answered_by(found), lambda rows: cast("int | None", rows[0][0]))
 
     async def _queued(self, job: Job, lanes: Sequence[str], share: int) -> Result[tuple[QueuedLane, ...], StoreError]:
         answer = await self._read(job, lanes, (_BEFORE_ALL, 0), share + 1)

@@ -323,6 +323,10 @@ class _SqliteLanes:
             "read queued instances", lambda cursor: queries.queued(cursor, damage, job, lanes, limit)
         )
 
+    def last_rank(self, job: Job, /) -> FutureResult[int | None, StoreError]:
+        """Return the greatest rank."""
+        return self.store.read("read the last rank", lambda cursor: queries.last_rank(cursor, job))
+
 
 @attrs.frozen
 class _SqliteJournal:

@@ -52,6 +52,7 @@ from perdure.testing.conformance.requirements import (
     JOURNAL,
     JOURNAL_COMMIT,
     LANES,
+    LAST_RANK,
     LOAD_TOGETHER,
     MONOTONIC,
     QUEUED,
@@ -254,15 +255,17 @@ JOURNAL_CASES: tuple[Case, ...] = (
 _JOB = ("pool", "p")
 
 
-@in_store(LANES, QUEUED)
+@in_store(LANES, QUEUED, LAST_RANK)
 async def lanes_come_in_order_with_their_first_ranks(store: Store) -> None:
     """Names are compared by code point; the limit is shared between the lanes."""
     lanes = present(store.lanes)
     same(await value(lanes.names(_JOB, None, 5)), (), "no lane at first")
+    same(await value(lanes.last_rank(_JOB)), None, "no rank at first")
     for lane, ranks in {"b": (7, 3, 5), "": (9,), "a": (4, 4), "B": (1,)}.items():
         for number, rank in enumerate(ranks):
             await _put(store, f"{lane}{number}", lane, rank)
-    await _put(store, "other", "a", 0, job=("pool", "P"))
+    await _put(store, "other", "a", 10, job=("pool", "P"))
+    same(await value(lanes.last_rank(_JOB)), 9, "the greatest rank of all lanes")
     same(await value(lanes.names(_JOB, None, 9)), ("", "B", "a", "b"), "all lanes")
     same(await value(lanes.names(_JOB, "", 2)), ("B", "a"), "the lanes after one")
     same(await value(lanes.names(_JOB, "aa", 5)), ("b",), "the lanes after an absent one")
@@ -279,7 +282,7 @@ async def lanes_come_in_order_with_their_first_ranks(store: Store) -> None:
     )
 
 
-@in_store(QUEUED_OR_DUE)
+@in_store(QUEUED_OR_DUE, LAST_RANK)
 async def claimed_and_suspended_instances_are_not_queued(store: Store) -> None:
     """A queued instance is not due; one that leaves its lane is."""
     lanes = present(store.lanes)
@@ -306,6 +309,7 @@ async def claimed_and_suspended_instances_are_not_queued(store: Store) -> None:
         found = _ids(await value(lanes.queued(_JOB, ("a", "b", "c"), 9)))
         expected = [(lane, ["i"] if is_queued and lane == after.lane else []) for lane in ("a", "b", "c")]
         same(found, expected, f"queued: {after}")
+        same(await value(lanes.last_rank(_JOB)), after.rank_ms, f"the greatest rank: {after}")
         same(len(await value(store.due(FAR_MS, 9))), int(is_due), f"due: {after}")
         same(await value(store.next_alarm(0)) is not None, is_due, f"the next alarm of {after}")
     await value(commit_one(store, Transition(address=at, expected=fence, write=Purge())))

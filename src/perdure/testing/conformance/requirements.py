@@ -321,6 +321,10 @@ QUEUED = Requirement(
     "Return the first queued instances of each of these lanes, by rank and incarnation, with their rows. Of each it "
     "returns as many as ``limit`` divided by the number of lanes, rounded up.",
 )
+LAST_RANK = Requirement(
+    "lanes.last_rank",
+    "Return the greatest rank of a job's queued instances; None if none is queued.",
+)
 QUEUED_TIME = Requirement(
     "lanes.queued",
     "Reading lanes takes a time that depends on what is returned, and not on what is queued.",
