@@ -13,6 +13,10 @@ AGAIN = "behaviour/test_recovery_laws.py::test_a_run_is_delivered_again_until_it
 
 ONE_RUN = "behaviour/test_run_identity_laws.py"
 IDENTITY = "tests/behaviour/test_run_identity.py"
+EXHAUSTED = (
+    "tests/behaviour/test_task_calls.py"
+    "::test_an_on_error_that_takes_over_leaves_the_end_of_the_retries_in_the_history[memory]"
+)
 
 MUTANTS = (
     Mutant(
@@ -353,5 +357,26 @@ MUTANTS = (
         "if not first:",
         "tests/testing/test_machine_laws.py::test_a_violation_of_one_law_is_reported_by_that_law_only"
         "[a run that is repeated has one id]",
+    ),
+    Mutant(
+        "the history of a job that `on_error` takes over does not say why its retries ended",
+        "prior_failed",
+        "if execute.prior is None or execute.prior_reason is None:",
+        "if execute.prior is None or execute.prior_reason is not None:",
+        EXHAUSTED,
+    ),
+    Mutant(
+        "a job without retries says that they ended",
+        "_given_up",
+        "reason=None if job.plan.retry is None else reason",
+        "reason=reason",
+        EXHAUSTED,
+    ),
+    Mutant(
+        "the history of a parked job does not say that it is parked",
+        "_after_exhaustion",
+        "events=(*events, parked)",
+        "events=events",
+        "tests/kinds/test_worker_pool.py::test_a_failed_attempt_is_retried_and_then_the_item_is_dead[memory]",
     ),
 )

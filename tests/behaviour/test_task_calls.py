@@ -561,6 +561,27 @@ async def test_an_on_error_that_fails_is_why_the_retries_ended(world: World) -> 
 
 
 @on_each_store
+async def test_an_on_error_that_takes_over_leaves_the_end_of_the_retries_in_the_history(world: World) -> None:
+    """Whatever ended them; a job without retries has none that end."""
+    policy = Retry(2, Backoff.constant("1 s"), jitter=False, retry_if=lambda error: error.why != "final")
+    for id_, retry, why, failures, reasons in (
+        ("a", policy, "again", 2, ["max_attempts"]),
+        ("b", policy, "final", 1, ["not_retryable"]),
+        ("c", None, "again", 1, []),
+    ):
+        job = machine_with(on_error=lambda _, __: Success(None), retry=retry)
+        jobs = (await world.open(app(world.outside, job))).handle(job)
+        await world.run(jobs.send(id_, OnAlarm(1_000, (Refuse(why),))))
+        await world.advance(s=5)
+        history = await world.history(at(id_))
+        assert [event.reason for event in history if event.type == "job.retry_exhausted"] == reasons
+        ended = ["job.failed"] * failures + ["job.retry_exhausted"] * len(reasons)
+        assert [event.type for event in history][-len(ended) :] == ended
+        assert (await world.run(jobs.status(id_))).status == "idle"
+        await world.close()
+
+
+@on_each_store
 async def test_without_on_error_the_failure_goes_to_the_caller(world: World) -> None:
     """Without it the failure goes to the caller and nothing of the draft is kept."""
     jobs = (await world.open(app(world.outside))).handle(machine)

@@ -197,6 +197,9 @@ def test_a_failed_attempt_is_retried_and_then_the_item_is_dead(store: Any) -> No
         world.advance("1 minute")
         world.advance("1 minute")
         assert world.run(pool.outcome("a")) == Failed(error=Unreachable("bad.png"))
+        parked, exhausted, *_ = world.history(thumbnails, "a")
+        assert (parked.type, parked.reason) == ("job.parked", "retries_exhausted")
+        assert (exhausted.type, exhausted.reason) == ("job.retry_exhausted", "max_attempts")
         assert world.run(pool.put("a", PICTURE)) == ItemPut(created=False, status="parked", due_at=None)
         assert len({run for run, _ in images.calls}) == 1
         assert len(images.calls) == 3
