@@ -1,4 +1,4 @@
-"""Perdure in web frameworks: one module for each, with its lifespan, access to the client, and its errors.
+"""Perdure in web frameworks: each module has a lifespan, access to the client, and responses for its errors.
 
-``starlette``, ``fastapi`` (the names of ``starlette``, as dependencies), ``litestar`` and ``django``.
+``starlette``, ``fastapi`` (the same names, as dependencies), ``litestar`` and ``django``.
 """

@@ -1,4 +1,4 @@
-"""FastAPI: the client and typed handles as dependencies. Lifespan and errors are those of Starlette."""
+"""FastAPI: the client and typed handles as dependencies. Lifespan and error responses are Starlette's."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Jobs", "handle_errors", "handle_of", "lifespan"]
 H = TypeVar("H")
 
 Jobs: TypeAlias = Annotated[Client, Depends(client_of)]
-"""The client of the application: ``async def pay(jobs: Jobs)``, and ``jobs.handle(orders)`` is typed."""
+"""The application's client: ``async def pay(jobs: Jobs)``, and ``jobs.handle(orders)`` is typed."""
 
 
 def handle_of(definition: Definition[H, Any, Any], /) -> Callable[[HTTPConnection], H]:

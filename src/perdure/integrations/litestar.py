@@ -17,10 +17,10 @@ from perdure.integrations.web import OpenClient, problem_response
 from perdure.values.errors import PerdureError
 
 DEPENDENCY: Final = "jobs"
-"""The name of the parameter that receives the client."""
+"""The parameter name that receives the client."""
 
 Jobs: TypeAlias = NamedDependency[Client]
-"""The client of the application: ``async def pay(jobs: Jobs)``, and ``jobs.handle(orders)`` is typed."""
+"""The application's client: ``async def pay(jobs: Jobs)``, and ``jobs.handle(orders)`` is typed."""
 
 
 class PerdurePlugin(InitPlugin):

@@ -15,13 +15,13 @@ from perdure.integrations.web import OpenClient, problem_response
 from perdure.values.errors import DefinitionError, PerdureError
 
 STATE: Final = "perdure"
-"""The name of the client in the state of the lifespan: ``request.state.perdure``."""
+"""The client's name in the lifespan's state: ``request.state.perdure``."""
 
 
 def lifespan(open_client: OpenClient, /) -> Callable[[Any], AbstractAsyncContextManager[dict[str, Client]]]:
-    """Return a lifespan that opens a client at the start of the application and closes it at the end.
+    """Return a lifespan that opens a client when the application starts and closes it when the application ends.
 
-    In a lifespan of your own, yield the state that this one yields: ``yield {STATE: jobs, ...}``.
+    In your own lifespan, yield the state that this one yields: ``yield {STATE: jobs, ...}``.
 
     Args:
         open_client: opens the client. Called at each start.
@@ -39,7 +39,7 @@ def client_of(request: HTTPConnection) -> Client:
     """Return the client that the application's lifespan opened. In FastAPI it is a dependency.
 
     Raises:
-        DefinitionError: the application has no such lifespan. The lifespan of a mounted application does not run.
+        DefinitionError: the application has no such lifespan. A mounted application's lifespan does not run.
     """
     client = getattr(request.state, STATE, None)
     if not isinstance(client, Client):
@@ -53,12 +53,12 @@ def client_of(request: HTTPConnection) -> Client:
 
 
 def handle_errors(app: Starlette, /) -> None:
-    """Respond to the errors that calls raise in a handler with problems (RFC 9457).
+    """Respond with problems (RFC 9457) to the errors that calls raise in a handler.
 
     An error that the caller cannot fix is logged, and its response has no detail.
 
     Args:
-        app: an application of Starlette or FastAPI.
+        app: a Starlette or FastAPI application.
     """
     app.add_exception_handler(PerdureError, _respond)
 

@@ -1,4 +1,4 @@
-"""What the integrations of web frameworks share: the function that opens a client, and the response for an error."""
+"""What the web framework integrations share: the function that opens a client, and the response for an error."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _PUBLIC: Final = ("type", "title", "status", "code")
 
 @attrs.frozen(kw_only=True)
 class ProblemResponse:
-    """A problem (RFC 9457) as the parts of an HTTP response.
+    """A problem (RFC 9457) as an HTTP response's parts.
 
     Attributes:
         status: the HTTP status.
@@ -46,14 +46,14 @@ class ProblemResponse:
 def problem_response(error: PerdureError, client: Client | None, /, *, request: str) -> ProblemResponse:
     """Return the response for an error, and log it if the web application's caller cannot fix it.
 
-    Such a problem, with a status from 500, has no detail and no fields of the error: they can name paths, jobs and
-    exceptions of your servers.
+    Such a problem, with a status from 500, has no detail and no error fields: they can name your servers' paths, jobs
+    and exceptions.
 
     Args:
         error: a call's error.
-        client: the client of the application, whose definitions encode the errors that they declare. None if it is
-            not known.
-        request: the method and path of the web request, for the log.
+        client: the application's client, whose definitions encode the errors that they declare. None if it is not
+            known.
+        request: the web request's method and path, for the log.
     """
     problem: dict[str, Any] = problem_of(error, traceback=False)
     if problem["code"] == code_of(Rejected) and client is not None:

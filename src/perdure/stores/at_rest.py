@@ -1,4 +1,4 @@
-"""Opens a store to read it, whether or not engines run on it: without a lock, and without writing anything.
+"""Opens a store to read it, whether or not engines run on it, without a lock and without writing anything.
 
 A tool reads it through a `Store` that refuses writes, or row by row, as a store would not return a damaged row.
 """
@@ -39,21 +39,21 @@ if TYPE_CHECKING:
     from perdure.stores.postgres.reader import PostgresReader  # the driver is an extra
 
 StoreReader: TypeAlias = "Reader | PostgresReader"
-"""Reads a SQLite file, or a schema of a PostgreSQL database."""
+"""Reads a SQLite file, or a PostgreSQL schema."""
 
 
 @contextmanager
 def open_reader(url: str) -> Generator[StoreReader]:
     """Open a store to read it.
 
-    A SQLite file is opened with ``mode=ro`` and without the lock of its owner. A PostgreSQL schema is read over one
+    A SQLite file is opened with ``mode=ro`` and without its owner's lock. A PostgreSQL schema is read over one
     connection, in transactions that cannot write. A memory store ends with its process, and is never at rest.
 
     Args:
-        url: of a SQLite file, or of a PostgreSQL schema.
+        url: a SQLite file's or a PostgreSQL schema's URL.
 
     Raises:
-        DefinitionError: the URL is not valid, or of another store.
+        DefinitionError: the URL is not valid, or names another kind of store.
         StoreError: the store cannot be read.
     """
     if is_postgres(url):
@@ -69,7 +69,7 @@ def open_reader(url: str) -> Generator[StoreReader]:
 
 
 def read_only_store(reader: StoreReader) -> Store:
-    """Return the store of a reader. Its operations are those of a live store, and every write is refused.
+    """Return a reader's store. Its operations are a live store's, and it refuses every write.
 
     Wait for each answer with ``reader.wait``, one at a time.
 
@@ -100,7 +100,7 @@ _JOURNAL_TYPES: Final = ((int,), (str,))
 def _pages(
     reader: StoreReader, table: str, columns: str, key: tuple[str, ...], after: Row, *, now_ms: int | None = None
 ) -> Generator[list[Row]]:
-    """Yield the rows of a table after a key, in the order of the key; those that expire after an instant, if any."""
+    """Yield a table's rows after a key, in key order. With an instant, only rows that expire after it."""
     names, values = ", ".join(key), () if now_ms is None else (now_ms,)
     if isinstance(reader, Reader):
         expires = "AND expires_ms > ?" if values else ""
@@ -113,7 +113,7 @@ def _pages(
 
 @attrs.frozen(kw_only=True)
 class StoredInstance:
-    """A row of instances.
+    """A row in ``instances``.
 
     Attributes:
         address: its address.
@@ -128,12 +128,12 @@ class StoredInstance:
 
 @attrs.frozen
 class RememberedAnswer:
-    """An unexpired row of keys.
+    """An unexpired row in ``keys``.
 
     Attributes:
-        address: the instance of the key, or why it cannot be decoded.
+        address: the key's instance, or why it cannot be decoded.
         key: the key.
-        action: the action of the request.
+        action: the request's action.
         answer: the stored answer, as JSON.
     """
 
@@ -144,7 +144,7 @@ class RememberedAnswer:
 
 
 def instances(reader: StoreReader) -> Generator[list[StoredInstance]]:
-    """Yield pages of all instances, in the order of creation."""
+    """Yield all instances in pages, the oldest first."""
     owner = "owner" if isinstance(reader, Reader) else "coalesce(owner, event_owner)"
     columns = f"{INSTANCE_COLUMNS}, due_ms, {owner}, status, rank_ms"
     for rows in _pages(reader, "instances", columns, ("incarnation",), (0,)):
@@ -152,7 +152,7 @@ def instances(reader: StoreReader) -> Generator[list[StoredInstance]]:
 
 
 def journal(reader: StoreReader, instance: Instance) -> tuple[str, ...] | None:
-    """Return the rows of an instance's journal; None if the instance was purged or began again meanwhile.
+    """Return an instance's journal rows. None if the instance was purged or began again meanwhile.
 
     Raises:
         StoreCorrupt: a place is missing, or a row is damaged.
@@ -170,23 +170,23 @@ def journal(reader: StoreReader, instance: Instance) -> tuple[str, ...] | None:
 
 
 def messages(reader: StoreReader) -> Generator[list[StoredMessage | StoreCorrupt]]:
-    """Yield pages of the undelivered messages, the oldest first."""
+    """Yield the undelivered messages in pages, the oldest first."""
     return _letters(reader, "messages", MESSAGE_COLUMNS)
 
 
 def dead_letters(reader: StoreReader) -> Generator[list[StoredMessage | StoreCorrupt]]:
-    """Yield pages of the dead letters, the oldest first."""
+    """Yield the dead letters in pages, the oldest first."""
     return _letters(reader, "dead_letters", DEAD_LETTER_COLUMNS)
 
 
 def answers(reader: StoreReader, now_ms: int) -> Generator[list[RememberedAnswer]]:
-    """Yield pages of the answers of unexpired idempotency keys."""
+    """Yield the answers for unexpired idempotency keys in pages."""
     for rows in _pages(reader, "keys", "address, key, action, answer", ("address", "key"), ("", ""), now_ms=now_ms):
         yield [_answer(row) for row in rows]
 
 
 def events(reader: StoreReader) -> Generator[list[LoggedEvent | StoreCorrupt]]:
-    """Yield pages of the event history, in order."""
+    """Yield the event history in pages, in order."""
     for rows in _pages(reader, "events", EVENT_COLUMNS, ("sequence",), (0,)):
         yield [_event(row) for row in rows]
 

@@ -1,6 +1,6 @@
 """Instances, messages, keys and events as rows, both ways, and the JSON in their columns.
 
-The JSON is readable for people: claims, pending retries, failures and the fields of events. Unknown fields are
+The JSON is human-readable: claims, pending retries, failures and event fields. Unknown fields are
 ignored, so that an older version of the library can read the store. A row that cannot be decoded is left out of
 results, and the health check reports it.
 """
@@ -32,7 +32,7 @@ T = TypeVar("T")
 _converter = Converter(detailed_validation=False)
 
 _OPTIONAL: Final = ("by", "state", "told", "told_by")
-"""Fields of events that are not stored if they are empty, which is their default."""
+"""Event fields that are not stored if they are empty, which is their default."""
 
 
 _Reader: TypeAlias = tuple[tuple[str, ...], Callable[[object], tuple[Any, ...]]]
@@ -42,7 +42,7 @@ _NOT_IN_BODIES: Final = frozenset(("address", "at_ms", *_OPTIONAL))
 
 
 def _fields(record: Any) -> dict[str, Any]:
-    """Return the fields of a record by name. Records in them are left to `orjson`, which calls the converter."""
+    """Return a record's fields by name. Nested records are left to `orjson`, which calls the converter."""
     kind = record.__class__
     reader = _readers.get(kind)
     if reader is None:
@@ -53,22 +53,22 @@ def _fields(record: Any) -> dict[str, Any]:
 
 
 def to_json(record: object) -> str:
-    """Encode a record of `perdure.values` as JSON text."""
+    """Encode a record from `perdure.values` as JSON text."""
     kind = record.__class__
     plain = _fields(record) if kind in _readers or attrs.has(kind) else record
     return orjson.dumps(plain, default=_converter.unstructure).decode()
 
 
 def from_json(kind: type[T], text: str, *, what: str) -> T:
-    """Decode a record of `perdure.values`.
+    """Decode a record from `perdure.values`.
 
     Args:
-        kind: its class.
-        text: the result of `to_json`.
-        what: the owner of the record, for the error message.
+        kind: the record's class.
+        text: what `to_json` returned.
+        what: names the record in the error message.
 
     Raises:
-        StoreCorrupt: the text is not the JSON of such a record.
+        StoreCorrupt: the text is not such a record's JSON.
     """
     try:
         return _converter.structure(orjson.loads(text), kind)
@@ -77,7 +77,7 @@ def from_json(kind: type[T], text: str, *, what: str) -> T:
 
 
 def event_body(event: Event) -> str:
-    """Encode the fields of an event except its type, address and instant, which a store keeps in columns."""
+    """Encode an event's fields except type, address and instant, which a store keeps in columns."""
     kind = event.__class__
     reader = _bodies.get(kind)
     if reader is None:
@@ -92,7 +92,7 @@ def event_body(event: Event) -> str:
 
 
 def logged_event(*, sequence: int, address: str, type_: str, at_ms: int, body: str) -> LoggedEvent:
-    """Decode an event of the log.
+    """Decode a logged event.
 
     A type that this version does not know, or a body that it cannot decode, results in an `UnreadEvent`: the log keeps
     its sequence number, so that a sink can continue after it and a history shows that an event exists.
@@ -124,7 +124,7 @@ SET_COLUMNS = (
     "run_count, event_count, last_error, created_ms, updated_ms, alarm_trace, journal_length, ended_ms, "
     "suspended_ms, left_by, left_mark"
 )
-"""The columns that every transition of an instance writes; those with indexes of their own are apart."""
+"""The columns that every transition of an instance writes. Those with indexes of their own are apart."""
 
 _SUSPENSIONS = frozenset((None, *get_args(Suspension)))
 
@@ -146,7 +146,7 @@ EVENT_COLUMN_TYPES: Final = (_INT, _TEXT, _TEXT, _INT, _TEXT)
 
 
 def check_types(row: Row, types: tuple[tuple[type, ...], ...], *, what: str) -> None:
-    """Check the values of a row against the types of its columns, which a damaged page does not keep.
+    """Check a row's values against the column types, which a damaged page does not keep.
 
     Raises:
         StoreCorrupt: a value has another type.
@@ -159,7 +159,7 @@ def check_types(row: Row, types: tuple[tuple[type, ...], ...], *, what: str) -> 
 
 
 def set_values(instance: Instance, version: int) -> Row:
-    """Return the values of `SET_COLUMNS`."""
+    """Return the values for `SET_COLUMNS`."""
     pending_retry, claim, event_claim = instance.pending_retry, instance.claim, instance.event_claim
     last_error, left = instance.last_error, instance.left
     return (
@@ -188,7 +188,7 @@ def set_values(instance: Instance, version: int) -> Row:
 
 
 def instance_from(row: Row) -> Instance:
-    """Decode a row of `INSTANCE_COLUMNS`.
+    """Decode a row with `INSTANCE_COLUMNS`.
 
     Raises:
         StoreCorrupt: the row is not a valid instance.
@@ -245,7 +245,7 @@ def message_values(message: Message) -> Row:
 
 
 def message_from(row: Row) -> StoredMessage:
-    """Decode a row of `MESSAGE_COLUMNS` or `DEAD_LETTER_COLUMNS`.
+    """Decode a row with `MESSAGE_COLUMNS` or `DEAD_LETTER_COLUMNS`.
 
     Raises:
         StoreCorrupt: the row is not a valid message.
@@ -268,7 +268,7 @@ def message_from(row: Row) -> StoredMessage:
 
 
 def key_values(address: Address, remembered: Remembered) -> Row:
-    """Return the values of a key: of its row, and how many answers of its address are kept."""
+    """Return a key's values: its row, then how many answers the store keeps for its address."""
     return (
         str(address),
         remembered.key,
@@ -325,11 +325,11 @@ def readable(
     """Read up to `limit` rows that decode, and skip the others.
 
     Args:
-        fetch: returns a number of rows after a position.
+        fetch: returns rows after a position, up to a number.
         decode: decodes a row.
-        place: returns the position of a row in the order of the query.
+        place: returns a row's position in the query's order.
         start: the position to start after.
-        limit: maximum number of rows.
+        limit: the maximum number of rows.
         damage: collects corrupt rows.
     """
     found: list[T] = []
@@ -353,7 +353,7 @@ _AFTER_SURROGATES: Final = 0xE000
 
 
 def after_prefix(prefix: str) -> str | None:
-    """Return the first text, in the order of code points, that is after every text with this prefix."""
+    """Return the first text, ordered by code point, after every text with this prefix. None if there is none."""
     stem = prefix.rstrip("\U0010ffff")
     if not stem:
         return None

@@ -1,4 +1,4 @@
-"""The engines on a shared store, and the share of the work that each one does.
+"""The engines on a shared store, and the share that each one has in the work.
 
 Each engine computes from the living members, alike, which engine fires an alarm, delivers a message or recovers a
 claim: no engine coordinates the others.
@@ -22,8 +22,8 @@ class ServedCode:
     """The code with which an engine serves a job.
 
     Attributes:
-        version: the version of the state.
-        code: the fingerprint of all that decides which instances it can read; empty if it is not known.
+        version: the state version.
+        code: the fingerprint over all that decides which instances it can read. Empty if it is not known.
     """
 
     version: int
@@ -39,10 +39,10 @@ class StoreMember:
     """One engine on a shared store.
 
     Attributes:
-        epoch: the number of its opening.
-        served: the jobs that it serves; empty until its first heartbeat that says so.
+        epoch: the number that its opening has.
+        served: the jobs that it serves. Empty until its first heartbeat that reports them.
         joined_ms: the store's clock when it opened the store.
-        lease_left_ms: how long its lease lasts from now, by the store's clock; negative when it has ended.
+        lease_left_ms: how long its lease lasts from now, by the store's clock. Negative when it has ended.
         label: the process, for operators: such as ``host:pid``.
     """
 
@@ -62,7 +62,7 @@ class Members:
     Attributes:
         members: all that were not declared dead, by epoch.
         last_epoch: the greatest epoch that was assigned until then.
-        now_ms: the wall clock of the store, rounded down: integer milliseconds since 1970 UTC.
+        now_ms: the store's wall clock, rounded down: integer milliseconds since 1970 UTC.
     """
 
     members: tuple[StoreMember, ...]
@@ -71,23 +71,23 @@ class Members:
 
     @property
     def epochs(self) -> frozenset[int]:
-        """The epochs of the members."""
+        """The members' epochs."""
         return frozenset(member.epoch for member in self.members)
 
 
 # Stored in each row of PostgreSQL, and computed by every engine: with another number, engines of two versions
 # would divide the work differently.
 BUCKETS: Final = 64
-"""The parts into which the instances of each job are divided."""
+"""The parts into which each job's instances are divided."""
 
 
 def bucket_of(address: Address) -> int:
-    """Return the bucket of an address: the first byte of its MD5, modulo `BUCKETS`. A database can compute it too."""
+    """Return an address's bucket: its MD5's first byte, modulo `BUCKETS`. A database can compute it too."""
     return bucket_of_printed(str(address))
 
 
 def bucket_of_printed(address: str) -> int:
-    """Return the bucket of a printed address."""
+    """Return a printed address's bucket."""
     return md5(address.encode("utf-8", "surrogatepass"), usedforsecurity=False).digest()[0] % BUCKETS
 
 
@@ -116,10 +116,10 @@ NOTHING: Final = Share({})
 
 
 def share_of(epoch: int, members: Members) -> Share:
-    """Return the share of one engine, by rendezvous hashing.
+    """Return one engine's share, by rendezvous hashing.
 
-    A bucket of a job belongs to the member that draws the greatest number for it, among those that serve the job in the
-    newest version that any member serves. When a member joins or ends, only its own buckets change hands.
+    A job's bucket belongs to the member that draws the greatest number for it, among those that serve the job in the
+    newest version that any member serves. When a member joins or ends, only its own buckets move to other engines.
 
     Args:
         epoch: the engine.
@@ -137,7 +137,7 @@ def share_of(epoch: int, members: Members) -> Share:
 
 
 def everything_of(epoch: int, members: Members) -> Share:
-    """Return all buckets of the jobs that one engine serves in the newest version that any member serves.
+    """Return all buckets for the jobs that one engine serves in the newest version that any member serves.
 
     Args:
         epoch: the engine.
@@ -147,7 +147,7 @@ def everything_of(epoch: int, members: Members) -> Share:
 
 
 def parts_of(members: Members) -> dict[int, float]:
-    """Return the part of all buckets of all served jobs that each member has, by epoch."""
+    """Return by epoch the part that each member has in all buckets of all served jobs."""
     jobs = {job for member in members.members for job in member.served}
     parts: dict[int, float] = {}
     for member in members.members:

@@ -1,4 +1,4 @@
-"""Rows and journals read from a real store: in pages, and in a file for tests of new code."""
+"""Rows and journals read from a real store: in pages, and in a file for testing new code."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ PAGE: Final = 500
 async def read_journal(
     store: Store, instance: Instance | None, page: int = PAGE
 ) -> Result[tuple[str, ...], StoreError]:
-    """Read the rows of a journal as of a stored row: later ones are left out.
+    """Read the journal that a stored row had: later journal rows are left out.
 
     Args:
         store: the store.
-        instance: the stored row; None if there is none.
-        page: the rows of one read.
+        instance: the stored row. None if there is none.
+        page: how many rows one query reads.
 
     Returns:
-        The rows; fewer than the row counts if the instance has been purged or has begun again since.
+        The rows. Fewer than the stored row counts if the instance has been purged or has begun again since.
     """
     rows: list[str] = []
     if instance is None or store.journal is None:
@@ -45,7 +45,7 @@ async def read_journal(
 
 
 FORMAT: Final = 1
-"""The number of the file's format."""
+"""The file's format number."""
 
 _KEY: Final = "perdure snapshots"
 
@@ -53,11 +53,11 @@ NO_JOURNALS: Final[Mapping[str, Sequence[str]]] = {}
 
 
 def write_snapshots(rows: Iterable[Instance], journals: Mapping[str, Sequence[str]] = NO_JOURNALS) -> bytes:
-    """Return the contents of a file of rows, in readable form.
+    """Encode rows as a human-readable file.
 
     Args:
         rows: the rows.
-        journals: the journals of some of them, by the printed address.
+        journals: journals for some rows, by printed address.
     """
     document: dict[str, Any] = {_KEY: FORMAT, "rows": [orjson.loads(to_json(row)) for row in rows]}
     if journals:
@@ -66,14 +66,14 @@ def write_snapshots(rows: Iterable[Instance], journals: Mapping[str, Sequence[st
 
 
 def read_snapshots(data: bytes, *, what: str) -> tuple[Instance, ...]:
-    """Return the rows of a file.
+    """Decode a file's rows.
 
     Args:
-        data: its contents.
-        what: its name in error messages.
+        data: the file's contents.
+        what: the file's name in error messages.
 
     Raises:
-        StoreCorrupt: it is not a file of rows, or has another format.
+        StoreCorrupt: it is not a snapshot file, or has another format.
     """
     try:
         document: Any = orjson.loads(data)
@@ -85,14 +85,14 @@ def read_snapshots(data: bytes, *, what: str) -> tuple[Instance, ...]:
 
 
 def read_journals(data: bytes, *, what: str) -> dict[str, tuple[str, ...]]:
-    """Return the journals of a file, by the printed address of their instance.
+    """Decode a file's journals, by printed address.
 
     Args:
-        data: its contents.
-        what: its name in error messages.
+        data: the file's contents.
+        what: the file's name in error messages.
 
     Raises:
-        StoreCorrupt: it is not a file of rows, or has another format.
+        StoreCorrupt: it is not a snapshot file, or has another format.
     """
     read_snapshots(data, what=what)
     document: dict[str, Any] = orjson.loads(data)

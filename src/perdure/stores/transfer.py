@@ -24,15 +24,15 @@ from perdure.values.excerpt import excerpt, fields_in_line
 
 @attrs.frozen(kw_only=True)
 class ComparedTable:
-    """One table of two stores.
+    """One table in two stores.
 
     Attributes:
         table: the table.
-        source_rows: its rows in the source.
-        target_rows: its rows in the target.
-        source_digest: SHA-256 over all rows in the source, without the numbers of events, in hexadecimal.
-        target_digest: the same of the target.
-        difference: the first difference; empty if there is none.
+        source_rows: how many rows the source has.
+        target_rows: how many rows the target has.
+        source_digest: SHA-256 over all rows in the source, without event numbers, in hexadecimal.
+        target_digest: the same for the target.
+        difference: the first difference. Empty if there is none.
     """
 
     __repr__ = fields_in_line
@@ -47,7 +47,7 @@ class ComparedTable:
 
 @attrs.define
 class _Side:
-    """One store of a comparison: what was read of its table so far."""
+    """One store in a comparison: how much was read from its table so far."""
 
     rows: int = 0
     digest: str = ""
@@ -66,13 +66,13 @@ class _Side:
 
 
 async def compared(source: CopySource, target: CopySource, table: Table, seen: Callable[[int], None]) -> ComparedTable:
-    """Compare one table of two stores, in pages of the same size.
+    """Compare one table in two stores, in pages with the same size.
 
     Args:
         source: one store.
         target: the other one.
         table: the table.
-        seen: called with the number of rows of each page of the source.
+        seen: called with the row count after each page from the source.
     """
     one, other = _Side(), _Side()
     difference = ""
@@ -96,7 +96,7 @@ async def compared(source: CopySource, target: CopySource, table: Table, seen: C
 
 
 def _first(table: Table, left: list[Row], right: list[Row]) -> str:
-    """Name the first difference of two pages that are not equal."""
+    """Name the first difference between two pages that are not equal."""
     names = COLUMNS[table].names[1 if table == "events" else 0 :]
     for ours, theirs in zip_longest(left, right):
         if ours == theirs:
@@ -138,14 +138,14 @@ OnCopyProgress: TypeAlias = Callable[[Phase, int, int], None]
 
 @attrs.frozen(kw_only=True)
 class StoreCopy:
-    """The result of a copy or of a comparison.
+    """How a copy or a comparison ended.
 
     Attributes:
-        source: the name of the source.
-        target: the name of the target.
+        source: the source's name.
+        target: the target's name.
         resumed: whether an interrupted copy was continued.
         tables: each table, compared.
-        difference: the first difference of the numbers that rows do not tell; empty if there is none.
+        difference: the first difference between the counters that rows do not show. Empty if there is none.
     """
 
     __repr__ = fields_in_line
@@ -158,12 +158,12 @@ class StoreCopy:
 
     @property
     def rows(self) -> int:
-        """The number of rows of the source."""
+        """How many rows the source has."""
         return sum(table.source_rows for table in self.tables)
 
     @property
     def differences(self) -> tuple[str, ...]:
-        """The first difference of each table, and of the numbers."""
+        """Each table's first difference, then the counters'."""
         found = (f"{table.table}: {table.difference}" for table in self.tables if table.difference)
         return (*found, *((self.difference,) if self.difference else ()))
 
@@ -171,7 +171,7 @@ class StoreCopy:
 async def copy_store(source: CopySource, target: CopyTarget, progress: OnCopyProgress) -> StoreCopy:
     """Copy all rows, or those that an interrupted copy has not copied, and compare both stores.
 
-    The target opens as a store only if they are equal. The caller closes both.
+    The target opens as a store only if both are equal. The caller closes both.
 
     Args:
         source: the store that is read.
@@ -179,8 +179,8 @@ async def copy_store(source: CopySource, target: CopyTarget, progress: OnCopyPro
         progress: called after each page.
 
     Raises:
-        CopyFailed: the target has rows of its own, or the source changed meanwhile.
-        StoreError: one of them failed. Call it again to continue.
+        CopyFailed: the target already has rows, or the source changed meanwhile.
+        StoreError: a store failed. Call it again to continue.
     """
     numbers = await source.numbers()
     sizes = await source.sizes()
@@ -202,7 +202,7 @@ async def copy_store(source: CopySource, target: CopyTarget, progress: OnCopyPro
 
 
 async def compare_stores(source: CopySource, other: CopySource, progress: OnCopyProgress) -> StoreCopy:
-    """Compare two stores, row by row, without their epochs and the numbers of their events.
+    """Compare two stores, row by row, without epochs and event numbers.
 
     Args:
         source: one store.
@@ -210,7 +210,7 @@ async def compare_stores(source: CopySource, other: CopySource, progress: OnCopy
         progress: called after each page.
 
     Raises:
-        StoreError: one of them cannot be read.
+        StoreError: a store cannot be read.
     """
     tables = await _tables(source, other, _Progress(progress, "compare", await source.sizes()))
     difference = _difference(await source.numbers(), await other.numbers())
@@ -296,7 +296,7 @@ async def open_copy_target(url: str) -> CopyTarget:
 
 
 def copying_of(url: str) -> Copying:
-    """Return how the stores of a scheme are copied.
+    """Return how stores with a URL's scheme are copied.
 
     Args:
         url: a store URL.

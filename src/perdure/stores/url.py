@@ -17,7 +17,7 @@ from perdure.stores.values import OnLocked
 from perdure.values.errors import DefinitionError
 
 OpenStore: TypeAlias = Callable[[str, Runtime | None], Awaitable[Store]]
-"""Opens the store of a URL. None means the runtime of the running event loop."""
+"""Opens the store at a URL. None means the running event loop's runtime."""
 
 ENTRY_POINTS = "perdure.stores"
 """The entry point group in which an installed package declares stores: a scheme, and its `OpenStore`."""
@@ -25,12 +25,12 @@ ENTRY_POINTS = "perdure.stores"
 _WHAT = "store URL"
 
 _OWNED: Final = ("sqlite", "postgresql", "postgres")
-"""The schemes of stores that have one owner at a time."""
+"""The schemes whose stores have one owner at a time."""
 
 _FILES: Final = "'sqlite:///relative.db', 'sqlite:////absolute/path.db'"
 
 _CHOICES: Final = {"durability": ("full", "relaxed"), "if_missing": ("create", "refuse")}
-"""The values of each option in the query of a URL of a SQLite file."""
+"""The values that each option may have in a SQLite file's URL."""
 
 _OPTIONS: Final = (
     "'?durability=full' or '?durability=relaxed', '?if_missing=create' or '?if_missing=refuse', '?cache=16MiB'"
@@ -44,21 +44,21 @@ async def open_store(
     schemes: Mapping[str, OpenStore] | None = None,
     on_locked: OnLocked = "raise",
 ) -> Store:
-    """Open the store of a URL.
+    """Open the store at a URL.
 
     =================================== ===========================================
 
     ``memory://``                       an empty memory store
     ``sqlite:///relative.db``           a SQLite file, relative to the working directory
     ``sqlite:////absolute/path.db``     a SQLite file; write ``%3F`` for a ``?`` in its name
-    ``sqlite:///x.db?durability=relaxed``  faster for a lone caller; see `open_sqlite`
+    ``sqlite:///x.db?durability=relaxed``  faster for a lone caller, see `open_sqlite`
     ``sqlite:///x.db?if_missing=refuse``  a SQLite file that must exist
-    ``sqlite:///x.db?cache=16MiB``      the bound of its cache of instances; 64 MiB by default
-    ``postgresql://user@host/database``  a schema of a PostgreSQL database; see `open_postgres`
+    ``sqlite:///x.db?cache=16MiB``      the bound for its instance cache, 64 MiB by default
+    ``postgresql://user@host/database``  a schema in a PostgreSQL database, see `open_postgres`
     =================================== ===========================================
 
 
-    Any other scheme is looked up in ``schemes``, then in the entry points of the group ``perdure.stores`` that
+    For any other scheme the function searches ``schemes``, then the entry points in the group ``perdure.stores`` that
     installed packages declare::
 
         [project.entry-points."perdure.stores"]
@@ -66,10 +66,10 @@ async def open_store(
 
     Args:
         url: the URL.
-        runtime: how the store waits; by default the runtime of the running event loop.
+        runtime: how the store waits. By default the running event loop's runtime.
         schemes: additional schemes, with the functions that open them.
-        on_locked: the action when another engine owns the store: ``raise``, or ``wait`` for its end. A SQLite file
-            and a PostgreSQL schema have an owner.
+        on_locked: the action when another engine owns the store: ``raise``, or ``wait`` until that engine ends. SQLite
+            files and PostgreSQL schemas have an owner.
 
     Returns:
         The open store. It must be closed.
@@ -92,13 +92,13 @@ async def open_store(
 
 
 def sqlite_path(url: str) -> str:
-    """Return the path of the file of a URL, for tools that read the file without its engine.
+    """Return the path in a SQLite file's URL, for tools that read the file without its engine.
 
     Args:
         url: such as ``sqlite:///jobs.db``.
 
     Raises:
-        DefinitionError: it is not the URL of a SQLite file.
+        DefinitionError: it is not a SQLite file's URL.
     """
     parts = split_url(url)
     if parts.scheme in ("postgresql", "postgres"):
@@ -127,7 +127,7 @@ def with_options(url: str, options: Mapping[str, str]) -> str:
 
 
 def check_when_owned(url: str, on_locked: OnLocked) -> None:
-    """Check that a store whose owner is waited for has an owner.
+    """Check that a store has an owner if ``on_locked`` waits for the owner's end.
 
     Raises:
         DefinitionError: it has none.
@@ -153,7 +153,7 @@ def _path(url: str, parts: SplitResult, expected: str = f"{_FILES}, or 'memory:/
 
 
 def _options(url: str, parts: SplitResult) -> dict[str, Any]:
-    """Return the arguments of `open_sqlite` that the query of a URL names."""
+    """Return the `open_sqlite` arguments that a URL's query names."""
     options: dict[str, Any] = {}
     for name, text in parse_qsl(parts.query, keep_blank_values=True):
         cache_bytes = bytes_of(text) if name == "cache" else None

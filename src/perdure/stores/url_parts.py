@@ -1,4 +1,4 @@
-"""The parts of a URL: its form in messages, without secrets, and the sizes in its options, such as ``16MiB``."""
+"""Parts a URL: prints it without secrets, and reads sizes in its options, such as ``16MiB``."""
 
 from __future__ import annotations
 
@@ -49,15 +49,15 @@ def _shown_parameter(parameter: str) -> str:
 
 
 def split_url(url: str, *, what: str = "store URL", example: str = "sqlite:///jobs.db") -> SplitResult:
-    """Return the parts of a URL.
+    """Split a URL into its parts.
 
     Args:
-        url: of a store, or of a server.
+        url: a store URL or a server URL.
         what: names it in the error.
         example: a URL that is valid there.
 
     Raises:
-        DefinitionError: it has none, for example because a bracket is missing.
+        DefinitionError: it cannot be split, for example because a bracket is missing.
     """
     try:
         return urlsplit(url, allow_fragments=False)
@@ -71,7 +71,7 @@ _FORM: Final = re.compile(r"([0-9]{1,15}) ?(B|KiB|MiB|GiB|)")
 
 
 def bytes_of(text: str) -> int | None:
-    """Return the number of bytes of a size, or None if the text is not a size.
+    """Return a size in bytes, or None if the text is not a size.
 
     >>> [bytes_of(text) for text in ("16MiB", "512 KiB", "0", "16 MB", "-1")]
     [16777216, 524288, 0, None, None]

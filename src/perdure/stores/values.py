@@ -1,4 +1,4 @@
-"""The values that the functions of a store take and return: queries, pages, events of the log, health, backups."""
+"""The values that a store's functions take and return: queries, pages, logged events, health, backups."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ from perdure.values.status import Status
 from perdure.values.times import from_ms
 
 Durability: TypeAlias = Literal["none", "relaxed", "full"]
-"""The failures that a committed transition survives: none, a crash of the process, or also a loss of power."""
+"""The failures that a committed transition survives: none, a process crash, or also a power loss."""
 
 OnLocked: TypeAlias = Literal["raise", "wait"]
 """The action when another engine owns the store: raise ``StoreLocked``, or wait until that engine ends."""
 
 IfMissing: TypeAlias = Literal["create", "refuse"]
-"""When the file of a store is missing or empty: create an empty store, or raise ``StoreMissing``."""
+"""When a store's file is missing or empty: create an empty store, or raise ``StoreMissing``."""
 
 DEFAULT_CACHE_BYTES: Final = 64 * 1024 * 1024
-"""The default bound of the instances in memory."""
+"""The default bound for the instances in memory."""
 
 DuePosition: TypeAlias = tuple[int, int]
-"""A position in the order of ``due``: the ``due_ms`` and the incarnation of an instance."""
+"""A position in the order of ``due``: an instance's ``due_ms`` and incarnation."""
 
 PreviousExit: TypeAlias = Literal["closed", "died"]
 """How the previous engine left the store: it closed the store, or its process ended without closing it.
 
-After ``died`` the engine claims all code of jobs before it runs, for a minute, and so counts how often it kills the
+After ``died`` the engine claims all job code before it runs, for a minute, and so counts how often it kills the
 process.
 """
 
 
 @attrs.frozen(kw_only=True)
 class Capabilities:
-    """The capabilities of a store.
+    """What a store offers.
 
     Attributes:
         ownership: ``owned`` by one engine at a time, or ``shared`` by many (claims then carry leases).
@@ -63,17 +63,17 @@ class LoadRequest:
 
 @attrs.frozen(kw_only=True)
 class Query:
-    """The conditions of ``find``, which must all hold. Its results are in the order of their addresses.
+    """The conditions for ``find``, which must all hold. Results are ordered by address.
 
     Attributes:
-        kind: of this kind only.
-        name: of this job only.
-        jobs: of these jobs only, each a kind and a name; None: of any.
-        except_jobs: of none of these jobs.
-        id_prefix: whose id begins with this text.
-        status: with this status only.
-        due_before_ms: whose alarm is due before this instant.
-        after: whose address comes after this one, the last address of the previous page.
+        kind: only instances of this kind.
+        name: only this job's instances.
+        jobs: only these jobs, each a kind and a name. None: any job.
+        except_jobs: any job but these.
+        id_prefix: only ids that begin with this text.
+        status: only instances with this status.
+        due_before_ms: only alarms due before this instant.
+        after: only addresses after this one, the last address on the previous page.
         limit: the maximum number of results, 1 to 1,000.
     """
 
@@ -92,11 +92,11 @@ class Query:
 
 @attrs.frozen(kw_only=True)
 class Found:
-    """The result of a search.
+    """A search result.
 
     Attributes:
-        instances: the instances that meet the conditions, in the order of their addresses.
-        after: where the search stopped; None if no more instances meet the conditions.
+        instances: the instances that meet the conditions, ordered by address.
+        after: where the search stopped. None if no more instances meet the conditions.
     """
 
     __repr__ = fields_in_line
@@ -107,7 +107,7 @@ class Found:
 
 @attrs.frozen(kw_only=True)
 class QueuedLane:
-    """The first queued instances of a lane.
+    """A lane's first queued instances.
 
     Attributes:
         lane: the lane.
@@ -127,9 +127,9 @@ class UnreadEvent:
     """An event that this version of the library cannot decode, usually because a newer version wrote it.
 
     Attributes:
-        type: the stored name of its type.
+        type: the stored type name.
         address: the instance, printed ``kind:name:id``.
-        at_ms: the time of the event, integer milliseconds UTC.
+        at_ms: when the event happened, integer milliseconds UTC.
         body: its fields, as stored.
         reason: why it cannot be decoded.
     """
@@ -144,13 +144,13 @@ class UnreadEvent:
 
     @property
     def at(self) -> datetime:
-        """The time of the event, in UTC."""
+        """When the event happened, in UTC."""
         return from_ms(self.at_ms)
 
 
 @attrs.frozen(kw_only=True)
 class LoggedEvent:
-    """An event with its sequence number in the log. Later events have greater numbers; there may be gaps."""
+    """An event with its sequence number in the log. Later events have greater numbers, possibly with gaps."""
 
     sequence: int
     event: Event | UnreadEvent
@@ -158,11 +158,11 @@ class LoggedEvent:
 
 @attrs.frozen(kw_only=True)
 class Cursor:
-    """The position of a sink in the log.
+    """A sink's position in the log.
 
     Attributes:
-        sequence: the number up to which it was moved; None before the first move.
-        last: the number of the newest event that was ever logged; 0 before the first.
+        sequence: the number up to which it was moved. None before the first move.
+        last: the newest event's number, also if retention has deleted the event. 0 before the first event.
         deleted: how many events after the position retention has deleted.
     """
 
@@ -173,13 +173,13 @@ class Cursor:
 
 @attrs.frozen(kw_only=True)
 class Retention:
-    """The limits of ``prune``.
+    """The limits for ``prune``.
 
     Attributes:
-        now_ms: the current time; expired idempotency keys are deleted.
+        now_ms: the current time. Idempotency keys that have expired by then are deleted.
         events_since_ms: events older than this instant are deleted.
-        max_events: the number of newest events to keep.
-        dead_letters_since_ms: dead letters whose message was sent before this instant are deleted; by default none.
+        max_events: how many of the newest events to keep.
+        dead_letters_since_ms: dead letters whose message was sent before this instant are deleted, by default none.
         limit: the maximum number of rows to delete in one call, so that no call takes long.
     """
 
@@ -192,18 +192,18 @@ class Retention:
 
 @attrs.frozen(kw_only=True)
 class Health:
-    """The health of a store.
+    """A store's health.
 
     Attributes:
-        state: ``ok``; ``degraded`` when the store works and has a problem, such as rows that cannot be read; ``failed``
-            when it does not work.
+        state: ``ok``, ``degraded`` when the store works and has a problem, such as rows that cannot be read, or
+            ``failed`` when it does not work.
         detail: the problem.
         unserved_messages: messages that wait for jobs that the app does not serve. The engine counts them, up to 1,000
-            and at least the first of each pair of sender and target; a store leaves it 0.
-        cache_bytes: size of the instances that the engine keeps in memory; a store leaves it 0.
-        max_cache_bytes: its bound; 0 if the engine keeps none.
-        file_bytes: size of the store's file; 0 if it has none.
-        log_bytes: size of its write-ahead log.
+            and at least the first for each sender and target. A store leaves it 0.
+        cache_bytes: size of the instances that the engine keeps in memory. A store leaves it 0.
+        max_cache_bytes: the cache's bound. 0 if the engine keeps no cache.
+        file_bytes: the store file's size. 0 if it has none.
+        log_bytes: the write-ahead log's size.
     """
 
     __repr__ = fields_in_line
@@ -219,11 +219,11 @@ class Health:
 
 @attrs.frozen
 class BackupProgress:
-    """The progress of a backup.
+    """How far a backup has come.
 
     Attributes:
         copied_bytes: the copied size so far. It may decrease, when a transaction was rolled back.
-        total_bytes: the size of the store, which grows while it is written to.
+        total_bytes: the store's size, which grows while the store is written to.
     """
 
     copied_bytes: int
@@ -246,4 +246,4 @@ class Backup:
 
 
 OnBackupProgress: TypeAlias = Callable[[BackupProgress], None]
-"""Called with the progress of a backup after each step."""
+"""Called with a backup's progress after each step."""

@@ -1,4 +1,4 @@
-"""The client of a Django project: one for each process, opened when a view first calls a job."""
+"""A Django project's client: one for each process, opened when a view first calls a job."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from perdure.values.times import Duration
 from perdure.values.trace import CurrentTrace
 
 TIMEOUT: Final = "10 seconds"
-"""How long a call may take by default: a thread of the web server waits with it."""
+"""How long a call may take by default: a web server thread waits with it."""
 
 _lock: Final = threading.Lock()
 _opened: Final[dict[int, tuple[SyncClient, ExitStack]]] = {}
-"""By process id: a server that forks opens a client of its own in each child."""
+"""By process id: a server that forks opens another client in each child."""
 
 
 def jobs() -> SyncClient:
@@ -44,7 +44,7 @@ def jobs() -> SyncClient:
 
 
 def close() -> None:
-    """Close this process's client, if it is open. The next call of `jobs` opens another one."""
+    """Close this process's client, if it is open. The next `jobs` call opens another one."""
     with _lock:
         opened = _opened.pop(os.getpid(), None)
     if opened is not None:

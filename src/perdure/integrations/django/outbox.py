@@ -1,4 +1,4 @@
-"""The outbox: a request is a row of the view's transaction, and is sent when that transaction has committed."""
+"""The outbox: a request is a row in the view's transaction, and is sent when that transaction has committed."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from perdure.values.limits import Limits
 T = TypeVar("T")
 
 MAX_ROWS: Final = 1_000
-"""The maximum number of rows that one call of `send_waiting` sends."""
+"""The maximum number of rows that one `send_waiting` call sends."""
 
 _AGAIN: Final = (AccessDenied, EngineClosed, OutcomeUnknown, Overloaded, ServerUnreachable, StoreError)
 """The errors after which a row waits: the engine did not decide on the request, or its answer was lost."""
@@ -39,7 +39,7 @@ _AGAIN: Final = (AccessDenied, EngineClosed, OutcomeUnknown, Overloaded, ServerU
 
 @attrs.frozen(kw_only=True)
 class SentRows:
-    """The result of `send_waiting`.
+    """What one `send_waiting` call did.
 
     Attributes:
         sent: rows that the engine handled. They are deleted.
@@ -70,8 +70,8 @@ def send_after_commit(
     Args:
         definition: the job.
         id_: the instance.
-        request: the request, as a function of the job's sender: ``lambda order: order.send(Place(...))``.
-        idempotency_key: of the request. By default a new one.
+        request: the request, as a function that takes the job's sender: ``lambda order: order.send(Place(...))``.
+        idempotency_key: the request's key. By default a new one.
         using: the transaction's database. By default Django's default database.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Encryption of what a store keeps of your data: a wrapper of any store, and its keys."""
+"""Encryption for the data that a store keeps: a wrapper around any store, and its keys."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keys, and the encryption of one text with them: AES-SIV, deterministic, bound to the record that holds the text."""
+"""Keys, which encrypt one text at a time: AES-SIV, deterministic, bound to the record that holds the text."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from perdure.values.excerpt import MAX_LINE_CHARACTERS, excerpt, shortened
 from perdure.values.secret import SEALED, Unreadable, key_of
 
 KEY_BYTES: Final = 64
-"""The size of a key: AES-256-SIV takes two keys of 32 bytes."""
+"""A key's size: AES-256-SIV takes two keys with 32 bytes each."""
 
 MAX_KEYS: Final = 32
-"""The maximum number of keys of one `Encryption`."""
+"""The maximum number of keys in one `Encryption`."""
 
 ENVIRONMENT: Final = "PERDURE_KEYS"
-"""The usual environment variable of the keys."""
+"""The environment variable that usually holds the keys."""
 
 Plain: TypeAlias = Literal["refused", "accepted"]
 """Whether stored text that is not encrypted is refused, or accepted until it is written again."""
@@ -82,7 +82,7 @@ class Key:
 
 @attrs.frozen(kw_only=True)
 class Encryption:
-    """Encrypts what a store keeps of your data. Pass it to the app: ``App(services, encryption=...)``.
+    """Encrypts the data that a store keeps for you. Pass it to the app: ``App(services, encryption=...)``.
 
     Every text is written with the primary key and read with any. To rotate, make a new key the primary one and keep the
     old one in ``older``: each instance is encrypted again when it is written.

@@ -1,4 +1,4 @@
-"""Which texts of the stored records are encrypted, and the place that each is bound to."""
+"""Which texts in the stored records are encrypted, and the place that each is bound to."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from perdure.values.secret import Unreadable, key_of
 from perdure.values.transition import JournalChange, Loaded, Put, Remembered, Transition, Write
 
 _OUTSIDE: Final = "outside:transaction"
-"""Kind and name of the sender of a message from a transaction of an application."""
+"""The sender's kind and name in a message that an application's transaction sends."""
 
 
 @attrs.frozen
 class RecordCipher:
     """Encrypts and decrypts records.
 
-    Addresses, job names, actions, idempotency keys, statuses, times, counters and class names of errors stay plain,
+    Addresses, job names, actions, idempotency keys, statuses, times, counters and error class names stay plain,
     because stores search and order by them.
 
     Attributes:
@@ -142,7 +142,7 @@ class RecordCipher:
 
     # ------------------------------------------------------------ to read
     def loaded(self, loaded: Loaded, address: Address) -> Loaded:
-        """Decrypt the instance of an address, and the answer of a key."""
+        """Decrypt an address's instance, and a key's answer."""
         instance, remembered = loaded.instance, loaded.remembered
         return Loaded(
             instance=instance and self.instance(instance),
@@ -159,7 +159,7 @@ class RecordCipher:
         )
 
     def answer(self, text: str, address: str, key: str, action: str) -> str:
-        """Decrypt the answer of a key.
+        """Decrypt a key's answer.
 
         Args:
             text: the stored answer.
@@ -202,12 +202,12 @@ class RecordCipher:
         return attrs.evolve(stored, message=attrs.evolve(message, payload=payload), error=error)
 
     def journal(self, rows: tuple[str, ...], address: str, first: int) -> tuple[str, ...]:
-        """Decrypt rows of a journal.
+        """Decrypt journal rows.
 
         Args:
             rows: the rows.
             address: the instance, printed.
-            first: the place of the first row.
+            first: the first row's place.
         """
         unseal = self.encryption.unseal
         return tuple(unseal(row, address, "journal", str(place)) for place, row in enumerate(rows, first))
@@ -249,13 +249,13 @@ class RecordCipher:
 
 
 def sealed_outside(encryption: Encryption, target: Address, action: str, payload: str, *, salt: str) -> str:
-    """Encrypt the payload of a message from a transaction of an application, whose number nobody knows yet.
+    """Encrypt the payload that an application's transaction sends, before the message has a number.
 
     Args:
         encryption: the keys.
         target: the instance.
-        action: of the command.
-        payload: of the command.
+        action: the command's action.
+        payload: the command's payload.
         salt: makes equal payloads differ.
     """
     return encryption.seal(payload, _OUTSIDE, str(target), action, salt=salt)
@@ -268,12 +268,12 @@ def _place(message: Message) -> tuple[str, str, str]:
 
 
 def _readable(record: FailureRecord) -> FailureRecord:
-    """Return a record to copy into an event, where the stored original of an unreadable one would not decrypt."""
+    """Return a record to copy into an event. There an unreadable record's stored original would not decrypt."""
     return attrs.evolve(record, message=str(record.message)) if type(record.message) is Unreadable else record
 
 
 def _texts(event: Event) -> tuple[str, ...]:
-    """Return the fields of an event whose text may contain data of the user."""
+    """Return an event's fields whose text may contain user data."""
     match event:
         case JobParked() | JobLeft():
             return ("detail",)

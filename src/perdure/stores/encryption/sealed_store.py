@@ -1,6 +1,6 @@
-"""A store whose records are encrypted before they reach it: a wrapper of the functions of any store.
+"""A store whose records are encrypted before they reach it: a wrapper around any store's functions.
 
-`key_warning` compares the keys of an app with those of its store.
+`key_warning` compares an app's keys with those in its store.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def encrypted_store(store: Store, encryption: Encryption) -> Store:
 
 @attrs.frozen
 class _Operations:
-    """The operations that read or write data of the user; the others are those of the store."""
+    """Reads and writes with encryption. `overlay` takes the operations without user data from the store."""
 
     store: Store
     records: RecordCipher
@@ -203,7 +203,7 @@ SAMPLE: Final = 50
 """How many instances are read, the first ones by address."""
 
 PLAIN: Final = "plain"
-"""The count of the instances that are not encrypted. Keys are counted as ``key:`` and their id."""
+"""Counts the instances that are not encrypted. Keys are counted as ``key:`` and their id."""
 
 
 async def key_warning(store: Store, encryption: Encryption | None) -> LogRecord | None:
@@ -211,10 +211,10 @@ async def key_warning(store: Store, encryption: Encryption | None) -> LogRecord 
 
     Args:
         store: the store itself, which does not decrypt.
-        encryption: that of the app.
+        encryption: the app's keys.
 
     Returns:
-        The warning with the counts of the sample; None if all fits, if the store is empty, or if it failed.
+        The warning with the sample's counts. None if all fits, if the store is empty, or if it failed.
     """
     found: Result[tuple[Instance, ...], StoreError] = await answer_of(store.find(Query(limit=SAMPLE)))
     if not isinstance(found, Success):

@@ -1,6 +1,6 @@
 """The memory store, owned by one engine or shared by several.
 
-It is the reference for every other store, and the store of tests and simulations. A backend holds the data, which
+It is the reference for every other store, and the store for tests and simulations. A backend holds the data, which
 outlives the openings.
 """
 
@@ -28,10 +28,10 @@ from perdure.values.turn_inputs import OtherEngines
 
 
 class MemoryBackend:
-    """The data of a memory store, separate from the stores that are opened over it.
+    """A memory store's data, separate from the stores that are opened over it.
 
-    It represents the disk: to simulate the restart of a dead engine, open it again. The stores of earlier openings then
-    return ``StoreUnavailable``, so that the rest of a dead engine cannot write.
+    It represents the disk: to simulate an engine that dies and starts again, open it again. The stores from earlier
+    openings then return ``StoreUnavailable``, so that a dead engine's remaining tasks cannot write.
 
     Args:
         name: the store's name in messages.
@@ -49,7 +49,7 @@ class MemoryBackend:
         """Open the store over the existing data, and fence every earlier opening.
 
         Returns:
-            A store whose epoch is one more than that of the previous opening.
+            A store whose epoch is one more than the previous opening's.
         """
         previous_exit: PreviousExit = "died" if self._epoch and self._opening.is_open else "closed"
         self._epoch += 1
@@ -60,7 +60,7 @@ class MemoryBackend:
 
 
 def memory_store(*, name: str = "memory://") -> Store:
-    """Return an empty memory store. None of its operations waits.
+    """Return an empty memory store, whose operations never wait.
 
     Args:
         name: the store's name in messages.
@@ -80,11 +80,11 @@ _ALL: Final = 1 << 62
 
 
 class SharedMemoryBackend:
-    """The data of a shared memory store, and its members.
+    """A shared memory store's data, and its members.
 
     Args:
         clock_ms: the store's own wall clock, in milliseconds since 1970 UTC, which no engine's clock affects.
-        lease_ms: how long a lease lasts.
+        lease_ms: how long a lease lasts, in milliseconds.
         name: the store's name in messages.
     """
 
@@ -115,7 +115,7 @@ class SharedMemoryBackend:
         return opening
 
     def reader(self) -> Store:
-        """Return a store that is no member, for inspection; its epoch is 0."""
+        """Return a store for inspection, which is not a member. Its epoch is 0."""
         return self._opening(0)
 
     def _opening(self, epoch: int) -> _SharedOpening:
@@ -123,7 +123,7 @@ class SharedMemoryBackend:
 
     # ------------------------------------------------------------ membership
     def beat(self, epoch: int, served: Served) -> Members:
-        """Declare dead the members whose lease has ended, except this one, whose lease is renewed; return the rest."""
+        """Renew this member's lease, declare dead all others whose lease has ended, and return the living members."""
         now_ms = self._clock_ms()
         # By the store's clock alone: an engine whose own clock is ahead would declare living members dead.
         for other in [other for other, member in self._members.items() if other != epoch and member.until_ms < now_ms]:
@@ -156,11 +156,11 @@ class SharedMemoryBackend:
 
     # ------------------------------------------------------------ messages
     def origin(self, message_id: int) -> int:
-        """Return the epoch that sent a message; 0 if it is not known."""
+        """Return the epoch that sent a message. 0 if it is not known."""
         return self._origins.get(message_id, 0)
 
     def sent(self, epoch: int, after_id: int, transition: Transition) -> None:
-        """Record who sent the messages after an id, and forget one that is settled."""
+        """Record that an opening sent the messages after an id, and forget a settled one."""
         for message_id in range(after_id + 1, self._tables.mail.last_id + 1):
             self._origins[message_id] = epoch
         fate = transition.inbound
@@ -189,7 +189,7 @@ class _SharedOpening(OpenMemoryStore):
         self._dead = False
 
     def declare_dead(self) -> None:
-        """Refuse all later operations: another engine may have taken over the work of this one."""
+        """Refuse all later operations: another engine may have taken over this engine's work."""
         self._dead = True
         self.end("another engine declared this one dead, because its lease had ended")
 
@@ -235,13 +235,13 @@ class _MemorySharing:
     def due(
         self, now_ms: int, limit: int, share: Share, after: DuePosition | None = None, /
     ) -> FutureResult[tuple[Instance, ...], StoreError]:
-        """Return the due instances of a share."""
+        """Return a share's due instances."""
         return _those(self.opening.due(now_ms, _ALL, after), lambda row: row.address in share, limit)
 
     def messages(
         self, now_ms: int, limit: int, share: Share, others: OtherEngines, old_ms: int, /
     ) -> FutureResult[tuple[StoredMessage, ...], StoreError]:
-        """Return the messages that this opening sent, and those of a share that their writer does not deliver."""
+        """Return the messages that this opening sent, and a share's messages that their writer does not deliver."""
 
         def may_deliver(one: StoredMessage) -> bool:
             origin = self.backend.origin(one.message_id)
@@ -254,7 +254,7 @@ class _MemorySharing:
     def abandoned(
         self, after_incarnation: int, limit: int, share: Share, others: OtherEngines, /
     ) -> FutureResult[tuple[Instance, ...], StoreError]:
-        """Return the instances of a share with a claim of a dead engine."""
+        """Return a share's instances that a dead engine has claimed."""
 
         def is_abandoned(row: Instance) -> bool:
             owners = {claim.owner for claim in (row.claim, row.event_claim) if claim is not None}

@@ -1,4 +1,4 @@
-"""The instances of the memory store, and the due's sorted indexes, the claimed and the queued ones."""
+"""The memory store's instances, with sorted indexes: due, claimed and queued ones."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class _JobLanes:
 
 
 class LaneIndex:
-    """An index of the queued instances. A lane that has none is not kept."""
+    """An index over the queued instances. It drops a lane without any."""
 
     __slots__ = ("_jobs",)
 
@@ -115,7 +115,7 @@ class LaneIndex:
         return tuple(names[start : start + most])
 
     def of(self, job: Job, lane: str) -> Iterator[Entry]:
-        """Yield the ranks and incarnations of a lane, in order."""
+        """Yield a lane's ranks and incarnations, in order."""
         lanes = self._jobs.get(job)
         return iter(()) if lanes is None or lane not in lanes.entries else iter(lanes.entries[lane])
 
@@ -195,7 +195,7 @@ class Instances:
     def due(
         self, now_ms: int, limit: int, after: DuePosition | None = None, except_jobs: frozenset[Job] = frozenset()
     ) -> tuple[Instance, ...]:
-        """Return the due instances of all jobs but these after a position, earliest first."""
+        """Return due instances after a position, earliest first, without those of some jobs."""
         entries = self._due if after is None else self._due.from_((after[0], after[1] + 1))
         due = takewhile(lambda entry: entry[0] <= now_ms, entries)
         rows = (self._rows[incarnation] for _, incarnation in due)
@@ -203,7 +203,7 @@ class Instances:
         return tuple(islice(wanted if except_jobs else rows, limit))
 
     def queued(self, job: Job, lanes: Sequence[str], limit: int) -> tuple[QueuedLane, ...]:
-        """Return the first queued instances of lanes."""
+        """Return the first queued instances in each lane."""
         share = -(-limit // max(1, len(lanes)))
         found = ((name, tuple(islice(self.lanes.of(job, name), share + 1))) for name in lanes)
         return tuple(

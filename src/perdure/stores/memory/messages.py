@@ -1,4 +1,4 @@
-"""The messages of the memory store: live ones ordered by pair, dead letters separately."""
+"""The memory store's messages: live ones ordered by pair, dead letters separately."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _Pair: TypeAlias = tuple[Address, Address]
 class MessageTable:
     """Messages that were sent and not consumed.
 
-    The head of a (sender, target) pair is its oldest live message, the only one that may be delivered. Heads are
-    ``ripe`` when they may be delivered at once, otherwise ``waiting`` for their instant.
+    A (sender, target) pair's head is its oldest live message, the only one that may be delivered. Heads are
+    ``ripe`` when they may be delivered immediately, otherwise ``waiting`` for their instant.
     """
 
     __slots__ = ("_dead", "_dead_own", "_last_id", "_left", "_living", "_pairs", "_postponed", "_ripe", "_waiting")
@@ -45,17 +45,17 @@ class MessageTable:
 
     @property
     def living(self) -> int:
-        """The number of living messages."""
+        """How many messages are live."""
         return len(self._living)
 
     @property
     def last_id(self) -> int:
-        """The id of the newest message."""
+        """The newest message's id."""
         return self._last_id
 
     @property
     def dead(self) -> int:
-        """The number of dead letters."""
+        """How many dead letters there are."""
         return len(self._dead)
 
     def is_living(self, message_id: int) -> bool:
@@ -63,7 +63,7 @@ class MessageTable:
         return message_id in self._living
 
     def settle(self, fate: MessageFate) -> None:
-        """Apply the fate of a live message that its turn decided."""
+        """Apply the fate that a turn decided for a live message."""
         if isinstance(fate, Kept):
             return
         stored = self._remove(fate.message_id)
@@ -110,7 +110,7 @@ class MessageTable:
         return self._pairs[_pair(stored)][0] == stored.message_id
 
     def count(self, pairs: Sequence[_Pair], limit: int) -> tuple[int, ...]:
-        """Count the live messages of pairs, up to a total."""
+        """Count the pairs' live messages, up to a total."""
         counts: list[int] = []
         for pair in pairs:
             counts.append(min(len(self._pairs.get(pair, ())), limit))
@@ -127,7 +127,7 @@ class MessageTable:
         return tuple(self._dead[message_id] for message_id in heapq.nsmallest(limit, later))
 
     def prune_dead_letters(self, since_ms: int, limit: int) -> int:
-        """Delete dead letters that were sent before an instant, and return their number."""
+        """Delete dead letters that were sent before an instant, and return how many."""
         old = (message_id for message_id, stored in self._dead.items() if stored.message.sent_ms < since_ms)
         going = tuple(islice(old, limit))
         for message_id in going:

@@ -1,4 +1,4 @@
-"""One opening of a memory store."""
+"""One opening: a memory store that an engine uses until the next opening."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ class OpenMemoryStore(Store):
     Args:
         tables: the data.
         name: the store's name in messages.
-        epoch: the number of this opening.
-        previous_exit: how the previous one ended.
+        epoch: this opening's number.
+        previous_exit: how the previous opening ended.
     """
 
     capabilities = Capabilities(ownership="owned", durability="none")
@@ -73,11 +73,11 @@ class OpenMemoryStore(Store):
         return not self._ended
 
     def end(self, reason: str) -> None:
-        """Refuse all later operations; the tables stay for the next opening."""
+        """Refuse all later operations. The tables stay for the next opening."""
         self._ended = self._ended or reason
 
     def load(self, requests: Sequence[LoadRequest], answered: Answered[Loaded, StoreError], /) -> None:
-        """Return instances, and the stored results of keys."""
+        """Return instances, and the results stored under keys."""
         answered([self._load(request) for request in requests])
 
     def _load(self, request: LoadRequest) -> Result[Loaded, StoreError]:
@@ -95,7 +95,7 @@ class OpenMemoryStore(Store):
         answered([self._commit(transition) for transition in transitions])
 
     def _commit(self, transition: Transition) -> Committed:
-        """Write one transition: all checks come before the first write."""
+        """Write one transition. All checks come before the first write."""
         if self._ended:
             return Failure(StoreUnavailable("commit", self._ended))
         tables, write, inbound = self._tables, transition.write, transition.inbound
@@ -165,11 +165,11 @@ class OpenMemoryStore(Store):
     def history(
         self, address: Address, before: int | None, limit: int, /
     ) -> FutureResult[tuple[LoggedEvent, ...], StoreError]:
-        """Return the newest events of an address."""
+        """Return an address's newest events."""
         return self.answer("read history", lambda tables: tables.log.history(address, before, limit))
 
     def events(self, after: int, limit: int, /) -> FutureResult[tuple[LoggedEvent, ...], StoreError]:
-        """Return events of the log."""
+        """Return logged events."""
         return self.answer("read events", lambda tables: tables.log.after(after, limit))
 
     def prune(self, retention: Retention, /) -> FutureResult[int, StoreError]:
@@ -234,11 +234,11 @@ class _MemoryLanes:
     opening: OpenMemoryStore
 
     def names(self, job: Job, after: str | None, limit: int, /) -> FutureResult[tuple[str, ...], StoreError]:
-        """Return the next lanes of a job."""
+        """Return a job's next lanes."""
         return self.opening.answer("read lanes", lambda tables: tables.instances.lanes.after(job, after, limit))
 
     def queued(self, job: Job, lanes: Sequence[str], limit: int, /) -> FutureResult[tuple[QueuedLane, ...], StoreError]:
-        """Return the first queued instances of lanes."""
+        """Return the first queued instances in each lane."""
         return self.opening.answer("read queued instances", lambda tables: tables.instances.queued(job, lanes, limit))
 
     def last_rank(self, job: Job, /) -> FutureResult[int | None, StoreError]:
@@ -253,7 +253,7 @@ class _MemoryJournal:
     def read(
         self, _: Address, incarnation: int, first: int, limit: int, /
     ) -> FutureResult[tuple[str, ...], StoreError]:
-        """Return rows of a journal."""
+        """Return journal rows."""
         return self.opening.answer("read a journal", lambda tables: tables.journals.read(incarnation, first, limit))
 
 
@@ -262,7 +262,7 @@ class _MemoryCursors:
     opening: OpenMemoryStore
 
     def read(self, name: str, /) -> FutureResult[Cursor, StoreError]:
-        """Return the position of a sink."""
+        """Return a sink's position."""
         return self.opening.answer("read a cursor", lambda tables: tables.log.cursor(name))
 
     def move(self, name: str, sequence: int, events: Sequence[Event] = (), /) -> FutureResult[None, StoreError]:
@@ -281,7 +281,7 @@ class _MemoryCounts:
     def messages(
         self, pairs: Sequence[tuple[Address, Address]], limit: int, /
     ) -> FutureResult[tuple[int, ...], StoreError]:
-        """Count the messages of pairs of sender and target."""
+        """Count messages for each sender and target."""
         return self.opening.answer("count messages", lambda tables: tables.mail.count(pairs, limit))
 
 

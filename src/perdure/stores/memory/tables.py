@@ -1,4 +1,4 @@
-"""All data of a memory store, with its smaller tables: idempotency keys, journals, and the log with its cursors."""
+"""All data in a memory store, with its smaller tables: idempotency keys, journals, and the log with its cursors."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from perdure.values.transition import JournalChange, NewKeys, Remembered
 
 @attrs.define
 class _Held:
-    """The keys of one address, numbered in the order of their first use."""
+    """One address's keys, numbered in the order of first use."""
 
     by_key: dict[str, Remembered] = attrs.Factory(dict[str, Remembered])
     ordinals: OrderedDict[str, int] = attrs.Factory(OrderedDict[str, int])  # ascending
@@ -31,7 +31,7 @@ class _Held:
 
     @property
     def number(self) -> int:
-        """The number of keys, or more if some in between were deleted."""
+        """How many keys there are, or more if some in between were deleted."""
         return self.newest - next(iter(self.ordinals.values()), 1) + 1
 
     def add(self, remembered: Remembered) -> None:
@@ -60,7 +60,7 @@ class Keys:
         self._expiring: list[tuple[int, Address, str]] = []  # a heap; replaced keys leave stale entries
 
     def remember(self, address: Address, remembered: Remembered) -> None:
-        """Store a result; it replaces an earlier one of the same key."""
+        """Store a result, in place of an earlier one with the same key."""
         held = self._addresses.get(address)
         if held is None:
             held = self._addresses[address] = _Held()
@@ -68,7 +68,7 @@ class Keys:
         heapq.heappush(self._expiring, (remembered.expires_ms, address, remembered.key))
 
     def recall(self, address: Address, key: str, now_ms: int) -> tuple[Remembered | None, int]:
-        """Return the result of a key, and the number of keys of the address."""
+        """Return a key's result, and how many keys its address has."""
         held = self._addresses.get(address)
         if held is None:
             return None, 0
@@ -79,11 +79,11 @@ class Keys:
         return remembered, held.number
 
     def are_new(self, address: Address, new: NewKeys) -> bool:
-        """Return whether none of these keys is known."""
+        """Return whether all of these keys are unknown."""
         return all(self.recall(address, key, new.at_ms)[0] is None for key in new.keys)
 
     def prune(self, now_ms: int, limit: int) -> int:
-        """Delete expired keys, oldest first, and return their number."""
+        """Delete expired keys, oldest first, and return how many."""
         removed = 0
         while removed < limit and self._expiring and self._expiring[0][0] <= now_ms:
             removed += self._expire(*heapq.heappop(self._expiring))
@@ -103,7 +103,7 @@ class Keys:
 
 
 class Journals:
-    """Rows by incarnation; the place of a row is its index."""
+    """Journal rows by incarnation. A row's place is its index."""
 
     __slots__ = ("_rows",)
 
@@ -122,12 +122,12 @@ class Journals:
         return tuple(self._rows.get(incarnation, ())[first : first + limit])
 
     def delete(self, incarnation: int) -> None:
-        """Delete the journal of an incarnation."""
+        """Delete an incarnation's journal."""
         self._rows.pop(incarnation, None)
 
 
 class EventLog:
-    """Events by sequence number. Only the beginning of the log is deleted, so the remaining numbers have no gaps."""
+    """Events by sequence number. Retention deletes only from the log's beginning, so the numbers have no gaps."""
 
     __slots__ = ("_cursors", "_events", "_first", "_history", "_last")
 
@@ -150,13 +150,13 @@ class EventLog:
         return tuple(self._logged(number) for number in range(begin, min(begin + limit, self._last + 1)))
 
     def history(self, address: Address, before: int | None, limit: int) -> tuple[LoggedEvent, ...]:
-        """Return the newest events of an address, newest first."""
+        """Return an address's newest events, newest first."""
         newest_first = reversed(self._history.get(str(address), ()))
         older = newest_first if before is None else dropwhile(lambda sequence: sequence >= before, newest_first)
         return tuple(self._logged(sequence) for sequence in islice(older, limit))
 
     def prune(self, since_ms: int, max_events: int, limit: int) -> int:
-        """Delete old events from the beginning, up to the first that is kept, and return their number."""
+        """Delete old events from the beginning, up to the first that is kept, and return how many."""
         removed = 0
         # Stops at the first event that is kept: a hole in the log would look like a loss to sinks.
         while removed < limit and self._events and self._is_let_go(since_ms, max_events):
@@ -165,13 +165,13 @@ class EventLog:
         return removed
 
     def cursor(self, name: str) -> Cursor:
-        """Return the position of a sink."""
+        """Return a sink's position."""
         sequence = self._cursors.get(name)
         deleted = 0 if sequence is None else max(0, self._first - 1 - sequence)
         return Cursor(sequence=sequence, last=self._last, deleted=deleted)
 
     def move_cursor(self, name: str, sequence: int, events: Sequence[Event]) -> None:
-        """Move a sink forward and log events; do nothing if it is there already."""
+        """Move a sink forward and log events. Do nothing if it is there already."""
         if sequence > self._cursors.get(name, -1):
             self._cursors[name] = sequence
             for event in events:
@@ -194,7 +194,7 @@ class EventLog:
 
 @attrs.define
 class Tables:
-    """All data of a memory store; it outlives the openings."""
+    """All data in a memory store. It outlives the openings."""
 
     instances: Instances = attrs.Factory(Instances)
     mail: MessageTable = attrs.Factory(MessageTable)

@@ -1,4 +1,4 @@
-"""The store in a schema of a PostgreSQL database."""
+"""The store in a PostgreSQL schema."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ __all__ = ["migrate_schema", "open_postgres"]
 
 
 async def open_postgres(url: str, *, on_locked: OnLocked = "raise", runtime: Runtime | None = None) -> Store:
-    """Open a schema of a PostgreSQL database as a store, and create its tables if they do not exist.
+    """Open a PostgreSQL schema as a store, and create its tables if they do not exist.
 
     Args:
-        url: ``postgresql://user:password@host:5432/database``. Options of the query: ``schema`` (by default
-            ``perdure``), ``durability`` (``full`` or ``relaxed``), ``cache`` (the bound of the cache of instances, by
-            default ``64MiB``), ``if_missing`` (``create`` or ``refuse``). Other options are parameters of PostgreSQL,
-            such as ``sslmode=require``.
+        url: ``postgresql://user:password@host:5432/database``. Query options: ``schema`` (by default ``perdure``),
+            ``durability`` (``full`` or ``relaxed``), ``cache`` (the instance cache's bound, by default ``64MiB``),
+            ``if_missing`` (``create`` or ``refuse``). Other options are PostgreSQL parameters, such as
+            ``sslmode=require``.
         on_locked: the reaction if another engine owns the schema. ``raise``: raise ``StoreLocked``. ``wait``: stand by,
-            and take over within 200 ms of its end.
-        runtime: how the store waits and starts its tasks. By default the runtime of the running event loop.
+            and take over within 200 ms after that engine ends.
+        runtime: how the store waits and starts its tasks. By default the running event loop's runtime.
 
     Returns:
         The open store.
@@ -61,7 +61,7 @@ async def migrate_schema(url: str) -> int:
         url: as for `open_postgres`.
 
     Returns:
-        The version that the tables had before; 0 if there were none.
+        The version that the tables had before. 0 if there were none.
 
     Raises:
         DefinitionError: the driver is not installed, or an option is invalid.

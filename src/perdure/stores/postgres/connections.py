@@ -1,7 +1,7 @@
 """A store's connections, without state that a pooler would lose, and the server's answers as results.
 
-A few connections serve an opening, the last used first. More are made only while all others are busy. Errors of the
-driver and the server become errors of a store.
+A few connections serve an opening, the last used first. More are made only while all others are busy. Driver and server
+errors become store errors.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ asyncpg: Any = _asyncpg
 
 
 EPOCH_ENDED: Final = "PD001"
-"""Raised by the functions of the schema when another opening has ended this one."""
+"""Raised by the schema's functions when another opening has ended this one."""
 
 READ_ONLY: Final = "25006"
 """Raised by a server that is a replica, or has become one."""
@@ -39,7 +39,7 @@ DRIVER_ERRORS: Final[tuple[type[Exception], ...]] = (
     OSError,
     TimeoutError,
 )
-"""What an operation of the driver may raise. `ConnectionError` is an `OSError`."""
+"""What a driver operation may raise. `ConnectionError` is an `OSError`."""
 
 UNSENDABLE: Final[tuple[type[Exception], ...]] = (asyncpg.DataError, ValueError, TypeError, OverflowError)
 """Raised by the driver before it sends a value that it cannot encode."""
@@ -95,7 +95,7 @@ def state_of(error: BaseException) -> str:
 
 
 def is_worth_repeating(error: BaseException) -> bool:
-    """Return whether the server undid a statement because of other transactions."""
+    """Return whether the server undid a statement because other transactions were in the way."""
     return state_of(error) in _AGAIN
 
 
@@ -113,8 +113,8 @@ def ends_the_session(error: BaseException) -> bool:
 def is_about_the_connection(error: BaseException) -> bool:
     """Return whether a statement may have been executed although it failed.
 
-    A server that undid it says so with the severity ``ERROR``. One that ends may have written the commit before: a
-    failing disk of the log, for example, is the ``PANIC`` of a class that is a refusal otherwise.
+    A server that undid it says so with the severity ``ERROR``. A server that ends may have written the commit before: a
+    failing log disk, for example, is a ``PANIC`` whose class is a refusal otherwise.
     """
     # Before the class of the error: a server that ends with PANIC may have written the commit, whatever its SQLSTATE
     # says.
@@ -131,7 +131,7 @@ def is_about_the_connection(error: BaseException) -> bool:
 
 
 def reason_of(error: BaseException) -> str:
-    """Return the text of an error with a hint, without passwords."""
+    """Return an error's text with a hint, without passwords."""
     text = str(error) or type(error).__name__
     hint = _HINTS.get(state_of(error))
     if hint is None and isinstance(error, OSError):
@@ -140,12 +140,12 @@ def reason_of(error: BaseException) -> str:
 
 
 def unavailable(operation: str, error: BaseException) -> StoreUnavailable:
-    """Return the error of an operation that wrote nothing."""
+    """Return the error for an operation that wrote nothing."""
     return StoreUnavailable(operation, reason_of(error))
 
 
 def failure_of_write(operation: str, error: BaseException) -> StoreError | OutcomeUnknown:
-    """Return the error of a statement that writes."""
+    """Return the error for a statement that writes."""
     return OutcomeUnknown(reason_of(error)) if is_about_the_connection(error) else unavailable(operation, error)
 
 
@@ -193,7 +193,7 @@ REFUSED_MS: Final = 1_000
 """How long statements wait for the connections that there are, after the server had none free."""
 
 CLOSE_S: Final = 10
-"""How long the end of a connection may take, with the cancellation of its statement."""
+"""How long a connection may take to end, with its statement's cancellation, in seconds."""
 
 
 @attrs.define(eq=False)
@@ -222,10 +222,10 @@ class ConnectionPool:
     _timer: Timer | None = None
 
     async def acquire(self, *, urgent: bool = False) -> Any:
-        """Return a connection for one statement, as soon as there is one. An urgent statement is first.
+        """Return a connection for one statement, as soon as there is one. An urgent statement comes first.
 
         Raises:
-            Exception: one of `DRIVER_ERRORS`: there is none, and the server accepts none, or the pool is closed.
+            Exception: one of `DRIVER_ERRORS`: the pool is closed, or has no connection and the server accepts none.
         """
         while True:
             if self._phase == "closed":
@@ -264,7 +264,7 @@ class ConnectionPool:
         return number < MOST + urgent and not refused
 
     async def _connected(self) -> Any:
-        """Connect. Return None if the server has no free connection, and others of this pool will be free."""
+        """Connect. Return None if the server has no free connection, and others in this pool will be free."""
         self._connecting += 1
         generation = self._generation
         try:
@@ -328,7 +328,7 @@ class ConnectionPool:
         self._wake()
 
     def expire(self) -> None:
-        """Use none of the present connections again."""
+        """Use no present connection again."""
         self._generation += 1
 
     def terminate(self) -> None:
@@ -401,25 +401,25 @@ SILENT_MS: Final = 5_000
 """After which a connection ends whose server acknowledges nothing that was sent: the machine or the network is gone."""
 
 KEEPALIVE: Final = {"tcp_keepalives_idle": "5", "tcp_keepalives_interval": "2", "tcp_keepalives_count": "3"}
-"""The server ends the connection that holds the lock of a dead machine after 11 seconds."""
+"""The server ends a dead machine's connection, which holds the lock, after 11 seconds."""
 
 
 async def is_pooled(connection: Any) -> bool:
-    """Return whether a pooler is between this process and the server: it greets with a number of its own."""
+    """Return whether a pooler is between this process and the server: it greets with another process number."""
     return bool(await connection.fetchval("SELECT pg_backend_pid()") != connection.get_server_pid())
 
 
 async def connect(dsn: str, **options: Any) -> Any:
-    """Open one connection, to the first of several hosts that accepts it.
+    """Open one connection, to the first host in the URL that accepts it.
 
-    The driver would spend the time of all hosts at one that does not answer.
+    The driver would spend the time for all hosts on one that does not answer.
 
     Args:
         dsn: ``postgresql://one,other/database``.
-        **options: further options of the driver.
+        **options: further driver options.
 
     Raises:
-        Exception: one of `DRIVER_ERRORS`: that of the last host.
+        Exception: one of `DRIVER_ERRORS`, from the last host.
     """
     hosts = dsns_of(dsn)
     options |= {"timeout": CONNECT_TIMEOUT_S / len(hosts)}
@@ -444,7 +444,7 @@ def _noticing_silence(connection: Any) -> Any:
 
 
 def dsns_of(dsn: str) -> list[str]:
-    """Return the URLs of a URL's single hosts.
+    """Return one URL for each host in a URL.
 
     >>> dsns_of("postgresql://app@one:5432,other/shop?target_session_attrs=read-write")[1]
     'postgresql://app@other/shop?target_session_attrs=read-write'

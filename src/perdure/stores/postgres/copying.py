@@ -1,4 +1,4 @@
-"""A schema of a PostgreSQL database as the source or a copy's target."""
+"""A PostgreSQL schema as a copy's source or target."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ from perdure.values.errors import CopyFailed, StoreLocked, StoreMissing, StoreTo
 
 _SHARING: Final = "SELECT count(*) FROM perdure.engines WHERE state = 'open' AND lease_until > clock_timestamp()"
 _NO_WRITERS: Final = "SELECT pg_advisory_xact_lock(1885692516, 'perdure.instances'::regclass::oid::int)"
-"""Waits for the statements of engines that write or join: see the functions ``enter`` and ``join_members``."""
+"""Waits for the statements in which engines write or join: see the functions ``enter`` and ``join_members``."""
 
 _END: Final = "UPDATE perdure.engines SET epoch = -epoch WHERE state = 'open' AND epoch > 0"
 """Ends openings without a successor: no engine has a negative number. The row stays open, so that the next owner knows
-that an engine died, and claims code of jobs before it runs."""
+that an engine died, and claims job code before it runs."""
 
 _UNFINISHED: Final = "SELECT source, moment, position FROM perdure.copying"
 _BEGIN: Final = """
@@ -67,7 +67,7 @@ _FREE_TEXTS: Final[Mapping[Table, tuple[str, ...]]] = {
     "events": ("address",),
     "holds": ("kind", "name"),
 }
-"""The columns that may hold any text. The others are JSON, or words of this library, without control characters."""
+"""The columns that may hold any text. The others are JSON, or this library's words, without control characters."""
 
 
 async def open_source(url: str) -> CopySource:
@@ -164,7 +164,7 @@ class _Tables:
         return in_schema(text, self.settings.schema)
 
     async def lock(self) -> None:
-        """Take the lock of an owner, which keeps other engines out.
+        """Take an owner's lock, which keeps other engines out.
 
         Raises:
             StoreLocked: an engine owns the schema, or engines share it.
@@ -206,7 +206,7 @@ class _Tables:
         )
 
     async def sizes(self) -> Mapping[Table, int]:
-        """Estimate the rows, as the server does. Of a table without an estimate, count them."""
+        """Estimate the rows, as the server does. Count them in a table without an estimate."""
         found: dict[Table, int] = {}
         with _errors(f"read {self.settings.name}"):
             for table in COLUMNS:
@@ -217,7 +217,7 @@ class _Tables:
         return found
 
     async def pages(self, table: Table, after: Row, /) -> AsyncGenerator[Sequence[Row]]:
-        """Read a table's rows, as of one moment."""
+        """Read a table's rows, as they are at one moment."""
         columns = COLUMNS[table]
         key = ", ".join(columns.names[: columns.key])
         marks = ", ".join(f"${place}" for place in range(1, columns.key + 1))
@@ -344,7 +344,7 @@ def _of_key(record: Row, _: Row) -> Row:
 
 _CLAIM: Final = COLUMNS["instances"].names.index("claim")
 _NO_ORIGIN: Final = -1
-"""The epoch of no engine, so that the engine of its share delivers the message at once."""
+"""An epoch that no engine has, so that the engine whose share it is in delivers the message immediately."""
 
 _MORE: Final[Mapping[Table, tuple[tuple[str, ...], Callable[[Row, Row], Row]]]] = {
     "instances": (("bucket", "owner", "event_owner"), _of_instance),

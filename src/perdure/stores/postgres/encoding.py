@@ -1,10 +1,10 @@
-"""Values and transitions as PostgreSQL takes and returns them: text, rows, and arrays for each column of a group.
+"""Values and transitions as PostgreSQL takes and returns them: text, rows, and one array for each column in a group.
 
-U+0000 is not among the characters of PostgreSQL. It is stored as U+0001 U+0001, and U+0001 as U+0001 U+0002. Encoded
-texts compare as the original ones do, and the encoding of a prefix is a prefix of the encoding.
+PostgreSQL has no U+0000 in its character set. It is stored as U+0001 U+0001, and U+0001 as U+0001 U+0002. Encoded
+texts compare as the original ones do, and an encoded prefix is a prefix in the encoded text.
 
-A group of transitions becomes the arguments of the function ``commit_group`` of the schema, those that change few
-columns the arguments of ``commit_narrow``.
+A transition group becomes the arguments for the schema's function ``commit_group``. Transitions that change few columns
+become those for ``commit_narrow``.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def encoded(text: str | None) -> str | None:
 
 
 def decoded(text: str) -> str:
-    r"""Decode the text of a column.
+    r"""Decode a column's text.
 
     >>> decoded(encoded("a\0\1\0b"))
     'a\x00\x01\x00b'
@@ -78,12 +78,12 @@ def decoded(text: str) -> str:
 
 
 def prefixed(prefix: str, columns: str) -> str:
-    """Return a list of columns of one table among several."""
+    """Return a column list with a table's name before each column."""
     return ", ".join(f"{prefix}.{column}" for column in columns.split(", "))
 
 
 def instance_from(row: Iterable[Any]) -> Instance:
-    """Decode a row of `INSTANCE_COLUMNS`.
+    """Decode a row with `INSTANCE_COLUMNS`.
 
     Raises:
         StoreCorrupt: the row is not a valid instance.
@@ -92,7 +92,7 @@ def instance_from(row: Iterable[Any]) -> Instance:
 
 
 def message_from(row: Iterable[Any]) -> StoredMessage:
-    """Decode a row of `MESSAGE_COLUMNS` or `DEAD_LETTER_COLUMNS`.
+    """Decode a row with `MESSAGE_COLUMNS` or `DEAD_LETTER_COLUMNS`.
 
     Raises:
         StoreCorrupt: the row is not a valid message.
@@ -101,12 +101,12 @@ def message_from(row: Iterable[Any]) -> StoredMessage:
 
 
 def event_from(row: Row) -> LoggedEvent:
-    """Decode a row of `EVENT_COLUMNS`."""
+    """Decode a row with `EVENT_COLUMNS`."""
     return logged_event(sequence=row[0], address=decoded(row[1]), type_=row[2], at_ms=row[3], body=row[4])
 
 
 def remembered_from(key: str, row: Row) -> Remembered:
-    """Decode action, fingerprint, answer, expiry and failures of a key."""
+    """Decode a key's action, fingerprint, answer, expiry and failures."""
     action, fingerprint, answer, expires_ms, failures = _decoded(row)
     return Remembered(
         key=key, action=action, fingerprint=fingerprint, answer=answer, expires_ms=expires_ms, failures=failures
@@ -121,11 +121,11 @@ NarrowRow: TypeAlias = tuple[int, int, int, int, int | None, str | None]
 """Incarnation, version, form, instant, number and body."""
 
 NARROW_COLUMN_TYPES: Final = ("bigint[]", "int[]", "bigint[]", "bigint[]", "int[]", "bigint[]", "bigint[]", "text[]")
-"""The types of the arguments before those of events."""
+"""The argument types before those for events."""
 
 
 def narrow_row(transition: Transition) -> NarrowRow | None:
-    """Encode a transition that changes few columns and writes nothing else but events; None for any other.
+    """Encode a transition that changes few columns and writes nothing else but events. Return None for any other.
 
     Raises:
         Exception: the claim cannot be encoded.
@@ -142,7 +142,7 @@ def narrow_row(transition: Transition) -> NarrowRow | None:
 
 
 def _narrow_columns(changes: Changes, after: Instance) -> tuple[int, int | None, str | None]:
-    """Return the form of ``commit_narrow``, and its number and body."""
+    """Return the form for ``commit_narrow``, and its number and body."""
     match changes:
         case "state":
             return 0, after.event_count, encoded(after.state)
@@ -157,11 +157,11 @@ def _narrow_columns(changes: Changes, after: Instance) -> tuple[int, int | None,
 
 
 def narrow_arguments(rows: Sequence[tuple[int, NarrowRow]], first_lock: Sequence[int]) -> list[Sequence[Any]]:
-    """Return the arrays of rows, each with the number of its transition, in the order of incarnations.
+    """Return the arrays for rows, each with its transition's number, ordered by incarnation.
 
     Args:
         rows: one or more.
-        first_lock: the incarnations that other transitions of the statement write.
+        first_lock: the incarnations that other transitions in the statement write.
     """
     # All engines lock rows by incarnation: in any other order two groups would deadlock.
     ordered = sorted(rows, key=_incarnation_of_narrow)
@@ -214,34 +214,34 @@ _TYPES: Final[dict[ArgumentTable, tuple[str, ...]]] = {
     "events": ("int", "text", "text", "bigint", "text"),
     "new_keys": ("int", "text", "text", "bigint"),
 }
-"""The types of the columns of each table of arguments, in the order of ``commit_group``."""
+"""The column types in each argument table, in the order for ``commit_group``."""
 
 TYPES: Final = tuple(f"{kind}[]" for kinds in _TYPES.values() for kind in kinds)
 
 NARROW_TYPES: Final = (*NARROW_COLUMN_TYPES, *(f"{kind}[]" for kind in _TYPES["events"]))
-"""The types of the arguments of ``commit_narrow``."""
+"""The argument types for ``commit_narrow``."""
 
 _PURGED: Final = sum(len(_TYPES[table]) for table in ("over", "new", "columns")) + 1
-"""The place of the incarnations that are deleted among the arguments."""
+"""Where the deleted incarnations are among the arguments."""
 
 Form: TypeAlias = Literal["any", "narrow", "both"]
 
 COLUMNS: Final = ("due_ms", "owner", "event_owner", "lane", "rank_ms", *SET_COLUMNS.split(", ")[1:])
-"""The columns that a transition of an instance writes, without its version."""
+"""The columns that a transition writes in an instance's row, without its version."""
 
 # A text column that is missing here fails on U+0000, which PostgreSQL cannot store.
 _TEXTS: Final = tuple(COLUMNS.index(name) for name in ("lane", "state", "data", "alarm_trace", "left_by"))
-"""The columns that may hold any text; the other texts are JSON or words of this library."""
+"""The columns that may hold any text. The other texts are JSON or this library's words."""
 
 
 @attrs.frozen
 class Encoded:
-    """A transition as rows of the tables of arguments, each without the transition's number in its group.
+    """A transition as rows in the argument tables, each without the transition's number in its group.
 
     Attributes:
-        rows: of all tables but ``columns``.
-        columns: of the instance that it writes.
-        narrow: the row of an instance of which few columns change, for `narrow_arguments`, instead of both.
+        rows: the rows for all tables but ``columns``.
+        columns: the row for ``columns``, from the instance that the transition writes.
+        narrow: if few columns change, the instance's row for `narrow_arguments`, instead of both.
     """
 
     rows: Sequence[tuple[ArgumentTable, Values]]
@@ -298,7 +298,7 @@ def message_row(message: Message) -> Values:
 
 
 def arrays(rows: Sequence[Values], width: int) -> list[Sequence[Any]]:
-    """Return the columns of rows. One without any value is empty: ``unnest`` extends it with nulls."""
+    """Return the rows' columns. A column without any value is empty: ``unnest`` extends it with nulls."""
     if not rows:
         return [()] * width
     count = len(rows)
@@ -306,11 +306,11 @@ def arrays(rows: Sequence[Values], width: int) -> list[Sequence[Any]]:
 
 
 def statement(group: Sequence[Encoded], *, has_rivals: bool) -> tuple[Form, list[Sequence[Any]]]:
-    """Return the form of the statement that commits a group, and its arrays.
+    """Return the form that the statement for a group has, and its arrays.
 
     Args:
         group: one or more transitions.
-        has_rivals: whether other engines may lock the same rows, in another order than a statement of two parts.
+        has_rivals: whether other engines may lock the same rows, in another order than a two-part statement does.
     """
     few = [(number, one.narrow) for number, one in enumerate(group) if one.narrow is not None]
     if not few:
@@ -329,9 +329,9 @@ def statement(group: Sequence[Encoded], *, has_rivals: bool) -> tuple[Form, list
 
 
 def arguments(group: Sequence[Encoded]) -> list[Sequence[Any]]:
-    """Return the arrays of those transitions of a group that are not narrow.
+    """Return the arrays for a group's transitions that are not narrow.
 
-    Rows that are written over are in the order of incarnations, which every caller locks them in.
+    Rows that are written over are ordered by incarnation, the order in which every caller locks them.
     """
     tables: dict[ArgumentTable, list[Values]] = {table: [] for table in _TYPES}
     over: list[tuple[Values, Values]] = []

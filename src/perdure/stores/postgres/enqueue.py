@@ -1,4 +1,4 @@
-"""Commands in a transaction of the application: delivered if it commits, and only then."""
+"""Commands in an application's transaction: delivered if it commits, and only then."""
 
 from __future__ import annotations
 
@@ -37,15 +37,14 @@ def enqueue(
     schema: str = DEFAULT_SCHEMA,
     encryption: Encryption | None = None,
 ) -> tuple[int, ...]:
-    """Send commands in the transaction that is open on a connection of psycopg or SQLAlchemy.
+    """Send commands in the transaction that is open on a psycopg or SQLAlchemy connection.
 
-    They are stored with the commit of that transaction, and disappear with its rollback. An engine delivers them within
-    milliseconds of the commit, exactly once, and those to one instance in their order. Transactions have no order among
-    each other.
+    They are stored when that transaction commits, and disappear when it rolls back. An engine delivers them within
+    milliseconds after the commit, exactly once, and commands to one instance in their order. Different transactions
+    have no order.
 
     Args:
-        connection: a ``Connection`` of psycopg, or a ``Connection`` or ``Session`` of SQLAlchemy, to the store's
-            database.
+        connection: psycopg's ``Connection``, or SQLAlchemy's ``Connection`` or ``Session``, to the store's database.
         commands: commands built by `perdure.tell`, such as ``tell(orders, "order-1").send(event)``.
         schema: the store's schema.
         encryption: the app's keys, if it encrypts: it cannot read payloads that are not encrypted.
@@ -54,7 +53,7 @@ def enqueue(
         The message ids.
 
     Raises:
-        DefinitionError: the connection is of another library or async, or a command is another program.
+        DefinitionError: the connection is async or from another library, or a command is another program.
         InvalidArgument: an id contains U+0000, which PostgreSQL does not accept.
     """
     execute = _sync(connection)
@@ -67,11 +66,11 @@ async def enqueue_async(
     schema: str = DEFAULT_SCHEMA,
     encryption: Encryption | None = None,
 ) -> tuple[int, ...]:
-    """Send commands as `enqueue` does, on a connection of asyncpg, or an async one of psycopg or SQLAlchemy.
+    """Send commands as `enqueue` does, on an asyncpg connection, or an async psycopg or SQLAlchemy connection.
 
     Args:
-        connection: a ``Connection`` of asyncpg, an ``AsyncConnection`` of psycopg, or an ``AsyncConnection`` or
-            ``AsyncSession`` of SQLAlchemy. Without an open transaction each command is one of its own.
+        connection: asyncpg's ``Connection``, psycopg's ``AsyncConnection``, or SQLAlchemy's ``AsyncConnection`` or
+            ``AsyncSession``. Without an open transaction each command has its own.
         commands: commands built by `perdure.tell`.
         schema: the store's schema.
         encryption: the app's keys, if it encrypts: it cannot read payloads that are not encrypted.
@@ -80,7 +79,7 @@ async def enqueue_async(
         The message ids.
 
     Raises:
-        DefinitionError: the connection is of another library or not async, or a command is another program.
+        DefinitionError: the connection is not async or from another library, or a command is another program.
         InvalidArgument: an id contains U+0000, which PostgreSQL does not accept.
     """
     execute = _async(connection)
@@ -89,7 +88,7 @@ async def enqueue_async(
 
 @attrs.frozen
 class _Statement:
-    """A call of the function ``send``."""
+    """A call to the function ``send``."""
 
     schema: str
     values: tuple[str, ...]

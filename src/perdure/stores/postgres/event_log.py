@@ -1,4 +1,4 @@
-"""The operations on the event log, and those that log events besides transitions."""
+"""The event log's operations, and those that log events besides transitions."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class PostgresEventLog:
         return pruned
 
     async def _first_kept(self, max_events: int) -> Result[int, Any]:
-        """Return the number of the oldest event that `max_events` keeps. It serves a pass of several calls."""
+        """Return the oldest event number that `max_events` keeps. It serves one pruning pass with several calls."""
         if self._kept is not None and self._kept[0] == max_events:
             return Success(self._kept[1])
         sql = f"SELECT sequence FROM {self._schema}.events ORDER BY sequence DESC OFFSET $1 LIMIT 1"
@@ -91,13 +91,13 @@ class PostgresEventLog:
 
 
 class PostgresCursors:
-    """Reads and moves the positions of sinks."""
+    """Reads and moves sink positions."""
 
     def __init__(self, operations: PostgresOperations) -> None:
         self._operations = operations
 
     def read(self, name: str, /) -> FutureResult[Cursor, StoreError]:
-        """Return a sink's position, and the number of the newest event."""
+        """Return a sink's position, and the newest event's number."""
         sql = f"SELECT sequence, last, deleted FROM {self._operations.schema}.cursor_of($1)"
         found = answered_by(self._operations.read("read a cursor", sql, encoded(name)))
         return converted(found, lambda rows: Cursor(sequence=rows[0][0], last=rows[0][1], deleted=rows[0][2]))

@@ -1,4 +1,4 @@
-"""Opens a schema of a PostgreSQL database as a store."""
+"""Opens a PostgreSQL schema as a store."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class PostgresStore(PostgresOperations, InstanceSearch, PostgresEventLog, Store)
 
     Attributes:
         notifications: calls the engine when an application has written messages. None for a reader.
-        lock_recovery: takes the lock of an owned store again.
+        lock_recovery: takes an owned store's lock again.
     """
 
     notifications: NotificationListener | None = None
@@ -124,7 +124,7 @@ async def open_schema(settings: PostgresSettings, *, on_locked: OnLocked, runtim
 
 
 async def _patiently(make: Callable[[], Awaitable[T]], settings: PostgresSettings, runtime: Runtime) -> T:
-    """Make connections; wait a while for a server that has none free, or is starting.
+    """Make connections. Wait a while for a server that has none free, or is starting.
 
     Raises:
         Exception: what `make` raises, at the end of that while at the latest.
@@ -145,7 +145,7 @@ async def _patiently(make: Callable[[], Awaitable[T]], settings: PostgresSetting
 
 @asynccontextmanager
 async def connected(settings: PostgresSettings) -> AsyncGenerator[Any]:
-    """Connect to the database of a store, without opening the store.
+    """Connect to a store's database, without opening the store.
 
     Raises:
         StoreUnavailable: the server cannot be reached, or a statement failed.
@@ -222,7 +222,7 @@ async def _shared(connection: Any, settings: PostgresSettings, runtime: Runtime)
 
 
 class _ReadOnlyConnections(PostgresConnections):
-    """Executes statements over the one connection of a reader, which cannot write."""
+    """Executes statements over a reader's one connection, which cannot write."""
 
     def __init__(self, reader: PostgresReader, runtime: Runtime) -> None:
         super().__init__(ConnectionPool(runtime, partial(connect, reader.settings.dsn)), reader.settings, 0)
@@ -244,13 +244,13 @@ class _ReadOnlyStore(PostgresStore):
 
 
 async def read_only_store(reader: PostgresReader, runtime: Runtime) -> Store:
-    """Make a store of a schema that this process only reads, whether or not engines have it open.
+    """Make a store from a schema that this process only reads, whether or not engines have it open.
 
     Every write returns `StoreUnavailable`.
 
     Args:
         reader: holds the connection. Await the operations within its `wait`, one at a time.
-        runtime: that of the reader's event loop.
+        runtime: the reader event loop's runtime.
     """
     settings, connections = reader.settings, _ReadOnlyConnections(reader, runtime)
     store = _ReadOnlyStore(runtime, settings, connections, Lease(connections, settings), epoch=0)

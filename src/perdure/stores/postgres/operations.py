@@ -1,4 +1,4 @@
-"""The functions ``load`` and ``commit``, over a schema of a PostgreSQL database.
+"""The functions ``load`` and ``commit``, over a PostgreSQL schema.
 
 Operations that wait together are sent together, as one statement.
 """
@@ -83,15 +83,15 @@ class PendingStatement(Generic[R]):
 
 
 class Queue(Generic[R]):
-    """Groups of requests in their order, and the tasks that send them. It makes no groups: its callers do.
+    """Groups requests in their order, and starts the tasks that send them. Its callers form the groups.
 
     Args:
         runtime: starts the tasks.
-        name: of the tasks.
+        name: the task name.
         send: sends a group, and returns an answer for each request.
         refusal: returns why an operation is refused now.
-        lost: makes the error of a group whose sending raised.
-        lanes: groups under way at the same time.
+        lost: makes the error for a group whose sending raised.
+        lanes: how many groups may be under way at the same time.
     """
 
     def __init__(
@@ -115,7 +115,7 @@ class Queue(Generic[R]):
         self._closers: list[Future[None]] = []
 
     def operation(self, operation: str, request: R) -> PendingStatement[R]:
-        """Create an operation of one request."""
+        """Create an operation with one request."""
         return PendingStatement(self, operation, request)
 
     def send(self, operation: str, requests: Sequence[R], answered: OnAnswers) -> None:
@@ -173,10 +173,10 @@ class Queue(Generic[R]):
 
 
 class GatheredAnswers:
-    """Collects the answers of parts of a batch, and passes them on together, in the order of the batch.
+    """Collects the answers to a batch's parts, and passes them on together, in the batch's order.
 
     Args:
-        count: how many.
+        count: how many answers the batch has.
         answered: called with all answers.
     """
 
@@ -188,7 +188,7 @@ class GatheredAnswers:
             answered([])
 
     def part(self, places: Sequence[int]) -> OnAnswers:
-        """Return the listener of a part.
+        """Return a part's listener.
 
         Args:
             places: where its requests are in the batch.
@@ -207,15 +207,15 @@ class GatheredAnswers:
 def groups_of(touches: Sequence[tuple[Hashable, ...]], largest: int = GROUP) -> list[list[int]]:
     """Divide a batch of changes into groups that can each be one statement, in the order in which they are sent.
 
-    Two transitions of one address, or of one message, in one statement would not see each other: the later one is in a
-    later group.
+    Two transitions for one address, or for one message, would not see each other in one statement: the later one goes
+    into a later group.
 
     Args:
-        touches: the address and the message of each change.
-        largest: how many changes a group holds at most.
+        touches: each change's address and message.
+        largest: the maximum number of changes in a group.
 
     Returns:
-        The places of the changes of each group.
+        For each group, where its changes are in the batch.
     """
     groups: list[list[int]] = []
     first: dict[Hashable, int] = {}  # the first group that may touch each
@@ -245,12 +245,12 @@ _GONE: Final[Result[Any, Any]] = Success(Fence(0, 0))
 
 
 class PostgresOperations:
-    """Encodes requests, sends them in groups of statements.
+    """Encodes requests, and sends them in groups, each as one statement.
 
     Attributes:
         damage: the rows that cannot be decoded.
-        schema: the quoted name of the schema.
-        epoch: the number of this opening.
+        schema: the schema's quoted name.
+        epoch: this opening's number.
     """
 
     def __init__(
@@ -304,7 +304,7 @@ class PostgresOperations:
 
     # ------------------------------------------------------------ state
     def refusal(self, operation: str) -> StoreError | None:
-        """Return why requests are refused; None while the store is open and owned."""
+        """Return why requests are refused. None while the store is open and owned."""
         if self._state != "open":
             return StoreUnavailable(operation, "the store is closed")
         return self._connections.lost
@@ -321,7 +321,7 @@ class PostgresOperations:
 
     # ------------------------------------------------------------ load and commit
     def load(self, requests: Sequence[LoadRequest], answered: OnAnswers, /) -> None:
-        """Read several addresses, and the stored answers of keys."""
+        """Read several addresses, and the answers stored under keys."""
         if 0 < len(requests) <= GROUP:
             self._loads.send("load", requests, partial(self._loaded, requests, answered))
             return
@@ -398,7 +398,7 @@ class PostgresOperations:
         return [Failure(StoreUnavailable("commit", f"other transactions conflicted {_REPEATS} times"))] * len(group)
 
     async def _failed(self, group: Sequence[_Commit], error: Exception) -> Sequence[Result[Fence, Any]]:
-        """Return the answers of a group that failed: unless the server is the cause, one transition is."""
+        """Return a failed group's answers: unless the server is the cause, one transition is."""
         ended = await self._connections.ended(error)
         if ended is not None:
             self._note_loss()
@@ -482,7 +482,7 @@ def _loaded_from(key: str | None, row: tuple[Any, ...]) -> Result[Loaded, StoreE
 
 
 def _commit_sql(schema: str) -> dict[Form, str]:
-    """Return the statement of each form of a group: the transitions it wrote, and the narrow ones it refused."""
+    """Return the statement for each group form: the transitions it wrote, and the narrow ones it refused."""
 
     def marks(kinds: tuple[str, ...], first: int) -> str:
         return ", ".join(("$1::bigint", "$2::text", *(f"${n}::{kind}" for n, kind in enumerate(kinds, first))))

@@ -1,4 +1,4 @@
-"""An opening's ownership, on a connection of its own: an owner's lock, or a lease, and notifications.
+"""An opening's ownership, on its own connection: an owner's lock, or a lease, and notifications.
 
 The owner's lock belongs to a session: the server releases it when the connection ends, and the owner takes it again
 unless its opening has ended by then. A member in a shared schema has a lease instead.
@@ -62,7 +62,7 @@ class OwnerLock:
     """Holds the lock.
 
     Args:
-        connection: a connection of its own.
+        connection: a connection only for the lock.
         schema: the schema's quoted name.
         dsn: how to connect again.
     """
@@ -76,7 +76,7 @@ class OwnerLock:
         """Take the lock.
 
         Raises:
-            StoreLocked: another engine holds it, and is not waited for.
+            StoreLocked: another engine holds it, and ``on_locked`` is ``raise``.
             StoreUnavailable: a pooler is between, so the lock would belong to any of its clients.
         """
         # Refused: behind a pooler the lock belongs to a server connection that other clients use, so it excludes
@@ -97,7 +97,7 @@ class OwnerLock:
             runtime.log(LogRecord("info", "acquired store lock", {"store": store, "from": owner}))
 
     async def own(self, *, store: str, label: str) -> tuple[int, int]:
-        """End earlier openings, and return the number of this one and how many were still open.
+        """End earlier openings. Return this opening's number, and how many others were still open.
 
         Raises:
             StoreLocked: engines share the schema.
@@ -186,7 +186,7 @@ LONGEST_WAIT_MS: Final = 2_000
 
 
 class LockRecovery:
-    """Takes an owner's lock again after its connection has ended, such as with a restart of the server.
+    """Takes an owner's lock again after its connection has ended, such as when the server restarts.
 
     No write depends on the lock: every statement that writes checks that no other opening has ended this one.
 
@@ -295,7 +295,7 @@ class Lease:
 
 
 AGAIN_MS: Final = (50, 500, 5_000)
-"""When a listener is called again after a notification: one of several transactions that commit at once sends it."""
+"""When a listener is called again after a notification: one transaction sends it for several that commit together."""
 
 POLL_MS: Final = 200
 """How often the listener is called where notifications do not arrive."""

@@ -1,4 +1,4 @@
-"""The functions that read: lists, lanes, journals, searches, counts, health, and the holds."""
+"""The functions that read: lists, lanes, journals, searches, counts, health, and holds."""
 
 from __future__ import annotations
 
@@ -130,11 +130,11 @@ class InstanceQueries:
         """Read up to `limit` rows that decode, and skip the others.
 
         Args:
-            fetch: returns a number of rows after a position.
+            fetch: returns rows after a position, up to a number.
             decode: decodes a row.
-            place: returns a row's position in the order of the statement.
+            place: returns a row's position in the statement's order.
             start: the position to start after.
-            limit: at most this many rows.
+            limit: the maximum number of rows.
         """
         found: list[T] = []
         while wanted := limit - len(found):
@@ -177,7 +177,7 @@ def due_row(row: Row) -> Instance:
 
 
 def due_place(row: Row) -> Row:
-    """Return a row's position in the order of ``due``."""
+    """Return a row's position in the order that ``due`` has."""
     return row[-1], row[0]
 
 
@@ -239,7 +239,7 @@ class PostgresLanes:
         return converted(answered_by(found), lambda rows: tuple(decoded(row[0]) for row in rows))
 
     def queued(self, job: Job, lanes: Sequence[str], limit: int, /) -> FutureResult[tuple[QueuedLane, ...], StoreError]:
-        """Return the first queued instances of lanes."""
+        """Return the first queued instances in each lane."""
         return asked(self._queued(job, lanes, -(-limit // len(lanes)) if lanes else 0))
 
     def last_rank(self, job: Job, /) -> FutureResult[int | None, StoreError]:
@@ -300,7 +300,7 @@ _OF_STATUS: Final = {
     "queued": "rank_ms IS NOT NULL AND status = 'queued'",
     "running": "owner IS NOT NULL AND status = 'running'",
 }
-"""Conditions of the rare statuses that an index serves."""
+"""Conditions for the rare statuses that an index serves."""
 
 
 class InstanceSearch(InstanceQueries):
@@ -366,12 +366,12 @@ class InstanceSearch(InstanceQueries):
 
 
 class Conditions:
-    """A query's conditions as texts of SQL.
+    """A query's conditions as SQL texts.
 
     Attributes:
-        values: the parameters' values, in their order.
+        values: the parameter values, in order.
         by_address: conditions on the address.
-        by_row: the others.
+        by_row: the other conditions.
     """
 
     def __init__(self, query: Query) -> None:
@@ -380,7 +380,7 @@ class Conditions:
         self.by_row = self._of_row(query)
 
     def after(self) -> str:
-        """Return the condition of the position, whose parameters follow the values."""
+        """Return the condition for the position, whose parameters follow the values."""
         first = len(self.values)
         return f"(kind, name, id) > (${first + 1}, ${first + 2}, ${first + 3})"
 
@@ -439,7 +439,7 @@ _COUNTING: Final = 1885692520
 
 
 class PostgresCounts:
-    """Counts messages, and instances; it keeps a slow count in a table that all engines read."""
+    """Counts messages and instances, and keeps a slow count in a table that all engines read."""
 
     def __init__(self, operations: PostgresOperations, runtime: Runtime) -> None:
         self._operations = operations
@@ -469,7 +469,7 @@ class PostgresCounts:
     def messages(
         self, pairs: Sequence[tuple[Address, Address]], limit: int, /
     ) -> FutureResult[tuple[int, ...], StoreError]:
-        """Count the messages of pairs of sender and target."""
+        """Count messages for each sender and target."""
         s = self._operations.schema
         sql = f"""
             SELECT (SELECT count(*) FROM (SELECT FROM {s}.messages AS m

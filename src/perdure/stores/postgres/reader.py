@@ -1,4 +1,4 @@
-"""Reads the tables in a PostgreSQL store from outside the engines: read-only, each statement as of one moment."""
+"""Reads the tables in a PostgreSQL store from outside the engines: read-only, each statement at one moment."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ _SNAPSHOT: Final = {"isolation": "repeatable_read", "readonly": True}
 class PostgresReader:
     """Reads a schema that engines may write meanwhile. It takes no lock that they wait for.
 
-    Each call is a transaction of its own. `pages` keeps one moment until it ends, and so the rows that are deleted
+    Each call is its own transaction. `pages` keeps one moment until it ends, and so the rows that are deleted
     meanwhile.
 
     Attributes:
         store: the store's name in errors.
-        settings: of its URL.
+        settings: the URL's settings.
         schema_version: the migration that its tables are at.
         damage: the rows that were left out of lists.
     """
@@ -153,7 +153,7 @@ def check_migrated(reader: PostgresReader) -> None:
 def _driven(loop: asyncio.AbstractEventLoop, asked: Awaitable[T]) -> T:
     """Run the loop until it has the answer. An interrupt cancels the wait.
 
-    It must not be raised inside of a callback of the driver, which is compiled: the process could crash.
+    It must not be raised inside a driver callback, which is compiled: the process could crash.
 
     Raises:
         KeyboardInterrupt: a user interrupted the process.

@@ -1,4 +1,4 @@
-"""The tables: numbered migrations in a schema of the user's database."""
+"""The tables: numbered migrations in a schema in the user's database."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _OURS: Final = re.compile(r"\bperdure\.")
 _MIGRATING: Final = 1885692518
 
 LOCK_TIMEOUT_MS: Final = 1_000
-"""How long a migration waits for a lock of a table: every statement of every engine waits behind it."""
+"""How long a migration waits for a table lock: every statement from every engine waits behind it."""
 
 TRIES: Final = 10
 """How often it tries, with a second between, which the engines use."""
@@ -39,7 +39,7 @@ END $check$;
 
 @attrs.frozen
 class SchemaMigration:
-    """A step from one version of the tables to the next.
+    """A step from one table version to the next.
 
     Attributes:
         version: the version that it leads to, from 1.
@@ -60,7 +60,7 @@ class SchemaMigration:
 
 @cache
 def migrations() -> tuple[SchemaMigration, ...]:
-    """Return the migrations, in their order."""
+    """Return the migrations, in order."""
     folder = files("perdure.stores.postgres") / "migrations"
     scripts = sorted((entry for entry in folder.iterdir() if entry.name.endswith(".sql")), key=lambda entry: entry.name)
     return tuple(
@@ -70,7 +70,7 @@ def migrations() -> tuple[SchemaMigration, ...]:
 
 
 def in_schema(sql: str, schema: str) -> str:
-    """Return statements for another schema than ``perdure``."""
+    """Return statements for a schema with another name than ``perdure``."""
     return _OURS.sub(f'"{schema}".', sql)
 
 
@@ -80,8 +80,8 @@ def script_from(version: int, schema: str) -> str:
     psql continues after an error, so each migration checks that the one before it is complete.
 
     Args:
-        version: the tables' present version; 0: there is no schema.
-        schema: its name.
+        version: the tables' present version. 0: there is no schema.
+        schema: the schema's name.
     """
     create = f'CREATE SCHEMA "{schema}";\n' if version == 0 else ""
     begin = f"BEGIN;\nSET LOCAL lock_timeout = {LOCK_TIMEOUT_MS};\n"
@@ -105,7 +105,7 @@ def no_schema(schema: str) -> str:
 
 
 async def version_of(connection: Any, schema: str) -> int:
-    """Return the version of a schema's tables; 0 if there are none."""
+    """Return the version that a schema's tables have. 0 if there are none."""
     # Not `to_regclass`: after waiting for a lock it answers from a catalog cache of before.
     exists = "SELECT EXISTS (SELECT FROM pg_tables WHERE schemaname = $1 AND tablename = 'migrations')"
     if not await connection.fetchval(exists, schema):
@@ -116,10 +116,10 @@ async def version_of(connection: Any, schema: str) -> int:
 async def migrate(connection: Any, *, store: str, schema: str, lock_timeout_ms: int = LOCK_TIMEOUT_MS) -> int:
     """Bring a schema's tables to the present version, and return the version that they had.
 
-    Two callers at once wait for each other.
+    Two concurrent callers wait for each other.
 
     Args:
-        connection: a connection of the driver.
+        connection: a driver connection.
         store: the store's name in errors.
         schema: the schema's name.
         lock_timeout_ms: how long a migration waits for a table lock, before it lets the engines continue and tries
@@ -127,7 +127,7 @@ async def migrate(connection: Any, *, store: str, schema: str, lock_timeout_ms: 
 
     Raises:
         StoreTooNew: a newer version of the library has migrated them. Nothing was changed.
-        Exception: one of `DRIVER_ERRORS`. Such as a lock that was not available `TRIES` times.
+        Exception: one of `DRIVER_ERRORS`, such as a lock that was not available `TRIES` times.
     """
     from perdure.stores.postgres.connections import DRIVER_ERRORS, LOCK_NOT_AVAILABLE, state_of  # noqa: PLC0415 - the statements are printed without a driver
 
@@ -164,7 +164,7 @@ async def _apply(migration: SchemaMigration, connection: Any, store: str, schema
 
 
 def check_version(version: int, *, store: str) -> None:
-    """Check that this code knows a version of the tables.
+    """Check that this code knows a table version.
 
     Raises:
         StoreTooNew: it does not.

@@ -1,4 +1,4 @@
-"""The settings of a PostgreSQL store, and its URL."""
+"""The settings for a PostgreSQL store, and its URL."""
 
 from __future__ import annotations
 
@@ -53,14 +53,14 @@ class PostgresSettings:
     """Where a store is, and how it is used.
 
     Attributes:
-        dsn: the URL without the options of perdure, for the driver. It may contain a password.
+        dsn: the URL without perdure's options, for the driver. It may contain a password.
         name: the store's name in messages, without user and password.
         schema: the schema that holds the tables.
         durability: ``full``: a commit waits until the server has synced it. ``relaxed``: it does not.
-        cache_bytes: the bound of the instances that the engine keeps in memory.
+        cache_bytes: the bound for the instances that the engine keeps in memory.
         if_missing: what happens when the schema does not exist.
         ownership: ``owned`` by one engine at a time, or ``shared`` by many.
-        lease_ms: of a shared store: how long an engine may be silent before another one takes over its work.
+        lease_ms: in a shared store, how long an engine may be silent before another one takes over its work.
     """
 
     dsn: str = attrs.field(repr=False)
@@ -118,20 +118,20 @@ def settings_of(url: str) -> PostgresSettings:
 
 
 def _are_hosts(hosts: str) -> bool:
-    """Return whether this is a list of hosts, each with a port or not. Without any, the driver uses its default."""
+    """Return whether this lists hosts, each with a port or not. Without any, the driver uses its default."""
     ports = (_PORT.search(host) for host in hosts.split(",") if ":" in host and not host.endswith("]"))
     return all(port is not None and 0 < int(port.group(1)) <= MAX_PORT for port in ports)
 
 
 def _check_parameter(name: str, text: str) -> None:
-    """Check a parameter of PostgreSQL whose values are few: the driver would report it as if the server failed."""
+    """Check a PostgreSQL parameter that has few values: the driver would report it as if the server failed."""
     choices = _PARAMETERS.get(name)
     if choices is not None and text not in choices:
         raise DefinitionError(f"parameter {name!r} of a {_WHAT}", text, f"one of {', '.join(choices)}")
 
 
 def _option(name: str, text: str) -> tuple[object] | Literal["invalid"] | None:
-    """Return the value of an option of perdure, or None if it is a parameter of PostgreSQL."""
+    """Return the value for a perdure option, or None for a PostgreSQL parameter."""
     match name:
         case "schema":
             return (text,) if _is_schema(text) else "invalid"
@@ -156,7 +156,7 @@ def is_postgres(url: str) -> bool:
 
 
 def shown_url(url: str) -> str:
-    """Return the URL of any store as messages show it: of PostgreSQL without user and password."""
+    """Return a store URL as messages show it: a PostgreSQL one without user and password."""
     return settings_of(url).name if is_postgres(url) else redacted_url(url)
 
 

@@ -1,4 +1,4 @@
-"""The operations of a schema that several engines share: membership, and the shares of the work."""
+"""The operations for a schema that several engines share: membership, and the engines' shares."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _Bits: TypeAlias = tuple[list[str], list[str], list[int]]
 
 
 class PostgresSharing:
-    """Divides a store among its engines, through the statements of one of them."""
+    """Divides a store among its engines, through one engine's statements."""
 
     def __init__(self, operations: PostgresOperations, queries: InstanceQueries, lease_ms: int) -> None:
         self._operations = operations
@@ -49,7 +49,7 @@ class PostgresSharing:
 
     # ------------------------------------------------------------ membership
     def heartbeat(self, served: Served, /) -> FutureResult[Members, StoreError]:
-        """Renew the lease of this opening, and return the members."""
+        """Renew this opening's lease, and return the members."""
         return asked(self._heartbeat(served))
 
     async def _heartbeat(self, served: Served) -> Result[Members, StoreError]:
@@ -75,7 +75,7 @@ class PostgresSharing:
     def due(
         self, now_ms: int, limit: int, share: Share, after: DuePosition | None = None, /
     ) -> FutureResult[tuple[Instance, ...], StoreError]:
-        """Return the due instances of a share."""
+        """Return a share's due instances."""
         sql = f"""
             SELECT {INSTANCE_COLUMNS}, due_ms
             FROM {self._schema}.due_in_share($1, $2, $3, $4, $5::text[], $6::text[], $7::bigint[])
@@ -90,7 +90,7 @@ class PostgresSharing:
     def messages(
         self, now_ms: int, limit: int, share: Share, others: OtherEngines, old_ms: int, /
     ) -> FutureResult[tuple[StoredMessage, ...], StoreError]:
-        """Return the messages that this opening sent, and those to a share that their writer does not deliver."""
+        """Return the messages that this opening sent, and a share's messages that their writer does not deliver."""
         sql = f"""
             SELECT {MESSAGE_COLUMNS} FROM {self._schema}.heads_in_share(
               $1, $2, $3, $4, $5::bigint[], $6, $7, $8::text[], $9::text[], $10::bigint[])
@@ -105,7 +105,7 @@ class PostgresSharing:
     def abandoned(
         self, after_incarnation: int, limit: int, share: Share, others: OtherEngines, /
     ) -> FutureResult[tuple[Instance, ...], StoreError]:
-        """Return the instances of a share with a claim of a dead engine."""
+        """Return a share's instances that a dead engine has claimed."""
         sql = f"""
             SELECT {INSTANCE_COLUMNS}
             FROM {self._schema}.abandoned($1, $2, $3, $4::bigint[], $5, $6::text[], $7::text[], $8::bigint[])

@@ -33,15 +33,15 @@ async def open_sqlite(
     Args:
         path: the file. ``<path>.lock``, ``<path>-wal`` and ``<path>-shm`` are created next to it. It belongs on a local
             disk.
-        durability: ``full``: commits survive loss of power. ``relaxed``: they survive a crash of the process. Loss of
-            power may lose all since the last checkpoint, never consistency.
-        cache_bytes: maximum size of the cache of instances that were read or written recently; 0 disables it. By
-            default 64 MiB.
+        durability: ``full``: commits survive a power loss. ``relaxed``: they survive a process crash. A power loss may
+            lose all since the last checkpoint, never consistency.
+        cache_bytes: the maximum size for the cache, which holds instances that were read or written recently. 0
+            disables it. By default 64 MiB.
         on_locked: the reaction if another engine owns the file. ``raise``: raise ``StoreLocked``. ``wait``: stand by,
-            and take over within 200 ms of its end. Cancelling the wait takes nothing.
+            and take over within 200 ms after that engine ends. Cancelling the wait takes nothing.
         if_missing: when the file is missing or empty. ``create``: create an empty store, unless an engine left its
             write-ahead log beside it, so that data was lost. ``refuse``: raise ``StoreMissing``.
-        runtime: how the store waits and starts its task. By default the runtime of the running event loop.
+        runtime: how the store waits and starts its task. By default the running event loop's runtime.
 
     Returns:
         The open store.
@@ -51,7 +51,7 @@ async def open_sqlite(
         StoreLocked: another engine owns the file, and ``on_locked`` is ``raise``.
         StoreMissing: the file is missing or empty, and is not created.
         StoreTooNew: a newer version of the library wrote it. Nothing was changed.
-        StoreCorrupt: the file is not a store of this library. Nothing was changed.
+        StoreCorrupt: the file is not a perdure store. Nothing was changed.
         StoreUnavailable: the file cannot be opened for writing.
     """
     if durability not in ("full", "relaxed"):

@@ -1,4 +1,4 @@
-"""A backup of a store in use: in steps on its own connection, between groups of commits.
+"""Backs up a store in use: in steps on its own connection, between commit groups.
 
 The store's file has one connection, which writes and checkpoints, and a backup opens no second one. A step is queued
 like any other read, so commits continue, and no checkpoint waits for a reader.
@@ -47,7 +47,7 @@ class LentConnection:
 
 @attrs.frozen(kw_only=True)
 class SqliteBackups:
-    """Makes backups of one open store.
+    """Makes backups while a store is open.
 
     Attributes:
         batcher: queues the steps.

@@ -1,6 +1,6 @@
 """A transition as statements: encoded on the caller's side, applied in the driver's thread; and all other writes.
 
-Here are all statements that change rows: of instances, messages, journals, keys, events, cursors and holds.
+Here are all statements that change rows: instances, messages, journals, keys, events, cursors and holds.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def append_journal(cursor: sqlite3.Cursor, incarnation: int, length: int, journa
     Args:
         cursor: a cursor in the open transaction.
         incarnation: the incarnation that the journal belongs to.
-        length: the number of rows afterwards.
+        length: how many rows the journal has afterwards.
         journal: the change.
     """
     # Delete first: rows are numbered from the new length, and old ones at the same places would fail the insert.
@@ -44,7 +44,7 @@ def append_journal(cursor: sqlite3.Cursor, incarnation: int, length: int, journa
 
 
 def delete_journal(cursor: sqlite3.Cursor, incarnation: int) -> None:
-    """Delete the journal of an incarnation."""
+    """Delete an incarnation's journal."""
     cursor.execute(_DELETE_JOURNAL, (incarnation,))
 
 
@@ -75,7 +75,7 @@ FROM dead_letters WHERE message_id = ?
 
 
 def pair_of(cursor: sqlite3.Cursor, message_id: int) -> Row | None:
-    """Return sender and target of an undelivered message; None if it does not exist."""
+    """Return an undelivered message's sender and target. None if it does not exist."""
     row: Row | None = cursor.execute(
         "SELECT sender, target FROM messages WHERE message_id = ?", (message_id,)
     ).fetchone()
@@ -90,7 +90,7 @@ def send(cursor: sqlite3.Cursor, counters: Counters, messages: Iterable[Row]) ->
 
 
 def settle(cursor: sqlite3.Cursor, fate: MessageFate, pair: Row) -> None:
-    """Apply the outcome of an undelivered message."""
+    """Apply an undelivered message's outcome."""
     match fate:
         case Consumed(message_id):
             _remove(cursor, message_id, pair)
@@ -161,7 +161,7 @@ ON CONFLICT (address, key) DO UPDATE SET (action, fingerprint, answer, expires_m
 RETURNING ordinal
 """
 _ANY_MS = 1 << 62
-"""An instant at which no key is known: a key that need not be new is stored as of then."""
+"""An instant at which no key is known: a key that need not be new is stored with it."""
 # The planner would choose the primary key, and each keyed request would read all keys of the address.
 _EMPTY = "UPDATE keys INDEXED BY keys_ordinals SET answer = '' WHERE address = ? AND ordinal = ? AND answer <> ''"
 _IS_KNOWN = "SELECT 1 FROM keys WHERE address = ? AND key = ? AND expires_ms > ?"
@@ -170,14 +170,14 @@ LOG = "INSERT INTO events (sequence, address, type, at_ms, body) VALUES (?, ?, ?
 
 @attrs.frozen
 class Insert:
-    """Insert a new instance; the values exclude the incarnation."""
+    """Insert a new instance. The values exclude the incarnation."""
 
     values: Row
 
 
 @turn_value
 class Update:
-    """Overwrite an instance; ``fence`` is its new fence, ``before`` the overwritten row if it is known."""
+    """Overwrite an instance. ``fence`` is its new fence, ``before`` the overwritten row if it is known."""
 
     sql: str
     values: Row
@@ -187,7 +187,7 @@ class Update:
 
 @attrs.frozen
 class Delete:
-    """Delete an instance; ``before`` is its row if it is known."""
+    """Delete an instance. ``before`` is its row if it is known."""
 
     values: Row
     before: Instance | None
@@ -209,15 +209,15 @@ class FullChange:
 
     Attributes:
         address: the instance.
-        write: the change of the instance's row; None for no change.
+        write: the change to the instance's row. None for no change.
         own_messages: whether messages that the instance sent to itself are deleted.
-        fate: the outcome of the inbound message.
-        messages: rows of outgoing messages.
-        keys: the rows of the idempotency keys to store; see `keys_of`.
+        fate: the inbound message's outcome.
+        messages: rows for outgoing messages.
+        keys: rows for the idempotency keys to store, see `keys_of`.
         new_keys: other keys that must not be known.
-        events: rows of the event history, without their sequence numbers.
-        journal: the change of the journal.
-        journal_length: the number of its rows afterwards.
+        events: rows for the event history, without sequence numbers.
+        journal: the change to the journal.
+        journal_length: how many rows the journal has afterwards.
     """
 
     address: Address
@@ -288,12 +288,12 @@ def new_keys_of(transition: Transition) -> list[Row]:
 
 
 def are_new(cursor: sqlite3.Cursor, new_keys: Iterable[Row]) -> bool:
-    """Return whether none of these keys is known."""
+    """Return whether all of these keys are unknown."""
     return all(cursor.execute(_IS_KNOWN, values).fetchone() is None for values in new_keys)
 
 
 def event_values(event: Event) -> Row:
-    """Encode an event as a row of the event history, without its sequence number."""
+    """Encode an event as an event history row, without its sequence number."""
     return event.address, event.type, event.at_ms, event_body(event)
 
 
@@ -303,7 +303,7 @@ def apply(cursor: sqlite3.Cursor, counters: Counters, change: Change) -> Fence |
     All checks precede the first write: a rejected change has written nothing and needs no savepoint.
 
     Returns:
-        The new fence; None if the change conflicts, and then nothing was written.
+        The new fence. None if the change conflicts, and then nothing was written.
     """
     if isinstance(change, Update):
         return _overwrite(cursor, counters, change)
@@ -335,10 +335,10 @@ def apply(cursor: sqlite3.Cursor, counters: Counters, change: Change) -> Fence |
 
 
 def remember(cursor: sqlite3.Cursor, key: Row) -> bool:
-    """Write a key, and empty the answer of the one that is as many keys older as answers are kept.
+    """Write a key, and empty the answer under the key that is older by the number of answers that are kept.
 
     Returns:
-        Whether it is written: it must be new, and is known.
+        Whether the key was written. A key that must be new and is known is not written.
     """
     *values, full_answers, new_at_ms = key
     written = cursor.execute(_REMEMBER, (*values, new_at_ms)).fetchone()
@@ -379,7 +379,7 @@ def _write_row(cursor: sqlite3.Cursor, counters: Counters, write: RowWrite) -> F
 
 @attrs.frozen
 class CountedUpdates:
-    """The statuses of rows that are about to be overwritten, as far as they are counted."""
+    """The statuses that rows about to be overwritten have, as far as they are counted."""
 
     updates: Sequence[Update]
     before: Sequence[Status | None] | None
@@ -391,7 +391,7 @@ class CountedUpdates:
 
 
 def count_update(cursor: sqlite3.Cursor, counters: Counters, updates: Sequence[Update]) -> CountedUpdates:
-    """Look at the statuses of rows that are about to be overwritten, if they are counted."""
+    """Read the statuses that rows about to be overwritten have, if they are counted."""
     if counters.counts.progress == "none":
         return CountedUpdates(updates, None)
     return CountedUpdates(
@@ -448,7 +448,7 @@ def _row_write(transition: Transition) -> RowWrite:
 
 
 def _update(instance: Instance, expected: Fence, before: Instance | None) -> Update:
-    """Write an indexed column, unless the known row of the expected version already has the same value.
+    """Write an indexed column, unless the known row with the expected version already has the same value.
 
     SQLite rewrites an index entry for each indexed column in SET, changed or not, which costs three pages instead of
     one.
@@ -522,14 +522,14 @@ NARROW_STATEMENTS: Final[dict[NarrowForm, str]] = {
     form: f"UPDATE instances SET {columns} WHERE incarnation = ? AND version = ?"  # noqa: S608 - made of constants
     for form, columns in _SET.items()
 }
-"""The statement of each form. The other columns are as they were; see `Put`.
+"""The statement for each form. The other columns keep their values, see `Put`.
 
-An incarnation is of one address, which the engine knows from the row before: comparing it takes a microsecond.
+An incarnation belongs to one address, which the engine knows from the row before. Comparing it takes a microsecond.
 """
 
 
 def narrow_values(transition: Transition) -> tuple[NarrowForm, Row] | None:
-    """Return the form and the values of a transition that writes few columns, events and keys; None for any other.
+    """Return form and values for a transition that writes few columns, events and keys. None for any other.
 
     Raises:
         Exception: the claim cannot be encoded.
@@ -557,7 +557,7 @@ def narrow_values(transition: Transition) -> tuple[NarrowForm, Row] | None:
 
 
 def count_narrow(cursor: sqlite3.Cursor, counters: Counters, transitions: Sequence[Transition]) -> None:
-    """Count the changes of statuses that claims and ends of runs are about to make, if statuses are counted."""
+    """Count the status changes that claims and ending runs are about to make, if statuses are counted."""
     counts = counters.counts
     if counts.progress == "none":
         return
@@ -577,7 +577,7 @@ ON CONFLICT (name) DO UPDATE SET sequence = excluded.sequence WHERE sequence < e
 
 
 def move_cursor(cursor: sqlite3.Cursor, counters: Counters, name: str, sequence: int, events: Sequence[Row]) -> None:
-    """Move a sink forward and append events; write nothing if it is there already."""
+    """Move a sink forward and append events. Write nothing if it is there already."""
     if cursor.execute(_MOVE, (name, sequence)).rowcount == 1:
         append_events(cursor, counters, events)
 

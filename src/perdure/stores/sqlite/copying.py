@@ -1,4 +1,4 @@
-"""A SQLite file as the source or a copy's target.
+"""A SQLite file as a copy's source or target.
 
 A target has another name until it is complete: ``jobs.db.copying``.
 """
@@ -56,7 +56,7 @@ async def open_source(path: str) -> CopySource:
         StoreLocked: an engine owns it.
         StoreUnavailable: there is no such file, or its tables are older than this library.
         StoreTooNew: a newer version of the library wrote it.
-        StoreCorrupt: it is not a store of this library.
+        StoreCorrupt: the file is not a perdure store.
     """
     with read_from_outside(path) as reader:
         place, store, version = reader.path, reader.store, reader.schema_version
@@ -79,7 +79,7 @@ async def open_target(path: str) -> CopyTarget:
     """Create a file, or continue an unfinished one.
 
     Raises:
-        CopyFailed: there is a file of that name.
+        CopyFailed: a file with that name exists.
         StoreLocked: another process writes it.
         StoreUnavailable: it cannot be created.
     """
@@ -98,7 +98,7 @@ def _free_places(path: str) -> tuple[Path, Path]:
     """Return a target's path, and the one that it has until it is complete.
 
     Raises:
-        CopyFailed: there is a file of that name.
+        CopyFailed: a file with that name exists.
     """
     place = Path(os.path.realpath(path))
     partial = place.with_name(place.name + COPYING)
@@ -288,7 +288,7 @@ class _Target:
 
 
 def owner_of(row: Row) -> int | None:
-    """Return the owner of a row of instances, as it is indexed: of its claim, or of its event's claim."""
+    """Return the owner that is indexed for an instance row: its claim's, or its event claim's."""
     at = COLUMNS["instances"].names.index("claim")
     return claim_owner(row[at]) if row[at] is not None else claim_owner(row[at + 1])
 

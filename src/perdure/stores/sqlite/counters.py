@@ -33,9 +33,9 @@ _SAVE = "INSERT INTO instance_counts (kind, name, status, number) VALUES (?, ?, 
 
 @attrs.define
 class StatusCounts:
-    """The counts of the instances whose incarnation is at most `counted_to`, and of all when `progress` is ``all``.
+    """Counts instances whose incarnation is at most `counted_to`, and all when `progress` is ``all``.
 
-    A change of an instance that is not counted yet changes nothing: the count meets the row later. So the count is
+    A change to an instance that is not counted yet changes nothing: the count meets the row later. So the count is
     exact at every moment, although other transactions run between its portions.
 
     Attributes:
@@ -74,7 +74,7 @@ class StatusCounts:
 
     # ------------------------------------------------------------ changes
     def before(self, cursor: sqlite3.Cursor, incarnation: int, known: Instance | None) -> Status | None:
-        """Return the status of an instance that is about to change. None if it need not be known.
+        """Return the status that an instance has before a change. None if it need not be known.
 
         Args:
             cursor: a cursor in the open transaction.
@@ -89,10 +89,10 @@ class StatusCounts:
         return None if row is None else row[0]
 
     def changed(self, place: tuple[str, str], incarnation: int, before: Status | None, after: Status | None) -> None:
-        """Note a change of the open transaction.
+        """Note a change in the open transaction.
 
         Args:
-            place: the kind and name of the job.
+            place: the job's kind and name.
             incarnation: the instance's incarnation.
             before: its status before, from `before`. None if it did not exist.
             after: its status now. None if it was deleted.
@@ -111,7 +111,7 @@ class StatusCounts:
             self._changes.clear()
 
     def rolled_back(self) -> None:
-        """Forget the changes of a transaction that failed."""
+        """Forget the changes that a failed transaction made."""
         # Otherwise the counts would keep changes that were never committed, and nothing would correct them later.
         self._changes.clear()
 
@@ -121,7 +121,7 @@ class StatusCounts:
 
     # ------------------------------------------------------------ from one opening to the next
     def save(self, cursor: sqlite3.Cursor) -> None:
-        """Write complete counts, in the last transaction of an engine."""
+        """Write complete counts, in an engine's last transaction."""
         if self.progress == "all":
             cursor.executemany(_SAVE, [attrs.astuple(count) for count in self.instances])
 
@@ -149,12 +149,12 @@ def saved(cursor: sqlite3.Cursor) -> tuple[StatusCount, ...]:
 
 @attrs.define
 class Counters:
-    """The last numbers assigned, including those of the open transaction.
+    """The last numbers assigned, including those in the open transaction.
 
     Attributes:
-        incarnation: of instances.
-        message_id: of messages.
-        sequence: of events.
+        incarnation: the last instance's number.
+        message_id: the last message's number.
+        sequence: the last event's number.
         counts: the instances by job and status.
     """
 
@@ -190,7 +190,7 @@ class Counters:
 
 
 def next_epoch(cursor: sqlite3.Cursor) -> tuple[int, StatusCounts]:
-    """Count this opening of the file, and return its number and the counts that the previous engine saved."""
+    """Count this opening, and return its number and the counts that the previous engine saved."""
     # Claims name the epoch of their engine: with an epoch that is used twice, the runs of the dead engine look like
     # those of the living one and are never recovered.
     cursor.execute("BEGIN IMMEDIATE")
@@ -206,7 +206,7 @@ def next_epoch(cursor: sqlite3.Cursor) -> tuple[int, StatusCounts]:
 
 
 def epoch(cursor: sqlite3.Cursor) -> int:
-    """Return the number of the last counted opening."""
+    """Return the last counted opening's number."""
     ((found,),) = cursor.execute("SELECT epoch FROM counters").fetchall()
     return int(found)
 
@@ -215,7 +215,7 @@ def read(cursor: sqlite3.Cursor, counts: StatusCounts) -> Counters:
     """Read the stored numbers.
 
     Args:
-        cursor: a cursor of the connection.
+        cursor: a cursor on the connection.
         counts: the instances by job and status, as far as they are known.
     """
     query = "SELECT incarnation, message_id, sequence FROM counters"

@@ -202,7 +202,7 @@ def _reopened(cursor: sqlite3.Cursor, file: File) -> tuple[GroupWriter, int]:
     """Checkpoint the log before anything is written after it.
 
     A log whose sync failed can be read but is not on the disk, and no later sync changes that: the operating system
-    considers its pages written. Commits after it would be lost with it at a loss of power.
+    considers its pages written. A power loss would lose commits after it too.
     """
     prepare(cursor, store=file.store, synchronous=file.synchronous)
     if truncate_log(cursor) == "blocked":
@@ -243,7 +243,7 @@ def _answer(cursor: sqlite3.Cursor, read: Read, writer: GroupWriter, file: File)
 
 
 def _read_twice(cursor: sqlite3.Cursor, read: Read, writer: GroupWriter, file: File) -> object:
-    """Read again if SQLite reports damage, which a temporary failure of the disk may cause.
+    """Read again if SQLite reports damage, which a temporary disk failure may cause.
 
     Raises:
         StoreUnavailable: the disk still does not read.
@@ -269,7 +269,7 @@ _GROUP = 1_000  # limits a transaction, so that no caller waits long
 _Send: TypeAlias = Callable[[Sequence[R]], Awaitable[Sequence[Result[Any, Any]]]]
 
 Note: TypeAlias = Callable[[Result[Any, Any]], None]
-"""Called with each answer, in the order of the database, even if the caller no longer waits."""
+"""Called with each answer, in the database's order, even if the caller no longer waits."""
 
 
 def ignore(_: Result[Any, Any]) -> None:
@@ -305,7 +305,7 @@ class PendingOperation(Generic[R]):
         return answer
 
     def send(self) -> None:
-        """Send the request at once: its caller has waited for the end of the event loop's step."""
+        """Send the request immediately: its caller has waited until the event loop's step ended."""
         refused = self._batcher.refusal(self.operation)
         if refused is not None:
             self.answered(Failure(refused))
@@ -326,8 +326,8 @@ class _Queue(Generic[R]):
 
     Attributes:
         send: sends a batch to the database.
-        lost: creates the error of a batch whose sending failed.
-        largest: how many requests a batch holds at most.
+        lost: creates the error for a batch whose sending failed.
+        largest: the maximum number of requests in a batch.
     """
 
     send: _Send[R]
@@ -354,14 +354,14 @@ class _Queue(Generic[R]):
 class Batcher:
     """One batch is with the database at a time. The next one accumulates meanwhile. There is no timer.
 
-    A single request is sent at once. When the database is idle, all requests of the same step of the event loop form a
+    A single request is sent immediately. When the database is idle, all requests in one event loop step form a
     batch. Cancelling a caller does not affect its batch.
 
     Args:
         runtime: starts the task that serves the requests.
         database: the file.
         lock: released with it.
-        largest: how many requests a batch holds at most.
+        largest: the maximum number of requests in a batch.
 
     Attributes:
         lost: done, with the reason, when this engine no longer owns the file.
@@ -428,7 +428,7 @@ class Batcher:
         """Add an operation to the next batch.
 
         Args:
-            queue: the queue of its kind.
+            queue: the queue for its kind.
             pending: the operation.
             now: whether the batch may leave before the event loop's step ends.
         """

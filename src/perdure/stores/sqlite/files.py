@@ -18,7 +18,7 @@ from typing import Final, Protocol
 
 # Not readable by a group: states may hold personal data, and a reader can lock the file so that no engine starts.
 PRIVATE: Final = 0o600
-"""The mode of a new file, whatever the umask. SQLite creates a log and an index of it with the mode of their file."""
+"""The mode for a new file, whatever the umask. SQLite creates log and index with the database file's mode."""
 
 # The lock file too: a user who can open it can lock it, and then no engine starts.
 _BESIDE: Final = ("", ".lock", "-wal", "-shm")
@@ -29,7 +29,7 @@ def open_private(path: str | os.PathLike[str], flags: int) -> int:
 
     Args:
         path: the file.
-        flags: those of `os.open`, without ``O_CREAT``. With ``O_EXCL`` the file must not exist.
+        flags: flags for `os.open`, without ``O_CREAT``. With ``O_EXCL`` the file must not exist.
 
     Returns:
         A descriptor that child processes do not inherit.
@@ -55,7 +55,7 @@ def open_private(path: str | os.PathLike[str], flags: int) -> int:
 
 
 def exposed_files(path: str | os.PathLike[str]) -> dict[str, int]:
-    """Return the files of a store that every user of the machine can read or write, with their modes.
+    """Return a store's files that every user on the machine can read or write, with their modes.
 
     A group is not judged: an operator chose the mode then, because new files have none for a group.
 
@@ -75,19 +75,19 @@ def exposed_files(path: str | os.PathLike[str]) -> dict[str, int]:
 
 
 MAX_SOCKET_PATH_BYTES: Final = 103
-"""The longest path of a socket that every system accepts: Linux takes 107 bytes, macOS 103."""
+"""The longest socket path that every system accepts: Linux takes 107 bytes, macOS 103."""
 
 _MAX_NAME_BYTES: Final = 80
 _DESCRIPTORS: Final = "/proc/self/fd"
 
 
 def owner_socket(file: str | os.PathLike[str]) -> str:
-    """Return the path of the socket of a file's owner: ``jobs.db.sock`` beside ``jobs.db``, links resolved.
+    """Return the path to a file owner's socket: ``jobs.db.sock`` beside ``jobs.db``, links resolved.
 
     If that name is longer than 80 bytes, it is ``perdure-<hash of the name>.sock``.
 
     Args:
-        file: the path of the database file, which need not exist.
+        file: the database file's path, which need not exist.
     """
     folder, name = os.path.split(os.path.realpath(file))
     own = f"{name}.sock"
@@ -98,9 +98,9 @@ def owner_socket(file: str | os.PathLike[str]) -> str:
 
 @contextmanager
 def short_path(path: str) -> Generator[str]:
-    """Yield a path of the same socket that is short enough to bind or to connect to, valid within the block.
+    """Yield a path to the same socket that is short enough to bind or to connect to, valid within the block.
 
-    A socket in a deep folder is reached through a descriptor of the folder in ``/proc``, or else through a link in a
+    A socket in a deep folder is reached through a descriptor for the folder in ``/proc``, or else through a link in a
     private folder for temporary files.
 
     Args:

@@ -1,6 +1,6 @@
 """Group commits and checkpoints, in the driver's thread: several transitions are written as one.
 
-One statement is run for each kind of change, for all rows of that kind.
+One statement writes all rows for each kind of change.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class RowsDiffer(Exception):
 
 
 class ChangeGroup:
-    """The changes of several transitions.
+    """The changes in several transitions.
 
     Args:
         transitions: the transitions.
@@ -91,7 +91,7 @@ class ChangeGroup:
                 self._changes.append(None)
 
     def _sort(self, place: int, transition: Transition) -> None:
-        """Encode a transition, and put it to those of its kind."""
+        """Encode a transition, and add it to its kind."""
         narrow = narrow_values(transition)
         if narrow is not None:
             events = list(map(event_values, transition.events)) if transition.events else ()
@@ -127,7 +127,7 @@ class ChangeGroup:
         """Write all changes in the open transaction, and return the answer to each.
 
         Raises:
-            RowsDiffer: one of them conflicts, and nothing may be committed.
+            RowsDiffer: a change conflicts, and nothing may be committed.
         """
         if self.is_split:
             answers = [part(cursor, counters) for part in self.parts]
@@ -180,7 +180,7 @@ class ChangeGroup:
 
     @property
     def parts(self) -> list[Any]:
-        """The changes as writes of their own, in order."""
+        """The changes as separate writes, in order."""
         return [
             partial(written, transition.address, encode(transition) if change is None else change)
             if change is not None or answer is AS_EXPECTED
@@ -209,7 +209,7 @@ def _does_not_encode(error: Exception) -> Failure[StoreUnavailable]:
 
 
 def _only_row(change: FullChange) -> Update | Insert | None:
-    """Return the write of a row, if a change consists of it, of events and of keys."""
+    """Return the row that a change writes, if it consists only of the row, events and keys."""
     row = change.write
     if type(row) is not Update and type(row) is not Insert:
         return None
@@ -241,9 +241,9 @@ class GroupWriter:
     Attributes:
         counters: the numbers assigned so far.
         ownership: checks that this engine still owns the file.
-        checkpoint_pages: length of the write-ahead log, in pages, from which on it is checkpointed.
+        checkpoint_pages: the write-ahead log's length, in pages, from which on it is checkpointed.
         is_trusted: False after a transaction could not be ended: the connection must be replaced.
-        lost: why this engine no longer owns the file; nothing is written from then on.
+        lost: why this engine no longer owns the file. Nothing is written from then on.
         has_errors: whether SQLite reported an error since the last transaction.
     """
 
@@ -259,9 +259,9 @@ class GroupWriter:
     def write(self, cursor: sqlite3.Cursor, group: Sequence[Write]) -> list[Written]:
         """Write a group in one transaction, and answer each write.
 
-        If a statement fails (a full disk, a value too large), nothing of the group is written, and each write is
-        retried in its own transaction: only writes that fail alone are refused. If the transaction cannot begin, all of
-        them fail: each would wait as long for the other connection.
+        If a statement fails (a full disk, a value too large), nothing in the group is written, and each write is
+        retried in its own transaction: only writes that fail alone are refused. If the transaction cannot begin, all
+        writes fail: each would wait as long for the other connection.
         """
         try:
             return self._write_together(cursor, group)
@@ -291,7 +291,7 @@ class GroupWriter:
         return [answer for write in group for answer in self.write(cursor, (write,))]
 
     def _apart(self, cursor: sqlite3.Cursor, write: Write, error: Exception) -> Written:
-        """Write the changes of a group in transactions of their own, because it could not be written together."""
+        """Write a group's changes in separate transactions, because it could not be written together."""
         parts = write.parts if isinstance(write, ChangeGroup) and self.is_trusted else ()
         if len(parts) <= 1:
             refused = _unavailable(error)

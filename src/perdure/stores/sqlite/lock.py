@@ -1,8 +1,8 @@
 """One engine owns a file: an advisory lock beside it, which names the owner, and one on the file itself.
 
 An engine that stands by takes over when the owner ends, for any reason. It tries the lock five times a second, which
-costs at most 0.1 % of a core and delays the takeover by at most 200 ms. A blocking request would need a thread that
-cannot be cancelled. No lock is taken of a file that is missing where the data of another one was lost.
+costs at most 0.1 % CPU time on a core and delays the takeover by at most 200 ms. A blocking request would need a thread
+that cannot be cancelled. A missing file is not locked where the previous file's data was lost.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from perdure.stores.values import IfMissing
 from perdure.values.errors import StoreLocked, StoreMissing, StoreUnavailable
 
 LOST_LOG = "-wal.lost-"
-"""Between the name of a file and the epoch, in the name of the write-ahead log that a lost file left behind."""
+"""Between file name and epoch, in the name that a lost file's write-ahead log gets."""
 
 COPYING = ".copying"
-"""At the end of the name of a file that a copy writes, until it is complete."""
+"""The suffix for a file that a copy writes, until it is complete."""
 
 
 def check_missing(path: str, *, store: str, if_missing: IfMissing) -> None:
     """Check that a file has content, or that an empty store may be created in its place.
 
-    A write-ahead log that survived its file holds commits of the engine that wrote it. SQLite deletes such a log when
+    A write-ahead log that survived its file holds commits from the engine that wrote it. SQLite deletes such a log when
     it opens an empty file.
 
     Args:
@@ -86,14 +86,14 @@ _SIGNED: Final = re.compile(r"process (\d+) on ")
 def owner_of(path: str | os.PathLike[str]) -> str | None:
     """Return the process that owns a store, as its lock file names it.
 
-    It reads the kernel's table of locks: a lock taken as a probe, however briefly, could refuse an engine that starts
+    It reads the kernel's lock table: a lock taken as a probe, however briefly, could refuse an engine that starts
     at that moment.
 
     Args:
         path: the store's file, whether or not it exists.
 
     Returns:
-        Such as ``process 41 on host``. None if no process of this machine owns the store, or the system has no such
+        Such as ``process 41 on host``. None if no process on this machine owns the store, or the system has no such
         table.
     """
     lock = Path(f"{os.path.realpath(path)}.lock")
@@ -135,7 +135,7 @@ def holder_of(lock_file: IO[bytes], path: str) -> str:
 
 
 def _holders(inode: int, table: str, device: str = r"\S+") -> list[str]:
-    """Return the ids of the processes that hold a lock on a file, from the kernel's table."""
+    """Return the process ids that hold a lock on a file, from the kernel's table."""
     return [found[1] for found in re.finditer(rf"FLOCK +ADVISORY +(?:WRITE|READ) (\d+) {device}:{inode} ", table)]
 
 
@@ -154,12 +154,12 @@ _held: set[tuple[int, int]] = set()  # files that this process owns, by device a
 class FileLock:
     """Both locks. The kernel releases them when the process ends, for any reason.
 
-    SQLite has locks of its own on the database file, of another kind (`fcntl`, not `flock`), which it would lose if
-    this process closed the file. So the descriptor stays open until SQLite has closed its own.
+    SQLite takes its own locks on the database file, with another system call (`fcntl`, not `flock`). It would lose
+    them if this process closed the file. So the descriptor stays open until SQLite has closed its own.
 
     Attributes:
         path: the lock file.
-        database: the descriptor of the database file.
+        database: the database file's descriptor.
     """
 
     def __init__(self, path: str, file: IO[bytes], database: int, identity: tuple[int, int]) -> None:
@@ -175,14 +175,14 @@ class FileLock:
         return self._file.fileno()
 
     def release(self) -> None:
-        """Release both. The lock file stays: deleting it could let two engines lock two files of one name."""
+        """Release both. The lock file stays: deleting it could let two engines lock two files with one name."""
         if not self._file.closed:
             fcntl.flock(self.database, fcntl.LOCK_UN)  # now, even if a forked child still shares it
             fcntl.flock(self._file, fcntl.LOCK_UN)
             self.leave()
 
     def leave(self) -> None:
-        """Close a child's copy of the descriptors, which would keep the file locked after its parent's death."""
+        """Close a child's copies, which would keep the file locked after its parent's death."""
         if not self._file.closed:
             _held.discard(self._identity)
             # Close without LOCK_UN: an unlock in the child would also release the lock of its parent.
@@ -202,7 +202,7 @@ def acquire(path: str, *, store: str, database: str, if_missing: IfMissing = "cr
     Raises:
         StoreLocked: another engine holds the lock.
         StoreMissing: the database file is missing or empty, and must not be created.
-        StoreUnavailable: one of the files cannot be created or opened.
+        StoreUnavailable: one file cannot be created or opened.
     """
     while True:
         file = _opened(path, store)
@@ -286,7 +286,7 @@ def _signed(lock: FileLock, file: IO[bytes], store: str) -> FileLock:
 
 @contextmanager
 def locked_like_a_reader(database: int) -> Generator[None]:
-    """Keep every connection of SQLite from being the last one of a database, as a reader does.
+    """Keep every SQLite connection from being a database's last one, as a reader does.
 
     SQLite moves the log into the file when the last connection is closed, which it knows by an exclusive lock on these
     bytes. The lock belongs to the descriptor and not to the process, so it stops this process's connections too.

@@ -1,4 +1,4 @@
-"""Backups and vacuums from outside the engine: of a file without an owner, or a backup beside its owner.
+"""Backups and vacuums from outside the engine: for a file without an owner, or a backup beside its owner.
 
 A backup has another name until it is complete and on stable storage.
 """
@@ -24,7 +24,7 @@ from perdure.values.errors import BackupFailed, StoreUnavailable
 SUFFIX = ".partial"
 
 SETTINGS = ("journal_mode = OFF", "synchronous = OFF", "cache_size = -4096")
-"""Settings of the connection that writes the copy: no process reads it before it is complete, and then it is synced."""
+"""For the connection that writes the copy: no process reads it before it is complete, and then it is synced."""
 
 
 @attrs.frozen
@@ -41,7 +41,7 @@ class PartialFile:
 
     @property
     def path(self) -> Path:
-        """The path of the incomplete file."""
+        """The incomplete file's path."""
         return self.target.with_name(self.target.name + SUFFIX)
 
     def begin(self) -> None:
@@ -108,7 +108,7 @@ def copy_from_outside(
     *,
     max_log_growth_bytes: int = MAX_LOG_GROWTH_BYTES,
 ) -> Backup:
-    """Copy a store's file as it is at the moment of the call. It writes nothing to the file and takes no lock.
+    """Copy a store's file as it is when the call begins. It writes nothing to the file and takes no lock.
 
     An owner continues to commit. Until the copy is complete its checkpoints stop at that moment, so its write-ahead log
     grows. Afterwards it shrinks again.
@@ -139,7 +139,7 @@ _OPERATION = "vacuum"
 _TEMPORARY = ("/var/tmp", "/usr/tmp", "/tmp")  # noqa: S108 - where SQLite looks, in its order
 
 FreeBytes = Callable[[Path], int]
-"""Returns the free space on the disk of a folder, in bytes."""
+"""Returns the free space on a folder's disk, in bytes."""
 
 
 @attrs.frozen(kw_only=True)
@@ -173,7 +173,7 @@ def vacuum(path: str | os.PathLike[str], *, free_bytes: FreeBytes = free_on_disk
         StoreLocked: an engine owns it.
         StoreUnavailable: there is no such file, or too little space.
         StoreTooNew: a newer version of the library wrote it.
-        StoreCorrupt: it is not a store of this library.
+        StoreCorrupt: the file is not a perdure store.
     """
     with read_from_outside(path) as reader:
         place, store = reader.path, reader.store

@@ -43,7 +43,7 @@ async def open_file(
     checkpoint_pages: int = CHECKPOINT_PAGES,
     backup_pages: int = STEP_PAGES,
 ) -> Store:
-    """Lock a file, open it, and make a store of it. `perdure.stores.sqlite.open_sqlite` describes the options.
+    """Lock and open a file as a store. `perdure.stores.sqlite.open_sqlite` describes the options.
 
     Args:
         path: see there.
@@ -53,8 +53,8 @@ async def open_file(
         runtime: see there.
         if_missing: see there.
         disk: the disk that holds the file.
-        checkpoint_pages: length of the write-ahead log, in pages, from which on it is checkpointed.
-        backup_pages: pages per step of a backup.
+        checkpoint_pages: the write-ahead log's length, in pages, from which on it is checkpointed.
+        backup_pages: pages per backup step.
     """
     file = attrs.evolve(_file(path, _SYNCHRONOUS[durability]), disk=disk, checkpoint_pages=checkpoint_pages)
     check_missing(file.path, store=file.store, if_missing=if_missing)  # and again under the lock
@@ -110,7 +110,7 @@ def store_over(
     runtime: Runtime,
     backup_pages: int = STEP_PAGES,
 ) -> Store:
-    """Make a store of an open file."""
+    """Make a store over an open file."""
     batcher, file = Batcher(runtime, database, lock), database.file
     store = SqliteStore(batcher, Path(file.path), file.store, durability, counted=lambda: database.counts)
     store.epoch = database.epoch
@@ -122,9 +122,9 @@ def store_over(
 
 
 def read_only_store(reader: Reader) -> Store:
-    """Make a store of a file that this process only reads, whether or not an engine owns it.
+    """Make a store over a file that this process only reads, whether or not an engine owns it.
 
-    Each read answers within the call, as of its own moment. Every write returns `StoreUnavailable`.
+    Each read answers within the call, from its own moment. Every write returns `StoreUnavailable`.
 
     Args:
         reader: reads the file.

@@ -47,7 +47,7 @@ from perdure.values.transition import Loaded, Transition
 A = TypeVar("A")
 
 COUNT_PORTIONS: Final = 10
-"""Portions of instances that one call of ``counts`` counts: a tenth of a second."""
+"""How many portions one ``counts`` call counts: a tenth of a second."""
 
 
 class RequestToFile(Protocol):
@@ -64,7 +64,7 @@ class RequestsToFile(Protocol):
     """Passes reads and writes to a file: in batches to the one that an engine owns, or one by one to a file at rest."""
 
     def read(self, read: Read, note: Note = ..., /) -> RequestToFile:
-        """Create a read; ``note`` is called with its answer."""
+        """Create a read. ``note`` is called with its answer."""
         ...
 
     def read_all(self, reads: Sequence[Read], answered: Callable[[Sequence[Result[Any, Any]]], None], /) -> None:
@@ -72,7 +72,7 @@ class RequestsToFile(Protocol):
         ...
 
     def write(self, operation: str, work: Write, note: Note = ..., /) -> RequestToFile:
-        """Create a write; it is answered when it is durable."""
+        """Create a write. It is answered when it is durable."""
         ...
 
     async def close(self) -> None:
@@ -87,8 +87,8 @@ class SqliteStore(Store):
         batcher: passes requests to the file.
         file: the file.
         name: the store's name in messages.
-        durability: that of its commits.
-        counted: returns the instances that are counted so far; None where other processes write, too.
+        durability: which failures its commits survive.
+        counted: returns the instances that are counted so far. None where other processes write, too.
         damage: the rows that cannot be read.
     """
 
@@ -120,7 +120,7 @@ class SqliteStore(Store):
         self._batcher.write("commit", group, partial(self._committed, transitions, group, answered)).send()
 
     def load(self, requests: Sequence[LoadRequest], answered: Answered[Any, Any], /) -> None:
-        """Read several addresses together; if one of them cannot be read, each by itself."""
+        """Read several addresses together. If one cannot be read, read each by itself."""
 
         def note(answer: Result[list[Loaded], StoreError]) -> None:
             # One corrupt row must not fail the loads of other callers: each is read again on its own.
@@ -197,17 +197,17 @@ class SqliteStore(Store):
         return converted(asked(self._search(query, None)), lambda found: found.instances)
 
     def search(self, query: Query, max_scanned: int, /) -> FutureResult[Found, StoreError]:
-        """Return a page of instances, or what a part of them holds."""
+        """Return a page of instances, or what the next ``max_scanned`` hold."""
         return asked(self._search(query, max_scanned))
 
     def history(
         self, address: Address, before: int | None, limit: int, /
     ) -> FutureResult[tuple[LoggedEvent, ...], StoreError]:
-        """Return the newest events of an address."""
+        """Return an address's newest events."""
         return self.read("read history", lambda cursor: queries.history(cursor, address, before, limit))
 
     def events(self, after: int, limit: int, /) -> FutureResult[tuple[LoggedEvent, ...], StoreError]:
-        """Return events of the history."""
+        """Return logged events."""
         return self.read("read events", lambda cursor: queries.events(cursor, after, limit))
 
     def holds(self) -> FutureResult[tuple[Job, ...], StoreError]:
@@ -313,11 +313,11 @@ class _SqliteLanes:
     store: SqliteStore
 
     def names(self, job: Job, after: str | None, limit: int, /) -> FutureResult[tuple[str, ...], StoreError]:
-        """Return the next lanes of a job."""
+        """Return a job's next lanes."""
         return self.store.read("read lanes", lambda cursor: queries.lanes(cursor, job, after, limit))
 
     def queued(self, job: Job, lanes: Sequence[str], limit: int, /) -> FutureResult[tuple[QueuedLane, ...], StoreError]:
-        """Return the first queued instances of lanes."""
+        """Return the first queued instances in each lane."""
         damage = self.store.damage
         return self.store.read(
             "read queued instances", lambda cursor: queries.queued(cursor, damage, job, lanes, limit)
@@ -335,7 +335,7 @@ class _SqliteJournal:
     def read(
         self, address: Address, incarnation: int, first: int, limit: int, /
     ) -> FutureResult[tuple[str, ...], StoreError]:
-        """Return rows of a journal."""
+        """Return journal rows."""
         return self.store.read(
             "read a journal", lambda cursor: queries.journal(cursor, address, incarnation, first, limit)
         )
@@ -346,7 +346,7 @@ class _SqliteCursors:
     store: SqliteStore
 
     def read(self, name: str, /) -> FutureResult[Cursor, StoreError]:
-        """Return the position of a sink."""
+        """Return a sink's position."""
         return self.store.read("read a cursor", lambda cursor: queries.cursor_of_sink(cursor, name))
 
     def move(self, name: str, sequence: int, events: Sequence[Event] = (), /) -> FutureResult[None, StoreError]:
@@ -369,7 +369,7 @@ class _SqliteCounts:
     def messages(
         self, pairs: Sequence[tuple[Address, Address]], limit: int, /
     ) -> FutureResult[tuple[int, ...], StoreError]:
-        """Count the messages of pairs of sender and target."""
+        """Count messages for each sender and target."""
         return self.store.read("count messages", lambda cursor: queries.count_messages(cursor, pairs, limit))
 
     async def _instances(self) -> Result[StoreCounts, StoreError]:

@@ -1,7 +1,7 @@
 """Checks around each transaction, in the driver's thread, that this engine still owns its file.
 
-The file holds marks that tell the engine's own checkpoints from a copy over the file. `Disk` is the record of all file
-operations other than SQL, which tests replace.
+The file holds marks that tell the engine's own checkpoints from a copy over the file. `Disk` holds all file operations
+other than SQL, which tests replace.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from perdure.stores.sqlite.thread import DatabaseThread, connect
 from perdure.values.errors import OwnershipLost
 
 Connect: TypeAlias = Callable[[str], Awaitable[DatabaseThread]]
-"""Opens a file, in a thread of its own."""
+"""Opens a file, in its own thread."""
 
 
 @attrs.frozen(kw_only=True)
@@ -30,9 +30,9 @@ class Disk:
 
     Attributes:
         connect: open a connection.
-        stat: size, times and identity of the file at a path.
-        read: a number of bytes at an offset of a descriptor.
-        touch: set the modification time of a descriptor's file, in nanoseconds.
+        stat: return size, times and identity for the file at a path.
+        read: read a number of bytes at an offset, through a descriptor.
+        touch: set the modification time, in nanoseconds, through a descriptor.
         sync: write a file, or the names in a folder, to stable storage.
     """
 
@@ -74,7 +74,7 @@ def _read_all(disk: Disk, descriptor: int) -> None:
 
 
 ReadFile: TypeAlias = Callable[[int, int], bytes]
-"""Reads a number of bytes of the file at an offset, bypassing SQLite."""
+"""Reads a number of bytes at an offset in the file, bypassing SQLite."""
 
 TABLES: Final = ("checkpoint_marks_a", "checkpoint_marks_b")
 _WRITE = tuple(f"UPDATE {table} SET mark = ?" for table in TABLES)  # noqa: S608 - made of constants
@@ -83,7 +83,7 @@ _READ = tuple(f"SELECT mark FROM {table}" for table in TABLES)  # noqa: S608 - m
 
 @attrs.define
 class _Place:
-    """One of the two tables.
+    """One mark table.
 
     Attributes:
         offset: its page's offset in the file.
@@ -101,7 +101,7 @@ class CheckpointMarks:
     """Writes marks, and finds them again.
 
     Attributes:
-        epoch: the opening of the file that writes them.
+        epoch: the opening that writes them.
         page_bytes: a page's size.
         is_moved: whether the last committed mark is in the file.
     """
@@ -114,7 +114,7 @@ class CheckpointMarks:
     _written: str | None = None
 
     def may_become(self, later: CheckpointMarks) -> bool:
-        """Whether a file with these marks may have the later ones, after a COMMIT of unknown outcome."""
+        """Whether a file with these marks may have the later ones, after a COMMIT with unknown outcome."""
         # A COMMIT of unknown outcome may have written its mark. To expect only the old one would give up a sound file.
         written = () if self._written is None else (self._written,)
         return all(
@@ -149,7 +149,7 @@ class CheckpointMarks:
 
         Args:
             read: reads the file.
-            moved_all: whether all of the log is in the file now. Otherwise it may still hold an older mark.
+            moved_all: whether the complete log is in the file now. Otherwise it may still hold an older mark.
         """
         # A list, not a generator: each call updates its place, and `all` would end with the first that is not found.
         found = [self._is_found(place, read, moved_all=moved_all) for place in self._places]
@@ -168,10 +168,10 @@ class CheckpointMarks:
 
 
 def read_marks(cursor: sqlite3.Cursor, *, epoch: int, read: ReadFile) -> CheckpointMarks:
-    """Read the marks of an opened file.
+    """Read the marks in an opened file.
 
     Args:
-        cursor: a cursor of its connection.
+        cursor: a cursor on its connection.
         epoch: this opening's number.
         read: reads the file.
     """
@@ -228,13 +228,13 @@ class Ownership:
         store: the store's name in errors.
         disk: reads the files.
         descriptor: the file's descriptor, open as long as the engine owns it.
-        parts: path and identity of the file, its log and its lock.
+        parts: path and identity for the file, its log and its lock.
         data_version: changes when another connection has written: https://sqlite.org/pragma.html#pragma_data_version.
             SQLite also changes it when an error made it drop its cache.
-        stamp: of the file, which only this engine's checkpoints change.
-        log_stamp: of the log, which only this engine's transactions change. None: the disk did not say.
+        stamp: the file's times, which only this engine's checkpoints change.
+        log_stamp: the log's times, which only this engine's transactions change. None: the disk did not say.
         schema_version: a number in the file that differs in each backup: SQLite increments it when it copies.
-        marks: distinguish this engine's checkpoints from writes of other programs.
+        marks: distinguish this engine's checkpoints from other programs' writes.
     """
 
     store: str
@@ -251,7 +251,7 @@ class Ownership:
         """Inspect the files in an open transaction, before anything is written: 1 µs for SQLite, 2 µs for each file.
 
         Args:
-            cursor: of the connection.
+            cursor: a cursor on the connection.
             has_errors: whether this connection reported an error since the last transaction, which also changes
                 `data_version`.
         """
@@ -281,7 +281,7 @@ class Ownership:
         its clock.
 
         Args:
-            moved_all: whether all of the log is in the file now.
+            moved_all: whether the complete log is in the file now.
         """
         found = self._look()
         if isinstance(found, OwnershipLost):
@@ -347,10 +347,10 @@ class Ownership:
 
     @contextmanager
     def kept_from_checkpoint(self, lost: OwnershipLost) -> Generator[None]:
-        """Close the last connection of a lost file in this block, without moving its log into another program's file.
+        """Close a lost file's last connection in this block, without moving its log into another program's file.
 
         SQLite ensures that itself if the file was deleted or replaced. If it was overwritten, only a reader prevents
-        the checkpoint: a lock on the bytes that readers lock, for any content of the file, or another connection, which
+        the checkpoint: a lock on the bytes that readers lock, whatever the file contains, or another connection, which
         cannot write and so checkpoints nothing either.
         """
         path, _ = self.parts["file"]
@@ -366,7 +366,7 @@ class Ownership:
             yield
 
     def set_log_aside(self, name: str, lost: OwnershipLost) -> None:
-        """Rename the log of a lost file, so that the next program that opens its path does not use it.
+        """Rename a lost file's log, so that the next program that opens its path does not use it.
 
         SQLite leaves the log in place when it closes such a file. Read together with another file, it would destroy
         that file. If other programs wrote to this very file, its log belongs to it.
@@ -397,7 +397,7 @@ def another_engine(store: str) -> OwnershipLost:
 
 
 def _schema_version_in(path: str) -> int:
-    """Read it from the header of a file that no connection has open: https://sqlite.org/fileformat2.html."""
+    """Read it from the header in a file that no connection has open: https://sqlite.org/fileformat2.html."""
     with Path(path).open("rb") as file:
         return int.from_bytes(file.read(44)[40:])
 
@@ -405,13 +405,13 @@ def _schema_version_in(path: str) -> int:
 def take_note(
     cursor: sqlite3.Cursor, *, store: str, path: str, lock: str, descriptor: int, disk: Disk, epoch: int
 ) -> Ownership:
-    """Note the state of a file whose log has been written to.
+    """Note the state that a file has after its log has been written to.
 
     Args:
-        cursor: a cursor of its connection.
+        cursor: a cursor on its connection.
         store: the store's name in errors.
         path: the file's absolute path, because the working directory may change.
-        lock: the absolute path of its lock file.
+        lock: the lock file's absolute path.
         descriptor: the file's descriptor, open as long as the engine owns it.
         disk: reads the files.
         epoch: this opening's number.

@@ -42,7 +42,7 @@ _LOAD_SEVERAL = {
     count: f"SELECT {INSTANCE_COLUMNS} FROM instances WHERE kind = ? AND name = ? AND id IN ({', '.join('?' * count)})"
     for count in (4, 16, 64, 256)
 }
-"""Few texts, so that the driver keeps their statements prepared; a shorter list of ids repeats its last one."""
+"""Few texts, so that the driver keeps their statements prepared. A shorter id list repeats its last id."""
 
 _MOST_AT_ONCE = max(_LOAD_SEVERAL)
 _RECALL = """
@@ -127,7 +127,7 @@ def load(cursor: sqlite3.Cursor, address: Address, key: str | None, now_ms: int)
 
 
 def load_all(cursor: sqlite3.Cursor, requests: Sequence[LoadRequest]) -> list[Loaded]:
-    """Read several addresses: the instances of a job together, since a statement costs more than a row.
+    """Read several addresses: one job's instances together, since a statement costs more than a row.
 
     Raises:
         StoreCorrupt: a row cannot be decoded.
@@ -149,7 +149,7 @@ def load_all(cursor: sqlite3.Cursor, requests: Sequence[LoadRequest]) -> list[Lo
 
 
 def _instances(cursor: sqlite3.Cursor, job: Job, ids: list[str]) -> dict[str, Instance]:
-    """Return the instances of a job that exist, by id."""
+    """Return a job's existing instances, by id."""
     found: dict[str, Instance] = {}
     for start in range(0, len(ids), _MOST_AT_ONCE):
         wanted = ids[start : start + _MOST_AT_ONCE]
@@ -173,7 +173,7 @@ def due(
     after: DuePosition | None = None,
     except_jobs: Sequence[Job] = (),
 ) -> tuple[Instance, ...]:
-    """Return the due instances of all jobs but these after a position, the earliest first."""
+    """Return due instances after a position, the earliest first, without those of some jobs."""
     places = ", ".join(f"(?{number}, ?{number + 1})" for number in range(5, 5 + 2 * len(except_jobs), 2))
     others = f" AND (kind, name) NOT IN (VALUES {places})" if except_jobs else ""
     statement = _DUE.format(others, others)
@@ -202,7 +202,7 @@ def lanes(cursor: sqlite3.Cursor, job: Job, after: str | None, limit: int) -> tu
 def queued(
     cursor: sqlite3.Cursor, damage: CorruptRows, job: Job, names: Sequence[str], limit: int
 ) -> tuple[QueuedLane, ...]:
-    """Return the first queued instances of lanes."""
+    """Return the first queued instances in each lane."""
     share = -(-limit // max(1, len(names)))
     return tuple(_lane(cursor, damage, job, name, share) for name in names)
 
@@ -290,7 +290,7 @@ def messages(cursor: sqlite3.Cursor, damage: CorruptRows, now_ms: int, limit: in
 
 
 def count_messages(cursor: sqlite3.Cursor, pairs: Sequence[tuple[Address, Address]], limit: int) -> tuple[int, ...]:
-    """Count the messages of pairs of sender and target, up to a total."""
+    """Count messages for each sender and target, up to a total."""
     counts: list[int] = []
     for sender, target in pairs:
         (count,) = cursor.execute(_PAIR_COUNT, (str(sender), str(target), limit)).fetchone() if limit else (0,)
@@ -300,7 +300,7 @@ def count_messages(cursor: sqlite3.Cursor, pairs: Sequence[tuple[Address, Addres
 
 
 def counts(cursor: sqlite3.Cursor, counted: StatusCounts) -> StoreCounts:
-    """Count the next portion of instances, and the messages."""
+    """Count the next portion of the instances, and the messages."""
     counted.portion(cursor)
     return StoreCounts(
         instances=counted.instances,
@@ -368,7 +368,7 @@ _INDEX_OF: Final = {
     "running": _BY_OWNER,
     "left": _BY_LEFT,
 }
-"""The index of a rare status: it holds only the instances that have it, or little more."""
+"""The index for a rare status: it holds only the instances that have it, or little more."""
 _PART_OF: Final = {
     _BY_HELD_STATUS: "suspension IS NOT NULL",
     _BY_RETRY: "status = 'retrying'",
@@ -382,7 +382,7 @@ SELECT kind, name FROM instances INDEXED BY {_BY_ADDRESS} WHERE (kind, name) >= 
 """
 
 Conditions: TypeAlias = dict[str, Any]
-"""Conditions of SQL, with the value of each."""
+"""SQL conditions, each with its value."""
 
 
 @attrs.frozen(kw_only=True)
@@ -431,7 +431,7 @@ class Search:
     def _portion_of_job(
         self, cursor: sqlite3.Cursor, damage: CorruptRows, limit: int
     ) -> tuple[tuple[Instance, ...], Search]:
-        """Search one of the queried jobs. The rows of other jobs are skipped by a seek."""
+        """Search one queried job. A seek skips other jobs' rows."""
         job = self._next_job(cursor)
         if job is None:
             return (), attrs.evolve(self, after=None)
@@ -457,7 +457,7 @@ class Search:
 
     @property
     def _fixed(self) -> Row:
-        """The given parts of the address, from the left: the index leads straight to them."""
+        """The address parts that the query names, from the left: the index leads straight to them."""
         kind, name = self.query.kind, self.query.name
         return () if kind is None else (kind,) if name is None else (kind, name)
 
@@ -477,7 +477,7 @@ class Search:
         return ">", *place
 
     def _end(self, cursor: sqlite3.Cursor, start: Row) -> Row | None:
-        """Return the last address of the chunk. None if it reaches the end."""
+        """Return the chunk's last address. None if the chunk reaches the end."""
         found = _rows(
             cursor, ", ".join(_ADDRESS), self._index, self._from(start) | self._conditions(None), (1, self.size - 1)
         )
@@ -522,7 +522,7 @@ def _rows(cursor: sqlite3.Cursor, columns: str, index: str, conditions: Conditio
 
 
 def _after(name: str) -> str:
-    """Return the first text after a name, in the order of code points."""
+    """Return the first text after a name, ordered by code point."""
     return f"{name}\0"
 
 
@@ -558,7 +558,7 @@ SELECT (SELECT sequence FROM cursors WHERE name = ?), (SELECT sequence FROM coun
 
 
 def cursor_of_sink(cursor: sqlite3.Cursor, name: str) -> Cursor:
-    """Return a sink's position, and the number of the newest event."""
+    """Return a sink's position, and the newest event's number."""
     sequence, last, first = cursor.execute(_CURSOR, (name,)).fetchone()
     gone = last if first is None else first - 1  # the numbers have no gaps
     return Cursor(sequence=sequence, last=last, deleted=0 if sequence is None else max(0, gone - sequence))
@@ -568,5 +568,5 @@ _HOLDS = "SELECT kind, name FROM holds ORDER BY kind, name"
 
 
 def holds(cursor: sqlite3.Cursor) -> tuple[Job, ...]:
-    """Return the held jobs, in the order of kind and name."""
+    """Return the held jobs, ordered by kind and name."""
     return tuple((kind, name) for kind, name in cursor.execute(_HOLDS).fetchall())

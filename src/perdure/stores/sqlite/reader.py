@@ -25,14 +25,14 @@ BUSY_TIMEOUT_S = 5.0
 """How long a read waits while another process recovers the log of a crashed owner."""
 
 MAX_LOG_GROWTH_BYTES: Final = 256 * 1024 * 1024
-"""How much the log may grow during a long read; the checkpoint afterwards takes about a second."""
+"""How much the log may grow during a long read. The checkpoint afterwards takes about a second."""
 
 MAX_FINDINGS: Final = 100
-"""Maximum number of SQLite's findings about one file."""
+"""How many findings from SQLite are kept for one file."""
 
 _STEP_PAGES: Final = 1_024
 _INTERRUPTED: Final = "interrupted"
-"""The report of SQLite of a progress handler that raised: the driver does not pass on the exception."""
+"""What SQLite reports for a progress handler that raised: the driver does not pass on the exception."""
 _STEP_INSTRUCTIONS: Final = 100_000  # of SQLite's machine, a few milliseconds, between two checks of the log
 
 
@@ -40,7 +40,7 @@ _STEP_INSTRUCTIONS: Final = 100_000  # of SQLite's machine, a few milliseconds, 
 class Reader:
     """Reads a file that another process may own and write.
 
-    Each read is a transaction of its own and sees one moment. It ends when `rows` returns, so read in pages to delay
+    Each read is its own transaction and sees one moment. It ends when `rows` returns, so read in pages to delay
     the owner's checkpoints for only one page. `copy` and `findings` hold one moment until they are done. The owner
     continues, and its log grows meanwhile. If it grows too much, they stop.
 
@@ -73,10 +73,10 @@ class Reader:
         return self.read(lambda cursor: cursor.execute(own, values).fetchall())
 
     def read(self, statements: Callable[[sqlite3.Cursor], T]) -> T:
-        """Run a function of `perdure.stores.sqlite.queries`, and return its result.
+        """Run a function from `perdure.stores.sqlite.queries`, and return its result.
 
         Args:
-            statements: executes statements that read. Each is a transaction of its own.
+            statements: executes statements that read. Each is its own transaction.
 
         Raises:
             StoreCorrupt: SQLite cannot read the file, or a row cannot be decoded.
@@ -92,7 +92,7 @@ class Reader:
             raise StoreCorrupt(self.store, str(error)) from error
 
     def wait(self, answer: Awaitable[T]) -> T:
-        """Return the answer of an operation on the file, which needs no event loop."""
+        """Return the answer from an operation on the file, which needs no event loop."""
         try:
             next(answer.__await__())
         except StopIteration as end:
@@ -101,13 +101,13 @@ class Reader:
         raise TypeError(answer)
 
     def pages(self, sql: str, after: Row, values: Row = (), *, page: int) -> Generator[list[Row]]:
-        """Yield pages of rows until a page is not full.
+        """Yield pages with rows until a page is not full.
 
         Args:
-            sql: a SELECT of rows after a key, in the order of that key, which its first columns are. Limited to a page.
+            sql: a SELECT for the rows after a key, ordered by that key, which its first columns are. Limited to a page.
             after: the key before the first.
             values: further parameters.
-            page: a page's rows.
+            page: how many rows a page has.
 
         Raises:
             StoreCorrupt: SQLite cannot read the file, or its rows are out of order, so that the pages would not end.
@@ -133,7 +133,7 @@ class Reader:
 
         Args:
             target: a connection to it.
-            progress: called after each step of 4 MiB.
+            progress: called after each 4 MiB step.
             max_log_growth_bytes: how much the owner's log may grow meanwhile.
 
         Raises:
@@ -224,7 +224,7 @@ def read_from_outside(path: str | os.PathLike[str]) -> Generator[Reader]:
     Raises:
         StoreUnavailable: there is no such file, or it cannot be read.
         StoreTooNew: a newer version of the library wrote it.
-        StoreCorrupt: it is not a store of this library.
+        StoreCorrupt: the file is not a perdure store.
     """
     store = f"sqlite:///{os.fspath(path)}"
     with closing(_connected(Path(path), store)) as connection:

@@ -1,4 +1,4 @@
-"""The file format: application id, version of the tables, settings of the connection, and the write-ahead log.
+"""The file format: application id, table version, connection settings, and the write-ahead log.
 
 A file that no engine has migrated yet can be read from outside: columns that it lacks are NULL.
 """
@@ -16,7 +16,7 @@ from typing import Any, Final, Literal, Self
 from perdure.values.errors import StoreCorrupt, StoreTooNew, StoreUnavailable
 
 CHECKPOINT_PAGES: Final = 1_000
-"""Length of the log, 4 MiB, from which on the engine checkpoints it. It limits how long a commit waits."""
+"""The log length, 4 MiB, from which on the engine checkpoints it. It limits how long a commit waits."""
 
 LOG_LIMIT_BYTES: Final = 64 * 1024 * 1024
 """A larger log is cut to this size when it restarts. It is larger only while a reader blocks checkpoints."""
@@ -38,7 +38,7 @@ def truncate_log(connection: sqlite3.Connection | sqlite3.Cursor) -> Literal["do
 def is_longer_than(log: str, pages: int) -> bool:
     """Whether a log holds at least this many pages. SQLite reuses a log from its beginning, so its size does not tell.
 
-    Each page in it has the salts of the log's header at its write's time: https://sqlite.org/walformat.html.
+    Each page in it has the salts that the log's header had when it was written: https://sqlite.org/walformat.html.
     SQLite takes no lock on this file that closing it here could drop.
 
     Raises:
@@ -57,7 +57,7 @@ def is_longer_than(log: str, pages: int) -> bool:
 
 
 def log_of(path: Path) -> Path:
-    """Return the path of a file's log."""
+    """Return the path to a file's log."""
     return path.with_name(f"{path.name}-wal")
 
 
@@ -108,12 +108,12 @@ def prepare(cursor: sqlite3.Cursor, *, store: str, synchronous: Synchronous) -> 
     Nothing is written to a file that is not a store, or newer than this code.
 
     Args:
-        cursor: a cursor of the connection.
+        cursor: a cursor on the connection.
         store: the store's name in errors.
         synchronous: when commits reach the disk.
 
     Raises:
-        StoreCorrupt: the file is not a store of this library.
+        StoreCorrupt: the file is not a perdure store.
         StoreTooNew: a newer version of the library wrote it.
         StoreUnavailable: the file cannot have a write-ahead log.
         sqlite3.Error: SQLite failed.
@@ -129,14 +129,14 @@ def prepare(cursor: sqlite3.Cursor, *, store: str, synchronous: Synchronous) -> 
 
 
 def version_of(cursor: sqlite3.Cursor, *, store: str) -> int:
-    """Return the version of a file's tables, 0 for an empty file.
+    """Return the version that a file's tables have, 0 for an empty file.
 
     Args:
-        cursor: a cursor of the connection.
+        cursor: a cursor on the connection.
         store: the store's name in errors.
 
     Raises:
-        StoreCorrupt: the file is not a store of this library.
+        StoreCorrupt: the file is not a perdure store.
         sqlite3.OperationalError: SQLite cannot read it now.
     """
     try:
@@ -189,12 +189,12 @@ ADDED: Final[dict[int, tuple[str, ...]]] = {
     10: ("ordinal", "failures"),
     11: ("left_by", "left_mark", "suspended_ms"),
 }
-"""The columns that each migration adds to a table; statements use none of these names for anything else."""
+"""The columns that each migration adds to a table. Statements use none of these names for anything else."""
 
 
 @cache
 def cursor_of(schema_version: int) -> type[sqlite3.Cursor]:
-    """Return the class of cursors for the present statements on tables of an older version.
+    """Return the cursor class that runs the present statements on tables with an older version.
 
     Args:
         schema_version: the migration that the tables are at.
@@ -205,7 +205,7 @@ def cursor_of(schema_version: int) -> type[sqlite3.Cursor]:
     column = re.compile(rf"\b({'|'.join(missing)})\b")
 
     class OlderTables(sqlite3.Cursor):
-        """Replaces the names of missing columns."""
+        """Replaces the names that missing columns have."""
 
         def execute(self, sql: str, parameters: Any = (), /) -> Self:
             return super().execute(column.sub("NULL", sql), parameters)

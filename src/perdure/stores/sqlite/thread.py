@@ -31,7 +31,7 @@ class ConnectionLoan:
     """Coordinates the steps of the working thread.
 
     Attributes:
-        left: number of pages left, and of all pages. None before the first step.
+        left: how many pages are left, and how many there are. None before the first step.
         is_over: whether the work has ended, for any reason.
     """
 
@@ -64,10 +64,10 @@ class ConnectionLoan:
 
     # ------------------------------------------------------------ in the working thread
     def work(self, work: Callable[[], None]) -> None:
-        """Run work that calls `between` after each of its steps.
+        """Run work that calls `between` after each step.
 
         Raises:
-            HandoffRevoked: the loan ended first.
+            LoanRevoked: the loan ended first.
         """
         with self._door:
             if not self._is_wanted:
@@ -186,7 +186,7 @@ class DatabaseThread:
 
 
 async def connect(path: str) -> DatabaseThread:
-    """Open a file in a thread of its own. Another thread may use the connection while this thread waits.
+    """Open a file in its own thread. Another thread may use the connection while this thread waits.
 
     Raises:
         sqlite3.Error: it cannot be opened.

@@ -1,4 +1,4 @@
-"""``manage.py perdure``: the commands of ``perdure`` with the project's settings, and the outbox."""
+"""``manage.py perdure``: the ``perdure`` commands with the project's settings, and the outbox."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from perdure.integrations.django.outbox import send_waiting
 
 
 class Command(BaseCommand):
-    """Run a command of ``perdure`` in this project, such as ``health`` or ``run shop.jobs:app``."""
+    """Run a ``perdure`` command in this project, such as ``health`` or ``run shop.jobs:app``."""
 
     help = (
         "Run a command of perdure with the PERDURE_... settings of this project (run, health, list, ...), or 'outbox': "
@@ -23,7 +23,7 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Take the command of ``perdure`` and its arguments as they are."""
+        """Take the ``perdure`` command and its arguments unchanged."""
         parser.add_argument("arguments", nargs=argparse.REMAINDER, help="outbox, or a command of perdure")
 
     def handle(self, *_: object, **options: object) -> None:
@@ -31,7 +31,7 @@ class Command(BaseCommand):
 
         Raises:
             CommandError: the engine did not answer while the outbox was sent, or the program is not installed.
-            SystemExit: with the exit code of the command of ``perdure``.
+            SystemExit: with the ``perdure`` command's exit code.
         """
         arguments = cast("list[str]", options["arguments"])
         if arguments == ["outbox"]:
