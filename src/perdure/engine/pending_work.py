@@ -24,7 +24,7 @@ from perdure.values.limits import Limits
 from perdure.values.listings import InFlight
 
 Before: TypeAlias = Address | None
-"""The full queue: the mailbox of an instance, or None for the engine's own."""
+"""The full queue: an instance's mailbox, or None for the engine's own."""
 
 
 @attrs.define
@@ -43,7 +43,7 @@ class AdmissionQueue:
 
     @property
     def waiting(self) -> int:
-        """Number of callers that wait."""
+        """How many callers wait."""
         return sum(not called.done() for queue in self.queues.values() for called in queue)
 
     async def wait(self, before: Before) -> None:
@@ -59,7 +59,7 @@ class AdmissionQueue:
             raise
 
     def call(self, before: Before) -> None:
-        """Admit the first caller of a queue, because there is room for one."""
+        """Admit a queue's first caller, because there is room for one."""
         queue = self.queues.get(before)
         while queue:
             called = queue.popleft()
@@ -80,7 +80,7 @@ def overload(entry: MailboxEntry, cell: InstanceCell | None, pending: int, limit
     """Return why there is no room for a request. None if there is.
 
     Args:
-        entry: the request. What counts nothing has limits of its own.
+        entry: the request. Requests that count nothing have other limits.
         cell: its instance, if it is in memory.
         pending: the requests that wait or are being served.
         limits: the engine's limits.
@@ -96,10 +96,10 @@ def overload(entry: MailboxEntry, cell: InstanceCell | None, pending: int, limit
 
 @attrs.define(eq=False)
 class BusyInstances:
-    """The instances of which a request waits, a turn or a run is in progress, or a pending commit is not durable.
+    """The instances with a waiting request, a turn or a run in progress, or a pending commit that is not durable.
 
     Attributes:
-        runtime: makes the futures of those who wait for the end of all work.
+        runtime: makes the futures for callers that wait until all work has ended.
         cells: the instances.
     """
 
@@ -123,7 +123,7 @@ class BusyInstances:
         """Return the first rule that an engine's cells break, with the cell. None if all are legal.
 
         Beside each cell's rules, `cells` are exactly those with work: one that is missing is dropped from memory
-        with its requests, and one that stays keeps the engine from stopping. Each is the only cell of its instance: a
+        with its requests, and one that stays keeps the engine from stopping. Each is its instance's only cell: a
         second one would execute turns beside the first. The engine counts the requests that the cells hold: a count
         that is too high rejects callers while nothing waits.
 
@@ -171,9 +171,9 @@ class BusyInstances:
 
         Args:
             gates: the concurrency limits.
-            requests: the number of pending requests.
-            waiting_for_room: the number of callers that wait for room.
-            claims_left: the number of claims that are recovered soon.
+            requests: how many requests are pending.
+            waiting_for_room: how many callers wait for room.
+            claims_left: how many claims are recovered soon.
         """
         busy = tuple(self.cells)
         return InFlight(
@@ -194,10 +194,10 @@ class BusyInstances:
 
 
 def broken_cell_rule(cell: InstanceCell) -> str | None:
-    """Return the first rule of `CELL_RULES` that an instance's cell breaks; None if its state is legal.
+    """Return the first rule in `CELL_RULES` that an instance's cell breaks. None if its state is legal.
 
-    These states are legal between two steps of the event loop, when no call that is due soon is left. ``held`` are
-    the entries in `served` except the one of `background`.
+    These states are legal between two event loop steps, when no call that is due soon is left. ``held`` are the
+    entries in `served` except the one in `background`.
 
     ========================================  =====  ==========  =========  ======  =============  ========
     what happens                              state  held        undecided  worker  pending        waiting
@@ -212,11 +212,11 @@ def broken_cell_rule(cell: InstanceCell) -> str | None:
     succeed first
     ========================================  =====  ==========  =========  ======  =============  ========
 
-    Beside each of them a run may be in progress in the background: then `background` is its task, and `served`
-    holds its entry. When it has ended, its end waits in `waiting` or in `deferred`. `deferred` is not empty only
-    while a run is in progress, or a timer looks again for a run of another engine.
+    Beside each state a run may be in progress in the background: then `background` is its task, and `served` holds its
+    entry. When it has ended, its end waits in `waiting` or in `deferred`. `deferred` is not empty only while a run is
+    in progress, or a timer looks again for another engine's run.
 
-    The worlds of the testing kit assert this before each step; an engine in production never calls it.
+    The testing kit's worlds assert this before each step. An engine in production never calls it.
     """
     return next((rule for rule, holds in CELL_RULES if not holds(cell)), None)
 
@@ -286,7 +286,7 @@ CELL_RULES: Final[tuple[tuple[str, Callable[[InstanceCell], bool]], ...]] = (
         lambda cell: cell.state == "busy" or not cell.is_empty or (cell.waiting is NOTHING_WAITS and not cell.runs),
     ),
 )
-"""What holds for each cell between two steps of the event loop: the rule, and whether a cell keeps it."""
+"""What holds for each cell between two event loop steps: the rule, and whether a cell keeps it."""
 
 
 CLAIM_LEFT_RETRY_MS = 1_000
@@ -308,7 +308,7 @@ class ClaimsLeft:
 
     @property
     def count(self) -> int:
-        """The number of these instances."""
+        """How many instances wait."""
         return len(self._timers)
 
     def add(self, cell: InstanceCell) -> None:
@@ -325,7 +325,7 @@ class ClaimsLeft:
         self._timers[address] = self.runtime.call_later(CLAIM_LEFT_RETRY_MS, again)
 
     def close(self) -> None:
-        """Recover none of them: the next start does."""
+        """Recover none: the next start does."""
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()

@@ -1,6 +1,6 @@
 """Sinks receive an app's reports while its engine runs: events, traces, metrics, and the work in progress.
 
-A sink is opened with the engine and says which reports it wants. The engine tells it of events after their commits,
+A sink is opened with the engine and says which reports it wants. The engine reports events to it after their commits,
 traces turns and effects with it while they run, and keeps its exceptions away from turns.
 """
 
@@ -45,11 +45,11 @@ class Exposition:
 
 
 Expose: TypeAlias = Callable[[str], Awaitable[Exposition]]
-"""Returns the metrics in the format that an HTTP header ``Accept`` prefers; an empty one is allowed."""
+"""Returns the metrics in the format that an HTTP header ``Accept`` prefers. An empty header is allowed."""
 
 
 TurnCause: TypeAlias = Literal["request", "message", "alarm", "retry", "recovery"]
-"""What a turn serves: the request of a caller, a message, an alarm, the retry of a failed run, an abandoned run."""
+"""What a turn serves: a caller's request, a message, an alarm, a failed run's retry, an abandoned run."""
 
 TurnOutcome: TypeAlias = Literal["ok", "rejected", "failed", "refused", "unavailable", "unknown", "cancelled"]
 """How a turn ended: ``failed`` also if its run failed and will be retried."""
@@ -63,7 +63,7 @@ class TurnBegun:
         address: the instance.
         action: the command.
         cause: what the turn serves.
-        parent: the caller's trace context. The turn is a part of its trace.
+        parent: the caller's trace context. The turn belongs to its trace.
         link: the trace context of the turn that caused this one. This turn begins a new trace.
         message_id: the message. None if it serves none.
         sender: the message's sender, printed. None if it serves none.
@@ -136,10 +136,10 @@ class EffectSpan(Protocol):
 
 
 class Tracing(Protocol):
-    """Traces an engine. It must return at once, and only the thread of the engine calls it."""
+    """Traces an engine. It must return immediately, and only the engine's thread calls it."""
 
     def current(self) -> str | None:
-        """Return the trace context of the running code, which makes a call. None if it has none."""
+        """Return the trace context in which the running code makes a call. None if it has none."""
         ...
 
     def begin(self, turn: TurnBegun, /) -> TurnSpan:
@@ -248,7 +248,7 @@ class GuardedTracing:
 
     Attributes:
         tracing: traces the engine.
-        name: of the sink, for the log.
+        name: the sink's name, for the log.
         runtime: writes the log.
     """
 
@@ -304,7 +304,7 @@ class GuardedTracing:
 
 @attrs.frozen
 class _GuardedTurn:
-    """The span of a turn, whose exceptions are logged."""
+    """A turn's span, whose exceptions are logged."""
 
     guard: GuardedTracing
     span: TurnSpan
@@ -321,7 +321,7 @@ class _GuardedTurn:
 
 @attrs.frozen
 class _GuardedEffect:
-    """The span of an effect, whose exceptions are logged."""
+    """An effect's span, whose exceptions are logged."""
 
     guard: GuardedTracing
     span: EffectSpan
@@ -332,7 +332,7 @@ class _GuardedEffect:
 
 @attrs.frozen
 class _NoSpan:
-    """The span of a turn or an effect whose sink failed."""
+    """The span for a turn or an effect whose sink failed."""
 
     context: str | None = None
 
@@ -350,7 +350,7 @@ _NO_SPAN = _NoSpan()
 
 
 OnEvent = Callable[[AnyEvent], object]
-"""Called with every event, in the order of the commits. It must return at once: the engine waits for it."""
+"""Called with every event, in commit order. It must return immediately: the engine waits for it."""
 
 
 @attrs.frozen(kw_only=True)
@@ -358,8 +358,8 @@ class SinkLag:
     """How far a sink that exports the log is behind it.
 
     Attributes:
-        events: the number of events that it has not exported.
-        oldest_ms: the time of the oldest of these, integer milliseconds UTC. None if the sink has not read it yet.
+        events: how many events it has not exported.
+        oldest_ms: when the oldest such event happened, integer milliseconds UTC. None if the sink has not read it yet.
         problem: why its last attempt failed. Empty if it did not.
     """
 
@@ -371,7 +371,7 @@ class SinkLag:
 
 
 LagOf = Callable[[], SinkLag]
-"""Returns the lag of a sink. It reads memory, not the store."""
+"""Returns a sink's lag. It reads memory, not the store."""
 
 
 @attrs.frozen(kw_only=True)
@@ -379,13 +379,13 @@ class EngineView:
     """The engine that a sink watches.
 
     Attributes:
-        store: the open store. A sink reads the log of events from it.
+        store: the open store. A sink reads the event log from it.
         runtime: the only interface to time, waiting, task creation, ids and logging.
         jobs: the served definitions, by kind and name.
         in_flight: returns the work in progress. None before the engine has started. Any thread may call it.
         limits: the engine's limits.
-        lags: returns the lag of each open sink that has one, by its name.
-        report: tells every sink of an event that a sink has logged with its position.
+        lags: returns the lag of each open sink that has one, by sink name.
+        report: reports to every sink an event that a sink has logged with its position.
     """
 
     store: Store
@@ -402,15 +402,15 @@ class EngineView:
 
 @attrs.frozen(kw_only=True)
 class OpenSink:
-    """What an open sink wants to be told.
+    """Which reports an open sink wants.
 
     Attributes:
         on_event: called with every stored event after its commit, and with every live event. None for none. An
             exception that it raises is logged. It harms neither the engine nor other sinks.
-        tracing: traces turns and effects. None for no traces. One sink of an app may have it.
+        tracing: traces turns and effects. None for no traces. Only one sink in an app may have it.
         lag: returns how far the sink is behind the log. None for a sink that does not export the log.
-        expose: returns the metrics that the sink counts, for ``/metrics``. None for none. One sink of an app may have
-            it.
+        expose: returns the metrics that the sink counts, for ``/metrics``. None for none. Only one sink in an app may
+            have it.
     """
 
     on_event: OnEvent | None = None
@@ -422,7 +422,7 @@ class OpenSink:
 class EventSink(Protocol):
     """Receives what an engine reports. ``App.with_sinks`` adds it.
 
-    The worlds of the testing kit leave out a sink whose attribute ``reach`` is ``"network"``.
+    The testing kit's worlds leave out a sink whose attribute ``reach`` is ``"network"``.
     """
 
     @property
@@ -437,10 +437,10 @@ class EventSink(Protocol):
 
 @attrs.define
 class OpenSinks:
-    """Tells open sinks of events.
+    """Reports events to open sinks.
 
     Attributes:
-        runtime: logs the exceptions of sinks.
+        runtime: logs the exceptions that sinks raise.
         told: for each sink that wants events, its name and its function.
         tracing: traces turns and effects. None if no sink does.
         measured: for each sink that exports the log, its name and the function that returns its lag.
@@ -481,13 +481,13 @@ class OpenSinks:
             self.expose = sink.expose
 
     def lags(self) -> dict[str, SinkLag]:
-        """Return the lag of each sink that has one, by its name. The exception of one that raises is its problem."""
+        """Return each sink's lag by name, for sinks that have one. If a sink raises, the exception is its problem."""
         return {name: _lag(lag) for name, lag in self.measured}
 
     def tell(self, event: AnyEvent) -> None:
-        """Tell every sink of an event. A sink that raises is logged, the first time only.
+        """Report an event to every sink. A sink that raises is logged, the first time only.
 
-        A cancellation that it raises is an exception of its own: nothing is awaited here.
+        A cancellation that it raises is its own exception: nothing is awaited here.
         """
         for name, on_event in self.told:
             try:

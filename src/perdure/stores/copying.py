@@ -28,7 +28,7 @@ class TableColumns:
     """A table's columns.
 
     Attributes:
-        names: the column names, in the order in which a row has the values.
+        names: the column names, in the order of a row's values.
         key: how many of the first columns are the key. Rows are read and written in key order.
     """
 
@@ -88,7 +88,7 @@ class Numbers:
     """A store's counters, which its rows do not show.
 
     Attributes:
-        epoch: the epoch that the newest opening has.
+        epoch: the newest opening's epoch.
         incarnation: the newest that was assigned.
         message_id: the newest that was assigned.
         sequence: the newest event's number, also if retention has deleted the event.

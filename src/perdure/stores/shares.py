@@ -1,4 +1,4 @@
-"""The engines on a shared store, and the share that each one has in the work.
+"""The engines on a shared store, and each engine's share of the work.
 
 Each engine computes from the living members, alike, which engine fires an alarm, delivers a message or recovers a
 claim: no engine coordinates the others.
@@ -39,7 +39,7 @@ class StoreMember:
     """One engine on a shared store.
 
     Attributes:
-        epoch: the number that its opening has.
+        epoch: its opening's number.
         served: the jobs that it serves. Empty until its first heartbeat that reports them.
         joined_ms: the store's clock when it opened the store.
         lease_left_ms: how long its lease lasts from now, by the store's clock. Negative when it has ended.
@@ -147,7 +147,7 @@ def everything_of(epoch: int, members: Members) -> Share:
 
 
 def parts_of(members: Members) -> dict[int, float]:
-    """Return by epoch the part that each member has in all buckets of all served jobs."""
+    """Return each member's part of all buckets of all served jobs, by epoch."""
     jobs = {job for member in members.members for job in member.served}
     parts: dict[int, float] = {}
     for member in members.members:

@@ -30,7 +30,7 @@ _OWNED: Final = ("sqlite", "postgresql", "postgres")
 _FILES: Final = "'sqlite:///relative.db', 'sqlite:////absolute/path.db'"
 
 _CHOICES: Final = {"durability": ("full", "relaxed"), "if_missing": ("create", "refuse")}
-"""The values that each option may have in a SQLite file's URL."""
+"""The possible values of each option in a SQLite file's URL."""
 
 _OPTIONS: Final = (
     "'?durability=full' or '?durability=relaxed', '?if_missing=create' or '?if_missing=refuse', '?cache=16MiB'"

@@ -1,1 +1,1 @@
-"""Reports: live events, log records and mistakes of hooks, and callers that read rows beside turns."""
+"""Reports: live events, log records and hook mistakes, and callers that read rows beside turns."""

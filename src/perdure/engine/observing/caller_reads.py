@@ -30,12 +30,12 @@ A = TypeVar("A")
 
 @attrs.define(eq=False)
 class DirectReads:
-    """The reads of the store that callers wait for.
+    """The store reads that callers wait for.
 
     Attributes:
         cache: keeps this process's instances.
         runtime: starts the tasks that read.
-        phase: whether the engine waits for reads. If not, a read that the store does not answer at once fails.
+        phase: whether the engine waits for reads. If not, a read that the store does not answer immediately fails.
     """
 
     cache: InstanceCache
@@ -171,7 +171,7 @@ class StatusWaiters:
             job: the instance's definition.
             address: the instance.
             wanted: the statuses that end the wait.
-            timeout_ms: how long to wait; 0 to answer at once.
+            timeout_ms: how long to wait. 0 to answer immediately.
         """
         if self.intake == "closed":
             return Failure(EngineClosed())

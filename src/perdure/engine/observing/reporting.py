@@ -1,7 +1,7 @@
-"""Reports: live events to sinks, failures to the log, and the mistakes of hooks that the debug mode finds.
+"""Reports: live events to sinks, failures to the log, and the hook mistakes that the debug mode finds.
 
 The engine builds live events only while a sink listens. A transition has at most one log record. The debug mode
-inspects a sample of the runs, and the log names each location of a mistake once.
+inspects a sample of the runs, and the log names each mistake's location once.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ INCIDENTS = frozenset({JobFailed, JobLeft, JobParked, JobRecovered, JobRetryExha
 
 
 def defect_in(step: str, address: Address, defect: BaseException) -> LogRecord:
-    """Return the record of a defect of the engine itself.
+    """Return the log record for a defect in the engine itself.
 
     Args:
         step: what the engine did.
@@ -62,12 +62,12 @@ def defect_in(step: str, address: Address, defect: BaseException) -> LogRecord:
 
 
 def incident(transition: Transition) -> LogRecord | None:
-    """Return the log record of a transition, or None if nothing in it failed.
+    """Return a transition's log record, or None if nothing in it failed.
 
     A retry or a recovery is a warning. A run that failed, exhausted its retries or was parked is an error, but a
     warning if it failed with a typed error only: the definition declares that error, so it is not a bug. An instance
-    that is left to other code is a warning. Only the most
-    severe event is logged. A typed error in response to an event is logged at debug level.
+    that is left to other code is a warning. Only the most severe event is logged. A typed error in response to an
+    event is logged at debug level.
 
     Args:
         transition: the committed transition.
@@ -83,7 +83,7 @@ def incident(transition: Transition) -> LogRecord | None:
 
 
 def dead_letter(transition: Transition) -> LogRecord | None:
-    """Return the log record of a new dead letter, or None if the transition has none."""
+    """Return the log record for a new dead letter, or None if the transition has none."""
     fate = transition.inbound
     if not isinstance(fate, DeadLettered):
         return None
@@ -167,12 +167,12 @@ class Reporting:
 
     # ------------------------------------------------------------ requests
     def accepted(self, entry: MailboxEntry, address: Address) -> None:
-        """Follow a request of a caller to its answer."""
+        """Follow a caller's request to its answer."""
         if is_of_caller(entry.request):
             entry.report = RequestReport(self.runtime, self.sinks.tell, address, entry.request)
 
     def refused(self, address: Address, refusal: EngineClosed | Overloaded) -> None:
-        """Tell of a request that was not accepted."""
+        """Report a request that was not accepted."""
         if self.sinks.told and isinstance(refusal, Overloaded):
             self.sinks.tell(
                 EngineOverloaded(
@@ -181,7 +181,7 @@ class Reporting:
             )
 
     def decided(self, cell: InstanceCell, entry: MailboxEntry, before: Instance | None, step: Step) -> None:
-        """Tell that the turn of a due alarm began."""
+        """Report that a due alarm's turn began."""
         if not isinstance(entry.request.command, AlarmDue) or not isinstance(step, Commit | Execute) or before is None:
             return
         now_ms, due_ms = self.runtime.now_ms(), before.due_ms
@@ -217,7 +217,7 @@ class Reporting:
 
     # ------------------------------------------------------------ messages
     def settled(self, stored: StoredMessage, fate: MessageFate | None) -> None:
-        """Tell the outcome of a delivery."""
+        """Report how a delivery ended."""
         message, now_ms = stored.message, self.runtime.now_ms()
         outcome: Literal["consumed", "dead_lettered", "postponed"]
         outcome = "consumed" if isinstance(fate, Consumed) else "postponed"
@@ -235,7 +235,7 @@ class Reporting:
 
     # ------------------------------------------------------------ commits
     def committed(self, transition: Transition) -> None:
-        """Tell the stored events of a transition."""
+        """Report a transition's stored events."""
         for event in transition.events:
             self.sinks.tell(event)
 
@@ -261,7 +261,7 @@ class Reporting:
         )
 
     def _log_slow(self, transition: Transition, took_ms: float) -> None:
-        """Log a slow commit, with the number of those since the last line: many instances share a commit."""
+        """Log a slow commit, and how many were not logged since the last line: many instances share a commit."""
         now_ms = self.runtime.monotonic_ms()
         if now_ms < self._quiet_until_ms:
             self._unlogged += 1
@@ -307,14 +307,15 @@ MistakeFound: TypeAlias = Callable[[HookBug], object]
 
 @attrs.define(eq=False)
 class HookChecks:
-    """Inspects a sample of the runs of each hook.
+    """Inspects a sample of each hook's runs.
 
-    A mistake of a hook has a location, and the log names it once: the first runs find most, and one of many the rest.
+    A hook's mistake has a location, and the log names it once: the first runs find most mistakes, and the sampled later
+    runs find the rest.
 
     Attributes:
         found: called with each mistake.
-        first: the number of runs of a hook and a class of event that are all inspected.
-        one_of: of the later runs, one of this many is inspected; 1 for each run.
+        first: for each hook and event class, the number of first runs that are all inspected.
+        one_of: how many later runs there are for each one that is inspected. 1 inspects every run.
     """
 
     found: MistakeFound
@@ -326,9 +327,9 @@ class HookChecks:
         """Return whether the next run of a hook is inspected, and count the run.
 
         Args:
-            job: the definition of the instance.
+            job: the instance's definition.
             hook: the function.
-            command: the command of its request.
+            command: the command in its request.
         """
         if self.one_of == 1:
             return True
@@ -339,12 +340,12 @@ class HookChecks:
         return runs < self.first or runs % self.one_of == 0
 
     def report(self, job: AnyDefinition, execute: Execute, exit_: Exit[Any, Any]) -> None:
-        """Report the mistakes of a hook, once for each end of a program.
+        """Report a hook's mistakes, once each time that a program ends.
 
         Args:
-            job: the definition of the instance.
+            job: the instance's definition.
             execute: the run.
-            exit_: the exit of its program.
+            exit_: how the run's program exited.
         """
         inspection = execute.draft.inspection
         if inspection is None or inspection.exited:
@@ -361,9 +362,9 @@ def run_inspected(
     """Run a program until its first effect or wait, under an inspection.
 
     Args:
-        job: the definition of the instance.
+        job: the instance's definition.
         execute: the run, which has not begun.
-        services: the services of the program.
+        services: the program's services.
     """
     draft, commands = execute.draft, job.plan.commands
     inspection = Inspection.of(draft, execute.request, commands, is_first_hook=execute.prior is None)
@@ -373,7 +374,7 @@ def run_inspected(
 
 @attrs.define
 class MistakeLog:
-    """Logs the first mistake of each location.
+    """Logs the first mistake at each location.
 
     Attributes:
         runtime: writes the log.
@@ -383,7 +384,7 @@ class MistakeLog:
     _places: set[tuple[str, str, str, str]] = attrs.Factory(set[tuple[str, str, str, str]])
 
     def __call__(self, mistake: HookBug) -> None:
-        """Log a mistake, unless one of the same location was logged before."""
+        """Log a mistake, unless one at the same location was logged before."""
         place = (mistake.job, mistake.hook, mistake.mistake, mistake.place)
         if place in self._places:
             return

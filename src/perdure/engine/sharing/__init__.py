@@ -1,1 +1,1 @@
-"""An engine beside others on a shared store: its lease, its share of the work, and takeovers."""
+"""An engine beside others on a shared store: its lease, its share, and takeovers."""

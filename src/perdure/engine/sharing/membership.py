@@ -1,4 +1,4 @@
-"""An engine among the engines of a shared store: its lease, the others, and its share of the work."""
+"""An engine among the engines on a shared store: its lease, the others, and its share."""
 
 from __future__ import annotations
 
@@ -20,35 +20,37 @@ HEARTBEATS: Final = 4
 """Heartbeats during one lease."""
 
 SOON_MS: Final = 20
-"""How long after the end of another engine's lease this one looks: then it declares that engine dead."""
+"""How long after another engine's lease ended this engine looks: then it declares the other dead."""
 
 RETRY_MS: Final = 50
-"""How soon a heartbeat that failed is sent again; twice as long after each failure, up to the usual pause."""
+"""How soon a heartbeat that failed is sent again. Each further failure doubles it, up to the usual pause."""
 
 SURE: Final = 0.9
-"""The part of a lease during which the engine acts: the clocks of two machines do not run at the same speed."""
+"""The part of a lease during which the engine acts: two machines' clocks do not run at the same speed."""
 
 
 CLOCK_WARNING_MS: Final = 1_000
-"""How far the clock of this machine may be from that of the store before the engine reports it."""
+"""How far this machine's clock may be from the store's before the engine reports it."""
 
 
 @attrs.define
 class Membership:
-    """Renews the lease of this engine, and knows the others as of the last heartbeat.
+    """Renews this engine's lease, and knows the others from the last heartbeat.
 
     Attributes:
-        sharing: the operations of the store.
+        sharing: the store's operations.
         epoch: this engine.
         runtime: the only interface to time.
-        jobs: the jobs that the engine serves, with the code of each.
-        changed: called when the others, also those that joined and ended since, or the share have changed; set once,
-            right after construction.
-        expired: called with each other engine whose lease has ended before it closed the store; set with it.
-        lost: called with the reason when the lease has ended, or another engine declared this one dead; set with it.
+        jobs: the jobs that the engine serves, each with its code.
+        changed: called when the share has changed, or the others have, also those that joined and ended since. Set
+            once, right after construction.
+        expired: called with each other engine whose lease has ended before it closed the store. Set together with
+            ``changed``.
+        lost: called with the reason when the lease has ended, or another engine declared this one dead. Set together
+            with ``changed``.
         others: the other engines that may be alive.
-        share: the part of alarms, messages and abandoned claims that this engine handles.
-        members: the members, as of the last heartbeat; None before the first.
+        share: which alarms, messages and abandoned claims this engine handles.
+        members: the members at the last heartbeat. None before the first.
     """
 
     sharing: Sharing
@@ -73,14 +75,14 @@ class Membership:
     _clock_is_off: bool = False
 
     def may_act(self) -> bool:
-        """Return whether the lease is good, by the clock of this process, counted from before the heartbeat."""
+        """Return whether the lease is good, by this process's clock, counted from before the heartbeat."""
         return self.runtime.monotonic_ms() < self._sure_until_ms
 
     def now_ms(self) -> int:
-        """Return the store's wall clock, as of the last heartbeat; that of this machine before the first one.
+        """Return the store's wall clock, from the last heartbeat. Before the first one, return this machine's.
 
-        It counts from the arrival of the answer, and so is late by at most the time that the answer took: an engine
-        that is late fires no alarm early.
+        It counts from when the answer arrived, and so is late by at most the time that the answer took: an engine that
+        is late fires no alarm early.
         """
         if self._clock is None:
             return self.runtime.now_ms()
@@ -112,7 +114,7 @@ class Membership:
         await self._beat()
 
     def retire(self) -> None:
-        """Give the share up at once, because the engine stops; heartbeats keep the claims of its last runs."""
+        """Release the share immediately, because the engine stops. Heartbeats keep the claims of its last runs."""
         self._served = {}
         self._wake()
 
@@ -153,7 +155,7 @@ class Membership:
             self._asleep.set_result(None)
 
     def _pause_ms(self) -> float:
-        """Return the time until the next heartbeat: sooner if the lease of another engine ends before."""
+        """Return the time until the next heartbeat: sooner if another engine's lease ends before."""
         usual_ms = self.sharing.lease_ms / HEARTBEATS
         if self._failures:
             return min(usual_ms, RETRY_MS * 2.0 ** min(self._failures - 1, 16))
@@ -175,7 +177,7 @@ class Membership:
         self._know(found.unwrap(), began_ms)
 
     def _set_clock(self, store_ms: int) -> None:
-        """Take the time from the store; report a clock of this machine that differs much, once."""
+        """Take the time from the store. Report once that this machine's clock differs much."""
         self._clock = store_ms, self.runtime.monotonic_ms()
         ahead_ms = self.runtime.now_ms() - store_ms
         was_off, self._clock_is_off = self._clock_is_off, abs(ahead_ms) > CLOCK_WARNING_MS
@@ -212,5 +214,5 @@ class Membership:
 
 
 def _repeatable(error: StoreError | OutcomeUnknown) -> StoreError:
-    """Return the error of a heartbeat whose answer was lost as that of one that was not sent: it does no harm twice."""
+    """Return a heartbeat's error. A lost answer counts as not sent: sending a heartbeat twice does no harm."""
     return StoreUnavailable("renew the lease", error.reason) if isinstance(error, OutcomeUnknown) else error

@@ -1,7 +1,7 @@
-"""The work of one engine on a shared store: its share, when it looks again, and takeovers.
+"""One engine's work on a shared store: its share, when it looks again, and takeovers.
 
-It reads its share of alarms, messages and abandoned claims, recovers the claims of ended engines, and stops its own
-runs that another engine has ended.
+It reads its share's alarms, messages and abandoned claims, recovers the claims that ended engines left, and stops its
+own runs that another engine has ended.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ ALARM_POLL_MS: Final = 500
 """How often alarms are read again, because other engines set alarms too."""
 
 MESSAGE_POLL_MS: Final = 200
-"""How often messages are read again, because other engines and transactions of the user send messages too."""
+"""How often messages are read again, because other engines and your transactions send messages too."""
 
 NOTIFIED_POLL_MS: Final = 1_000
-"""The same where the store notifies the engine of the transactions of the user."""
+"""The same where the store notifies the engine when your transactions send messages."""
 
 WRITER_FIRST_MS: Final = 1_000
 """How long a message is left to the engine that wrote it."""
@@ -55,7 +55,7 @@ SOON_MS: Final = 1_000
 def membership_of(
     store: Store, runtime: Runtime, jobs: Mapping[Job, AnyDefinition]
 ) -> tuple[Membership | None, Runtime]:
-    """Return the membership of an engine, None if it owns its store, and its runtime: with the clock of a shared store.
+    """Return an engine's membership, None if it owns its store, and its runtime: with a shared store's clock.
 
     Args:
         store: an open store.
@@ -74,13 +74,13 @@ def membership_of(
 
 
 def work_of(store: Store, membership: Membership | None) -> Store:
-    """Return the store as the loops of one engine read it: with the due alarms and the messages of its share only.
+    """Return the store as one engine's loops read it: with due alarms and messages only from its share.
 
     The loops never ask when there will be more: other engines write too, so they look again periodically.
 
     Args:
         store: the store.
-        membership: knows the share; None for an owned store, which the loops read completely.
+        membership: knows the share. None for an owned store, which the loops read completely.
     """
     if store.sharing is None or membership is None:
         return store
@@ -133,8 +133,8 @@ class _Work:
 def handles_alarm(membership: Membership, address: Address, due_ms: int | None, now_ms: int) -> bool:
     """Return whether this engine fires an alarm that it has just set.
 
-    The engine of the share may read an alarm that is due soon too late. If both fire it, the fence lets one of them
-    through.
+    The engine whose share it is in may read an alarm that is due soon too late. If both fire it, the fence lets only
+    one through.
     """
     return due_ms is None or due_ms <= now_ms + SOON_MS or address in membership.share
 
@@ -157,14 +157,15 @@ SWEEP_MS: Final = 5_000
 """How often abandoned claims are looked for, besides each time that an engine ends."""
 
 LEFT_MS: Final = 500
-"""How long after the end of an engine every other one recovers the claims that are still left.
+"""How long after an engine ended every other one recovers the claims that are still left.
 
-The engine of a share may have ended too, be stalled or cut off, still be opening, or have no free slot. The fence lets
-one engine through for each claim. A run that is delivered alone is left to the share: it would stop all engines.
+The engine whose share they are in may have ended too, be stalled or cut off, still be opening, or have no free slot.
+The fence lets one engine through for each claim. A run that is delivered alone is left to the share: it would stop all
+engines.
 """
 
 RETRY_MS: Final = 50
-"""How soon a look that failed is repeated; twice as long after each failure, up to `SWEEP_MS`."""
+"""How soon a look that failed is repeated. Each further failure doubles it, up to `SWEEP_MS`."""
 
 
 @attrs.define(eq=False)
@@ -175,7 +176,7 @@ class ClaimSweeper:
         runtime: the only interface to time.
         membership: this engine among the others.
         holds: the held jobs, which other engines change too.
-        share: recovers the share of this engine.
+        share: recovers the claims in this engine's share.
         left: recovers all claims that are left, whatever the share.
     """
 
@@ -193,7 +194,7 @@ class ClaimSweeper:
         self._ended.notify()  # an engine may have ended before this one joined
 
     def others_changed(self) -> None:
-        """Look at once, because the share has changed; and soon at all that is left, if an engine has ended."""
+        """Look immediately, because the share has changed. Look soon at all that is left, if an engine has ended."""
         living, self._living = self._living, self.membership.others.living
         if not living <= self._living:
             self._ended.notify()
@@ -233,14 +234,14 @@ class ClaimSweeper:
 
 @attrs.frozen
 class RevokedRuns:
-    """Reads the rows of runs in progress, and stops each run whose claim is gone, or that a request interrupts.
+    """Reads the rows behind runs in progress, and stops each run whose claim is gone, or that a request interrupts.
 
     Such a run would commit nothing: without a look, its program would continue to its end, and perform its effects.
 
     Attributes:
-        reads: reads rows, those of one look together.
-        cache: keeps the instances of this process.
-        active: returns the addresses of those with work in progress.
+        reads: reads rows, those for one look together.
+        cache: keeps this process's instances.
+        active: returns the addresses with work in progress.
     """
 
     reads: Reads
@@ -248,7 +249,7 @@ class RevokedRuns:
     active: Callable[[], Iterable[Address]]
 
     def look(self) -> None:
-        """Read the rows of all runs whose claims were stored before."""
+        """Read the rows for all runs whose claims were stored before."""
         for address in self.active():
             cell = self.cache.get(address)
             if cell is None:

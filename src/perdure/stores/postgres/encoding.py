@@ -306,7 +306,7 @@ def arrays(rows: Sequence[Values], width: int) -> list[Sequence[Any]]:
 
 
 def statement(group: Sequence[Encoded], *, has_rivals: bool) -> tuple[Form, list[Sequence[Any]]]:
-    """Return the form that the statement for a group has, and its arrays.
+    """Return the form of the statement that commits a group, and its arrays.
 
     Args:
         group: one or more transitions.

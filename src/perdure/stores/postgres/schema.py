@@ -105,7 +105,7 @@ def no_schema(schema: str) -> str:
 
 
 async def version_of(connection: Any, schema: str) -> int:
-    """Return the version that a schema's tables have. 0 if there are none."""
+    """Return the version of a schema's tables. 0 if there are none."""
     # Not `to_regclass`: after waiting for a lock it answers from a catalog cache of before.
     exists = "SELECT EXISTS (SELECT FROM pg_tables WHERE schemaname = $1 AND tablename = 'migrations')"
     if not await connection.fetchval(exists, schema):

@@ -379,7 +379,7 @@ def _write_row(cursor: sqlite3.Cursor, counters: Counters, write: RowWrite) -> F
 
 @attrs.frozen
 class CountedUpdates:
-    """The statuses that rows about to be overwritten have, as far as they are counted."""
+    """The statuses of rows about to be overwritten, as far as they are counted."""
 
     updates: Sequence[Update]
     before: Sequence[Status | None] | None
@@ -391,7 +391,7 @@ class CountedUpdates:
 
 
 def count_update(cursor: sqlite3.Cursor, counters: Counters, updates: Sequence[Update]) -> CountedUpdates:
-    """Read the statuses that rows about to be overwritten have, if they are counted."""
+    """Read the statuses of rows about to be overwritten, if they are counted."""
     if counters.counts.progress == "none":
         return CountedUpdates(updates, None)
     return CountedUpdates(

@@ -74,7 +74,7 @@ class StatusCounts:
 
     # ------------------------------------------------------------ changes
     def before(self, cursor: sqlite3.Cursor, incarnation: int, known: Instance | None) -> Status | None:
-        """Return the status that an instance has before a change. None if it need not be known.
+        """Return an instance's status before a change. None if it need not be known.
 
         Args:
             cursor: a cursor in the open transaction.

@@ -405,7 +405,7 @@ def _schema_version_in(path: str) -> int:
 def take_note(
     cursor: sqlite3.Cursor, *, store: str, path: str, lock: str, descriptor: int, disk: Disk, epoch: int
 ) -> Ownership:
-    """Note the state that a file has after its log has been written to.
+    """Note a file's state after its log has been written to.
 
     Args:
         cursor: a cursor on its connection.

@@ -129,7 +129,7 @@ def prepare(cursor: sqlite3.Cursor, *, store: str, synchronous: Synchronous) -> 
 
 
 def version_of(cursor: sqlite3.Cursor, *, store: str) -> int:
-    """Return the version that a file's tables have, 0 for an empty file.
+    """Return the version of a file's tables, 0 for an empty file.
 
     Args:
         cursor: a cursor on the connection.
@@ -205,7 +205,7 @@ def cursor_of(schema_version: int) -> type[sqlite3.Cursor]:
     column = re.compile(rf"\b({'|'.join(missing)})\b")
 
     class OlderTables(sqlite3.Cursor):
-        """Replaces the names that missing columns have."""
+        """Replaces the missing columns' names."""
 
         def execute(self, sql: str, parameters: Any = (), /) -> Self:
             return super().execute(column.sub("NULL", sql), parameters)
