@@ -1,4 +1,4 @@
-"""Read external events from JSON lines: webhooks of contacts, events of orders."""
+"""Read external events from JSON lines: webhooks for contacts and order events."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class IncomingWebhook:
     """A service called our webhook, about a contact.
 
     Attributes:
-        id: the sender's id of the event: the same when it sends it again.
+        id: the sender's event id: the same when the sender repeats the event.
         contact: the contact. Webhooks are batched by contact.
         kind: the type of event, such as ``invoice.paid``.
         payload: any JSON.
@@ -46,10 +46,10 @@ class IncomingWebhook:
 
 @frozen
 class IncomingOrder:
-    """An event of an order.
+    """An event for one order.
 
     Attributes:
-        id: the sender's id of the event: the same when it sends it again.
+        id: the sender's event id: the same when the sender repeats the event.
         order: the order.
         event: the event.
     """

@@ -1,4 +1,4 @@
-"""Mail: a service of several example jobs, and two jobs that only send mail.
+"""Mail: a service that several example jobs use, and two jobs that only send mail.
 
 ``receipts`` is a worker pool, fair to every customer. ``welcome`` is a
 workflow: three mails, with a pause between them.
@@ -90,7 +90,7 @@ def mail_receipt(ctx: ItemContext[Receipt]) -> Do[int, MailBounced, HasMailer]:
 
 
 def customer_of(receipt: Receipt) -> str:
-    """Return the key whose items take turns with those of others."""
+    """Return the customer, whose receipts take turns with other customers' receipts."""
     return receipt.customer
 
 

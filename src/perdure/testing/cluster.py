@@ -1,7 +1,7 @@
 """Several engines on one shared store, in one seeded simulation: with simulated time, freezes and partitions.
 
-A `Cluster` opens the engines of an app on one shared memory store. Each `ClusterEngine` is the equivalent of a
-process on a machine of its own.
+A `Cluster` opens the engines of an app on one shared memory store. Each `ClusterEngine` acts as a process on a separate
+machine.
 """
 
 from __future__ import annotations
@@ -59,10 +59,10 @@ class ClusterEngine:
         app: its app.
         process: its time and its tasks.
         boundary: its way to the store and the services.
-        debug: whether it looks for mistakes of hooks.
+        debug: whether it looks for hook mistakes.
         store: its store, without the boundary. None until it is open.
         client: its client. None until it is open.
-        mistakes: the mistakes of hooks that its engine detected.
+        mistakes: the hook mistakes that its engine detected.
     """
 
     number: int
@@ -79,7 +79,7 @@ class ClusterEngine:
     _phase: Literal["open", "closing", "closed"] = "open"
 
     def assert_legal(self) -> None:
-        """Check the state of the engine, if it runs.
+        """Check the engine's state, if it runs.
 
         Raises:
             EngineInIllegalState: an instance cell breaks a rule.
@@ -104,7 +104,7 @@ class ClusterEngine:
 
     @property
     def epoch(self) -> int:
-        """The number of its opening of the store; 0 until it is open."""
+        """The engine's store epoch. 0 until the store is open."""
         return 0 if self.store is None else self.store.epoch
 
     # ------------------------------------------------------------ life
@@ -155,7 +155,7 @@ class ClusterEngine:
         """Stop the process at its current step, as SIGSTOP does, and continue it after a while.
 
         Args:
-            duration: of the simulation's clock.
+            duration: in virtual time.
         """
         self.process.freeze_for(duration_ms(duration, what="duration of a freeze", minimum_ms=0))
 
@@ -196,12 +196,12 @@ class Cluster:
     Args:
         app: the app that the engines run.
         services: its programs' services: your fakes, which replace the app's own services.
-        seed: the seed of interleavings, latencies, jitter and ids.
-        lease: how long the lease of an engine lasts.
+        seed: determines interleavings, latencies, jitter and ids.
+        lease: how long an engine's lease lasts.
         latency: how much time a call to the store takes at most, each way. An effect too.
         requests: how loads and commits reach the store: ``single``, or ``grouped`` as the engine sends them to a real
-            store, so that requests of one moment share rows and groups.
-        debug: whether engines inspect each run for mistakes of hooks.
+            store, so that simultaneous requests share rows and groups.
+        debug: whether engines inspect each run for hook mistakes.
 
     Attributes:
         engines: all engines, also those that have ended.
@@ -308,7 +308,7 @@ class Cluster:
         return tuple(engine for engine in self.engines if engine.is_up)
 
     def drawn(self) -> ClusterEngine:
-        """Return one of `up`, drawn from the seed.
+        """Draw an engine from `up`, with the seed.
 
         Raises:
             LookupError: there is none.
@@ -330,7 +330,7 @@ class Cluster:
     # ------------------------------------------------------------ time
     @property
     def runtime(self) -> Runtime:
-        """The simulation's runtime, outside of all engines: for the test's coroutines."""
+        """The simulation's runtime for the test's coroutines, which belong to no engine."""
         return self._simulation.runtime
 
     @property
@@ -347,7 +347,7 @@ class Cluster:
         return self._simulation.run_until(reached, within_ms=duration_ms(patience, what="patience"))
 
     def run(self, work: Coroutine[Any, Any, A]) -> A:
-        """Run a coroutine of the test outside of all engines, to its end."""
+        """Run a test's coroutine to its end, outside all engines."""
         return self._simulation.run(work)
 
     # ------------------------------------------------------------ calls and reads
@@ -360,7 +360,7 @@ class Cluster:
 
         Raises:
             E: the call's error.
-            TimeoutError: the engine did not answer within two days of simulated time.
+            TimeoutError: the engine did not answer within two simulated days.
         """
         task = engine.call(ask)
         if not self.run_until(task.done):

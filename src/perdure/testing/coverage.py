@@ -1,4 +1,4 @@
-"""Behaviour coverage: the pairs of state and event in a test run, and the resulting states.
+"""Behaviour coverage: the (state, event) pairs in a test run, and the resulting states.
 
 `JobCoverage` is one job's coverage: a value, shown as text and as a state diagram. `CoverageObserver` watches
 worlds and counts the pairs.
@@ -49,7 +49,7 @@ SUCCEEDED: Final = "succeeded"
 
 
 def state_tag(job: AnyDefinition, instance: Instance | None) -> str:
-    """Return a stored state's tag: its class in a union, or the value of its first field of choices.
+    """Return a stored state's tag: its class in a union, or the value in its first field with declared choices.
 
     Args:
         job: the definition.
@@ -74,7 +74,7 @@ def state_tag(job: AnyDefinition, instance: Instance | None) -> str:
 
 
 def declared_states(job: AnyDefinition) -> tuple[str, ...]:
-    """Return the tags of a job's states, as far as their type declares them."""
+    """Return a job's state tags, as far as their type declares them."""
     form: Any = job.plan.state.form
     match read_form(form):
         case OneOf(members):
@@ -87,13 +87,13 @@ def declared_states(job: AnyDefinition) -> tuple[str, ...]:
 
 
 def event_tag(job: AnyDefinition, request: Request) -> str:
-    """Return a request's tag: the class of its input where its command takes one of several, or its action."""
+    """Return a request's tag: the input's class if the command takes several classes, else the action."""
     codec = job.plan.commands[request.action].input if request.action in _with_events(job) else None
     return request.action if codec is None else type(codec.decode(request.payload.encode())).__name__
 
 
 def declared_events(job: AnyDefinition) -> tuple[str, ...]:
-    """Return the tags of all requests of a job, as far as the types declare them."""
+    """Return all request tags for a job, as far as the types declare them."""
     found: list[str] = []
     for spec in job.plan.offered.values():
         members = _with_events(job).get(spec.name)
@@ -119,7 +119,7 @@ def _errors_of(function: object) -> list[str]:
 
 
 def _with_events(job: AnyDefinition) -> dict[str, list[str]]:
-    """Return the commands whose input is one of several classes, with the names of these classes."""
+    """Return the commands whose input may have several classes, with these class names."""
     found: dict[str, list[str]] = {}
     for spec in job.plan.commands.values():
         form = None if spec.input is None else read_form(spec.input.form)
@@ -178,10 +178,10 @@ class JobCoverage:
         job: printed ``kind:name``.
         states: the tags that its type declares.
         events: its requests' tags.
-        steps: the number of each step's observations.
-        exits: the number of each hook's exits, by the printed exit.
-        mishaps: the number of each fault, and of each crash.
-        effects: the number of each service's calls.
+        steps: how often each step was observed.
+        exits: how often each hook exit was observed, by the printed exit.
+        mishaps: how often each fault and each crash occurred.
+        effects: how often each service was called.
         declared_exits: its hooks' exits, printed, as far as their annotations declare them.
         infallible: the services whose annotations declare no error: they cannot ``fail``.
     """
@@ -204,7 +204,7 @@ class JobCoverage:
         self.steps[seen] = self.steps.get(seen, 0) + 1
 
     def exit(self, hook: str, how: str) -> None:
-        """Count an exit of a hook."""
+        """Count one hook exit."""
         line = f"{hook}: {how}"
         self.exits[line] = self.exits.get(line, 0) + 1
 
@@ -213,29 +213,29 @@ class JobCoverage:
         self.mishaps[what] = self.mishaps.get(what, 0) + 1
 
     def effect(self, name: str, declares: Literal["errors", "no_errors"]) -> None:
-        """Count a call of a service."""
+        """Count one service call."""
         self.effects[name] = self.effects.get(name, 0) + 1
         if declares == "no_errors":
             self.infallible.add(name)
 
     # ------------------------------------------------------------ gaps
     def never_met(self) -> tuple[tuple[str, str], ...]:
-        """Return the pairs of declared state and event that were not observed."""
+        """Return the declared (state, event) pairs that were not observed."""
         met = {(step.before, step.event) for step in self.steps}
         return tuple(pair for pair in self.pairs() if pair not in met)
 
     def pairs(self) -> tuple[tuple[str, str], ...]:
-        """Return the possible pairs of declared state and event: an absent instance has no alarm."""
+        """Return the possible declared (state, event) pairs: an absent instance has no alarm."""
         return tuple(pair for pair in product(self.states, self.events) if pair != (ABSENT, "alarm"))
 
     def never_ran(self) -> tuple[str, ...]:
-        """Return the hooks of the job that never ran to an end."""
+        """Return the job's hooks that never ran to an end."""
         declared = dict.fromkeys(_hook_of(line) for line in self.declared_exits)
         ran = {_hook_of(line) for line in self.exits}
         return tuple(hook for hook in declared if hook not in ran and hook != RETRY)
 
     def never_reached(self) -> tuple[str, ...]:
-        """Return the declared exits of observed hooks that were not observed."""
+        """Return the declared exits that were not observed, for hooks that ran."""
         idle = self.never_ran()
         return tuple(
             line
@@ -279,7 +279,7 @@ class JobCoverage:
 
 
 def merged(parts: Iterable[JobCoverage]) -> dict[str, JobCoverage]:
-    """Add up the observations of several processes, by job."""
+    """Add up observations from several processes, by job."""
     found: dict[str, JobCoverage] = {}
     for part in parts:
         whole = found.setdefault(
@@ -304,7 +304,7 @@ def _is_exit(seen: str, declared: str) -> bool:
 
 
 def _names(at: str) -> tuple[str, str]:
-    """Return a location's names: of an injected fault, and of a crash at a crossing."""
+    """Return two names for a location: for an injected fault, and for a crash at a crossing."""
     return at, at.removeprefix("store.") if at.startswith("store.") else f"effect {at}"
 
 
@@ -314,10 +314,10 @@ def _add(counts: dict[str, int], to: dict[str, int]) -> None:
 
 
 def as_text(coverage: JobCoverage) -> str:
-    """Return a table of events and states, the resulting states, the exits of runs, and the faults.
+    """Return a table of events and states, the resulting states, the run exits, and the faults.
 
     The table shows how many times a pair was observed. A dot means never. The last section lists the gaps: hooks that
-    never ran, declared exits, faults of called services.
+    never ran, declared exits, faults in called services.
 
     Args:
         coverage: one job's observations.
@@ -355,7 +355,7 @@ def as_mermaid(coverage: JobCoverage) -> str:
 
 
 def _box(lines: tuple[str, ...]) -> Iterator[str]:
-    """Yield the box of gaps, which no arrow connects to a state."""
+    """Yield the box that lists the gaps. No arrow connects it to a state."""
     if lines:
         yield '    state "not observed" as never {'
         yield from (
@@ -445,8 +445,8 @@ class RequestStep:
         before: the state's tag before it.
         after: the state's tag after its commit. None before that commit.
         run_id: its hook's run. None when no hook has run.
-        commits: the number of the instance's commits while it was in progress.
-        company: whether another request of the instance, or a run of its alarm, was in progress at the same time.
+        commits: how many commits the instance had while the request was in progress.
+        company: whether another request to the instance, or its alarm run, was in progress at the same time.
         repeats: whether an earlier request had its idempotency key.
     """
 
@@ -467,7 +467,7 @@ class RequestStep:
         self.run_id, self.before, self.after = run_id, before, None
 
     def committed(self, old: Instance | None, new: Instance | None, after: str) -> None:
-        """Record a commit of the instance.
+        """Record a commit to the instance.
 
         Args:
             old: the instance before.
@@ -502,7 +502,7 @@ def run_ids(instance: Instance | None) -> frozenset[str]:
 
 @attrs.define
 class CoverageObserver:
-    """Counts the observations in any number of worlds.
+    """Counts observations in one or more worlds.
 
     Attributes:
         jobs: the observations, by the job printed ``kind:name``.

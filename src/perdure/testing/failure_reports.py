@@ -24,10 +24,10 @@ _CONTAINERS = (Success, Failure)
 
 
 def difference(left: object, right: object) -> list[str] | None:
-    """Return the difference between two values of the library.
+    """Return the difference between two library values.
 
     Args:
-        left: a result, a container of ``returns``, an instance, a transition.
+        left: a result, a ``returns`` container, an instance, a transition.
         right: the other value.
 
     Returns:
@@ -74,7 +74,7 @@ _OTHERS: Final = ("perdure.", "_pytest.", "pytest_", "hypothesis.")
 
 
 def run_traces(error: BaseException) -> list[str]:
-    """Return the trace of each run that the frames of a test held when it failed.
+    """Return the trace for each run that a test's frames held when it failed.
 
     Args:
         error: the test's exception.

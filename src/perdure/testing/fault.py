@@ -1,4 +1,4 @@
-"""Faults of a simulated program or of a world, such as a crash at one location. They print as the code that makes them.
+"""Faults in a simulated program or a world, such as a crash at one location. They print as the code that makes them.
 
 A location is an effect by its name, ``"send_mail"``, or a store operation, ``"store.commit"``.
 """
@@ -62,7 +62,7 @@ def _named(value: object) -> str:
 
 @attrs.frozen(repr=False)
 class _AtPlace:
-    """The location and a fault's calls: the fields of all faults."""
+    """The location and the affected calls: the fields that all faults share."""
 
     at: str = attrs.field(validator=_known)
     when: When = attrs.field(default="before", kw_only=True)
@@ -89,8 +89,8 @@ class Crash(_AtPlace):
     Args:
         at: the location.
         when: before the call, or after it had its effect.
-        call: the first affected call of that location, from 1. In a world, counted from now on.
-        times: the number of affected calls, from that one on.
+        call: the first affected call at that location, from 1. In a world, counted from now on.
+        times: how many calls are affected, from that one on.
 
     Raises:
         DefinitionError: a store has no such operation.
@@ -105,8 +105,8 @@ class Raise(_AtPlace):
         at: the location.
         error: the exception. For a class, one whose text names this fault.
         when: before the call, or after it had its effect.
-        call: the first affected call of that location, from 1. In a world, counted from now on.
-        times: the number of affected calls, from that one on.
+        call: the first affected call at that location, from 1. In a world, counted from now on.
+        times: how many calls are affected, from that one on.
 
     Raises:
         DefinitionError: a store has no such operation.
@@ -121,15 +121,15 @@ class Raise(_AtPlace):
 
 @attrs.frozen(repr=False)
 class Fail(_AtPlace):
-    """The call fails with a typed error: a declared error of the effect, or a store error.
+    """The call fails with a typed error: an error that the effect declares, or a store error.
 
     Args:
         at: the location.
         error: the error.
         when: before the call, or after it had its effect. A commit whose result is lost is
             ``Fail("store.commit", OutcomeUnknown("the answer was lost"), when="after")``.
-        call: the first affected call of that location, from 1. In a world, counted from now on.
-        times: the number of affected calls, from that one on.
+        call: the first affected call at that location, from 1. In a world, counted from now on.
+        times: how many calls are affected, from that one on.
 
     Raises:
         DefinitionError: a store has no such operation.
@@ -147,8 +147,8 @@ class Hang(_AtPlace):
     Args:
         at: the location.
         when: before the call, or after it had its effect.
-        call: the first affected call of that location, from 1. In a world, counted from now on.
-        times: the number of affected calls, from that one on.
+        call: the first affected call at that location, from 1. In a world, counted from now on.
+        times: how many calls are affected, from that one on.
 
     Raises:
         DefinitionError: a store has no such operation.
@@ -167,8 +167,8 @@ class Delay(_AtPlace):
         at: the location.
         time: the delay.
         when: whether the delay is before the call, or after it had its effect.
-        call: the first affected call of that location, from 1. In a world, counted from now on.
-        times: the number of affected calls, from that one on.
+        call: the first affected call at that location, from 1. In a world, counted from now on.
+        times: how many calls are affected, from that one on.
 
     Raises:
         DefinitionError: a store has no such operation, or the time is not a duration.

@@ -1,4 +1,4 @@
-"""A run's faults, explored: every single fault in order, or drawn plans of several, and the repeats after each."""
+"""A run's faults, explored: every single fault in order, or drawn plans with several, and the repeats after each."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ NO_ERRORS: Final[Errors] = {}
 
 
 def every_fault(clean: Simulated[Any, Any, Any], /, *, errors: Errors = NO_ERRORS) -> tuple[Faults, ...]:
-    """Return all plans with one fault: each kind of fault for each call of each effect of a run.
+    """Return all plans with one fault: each fault kind for each effect call in a run.
 
     For each call: a crash before and after it. An undeclared exception, a lost result and no result, before and after,
     and its declared errors, each type's simplest. The same run gives the same plans in the same order.
 
     Args:
         clean: a run without faults, whose calls the faults affect.
-        errors: the errors of some effects, by name, such as ``{"charge": [Declined("no money")]}``. By default the
-            simplest of each declared type. An effect without annotations declares none.
+        errors: errors for some effects, by name, such as ``{"charge": [Declined("no money")]}``. By default the
+            simplest for each declared type. An effect without annotations declares none.
 
     Returns:
         Plans for `simulate`, such as ``(Crash('send_mail', when='after'),)``.
 
     Raises:
-        NoSample: no error of a declared type can be constructed. Pass one in ``errors``.
+        NoSample: no error can be constructed for a declared type. Pass one in ``errors``.
     """
     return tuple((fault,) for step in clean.effects for fault in _faults_at(step, errors))
 
@@ -75,12 +75,12 @@ def _say_which(step: EffectStep, reason: str) -> str:
 def faults(
     clean: Simulated[Any, Any, Any], /, *, at_most: int = MAX_FAULTS, errors: Errors = NO_ERRORS
 ) -> st.SearchStrategy[Faults]:
-    """Draw plans of several faults for a run's calls: at most one for each call, with drawn errors.
+    """Draw plans with several faults for a run's calls: at most one for each call, with drawn errors.
 
     Args:
         clean: a run without faults, whose calls the faults affect.
         at_most: the maximum number of faults in a plan.
-        errors: the errors of some effects, by name. By default they are drawn from their declared types.
+        errors: errors for some effects, by name. By default they are drawn from their declared types.
 
     Raises:
         NoSample: a declared type does not describe its values. Pass some in ``errors``.
@@ -140,14 +140,14 @@ class RedeliveryResult(Generic[A, E, S]):
 
     @property
     def committed(self) -> Changes[S] | None:
-        """The stored changes, which are the draft of the run that succeeded, or None."""
+        """The stored changes: the draft from the run that succeeded, or None."""
         return self.last.committed
 
     def reached(self, name: str) -> tuple[EffectStep, ...]:
-        """Return the calls of an effect that reached its service, over all runs, in order.
+        """Return the effect's calls that reached its service, over all runs, in order.
 
         Args:
-            name: the name of the `effect` function.
+            name: the `effect` function's name.
         """
         return tuple(step for run in self.runs for step in run.calls(name) if step.reached)
 
@@ -164,13 +164,13 @@ def run_with_redelivery(
     faults: Faults = NO_FAULTS,
     at_most: int = 3,
 ) -> RedeliveryResult[A, E, S]:
-    """Run a hook with a plan of faults, and repeat it without faults until it succeeds, as an engine would.
+    """Run a hook with a fault plan, and repeat it without faults until it succeeds, as an engine would.
 
     Each repeat can detect that it is one: ``ctx.delivery`` counts up after a crash, ``ctx.attempt`` after any other
     failure. If `run` keeps the services, they are the same in all runs: their effects are not undone.
 
     Args:
-        run: simulates the hook with a context and a plan of faults.
+        run: simulates the hook with a context and a fault plan.
         on: the first run's context.
         faults: the first run's plan.
         at_most: the maximum number of runs, for a program that fails without a fault.

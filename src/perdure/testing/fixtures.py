@@ -1,4 +1,4 @@
-"""The values of the pytest plugin's fixtures."""
+"""The values that the pytest plugin's fixtures return."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Worlds:
     """Opens one test's worlds.
 
     Attributes:
-        seed: the default seed of these worlds.
-        clock: the default clock of these worlds.
+        seed: their default seed.
+        clock: their default clock.
         opened: the worlds so far.
         events: the log's events, as they were committed.
     """
@@ -45,7 +45,7 @@ class Worlds:
         at_end: AtEnd = "check",
         debug: bool | None = None,
     ) -> World:
-        """Open a world. The options are those of `World`."""
+        """Open a world. `World` documents the options."""
         for earlier in self.opened:
             earlier.finish()
             earlier.leave()

@@ -62,7 +62,7 @@ NO_INPUTS: Final[Mapping[str, object]] = {}
 
 @attrs.frozen(kw_only=True)
 class HookContext(Generic[C_co, S_co]):
-    """The inputs of a simulated hook, made with `hook_context`.
+    """A simulated hook's inputs, made with `hook_context`.
 
     Attributes:
         definition: the job.
@@ -71,7 +71,7 @@ class HookContext(Generic[C_co, S_co]):
         claim: the run's claim.
         limits: the engine's limits.
         context: makes the context for the hook.
-        journal: the rows of the instance's journal.
+        journal: the instance's journal rows.
     """
 
     __repr__ = fields_in_line
@@ -101,7 +101,7 @@ class HookContext(Generic[C_co, S_co]):
         return self.definition.draft_of(self.state, self.instance, self.claim, inputs)
 
     def dry_journal(self, draft: Draft, now_ms: Callable[[], int]) -> DryJournal:
-        """Return the journal of a run, which answers its checkpoints.
+        """Return the run's journal, which answers its checkpoints.
 
         Args:
             draft: the run's draft.
@@ -126,7 +126,7 @@ class HookContext(Generic[C_co, S_co]):
         return DryJournal(self.definition, execute, list(self.journal), inputs)
 
     def again(self, seen: AnySimulated) -> HookContext[C_co, S_co]:
-        """Return the context of the repeat that follows a run: one more delivery after a crash, else one more attempt.
+        """Return the context for the next repeat: one more delivery after a crash, else one more attempt.
 
         The repeat starts at the time when the run ended, with the original state.
         """
@@ -140,7 +140,7 @@ class HookContext(Generic[C_co, S_co]):
 
 
 class HasContext(Protocol[C_co]):
-    """A definition of any kind: the part that makes its hooks' context."""
+    """Any job definition, reduced to the method that makes its hooks' context."""
 
     def context(self, instance: Instance, claim: Claim, /) -> C_co:
         """Return a hook's context."""
@@ -258,9 +258,9 @@ def hook_context(
         event_count: events accepted before (task), or in the batch (debounce).
         limits: the engine's limits.
         journal: its journal's rows, for a kind that keeps one.
-        inputs: the keyword arguments of ``context`` of your own kind.
-        **given: arguments for contexts of one kind: ``failed_hook``, ``event`` and ``failed_draft`` (``on_error`` of a
-            task), ``flush_reason`` (debounce), ``tick`` and ``missed`` (continuous).
+        inputs: keyword arguments for ``context`` if you wrote the job kind.
+        **given: arguments that only some kinds take: ``failed_hook``, ``event`` and ``failed_draft`` (a task's
+            ``on_error``), ``flush_reason`` (debounce), ``tick`` and ``missed`` (continuous).
 
     Raises:
         InvalidInput: the state does not have the definition's type.
@@ -342,18 +342,18 @@ def explain(
     journal: Sequence[str] = (),
     strict: bool = False,
 ) -> Explanation:
-    """Compute the effect of a request on an instance, as ``client.explain`` does, with no engine and no store.
+    """Compute a request's effect on an instance, as ``client.explain`` does, with no engine and no store.
 
     Args:
         definition: the job.
         id_: the instance.
         request: the request, such as ``lambda order: order.send(event)``, or ``"alarm"``, ``"pause"``, ``"resume"``.
-        instance: the stored instance: that of an earlier explanation, or the one of a hook context. None: none yet.
-        answers: the services' answers, by the name of the effect or as a function of the call.
+        instance: the stored instance, from an earlier explanation or from a hook context. None: none yet.
+        answers: the services' answers, by effect name or as a function that takes the call.
         now: the wall clock, an aware instant.
         limits: the engine's limits.
-        journal: the rows of the instance's journal, for a kind that keeps one.
-        strict: raise instead of returning an explanation that stopped: `NeedsAnswer` or `WaitsForRun`.
+        journal: the instance's journal rows, for a kind that keeps one.
+        strict: raise ``AssertionError`` where the explanation would stop at `NeedsAnswer` or `WaitsForRun`.
 
     Raises:
         InvalidId: the id is not valid.

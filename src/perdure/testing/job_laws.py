@@ -1,7 +1,7 @@
-"""The laws that every job must keep, the monitor that checks them in a world, and the model of a job.
+"""The laws that every job must keep, the monitor that checks them in a world, and a job's model.
 
-`JobLaws` are the laws of one job, `InstanceView` is the argument of an invariant. A `Model` says the expected effect of
-an event on a state, and a `DrawnRequest` is a request as a value.
+`JobLaws` checks one job's laws, and an invariant takes an `InstanceView`. A `Model` returns an event's expected effect
+on a state. A `DrawnRequest` is a request as a value.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class DrawnRequest:
     Attributes:
         action: the command, by name.
         id: the instance.
-        input: the input of the command; None when it takes none.
+        input: the command's input. None when it takes none.
     """
 
     action: str
@@ -65,7 +65,7 @@ class DrawnRequest:
 
 @attrs.define
 class SentRequest:
-    """A request that was made, with its key and its result; None: not yet known, or unknown."""
+    """A request that was made, with its key and its result. The result is None while it is unknown."""
 
     ask: DrawnRequest
     key: str
@@ -74,7 +74,7 @@ class SentRequest:
 
 
 def spec_of(job: AnyDefinition, action: str) -> CommandSpec[Any]:
-    """Return a command of a job."""
+    """Return a job's command."""
     shared = {spec.name: spec for spec in (TERMINATE, PAUSE, RESUME)}
     return {**shared, **job.plan.commands}[action]
 
@@ -98,12 +98,12 @@ V = TypeVar("V")
 
 @attrs.frozen
 class Model(Generic[S, V]):
-    """The expected effects of a job's events.
+    """A job's expected behaviour: how each event changes its state.
 
     Args:
-        initial: the state before the first event: a value, or a function of the id.
-        decide: returns the next state or a `Decision` for a state and an event; a ``Failure`` refuses the event.
-        command: the command that carries the events; by default the first of the kind that may create an instance.
+        initial: the state before the first event: a value, or a function that takes the id.
+        decide: returns the next state or a `Decision` for a state and an event. A ``Failure`` refuses the event.
+        command: the command that carries the events. By default the kind's first command that may create an instance.
 
     A job agrees with its model when each event that it accepts results in the model's state (and alarm, if the model
     returns a `Decision`), and when it refuses exactly the events that the model refuses, except for an error that a
@@ -117,12 +117,12 @@ class Model(Generic[S, V]):
     command: str | None = attrs.field(default=None, kw_only=True)
 
     def first(self, id_: str) -> S:
-        """Return the state before the first event of an instance."""
+        """Return the state before an instance's first event."""
         initial: Any = self.initial
         return cast("S", initial(id_)) if callable(initial) else cast("S", initial)
 
     def after(self, state: S, event: V) -> Result[tuple[S, AlarmChange | None], Any]:
-        """Return the next state, and the change of the alarm if the model declares it; or why the event is refused."""
+        """Return the next state and the model's alarm change, if any, or else why the model refuses the event."""
         decided: Result[Any, Any] = _as_result(self.decide(state, event))
         return decided.map(_parts)
 
@@ -142,7 +142,7 @@ class ModelCheck:
 
     Attributes:
         job: the definition.
-        model: the expected effects of its events.
+        model: the job's model.
         command: the command that carries them.
     """
 
@@ -151,7 +151,7 @@ class ModelCheck:
     command: str
 
     def of_accepted(self, made: SentRequest, before: Instance | None, after: Instance, at_ms: int) -> str | None:
-        """Compare the effect of an accepted event with the model; return the difference, or None."""
+        """Compare an accepted event's effect with the model, and return the difference or None."""
         if made.ask.action != self.command:
             return None
         state = self._found_by_events(before, made.ask.id)
@@ -167,7 +167,7 @@ class ModelCheck:
         return None
 
     def of_refused(self, made: SentRequest, before: Instance | None, error: object) -> str | None:
-        """Compare a refusal with the model; return the difference, or None."""
+        """Compare a refusal with the model, and return the difference or None."""
         if made.ask.action != self.command:
             return None
         state = self._found_by_events(before, made.ask.id)
@@ -176,7 +176,7 @@ class ModelCheck:
         return None
 
     def _found_by_events(self, instance: Instance | None, id_: str) -> Any:  # of the job's own type
-        """Return the state before an event of an instance."""
+        """Return the state before an instance's event."""
         state = None if instance is None else self.job.visible_state(instance)
         return self.model.first(id_) if state is None else state
 
@@ -242,7 +242,7 @@ class JournalMonitor:
     _rows: dict[Address, list[str]] = attrs.Factory(dict[Address, list[str]])
 
     def watch(self, moment: TraceEvent) -> None:
-        """Record an event of the world."""
+        """Record a world's event."""
         if isinstance(moment.what, TransitionCommitted) and self.job.keeps_journal:
             self._committed(moment.what.transition)
 
@@ -277,7 +277,7 @@ Identity = tuple[Address, str, str | int]
 
 @attrs.define
 class KnownInstance:
-    """The observed data of one address: its last instance, its fence, and its highest incarnation."""
+    """The data observed at one address: its last instance, its fence, and its highest incarnation."""
 
     instance: Instance | None = None
     fence: Fence | None = None
@@ -286,11 +286,11 @@ class KnownInstance:
 
 @attrs.define
 class InvariantMonitor:
-    """Observes a world. It records violations, since it cannot raise in the middle of a turn.
+    """Observes a world. It records violations, since it cannot raise during a turn.
 
     Attributes:
         model_check: compares the job with its model, if the test has one.
-        made: the requests of the test, by key.
+        made: the test's requests, by key.
         broken: the violated laws, in order.
         applied: the keys whose requests changed an instance, with its address.
         sees: whether it observes every commit.
@@ -311,7 +311,7 @@ class InvariantMonitor:
     _last_of_pair: dict[tuple[Address, Address], int] = attrs.Factory(dict[tuple[Address, Address], int])
 
     def watch(self, moment: TraceEvent) -> None:
-        """Record an event of the world."""
+        """Record a world's event."""
         match moment.what:
             case TransitionCommitted(transition, fence):
                 self._committed(transition, fence, moment.at_ms)
@@ -327,7 +327,7 @@ class InvariantMonitor:
                 pass
 
     def of_journals(self, job: AnyDefinition) -> Callable[[TraceEvent], None]:
-        """Return a watcher that replays the journals of a job after each step."""
+        """Return a watcher that replays a job's journals after each step."""
         return JournalMonitor(job, lambda problem: self.note("a program follows its own journal", problem)).watch
 
     def check(self) -> None:
@@ -340,11 +340,11 @@ class InvariantMonitor:
             raise self.broken[0]
 
     def known(self, address: Address) -> KnownInstance | None:
-        """Return the observed data of an address; None when it is unknown."""
+        """Return the data observed at an address, or None if it is unknown."""
         return self._known.get(address) or (KnownInstance() if self.sees == "all" else None)
 
     def note(self, law: Law, what: str) -> None:
-        """Record the violation of a law."""
+        """Record a violated law."""
         self.broken.append(InvariantViolated(law, what))
 
     # ------------------------------------------------------------ workers
@@ -381,7 +381,7 @@ class InvariantMonitor:
                 self.note("the job does what its model does", differs)
 
     def refused(self, made: SentRequest, error: object, effects: tuple[EffectCall, ...]) -> None:
-        """Record that the job's own code refused an event, perhaps because of a service's error."""
+        """Record that the job's own code refused an event, perhaps after a service's error."""
         if error in self._injected or any(_failed_with(call, error) for call in effects):
             return
         before = self.known(self.model_check.job.address(made.ask.id)) if self.model_check is not None else None
@@ -423,7 +423,7 @@ class InvariantMonitor:
         self._claims.add(marks)
 
     def _identified(self, claim: Claim, instance: Instance, before: Instance | None) -> None:
-        """Compare the id of a claimed run with the id that an earlier attempt of it had."""
+        """Compare a claimed run's id with the id that its earlier attempt had."""
         first = claim.run_id
         named = claim.key if claim.message_id is None else claim.message_id
         if claim.cause == "event" and named is not None:
@@ -436,7 +436,7 @@ class InvariantMonitor:
             self.note("a run that is repeated has one id", what)
 
     def _abandons(self, claim: Claim) -> bool:
-        """Return whether the request of a claim asks for a new run; one without a key may."""
+        """Return whether a claim's request demands a new run. A request without a key may."""
         if claim.key is None or claim.key not in self.made:
             return claim.action is not None
         given = self.made[claim.key].ask.input
@@ -501,10 +501,10 @@ class InstanceView(Generic[S_co]):
 
     Attributes:
         id: the instance's id.
-        state: its decoded state; None when its kind stores none at the moment.
-        alarm: when it is due next, an aware instant; None when nothing is scheduled, or it is paused or parked.
+        state: its decoded state. None when its kind stores none at the moment.
+        alarm: when it is due next, an aware instant. None when nothing is scheduled, or it is paused or parked.
         now: the current time.
-        effects: the effects of its runs so far, in order, over all its incarnations.
+        effects: the effects that its runs have performed, in order, over all its incarnations.
         instance: the stored instance.
     """
 
@@ -545,14 +545,14 @@ class _Asked:
 
 @attrs.define(kw_only=True)
 class JobLaws:
-    """The laws of one job in a world, from this moment on. The reproduction of a `JobMachine` checks them with it.
+    """Checks one job's laws in a world, from this moment on. A `JobMachine` checks them with it in its reproduction.
 
     Args:
         world: the world.
         job: the definition under test.
         invariants: conditions that must hold for every stored instance.
-        model: the expected effects of its events.
-        finished: returns whether an instance in that state may wait for nothing; by default the definition decides.
+        model: the job's model.
+        finished: returns whether an instance in that state may wait for nothing. By default the definition decides.
     """
 
     __repr__ = fields_in_line
@@ -574,7 +574,7 @@ class JobLaws:
         """Check every law and every invariant, once the world has settled.
 
         Raises:
-            InvariantViolated: one of them does not hold.
+            InvariantViolated: a law or an invariant does not hold.
         """
         self.world.settle()
         self._monitor.check()
@@ -626,7 +626,7 @@ class JobLaws:
 
 
 def model_check_of(job: AnyDefinition, model: Model[Any, Any] | None) -> ModelCheck | None:
-    """Return the comparison of a job with its model; None without a model."""
+    """Return the check that compares a job with its model, or None without a model."""
     if model is None:
         return None
     creating = next((spec.name for spec in job.plan.commands.values() if spec.absent == "creates"), "")
@@ -636,16 +636,16 @@ def model_check_of(job: AnyDefinition, model: Model[Any, Any] | None) -> ModelCh
 def check_invariants(
     world: World, job: AnyDefinition, invariants: tuple[Check, ...], finished: Callable[[Any], bool] | None
 ) -> None:
-    """Check the invariants of each instance of a job, and that it does not wait for nothing.
+    """Check a job's instances against the invariants, and that none waits for nothing.
 
     Args:
         world: the world, which has settled.
         job: the definition.
-        invariants: conditions of an instance.
-        finished: returns whether an instance in that state may wait for nothing; None: the definition decides.
+        invariants: conditions that must hold for every instance.
+        finished: returns whether an instance in that state may wait for nothing. If None, the definition decides.
 
     Raises:
-        InvariantViolated: an instance violates one of them.
+        InvariantViolated: an instance violates an invariant, or waits for nothing.
     """
     for instance in world.instances():
         if instance.address == job.address(instance.address.id):

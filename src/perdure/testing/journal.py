@@ -1,4 +1,4 @@
-"""Tests of jobs with journals: recorded journals, replays step by step, and the laws of replays.
+"""Tests for jobs with journals: recorded journals, replays step by step, and the replay laws.
 
 The laws: every prefix of a journal continues to the same end, and every replay does the same. A program that reads a
 clock, a service, or a value that it changes itself breaks them, and `nondeterminism` finds where.
@@ -82,7 +82,7 @@ def nondeterminism(job: AnyDefinition, instance: Instance, rows: Sequence[str]) 
 
 @contextmanager
 def _reads() -> Generator[list[str]]:
-    """Collect the calls of clocks and random sources, each with the line in the program that makes it.
+    """Collect calls to clocks and random sources, each with the program line that makes it.
 
     A branch on a clock takes the same way in two replays that follow each other, so comparing them does not find it.
     """
@@ -110,9 +110,9 @@ def _is_read(called: Any) -> bool:
 
 
 def _caller(frame: FrameType | None) -> FrameType | None:
-    """Return the frame outside of the standard library that calls.
+    """Return the calling frame outside the standard library.
 
-    None for a log record, which has the time, and for Hypothesis, which measures collections of garbage.
+    None for a log record, which has the time, and for Hypothesis, which measures garbage collections.
     """
     while frame is not None:
         module = str(frame.f_globals.get("__name__", "")).partition(".")[0]
@@ -140,7 +140,7 @@ def _shown(step: NextStep | None) -> str:
 
 @attrs.frozen
 class RecordedJournal:
-    """An instance of a real store with its journal.
+    """An instance from a real store, with its journal.
 
     Attributes:
         instance: the instance.
@@ -154,7 +154,7 @@ class RecordedJournal:
 
 
 def recorded_journals(definition: AnyDefinition, path: str | os.PathLike[str], /) -> tuple[RecordedJournal, ...]:
-    """Read a job's instances from a file of ``perdure snapshot``.
+    """Read a job's instances from a file that ``perdure snapshot`` wrote.
 
     Args:
         definition: the job.
@@ -174,7 +174,7 @@ def recorded_journals(definition: AnyDefinition, path: str | os.PathLike[str], /
 
 @attrs.frozen(kw_only=True)
 class ReplayedStep:
-    """A program's position behind a part of its journal.
+    """A program's position after part of its journal.
 
     Attributes:
         number: how many recorded answers the program has received.
@@ -190,7 +190,7 @@ class ReplayedStep:
 
     @property
     def line(self) -> str | None:
-        """The line in the program that receives the next answer, or else that of the first waiting step."""
+        """The program line that receives the next answer, or else the first waiting step's line."""
         name = None if self.answered is None else self.answered.path
         lines = [step.line for step in self.waiting if step.path == name] or [step.line for step in self.waiting]
         return next(iter(lines), None)
@@ -199,11 +199,11 @@ class ReplayedStep:
 def replay_journal(definition: AnyDefinition, instance: Instance, rows: Sequence[str]) -> Iterator[ReplayedStep]:
     """Replay a journal with this code, one step after the other. Nothing is performed.
 
-    Put a breakpoint into the program, and step through it: each position replays the program from its beginning.
+    Set a breakpoint in the program, and step through it: each position replays the program from its beginning.
 
     Args:
         definition: the job.
-        instance: the instance, as `recorded_journals` reads it from a file of ``perdure snapshot``.
+        instance: the instance, as `recorded_journals` reads it.
         rows: its journal's rows.
 
     Raises:
@@ -255,9 +255,9 @@ def check_journal(
 ) -> None:
     """Check that a program continues from every part of its journal as it ran. Nothing is performed.
 
-    Hypothesis draws the services' answers, and so the journal. The program runs to its end: whenever it waits,
-    either the time passes, or a signal arrives that it waits for, with a drawn value. It stops earlier at the end of a
-    child, which is not drawn, and after 20 waits. For every prefix of its journal, the empty one included:
+    Hypothesis draws the services' answers, and so the journal. The program runs to its end: whenever it waits, either
+    the time passes, or a signal arrives that it waits for, with a drawn value. It stops earlier when it waits for a
+    child's end, which is not drawn, and after 20 waits. For every journal prefix, the empty one included:
 
     * two replays wait for the same steps, with the same arguments: a program that reads a service or a value that it
       changes itself is reported with the line that differs.
@@ -269,10 +269,10 @@ def check_journal(
     Args:
         definition: the job.
         request: the request that begins a run, such as ``lambda flow: flow.start(order)``.
-        answers: strategies of results for some effects, by name. By default they are drawn from its annotations. Equal
+        answers: result strategies for some effects, by name. By default they are drawn from its annotations. Equal
             calls get equal answers.
-        signals: strategies of values for some signals, by name. By default any value of their types.
-        types: strategies for some of the declared types.
+        signals: value strategies for some signals, by name. By default any value that their types allow.
+        types: strategies for some declared types.
         failures: whether services may fail with their declared errors.
         now: the wall clock at the start.
         limits: the engine's limits.

@@ -1,4 +1,4 @@
-"""Laws for containers, for combinators of programs and for codecs: one call checks yours.
+"""Laws for containers, program combinators and codecs: one call checks yours.
 
 A law is a sentence, and a property that Hypothesis tries to violate. The library's own containers, combinators and
 codecs are checked by the same laws.
@@ -76,7 +76,7 @@ def check_laws(laws: Iterable[Law], *, max_examples: int) -> None:
 
     Args:
         laws: the laws.
-        max_examples: the number of examples of each.
+        max_examples: the number of examples for each law.
 
     Raises:
         LawViolated: a law does not hold.
@@ -103,7 +103,7 @@ T = TypeVar("T")
 
 
 class AnyCodec(Protocol[T]):
-    """Encodes and decodes values of one type."""
+    """Encodes and decodes one type's values."""
 
     def encode(self, value: T) -> bytes:
         """Encode a value, or raise ``InvalidInput``."""
@@ -120,7 +120,7 @@ def check_codec(codec: AnyCodec[T], values: st.SearchStrategy[T], /, *, max_exam
     Args:
         codec: the codec.
         values: values that it must accept, such as ``from_type(Order)``.
-        max_examples: the number of examples of each law.
+        max_examples: the number of examples for each law.
 
     Raises:
         LawViolated: a law does not hold.
@@ -134,7 +134,7 @@ def check_codec(codec: AnyCodec[T], values: st.SearchStrategy[T], /, *, max_exam
 
 
 def writes_what_it_reads(codec: AnyCodec[T], value: T) -> None:
-    """Check that a value decodes to an equal value of the same class, which is encoded to the same bytes.
+    """Check that a value decodes to an equal value with the same class, which is encoded to the same bytes.
 
     Raises:
         AssertionError: it does not.
@@ -172,7 +172,7 @@ _JSON = st.recursive(
 
 
 def _anything(codec: AnyCodec[T], values: st.SearchStrategy[T]) -> st.SearchStrategy[bytes]:
-    """Draw bytes: any, any JSON, and JSON of a value with one part replaced."""
+    """Draw bytes: any, any JSON, and a value's JSON with one part replaced."""
     written = values.map(lambda value: orjson.loads(codec.encode(value)))
     damaged = st.tuples(written, st.integers(0, 5), _JSON).map(lambda drawn: _damaged(*drawn))
     return st.binary(max_size=8) | _JSON.map(orjson.dumps) | damaged.map(orjson.dumps)
@@ -210,15 +210,15 @@ def check_container(
     """Check that a container's operations are consistent, for any content.
 
     Each law is checked if the container has its methods: ``map``, ``bind``, ``alt``, ``lash``, ``swap``, ``apply``,
-    ``tap``, ``attempt``, ``compose_result``, ``on_exit``. ``from_value`` and ``from_failure`` make one.
-    (``check_all_laws`` of ``returns`` accepts a ``map`` that does nothing.)
+    ``tap``, ``attempt``, ``compose_result``, ``on_exit``. ``from_value`` and ``from_failure`` make one. (The
+    ``returns`` function ``check_all_laws`` accepts a ``map`` that does nothing.)
 
     Args:
         container: the class.
-        drawn: every shape's containers, of whole numbers.
+        drawn: containers in every shape, which hold whole numbers.
         run: returns a container's result: two with the same result are equal.
-        depth: how deep they are nested; 0 where they may overflow the stack.
-        max_examples: the number of examples of each law.
+        depth: how deep they are nested. 0 where they may overflow the stack.
+        max_examples: the number of examples for each law.
 
     Raises:
         LawViolated: a law does not hold.
@@ -240,7 +240,7 @@ class _ContainerLaws:
     run: Callable[[Any], object]
 
     def law(self, says: str, methods: str, sides: Callable[..., Sides]) -> Law | None:
-        """Return the law that two containers have the same result. None if the container lacks one of its methods.
+        """Return the law that two containers have the same result. None if the container lacks a required method.
 
         Its parameters are drawn by their names: a container ``x`` or ``y``, a value ``v``, a function ``f`` or ``g`` to
         values, a function ``j`` or ``k`` to containers.
@@ -350,11 +350,11 @@ def programs(
 ) -> st.SearchStrategy[AnyProgram]:
     """Draw programs: from every constructor, composed with methods, in do-blocks and by each other's exits.
 
-    They need no particular services, perform no effects and end at once.
+    They need no particular services, perform no effects and end immediately.
 
     Args:
-        values: the values of successes. Whole numbers by default.
-        errors: the errors of failures. Whole numbers by default.
+        values: values for successes. Whole numbers by default.
+        errors: errors for failures. Whole numbers by default.
     """
     leaves = st.one_of(values.map(Program.from_value), errors.map(Program.from_failure), values.map(_read))
     return st.recursive(leaves, _composed, max_leaves=6)
@@ -418,9 +418,9 @@ def check_combinator(
 
     Args:
         combinator: converts a program to a program, such as ``lambda p: p.timeout("1 minute")``. The checker provides
-            the services of the inner programs.
+            the inner programs' services.
         depth: how deep it is nested, if it runs the inner program at most once.
-        max_examples: the number of examples of each law.
+        max_examples: the number of examples for each law.
 
     Raises:
         LawViolated: a law does not hold.

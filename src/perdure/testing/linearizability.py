@@ -1,7 +1,7 @@
-"""A checker of histories: whether concurrent calls can be explained by executing them one by one.
+"""Check histories: whether executing concurrent calls one by one can explain their answers.
 
-The algorithm is that of Wing and Gong with the memory of Lowe: it places one call after the other, and remembers which
-calls it has placed and which state they lead to.
+The algorithm is from Wing and Gong, with Lowe's memory: it places one call after the other, and remembers which calls
+it has placed and which state they lead to.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ UNKNOWN: Final = _Unknown()
 
 @attrs.frozen(kw_only=True)
 class TimedCall:
-    """A call, with the instants of one clock between which it had its effect.
+    """A call, with the two instants between which it had its effect, by one clock.
 
     A call that a caller repeats with its idempotency key is one call, from the first try to the answer.
 
     Attributes:
-        of: its subject, such as an instance's id. Calls of different subjects are checked apart.
+        of: its subject, such as an instance's id. Each subject's calls are checked apart.
         asked: the call, for ``apply``.
         called_at: when the caller made it.
         answered_at: when it was answered. None: it was not, so it may have its effect at any later time, or never.
@@ -59,7 +59,7 @@ class TimedCall:
 
 
 class NotLinearizable(AssertionError):
-    """No order of the calls explains their answers.
+    """No call order explains the answers.
 
     Attributes:
         of: the calls that have no order.
@@ -87,7 +87,7 @@ class NotLinearizable(AssertionError):
 
 
 class TooManyOrders(Exception):
-    """The checker gave up: check fewer concurrent calls, or fewer of one subject.
+    """The checker gave up: check fewer concurrent calls, or fewer calls for one subject.
 
     Attributes:
         of: the calls.
@@ -116,7 +116,7 @@ def check_linearizable(
         calls: the history, in any order.
         initial: the state before the first call. States are hashable values.
         apply: returns the next state and a call's answer: ``apply(state, call.asked)``.
-        max_placings: how many calls are placed, over all orders of one subject's calls.
+        max_placings: how many calls are placed, over all orders, for one subject.
 
     Raises:
         NotLinearizable: no order does.
@@ -131,11 +131,11 @@ def check_linearizable(
 
 @attrs.define(eq=False)
 class _Entry:
-    """The beginning or a call's end, in a list that is ordered by time.
+    """A call's beginning or end, in a list that is ordered by time.
 
     Attributes:
         number: the call's place in the history.
-        end: the end of the call that begins here. None at an end, and for a call without an answer.
+        end: the matching end, if a call begins here. None at an end, and for a call without an answer.
         is_end: whether this is an end.
     """
 
@@ -247,7 +247,7 @@ class _Search:
 
 
 def _listed(calls: Sequence[TimedCall]) -> _Entry:
-    """Return the head of the list of the begins and ends. At the same instant begins come first."""
+    """Return the head of the list that holds all begins and ends. At the same instant begins come first."""
     timed: list[tuple[float, bool, int, _Entry]] = []
     for number, call in enumerate(calls):
         begin = _Entry(number, is_end=False)

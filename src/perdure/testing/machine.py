@@ -1,7 +1,7 @@
 """A Hypothesis state machine for any job, from its definition alone.
 
-`JobMachine` holds its options, its rules, and the checks after each of them. `register_profiles` gives Hypothesis the
-profiles for tests of jobs.
+`JobMachine` holds its options, its rules, and the checks after each rule. `register_profiles` gives Hypothesis the
+profiles for job tests.
 """
 
 from __future__ import annotations
@@ -75,11 +75,11 @@ PROFILES = ("perdure-dev", "perdure-ci", "perdure-nightly")
 
 
 def register_profiles() -> None:
-    """Register the profiles with Hypothesis; this loads none of them.
+    """Register the profiles with Hypothesis, and load none.
 
     ``perdure-dev`` is for development: 50 examples. ``perdure-ci`` is the same on every run: 100 examples, derandomized
-    and without a database. ``perdure-nightly`` searches more: 1,000 examples of 100 steps. None has a deadline, because
-    a single step of a world may be slow. None has the phase ``explain``, which traces the engine.
+    and without a database. ``perdure-nightly`` searches more: 1,000 examples with 100 steps each. None has a deadline,
+    because a single world step may be slow. None has the phase ``explain``, which traces the engine.
 
     The pytest plugin registers them when ``--hypothesis-profile`` names one. In a ``conftest.py``::
 
@@ -128,7 +128,7 @@ STORE_FAULTS: Final[st.SearchStrategy[DrawnFault]] = st.one_of(
 
 
 def faults_at(effects: Sequence[str]) -> st.SearchStrategy[DrawnFault]:
-    """Draw a fault of an effect, whatever it declares: an exception, a lost or late result, a death."""
+    """Draw a fault for an effect, whatever it declares: an exception, a lost or late result, a death."""
     at = st.sampled_from(effects)
     return st.one_of(
         st.builds(Raise, at, when=_WHEN), st.builds(Delay, at, st.just("3 s")), st.builds(Crash, at, when=_WHEN)
@@ -144,8 +144,8 @@ def laws_in_source(machine: JobMachine[Any], check: Literal["check", "check_at_r
     Where no module has a name for a function, its own name is written, for the reader to import or replace.
 
     Args:
-        machine: the options of the state machine.
-        check: the method of `JobLaws` that repeats the check.
+        machine: the state machine's options.
+        check: the `JobLaws` method that repeats the check.
     """
     job = name_of(machine.job)
     hint = "" if job is not None else f"  # the definition of {machine.job.name!r}"
@@ -278,7 +278,7 @@ class JobRules(RuleBasedStateMachine):
                 self._ask(made)
 
     def repeatable(self) -> list[str]:
-        """Return the keys whose results are still stored, and those of events that failed."""
+        """Return keys with a result that is still stored, and keys whose event failed."""
         oldest_ms = self.open_world.now_ms - self.machine.limits.idempotency_ttl_ms
         return [
             key
@@ -364,7 +364,7 @@ class JobRules(RuleBasedStateMachine):
                 self.open_world.crash_after(fault.after_crossings)
 
     def mishaps(self) -> st.SearchStrategy[DrawnFault]:
-        """Return the possible faults: crashes, store faults, faults of observed effects, and faults of the test."""
+        """Return the possible faults: crashes, store faults, faults in observed effects, and the test's own faults."""
         kinds: list[st.SearchStrategy[DrawnFault]] = [DEATHS, STORE_FAULTS]
         if seen := sorted({call.name for call in self.open_world.effects}):
             kinds.append(faults_at(seen))
@@ -374,12 +374,12 @@ class JobRules(RuleBasedStateMachine):
 
     # ------------------------------------------------------------ checks
     def check_invariants(self, settings: Settings, output: Callable[[str], object], runtimes: dict[str, float]) -> None:
-        """Check the laws, which is not a step of the reproduction. Then a subclass's checks."""
+        """Check the laws, without a step in the reproduction. Then run a subclass's checks."""
         self.laws_hold()
         super().check_invariants(settings, output, runtimes)
 
     def laws_hold(self) -> None:
-        """Check every law, and every invariant of the test."""
+        """Check every law, and the test's invariants."""
         if self.world is None:
             return
         with self.with_trace("check"):
@@ -408,8 +408,8 @@ class JobRules(RuleBasedStateMachine):
         """Add the world's trace to any exception, and let its reproduction check the laws.
 
         Args:
-            check: the method of `JobLaws` that repeats the block's checks. By default ``check`` for a violated
-                law, and none for another exception, which a line of the reproduction raises.
+            check: the `JobLaws` method that repeats the block's checks. By default ``check`` for a violated law, and
+                none for another exception, which a reproduction line raises.
         """
         try:
             yield
@@ -490,7 +490,7 @@ DURATIONS: tuple[Duration, ...] = ("1 ms", "1 s", "10 s", "1 minute", "10 minute
 
 
 class JobTestCase(TestCase):
-    """The test case of a state machine: Hypothesis makes it. This class declares its attributes for type checkers.
+    """A state machine's test case, which Hypothesis makes. This class declares its attributes for type checkers.
 
     Attributes:
         settings: Hypothesis' settings. You may replace them.
@@ -508,30 +508,30 @@ class JobMachine(Generic[R]):
     """A Hypothesis state machine for a job, from its definition alone.
 
     It sends drawn requests, alone and concurrently, repeats them with their keys, lets time pass, crashes and restarts
-    workers, injects faults into effects and commits, and checks every law of `perdure.testing.job_laws`.
-    A failure shows its steps as a test, with the world's trace.
+    workers, injects faults into effects and commits, and checks every law in `perdure.testing.job_laws`. A failure
+    shows its steps as a test, with the world's trace.
 
     ``test_orders = JobMachine(job=orders, services=Fakes).TestCase`` is a test that pytest collects.
 
     Args:
         job: the definition under test.
         services: makes one example's services: a class of fakes, or a function.
-        beside: other jobs of the same app, such as those that receive its messages.
-        inputs: strategies for the inputs of some commands, by the command's name. By default any value of its type.
-        types: strategies for some types inside of drawn inputs, such as ``{int: st.integers(1, 99)}``.
-        commands: the commands to send. By default all of the kind, also ``pause``, as an operator may.
+        beside: the app's other jobs, such as those that receive its messages.
+        inputs: strategies for some commands' inputs, by command name. By default any value that the type allows.
+        types: strategies for some types inside drawn inputs, such as ``{int: st.integers(1, 99)}``.
+        commands: the commands to send. By default all that the kind has, also ``pause``, as an operator may.
         invariants: conditions that must hold for every stored instance after each step.
         model: its events' expected effects.
-        faults: additional faults of effects and of the store.
+        faults: additional effect faults and store faults.
         mishaps: whether crashes and faults are drawn without being named.
         finished: returns whether an instance in that state may wait for nothing. By default the definition decides.
         ids: the instances' ids.
-        durations: the amounts of time that pass in one step.
+        durations: how much time may pass in one step.
         interleaving: where the seed may run other tasks first.
-        store: the store: ``memory``, or ``sqlite`` in a folder of its own, or a function that returns, for each
-            example, a function that opens an empty store of yours.
+        store: the store: ``memory``, ``sqlite`` in a separate folder, or a function that returns, for each example, a
+            function that opens your own store, empty.
         limits: the engine's limits.
-        debug: whether a mistake of a hook fails the test, as in a `World`.
+        debug: whether a hook mistake fails the test, as in a `World`.
 
     Raises:
         DefinitionError: it names a command that the job does not have.
@@ -601,7 +601,7 @@ class JobMachine(Generic[R]):
         return "memory://" if self.store == "memory" else folder / "jobs.db"
 
     def input_of(self, spec: CommandSpec[Any]) -> st.SearchStrategy[Any]:
-        """Return the strategy for the input of a command that takes one."""
+        """Return the strategy for a command's input."""
         if spec.name in self.inputs:
             return self.inputs[spec.name]
         if spec.name == "terminate":

@@ -1,6 +1,6 @@
-"""Tests of state migrations: every older version is converted to the current one, and no data of a row is lost.
+"""Tests for state migrations: every older version is converted to the current one, and no row loses data.
 
-`check_migrations` draws states of every older version, puts them into every status's rows, and reads these rows with
+`check_migrations` draws states in every older version, puts them into rows with every status, and reads these rows with
 the current code. The rows are made by the job's own decisions, without an engine and without the user's hooks.
 """
 
@@ -91,7 +91,7 @@ def rows_of(job: AnyDefinition) -> dict[str, Instance]:
         job: the definition.
 
     Returns:
-        One row of each kind. Empty if no input of a creating command can be constructed.
+        One row for each label. Empty if no creating command's input can be constructed.
     """
     rows: dict[str, Instance] = {}
     for born in _born(job):
@@ -191,7 +191,7 @@ Law: TypeAlias = Callable[[Any], object]
 
 @attrs.frozen(kw_only=True)
 class Upgrade:
-    """Checks rows of one job.
+    """Checks one job's rows.
 
     Attributes:
         job: the definition.
@@ -204,7 +204,7 @@ class Upgrade:
     preserved: Sequence[Law]
 
     def check(self, row: Instance, label: str) -> None:
-        """Read a row, and check that no data of it is lost.
+        """Read a row, and check that it loses no data.
 
         Raises:
             MigrationLosesData: data is lost.
@@ -221,7 +221,7 @@ class Upgrade:
         self._check_turn(row, lost)
 
     def placed(self, encoded: str, version: int, row: Instance, label: str) -> Instance:
-        """Replace every state of a row by a state of an older version.
+        """Replace every state in a row by a state in an older version.
 
         Raises:
             MigrationLosesData: the job kind changes more than states when it maps them.
@@ -293,7 +293,7 @@ class Upgrade:
 
 @attrs.frozen
 class _Losing:
-    """The known parts of an error before its problem is known."""
+    """The parts that an error has before its problem is known."""
 
     job: str
     version: int
@@ -319,7 +319,7 @@ def _name(law: Law) -> str:
 
 
 def _changed(before: Instance, after: Instance) -> list[str]:
-    """Return the names of changed fields, other than the states and their version."""
+    """Return the changed fields' names, other than the states and their version."""
     return [name for name in _OTHER_FIELDS if getattr(before, name) != getattr(after, name)]
 
 
@@ -333,10 +333,10 @@ def check_migrations(
     using: Mapping[Any, st.SearchStrategy[Any]] | None = None,
     settings: hypothesis_settings | None = None,
 ) -> None:
-    """Check that the current code can read states of older code, and that no data is lost.
+    """Check that the current code can read states from older code, and that no data is lost.
 
-    States of every older version are drawn, encoded as in that version, and put into the job's rows in every status:
-    scheduled, running, retrying, parked, paused. Each row is upgraded as an engine would, and then:
+    Hypothesis draws states in every older version. They are encoded as in that version, and put into job rows with
+    every status: scheduled, running, retrying, parked, paused. Each row is upgraded as an engine would, and then:
 
     * it can be read: every upcaster returns the next version's type and raises nothing.
     * the invariants hold for the state, and the preserved values are equal.
@@ -347,10 +347,10 @@ def check_migrations(
 
     Args:
         definition: the job, with its ``versions``.
-        invariants: functions of a decoded state, which return False or raise ``AssertionError`` when violated.
-        preserved: a state's functions, of any version, whose results must be equal before and after: a balance, or
-            whether it is finished.
-        snapshots: files that ``perdure snapshot`` wrote: rows of a real store, which are checked in the same way.
+        invariants: functions that take a decoded state, and return False or raise ``AssertionError`` when violated.
+        preserved: functions that take a state in any version, and whose results must be equal before and after: a
+            balance, or whether it is finished.
+        snapshots: files that ``perdure snapshot`` wrote: rows from a real store, which are checked in the same way.
         using: strategies for some types, such as ``{AccountV1: st.builds(AccountV1, euros=st.integers(0, 99))}``, to
             draw only states that older code could store.
         settings: Hypothesis' settings. By default the profile's.
@@ -358,7 +358,7 @@ def check_migrations(
     Raises:
         MigrationLosesData: data is lost. The message names the state, its version, the row and the problem.
         DefinitionError: there is nothing to check.
-        StoreCorrupt: a file is not a file of snapshots.
+        StoreCorrupt: a file is not a snapshot file.
     """
     job = check_definition(definition)
     upgrade = Upgrade(job=job, invariants=tuple(invariants), preserved=tuple(preserved))

@@ -1,6 +1,6 @@
-"""The result of one simulated run of a program: its steps as values, its end, and its text.
+"""One simulated program run: its steps as values, its end, and its text.
 
-`Simulated` prints as its trace. `difference` compares the traces of two runs.
+`Simulated` prints as its trace. `difference` compares two runs' traces.
 """
 
 from __future__ import annotations
@@ -43,14 +43,15 @@ class NoReply:
 
 @attrs.frozen(kw_only=True)
 class EffectStep:
-    """A call of a service, or another instruction that only an interpreter could perform.
+    """A service call, or another instruction that only an interpreter could perform.
 
-    instruction: the call, as data.
-    call: the number of this call of this effect, from 1.
-    answer: the service's result: ``Success(value)``, ``Failure(error)``, ``Raised(cause)`` when it raised.
-    fault: this call's fault, if any.
-    at_ms: when the program made the call, milliseconds from the run's start.
-    branch: the concurrent branch, such as ``"gather[1]"``. Empty outside of one.
+    Attributes:
+        instruction: the call, as data.
+        call: this call's number among the effect's calls, from 1.
+        answer: the service's result: ``Success(value)``, ``Failure(error)``, ``Raised(cause)`` when it raised.
+        fault: this call's fault, if any.
+        at_ms: when the program made the call, milliseconds from the run's start.
+        branch: the concurrent branch, such as ``"gather[1]"``. Empty outside any branch.
     """
 
     __repr__ = fields_in_line
@@ -85,12 +86,12 @@ class EffectStep:
 
 @attrs.frozen(kw_only=True)
 class ContextStep:
-    """An operation of the context.
+    """A context operation.
 
     Attributes:
-        operation: ``GetState``, ``SetAlarm`` or another of `perdure.jobs.context`, or one of the kind's own.
+        operation: ``GetState``, ``SetAlarm`` or another one from `perdure.jobs.context`, or the kind's own operation.
         answer: its result. For an update, the new state. ``Raised`` when it was refused.
-        branch: the concurrent branch. Empty outside of one.
+        branch: the concurrent branch. Empty outside any branch.
     """
 
     __repr__ = fields_in_line
@@ -106,7 +107,7 @@ class SleepStep:
 
     Attributes:
         delay_ms: how long.
-        branch: the concurrent branch. Empty outside of one.
+        branch: the concurrent branch. Empty outside any branch.
     """
 
     __repr__ = fields_in_line
@@ -117,11 +118,11 @@ class SleepStep:
 
 @attrs.frozen(kw_only=True)
 class TimeoutStep:
-    """The program set a time limit for a part of itself (`timeout`).
+    """The program set a time limit for a part (`timeout`).
 
     Attributes:
         after_ms: the limit.
-        branch: the concurrent branch. Empty outside of one.
+        branch: the concurrent branch. Empty outside any branch.
     """
 
     __repr__ = fields_in_line
@@ -136,7 +137,7 @@ class LogStep:
 
     Attributes:
         record: the record.
-        branch: the concurrent branch. Empty outside of one.
+        branch: the concurrent branch. Empty outside any branch.
     """
 
     __repr__ = fields_in_line
@@ -149,7 +150,7 @@ Step: TypeAlias = EffectStep | ContextStep | SleepStep | TimeoutStep | LogStep
 
 
 def effect_name(instruction: object) -> str:
-    """Return an effect's name: its function's name, or the class of any other instruction."""
+    """Return an effect's name: its function's name, or any other instruction's class."""
     return instruction.name if type(instruction) is ServiceCall else type(instruction).__name__
 
 
@@ -188,7 +189,7 @@ def difference(left: Simulated[Any, Any, Any], right: Simulated[Any, Any, Any]) 
 
 
 def _shared(lines: list[str]) -> list[str]:
-    """Return the common lines of two runs: the first and the last, and the number of lines between them."""
+    """Return the lines that two runs share: the first and the last, and how many lie between them."""
     between = len(lines) - 2
     shown = lines if between <= 1 else [lines[0], f"     ({between} more)", lines[-1]]
     return [f"  {line}" for line in shown]
@@ -297,7 +298,7 @@ S_co = DefaultTypeVar("S_co", covariant=True, default=None)
 
 @attrs.frozen
 class ProcessDied:
-    """The exit of a run whose process died at a call of an effect.
+    """The exit when the process died at an effect call.
 
     Attributes:
         fault: the crash.
@@ -308,7 +309,7 @@ class ProcessDied:
 
 @attrs.frozen
 class Hung:
-    """The exit of a run that never ends: it still waits after its time limit and its cancellation.
+    """The exit when a run never ends: it still waits after its time limit and its cancellation.
 
     A finalizer whose effect hangs does that: limit it with `timeout`. In an engine such a run keeps its instance
     claimed.
@@ -341,7 +342,7 @@ class Changes(Generic[S_co]):
 
 @attrs.frozen
 class NeverRun:
-    """A program that was built, but neither run nor made part of another one, perhaps for a missing ``yield from``.
+    """A program that was built, but never run or made part of another one, perhaps for a missing ``yield from``.
 
     Attributes:
         program: the program's ``repr``.
@@ -359,18 +360,18 @@ class NeverRun:
 
 @attrs.frozen(kw_only=True, repr=False)
 class Simulated(Generic[A_co, E_co, S_co]):
-    """The steps and the exit of one program run. Its ``repr`` is a trace with one line for each step.
+    """One program run's steps and exit. Its ``repr`` is a trace with one line for each step.
 
     Attributes:
         exit: ``Success``, ``Failure``, ``Halted`` or ``Raised``, as for any program. ``ProcessDied`` when its process
             died. ``Hung`` when it never ends.
         draft: the requested changes at the run's end.
         trace: its steps, in order.
-        faults: the plan of faults.
+        faults: the fault plan.
         unused_faults: faults whose call was not made.
         never_run: programs that were built but not run. After a run that ended early, this includes programs for later.
         elapsed: the virtual time that it took.
-        journal: the rows of the instance's journal at the run's end.
+        journal: the instance's journal rows at the run's end.
     """
 
     exit: Success[A_co] | Failure[E_co] | Halted | Raised | ProcessDied | Hung
@@ -415,14 +416,14 @@ class Simulated(Generic[A_co, E_co, S_co]):
     # ------------------------------------------------------------ steps
     @property
     def effects(self) -> tuple[EffectStep, ...]:
-        """The calls of services, in order."""
+        """The service calls, in order."""
         return tuple(step for step in self.trace if isinstance(step, EffectStep))
 
     def calls(self, name: str) -> tuple[EffectStep, ...]:
         """Return one effect's calls, in order.
 
         Args:
-            name: the name of the `effect` function.
+            name: the `effect` function's name.
         """
         return tuple(step for step in self.effects if step.name == name)
 

@@ -75,12 +75,12 @@ class NoAnswer(PerdureError):
 
 @attrs.frozen(repr=False)
 class FakeServices:
-    """Drawn results instead of services. Pass it to `simulate` as the services. `fake_services` is a strategy of them.
+    """Drawn results instead of services. Pass it to `simulate` as the services. The `fake_services` strategy draws one.
 
     Attributes:
-        data: Hypothesis' source of drawn values.
+        data: draws values, from Hypothesis.
         answers: strategies for some effects, by name.
-        types: strategies for some of the declared types.
+        types: strategies for some declared types.
         failures: whether services may fail with their declared errors.
         services: the services for programs that read them (`asks`). No effect is performed on them.
     """
@@ -129,13 +129,13 @@ def fake_services(
     failures: Failures = "drawn",
     services: object = None,
 ) -> st.SearchStrategy[FakeServices]:
-    """Draw fake services, which return a drawn result of the declared type for every effect of a simulated program.
+    """Draw fake services, which return a drawn result with the declared type for every effect in a simulated program.
 
     A failing example shows each drawn result, shrunk to the simplest ones that still fail.
 
     Args:
-        answers: strategies of results (``Success``, ``Failure``) for some effects, by name.
-        types: strategies for some of the declared types, such as ``{int: st.integers(1, 99)}``.
+        answers: result strategies (``Success``, ``Failure``) for some effects, by name.
+        types: strategies for some declared types, such as ``{int: st.integers(1, 99)}``.
         failures: whether services may fail with their declared errors.
         services: the services for programs that read them (`asks`).
     """
@@ -181,7 +181,7 @@ class RunObserver:
         over: called when the run cannot continue: its process died, or the test itself failed.
         steps: the steps so far.
         cut: how the process died, if it did.
-        broken: the exception of the test itself, if it raised one.
+        broken: the test's own exception, if it raised one.
     """
 
     simulation: Simulation
@@ -242,7 +242,7 @@ class RunObserver:
         return attrs.evolve(self.simulation.runtime, sleep=self._sleep, spawn=self._spawn)
 
     def branch(self) -> str:
-        """Return the name of the current concurrent branch. Empty outside of one."""
+        """Return the current concurrent branch's name. Empty outside any branch."""
         return self._branches.get(self.simulation.runtime.current_task(), "") if self._branches else ""
 
     @property
@@ -265,7 +265,7 @@ class RunObserver:
 
 @attrs.define(eq=False)
 class _Asked:
-    """One call of an effect: its place in the trace is fixed when the program makes the call."""
+    """One effect call. Its trace position is fixed when the program makes the call."""
 
     observer: RunObserver
     instruction: object
@@ -379,7 +379,7 @@ class Interpreter:
         return answer
 
     def branch(self) -> Interpreter:
-        """Return the interpreter of one of several programs that run concurrently."""
+        """Return the interpreter for a program that runs concurrently with others."""
         return Interpreter(self.observer, None if self.draft is None else self.draft.branch(), self.journal)
 
     def _use(self, draft: Draft | ClosedDraft, operation: object) -> object:
@@ -456,20 +456,20 @@ def simulate(
         program: the program, such as ``on_event(stage.ctx, event)``.
         services: its services, or `FakeServices`, which draw every result.
         on: the hook's context, when the program is one: its operations change the context's draft.
-        faults: the plan of faults. See `every_fault` and `faults`.
-        seed: the seed of the order of concurrent branches, and of the jitter. By default the order is first in, first
-            out.
+        faults: the fault plan. See `every_fault` and `faults`.
+        seed: determines the order in which concurrent branches run, and the jitter. By default the order is first in,
+            first out.
         handler: performs the effects. By default it calls services.
-        now: the initial time, an aware instant. By default that of the hook context, if there is one.
-        run_timeout: the time after which the program is cancelled, like a job run. By default the definition of
-            the hook context decides, or 30 days without one.
+        now: the initial time, an aware instant. By default the hook context's time, if there is one.
+        run_timeout: the time after which the program is cancelled, like a job run. By default the hook context's
+            definition decides. Without a hook context it is 30 days.
 
     Returns:
         Its steps and its exit.
 
     Raises:
         TwoFaults: the plan has two faults for one call.
-        InvalidInput: the state of the hook context does not have its definition's type.
+        InvalidInput: the hook context's state does not have its definition's type.
         NoAnswer: the fake services cannot draw a result.
     """
     start = now if on is None else on.now

@@ -1,6 +1,6 @@
 """Values made from declared types: drawn ones for properties, and the simplest one for examples.
 
-Both read the structure of a declared type one level deep, with `read_form`.
+Both read a declared type's structure one level deep, with `read_form`.
 """
 
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
@@ -65,8 +65,8 @@ class Record:
 
     Attributes:
         make: builds one from keyword arguments.
-        required: the types of the required fields, by the argument's name.
-        optional: the types of the fields with a default.
+        required: the required fields' types, by argument name.
+        optional: the types for fields with a default, by argument name.
         proven: no validator or converter may refuse the fields.
     """
 
@@ -80,7 +80,7 @@ class Record:
 
 @attrs.frozen
 class Many:
-    """A collection of any number of one type's values."""
+    """A collection of values, all of one type."""
 
     make: type
     item: Any
@@ -88,7 +88,7 @@ class Many:
 
 @attrs.frozen
 class TupleForm:
-    """A tuple of values, each of its own type."""
+    """A tuple with a fixed type for each value."""
 
     items: tuple[Any, ...]
 
@@ -103,7 +103,7 @@ class Mapped:
 
 @attrs.frozen
 class Wrapped:
-    """A value in a container of ``returns``.
+    """A value in a ``returns`` container.
 
     Attributes:
         ways: the wrapping functions, with their contents' types.
@@ -114,12 +114,12 @@ class Wrapped:
 
 @attrs.frozen
 class PlainJson:
-    """Any JSON value: the meaning of ``object`` and ``Any``."""
+    """Any JSON value, as ``object`` and ``Any`` declare."""
 
 
 @attrs.frozen
 class Opaque:
-    """A type of unknown structure."""
+    """A type with unknown structure."""
 
     form: Any
 
@@ -184,7 +184,7 @@ def _read_record(form: Any) -> Record | None:
 
 
 def _argument_names(declared: Declaration) -> dict[str, str]:
-    """Return the argument of ``__init__`` for each field: attrs drops the underscore of a private one."""
+    """Return the ``__init__`` argument for each field: attrs drops a private field's underscore."""
     if attrs.has(declared.cls):
         return {each.name: each.alias or each.name for each in attrs.fields(declared.cls)}
     return {field.name: field.name for field in declared.fields}
@@ -209,7 +209,7 @@ SCALAR_SAMPLES: Final[Mapping[type, object]] = {
 
 @attrs.frozen(repr=False)
 class NoSample(PerdureError):
-    """No value of a type can be constructed from its declaration.
+    """No value can be constructed from a type's declaration.
 
     Attributes:
         form: the type's readable name.
@@ -282,7 +282,7 @@ def plain_exception(form: object) -> BaseException | None:
 
 
 def _first(members: tuple[Any, ...], inside: tuple[Any, ...]) -> Any:
-    """Return the sample of the first member that has one: a member that contains the union again has none."""
+    """Return a sample for the first member that has one: a member that contains the union again has none."""
     problem: NoSample | None = None
     for member in members:
         try:
@@ -341,7 +341,7 @@ def from_type(
 
     Args:
         form: the type: any annotation.
-        using: other strategies for some of the types inside, such as ``{int: st.integers(1, 99)}``.
+        using: other strategies for some types inside, such as ``{int: st.integers(1, 99)}``.
     """
     return _Drawing(using or {}).values(form)
 
@@ -363,7 +363,7 @@ class _Drawing:
         return bool(self.inside) and self.inside.count(self.inside[-1]) >= MAX_NESTING
 
     def values(self, given: Any) -> st.SearchStrategy[Any]:
-        """Return the strategy of a type or a part of it."""
+        """Return the strategy for a type, or for a part of it."""
         return self.using[given] if given in self.using else self._built(given)
 
     def _built(self, given: Any) -> st.SearchStrategy[Any]:  # noqa: C901, PLR0911 - one return for each form

@@ -1,4 +1,4 @@
-"""Check that a store meets the requirements of ``perdure.stores.contract``.
+"""Check that a store meets the requirements in ``perdure.stores.contract``.
 
 In one call::
 

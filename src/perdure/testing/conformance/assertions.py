@@ -1,4 +1,4 @@
-"""A requirement of a store, the assertions of the cases, and the error that reports a violation.
+"""A store requirement, the cases' assertions, and the error that reports a violation.
 
 A report describes operations and their results in a few words.
 """
@@ -34,7 +34,7 @@ def asked(operation: str, *arguments: object) -> str:
 
 
 def asked_of(operation: str, request: LoadRequest | Transition) -> str:
-    """Describe one request of a batch."""
+    """Describe one request in a batch."""
     if isinstance(request, Transition):
         return asked(operation, request)
     key = request.idempotency_key
@@ -155,7 +155,7 @@ def _fate(fate: MessageFate) -> str:
 
 
 def outcome(result: Result[Any, Any] | None) -> str:
-    """Describe the result of an operation; None when there is none."""
+    """Describe an operation's result, or a missing result (None)."""
     match result:
         case None:
             return "not answered"
@@ -177,10 +177,10 @@ E = TypeVar("E")
 
 @attrs.frozen
 class Requirement:
-    """A sentence of the contract in ``perdure.stores.contract``.
+    """A sentence from the contract in ``perdure.stores.contract``.
 
     Attributes:
-        operation: the function or attribute that it is about, such as ``lanes.queued``; ``Store`` if it is about all.
+        operation: the function or attribute that it is about, such as ``lanes.queued``. ``Store`` if it is about all.
         text: the sentence, word for word.
     """
 
@@ -193,12 +193,12 @@ class Requirement:
 
 
 class RequirementViolated(AssertionError):
-    """The store violates requirements of ``perdure.stores.contract``.
+    """The store violates requirements in ``perdure.stores.contract``.
 
     Attributes:
         what: the defect, in one line.
         details: the expected and the actual result, a line each.
-        requirements: the violated sentences of the contract.
+        requirements: the violated sentences from the contract.
         story: the operations until then, with their results.
     """
 
@@ -266,7 +266,7 @@ async def value(asked: Awaitable[IOResult[A, E]]) -> A:
 
 
 async def failure(asked: Awaitable[IOResult[A, E]], kind: type[BaseException], what: str) -> None:
-    """Wait for an operation that must fail with a kind of error.
+    """Wait for an operation that must fail with one error type.
 
     Raises:
         RequirementViolated: it succeeded, or failed with something else.
@@ -281,7 +281,7 @@ async def failure(asked: Awaitable[IOResult[A, E]], kind: type[BaseException], w
 
 
 def same(found: object, expected: object, what: str) -> None:
-    """Compare a result of the store with the expected one.
+    """Compare a store's result with the expected one.
 
     Raises:
         RequirementViolated: they differ.

@@ -1,6 +1,6 @@
-"""Takes the steps of a history in the store under test and in its model, and compares the two after each.
+"""Take a history's steps in the store under test and in its model, and compare the two after each step.
 
-Each of the two stores has a record of the fences and ids seen in it.
+A `RecordedStore` keeps the fences and ids seen in each store.
 """
 
 from __future__ import annotations
@@ -56,12 +56,12 @@ ALL = 1_000
 
 @attrs.frozen
 class StoreContent:
-    """All that can be seen in a store at one moment.
+    """Everything that a store shows at one moment.
 
     Attributes:
-        shown: the answers, without the numbers that are the store's own.
-        fences: of the instances that are stored.
-        message_ids: of the messages that may be delivered, in the order in which they were read.
+        shown: the answers, without the store's own numbers.
+        fences: the stored instances' fences.
+        message_ids: ids for the messages that may be delivered, in the order in which they were read.
     """
 
     shown: dict[str, object]
@@ -76,11 +76,11 @@ class RecordedStore:
     Attributes:
         store: the store.
         fences: the fences that were learned, for each address, the newest last.
-        seen: the ids of messages that were learned, in the order in which they were first seen.
+        seen: the message ids that were learned, in the order in which they were first seen.
         journals: whether both stores keep journals.
 
-    Both are learned from what the store holds after a step, never from what a commit answered: the answer of a commit
-    that survived a kill may be lost, and the two sides must learn the same.
+    Both are learned from what the store holds after a step, never from a commit's answer: a kill may lose the answer to
+    a commit that survives, and the two sides must learn the same.
     """
 
     store: Store
@@ -89,7 +89,7 @@ class RecordedStore:
     journals: Literal["kept", "none"] = "kept"
 
     async def transition(self, step: CommitStep) -> Transition:
-        """Make the transition of a step, with this side's fences and ids."""
+        """Make a step's transition, with this side's fences and ids."""
         at = PLACES[step.at]
         expected = await self._fence(step, at)
         journal = step.journal if step.write == "put" and self.journals == "kept" else None
@@ -106,7 +106,7 @@ class RecordedStore:
         )
 
     def learn(self, look: StoreContent) -> None:
-        """Remember the fences and ids of a look, for later steps."""
+        """Remember the fences and ids in a look, for later steps."""
         for at, fence in look.fences.items():
             if fence not in self.fences[at]:
                 self.fences[at].append(fence)
@@ -186,7 +186,7 @@ class RecordedStore:
                 assert_never(step.fence)
 
     async def _length(self, at: Address, expected: Fence | None, journal: JournalChange | None) -> int:
-        """Return the length of the journal after a transition: a right one continues from the stored length."""
+        """Return the journal length after a transition: a right one continues from the stored length."""
         stored = None if expected is None else (await value(load_one(self.store, at))).instance
         before = 0 if stored is None or (journal is not None and journal.earlier == "cut") else stored.journal_length
         return before + (0 if journal is None else len(journal.bodies))
@@ -333,8 +333,8 @@ class Operation:
 
     Attributes:
         letter: its name in the story.
-        asked: the operation, in the numbers of the model.
-        answered: the result of the store; None without one.
+        asked: the operation, with the model's numbers.
+        answered: the store's result. None without one.
     """
 
     letter: str
@@ -347,7 +347,7 @@ _SHOWN = 2  # differences
 
 @attrs.frozen
 class _End:
-    """An order that returns the results of the store, and how its content differs from that of the store."""
+    """An order that returns the store's results, and how the model's content then differs from the store's."""
 
     model: ModelStore
     order: tuple[int, ...]
@@ -363,12 +363,12 @@ class _End:
 
 
 async def in_some_order(model: ModelStore, operations: Sequence[Operation], holds: dict[str, Any]) -> list[ModelStore]:
-    """Find the orders of operations that explain the results and the content of a store.
+    """Find the operation orders that explain a store's results and content.
 
     Args:
-        model: the model, as it was before them; it is left as it is.
+        model: the model, as it was before them. It is not changed.
         operations: the concurrent operations, few.
-        holds: the content of the store now.
+        holds: the store's current content.
 
     Returns:
         The model after them, once for each such order. They may differ in rows that no read shows yet, such as a
@@ -441,10 +441,10 @@ def _differences(store: dict[str, Any], model: dict[str, Any]) -> tuple[tuple[st
 
 
 class Differential:
-    """Does every step to both sides and compares everything that can be seen.
+    """Does every step to both sides, and compares everything that they show.
 
-    There is one model for each way in which the steps may have come about: of two operations under way together, or of
-    a commit that was killed before its answer, a later step may be the first to show which it was.
+    There is one model for each way in which the steps may have come about: after two concurrent operations, or a commit
+    that was killed before its answer, a later step may be the first to show what happened.
     """
 
     def __init__(self, harness: StoreHarness, store: Store) -> None:
@@ -564,7 +564,7 @@ class Differential:
     async def _killed(
         self, harness: KillableHarness, step: KillStep, tested: Sequence[OperationArgument]
     ) -> tuple[list[Result[Any, Any]], str]:
-        """Kill the store; return its answers, and where it was killed."""
+        """Kill the store, and return its answers and where it was killed."""
         cut = step.cut_percent is not None
         if isinstance(harness, SubprocessHarness):
             harness.arm(ArmCrash(lines=step.lines) if step.cut_percent is None else ArmWriteLimit(step.cut_percent))
@@ -602,7 +602,7 @@ class Differential:
         tested: Sequence[OperationArgument],
         answers: Sequence[Result[Any, Any] | None],
     ) -> None:
-        """Bring the models to the state of the store, by every order of the operations that leads there."""
+        """Bring the models to the store's state, by every operation order that leads there."""
         for letter, asked, found in zip(ascii_uppercase, tested, answers, strict=False):
             self._note(asked, found, letter=f"{letter}: ")
         holds = (await self.tested.look()).shown
@@ -701,7 +701,7 @@ async def _found(side: RecordedStore, query: Query) -> list[Instance]:
 
 
 def killable(harness: StoreHarness) -> KillableHarness:
-    """Return the harness if it can kill, or else one that opens its store in a process of its own."""
+    """Return the harness if it can kill, or else one that opens its store in a separate process."""
     return harness if isinstance(harness, KillableHarness) else SubprocessHarness(harness)
 
 

@@ -1,6 +1,6 @@
-"""The harness that a store's author passes to the suite, and a case: a check of a harness.
+"""The harness that a store's author passes to the suite, and a case: a check that takes a harness.
 
-A case names the requirements that it checks. The harnesses of this package's own stores are here too.
+A case names the requirements that it checks. The harnesses for this package's own stores are here too.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from perdure.values.address import Address
 
 
 class StoreHarness(Protocol):
-    """Holds the data of one store: a file, a schema, a dictionary. It is empty when a case starts.
+    """Holds one store's data: a file, a schema, a dictionary. It is empty when a case starts.
 
-    The harness keeps the data over ``close`` and ``open``, whatever the durability of the store.
+    The harness keeps the data over ``close`` and ``open``, whatever the store's durability.
     """
 
     async def open(self) -> Store:
@@ -49,22 +49,22 @@ class StoreHarness(Protocol):
 
 @runtime_checkable
 class KillableHarness(StoreHarness, Protocol):
-    """A harness that can kill the open store. `SubprocessHarness` makes one of any harness that can be pickled."""
+    """A harness that can kill the open store. `SubprocessHarness` makes one from any harness that can be pickled."""
 
     async def kill(self) -> None:
-        """End the open store as a crash of its process would, in the middle of its operations.
+        """End the open store as a process crash would, in the middle of its operations.
 
-        Operations without a result then return a failure; writes that had not happened never happen.
+        Operations without a result then return a failure. Writes that had not happened never happen.
         """
         ...
 
 
 @runtime_checkable
 class ClockedHarness(StoreHarness, Protocol):
-    """A harness of a shared store that can let leases end."""
+    """A harness for a shared store that can let leases end."""
 
     async def pass_time(self, duration_ms: float) -> None:
-        """Let this much time pass by the clock of the store: wait, or move the clock."""
+        """Let this much time pass on the store's clock: wait, or move the clock."""
         ...
 
 
@@ -73,13 +73,13 @@ class CorruptibleHarness(StoreHarness, Protocol):
     """A harness that can damage stored rows, for the requirements about rows that cannot be read."""
 
     async def damage(self, address: Address) -> None:
-        """Make the row of an instance unreadable. No store is open."""
+        """Make an instance's row unreadable. No store is open."""
         ...
 
 
 @runtime_checkable
 class CopyableHarness(StoreHarness, Protocol):
-    """A harness of a store that can be copied."""
+    """A harness for a store that can be copied."""
 
     async def copy_source(self) -> CopySource:
         """Open the data as the source of a copy."""
@@ -145,7 +145,7 @@ class SharedMemoryHarness:
         return self._backend.open()
 
     async def pass_time(self, duration_ms: float) -> None:
-        """Move the clock of the store."""
+        """Move the store's clock."""
         self._now_ms += duration_ms
 
     async def discard(self) -> None:
@@ -156,7 +156,7 @@ class SqliteHarness:
     """A SQLite file in a temporary folder.
 
     Args:
-        durability: as for `open_sqlite`. The requirements are the same for both; ``relaxed`` is faster.
+        durability: as for `open_sqlite`. The requirements are the same for both. ``relaxed`` is faster.
     """
 
     def __init__(self, durability: Literal["full", "relaxed"] = "relaxed") -> None:
@@ -256,8 +256,8 @@ class Case:
     """A few requirements, and a check that can fail.
 
     Attributes:
-        name: the name of the check.
-        requirements: those that a store violates when the check fails.
+        name: the check's name.
+        requirements: the requirements that a store violates when the check fails.
         check: opens stores in empty harnesses and checks them.
         needs: which stores it applies to.
     """
@@ -271,7 +271,7 @@ class Case:
         return self.name
 
     def applies(self, capabilities: Capabilities, harness: object) -> bool:
-        """Whether the case applies to a store of this kind."""
+        """Whether the case applies to such a store."""
         match self.needs:
             case "any":
                 return True
@@ -288,7 +288,7 @@ class Case:
 
 
 class NotApplicable(Exception):
-    """Raised by a check of a capability that the store does not have."""
+    """Raised by a check for a capability that the store does not have."""
 
 
 def present(capability: T | None) -> T:

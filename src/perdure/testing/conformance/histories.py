@@ -1,4 +1,4 @@
-"""Histories for the model: steps as data, which Hypothesis draws; and the search for a history that a store fails.
+"""Histories for the model: steps as data, which Hypothesis draws, and the search for a history that a store fails.
 
 Both stores execute the steps. A history that fails is shrunk, within a bound.
 """
@@ -28,11 +28,11 @@ KEYS = ("k", "l")
 
 @attrs.frozen(kw_only=True)
 class InboundStep:
-    """Settle the message at a position of a listing, or one that was settled before.
+    """Settle the message at a position in a listing, or one that was settled before.
 
     Attributes:
         of: the listing: the deliverable messages, or all that were seen.
-        number: which one, modulo the length of the listing.
+        number: which one, modulo the listing's length.
         fate: its fate.
         not_before_ms: until when it is postponed.
     """
@@ -48,15 +48,15 @@ class CommitStep:
     """Commit a transition.
 
     Attributes:
-        at: the number of an address.
-        fence: ``right`` as stored, or an older one, or none, or that of another address.
+        at: an address, by number.
+        fence: ``right`` as stored, or an older one, or none, or another address's fence.
         write: put the instance, purge, purge and keep its messages to itself, or keep.
         instance: the instance that a put writes.
         remember: the key to remember.
-        targets: the numbers of the addresses to send a message to.
+        targets: the addresses to send a message to, by number.
         inbound: the message to settle.
-        event_ms: the instants of the events to log.
-        journal: the change of the journal, if the store keeps journals and the step puts an instance.
+        event_ms: instants for the events to log.
+        journal: the journal change, if the store keeps journals and the step puts an instance.
     """
 
     at: int
@@ -73,7 +73,7 @@ class CommitStep:
 
 @attrs.frozen
 class RedriveStep:
-    """Redrive the dead letter at a position of their listing."""
+    """Redrive the dead letter at a position in their listing."""
 
     number: int
 
@@ -106,7 +106,7 @@ class ConcurrentStep:
     """Execute operations concurrently, and wait for all results.
 
     Attributes:
-        asked: transitions to commit, and the numbers of addresses to load.
+        asked: transitions to commit, and address numbers to load.
     """
 
     asked: tuple[CommitStep | int, ...]
@@ -114,11 +114,11 @@ class ConcurrentStep:
 
 @attrs.frozen(kw_only=True)
 class KillStep:
-    """Kill the store in the middle of commits, and open it again.
+    """Kill the store during commits, and open it again.
 
     Attributes:
         commits: the concurrent commits.
-        lines: how many lines of the store's code run before it dies; beyond the last, it dies with the last answer.
+        lines: how many lines of the store's code run before it dies. Beyond the last, it dies with the last answer.
         cut_percent: if set, the process dies in a write instead: once it has appended that many percent of the bytes
             that the previous commit appended.
         opening_lines: for each opening that is killed as well, after how many lines. After these, one succeeds.
@@ -140,7 +140,7 @@ def kills() -> st.SearchStrategy[list[Step]]:
     """Draw a history in which the store is killed.
 
     Returns:
-        A few commits, then a kill; once or twice.
+        A few commits, then a kill, once or twice.
     """
     kill = st.builds(
         KillStep, commits=st.lists(_commits(), min_size=1, max_size=3).map(tuple), lines=st.integers(0, 400)
@@ -282,7 +282,7 @@ _PHASES = tuple(phase for phase in Phase if phase is not Phase.explain)
 
 
 def _search_settings(max_examples: int) -> settings:
-    """Follow the profile that is loaded; without one, draw the same histories on every run."""
+    """Follow the loaded profile. Without one, draw the same histories on every run."""
     chosen = settings(
         max_examples=max_examples,
         deadline=None,
@@ -309,8 +309,8 @@ def search(
         max_shrinks: how many to run after that. Hypothesis alone would shrink for up to five minutes.
 
     Raises:
-        RequirementViolated: that of the smallest history that failed. A failure that was seen once is raised, even if
-            the same history would pass the next time.
+        RequirementViolated: the failure from the smallest history that failed. A failure that was seen once is raised,
+            even if the same history would pass the next time.
     """
     failed: dict[History, RequirementViolated] = {}
     runs_left = max_shrinks

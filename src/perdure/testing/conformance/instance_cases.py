@@ -99,7 +99,7 @@ async def every_field_is_returned(store: Store) -> None:
 
 @in_store(NEW_FENCE, PUT_VERSION)
 async def a_transition_answers_the_new_fence(store: Store) -> None:
-    """The first commit is version 1, the next 2; the stored instance carries the fence that was answered."""
+    """The first commit is version 1, the next 2. The stored instance carries the fence that was answered."""
     first = await created(store, A)
     second = await value(commit_one(store, put(A, first)))
     same(second, Fence(first.incarnation, 2), "a Put answers the incarnation and one version more")
@@ -109,7 +109,7 @@ async def a_transition_answers_the_new_fence(store: Store) -> None:
 
 @in_store(FENCED, COMPARES_FENCE, CONFLICT_LEAVES_NOTHING)
 async def a_wrong_fence_is_a_conflict(store: Store) -> None:
-    """A fence that moved, a fence of nothing, and no fence where something is stored: all Conflict, nothing written."""
+    """A moved fence, a fence for nothing, and no fence where something is stored: all Conflict, nothing written."""
     first = await created(store, A)
     second = await value(commit_one(store, put(A, first, state='"kept"')))
     wrong = (None, first, Fence(second.incarnation, 3), Fence(second.incarnation + 1, 2))
@@ -162,14 +162,14 @@ async def a_known_row_is_overwritten_as_an_unknown_one(store: Store) -> None:
 
 @in_store(COMPARES_FENCE)
 async def a_fence_belongs_to_one_address(store: Store) -> None:
-    """The right fence of another address is a Conflict."""
+    """Another address's right fence is a Conflict."""
     fence = await created(store, A)
     await failure(commit_one(store, put(address("b"), fence)), Conflict, "a fence is good for its own address only")
 
 
 @in_store(MONOTONIC, FENCED, NEW_FENCE)
 async def a_successor_is_another_incarnation(store: Store) -> None:
-    """Nothing of a purged instance can commit into its successor, and incarnations only grow."""
+    """A purged instance cannot commit into its successor, and incarnations only grow."""
     old = await created(store, A)
     gone = await value(commit_one(store, Transition(address=A, expected=old, write=Purge())))
     same(gone, Fence(0, 0), "a Purge answers Fence(0, 0)")
@@ -214,7 +214,7 @@ async def due_returns_the_earliest_first(store: Store) -> None:
 
 @in_store(DUE, DUE_ORDER, DUE_AFTER)
 async def due_continues_after_a_position(store: Store) -> None:
-    """Pages of due instances miss none of one instant, and continue after an instance that is gone."""
+    """Due pages lose no instance when several share an instant, and continue after an instance that is gone."""
     fences = {
         id_: await created(store, address(id_), alarm_ms=alarm_ms)
         for id_, alarm_ms in (("late", 30), ("b", 20), ("a", 20), ("early", 10), ("c", 20))
@@ -287,7 +287,7 @@ async def claimed_returns_both_claims_by_incarnation(store: Store) -> None:
 
 @in_store(LEFT_TO, CLAIMED, DUE, FIND)
 async def instances_are_left_to_other_code(store: Store) -> None:
-    """``left_to`` finds instances that other code left, of the jobs; no other query finds their alarms and runs."""
+    """``left_to`` finds these jobs' instances that other code left. No other query finds their alarms and runs."""
     jobs = ("task", "orders"), ("task", "other\u00e9")
     own, others, both, job = (instance(address(id_), alarm_ms=5, claim=CLAIM) for id_ in ("own", "others", "both", "x"))
     job = attrs.evolve(job, address=Address(*jobs[1], "x"))
@@ -362,7 +362,7 @@ async def find_meets_every_condition(store: Store) -> None:
 
 @in_store(COUNTS, COUNTS_ON)
 async def counts_are_those_of_the_instances(store: Store) -> None:
-    """Created, changed and purged instances: the counts are those of ``find``."""
+    """Created, changed and purged instances: the counts agree with ``find``."""
     if store.counts is None:
         return
     a, b = await created(store, address("a")), await created(store, address("b", name="other"))
@@ -449,7 +449,7 @@ KEEP_EVENTS = {"events_since_ms": 0, "max_events": 1_000}
 
 @in_store(LOAD_TOGETHER)
 async def a_key_is_remembered_with_its_transition(store: Store) -> None:
-    """The answer comes back with the instance, in one read; another key and another address know nothing of it."""
+    """One read returns the answer with the instance. Another key and another address do not have it."""
     kept = remembered("k", '{"ünï":1}')
     await value(commit_one(store, Transition(address=A, write=put(A).write, remember=(kept,))))
     loaded = await value(load_one(store, A, "k", 0))
@@ -481,7 +481,7 @@ async def a_key_is_replaced(store: Store) -> None:
 
 @in_store(KEYS_HELD, KEY_EMPTIED)
 async def old_keys_lose_their_answers(store: Store) -> None:
-    """The newest keys of an address keep their answers, in the order of their first use; the others stay."""
+    """An address's newest keys, by first use, keep their answers. The others stay without one."""
     for number in range(5):
         kept = attrs.evolve(remembered(f"k{number}", f"{number}"), full_answers=2)
         await value(commit_one(store, Transition(address=A, remember=(kept,))))
@@ -501,7 +501,7 @@ async def old_keys_lose_their_answers(store: Store) -> None:
 
 @in_store(LOAD_TOGETHER)
 async def a_key_outlives_its_instance(store: Store) -> None:
-    """A purge leaves the keys of the address."""
+    """A purge leaves the address's keys."""
     fence = await created(store, A)
     purge = Transition(address=A, expected=fence, write=Purge(), remember=(remembered("k"),))
     await value(commit_one(store, purge))
@@ -523,7 +523,7 @@ async def a_conflict_remembers_nothing(store: Store) -> None:
 
 @in_store(NEW_KEYS, CONFLICT_LEAVES_NOTHING)
 async def a_known_key_is_a_conflict(store: Store) -> None:
-    """A transition whose keys must be new conflicts with a key of its address, until that expires."""
+    """A transition whose keys must be new conflicts with its address's stored key, until that expires."""
     await value(commit_one(store, Transition(address=A, remember=(remembered("k", expires_ms=100),))))
     fence = await created(store, A)
     new = {known: NewKeys(("l", known), 99) for known in ("k", "m")}

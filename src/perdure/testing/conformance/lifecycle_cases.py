@@ -1,7 +1,7 @@
 """Cases: opening, closing and killing a store.
 
-A second opening while the first one lives; rows that cannot be read; a kill at lines of the store's own code, in the
-middle of commits, and right after a load.
+A second opening while the first one lives, rows that cannot be read, and a kill: at lines of the store's own code,
+during commits, and right after a load.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ async def sequences_survive_reopening(new_harness: NewHarness) -> None:
 
 @in_harness(MONOTONIC)
 async def sequences_survive_compaction(new_harness: NewHarness) -> None:
-    """Numbers of deleted rows do not return, although a store that compacts its log has had reason to do so since."""
+    """Deleted rows' numbers do not return, although a store that compacts its log has had reason to do so."""
     harness = new_harness()
     store = await harness.open()
     at = await created(store, B)
@@ -161,7 +161,7 @@ async def _numbers_deleted(store: Store) -> tuple[int, int, int]:
 
 @in_harness(CLOSE, HEALTH, FAILURES_ARE_VALUES)
 async def a_closed_store_answers_unavailable(new_harness: NewHarness) -> None:
-    """After ``close`` every operation answers ``StoreUnavailable``; closing again is allowed; health says failed."""
+    """After ``close`` every operation answers ``StoreUnavailable``, health says failed, and closing again works."""
     harness = new_harness()
     store = await harness.open()
     await value(store.close())
@@ -187,7 +187,7 @@ async def a_store_that_was_closed_says_so(new_harness: NewHarness) -> None:
 
 @in_harness(HEALTH)
 async def a_working_store_is_healthy(new_harness: NewHarness) -> None:
-    """The health check of an open store says ok."""
+    """An open store's health check says ok."""
     async with opened(new_harness()) as store:
         same((await value(store.health())).state, "ok", "an open store is healthy")
 
@@ -254,7 +254,7 @@ AT = address("a")
 
 @in_harness(OWNERSHIP, needs="owned")
 async def a_second_opening_is_refused_or_ends_the_first(new_harness: NewHarness) -> None:
-    """Two openings of an owned store never both write."""
+    """Two openings never both write to an owned store."""
     harness = new_harness()
     async with opened(harness) as store:
         fence = await created(store, AT)
@@ -277,7 +277,7 @@ async def _first_is_ended(first: Store, second: Store, fence: Fence) -> None:
 
 @in_harness(OWNERSHIP, READS_ITS_WRITES, FENCED, COMPARES_FENCE, EPOCH, needs="shared")
 async def two_openings_share_their_data(new_harness: NewHarness) -> None:
-    """What one wrote, the other reads; of two that expect the same, one is committed."""
+    """Each opening reads the other's writes. When two transitions expect the same fence, one is committed."""
     harness = new_harness()
     async with opened(harness) as here:
         there = await harness.open()
@@ -323,7 +323,7 @@ OWNERSHIP_CASES: tuple[Case, ...] = (
 
 @in_harness(CORRUPT_ROW, CORRUPT_LEFT_OUT, HEALTH, needs="damage")
 async def an_unreadable_row_affects_no_other(new_harness: NewHarness) -> None:
-    """Its own address returns ``StoreCorrupt``; listings continue behind it; health reports it."""
+    """Its own address returns ``StoreCorrupt``, listings continue behind it, and health reports it."""
     harness = new_harness()
     assert isinstance(harness, CorruptibleHarness)  # noqa: S101 - the case is for such harnesses only
     store = await harness.open()
@@ -389,7 +389,7 @@ async def a_kill_during_a_purge_leaves_it_complete_or_absent(new_harness: NewHar
 
 @in_harness(ATOMIC, DURABLE, EPOCH, needs="durable")
 async def a_kill_during_several_commits_leaves_each_complete_or_absent(new_harness: NewHarness) -> None:
-    """Acknowledged commits are found; of two that expect the same fence, one at most."""
+    """Acknowledged commits are found. When two expect the same fence, at most one is found."""
     await _at_every_line(new_harness, (_WHOLE,), (_AGAIN, _ELSEWHERE, _PURGE))
 
 
@@ -403,7 +403,7 @@ async def a_kill_during_an_opening_loses_and_repeats_nothing(new_harness: NewHar
 
 @in_harness(CUT_WRITE, ATOMIC, DURABLE, needs="durable")
 async def a_write_that_a_kill_cut_spoils_nothing(new_harness: NewHarness) -> None:
-    """The commit is complete or absent; the store opens again; later commits are found."""
+    """The commit is complete or absent, the store opens again, and later commits are found."""
     for percent in _CUTS:
         cut = KillStep(commits=(_SENT,), lines=NEVER, cut_percent=percent)
         await _killed(new_harness, [_WHOLE, _SENT, _SENT, cut, _SENT, _KILLED, _SENT, ReopenStep()])
@@ -442,7 +442,7 @@ _LOAD_TIMEOUT_S = 0.1  # a load may wait for the thread that is stalled; then it
 
 @in_harness(SHOWS_WHAT_STAYS, DURABLE, needs="durable")
 async def a_kill_undoes_nothing_that_a_load_returned(new_harness: NewHarness) -> None:
-    """A worker thread stalls at one line of a commit after the other; a load is answered; the process is killed."""
+    """At each line of a commit's code: a worker thread stalls, a load is answered, and the process is killed."""
     ran = await _loaded_and_killed(killable(new_harness()), NEVER)
     for lines in lines_to_kill_at(ran):
         await _loaded_and_killed(killable(new_harness()), lines)
@@ -490,7 +490,7 @@ async def _until_stalled(harness: KillableHarness, commit: asyncio.Future[Result
 
 
 def _version(found: Result[Loaded, Any]) -> int:
-    """Return the version that a load shows; 0 without an answer."""
+    """Return the version that a load shows, or 0 without an answer."""
     instance = found.unwrap().instance if isinstance(found, Success) else None
     return 0 if instance is None else instance.version
 

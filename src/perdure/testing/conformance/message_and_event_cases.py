@@ -1,4 +1,4 @@
-"""Cases: messages between instances; the event log, and the positions of sinks in it."""
+"""Cases: messages between instances, the event log, and the sinks' positions in it."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ async def every_field_of_a_message_is_returned(store: Store) -> None:
 
 @in_store(DELIVERABLE, OLDEST_FIRST)
 async def order_is_kept_within_a_pair(store: Store) -> None:
-    """Only the oldest living message of a (sender, target) pair may be delivered; pairs do not wait for each other."""
+    """Only a (sender, target) pair's oldest living message may be delivered. Pairs do not wait for each other."""
     pairs = ((A, B, "1"), (A, B, "2"), (A, C, "3"), (C, B, "4"))
     sent = tuple(message(sender, target, payload) for sender, target, payload in pairs)
     await value(commit_one(store, Transition(address=A, messages=sent)))
@@ -88,7 +88,7 @@ async def order_is_kept_within_a_pair(store: Store) -> None:
 
 @in_store(MESSAGE_ORDER)
 async def ids_follow_the_order_of_sending(store: Store) -> None:
-    """Message ids grow in the order of one transition's messages, and from commit to commit."""
+    """Message ids grow in the transition's message order, and from commit to commit."""
     targets = [address(str(number)) for number in range(4)]
     first = tuple(message(A, target, target.id) for target in targets[:2])
     await value(commit_one(store, Transition(address=A, messages=first)))
@@ -113,7 +113,7 @@ async def consuming_twice_is_a_conflict(store: Store) -> None:
 
 @in_store(MESSAGE_ONCE, FATE_REPLACES)
 async def a_kept_message_must_be_living_and_stays(store: Store) -> None:
-    """A claim for a message is written only while the message lives, and changes nothing of it."""
+    """A claim for a message is written only while the message lives, and does not change it."""
     await told(store, A, B, "1", "2")
     first = (await value(store.messages(FAR_MS, 9)))[0]
     fence = await value(commit_one(store, attrs.evolve(put(B), inbound=Kept(first.message_id))))
@@ -157,7 +157,7 @@ async def a_postponed_message_holds_its_pair_back(store: Store) -> None:
 
 @in_store(MESSAGES_LEFT_TO, FATE_REPLACES)
 async def messages_are_left_to_other_code(store: Store) -> None:
-    """``messages_left_to`` finds the head of a pair that other code left, whatever its instant."""
+    """``messages_left_to`` finds a pair's head that other code left, whatever its instant."""
     await told(store, A, B, "1", "2")
     await told(store, C, B, "3")
     one, three = await message_id(store, "1"), await message_id(store, "3")
@@ -187,7 +187,7 @@ async def consumed_as(store: Store, number: int) -> None:
 
 @in_store(FATE_REPLACES)
 async def a_fate_replaces_the_one_before(store: Store) -> None:
-    """Attempts, instant and error of a message are those of its newest fate, also where that has no error."""
+    """A message has its newest fate's deliveries, instant and error, also where that fate has no error."""
     await told(store, A, B, "1")
     only = await message_id(store, "1")
     fates = (
@@ -226,7 +226,7 @@ async def a_dead_letter_unblocks_its_pair(store: Store) -> None:
 
 @in_store(REDRIVE, REDRIVE_EVENTS)
 async def a_redrive_logs_its_events_once(store: Store) -> None:
-    """The events of a redrive are logged with it, and not by a redrive that finds no dead letter."""
+    """A redrive logs its events. A redrive that finds no dead letter logs none."""
     await told(store, A, B, "1")
     first = await message_id(store, "1")
     await value(store.redrive(first, (started(B, at_ms=1),)))
@@ -252,7 +252,7 @@ async def dead_letters_page_by_id(store: Store) -> None:
 
 @in_store(PURGE_OWN)
 async def a_purge_drops_messages_to_itself(store: Store) -> None:
-    """Messages to itself go with the instance, those of this very turn included; others stay."""
+    """A purge deletes the instance's messages to itself, also from the same turn. Others stay."""
     fence = await created(store, A)
     await told(store, A, A, "own", "behind")
     await told(store, A, B, "out")
@@ -264,7 +264,7 @@ async def a_purge_drops_messages_to_itself(store: Store) -> None:
 
 @in_store(PURGE_OWN)
 async def a_purge_drops_dead_letters_to_itself(store: Store) -> None:
-    """A dead letter of an instance to itself cannot be redriven into its successor."""
+    """An instance's dead letter to itself cannot be redriven into its successor."""
     fence = await created(store, A)
     await told(store, A, A, "own")
     own = await message_id(store, "own")
@@ -276,7 +276,7 @@ async def a_purge_drops_dead_letters_to_itself(store: Store) -> None:
 
 @in_store(PURGE_OWN)
 async def a_purge_can_keep_messages_to_itself(store: Store) -> None:
-    """Where an instance is merely used up, its messages to itself stay for its successor, those of this turn too."""
+    """Where an instance is merely used up, its messages to itself stay for its successor, also from this turn."""
     fence = await created(store, A)
     await told(store, A, A, "own")
     kept = Transition(address=A, expected=fence, write=Purge("kept"), messages=(message(A, A, "last"),))
@@ -354,7 +354,7 @@ _SAMPLES: dict[str, object] = {
 
 
 def one_of_each() -> tuple[Event, ...]:
-    """Make an event of every type."""
+    """Make one event for every event type."""
     return tuple(_sample(kind) for kind in events.EVENT_TYPES.values())
 
 
@@ -366,7 +366,7 @@ def _sample(kind: type[Event]) -> Event:
 
 @in_store(EVENTS)
 async def every_event_is_returned(store: Store) -> None:
-    """An event of every type is read as it was logged, in order."""
+    """Every event type is read as it was logged, in order."""
     logged = one_of_each()
     await value(commit_one(store, Transition(address=A, events=logged)))
     found = await value(store.events(0, 100))
@@ -401,7 +401,7 @@ async def history_returns_the_newest_first(store: Store) -> None:
 
 @in_store(PRUNE, PRUNE_COUNTS, HISTORY_SURVIVES)
 async def pruning_removes_the_beginning_of_the_log(store: Store) -> None:
-    """Old events go, up to the first that stays; so does what is beyond the newest ``max_events``."""
+    """Pruning deletes old events up to the first that stays, and all except the newest ``max_events``."""
     await _logged(store, A, 1, 2, 9, 3, 4, 5)
     by_age = Retention(now_ms=0, events_since_ms=9, max_events=100)
     same(await value(store.prune(by_age)), 2, "old events go, up to the first that stays")
@@ -447,7 +447,7 @@ AT = address("a")
 
 @in_store(CURSOR, MOVE_CURSOR)
 async def each_sink_has_its_own_position(store: Store) -> None:
-    """A position is that of the last move of its name, compared by code point, and comes with the end of the log."""
+    """A name's last move sets its position. Names are compared by code point. The log's end comes with the position."""
     cursors = present(store.cursors)
     same(await value(cursors.read("s")), Cursor(sequence=None, last=0), "before the first move there is no position")
     last = await _logged_at_a(store, 1, 2)
@@ -460,7 +460,7 @@ async def each_sink_has_its_own_position(store: Store) -> None:
 
 @in_store(CURSOR, MOVE_CURSOR)
 async def the_end_of_the_log_outlives_its_events(store: Store) -> None:
-    """The number of the newest event stays when retention deletes it."""
+    """The newest event's number stays when retention deletes the event."""
     cursors = present(store.cursors)
     last = await _logged_at_a(store, 1, 2)
     await value(store.prune(Retention(now_ms=0, events_since_ms=9, max_events=0)))
@@ -469,7 +469,7 @@ async def the_end_of_the_log_outlives_its_events(store: Store) -> None:
 
 @in_store(CURSOR, PRUNE)
 async def deleted_events_behind_a_position_are_counted(store: Store) -> None:
-    """A sink learns how many events it will never read, until it is moved past them; a gap alone says nothing."""
+    """A sink learns how many events it will never read, until it is moved past them. A gap alone says nothing."""
     cursors = present(store.cursors)
     await _logged_at_a(store, 1)
     numbers = [one.sequence for one in await value(store.events(0, 9))]

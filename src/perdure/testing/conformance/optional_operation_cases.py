@@ -82,7 +82,7 @@ _JOBS = (("a", "b"), ("a", "B"), ("b", "a"))
 
 @in_store(HOLDS, SET_HOLD, HOLD_OF_A_JOB)
 async def each_job_has_its_own_hold(store: Store) -> None:
-    """Jobs are compared by code point; a repeat changes nothing."""
+    """Jobs are compared by code point. A repeat changes nothing."""
     same(await value(store.holds()), (), "no job is held at first")
     for job in _JOBS:
         same(await value(store.set_hold(job, "held")), "changed", f"the first hold of {job}")
@@ -136,7 +136,7 @@ ALL = 1_000
 
 @in_store(JOURNAL, JOURNAL_COMMIT, LOAD_TOGETHER)
 async def a_journal_is_read_in_pages(store: Store) -> None:
-    """Rows come in the order of their commits, from any place on; each instance has its own, and its length."""
+    """Rows come in commit order, from any position on. Each instance has its own rows, and its journal length."""
     journal = present(store.journal)
     fence, other = await _appended(store, A, None, "a0"), await _appended(store, B, None, "b0", "b1")
     same(await value(journal.read(A, fence.incarnation, 0, ALL)), ("a0",), "a row that came with a new instance")
@@ -257,7 +257,7 @@ _JOB = ("pool", "p")
 
 @in_store(LANES, QUEUED, LAST_RANK)
 async def lanes_come_in_order_with_their_first_ranks(store: Store) -> None:
-    """Names are compared by code point; the limit is shared between the lanes."""
+    """Names are compared by code point. The lanes share the limit."""
     lanes = present(store.lanes)
     same(await value(lanes.names(_JOB, None, 5)), (), "no lane at first")
     same(await value(lanes.last_rank(_JOB)), None, "no rank at first")
@@ -284,7 +284,7 @@ async def lanes_come_in_order_with_their_first_ranks(store: Store) -> None:
 
 @in_store(QUEUED_OR_DUE, LAST_RANK)
 async def claimed_and_suspended_instances_are_not_queued(store: Store) -> None:
-    """A queued instance is not due; one that leaves its lane is."""
+    """A queued instance is not due. One that leaves its lane is."""
     lanes = present(store.lanes)
     fence = await _put(store, "i", "a", 5)
     at = Address(*_JOB, "i")
@@ -373,7 +373,7 @@ async def a_copy_has_everything(new_harness: NewHarness) -> None:
 
 @in_harness(COPY_ASSIGNED, COPY_NUMBERS, needs="copies")
 async def a_copy_assigns_no_number_again(new_harness: NewHarness) -> None:
-    """Incarnations and ids of messages continue behind those of the source, also of deleted rows."""
+    """Incarnations and message ids continue behind the source's numbers, also those that deleted rows had."""
     async with AsyncExitStack() as stack:
         source, target = await _two(new_harness, stack)
         async with _open(source) as store:
@@ -418,7 +418,7 @@ async def an_interrupted_copy_continues(new_harness: NewHarness) -> None:
 
 @in_harness(COPY_REFUSES, needs="copies")
 async def a_target_with_other_rows_is_refused(new_harness: NewHarness) -> None:
-    """A store with rows, or an unfinished copy of another moment, is left as it is."""
+    """A store with rows, or with an unfinished copy from another moment, is not changed."""
     async with AsyncExitStack() as stack:
         source, target = await _two(new_harness, stack)
         other = cast("CopyableHarness", new_harness())
@@ -454,7 +454,7 @@ async def a_copy_excludes_engines(new_harness: NewHarness) -> None:
 
 @in_harness(COPY_PAGES, needs="copies")
 async def a_copy_reads_in_pages(new_harness: NewHarness) -> None:
-    """A table of more rows than a page comes in full pages, from any key on."""
+    """A table with more rows than a page comes in full pages, from any key on."""
     count = PAGE_ROWS + 3
     async with AsyncExitStack() as stack:
         source, _ = await _two(new_harness, stack)
@@ -474,7 +474,7 @@ async def a_copy_reads_in_pages(new_harness: NewHarness) -> None:
 
 # ---------------------------------------------------------------- the data
 async def fill(store: Store) -> None:
-    """Store rows of every table, with values of every kind."""
+    """Store rows in every table, with all kinds of values."""
     claimed = attrs.evolve(instance(STRANGE, claim=CLAIM), lane="l\0ne", data='{"d":1}', journal_length=2)
     rows = JournalChange(("first", "sec\0nd \1 é"), "kept")
     await value(commit_one(store, Transition(address=STRANGE, write=Put(claimed), journal=rows)))
@@ -510,7 +510,7 @@ async def fill(store: Store) -> None:
 
 
 async def _everything(store: Store) -> dict[str, Any]:
-    """Read all that a store has, without the numbers of its events."""
+    """Read all that a store has, without its event numbers."""
     found = await value(store.find(Query(limit=ALL)))
     log = await value(store.events(0, ALL))
     everything: dict[str, Any] = {
@@ -582,7 +582,7 @@ async def _copied(source: CopyableHarness, target: CopyableHarness) -> StoreCopy
 
 
 class _Interrupted(Exception):
-    """The end of a copy that is cut."""
+    """Cuts a copy short."""
 
 
 async def _interrupted(source: CopyableHarness, target: CopyableHarness, pages: int, end: str) -> None:

@@ -1,6 +1,6 @@
-"""The requirements of a store: the sentences of the contract in ``perdure.stores.contract``. The cases refer to these.
+"""The store requirements: the sentences from the contract in ``perdure.stores.contract``. The cases refer to these.
 
-A test checks that these are all sentences of the contract, and that each has a case or a reason why it has none.
+A test checks that the contract has no other sentences, and that each has a case or a reason why it has none.
 """
 
 from __future__ import annotations

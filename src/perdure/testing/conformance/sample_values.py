@@ -1,4 +1,4 @@
-"""Small values for the cases, and for tests of stores: addresses, instances, messages, transitions."""
+"""Small values for the cases and for store tests: addresses, instances, messages, transitions."""
 
 from __future__ import annotations
 
@@ -78,12 +78,12 @@ async def told(store: Store, sender: Address, target: Address, *payloads: str) -
 
 
 async def deliverable(store: Store, now_ms: int = FAR_MS) -> list[str]:
-    """Return the payloads of what may be delivered."""
+    """Return the payloads that may be delivered."""
     return [stored.message.payload for stored in await value(store.messages(now_ms, 100))]
 
 
 async def message_id(store: Store, payload: str) -> int:
-    """Return the id of a deliverable message."""
+    """Return a deliverable message's id, by payload."""
     ids = {stored.message.payload: stored.message_id for stored in await value(store.messages(FAR_MS, 100))}
     return ids[payload]
 

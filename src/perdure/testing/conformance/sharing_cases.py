@@ -1,4 +1,4 @@
-"""Cases: the members of a shared store, their leases and shares; openings that stall and take over from each other."""
+"""Cases: a shared store's members, their leases and shares, and openings that stall and take over from each other."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ _PAGE: Final = 10
 
 
 def sharing(store: Store) -> Sharing:
-    """Return the operations of a shared store."""
+    """Return a shared store's operations."""
     holds(store.sharing is not None, "a shared store has `sharing`")
     return cast("Sharing", store.sharing)
 
@@ -112,7 +112,7 @@ def _served(members: Members) -> dict[int, dict[tuple[str, str], ServedCode]]:
 
 @in_harness(LEASES_BY_ITS_CLOCK, HEARTBEAT, LATE_LIVES, DEAD_STAYS_DEAD, needs="clocked")
 async def an_opening_without_heartbeats_is_declared_dead(new_harness: NewHarness) -> None:
-    """It works until another opening declares it dead, and never again; what it wrote before stays."""
+    """It works until another opening declares it dead, and never again. Its earlier writes stay."""
     harness = cast("ClockedHarness", new_harness())
     here, there = await harness.open(), await harness.open()
     lease_ms = sharing(here).lease_ms
@@ -140,7 +140,7 @@ async def an_opening_without_heartbeats_is_declared_dead(new_harness: NewHarness
 
 @in_harness(LEASES_BY_ITS_CLOCK, DEAD_STAYS_DEAD, MEMBERSHIP, needs="clocked")
 async def an_opening_that_stalls_before_its_first_heartbeat_ends(new_harness: NewHarness) -> None:
-    """Its lease begins with the opening; when it wakes, it neither joins again nor writes."""
+    """Its lease begins with the opening. When it wakes, it neither joins again nor writes."""
     harness = cast("ClockedHarness", new_harness())
     here, stalled = await harness.open(), await harness.open()
     lease_ms = sharing(here).lease_ms
@@ -161,7 +161,7 @@ async def an_opening_that_stalls_before_its_first_heartbeat_ends(new_harness: Ne
 
 @in_harness(MEMBERSHIP, EPOCH, needs="shared")
 async def openings_at_once_are_told_apart(new_harness: NewHarness) -> None:
-    """Several first openings at the same time: each has an epoch of its own, and all are members."""
+    """Several first openings at the same time: each has a different epoch, and all are members."""
     harness = new_harness()
     stores = await asyncio.gather(*(harness.open() for _ in range(4)))
     epochs = {store.epoch for store in stores}
@@ -174,7 +174,7 @@ async def openings_at_once_are_told_apart(new_harness: NewHarness) -> None:
 
 @in_harness(CONCURRENT, WRONG_VIEW, needs="shared")
 async def openings_write_the_same_instances_at_once(new_harness: NewHarness) -> None:
-    """Overlapping commits through two openings are all answered, and one of each pair of rivals wins."""
+    """Overlapping commits through two openings are all answered, and one in each rival pair wins."""
     async with two_openings(new_harness) as stores:
         places = [address(str(number)) for number in range(20)]
         fences = {at: await created(stores[0], at) for at in places}
@@ -252,7 +252,7 @@ _WHOLE: Final = Share({JOB: frozenset(range(BUCKETS))})
 
 @in_harness(DUE_IN_SHARE, needs="shared")
 async def due_instances_are_divided(new_harness: NewHarness) -> None:
-    """Each due instance is in one half of the buckets, in the order of ``due``; a limit counts those in the share."""
+    """Each due instance is in one half of the buckets, in ``due`` order. A limit counts instances in the share."""
     async with two_openings(new_harness) as (here, there):
         for number, at in enumerate(_PLACES):
             await created(here, at, alarm_ms=1 + number % 5)
@@ -275,7 +275,7 @@ async def due_instances_are_divided(new_harness: NewHarness) -> None:
 
 @in_harness(MESSAGES_IN_SHARE, needs="shared")
 async def a_message_is_delivered_by_its_writer_first(new_harness: NewHarness) -> None:
-    """The writer sees it at once; the share of its target when it is old, or when the writer is not alive."""
+    """The writer sees it immediately. The target's share sees it when it is old, or when the writer is not alive."""
     async with two_openings(new_harness) as (writer, other):
         target = _PLACES[0]
         sent = attrs.evolve(message(address("s"), target, "m"), sent_ms=100)
@@ -300,7 +300,7 @@ async def a_message_is_delivered_by_its_writer_first(new_harness: NewHarness) ->
 
 @in_harness(ABANDONED, needs="shared")
 async def claims_of_dead_engines_are_divided(new_harness: NewHarness) -> None:
-    """A claim of either kind is abandoned if its owner is not alive: not one's own, and not a newcomer's."""
+    """A run claim or event claim is abandoned if its owner is not alive: not one's own, and not a newcomer's."""
     async with two_openings(new_harness) as (here, there):
         dead, newcomer = 0, there.epoch + 1
         owners = (dead, here.epoch, there.epoch, newcomer)
@@ -347,7 +347,7 @@ _STALL: Final = 0.4
 
 @attrs.define(eq=False)
 class _Opening:
-    """The expected state of an opening: the rest of its lease, and whether it was declared dead."""
+    """An opening's expected state: how much lease is left, and whether it was declared dead."""
 
     store: Store
     lease_left: float = 1.0
@@ -356,7 +356,7 @@ class _Opening:
 
 @attrs.define
 class _History:
-    """Openings of one store, and the writes that were accepted."""
+    """One store's openings, and the writes that were accepted."""
 
     harness: ClockedHarness
     drawn: Random

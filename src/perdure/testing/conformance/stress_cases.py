@@ -1,7 +1,7 @@
 """Cases: operations under stress.
 
-Many at once, and callers that are cancelled while they wait; hostile names, large values, and pages of listings at real
-sizes, while rows are deleted between pages.
+Many concurrent operations, and callers that are cancelled while they wait. Hostile names, large values, and listing
+pages at real sizes, while rows are deleted between pages.
 """
 
 from __future__ import annotations
@@ -177,7 +177,7 @@ async def a_sink_misses_no_event(store: Store) -> None:
 
 @in_store(LOAD_TOGETHER, ATOMIC)
 async def a_load_reads_one_moment(store: Store) -> None:
-    """The instance, the answer and the number of keys that one load returns belong together, whatever is under way."""
+    """The instance, the answer and the key count that one load returns belong together, whatever is under way."""
     fence: Fence | None = None
     for number in range(30):
         change = attrs.evolve(put(AT, fence, state=f"{number}"), remember=(remembered("k", f"{number}"),))
@@ -241,7 +241,7 @@ async def a_cancelled_commit_happens_completely_or_not_at_all(new_harness: NewHa
 
 @in_store(CANCELLED)
 async def a_cancelled_caller_affects_no_other(store: Store) -> None:
-    """Of ten commits and ten loads that are under way together, each in turn is cancelled; the others are answered."""
+    """Ten commits and ten loads are under way. Each in turn is cancelled, and the others are answered."""
     await created(store, A)
     for cancelled in range(10):
         ats = [address(f"{cancelled}-{number}") for number in range(10)]
@@ -271,7 +271,7 @@ def _everything_at_once(fence: Fence | None, number: int) -> Transition:
 
 
 async def _cancelled(store: Store, change: Transition, awaits: int) -> bool:
-    """Commit, and cancel the caller after some steps of the loop.
+    """Commit, and cancel the caller after some loop steps.
 
     Returns:
         Whether it was answered with success before.
@@ -329,7 +329,7 @@ async def _settled(store: Store, story: list[str]) -> list[int]:
 
 
 async def _happened(store: Store, story: list[str]) -> list[int]:
-    """Say which of the commits happened, if each did so completely."""
+    """Return which commits happened, if each did so completely."""
     sent = {one.message.payload for one in await value(store.messages(0, 99))}
     logged = {one.event.at_ms for one in await value(store.history(A, None, 99))}
     happened: list[int] = []
@@ -401,7 +401,7 @@ async def every_address_is_its_own(store: Store) -> None:
 
 @in_store(FIND, TEXT)
 async def a_prefix_is_compared_by_code_point(store: Store) -> None:
-    """``find`` takes no character of a prefix for a wildcard, and ignores neither case nor blanks."""
+    """``find`` takes no prefix character for a wildcard, and ignores neither case nor blanks."""
     for at in ADDRESSES:
         await created(store, at)
     for prefix in PREFIXES:
@@ -419,7 +419,7 @@ async def a_prefix_is_compared_by_code_point(store: Store) -> None:
 
 @in_store(KEY_ADDRESS, TEXT)
 async def a_key_belongs_to_its_whole_address(store: Store) -> None:
-    """Jobs that share an id share no keys; keys that look alike are different keys."""
+    """Jobs that share an id share no keys. Keys that look alike are different keys."""
     keys = ("k", "K", "k ", "k_", "kx", "k%", "\u1e31", "k\u0301", "k" * 200)
     for number, at in enumerate((address("a"), *ELSEWHERE)):
         await value(commit_one(store, Transition(address=at, remember=(remembered("k", f"{number}"),))))
@@ -436,7 +436,7 @@ async def a_key_belongs_to_its_whole_address(store: Store) -> None:
 
 @in_store(PURGE_OWN, TEXT)
 async def messages_belong_to_whole_addresses(store: Store) -> None:
-    """Each (sender, target) is a pair of its own, also where only kind or name differ; a purge deletes its own only."""
+    """Each (sender, target) is a separate pair, also where only kind or name differ. A purge deletes its own only."""
     at, others = address("a"), ELSEWHERE
     sent = [message(sender, target, f"{sender}->{target}") for sender in (at, *others) for target in (at, *others)]
     await value(commit_one(store, Transition(address=at, messages=tuple(sent))))
@@ -450,7 +450,7 @@ async def messages_belong_to_whole_addresses(store: Store) -> None:
 
 @in_store(TEXT)
 async def large_values_are_returned_unchanged(store: Store) -> None:
-    """A state, an answer, a payload, an error and an event of a million characters are read as they were written."""
+    """A state, an answer, a payload, an error and an event with a million characters are read as they were written."""
     at = address("a")
     large = '"' + "\xe9" * (_LARGE // 2) + "x" * (_LARGE // 2) + 'end"'
     error = attrs.evolve(ERROR, message=large, data=large, traceback=large)
@@ -562,7 +562,7 @@ async def a_limit_counts_what_meets_the_conditions(store: Store) -> None:
 
 @in_store(PAGES, FIND, CLAIMED)
 async def a_page_continues_after_an_instance_that_is_gone(store: Store) -> None:
-    """The cursor of ``find`` and ``claimed`` need not be stored any more."""
+    """The cursor for ``find`` and ``claimed`` need not be stored any more."""
     fences: dict[Address, Fence] = {}
     for id_ in "abcdef":
         at = address(id_)
@@ -581,7 +581,7 @@ async def a_page_continues_after_an_instance_that_is_gone(store: Store) -> None:
 
 @in_store(PAGES, DEAD_LETTERS, EVENTS, HISTORY)
 async def a_page_continues_after_a_row_that_is_gone(store: Store) -> None:
-    """The cursors of ``dead_letters``, ``events`` and ``history`` need not be stored any more."""
+    """The cursors for ``dead_letters``, ``events`` and ``history`` need not be stored any more."""
     sent = tuple(message(A, address(f"{number}"), f"{number}") for number in range(6))
     await value(
         commit_one(store, Transition(address=A, messages=sent, events=tuple(started(A, at_ms=n) for n in range(6))))

@@ -1,6 +1,6 @@
-"""A harness whose store lives in a process of its own, which can be killed with SIGKILL; and that process.
+"""A harness whose store lives in a separate process, which SIGKILL can kill, and the code that runs in that process.
 
-The kill comes when the test asks for it, at a chosen line of the store's code, or in the middle of a write.
+The kill comes when the test asks for it, at a chosen line in the store's code, or during a write.
 """
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ _WRITES: Final = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 @attrs.frozen(kw_only=True)
 class SourceLine:
-    """A line of a store's code.
+    """A line in a store's code.
 
     Attributes:
-        file: the name of the file.
-        number: the number of the line.
+        file: the file name.
+        number: the line number.
         text: the line.
     """
 
@@ -63,7 +63,7 @@ class SourceLine:
 
 @attrs.frozen
 class LinesRun:
-    """What ran while an injector was armed.
+    """The lines that ran while an injector was armed.
 
     Attributes:
         lines: how many lines of the store's code ran.
@@ -175,7 +175,7 @@ class ArmWriteLimit:
 class WriteLimit:
     """Measures how files grow during a commit, and lets the operating system cut a later write at a byte.
 
-    The limit is that of ``RLIMIT_FSIZE``: a write that crosses it is cut there, and the next one kills the process.
+    The limit is ``RLIMIT_FSIZE``: a write that crosses it is cut there, and the next one kills the process.
     """
 
     def __init__(self) -> None:
@@ -226,7 +226,7 @@ class WriteLimit:
 
 
 def _descriptors() -> list[Path]:
-    """Return the open descriptors; none in a root without ``/proc``, where no file of C code is cut."""
+    """Return the open descriptors, or none without ``/proc``, where files that C code opened are not cut."""
     try:
         return list(_DESCRIPTORS.iterdir())
     except FileNotFoundError:
@@ -235,7 +235,7 @@ def _descriptors() -> list[Path]:
 
 @attrs.frozen
 class HostCall:
-    """Call an operation of the store."""
+    """Call a store operation."""
 
     number: int
     operation: str
@@ -258,13 +258,13 @@ class HostOpened:
     """The store is open.
 
     Attributes:
-        name: that of the store.
-        epoch: that of the store.
-        capabilities: those of the store.
-        left: that of the store.
-        has: the capabilities that it has, of those that the suite kills in.
+        name: the store's name.
+        epoch: the store's epoch.
+        capabilities: the store's capabilities.
+        left: the store's ``previous_exit``.
+        has: the capabilities that it has, among those that the suite kills in.
         code: where the store's code is.
-        ran: which lines of it ran to open the store, if an injector was armed.
+        ran: which lines ran to open the store, if an injector was armed.
     """
 
     name: str
@@ -423,7 +423,7 @@ class SubprocessHarness:
     """A harness whose store is opened in another process.
 
     Args:
-        harness: opens the store; each process gets a pickled copy.
+        harness: opens the store. Each process gets a pickled copy.
 
     Raises:
         TypeError: the harness cannot be pickled.
@@ -460,7 +460,7 @@ class SubprocessHarness:
     async def open_and_kill(self, lines: int) -> CrashOutcome:
         """Open the store in a new process, and kill it after so many lines, at the latest when the store is open.
 
-        The store must have been opened before, so that the path of its code is known.
+        The store must have been opened before, so that its code's path is known.
 
         Returns:
             Which lines ran, or the line before which the process died.
@@ -505,7 +505,7 @@ class SubprocessHarness:
 
 
 class _Process:
-    """This side of a process that holds a store."""
+    """The test's side of the connection to a process that holds a store."""
 
     def __init__(self, harness: StoreHarness, opening: OpeningCrash | None = None) -> None:
         self._loop = asyncio.get_running_loop()
@@ -520,7 +520,7 @@ class _Process:
         self._loop.add_reader(self._connection.fileno(), self._take)
 
     def operation(self, name: str) -> Callable[..., FutureResult[Any, Any]]:
-        """Return an operation of the store."""
+        """Return a store operation."""
 
         async def call(*arguments: object) -> Result[Any, Any]:
             if self._connection.closed:
@@ -534,7 +534,7 @@ class _Process:
         return lambda *arguments: FutureResult(call(*arguments))
 
     def batch_operation(self, name: str) -> Callable[[Sequence[Any], Answered[Any, Any]], None]:
-        """Return an operation of the store that takes a batch."""
+        """Return a store operation that takes a batch."""
         operation = self.operation(name)
 
         async def ask(requests: Sequence[Any], answered: Answered[Any, Any]) -> None:

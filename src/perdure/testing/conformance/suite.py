@@ -1,4 +1,4 @@
-"""The suite that an author of a store runs, and its report."""
+"""The suite that a store's author runs, and its report."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Outcome:
 
 @attrs.frozen
 class ConformanceReport:
-    """The result of each check of the suite. Its text is human-readable."""
+    """The result of each check in the suite. Its text is human-readable."""
 
     outcomes: tuple[Outcome, ...]
 
@@ -98,7 +98,7 @@ CASES: tuple[Case, ...] = (
 
 
 def check_store(new_harness: NewHarness, *, run: Run = asyncio.run, max_examples: int = 30) -> ConformanceReport:
-    """Check a store against all requirements of ``perdure.stores.contract``: the cases, the model, the kills.
+    """Check a store against all requirements in ``perdure.stores.contract``: the cases, the model, the kills.
 
     Args:
         new_harness: creates an empty harness.
@@ -151,13 +151,13 @@ def check_case(case: Case, new_harness: NewHarness, *, run: Run = asyncio.run) -
 def check_model(new_harness: NewHarness, *, run: Run = asyncio.run, max_examples: int = 50) -> bool:
     """Compare a store with the memory store, operation by operation, over histories that hypothesis draws and shrinks.
 
-    Some operations of a history are concurrent: their answers must be those of some order of them. The histories are
-    the same on every run, unless a Hypothesis profile that draws new ones is loaded.
+    Some operations in a history are concurrent: executing them in some order must explain their answers. The histories
+    are the same on every run, unless a Hypothesis profile that draws new ones is loaded.
 
     Args:
         new_harness: creates an empty harness. Called for each history.
         run: runs a coroutine to its end. Each history is one run.
-        max_examples: how many histories, of up to 30 steps.
+        max_examples: how many histories, with up to 30 steps each.
 
     Returns:
         True.
@@ -182,7 +182,7 @@ def check_kills(new_harness: NewHarness, *, run: Run = asyncio.run, max_examples
         new_harness: makes a harness with an empty store. Unless it can ``kill``, it is pickled, and the store is opened
             in another process.
         run: runs a coroutine to its end on asyncio. Each history is one run.
-        max_examples: how many histories, of one or two kills.
+        max_examples: how many histories, with one or two kills each.
 
     Returns:
         Whether the store must survive a kill. If not, nothing was checked.

@@ -54,7 +54,7 @@ class InMemory:
         """Return: there is no requirement."""
 
     async def open(self, runtime: Runtime) -> Store:
-        """Open the store. It refuses later operations of an earlier worker."""
+        """Open the store. It refuses an earlier worker's later operations."""
         return self.backend.open()
 
     def run_until(self, simulation: Simulation, reached: Callable[[], bool], within_ms: float) -> bool:
@@ -67,7 +67,7 @@ class InMemory:
 
 @attrs.define
 class Hosted:
-    """Data outside of this process. Store operations wait for I/O, one at a time, in the world's own event loop.
+    """Data outside this process. Store operations wait for I/O, one at a time, in the world's own event loop.
 
     Attributes:
         opener: opens the store.
@@ -116,10 +116,10 @@ def backend_of(store: str | os.PathLike[str] | Opener) -> Backend:
     """Return the backend for a world's ``store`` argument.
 
     Args:
-        store: ``memory://``, another store's URL, the path of a SQLite file, or a function that opens a store.
+        store: ``memory://``, another store's URL, a SQLite file's path, or a function that opens a store.
 
     Raises:
-        DefinitionError: it is not one of these.
+        DefinitionError: it is none of these.
     """
     match store:
         case "memory://":

@@ -1,7 +1,7 @@
-"""The boundary of a worker: every store operation and every effect passes it, before and after it takes place.
+"""A worker's boundary: every store operation and every effect passes it, before and after it takes place.
 
-There the seed chooses who runs next, and pending faults are injected. The operations of a store pass it alone and in
-groups, as the engine sends them.
+There the seed chooses who runs next, and pending faults are injected. Store operations pass it alone and in groups, as
+the engine sends them.
 """
 
 from __future__ import annotations
@@ -55,19 +55,19 @@ from perdure.values.transition import Transition
 
 
 def crossing_of(at: str) -> str:
-    """Return the location of a fault as crossings name it: ``commit`` for ``store.commit``, ``effect send_mail``."""
+    """Return a fault's location as crossings name it: ``commit`` for ``store.commit``, ``effect send_mail``."""
     return at.removeprefix(STORE_PREFIX) if at.startswith(STORE_PREFIX) else f"effect {at}"
 
 
 @attrs.define
 class PendingFault:
-    """A fault with its counters, which change; so it is not a value.
+    """A fault with its counters, which change. So it is not a value.
 
     Attributes:
         fault: the fault.
         crossing: its location.
-        after: the number of calls to skip.
-        times: the number of calls to affect.
+        after: how many calls to skip.
+        times: how many calls to affect.
     """
 
     fault: Fault
@@ -81,11 +81,11 @@ class PendingFault:
         return cls(fault, crossing_of(fault.at), fault.call - 1, fault.times)
 
     def waits_for(self, crossing: str) -> bool:
-        """Return whether the fault may affect calls of this crossing."""
+        """Return whether the fault may affect calls at this crossing."""
         return crossing == self.crossing and self.times > 0
 
     def is_due(self, crossing: str) -> bool:
-        """Count a call, and return whether the fault affects it. Call this once for every call of its location."""
+        """Count a call, and return whether the fault affects it. Call this once for every call at its location."""
         if not self.waits_for(crossing):
             return False
         if self.after > 0:
@@ -124,16 +124,16 @@ class Boundary:
     Attributes:
         runtime: the worker's runtime.
         note: called with each event at the boundary.
-        faults: the pending faults; shared by the workers of one world.
+        faults: the pending faults. A world's workers share them.
         interleaving: where other tasks may run first.
         requests: how loads and commits cross.
-        die_at: the crossing at which the worker dies, counted from its opening; None: it does not.
+        die_at: the crossing at which the worker dies, counted from its opening. None: it does not die.
         crash_points: the crossings so far.
-        died_at: where the worker died; None while it lives.
+        died_at: where the worker died. None while it lives.
         held: the calls that wait for a release, by location.
-        latency_ms: how much virtual time a crossing takes at most; drawn from the seed.
-        lease: returns whether the worker has a lease, by the clock of the store.
-        link: whether the store and the services can be reached; calls and answers wait while they cannot.
+        latency_ms: how much virtual time a crossing takes at most. The seed decides how much.
+        lease: returns whether the worker has a lease, by the store's clock.
+        link: whether the store and the services can be reached. Calls and answers wait while they cannot.
     """
 
     runtime: Runtime
@@ -157,7 +157,7 @@ class Boundary:
             self.note(WorkerKilled(at))
 
     def shut(self, at: str) -> None:
-        """Stop all crossings, as at the end of a test, without a death."""
+        """Stop all crossings without a death, as at the end of a test."""
         self.died_at = self.died_at or at
 
     def release(self, at: str) -> None:
@@ -200,7 +200,7 @@ class Boundary:
         return answer
 
     def fault_at(self, at: str) -> Fault | None:
-        """Return the fault of this call. Every fault counts it; a second due fault affects the next call."""
+        """Return this call's fault. Every fault counts the call. A second due fault affects the next call."""
         if not self.faults:
             return None
         due = [pending for pending in self.faults if pending.is_due(at)]
@@ -305,7 +305,7 @@ async def _performed(boundary: Boundary, call: EffectCall, instruction: ServiceC
 
 
 def _real_io(call: EffectCall, exception: BaseException) -> WouldBlock | None:
-    """Return the error for an effect that needs an event loop, which a world does not have; None for another one."""
+    """Return the error for an effect that needs an event loop, which a world does not have. Else None."""
     if isinstance(exception, WouldBlock):
         return WouldBlock(f"effect {call.name}", exception.waiting_for)
     has_no_loop = (isinstance(exception, RuntimeError) and str(exception).startswith(_NO_LOOP)) or (
@@ -328,17 +328,17 @@ Answers: TypeAlias = Sequence[Result[Any, Any]]
 
 @attrs.frozen(kw_only=True)
 class BatchCrossing(Generic[R]):
-    """The requests of one operation, which cross the boundary in the batches of the engine.
+    """One operation's requests, which cross the boundary in the engine's batches.
 
-    Each commit is atomic, and its batch is not: a worker may die within a batch, when only the first of its transitions
-    are written. A fault affects one request of a batch. Its neighbours are carried out, but all answers of the batch
-    arrive together, so a slow or hanging request delays them.
+    Each commit is atomic, and its batch is not: a worker may die within a batch, when only its first transitions are
+    written. A fault affects one request in a batch. Its neighbours are carried out, but all answers in the batch arrive
+    together, so a slow or hanging request delays them.
 
     Attributes:
-        boundary: the boundary of the worker.
+        boundary: the worker's boundary.
         operation: the location: ``load`` or ``commit``.
         send: carries out requests together.
-        lost: makes the error of a request during which the store raised.
+        lost: makes the error for a request during which the store raised.
         is_divisible: whether a worker may die within a batch: a read changes nothing.
     """
 
@@ -379,7 +379,7 @@ class BatchCrossing(Generic[R]):
         return answers
 
     async def _slow_down(self, faults: Sequence[Fault | None], when: When) -> None:
-        """Wait as long as the slowest request of the batch."""
+        """Wait as long as the slowest request in the batch."""
         slow = [fault for fault in faults if isinstance(fault, Delay | Hang) and fault.when == when]
         if not slow:
             return
@@ -410,7 +410,7 @@ class BatchCrossing(Generic[R]):
 
 
 def _batches_behind(boundary: Boundary, store: Store) -> dict[str, Any]:
-    """Return the operations of a store that take batches, behind a boundary."""
+    """Return the store operations that take batches, behind a boundary."""
     return {
         "load": BatchCrossing[LoadRequest](
             boundary=boundary,
@@ -476,7 +476,7 @@ async def _answered(
 
 
 def _note_answer(boundary: Boundary, name: str, args: tuple[Any, ...], result: Result[Any, Any]) -> None:
-    """Record the result of a store operation, if the trace shows it."""
+    """Record a store operation's result, if the trace shows it."""
     if name == "commit" and isinstance(result, Success):
         boundary.note(TransitionCommitted(args[0], fence_after(args[0], result.unwrap())))
     elif name == "messages" and isinstance(result, Success) and result.unwrap():

@@ -1,4 +1,4 @@
-"""A world's clock, also for fakes of services that are built before the world."""
+"""A world's clock, also for fake services that are built before the world."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ START: Final = datetime(2026, 1, 1, tzinfo=UTC)
 
 @attrs.define(init=False, eq=False)
 class Clock:
-    """A virtual clock. Only its world moves it. Outside of a world it shows its start.
+    """A virtual clock. Only its world moves it. Outside a world it shows its start.
 
     Args:
-        start: the initial time, an aware datetime. The clock keeps its microseconds, as a clock of production has some.
+        start: the initial time, an aware datetime. The clock keeps its microseconds, as a production clock has some.
 
     Raises:
         DefinitionError: the start has no time zone.
@@ -44,7 +44,7 @@ class Clock:
         return to_ms(self._now) if self._simulation is None else self._simulation.now_ms
 
     async def sleep(self, duration: Duration) -> None:
-        """Wait in a fake of a service: virtual time passes."""
+        """Wait in a fake service: virtual time passes."""
         delay_ms = duration_ms(duration, what="duration of sleep", minimum_ms=0)
         if self._simulation is not None:
             await self._simulation.runtime.sleep(delay_ms)

@@ -103,7 +103,7 @@ class UnexpectedSuccess(PerdureError, AssertionError):
 
 @attrs.frozen(repr=False)
 class EngineInIllegalState(PerdureError, AssertionError):
-    """The engine broke a rule of its own state: a bug in perdure, not in the job.
+    """The engine broke a rule for its own state: a bug in perdure, not in the job.
 
     Attributes:
         rule: the rule and the instance cell, as `BusyInstances.broken_rule` describes them.
@@ -121,7 +121,7 @@ CELLS_A_STEP = 64
 
 @attrs.define
 class LegalState:
-    """Checks an engine's state between two steps of the event loop: at each, or less often if it has many cells."""
+    """Checks an engine's state between two event-loop steps: at each, or less often if it has many cells."""
 
     _skipped: int = 0  # steps before the next check
 

@@ -58,12 +58,12 @@ class RecordedCall:
     """One call in the test. Its outcome is filled in later, so it is not a value.
 
     Attributes:
-        method: the method of the world, or of a call in progress.
+        method: the method that the test called on the world, or on a call in progress.
         arguments: plain values.
-        of: the line that started the call, if it is a method of one.
+        of: the line that started the call in progress, if the method belongs to one.
         asked: its requests, ordered by creation. None: unknown.
         ended: how they ended.
-        number: the call's name in progress, if a later line uses it.
+        number: numbers the call in progress, if a later line uses it.
     """
 
     method: str
@@ -95,8 +95,8 @@ class RecordedCall:
         """Return the line in a test.
 
         Args:
-            handles: the code of the job handles, by kind and name.
-            jobs: the definitions of these jobs, as far as the app has them.
+            handles: the job handles' code, by kind and name.
+            jobs: these jobs' definitions, as far as the app has them.
         """
         called = [
             _call(handles[address.kind, address.name], jobs.get((address.kind, address.name)), address, request)
@@ -162,7 +162,7 @@ def _call(handle: SourceRepr, job: AnyDefinition | None, address: Address, reque
 
 
 def source_of_input(value: object) -> SourceRepr:
-    """Return an argument of a method of a handle."""
+    """Return an argument for a handle's method."""
     if not isinstance(value, Keyword):
         return source_of(value)
     part = source_of(value.value)
@@ -186,7 +186,7 @@ class WorldConfig:
     Attributes:
         app: the test's app.
         services: the services that replace the app's own. None for the app's own.
-        seed: the seed of every random choice.
+        seed: determines every random choice.
         store: where the data is stored.
         interleaving: where other tasks may run first.
         requests: how loads and commits reach the store.
@@ -250,7 +250,7 @@ class WorldConfig:
         return SourceRepr(f"{app.text}, {services.text}", app.imports | services.imports)
 
     def _rebuilt(self, services: SourceRepr) -> SourceRepr | None:
-        """Return the app, built from its definitions' names. None when one of them has no name."""
+        """Return the app, built from its definitions' names. None when a definition has no name."""
         jobs = [name_of(job) for job in self.app.served.values()]
         named = [job for job in jobs if job is not None]
         if len(named) < len(jobs):
@@ -348,7 +348,7 @@ class Reproduction:
         return line
 
     def did_with(self, begun: RecordedCall, method: str) -> RecordedCall:
-        """Record that the test called a method of a call that is in progress."""
+        """Record that the test called a method on a call that is in progress."""
         if begun.number is None:
             self._begun += 1
             begun.number = self._begun
@@ -357,7 +357,7 @@ class Reproduction:
         return line
 
     def wrote(self, call: object, asking: DeferredRequest) -> None:
-        """Record the request of a call that the test has created and may make later."""
+        """Record the request in a call that the test has created and may make later."""
         self._written[id(call)] = call, asking
         if (
             len(self._written) > MAX_RECORDED_LINES
@@ -413,7 +413,7 @@ class Reproduction:
                 yield line
 
     def _handles(self, lines: list[RecordedCall]) -> tuple[dict[tuple[str, str], SourceRepr], list[SourceRepr]]:
-        """Return the code of each job's handle, and the lines that the reader completes."""
+        """Return each job handle's code, and the lines that the reader completes."""
         used = dict.fromkeys((address.kind, address.name) for line in lines for address, _ in line.calls)
         names = [name for _, name in used]
         handles: dict[tuple[str, str], SourceRepr] = {}
@@ -451,7 +451,7 @@ class Timeline:
         script: the test's calls.
         worker: the open worker's number.
         kept: the newest events, oldest first.
-        dropped: the number of older events that were dropped.
+        dropped: how many older events were dropped.
         effects: every performed effect. All are kept.
         events: every committed event in the log. All are kept.
         watchers: called with every event.
@@ -491,7 +491,7 @@ class Timeline:
         return self._requests
 
     def read(self, address: Address, reading: Reading, /) -> None:
-        """Record a read of committed data: it is not in the timeline, but a line of the reproduction."""
+        """Record a read of committed data: it is not in the timeline, but a reproduction line."""
         self.script.asked(address, reading)
 
     def answered(self, number: int, result: Result[Any, Any], /) -> None:

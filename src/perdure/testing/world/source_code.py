@@ -73,9 +73,9 @@ def written(imports: Iterable[tuple[str, str]]) -> Iterator[str]:
 
 
 def name_of(value: object) -> SourceRepr | None:
-    """Return the name that a module of the program has for a value. None when none has.
+    """Return the name that a module in the program has for a value. None when none has.
 
-    Modules of tests come last: an import in a test is better taken from its origin.
+    Test modules come last: an import in a test is better taken from its origin.
     """
     modules = sorted(sys.modules.items(), key=lambda each: _is_a_test(each[0]))
     for module, contents in modules:
@@ -145,11 +145,11 @@ def _brackets(value: Any, inside: str) -> str:
 
 
 def _of_modules(text: str) -> SourceRepr:
-    """Return the ``repr`` of a value that names its module."""
+    """Return a value's ``repr``, which names its module."""
     return SourceRepr(text, frozenset((module, "") for module in ("datetime", "zoneinfo") if f"{module}." in text))
 
 
 def _opaque(value: Any) -> SourceRepr:
-    """Return the ``repr`` of a value that is its own source: numbers, texts, `UUID`, `Decimal`, exceptions."""
+    """Return a value's ``repr``, which is its own source: numbers, texts, `UUID`, `Decimal`, exceptions."""
     cls, text = type(value), repr(value)
     return SourceRepr(text, _named(cls).imports if text.startswith(f"{cls.__qualname__}(") else frozenset())

@@ -1,4 +1,4 @@
-"""The events of a world, as values and as text."""
+"""A world's events, as values and as text."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ UNANSWERED: Final = Unanswered()
 
 @attrs.define(kw_only=True)
 class EffectCall:
-    """One call of an effect. Its outcome is filled in when it returns, so it is not a value.
+    """One effect call. Its outcome is filled in when it returns, so it is not a value.
 
     Attributes:
-        name: the name of the ``@effect`` function.
+        name: the ``@effect`` function's name.
         args: its arguments, without the services.
         kwargs: its keyword arguments.
         address: the instance whose run performs it.
         run_id: the run.
-        attempt: failures of the run so far, plus 1.
-        delivery: claims of this attempt so far.
+        attempt: the run's failures so far, plus 1.
+        delivery: this attempt's claims so far.
         declares: whether its annotation declares errors.
-        lease: whether the engine had a lease when it sent the call, by the clock of the store; ``good`` without leases.
+        lease: whether the engine had a lease when it sent the call, by the store's clock. ``good`` without leases.
         outcome: the result: a ``Success``, a ``Failure``, a plain value, the exception that it raised, or `UNANSWERED`.
     """
 
@@ -127,7 +127,7 @@ class EffectPerformed:
 
 @attrs.frozen
 class ProgramEnded:
-    """A program of the user ended.
+    """A user's program ended.
 
     Attributes:
         address: the instance.
@@ -158,7 +158,7 @@ class TransitionCommitted:
 
 @attrs.frozen
 class MessagesRead:
-    """The engine read which messages may be delivered; recorded when there are some."""
+    """The engine read which messages may be delivered. Recorded when there are some."""
 
     __repr__ = fields_in_line
 
@@ -167,7 +167,7 @@ class MessagesRead:
 
 @attrs.frozen
 class FaultInjected:
-    """A fault took effect; for an effect, in a run of this instance."""
+    """A fault took effect. For an effect, ``address`` is the instance whose run performed it."""
 
     __repr__ = fields_in_line
 
@@ -216,7 +216,7 @@ class TraceEvent:
 
     Attributes:
         at_ms: the wall clock, integer milliseconds since 1970 UTC.
-        worker: the number of the worker, from 1.
+        worker: the worker's number, from 1.
         what: the event's details.
     """
 
@@ -238,7 +238,7 @@ def format_trace(kept: Collection[TraceEvent], dropped: int, start_ms: int) -> s
 
     Args:
         kept: the events, oldest first.
-        dropped: the number of older events.
+        dropped: how many older events were dropped.
         start_ms: the instant from which times are counted.
     """
     trace = tuple(kept)[-MAX_SHOWN_EVENTS:]

@@ -1,4 +1,4 @@
-"""A world's workers: one engine after the other over its store, each with the next part of the seed.
+"""A world's workers: one engine after the other over its store, each with a seed derived from the world's seed.
 
 A `Worker` is a process's equivalent in production. Calls reach the worker that is open through a gateway that
 records them. At its end a worker must come to rest: after all work has settled, it holds no resources for it.
@@ -182,7 +182,7 @@ class Worker:
         boundary: the boundary to the store and the services.
         store: the store, without the boundary.
         open_app: the app that it opened.
-        debug: whether its engine detects mistakes of hooks.
+        debug: whether its engine detects hook mistakes.
         mistakes: detected mistakes that were not raised yet.
     """
 
@@ -199,7 +199,7 @@ class Worker:
 
     # ------------------------------------------------------------ lifecycle
     def open(self, app: App[Any], recorder: CallRecorder, left: PreviousExit) -> None:
-        """Open the store, recover the runs of earlier workers, and accept requests.
+        """Open the store, recover earlier workers' runs, and accept requests.
 
         Args:
             app: the app to run.
@@ -260,7 +260,7 @@ class Worker:
         self.drop()
 
     def drop(self) -> None:
-        """End the worker without a record: close its store, and run none of its tasks again."""
+        """End the worker without a record: close its store, and never run its tasks again."""
         self.boundary.shut("at its current step")
         self.settle_quietly()  # calls that had not started reach the boundary, so that each coroutine was awaited
         if self.store is not None:
@@ -342,7 +342,7 @@ class Worker:
             raise WorkerDied(self.boundary.died_at)
 
     def raise_mistake(self) -> None:
-        """Raise the first mistake of a hook that was detected since the last call.
+        """Raise the first hook mistake that was detected since the last call.
 
         Raises:
             HookBug: there is one.
@@ -362,7 +362,7 @@ class Worker:
         self.settle_quietly()
 
     def look(self, work: Coroutine[Any, Any, A]) -> A:
-        """Run a read of the store without the boundary. It does not change later random choices."""
+        """Run a store read without the boundary. It does not change later random choices."""
         with self.simulation.aside():
             return self._outside_boundary(work)
 
@@ -429,12 +429,12 @@ class Workers:
         seed: the world's seed.
         interleaving: where other tasks may run first.
         requests: how loads and commits reach the store.
-        debug: whether their engines detect mistakes of hooks.
-        faults: the pending faults, of this worker and the next ones.
+        debug: whether their engines detect hook mistakes.
+        faults: the pending faults, for this worker and the next ones.
         latest: the worker that is open, or has just died.
         usurped: stalled workers whose store another one took over.
         next_dies_after: the crossing at which the next worker dies.
-        left: how the worker before the next one ended. The world itself closes the store of one that died.
+        left: how the worker before the next one ended. If it died, the world itself closes its store.
     """
 
     backend: Backend
@@ -570,5 +570,5 @@ class Workers:
         return worker
 
     def caller(self) -> SpawnedTask[Any] | None:
-        """Return the task of the open worker that is running now."""
+        """Return the open worker's task that is running now."""
         return self.known("a call").simulation.runtime.current_task()

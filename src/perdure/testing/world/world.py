@@ -54,7 +54,7 @@ class PendingCall(Generic[A, E]):
     """A call that `World.start` made: it continues whenever the world runs.
 
     Attributes:
-        task: the caller's task; it ends with the result. Cancelling it cancels the caller.
+        task: the caller's task, which ends with the result. Cancelling it cancels the caller.
     """
 
     task: SpawnedTask[Success[A] | Failure[E]]
@@ -86,7 +86,7 @@ class PendingCall(Generic[A, E]):
             patience: how far the virtual clock may move meanwhile.
 
         Raises:
-            E: the error of the call.
+            E: the call's error.
             WorkerDied: the worker died first.
             UnansweredCall: the call did not return in that time.
         """
@@ -100,7 +100,7 @@ class PendingCall(Generic[A, E]):
         """Cancel the caller: a request that is still queued is withdrawn.
 
         Raises:
-            WorkerDied: the worker died of it.
+            WorkerDied: the worker died meanwhile.
         """
         line = self._script.did_with(self._line, "give_up")
         self.task.cancel()
@@ -108,7 +108,7 @@ class PendingCall(Generic[A, E]):
             self._worker.settle()
 
     def ended(self, line: RecordedCall, *, patience: Duration = PATIENCE) -> Success[A] | Failure[E]:
-        """Wait for the result, and record in the reproduction how the call ended; otherwise as `result`."""
+        """Wait for the result, and record in the reproduction how the call ended. Otherwise it does as `result`."""
         patience_ms = duration_ms(patience, what="patience of a call", minimum_ms=0)
         with recording_death(line):
             answered = self._worker.wait_for(self.task.done, patience_ms)
@@ -141,18 +141,17 @@ class World:
 
     Args:
         app: the app that the workers run.
-        services: the services of its programs in this world: your fakes, which replace the app's own services.
-        store: where the data is stored: ``memory://``, the path of a SQLite file, the URL of another store, or a
-            function that opens one.
-        seed: the seed of interleavings, jitter and ids. The same seed reproduces the same history.
-        clock: the clock, if fakes of services need the time; by default a new one.
+        services: its programs' services in this world: your fakes, which replace the app's own services.
+        store: where the data is stored: ``memory://``, a SQLite file's path, another store's URL, or a function that
+            opens a store.
+        seed: determines interleavings, jitter and ids. The same seed reproduces the same history.
+        clock: the clock, if fake services need the time. By default a new one.
         interleaving: where the seed may run other tasks first: between turns, or at every store operation as well.
         requests: how loads and commits reach the store: ``single``, or ``grouped`` as the engine sends them to a real
-            store, so that requests of one moment share rows and groups.
-        debug: whether the world raises `HookBug` when a hook builds a program and never runs it, or changes a state
-            or an event in place; by default yes, unless the environment variable ``PERDURE_DEBUG`` is 0.
-        at_end: the action at the end of the ``with`` block: ``check`` calls `finish`; ``leave`` drops the worker
-            unchecked.
+            store, so that simultaneous requests share rows and groups.
+        debug: whether the world raises `HookBug` when a hook builds a program and never runs it, or changes a state or
+            an event in place. By default yes, unless the environment variable ``PERDURE_DEBUG`` is 0.
+        at_end: the action when the ``with`` block ends: ``check`` calls `finish`, ``leave`` drops the worker unchecked.
 
     Raises:
         DefinitionError: the services lack one that a job needs, or the store is not valid.
@@ -247,7 +246,7 @@ class World:
         """Open the next worker over the stored data.
 
         Args:
-            app: its app, as after a deploy; by default that of the previous worker.
+            app: its app, as after a deploy. By default the previous worker's app.
 
         Returns:
             Its client.
@@ -289,7 +288,7 @@ class World:
         This is not possible over a SQLite file: a suspended process keeps its lock.
 
         Returns:
-            The client of the next worker.
+            The next worker's client.
 
         Raises:
             StoreError: the store does not permit a second owner.
@@ -315,7 +314,7 @@ class World:
         """Close the worker gracefully, and open the next one.
 
         Raises:
-            WorkerDied: the worker died while it closed, and none is open; or the next one died while it opened.
+            WorkerDied: the worker died while it closed, and none is open, or the next one died while it opened.
         """
         self.close()
         return self.open(app)
@@ -327,7 +326,7 @@ class World:
         next one dies.
 
         Args:
-            crash_points: the number of further crossings before it dies.
+            crash_points: how many more crossings the worker makes before it dies.
         """
         self._did("crash_after", crash_points)
         self._workers.die_after(crash_points)
@@ -339,7 +338,7 @@ class World:
 
     @property
     def jobs(self) -> Client:
-        """The client of the open worker.
+        """The open worker's client.
 
         Raises:
             NoWorker: none is open.
@@ -362,12 +361,12 @@ class World:
 
     @property
     def crash_points(self) -> tuple[str, ...]:
-        """The crossings of the worker's store operations and effects so far, such as ``before commit``."""
+        """The crossings that the worker's store operations and effects have made, such as ``before commit``."""
         return tuple(self.worker.boundary.crash_points)
 
     # ------------------------------------------------------------ calls
     def handle(self, definition: Definition[H, Any, Any], /) -> H:
-        """Return the typed handle of a job. It outlives crashes: each call goes to the worker that is open then.
+        """Return a job's typed handle. It outlives crashes: each call goes to the worker that is open then.
 
         Raises:
             UnknownJob: the app does not serve that definition.
@@ -379,12 +378,12 @@ class World:
         """Make a call, settle, and return its answer, or raise its error, as ``await`` does in a program.
 
         Args:
-            call: the call of a handle, such as ``world.handle(orders).send("order-1", event)``; or a coroutine of the
-                test, which runs among the tasks of the worker.
+            call: a handle's call, such as ``world.handle(orders).send("order-1", event)``, or a test's coroutine, which
+                runs among the worker's tasks.
             patience: how far the virtual clock may move before the call returns.
 
         Raises:
-            Exception: the error of the call: ``Rejected``, ``InvalidInput``, ``OutcomeUnknown`` and so on.
+            Exception: the call's error: ``Rejected``, ``InvalidInput``, ``OutcomeUnknown`` and so on.
             WorkerDied: the worker died first.
             UnansweredCall: the call did not return in that time.
         """
@@ -419,7 +418,7 @@ class World:
                 return error
 
     def start(self, call: Call[A, E], /) -> PendingCall[A, E]:
-        """Make a call without waiting for its result; it continues whenever the world runs."""
+        """Make a call without waiting for its result. It continues whenever the world runs."""
         return self._call(self._did("start"), call)
 
     def concurrently(self, *calls: Call[A, E]) -> list[Success[A] | Failure[E]]:
@@ -449,7 +448,7 @@ class World:
         """Move the clock, and execute everything that is due meanwhile. With no worker open, time passes as well.
 
         Raises:
-            WorkerDied: the worker died meanwhile; the clock has moved all the way.
+            WorkerDied: the worker died meanwhile. The clock has moved all the way.
         """
         self._move("advance", duration_ms(duration, what="duration of advance", minimum_ms=0), duration)
 
@@ -457,10 +456,10 @@ class World:
         """Move the clock to the next stored alarm, and fire it.
 
         Returns:
-            How far the clock moved; None when no alarm is set.
+            How far the clock moved. None when no alarm is set.
 
         Raises:
-            WorkerDied: the worker died meanwhile; the clock has moved all the way.
+            WorkerDied: the worker died meanwhile. The clock has moved all the way.
         """
         before_ms = self.now_ms
         at_ms = self.inspect(lambda store: store.next_alarm(before_ms))
@@ -484,7 +483,7 @@ class World:
             worker.settle()
 
     def shift_wall_clock(self, delta: timedelta) -> None:
-        """Make the wall clock jump, forward or backward; timers follow the monotonic clock and are not affected."""
+        """Make the wall clock jump, forward or backward. Timers follow the monotonic clock and are not affected."""
         self._did("shift_wall_clock", delta)
         self.clock.shift(round(delta / timedelta(milliseconds=1)))
 
@@ -569,19 +568,19 @@ class World:
         return self.inspect(lambda store: store.find(Query(limit=1_000)))
 
     def history(self, definition: AnyDefinition, id_: str, /) -> tuple[Any, ...]:
-        """Return the newest 1,000 events of an instance, the newest first, as `Client.history` does."""
+        """Return an instance's newest 1,000 events, the newest first, as `Client.history` does."""
         logged: tuple[LoggedEvent, ...] = self.inspect(
             lambda store: store.history(definition.address(id_), None, 1_000)
         )
         return tuple(entry.event for entry in logged)
 
     def messages(self) -> tuple[StoredMessage, ...]:
-        """Return the first unconsumed message of each pair of sender and target."""
+        """Return the first unconsumed message for each (sender, target) pair."""
         return self.inspect(lambda store: store.messages(_FOREVER_MS, 1_000))
 
     @property
     def logs(self) -> list[LogRecord]:
-        """The log records of the worker."""
+        """The worker's log records."""
         return self.worker.simulation.logs
 
     @property
@@ -596,7 +595,7 @@ class World:
 
     @property
     def trace(self) -> tuple[TraceEvent, ...]:
-        """The last 2,000 events of the world, in order."""
+        """The world's last 2,000 events, in order."""
         return tuple(self.timeline.kept)
 
     def trace_text(self) -> str:
