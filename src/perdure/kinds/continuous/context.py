@@ -1,4 +1,4 @@
-"""The context, commands and stored data of a continuous job."""
+"""A continuous job's context, commands and stored data."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class FailedRun:
     Attributes:
         run_id: its id.
         cause: its first attempt's cause.
-        attempts: the number of its attempts.
+        attempts: how many attempts it had.
         tick_ms: its tick. None for a start or a trigger.
     """
 
@@ -57,11 +57,11 @@ class FailedRun:
 
 @turn_value(repr=False)
 class ContinuousContext(JobContext[S], Generic[S]):
-    """The context of ``execute`` of a continuous job.
+    """The context that a continuous job's ``execute`` receives.
 
     Attributes:
         tick: the nominal instant of the run's tick. None for a start or a trigger.
-        missed: number of ticks that were due since the last run and did not run, by ``catch_up``.
+        missed: how many ticks were due since the last run and did not run, by ``catch_up``.
     """
 
     tick: datetime | None = attrs.field(default=None, kw_only=True)
@@ -81,7 +81,7 @@ class StoredTicks:
         anchor_ms: when the instance was started. An interval counts from here.
         next_ms: the alarm's tick. None before the first is known.
         taken_ms: the run's tick in progress or in retry.
-        missed: number of ticks that were dropped for it.
+        missed: how many ticks were dropped for it.
         owed_ms: the tick that a resumption still has to run, however late it is and whatever ``catch_up`` says.
         failed: the last run, if it failed for good. Also while a trigger continues it.
     """
@@ -99,11 +99,11 @@ TICKS: Codec[StoredTicks] = Codec.of(StoredTicks, what="ticks of a continuous jo
 
 @frozen(kw_only=True)
 class Recurrence:
-    """The schedule and the function of a continuous job.
+    """A continuous job's schedule and function.
 
     Attributes:
         schedule: the schedule.
-        start: whether ``start`` runs at once.
+        start: whether ``start`` runs immediately.
         execute: the hook, wrapped to return a program.
     """
 

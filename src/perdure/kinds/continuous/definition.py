@@ -1,4 +1,4 @@
-"""The definition of a continuous job: recurring work on a schedule."""
+"""A continuous job's definition: recurring work on a schedule."""
 
 from __future__ import annotations
 
@@ -51,16 +51,16 @@ class Continuous(Definition["ContinuousHandle[S, E]", "ContinuousSender[S]", R_c
         state: the state's type.
         schedule: ``every("30 minutes")`` or ``cron("0 9 * * 1-5", tz="Europe/Berlin")``.
         execute: the hook that runs.
-        start_immediately: whether ``start`` runs at once, or waits for the first tick.
+        start_immediately: whether ``start`` runs immediately, or waits for the first tick.
         retry: a run's durable retry.
-        errors: the errors' type, used to store and send them. By default read from the annotation of ``execute``.
-            Pass it if that cannot be read, as of a ``functools.partial``.
-        tags: stable names for the members of unions, instead of their class names.
+        errors: the errors' type, used to store and send them. By default read from the ``execute`` annotation. Pass it
+            if that cannot be read, such as for a ``functools.partial``.
+        tags: stable names for union members, instead of their class names.
         versions: the state's older types, and the functions that upgrade them. By default there are none.
-        run_timeout: time limit of a run, by default 15 minutes.
+        run_timeout: a run's time limit, by default 15 minutes.
         concurrency: at most this many concurrent runs of this job, 1 to 100,000. By default the engine's own limit.
-        state_in_events: whether ``job.started``, ``job.executed`` and ``debounce.flushed`` carry the state as JSON. By
-            default no event holds your data.
+        state_in_events: whether ``job.started`` and ``job.executed`` carry the state as JSON. By default no event holds
+            your data.
 
     Raises:
         DefinitionError: an argument is invalid. The message says how to fix it.
@@ -132,7 +132,7 @@ class Continuous(Definition["ContinuousHandle[S, E]", "ContinuousSender[S]", R_c
         return handler.rearmed(self.recurrence, instance, inputs)
 
     def context(self, instance: Instance, claim: Claim, **inputs: object) -> ContinuousContext[S]:
-        """Create the context of ``execute``."""
+        """Create the context for ``execute``."""
         given: dict[str, Any] = inputs
         return ContinuousContext(instance, claim, **given)
 
@@ -163,7 +163,7 @@ class Continuous(Definition["ContinuousHandle[S, E]", "ContinuousSender[S]", R_c
         return tuple(DisplayField(label, from_ms(at_ms)) for label, at_ms in known if at_ms is not None)
 
     def next_ticks(self, now_ms: int, most: int) -> tuple[int, ...]:
-        """Return the next ticks of a cron line. Those of an interval depend on each instance."""
+        """Return a cron line's next ticks. An interval has none here, because its ticks depend on each instance."""
         schedule = self.recurrence.schedule
         if isinstance(schedule, Every):
             return ()

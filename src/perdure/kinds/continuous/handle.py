@@ -1,4 +1,4 @@
-"""The typed handle and sender of a continuous job."""
+"""A continuous job's typed handle and sender."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ S_contra = TypeVar("S_contra", contravariant=True)
 
 @attrs.frozen(repr=False)
 class ContinuousHandle(JobHandle[S, E], Generic[S, E]):
-    """The calls of a continuous job."""
+    """Calls to a continuous job."""
 
     def start(
         self,
@@ -38,7 +38,8 @@ class ContinuousHandle(JobHandle[S, E], Generic[S, E]):
 
         Args:
             id_: the instance.
-            state: its first state, of the definition's state type. Anything else fails with ``InvalidInput``.
+            state: its first state, an instance of the definition's state type. Anything else fails with
+                ``InvalidInput``.
             wait_for: ``completion``: return after the first attempt. ``start``: return after the claim.
             idempotency_key: a repeat with this key changes nothing and returns the first result.
         """

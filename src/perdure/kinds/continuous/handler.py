@@ -1,4 +1,4 @@
-"""The pure handler of continuous jobs, for starts, triggers and ticks."""
+"""The pure handler for continuous jobs: starts, triggers and ticks."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def begin(
     request: Request,
     inputs: TurnInputs,
 ) -> Step:
-    """Decide a command of a continuous job, or its alarm."""
+    """Decide a continuous job's command or alarm."""
     command = cast("ContinuousCommand", request.command)
     match command:
         case StartCommand():
@@ -187,8 +187,8 @@ def succeeded(what: Recurrence, execute: Execute, inputs: TurnInputs) -> Commit:
 def settled(what: Recurrence, instance: Instance, inputs: TurnInputs) -> Instance:
     """Arm the next tick after a run has ended, for any reason.
 
-    A run of a tick is followed by the next tick. A start or a trigger does not move a pending tick of a fixed interval.
-    A schedule that is measured from the end of runs restarts from this end.
+    After a tick's run, the next tick follows. A start or a trigger does not move a fixed interval's pending tick. A
+    schedule that counts from the end of runs restarts from this end.
     """
     ticks = ticks_of(instance)
     from_end = isinstance(what.schedule, Every) and what.schedule.align == "completion"
@@ -268,7 +268,7 @@ def _due(what: Recurrence, address: Address, ticks: StoredTicks, next_ms: int, i
 
 
 def _armed(what: Recurrence, address: Address, ticks: StoredTicks, next_ms: int) -> dict[str, Any]:
-    """Return the fields of an instance whose alarm belongs to this tick."""
+    """Return the instance fields that set the alarm for this tick."""
     return {
         # The offset depends on the address alone, so that a restart, or another engine, computes the same alarm.
         "alarm_ms": next_ms + offset_ms(what.schedule, str(address)),

@@ -1,4 +1,4 @@
-"""Debounces: batches of rapid events."""
+"""Debounces: rapid events, handled in batches."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""The context, commands and stored data of a debounce."""
+"""A debounce's context, commands and stored data."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ class ClearCommand:
 
 @turn_value(repr=False)
 class DebounceContext(JobContext[S], Generic[S]):
-    """The context of a debounce's hooks.
+    """The context that a debounce's hooks receive.
 
-    In ``execute`` the state is that of the batch being flushed. Changing it has no effect: the batch is dropped when
+    In ``execute`` the state belongs to the batch being flushed. Changing it has no effect: the batch is dropped when
     the flush succeeds, and kept unchanged when it fails.
 
     Attributes:
-        event_count: how many events in the batch. In ``on_event``, of those before this one.
+        event_count: how many events the batch has. In ``on_event``, how many it had before this one.
         started_at: when the first event in the batch arrived.
         flush_reason: why the batch flushes. None in ``on_event``.
     """
@@ -88,7 +88,7 @@ class FrozenBatch:
 
 @frozen(kw_only=True)
 class Batches:
-    """A debounce's stored data, without the state of the collecting batch."""
+    """A debounce's stored data, without the collecting batch's state."""
 
     collecting: CollectingBatch | None = None
     flushing: FrozenBatch | None = None
@@ -101,13 +101,13 @@ HookProgram = Callable[..., Program[Any, Any, Any]]  # a user's hook, of any typ
 
 @frozen(kw_only=True)
 class Batching:
-    """The timing and a debounce's functions.
+    """A debounce's timing and functions.
 
     Attributes:
         flush_after_ms: a batch flushes at the latest this long after its first event.
         inactivity_ms: a batch flushes this long after its last event. None: events do not delay the flush.
-        max_events: a batch of this many events flushes at once. None: no such limit.
-        initial: the encoded state of an empty batch. None: a batch begins with its first event as the state.
+        max_events: a batch flushes immediately when it has this many events. None: no such limit.
+        initial: an empty batch's encoded state. None: a batch begins with its first event as the state.
         on_event: adds an event to the state.
         execute: processes a batch.
     """

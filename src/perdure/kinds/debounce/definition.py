@@ -51,29 +51,29 @@ MAX_BATCH_EVENTS = 1_000_000
 
 @attrs.frozen(init=False, eq=False, repr=False)
 class Debounce(Definition["DebounceHandle[S, V, E]", "DebounceSender[V]", R_contra], Generic[S, V, E, R_contra]):
-    """A job that collects rapid events and runs once for a batch of them.
+    """A job that collects rapid events in a batch, and runs once for each batch.
 
     Args:
         name: the job's name, part of the stored address: 1 to 128 printable characters, no ``:``. Renaming it orphans
             stored instances. Renaming a variable does not.
         event: the events' type.
-        state: the type of a batch's state. By default the event type.
-        initial: the state of an empty batch. Required if the state type is not the event type. Without it, a batch
-            begins with its first event as the state. ``on_event`` is called for that event too, with
-            ``ctx.event_count`` 0: a fold that counts an event twice, such as a sum, needs an initial state.
+        state: the batch state's type. By default the event type.
+        initial: an empty batch's state. Required if the state type is not the event type. Without it, a batch begins
+            with its first event as the state. ``on_event`` is called for that event too, with ``ctx.event_count`` 0: a
+            fold that counts an event twice, such as a sum, needs an initial state.
         flush_after: a batch flushes this long after its first event. Later events do not delay that.
         inactivity: flush this long after the last event instead, but never later than ``flush_after``.
-        max_events: a batch of this many events flushes at once. It is not a limit: a batch that must wait for the retry
-            of the previous one continues to grow.
-        on_event: adds an event to the state, including the first one of a batch. By default the newest event is kept.
+        max_events: a batch flushes immediately when it has this many events. It is not a limit: a batch that must wait
+            for the previous batch's retry continues to grow.
+        on_event: adds an event to the state, including a batch's first event. By default the newest event is kept.
         execute: processes a batch.
-        retry: the durable retry of a flush, which keeps batch, reason and ``run_id``.
-        errors: the errors' type, used to store and send them. By default read from the hooks' annotations.
-            Pass it if these cannot be read, as of a ``functools.partial``.
-        tags: stable names for the members of unions, instead of their class names.
+        retry: a flush's durable retry, which keeps batch, reason and ``run_id``.
+        errors: the errors' type, used to store and send them. By default read from the hooks' annotations. Pass it if
+            these cannot be read, such as for a ``functools.partial``.
+        tags: stable names for union members, instead of their class names.
         versions: the state's older types, and the functions that upgrade them. By default there are none.
-        run_timeout: time limit of a flush, by default 15 minutes.
-        concurrency: at most this many concurrent flushes of this job, 1 to 100,000. By default the engine's own limit.
+        run_timeout: a flush's time limit, by default 15 minutes.
+        concurrency: this job's maximum number of concurrent flushes, 1 to 100,000. By default the engine's own limit.
         state_in_events: whether ``job.started``, ``job.executed`` and ``debounce.flushed`` carry the state as JSON. By
             default no event holds your data.
 
@@ -267,11 +267,11 @@ class Debounce(Definition["DebounceHandle[S, V, E]", "DebounceSender[V]", R_cont
         return handler.program(self.batching, instance, claim, command)
 
     def state_of_run(self, instance: Instance, claim: Claim) -> str:
-        """Return the state of the collecting batch for an event, of the frozen batch for a flush."""
+        """Return the collecting batch's state for an event, the frozen batch's state for a flush."""
         return handler.state_of_run(self.batching, instance, claim)
 
     def context(self, instance: Instance, claim: Claim, **inputs: object) -> DebounceContext[S]:
-        """Create the context of a hook, whose batch began with the instance unless the inputs say otherwise."""
+        """Create a hook's context. Unless the inputs say otherwise, its batch began with the instance."""
         given: dict[str, Any] = {
             "event_count": instance.event_count,
             "started_at": from_ms(instance.created_ms),
@@ -284,7 +284,7 @@ class Debounce(Definition["DebounceHandle[S, V, E]", "DebounceSender[V]", R_cont
         return False
 
     def map_states(self, instance: Instance, change: Callable[[str], str]) -> Instance:
-        """Apply a function to the states of both batches. That of the frozen one is in `data`."""
+        """Apply a function to both batches' states. The frozen batch's state is in `data`."""
         return handler.map_states(super().map_states(instance, change), change)
 
     def check_data(self, instance: Instance) -> None:
@@ -300,7 +300,7 @@ class Debounce(Definition["DebounceHandle[S, V, E]", "DebounceSender[V]", R_cont
         return handler.without_flushed(instance)
 
     def report(self, instance: Instance) -> InstanceStatus:
-        """Return the result of ``status``."""
+        """Return the ``status`` result."""
         return handler.report(instance, report_status(instance))
 
     def display_fields(self) -> tuple[DisplayField, ...]:
@@ -329,7 +329,7 @@ class Debounce(Definition["DebounceHandle[S, V, E]", "DebounceSender[V]", R_cont
         return handler.visible_state(instance)
 
     def ended(self, execute: Execute) -> object:
-        """Return the result for the sender of an event whose handler terminated the instance."""
+        """Return the sender's result for an event whose handler terminated the instance."""
         return handler.ended(execute)
 
     def handle(self, dispatch: Dispatch) -> DebounceHandle[S, V, E]:

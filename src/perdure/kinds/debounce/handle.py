@@ -1,4 +1,4 @@
-"""The typed handle and sender of a debounce."""
+"""A debounce's typed handle and sender."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The pure handler of debounces, for events, flushes, clears and alarms.
+"""The pure handler for debounces: events, flushes, clears and alarms.
 
-The claim of a flush freezes the batch. Events that arrive meanwhile go into the next batch, which flushes after the
-first is settled. So a flush holds the claim, but not the mailbox.
+A flush's claim freezes the batch. Events that arrive meanwhile go into the next batch, which flushes after the first is
+settled. So a flush holds the claim, but not the mailbox.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ DebounceCommand: TypeAlias = AddCommand | FlushCommand | ClearCommand | AlarmDue
 def begin(
     job: AnyDefinition, address: Address, instance: Instance | None, request: Request, inputs: TurnInputs
 ) -> Step:
-    """Decide a command of a debounce, or its alarm."""
+    """Decide a debounce's command or alarm."""
     command = cast("DebounceCommand", request.command)
     match command:
         case AddCommand():
@@ -108,7 +108,7 @@ def _flush_now(
     cause: Cause,
     reason: FlushReason,
 ) -> Step:
-    """Flush the batch of a pending retry, or else the collecting batch."""
+    """Flush the batch that has a pending retry, or else the collecting batch."""
     # The frozen batch first: batches are flushed in the order in which they were collected.
     if instance.pending_retry is not None:
         return begin_attempt(job, instance, instance.pending_retry, request, inputs)
@@ -162,7 +162,7 @@ def _context(
 
 
 def state_of_run(how: Batching, instance: Instance, claim: Claim) -> str:
-    """Return the encoded state of the collecting or a new batch for an event, of the frozen batch for a flush."""
+    """Return the encoded state: the collecting or a new batch's for an event, the frozen batch's for a flush."""
     batches = batches_of(instance)
     if claim.cause != "event":
         return instance.state if batches.flushing is None else batches.flushing.state
@@ -270,7 +270,7 @@ def without_flushed(instance: Instance) -> Instance | None:
 
 # ---------------------------------------------------------------- reading
 def report(instance: Instance, status: InstanceStatus) -> InstanceStatus:
-    """Return the result of ``status``: about the collecting batch, or else the one being flushed."""
+    """Return the ``status`` result, about the collecting batch, or else the one being flushed."""
     batches = batches_of(instance)
     batch = batches.collecting or batches.flushing
     flush_ms = None if batches.collecting is None or instance.suspension is not None else batches.collecting.flush_ms
@@ -283,7 +283,7 @@ def report(instance: Instance, status: InstanceStatus) -> InstanceStatus:
 
 
 def visible_state(instance: Instance) -> str | None:
-    """Return the encoded state for ``get_state``. None until the first event of the first batch is stored."""
+    """Return the encoded state for ``get_state``. None until the first batch's first event is stored."""
     batches = batches_of(instance)
     if batches.collecting is not None:
         return instance.state
@@ -291,7 +291,7 @@ def visible_state(instance: Instance) -> str | None:
 
 
 def map_states(instance: Instance, change: Callable[[str], str]) -> Instance:
-    """Apply a function to the encoded state of the frozen batch, if there is one."""
+    """Apply a function to the frozen batch's encoded state, if there is one."""
     batches = batches_of(instance)
     frozen = batches.flushing
     if frozen is None or not frozen.state:
@@ -301,7 +301,7 @@ def map_states(instance: Instance, change: Callable[[str], str]) -> Instance:
 
 
 def ended(execute: Execute) -> Added:
-    """Return the result for the sender of an event that ended the instance: no batch is left."""
+    """Return the sender's result for an event that ended the instance: no batch is left."""
     return Added(created=execute.claim.created == "here", event_count=0, will_flush_at=None)
 
 

@@ -1,4 +1,4 @@
-"""The context, commands and hooks of a task."""
+"""A task's context, commands and hooks."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ class SendCommand:
 
 @frozen
 class TriggerTaskCommand:
-    """Run ``execute`` now: the next attempt of a run that waits for a retry, or a new run."""
+    """Run ``execute`` now: the next attempt if a run waits for a retry, else a new run."""
 
     options: TriggerOptions = TriggerOptions()
 
 
 @turn_value(repr=False)
 class TaskContext(JobContext[S], Generic[S]):
-    """The context of a task's hooks. ``run_count`` counts runs of ``execute``, including one in progress."""
+    """The context that a task's hooks receive. ``run_count`` counts ``execute`` runs, including one in progress."""
 
     @property
     def event_count(self) -> int:
-        """Number of events accepted before this one."""
+        """How many events the instance accepted before this one."""
         return self._instance.event_count
 
     @property
@@ -82,7 +82,7 @@ class TaskContext(JobContext[S], Generic[S]):
         return perform(SetAlarm(Alarm.clear))
 
     def apply(self, decision: Decision[S]) -> Program[None]:
-        """Apply the decision of a pure decider: its state, its alarm, its messages."""
+        """Apply a pure decider's decision: its state, its alarm, its messages."""
         adopted = self.set_state(decision.state).bind(lambda _: self._change_alarm(decision))
         if not decision.messages:
             return adopted
@@ -98,7 +98,7 @@ FailedHook: TypeAlias = Literal["on_event", "execute"]
 
 @turn_value(repr=False)
 class TaskErrorContext(TaskContext[S], Generic[S, V]):
-    """The context of ``on_error``.
+    """The context that ``on_error`` receives.
 
     Attributes:
         failed_hook: the hook that failed.
@@ -133,12 +133,12 @@ class _Alarmless:
 
 @turn_value(repr=False)
 class AlarmlessTaskContext(_Alarmless, TaskContext[S], Generic[S]):
-    """The context of a task's hooks without ``execute``."""
+    """The context that hooks receive in a task without ``execute``."""
 
 
 @turn_value(repr=False)
 class AlarmlessTaskErrorContext(_Alarmless, TaskErrorContext[S, V], Generic[S, V]):
-    """The context of ``on_error`` of a task without ``execute``."""
+    """The context that ``on_error`` receives in a task without ``execute``."""
 
 
 def _itself(message: Program[None]) -> Program[None]:
@@ -153,7 +153,7 @@ class TaskHooks:
     """The user's functions, each wrapped to return a program.
 
     Attributes:
-        first: the first state of every instance, if it is a value that can be kept in its JSON's place.
+        first: every instance's first state, if it is a value that can be kept in place of its JSON.
         execute: None if the task has none: then no hook may set an alarm.
     """
 

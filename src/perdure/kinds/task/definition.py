@@ -62,7 +62,7 @@ R1 = DefaultTypeVar("R1", default=object)
 
 
 class _Options(TypedDict, Generic[S1], total=False):
-    """The arguments that are the same in each form of a task."""
+    """The arguments that all task forms share."""
 
     tags: Mapping[type, str] | None
     run_timeout: Duration
@@ -73,7 +73,7 @@ class _Options(TypedDict, Generic[S1], total=False):
 
 @attrs.frozen(init=False, eq=False, repr=False)
 class Task(Definition["TaskHandle[S, V, E]", "TaskSender[V]", R_contra], Generic[S, V, E, R_contra]):
-    """A job that is a state machine of your own.
+    """A job that is your own state machine.
 
     ``send`` passes it an event, which ``on_event`` (or a pure ``decide``) turns into the next state, an alarm and
     messages. ``execute`` runs when the alarm fires.
@@ -83,23 +83,23 @@ class Task(Definition["TaskHandle[S, V, E]", "TaskSender[V]", R_contra], Generic
             stored instances. Renaming a variable does not.
         state: the state's type.
         event: the events' type, usually a union of attrs classes.
-        initial: the state before the first event: a value, or a function of the id.
+        initial: the state before the first event: a value, or a function that takes the id.
         on_event: handles an event.
         decide: a pure alternative to ``on_event``: takes state and event, returns ``Result[Decision, E]``.
         execute: runs when the alarm fires, and on ``trigger``. Without it no hook may set an alarm.
         on_idle: runs in the same turn if no alarm is set after a hook. If it fails, the turn fails.
-        on_error: called with the typed error, or the defect, of ``on_event`` (at once) or of ``execute`` (after its
-            last retry), and a fresh draft. ``ctx.failed_hook`` and ``ctx.event`` say which. If it succeeds, its draft
-            is committed, and the event counts as handled: fail with the error again to refuse the event.
-        retry: the durable retry of ``execute``.
-        errors: the errors' type, used to store and send them. By default read from the hooks' annotations.
-            Pass it if these cannot be read, as of a ``functools.partial``.
-        tags: stable names for the members of unions, instead of their class names.
+        on_error: called with a fresh draft and the typed error or the defect from ``on_event`` (immediately) or from
+            ``execute`` (after its last retry). ``ctx.failed_hook`` and ``ctx.event`` say which. If it succeeds, its
+            draft is committed, and the event counts as handled: fail with the error again to refuse the event.
+        retry: the durable retry for ``execute``.
+        errors: the errors' type, used to store and send them. By default read from the hooks' annotations. Pass it if
+            these cannot be read, such as for a ``functools.partial``.
+        tags: stable names for union members, instead of their class names.
         versions: the state's older types, and the functions that upgrade them. By default there are none.
-        run_timeout: time limit of a run, by default 15 minutes.
+        run_timeout: a run's time limit, by default 15 minutes.
         concurrency: at most this many concurrent runs of this job, 1 to 100,000. By default the engine's own limit.
-        state_in_events: whether ``job.started``, ``job.executed`` and ``debounce.flushed`` carry the state as JSON. By
-            default no event holds your data.
+        state_in_events: whether ``job.started`` and ``job.executed`` carry the state as JSON. By default no event holds
+            your data.
 
     Raises:
         DefinitionError: an argument is invalid. The message says how to fix it.
@@ -352,7 +352,7 @@ class Task(Definition["TaskHandle[S, V, E]", "TaskSender[V]", R_contra], Generic
         return handler.begin(self, self.hooks.first, address, instance, request, inputs)
 
     def first_state(self, id_: str, limits: Limits) -> str:
-        """Return the encoded initial state of an instance."""
+        """Return an instance's encoded initial state."""
         return self.encode_state(self.hooks.initial(id_), limits)
 
     def program(self, instance: Instance, claim: Claim, command: object) -> tuple[str, Program[Any, Any, Any]]:
@@ -364,7 +364,7 @@ class Task(Definition["TaskHandle[S, V, E]", "TaskSender[V]", R_contra], Generic
         return handler.succeeded(self.hooks, execute, inputs)
 
     def event_program(self, instance: Instance, run: RunIdentity, command: object) -> Program[Any, Any, Any] | None:
-        """Return the program of an event that no ``on_idle`` follows."""
+        """Return the program for an event that no ``on_idle`` follows."""
         hooks = self.hooks
         if instance.alarm_ms is None and hooks.on_idle is not None:
             return None
@@ -376,11 +376,11 @@ class Task(Definition["TaskHandle[S, V, E]", "TaskSender[V]", R_contra], Generic
         return handler.first_state(self.hooks.first, limits)
 
     def fast_event_handled(self, event: FastEvent, *, wants_events: bool) -> Commit | None:
-        """Return the commit of an event that no ``on_idle`` follows."""
+        """Return the commit for an event that no ``on_idle`` follows."""
         return handler.event_handled_fast(self, self.hooks, event, wants_events=wants_events)
 
     def fast_run_executed(self, execute: Execute, inputs: TurnInputs) -> Commit | None:
-        """Return the commit of a run that no ``on_idle`` follows."""
+        """Return the commit for a run that no ``on_idle`` follows."""
         return None if self.plan.state_in_events else handler.executed_fast(self.hooks, execute, inputs)
 
     def alarm_consumed(self, instance: Instance, claim: Claim, inputs: TurnInputs) -> Instance:
@@ -388,11 +388,11 @@ class Task(Definition["TaskHandle[S, V, E]", "TaskSender[V]", R_contra], Generic
         return handler.alarm_consumed(instance, claim)
 
     def error_handler(self, execute: Execute, error: object) -> Program[Any, Any, Any] | None:
-        """Return the program of ``on_error``."""
+        """Return the ``on_error`` program."""
         return handler.error_handler(self, self.hooks, execute, error)
 
     def context(self, instance: Instance, claim: Claim, **inputs: object) -> TaskContext[S]:
-        """Create a hook's context. With ``failed_hook``, that of ``on_error``."""
+        """Create a hook's context. With ``failed_hook``, create the ``on_error`` context."""
         given: dict[str, Any] = inputs
         if "failed_hook" in given:
             return self.hooks.error_context(instance, claim, **given)
@@ -483,7 +483,7 @@ def decided(decide: object, *, what: str) -> Callable[[TaskContext[Any], Any], P
     """Build an event handler from a pure decider.
 
     Raises:
-        DefinitionError: it is not a function of state and event, or it is ``async def``.
+        DefinitionError: it is not a function that takes state and event, or it is ``async def``.
     """
     decider = check_function(decide, what=what, takes=("state", "event"), expected="Result[Decision, E]")
 

@@ -1,4 +1,4 @@
-"""The pure handler of tasks, for events, triggers and alarms."""
+"""The pure handler for tasks: events, triggers and alarms."""
 
 from __future__ import annotations
 
@@ -51,11 +51,11 @@ def begin(
     request: Request,
     inputs: TurnInputs,
 ) -> Step:
-    """Decide a command of a task, or its alarm.
+    """Decide a task's command or alarm.
 
     Args:
         job: the definition.
-        first: the first state of every instance, if it is known. Otherwise the definition is called for it.
+        first: every instance's first state, if it is known. Otherwise the handler calls the definition for it.
         address: the instance.
         instance: the stored instance.
         request: the request.
@@ -107,7 +107,7 @@ def _create(job: AnyDefinition, first: Decoded | None, address: Address, request
 
 
 def first_state(first: Decoded | None, limits: Limits) -> Decoded | None:
-    """Return the first state of every instance, if it is known and certainly no larger than permitted."""
+    """Return every instance's first state, if it is known and certainly no larger than permitted."""
     # A cheap bound, so that the common case need not encode the text to measure it.
     if first is None or len(first.text) > limits.state_bytes // MAX_BYTES_OF_CHARACTER:
         return None
@@ -166,7 +166,7 @@ def _refuse(_: None) -> Program[None]:
 def error_handler(
     job: AnyDefinition, hooks: TaskHooks, execute: Execute, error: object
 ) -> Program[Any, Any, Any] | None:
-    """Return the program of ``on_error``. None if there is none, or ``on_idle`` failed, which fails the turn."""
+    """Return the ``on_error`` program. None if there is none, or ``on_idle`` failed, which fails the turn."""
     if hooks.on_error is None or execute.hook == "on_idle":
         return None
     claim = execute.claim
@@ -252,7 +252,7 @@ def event_handled_fast(job: AnyDefinition, hooks: TaskHooks, event: FastEvent, *
 
 
 def executed_fast(hooks: TaskHooks, execute: Execute, inputs: TurnInputs) -> Commit | None:
-    """Settle a run of ``execute`` in the common case, as `succeeded` does. None otherwise."""
+    """Settle an ``execute`` run in the common case, as `succeeded` does. None otherwise."""
     draft, alarm_ms = execute.draft, None
     scheduled: tuple[Event, ...] = ()
     if draft.alarm is not Alarm.keep or draft.current_alarm_ms is not None:

@@ -1,4 +1,4 @@
-"""Worker pools: many items of work, some at a time."""
+"""Worker pools: many work items, some at a time."""
 
 from typing import TYPE_CHECKING
 

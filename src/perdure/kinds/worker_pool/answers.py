@@ -1,4 +1,4 @@
-"""The results of a worker pool's calls."""
+"""Results that a worker pool's calls return."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class ItemPut:
     """Result of ``put``.
 
     Attributes:
-        created: whether this call put the item. False means that an item of this id is there, and was left unchanged.
+        created: whether this call put the item. False means that an item with this id exists, and was left unchanged.
         status: the item's status.
         due_at: when a delayed item may be worked on. None for one that waits for a worker, or is over.
     """
@@ -72,8 +72,8 @@ class PutMany:
     """Result of ``put_many``.
 
     Attributes:
-        created: number of items that were put.
-        existed: number of items whose id was there already. They were left unchanged.
+        created: how many items were put.
+        existed: how many ids existed already. Their items were left unchanged.
     """
 
     created: int
@@ -81,7 +81,7 @@ class PutMany:
 
     @property
     def total(self) -> int:
-        """Number of items."""
+        """How many items were passed."""
         return self.created + self.existed
 
 
@@ -90,7 +90,7 @@ class Drained:
     """Result of ``drain``.
 
     Attributes:
-        cancelled: number of items that were deleted.
+        cancelled: how many items were deleted.
     """
 
     cancelled: int
@@ -106,8 +106,8 @@ class PoolProgress:
         done: items whose result is kept.
         parked: items that failed for good.
         paused: items that a caller paused.
-        oldest: when the longest waiting item was put, among the first items of the first 1,000 keys. None if none waits
-            for a worker.
+        oldest: when the longest waiting item was put, among the first items for the first 1,000 keys. None if none
+            waits for a worker.
         held: whether the pool is held.
         complete: whether all items are counted. See ``Client.counts``.
     """
@@ -125,7 +125,7 @@ class PoolProgress:
 # ---------------------------------------------------------------- records: stored, replayed and sent
 @frozen(kw_only=True)
 class ItemOutcome:
-    """What became of an item, in stored form.
+    """An item's outcome, in stored form.
 
     Attributes:
         form: ``waiting`` for any item that is neither done nor parked.

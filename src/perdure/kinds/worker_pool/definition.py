@@ -1,4 +1,4 @@
-"""A worker pool's definition: many items of work, some at a time."""
+"""A worker pool's definition: many work items, some at a time."""
 
 from __future__ import annotations
 
@@ -64,29 +64,29 @@ DEFAULT_WORKERS = 10
 
 @attrs.frozen(init=False, eq=False, repr=False)
 class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], Generic[V, A, E, R_contra]):
-    """Many items of work, some at a time. Each item is an instance, with its own attempts, claim and history.
+    """Many work items, some at a time. Each item is an instance, with its own attempts, claim and history.
 
     Args:
         name: the pool's name, part of the stored address: 1 to 128 printable characters, no ``:``. Renaming it orphans
             stored items. Renaming a variable does not.
         item: the items' type.
         work: works on an item. Its value is the result.
-        workers: at most this many items that are worked on at the same time, 1 to 100,000. By default 10. The limit of
-            the engine (``Limits.concurrency``) holds as well.
+        workers: at most this many items are worked on at the same time, 1 to 100,000. By default 10. The engine's limit
+            (``Limits.concurrency``) holds as well.
         key: an item's key, such as its customer: a pure function, which returns text of at most 200 characters.
             Keys take turns, whatever the other keys have waiting. Items keep the key that they were put with.
-        workers_per_key: at most this many items of one key that are worked on at the same time.
-        rate: at most this many items are begun in any window of this length, such as ``(100, "1 minute")``.
+        workers_per_key: for one key, at most this many items are worked on at the same time.
+        rate: at most this many items are begun in any window this long, such as ``(100, "1 minute")``.
         rate_per_key: the same for one key's items.
-        retry: the durable retry of the work on one item.
+        retry: the durable retry for the work on one item.
         on_error: runs after the last attempt, with the typed error or the defect. If it succeeds, the item is deleted.
             If it fails, or without it, the item is parked until ``resume`` tries it again.
         keep: how long a result is kept, and with it the id. ``"0 ms"``: not at all. None: until the item is terminated.
-        result: the results' type. By default read from the annotation of ``work``.
+        result: the results' type. By default read from the ``work`` annotation.
         errors: the errors' type, used to store them. By default read from the hooks' annotations.
-        tags: stable names for the members of unions, instead of their class names.
+        tags: stable names for union members, instead of their class names.
         versions: the items' older types, and the functions that upgrade them. By default there are none.
-        run_timeout: time limit of the work on an item, by default 15 minutes.
+        run_timeout: time limit for the work on an item, by default 15 minutes.
 
     Raises:
         DefinitionError: an argument is invalid. The message says how to fix it.
@@ -231,7 +231,7 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
         return handler.succeeded(self, self.policy, execute, value, inputs)
 
     def error_handler(self, execute: Execute, error: object) -> Program[Any, Any, Any] | None:
-        """Return the program of ``on_error``."""
+        """Return the ``on_error`` program."""
         return None if self.on_error is None else self.on_error(ItemContext(execute.instance, execute.claim), error)
 
     def alarm_consumed(self, instance: Instance, claim: Claim, inputs: TurnInputs) -> Instance:
@@ -273,7 +273,7 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
         return instance.changed(data=ITEM_DATA.write(attrs.evolve(data, result=shown)))
 
     def handle_call(self, request: Request) -> tuple[str, tuple[object, ...]]:
-        """Return the method of the handle that makes a request, and its arguments."""
+        """Return the handle method that makes a request, and its arguments."""
         method, inputs = super().handle_call(request)
         if request.action != "put":
             return method, inputs
@@ -308,7 +308,7 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
         return tuple(facts)
 
     def outcome_of(self, instance: Instance) -> InstanceOutcome | None:
-        """Return the result of an item that is done, or the error of one that is parked."""
+        """Return a done item's result, or a parked item's error."""
         found: InstanceOutcome | None = handler.shown_outcome(instance)
         return found
 

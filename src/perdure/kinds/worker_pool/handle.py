@@ -1,4 +1,4 @@
-"""The typed handle and sender of a worker pool, with the calls for many items, which are made in chunks."""
+"""A worker pool's typed handle and sender, with the calls for many items, which are made in chunks."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ async def put_all(
 
     Args:
         dispatch: makes a chunk's calls at the same time.
-        pairs: the items. No more than a chunk of them is read ahead.
+        pairs: the items. No more than one chunk is read ahead.
         put: puts one.
         chunk: how many items in a chunk.
     """
@@ -119,7 +119,7 @@ async def _chunks(pairs: Pairs[Any], size: int) -> AsyncIterator[list[tuple[str,
 async def cancel_all(
     dispatch: Dispatch, job: Job, cancel: Callable[[str], Call[Any, CallError]]
 ) -> Result[Drained, CallError]:
-    """Cancel the items that wait, a page of each status at a time."""
+    """Cancel the items that wait, status by status, a page at a time."""
     cancelled = 0
     for status in WAITING:
         page: Any = None
@@ -149,7 +149,7 @@ E = TypeVar("E")
 
 @attrs.frozen(repr=False)
 class PoolHandle(JobHandle[V, E], Generic[V, A, E]):
-    """A worker pool's calls. Its ``status``, ``pause``, ``resume`` and ``terminate`` are those of one item."""
+    """A worker pool's calls. Its ``status``, ``pause``, ``resume`` and ``terminate`` are for one item."""
 
     results: Codec[A]
 
@@ -164,15 +164,15 @@ class PoolHandle(JobHandle[V, E], Generic[V, A, E]):
         head_start: Duration | None = None,
         idempotency_key: str | None = None,
     ) -> Call[ItemPut, CallError]:
-        """Put an item. An item of this id that is there already is left unchanged, also one whose result is kept.
+        """Put an item. An existing item with this id is left unchanged, also one whose result is kept.
 
         Args:
             id_: the item's id.
             item: of the pool's item type. Anything else fails with ``InvalidInput``.
             after: not before this long from now.
             at: not before this aware instant. Instead of ``after``.
-            head_start: its place in line, among its key's items, is that of an item which was put this much
-                earlier: a priority that starves no item.
+            head_start: it is ranked, among its key's items, as if it had been put this much earlier: a priority that
+                starves no item.
             idempotency_key: a repeat with this key puts nothing and returns the first result.
         """
         job = self.definition
@@ -196,7 +196,7 @@ class PoolHandle(JobHandle[V, E], Generic[V, A, E]):
         return self._send(id_, TriggerItemCommand(), "trigger", key=idempotency_key)
 
     def outcome(self, id_: str, /) -> Call[Done[A] | Failed[E | Defect] | Waiting | None, CallError]:
-        """Read what became of an item. None if there is none. It does not wait: see ``Client.until``."""
+        """Read an item's outcome. None if there is no item. It does not wait: see ``Client.until``."""
         answer: Call[ItemOutcome, CallError] = self._send(id_, OutcomeCommand(), "outcome")
         return decoded(answer, self._outcome_of, lambda: self.definition.address(id_))
 
@@ -223,10 +223,10 @@ class PoolHandle(JobHandle[V, E], Generic[V, A, E]):
         item. Every item is put once, whatever happens: repeat the call with the same items to put the rest.
 
         Args:
-            items: ids and items. They are read a chunk at a time, so that you can pass a generator of millions.
-            after: of every item, as in ``put``.
-            at: of every item, as in ``put``.
-            head_start: of every item, as in ``put``.
+            items: ids and items. They are read a chunk at a time, so that you can pass a generator with millions.
+            after: for every item, as in ``put``.
+            at: for every item, as in ``put``.
+            head_start: for every item, as in ``put``.
             chunk: how many items in a chunk, 1 to 1,000.
         """
 
@@ -243,12 +243,12 @@ class PoolHandle(JobHandle[V, E], Generic[V, A, E]):
         return Call(partial(cancel_all, self.dispatch, self._job, self.cancel), "drain")
 
     def progress(self) -> Call[PoolProgress, CallError]:
-        """Count the items by what became of them. Counting costs the writes of items nothing."""
+        """Count the items by status. Counting does not slow down item writes."""
         return mapped(self.count(), progress_of)
 
 
 def progress_of(count: JobCount) -> PoolProgress:
-    """Return the progress of a pool whose instances are counted."""
+    """Return a pool's progress, from its instance counts."""
     by: dict[Any, int] = dict(count.by_status)
     return PoolProgress(
         waiting=sum(by.get(status, 0) for status in ("queued", "scheduled", "retrying")),
@@ -280,7 +280,7 @@ class PoolSender(Generic[V_contra]):
         at: datetime | None = None,
         head_start: Duration | None = None,
     ) -> Program[None]:
-        """Put an item with this turn's commit. An item of this id that is there already is left unchanged."""
+        """Put an item with this turn's commit. An existing item with this id is left unchanged."""
         return self.post("put", new_item(item, after, at, head_start))
 
     def cancel(self) -> Program[None]:

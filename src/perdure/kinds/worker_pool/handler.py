@@ -1,4 +1,4 @@
-"""The pure handler of a pool's items."""
+"""The pure handler for a pool's items."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def begin(
     request: Request,
     inputs: TurnInputs,
 ) -> Step:
-    """Decide a command of an item, or its alarm."""
+    """Decide an item's command or alarm."""
     command = cast("PoolCommand", request.command)
     match command:
         case PutCommand():
@@ -132,7 +132,7 @@ def _trigger(address: Address, instance: Instance | None, inputs: TurnInputs) ->
 
 
 def shown_outcome(instance: Instance) -> InstanceOutcome | None:
-    """Return the result of an item that is done, or the error of one that is parked."""
+    """Return a done item's result, or a parked item's error."""
     if instance.ended_ms is not None:
         return InstanceOutcome(form="done", value=data_of(instance).result)
     return InstanceOutcome(form="failed", error=instance.last_error) if instance.status == "parked" else None
@@ -184,7 +184,7 @@ def alarm_consumed(instance: Instance) -> Instance:
 def succeeded(
     job: AnyDefinition, how: ItemPolicy, execute: Execute, value: object, inputs: TurnInputs
 ) -> Commit | Execute:
-    """Keep the result of a work that succeeded, or delete the item. One whose result cannot be stored is parked."""
+    """Keep the result of successful work, or delete the item. An item whose result cannot be stored is parked."""
     instance, draft = execute.instance, execute.draft
     log = EventRecorder(inputs, instance.address, instance.run_count)
     messages = tuple(draft.messages)

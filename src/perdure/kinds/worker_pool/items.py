@@ -53,7 +53,7 @@ def data_of(instance: Instance) -> ItemData:
 
 @turn_value(repr=False)
 class ItemContext(JobContext[V], Generic[V]):
-    """The context of the work on an item. The item does not change: a retry finds the one that was put."""
+    """The context for the work on an item. The item does not change: a retry finds the one that was put."""
 
     @property
     def item(self) -> Program[V]:
@@ -91,13 +91,13 @@ NO_TIME = "0ms"
 
 @frozen(kw_only=True)
 class NewItem(Generic[V]):
-    """The input of ``put``: an item, and when it may be worked on.
+    """The ``put`` input: an item, and when it may be worked on.
 
     Attributes:
         item: of the pool's item type.
         after: not before this long from now.
         at: not before this aware instant. Not together with ``after``.
-        head_start: its place in line is that of an item which was put this much earlier.
+        head_start: it is ranked as if it had been put this much earlier.
     """
 
     __repr__ = fields_in_line
@@ -110,7 +110,7 @@ class NewItem(Generic[V]):
 
 @turn_value(kw_only=True)
 class PutCommand:
-    """Take an item, unless one of this id is there. Integer milliseconds."""
+    """Take an item, unless one with this id exists. Integer milliseconds."""
 
     __repr__ = fields_in_line
 
@@ -132,11 +132,11 @@ class TriggerItemCommand:
 
 @frozen
 class OutcomeCommand:
-    """Read what became of an item."""
+    """Read an item's outcome."""
 
 
 def new_item(item: V, after: Duration | None, at: datetime | None, head_start: Duration | None) -> NewItem[V]:
-    """Return the input of ``put``, in its stored form.
+    """Return the ``put`` input, in its stored form.
 
     Raises:
         DefinitionError: a duration is not valid.
