@@ -24,8 +24,8 @@ def import_app(target: str) -> App[Any]:
     """Import an app. Modules are looked for in ``PYTHONPATH``, then in the current directory, then among the installed.
 
     Args:
-        target: ``module:attribute``; the attribute is an ``App``, or a function without parameters that returns one. A
-            dot in the attribute selects an attribute of the attribute.
+        target: ``module:attribute``. The attribute is an ``App``, or a function without parameters that returns one. A
+            dot selects a nested attribute.
 
     Raises:
         UsageError: the module or attribute does not exist, raises, or is not an app.
@@ -41,7 +41,7 @@ def import_app(target: str) -> App[Any]:
 
 
 def keys_of(app: App[Any]) -> Encryption | None:
-    """Return the keys of an app's store; None if the app does not encrypt.
+    """Return the keys that encrypt an app's store. None if the app does not encrypt.
 
     Raises:
         UsageError: they cannot be read.
@@ -53,7 +53,7 @@ def keys_of(app: App[Any]) -> Encryption | None:
 
 
 def records_of(app: App[Any]) -> RecordCipher | None:
-    """Return the cipher for the records of an app's store; None if the app does not encrypt.
+    """Return the cipher for an app's stored records. None if the app does not encrypt.
 
     Raises:
         UsageError: its keys cannot be read.
@@ -63,11 +63,11 @@ def records_of(app: App[Any]) -> RecordCipher | None:
 
 
 def imported_code(target: str, before: Collection[str]) -> dict[str, str]:
-    """Return the files of the code that the import of an app loaded: its module, and packages that are not installed.
+    """Return the code files that importing an app loaded: its module, and packages that are not installed.
 
     Args:
         target: ``module:attribute``, which was imported.
-        before: the names of the modules that were loaded before.
+        before: the module names that were loaded before.
     """
     module = target.partition(":")[0]
     folders = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]

@@ -1,6 +1,6 @@
-"""``perdure bench``: a short measurement of a disk, and of an engine on it.
+"""``perdure bench``: measure a disk, and an engine on it, for a short time.
 
-It measures synced writes, and requests of many clients to a job that counts, without effects.
+It measures synced writes, and the requests that many clients send to a counting job without effects.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from perdure.values.errors import StoreError
 
 @frozen
 class Counter:
-    """The state of an instance: the number of its events."""
+    """An instance's state: how many events it received."""
 
     events: int = 0
 
@@ -55,11 +55,11 @@ class Measurement:
     """How often something was done.
 
     Attributes:
-        subject: what was measured: ``disk``, or a number of clients.
+        subject: ``disk``, or how many clients sent requests, such as ``64 clients``.
         unit: what was counted.
         per_second: how many.
-        median_ms: the median duration of one.
-        p99_ms: the duration that 99 of 100 did not exceed.
+        median_ms: the median duration.
+        p99_ms: the duration that 99 % did not exceed.
     """
 
     subject: str
@@ -97,12 +97,12 @@ def disk(folder: Path, seconds: float) -> Measurement:
 
 
 def engine(folder: Path, seconds: float, clients: int) -> Measurement:
-    """Send events to an engine of its own, each acknowledged after it is durable.
+    """Open an engine and send events to it, each acknowledged after it is durable.
 
     Args:
         folder: where its file is.
         seconds: how long.
-        clients: how many send at the same time, each to an instance of its own.
+        clients: how many clients send at the same time, each to a separate instance.
     """
     subject = "1 client" if clients == 1 else f"{clients} clients"
     taken, elapsed = asyncio.run(_requests(folder / f"clients-{clients}.db", seconds, clients))
@@ -145,8 +145,8 @@ CLIENTS = (1, 64)
 def bench(*, at: Path, seconds: float = 2.0, json: JsonOption = False) -> int:
     """Measure the disk of a folder and an engine on it: synced writes, and requests of 1 and of 64 clients.
 
-    It writes a temporary folder and deletes it. The engine runs in this process with full durability; each request is
-    one event of a job without effects.
+    It writes a temporary folder and deletes it. The engine runs in this process with full durability. Each request
+    sends one event to a job without effects.
 
     Exit code: 0 done, 2 the folder cannot be used.
 
@@ -155,7 +155,7 @@ def bench(*, at: Path, seconds: float = 2.0, json: JsonOption = False) -> int:
     at
         The folder: the one where your store is, or will be.
     seconds
-        How long each of the three measurements takes, 0.05 to 60.
+        How long each measurement takes, 0.05 to 60. There are three.
     """
     if not MIN_SECONDS <= seconds <= MAX_SECONDS:
         raise UsageError(f"--seconds {seconds:g}: expected {MIN_SECONDS:g} to {MAX_SECONDS:g}")

@@ -27,7 +27,7 @@ class LazyCommand:
 
     Attributes:
         function: its function, as ``module:name`` below ``perdure.cli``.
-        help: the first line of the function's docstring, so that the list of commands imports none of them.
+        help: the function docstring's first line, so that the command list imports no command.
         group: the heading that lists it.
     """
 
@@ -267,8 +267,8 @@ def command_line(called: str | None = None) -> App:
     """Build the command line.
 
     Args:
-        called: the name of the command to import now, so that its own help is complete. The others are imported when
-            they are called.
+        called: the command to import now, so that its own help is complete. The others are imported when they are
+            called.
     """
     app = App(
         name="perdure",

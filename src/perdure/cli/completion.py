@@ -1,4 +1,4 @@
-"""``perdure completion``: completion of commands and options in a shell."""
+"""``perdure completion``: complete commands and options in a shell."""
 
 from __future__ import annotations
 

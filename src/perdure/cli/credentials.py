@@ -1,4 +1,4 @@
-"""``perdure token`` and ``perdure key``: make the token of a client, and the key that encrypts a store."""
+"""``perdure token`` and ``perdure key``: make a client's token, and the key that encrypts a store."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def token(
 ) -> int:
     """Make a random token for a client of a server: its secret, and the line for the server's tokens file.
 
-    The line has only the SHA-256 of the secret. The secret is shown once and stored nowhere. Append the line to a file
-    with mode 0600 and pass it to `perdure serve --tokens-file`, or put it into `PERDURE_TOKENS`.
+    The line has only the secret's SHA-256. The secret is shown once and stored nowhere. Append the line to a file with
+    mode 0600 and pass it to `perdure serve --tokens-file`, or put it into `PERDURE_TOKENS`.
 
     Exit code: 0 done, 2 the name or a scope is not valid.
 
@@ -58,7 +58,7 @@ def key(key_id: Annotated[str, Parameter(name="ID")], /) -> int:
     Parameters
     ----------
     key_id
-        The name of the key, which is stored with each text: 1 to 64 letters, digits, `.`, `_` or `-`.
+        The key's name, which is stored with each text: 1 to 64 letters, digits, `.`, `_` or `-`.
     """
     try:
         write_lines([Key.new(key_id).line])

@@ -45,22 +45,22 @@ def dead_letters(
 ) -> int:
     """List dead letters and parked items: messages and items of worker pools that failed too often.
 
-    First the messages, the oldest first, then the items, in the order of their addresses. Each has its error, since
-    when it waits, and the command that repeats it after you fixed the cause. A running engine leaves out the items of
-    pools that it does not serve: `perdure list --status orphaned` lists them.
+    First the messages, the oldest first, then the items, ordered by address. Each has its error, since when it waits,
+    and the command that repeats it after you fixed the cause. A running engine leaves out items whose pool it does not
+    serve: `perdure list --status orphaned` lists them.
 
-    Exit code: 0 done, also if there are none; 2 the command cannot start; 4 no engine answers.
+    Exit code: 0 done, also if there are none. 2 the command cannot start. 4 no engine answers.
 
     Parameters
     ----------
     after
-        The last line of the previous page: the id of a message, or the address of an item.
+        The previous page's last line: a message id, or an item's address.
     limit
-        Maximum number of messages and items.
+        Print at most this many messages and items.
     all_
         Print every dead letter and parked item.
     payload
-        Print the inputs of the messages as well.
+        Also print the messages' inputs.
     """
     if limit < 1:
         raise UsageError(f"--limit {limit}: expected a number from 1")
@@ -81,7 +81,7 @@ def dead_letters(
 
 
 def _waiting(target: Target, after: int | Address, most: int | None) -> Iterator[tuple[Waiting, ...]]:
-    """Yield pages of one family each: those of the dead letters first, as the key of a page says which follow."""
+    """Yield pages that each have one family: dead letters first, because a page's key says which pages follow."""
     left = most
     if isinstance(after, int):
         for letters in _pages(target, after, most):
@@ -123,8 +123,8 @@ def redrive(
 ) -> int:
     """Deliver dead letters again, at their old position among the messages of their sender. Fix the cause first.
 
-    It asks before it redrives all. Parked items of worker pools are not messages: `perdure retry ADDRESS` runs one
-    again, and `perdure retry --kind pool --status parked` all of them.
+    It asks before it redrives all. Parked worker-pool items are not messages: `perdure retry ADDRESS` runs one again,
+    and `perdure retry --kind pool --status parked` runs all.
 
     Exit code: 0 done, 2 the command cannot start, 3 some were not found, 4 no engine answers, 5 unknown, 130 you
     answered no.
@@ -156,15 +156,16 @@ def redrive(
 def left_messages(*, target: TargetOptions = UNSET, limit: int = 100, json: JsonOption = False) -> int:
     """List messages that code left to other code, because it cannot read them or their target.
 
-    Of each sender and target the first one: all later ones wait behind it. Code that reads it takes it by itself. If
-    no code ever will, because it is damaged, bury it. A running engine lists the messages to jobs that it serves.
+    It lists the first message for each sender and target: all later ones wait behind it. Code that can read the message
+    takes it by itself. If no code ever will, because it is damaged, bury it. A running engine lists the messages to
+    jobs that it serves.
 
-    Exit code: 0 done, also if there are none; 2 the command cannot start; 4 no engine answers.
+    Exit code: 0 done, also if there are none. 2 the command cannot start. 4 no engine answers.
 
     Parameters
     ----------
     limit
-        Maximum number of messages, up to 1,000.
+        Print at most this many messages, up to 1,000.
     """
     if not 1 <= limit <= MAX_PAGE:
         raise UsageError(f"--limit {limit}: expected a number from 1 to {MAX_PAGE:,}")

@@ -57,7 +57,7 @@ def jobs(*, target: TargetOptions = UNSET, json: JsonOption = False) -> int:
 def counts(*, target: TargetOptions = UNSET, json: JsonOption = False) -> int:
     """Count the instances of a running engine by job and status, and its messages.
 
-    `perdure stats` counts the rows of a store file, with or without an engine.
+    `perdure stats` counts a store file's rows, with or without an engine.
 
     Exit code: 0 done, 2 the command cannot start, 4 no engine answers.
     """
@@ -126,8 +126,8 @@ def _member_row(member: EngineMember) -> tuple[str, ...]:
 def health(*, target: TargetOptions = UNSET, json: JsonOption = False) -> int:
     """Report the health of a running engine, for supervisors and containers.
 
-    Exit code: 0 it works, also with a problem that it reports (degraded); 1 its store failed; 2 the command cannot
-    start; 4 no engine answers.
+    Exit code: 0 it works, also with a problem that it reports (degraded). 1 its store failed. 2 the command cannot
+    start. 4 no engine answers.
     """
     with open_target(target) as found:
         report = found.perform(HEALTH)
@@ -177,7 +177,7 @@ def release(job: JobArgument, /, *, target: TargetOptions = UNSET, json: JsonOpt
 
 
 def job_of(text: str) -> Job:
-    """Return the job of an argument.
+    """Parse an argument that names a job.
 
     Raises:
         UsageError: it is not written kind:name.
@@ -235,7 +235,7 @@ def pool(
 
 
 def fields_of(count: JobCount) -> Iterator[tuple[str, str]]:
-    """Return the labelled numbers of a pool."""
+    """Yield a pool's labelled numbers."""
     progress = progress_of(count)
     yield "waiting", f"{progress.waiting:,}"
     yield "running", f"{progress.running:,}"
@@ -254,7 +254,7 @@ def fields_of(count: JobCount) -> Iterator[tuple[str, str]]:
 
 @attrs.frozen
 class Reading:
-    """A reading of a pool that is watched.
+    """One reading while a pool is watched.
 
     Attributes:
         count: its instances.
@@ -266,7 +266,7 @@ class Reading:
 
     @property
     def left(self) -> int:
-        """Number of items that are neither done nor parked."""
+        """How many items are neither done nor parked."""
         progress = progress_of(self.count)
         return progress.waiting + progress.running
 
@@ -286,7 +286,7 @@ class PoolWatch:
     sleep: Callable[[float], None]
 
     def lines(self, bar: Callable[[int], AbstractContextManager[Steps]]) -> Iterator[Reading]:
-        """Yield each reading that differs from the one before, until no item waits or runs; advance a bar."""
+        """Yield each reading that differs from the one before, until no item waits or runs, and advance a bar."""
         began_s, first = self.clock(), self.read()
         reading, most = Reading(first, 0.0), Reading(first, 0.0).left
         with bar(most) as steps:
@@ -303,7 +303,7 @@ class PoolWatch:
 
 
 def text_of(reading: Reading) -> str:
-    """Return a line of a reading.
+    """Print a reading as one line.
 
     >>> text_of(Reading(JobCount(hold="released", by_status={"queued": 1_200, "running": 8, "done": 3}), 50.25))
     '1,200 wait, 8 run, 3 done, 0 parked, 50.2 a second'

@@ -16,7 +16,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command.
 
     Args:
-        arguments: the command's name and options; by default those of the process.
+        arguments: the command's name and options. By default the process arguments.
 
     Returns:
         The exit code.

@@ -1,7 +1,7 @@
-"""The commands about a store as a whole.
+"""The commands that copy, rebuild or upgrade a complete store.
 
 ``perdure backup`` copies a store's file, with or without an engine, and ``vacuum`` reclaims its space. ``migrate``
-creates or upgrades the tables of a PostgreSQL store. ``copy`` moves, for example, a SQLite file into PostgreSQL.
+creates or upgrades a PostgreSQL store's tables. ``copy`` moves, for example, a SQLite file into PostgreSQL.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def backup(
 def vacuum(*, store: StoreOption) -> int:
     """Rebuild the file to reclaim space. Stop the engine first.
 
-    It holds the store lock until it is done. It needs space for a second copy of the file on its disk, and for another
+    It holds the store lock until it is done. It needs space for a second copy on the file's disk, and for another copy
     where SQLite puts temporary files. If it is interrupted, the file is unchanged. `perdure stats` says whether it is
     worth it.
 
@@ -114,7 +114,7 @@ def migrate(*, store: StoreOption, print_sql: bool = False, from_version: int = 
     print_sql
         Print the statements for psql, and connect to nothing.
     from_version
-        With --print-sql: the version of the tables as they are; 0 if there are none.
+        With --print-sql: the version that the tables have. 0 if there are none.
     """
     try:
         settings = settings_of(store)
@@ -223,7 +223,7 @@ class _Bars:
         self._steps: Steps | None = None
 
     def show(self, phase: Phase, done: int, rows: int) -> None:
-        """Show the progress of a phase."""
+        """Show a phase's progress."""
         if phase != self._shown or self._steps is None:
             self._bars.close()
             self._shown, self._steps = phase, self._bars.enter_context(open_bar(_TITLES[phase], rows))

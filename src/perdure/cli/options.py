@@ -52,7 +52,7 @@ def is_confirmed(question: str, options: ConfirmOptions) -> bool:
 
     Args:
         question: such as ``terminate 3 instances``.
-        options: the options of the command.
+        options: the command's options.
 
     Raises:
         UsageError: there is no terminal to ask on.

@@ -42,12 +42,12 @@ STYLES: Final = {
 
 @attrs.frozen
 class Table:
-    """Rows of texts. Characters that are not printable are escaped when it is written.
+    """Text rows. Writing the table escapes characters that are not printable.
 
     Attributes:
         columns: the headings.
         rows: one text for each heading.
-        folded: the columns whose texts a narrow terminal folds; it shows the others in full.
+        folded: the columns whose texts a narrow terminal folds. It shows the others in full.
     """
 
     columns: tuple[str, ...]
@@ -80,7 +80,7 @@ def write_table(table: Table, *, heading: bool = True) -> None:
 
     Args:
         table: the table.
-        heading: whether to write the headings; a page of a long list has them if they differ from those above it.
+        heading: whether to write the headings. In a long list, a page has them if they differ from those above it.
     """
     if sys.stdout.isatty():
         _write_styled(table, heading=heading)
@@ -148,7 +148,7 @@ def size_text(size_bytes: int) -> str:
 
 
 def write_json(values: Iterable[object]) -> None:
-    r"""Write JSON-able values, each on a line of its own, with every character escaped that is not printable.
+    r"""Write JSON-able values, each on a separate line, with every character escaped that is not printable.
 
     >>> write_json([{"id": "\x1b[31m\n\x9b"}])
     {"id":"\u001b[31m\n\u009b"}
@@ -168,12 +168,12 @@ def _printable(text: str) -> str:
 
 
 def object_of(value: object) -> dict[str, Any] | None:
-    """Return a JSON object; None if the value is something else."""
+    """Return a JSON object. None if the value is something else."""
     return cast("dict[str, Any]", value) if isinstance(value, dict) else None
 
 
 def array_of(value: object) -> list[Any] | None:
-    """Return a JSON array; None if the value is something else."""
+    """Return a JSON array. None if the value is something else."""
     return value if isinstance(value, list) else None  # pyright: ignore[reportUnknownVariableType] - of any values
 
 
@@ -182,7 +182,7 @@ class ProgressLine:
     """Shows progress on a terminal.
 
     Attributes:
-        terminal: the terminal; None to show nothing.
+        terminal: the terminal. None to show nothing.
     """
 
     terminal: TextIO | None
@@ -217,7 +217,7 @@ def progress_bar(title: str, steps: int) -> Generator[Callable[[], None]]:
 
     Args:
         title: the text before the bar.
-        steps: the number of steps.
+        steps: how many steps the block takes.
 
     Yields:
         A function that advances the bar by one step.
@@ -240,14 +240,14 @@ Steps: TypeAlias = Callable[[int, int], None]
 
 @contextmanager
 def open_bar(title: str, steps: int) -> Generator[Steps]:
-    """Show a bar on standard error whose number of steps may change, with a rate, if that is a terminal.
+    """Show a bar whose step count may change on standard error while the block runs, if that is a terminal.
 
     Args:
         title: the text before the bar.
         steps: the number of steps.
 
     Yields:
-        A function of the steps that are done, and of all steps.
+        A function that takes how many steps are done, and how many there are.
     """
     if not sys.stderr.isatty():
         yield lambda _done, _all: None

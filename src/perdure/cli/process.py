@@ -1,4 +1,4 @@
-"""The process of a command: its exit code, the error that ends it, and its standard output.
+"""A command's process: its exit code, the error that ends it, and its standard output.
 
 The entry point needs it before it knows that the extra ``cli`` is installed, so it imports neither cyclopts nor rich.
 """
@@ -55,7 +55,7 @@ class ExitCode(IntEnum):
 
 
 def code_of(error: PerdureError) -> ExitCode:
-    """Return the exit code of a command that an error ended."""
+    """Return a command's exit code after an error ended it."""
     match error:
         case ServerUnreachable() | EngineClosed() | Overloaded() | StoreUnavailable():
             return ExitCode.UNREACHABLE
@@ -97,7 +97,7 @@ def write_lines(lines: Iterable[str]) -> None:
 
 
 def ensure_stdout() -> None:
-    """Discard the output of a process that was started without standard output."""
+    """Discard the output if the process was started without standard output."""
     if sys.stdout is None:  # pyright: ignore[reportUnnecessaryComparison] - the descriptor may be closed
         sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - for the life of the process
 

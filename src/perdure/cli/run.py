@@ -102,7 +102,7 @@ class StopSignals:
 
 @contextmanager
 def stop_signals() -> Generator[StopSignals]:
-    """Handle both signals in the running event loop, until the end of the block."""
+    """Handle both signals in the running event loop, until the block ends."""
     loop = asyncio.get_running_loop()
     signals = StopSignals(loop.create_future(), loop.create_future())
     for number in SIGNALS:
@@ -126,19 +126,19 @@ _ANSWERING_MS = 1_000
 
 @attrs.frozen(kw_only=True)
 class Served:
-    """The app of this process, its store, and the addresses to serve it on.
+    """This process's app, its store, and the addresses to serve it on.
 
     Attributes:
         app: the app.
         store: the store's URL.
         on_locked: whether to wait for a store that another process owns.
-        debug: whether to log mistakes of hooks.
+        debug: whether to log hook mistakes.
         binds: the addresses to serve HTTP on.
-        socket: the path of the Unix socket beside the file; None for none.
-        tokens: the tokens that requests over TCP need; None to serve only programs on this machine.
-        tls: the settings of TLS for the TCP addresses; None for plain HTTP.
+        socket: the Unix socket's path beside the file. None for none.
+        tokens: the tokens that requests over TCP need. None to serve only programs on this machine.
+        tls: the TLS settings for the TCP addresses. None for plain HTTP.
         unprotected: the reaction to an address that other machines can reach, when there are no tokens.
-        limits: the limits of connections and requests.
+        limits: the connection and request limits.
         log_requests: whether to log each request.
         dashboard: whether to serve the dashboard.
     """
@@ -380,7 +380,7 @@ class LogLine(logging.Formatter):
         super().__init__("{asctime} {levelname} {name}: {message}", style="{")
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - of `logging`
-        """Add the fields of the run to a line that a program wrote. A record of the engine shows its fields itself."""
+        """Add the run's fields to a line that a program wrote. An engine record already shows its fields."""
         line = super().formatMessage(record)
         fields = vars(record).get("perdure")
         if not fields or "perdure_message" in vars(record):
@@ -389,14 +389,14 @@ class LogLine(logging.Formatter):
 
 
 def log_to_stderr(level: LogLevel, form: LogFormat = "text") -> None:
-    """Send records of this level and above to standard error.
+    """Send records with at least this level to standard error.
 
-    A handler that the user's module installed on the root logger is kept. The HTTP client logs each request as info,
-    so a tracker would add a line for each batch: of its lines, only warnings are logged, unless the level is debug.
+    A handler that the user's module installed on the root logger is kept. The HTTP client logs each request as info, so
+    a tracker would add a line for each batch: unless the level is debug, only the client's warnings are logged.
 
     Args:
         level: the minimum level.
-        form: lines of text, or JSON objects.
+        form: text lines, or JSON objects.
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(LogLine() if form == "text" else JsonLine())
@@ -418,7 +418,7 @@ DEFAULT_BIND: Final = "127.0.0.1:8080"
 @Parameter(name="*")
 @attrs.frozen(kw_only=True)
 class Options:
-    """The options of both commands: their help is beside them."""
+    """The options that both commands have. Each has its help beside it."""
 
     store: Annotated[
         str,
@@ -546,9 +546,9 @@ def run(
     """Serve the jobs of an app until SIGINT or SIGTERM.
 
     The first signal stops gracefully: no new runs, and current runs may finish within the shutdown timeout. The second
-    one cancels them; the next start delivers them again.
+    one cancels them, and the next start delivers them again.
 
-    Exit code: 0 stopped on request; 1 the engine stopped itself, or the store is unavailable: start it again; 2 the
+    Exit code: 0 stopped on request. 1 the engine stopped itself, or the store is unavailable: start it again. 2 the
     command cannot start, or another program took its store: an operator must act first.
 
     Parameters
@@ -568,13 +568,13 @@ def serve(
 ) -> int:
     """Serve the jobs of an app over HTTP until SIGINT or SIGTERM: `perdure run` with an address.
 
-    Exit code: 0 stopped on request; 1 the engine stopped itself, or the store is unavailable: start it again; 2 the
+    Exit code: 0 stopped on request. 1 the engine stopped itself, or the store is unavailable: start it again. 2 the
     command cannot start, or another program took its store: an operator must act first.
 
     Parameters
     ----------
     bind
-        Serve HTTP on this address: host:port, [::1]:port, or unix:/path; 127.0.0.1:8080 by default. Repeatable, up to
+        Serve HTTP on this address: host:port, [::1]:port, or unix:/path. By default 127.0.0.1:8080. Repeatable, up to
         16. Port 0: the system chooses.
     """
     return _serve(app, options, bind or [DEFAULT_BIND])
@@ -645,16 +645,16 @@ def _socket(options: Options) -> str | None:
 def openapi(app: AppArgument, *, title: str = TITLE, server: str = "/") -> int:
     """Print the OpenAPI document of an app, which a server of it returns as `/openapi.json`.
 
-    Equal definitions print equal text: commit it, and a difference in review is a change of the interface.
+    Equal definitions print equal text: commit it, and a difference in review is a changed interface.
 
     Exit code: 0 done, 2 the app cannot be imported.
 
     Parameters
     ----------
     title
-        The title of the document.
+        The document's title.
     server
-        The URL of the engine, or the path below which it is mounted.
+        The engine's URL, or the path below which it is mounted.
     """
     document = described(import_app(app).served.values(), title=title, server=server)
     write_lines(json.dumps(document, indent=2).splitlines())

@@ -63,8 +63,8 @@ class Child:
     """One worker process.
 
     Attributes:
-        process: the process; it has its own session, so that Ctrl-C reaches only its parent.
-        ready: its message when the store is open; None when it ended before.
+        process: the process. It has its own session, so that Ctrl-C reaches only its parent.
+        ready: its message when the store is open. None when it ended before.
     """
 
     process: asyncio.subprocess.Process
@@ -98,7 +98,7 @@ class Child:
             command: returns the command with a given number.
 
         Returns:
-            The future of its answer; None when the worker ends first.
+            A future for its answer. The answer is None when the worker ends first.
         """
         number = next(self._numbers)
         future = asyncio.get_running_loop().create_future()
@@ -119,7 +119,7 @@ class Child:
         return self.process.returncode is not None or (self._listener is not None and self._listener.done())
 
     async def kill(self) -> None:
-        """Kill the worker with SIGKILL, and read the rest of its output."""
+        """Kill the worker with SIGKILL, and read its remaining output."""
         with suppress(ProcessLookupError):
             os.kill(self.process.pid, signal.SIGKILL)
         await self._ended()
@@ -194,15 +194,15 @@ class DemoStuck(Exception):
 
 @attrs.frozen(kw_only=True)
 class Plot:
-    """The options of a demo.
+    """A demo's options.
 
     Attributes:
-        store: the path of the file, which does not exist yet.
-        source: the name of the events' source.
-        events: in the order of their source.
+        store: the file's path, which does not exist yet.
+        source: the event source's name.
+        events: the events, in source order.
         timing: the timing.
-        seed: the seed of the services' failures.
-        worker: the command that runs the worker; the store, the seconds and the seed follow.
+        seed: the seed for the services' failures.
+        worker: the command that runs the worker. The store, the seconds and the seed follow.
     """
 
     store: Path
@@ -221,8 +221,8 @@ class DemoRun:
         plot: its options.
         screen: its output.
         deliveries: the sent events and their answers.
-        evidence: the journals of the services.
-        fed: the number of events of the source that were sent.
+        evidence: the services' journals.
+        fed: how many source events were sent.
         began: the start time, by the monotonic clock.
         phase: the current step.
         child: the worker, once there is one.
@@ -321,7 +321,7 @@ class DemoRun:
         return self.child
 
     async def _start(self, name: str, meaning: str) -> int:
-        """Start a worker, and return the number of runs that an earlier one did not complete."""
+        """Start a worker, and return how many runs an earlier one did not complete."""
         plot = self.plot
         self.phase = "starting"
         command = (*plot.worker, str(plot.store), str(plot.timing.seconds), str(plot.seed))
@@ -344,7 +344,7 @@ class DemoRun:
         return lines[-1] if lines else "empty"
 
     def _is_time_to_kill(self) -> bool:
-        """Return whether half of the events are sent and a kill would interrupt a batch and a mail."""
+        """Return whether half the events are sent and a kill would interrupt a batch and a mail, or 75 % are sent."""
         total = len(self.deliveries.order)
         if self.fed < KILL_AFTER * total:
             return False
@@ -353,7 +353,7 @@ class DemoRun:
 
     # ------------------------------------------------------------ sending
     async def _start_tokens(self) -> None:
-        """Start a token refresher for the first owners of orders. Starting an existing one has no effect."""
+        """Start a token refresher for the first order owners. Starting an existing one has no effect."""
         owners = [
             incoming.event.owner
             for incoming in self.deliveries.order
@@ -363,7 +363,7 @@ class DemoRun:
         await self._answered(asyncio.gather(*answers))
 
     async def _start_work(self) -> None:
-        """Put the receipts and start the workflows; those that are there are left unchanged."""
+        """Put the receipts and start the workflows. Those that are there are left unchanged."""
         await self._answered(self._worker.ask(StartWork))
 
     async def _feed(self, until: Callable[[], bool]) -> None:
@@ -456,7 +456,7 @@ async def _limit(seconds: float, otherwise: str) -> AsyncGenerator[None]:
 
 
 def _is_done(counts: JobCounts) -> bool:
-    """Return whether a job has processed all its events; token refreshers never end and may be running."""
+    """Return whether a job has processed all its events. Token refreshers never end and may be running."""
     match counts.job:
         case "webhook-batcher":
             return counts.instances == counts.by_status.get("parked", 0)
@@ -488,7 +488,7 @@ class Source:
 
     Attributes:
         name: the file's name in messages.
-        events: in the order of the file.
+        events: the events, in file order.
         malformed: the lines to skip.
     """
 
@@ -498,7 +498,7 @@ class Source:
 
 
 def read_source(path: Path | None) -> Source:
-    """Read a file of events; None: the one that ships with the package.
+    """Read an event file. None: the one that ships with the package.
 
     Raises:
         UsageError: it cannot be read, or contains no event.
@@ -539,9 +539,8 @@ def demo(
     """Run five jobs on real events, kill their process half-way, and prove that nothing was lost.
 
     A worker process owns a SQLite file and runs a token refresher, a webhook batcher, an order processor, a worker pool
-    and a workflow, against services that fail now and then. It is killed with SIGKILL in the middle of its work and
-    started again. The proof compares the acknowledged events with the journals of the services, which are files next to
-    the store.
+    and a workflow, against services that fail now and then. The demo kills it with SIGKILL while it works, and starts
+    it again. The proof compares the acknowledged events with the services' journals, which are files next to the store.
 
     Events are read from a file with one JSON object a line:
 
@@ -560,11 +559,11 @@ def demo(
     Parameters
     ----------
     events
-        A file of events; by default one that ships with perdure.
+        An event file. By default one that ships with perdure.
     store
-        A new SQLite file, which is kept; by default a temporary one.
+        A new SQLite file, which is kept. By default a temporary one.
     keep
-            Keep the temporary file, and the journals of the services next to it.
+            Keep the temporary file, and the services' journals next to it.
     seconds
         About how long the demo takes, 2 to 3600.
     seed

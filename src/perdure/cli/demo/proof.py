@@ -1,4 +1,4 @@
-"""The proof: compares the acknowledged events with the journals of the services, not with the engine's counters.
+"""The proof: compares the acknowledged events with the services' journals, not with the engine's counters.
 
 The parent records the events that it sends and their answers. The journals are independent of the engine and its store.
 """
@@ -25,9 +25,9 @@ class Delivery:
 
     Attributes:
         incoming: the event.
-        sent: the number of deliveries.
+        sent: how often it was delivered.
         under_way: deliveries that have not been answered.
-        verdict: the answer; an acceptance is kept, whatever a repeat returns. None: no answer yet.
+        verdict: the answer. An acceptance is kept, whatever a repeat returns. None: no answer yet.
     """
 
     incoming: Incoming
@@ -36,7 +36,7 @@ class Delivery:
     verdict: Verdict | None = None
 
     def take(self, answer: Answer | None) -> None:
-        """Record an answer to one of the deliveries; None when the worker died first."""
+        """Record the answer to a delivery. None when the worker died first."""
         self.under_way -= 1
         if isinstance(answer, Accepted) or (isinstance(answer, Refusal) and self.verdict is None):
             self.verdict = answer
@@ -44,21 +44,21 @@ class Delivery:
 
 @attrs.define
 class Deliveries:
-    """Every event of a demo, by its id, and the order in which the source sends them, repeats included.
+    """Every event in a demo, by its id, and the order in which the source sends them, repeats included.
 
     Attributes:
-        order: the events in the order of the source.
+        order: the events in source order.
     """
 
     order: tuple[Incoming, ...]
     _by_id: dict[str, Delivery] = attrs.Factory(dict[str, Delivery])
 
     def __iter__(self) -> Iterator[Delivery]:
-        """Yield each different event once, in the order of their first sending."""
+        """Yield each different event once, ordered by when it was first sent."""
         return iter(self._by_id.values())
 
     def of(self, incoming: Incoming) -> Delivery:
-        """Return the record of an event."""
+        """Return an event's record."""
         return self._by_id.setdefault(incoming.id, Delivery(incoming))
 
     def unanswered(self) -> tuple[Delivery, ...]:
@@ -67,17 +67,17 @@ class Deliveries:
 
     @property
     def sent(self) -> int:
-        """The total number of deliveries."""
+        """How many deliveries there were."""
         return sum(sending.sent for sending in self)
 
     @property
     def accepted(self) -> int:
-        """The number of different accepted events."""
+        """How many different events were accepted."""
         return sum(isinstance(sending.verdict, Accepted) for sending in self)
 
     @property
     def refused(self) -> int:
-        """The number of different refused events."""
+        """How many different events were refused."""
         return sum(isinstance(sending.verdict, Refusal) for sending in self)
 
 
@@ -89,8 +89,8 @@ class Account:
     """The calls that one service received.
 
     Attributes:
-        taken: the items of the calls that it executed, by the id of the call.
-        refused: the number of refused calls.
+        taken: the items in each call that it executed, by call id.
+        refused: how many calls it refused.
         repeated: ids of calls that were repeated although they were not refused: redelivered runs.
     """
 
@@ -124,13 +124,13 @@ class Account:
 
     @property
     def under_way(self) -> int:
-        """The number of calls without an answer."""
+        """How many calls have no answer yet."""
         return sum(state == "open" for state in self._states.values())
 
 
 @attrs.frozen(kw_only=True)
 class Evidence:
-    """The journals of the three services."""
+    """The three services' journals."""
 
     sink: Account
     mail: Account
@@ -143,22 +143,22 @@ class Evidence:
 
     @property
     def under_way(self) -> int:
-        """The number of calls without an answer, over all services."""
+        """How many calls have no answer yet, over all services."""
         return self.sink.under_way + self.mail.under_way + self.auth.under_way
 
     @property
     def webhooks(self) -> Counter[str]:
-        """Return the number of accepted batches with each webhook, by the id of its event."""
+        """Count the accepted batches with each webhook, by event id."""
         return Counter(event_id for batch in self.sink.taken.values() for event_id in batch)
 
     @property
     def mails(self) -> Counter[str]:
-        """Return the number of mails with each text."""
+        """Count the mails with each text."""
         return Counter(text for _, text in self.mail.taken.values())
 
     @property
     def repeated(self) -> int:
-        """The number of runs that called a service again and were recognised by their run id."""
+        """How many runs called a service again and were recognised by their run id."""
         return len(self.sink.repeated) + len(self.mail.repeated)
 
 
@@ -173,11 +173,11 @@ def evidence_beside(store: str) -> Evidence:
 
 @attrs.frozen(kw_only=True)
 class Proof:
-    """The comparison of deliveries and journals. Events are named by their ids.
+    """How deliveries compare with journals. Events are named by their ids.
 
     Attributes:
-        sent: the total number of deliveries.
-        repeats: deliveries of an event that was sent before: by its source, or again after the crash.
+        sent: how many deliveries there were.
+        repeats: deliveries that repeat an event: by its source, or again after the crash.
         accepted: different events that were acknowledged.
         processed: acknowledged events with an effect in a journal.
         rejected: different events that were refused.
@@ -185,7 +185,7 @@ class Proof:
         redelivered: runs that called a service again, under the same run id.
         twice: events with more than one effect, or with an effect although they were refused.
         lost: acknowledged events without an effect.
-        work: mails of the pool and the workflows that were sent, once each.
+        work: mails that the pool and the workflows sent, once each.
     """
 
     sent: int
@@ -211,7 +211,7 @@ def prove(deliveries: Deliveries, evidence: Evidence, mails: tuple[str, ...] = (
     Args:
         deliveries: the sent events.
         evidence: the journals.
-        mails: the texts of further mails, of which each must have been sent once.
+        mails: the texts of further mails. Each must have been sent once.
     """
     accepted = [sending.incoming for sending in deliveries if isinstance(sending.verdict, Accepted)]
     refused = [sending.incoming for sending in deliveries if isinstance(sending.verdict, Refusal)]
@@ -243,7 +243,7 @@ def _take_out(accepted: Iterable[Incoming], seen: Counter[str]) -> Iterable[str]
 
 
 def _effect(incoming: Incoming) -> str:
-    """Return the journal entry of an event's effect: its id at the sink, or the mailer's notice to the customer."""
+    """Return the journal entry for an event's effect: its id at the sink, or the mailer's notice to the customer."""
     match incoming:
         case IncomingWebhook():
             return incoming.id
@@ -264,12 +264,12 @@ SHOWN_IDS = 3
 
 @attrs.frozen
 class ProofLine:
-    """One number of the proof.
+    """One number in the proof.
 
     Attributes:
         label: the label.
         number: the number.
-        meaning: an explanation of the number.
+        meaning: its explanation.
         tone: whether the number is as it should be.
     """
 
@@ -280,7 +280,7 @@ class ProofLine:
 
 
 def proof_lines(proof: Proof) -> tuple[ProofLine, ...]:
-    """Return each number of the proof, with its explanation."""
+    """Return each number in the proof, with its explanation."""
     return (
         ProofLine("sent", proof.sent, "deliveries, including those after the crash"),
         ProofLine("duplicates suppressed", proof.repeats, "sent again under the same id, without effect"),

@@ -38,7 +38,7 @@ class StartWork:
 
 @attrs.frozen
 class InspectStore:
-    """Count the instances, and list up to ``rows`` of each job."""
+    """Count the instances, and list up to ``rows`` for each job."""
 
     number: int
     rows: int
@@ -46,7 +46,7 @@ class InspectStore:
 
 @attrs.frozen
 class Stop:
-    """Stop gracefully. The end of the input has the same effect."""
+    """Stop gracefully. The input's end has the same effect."""
 
 
 Command: TypeAlias = SendEvent | StartToken | StartWork | InspectStore | Stop
@@ -75,7 +75,7 @@ class Accepted:
 
 @attrs.frozen
 class Refusal:
-    """The event was refused; nothing changed."""
+    """The event was refused. Nothing changed."""
 
     number: int
     reason: str
@@ -91,14 +91,14 @@ class Unsettled:
 
 @attrs.frozen(kw_only=True)
 class InstanceRow:
-    """A summary of one instance.
+    """One instance's summary.
 
     Attributes:
         job: its job.
         id: its id.
         state: its state, in a few words.
         status: its status.
-        due_in_ms: the time until its alarm; None without one.
+        due_in_ms: the time until its alarm. None without one.
         attempt: the attempt that is running or due next.
         count: events accepted, or runs started.
     """
@@ -114,19 +114,19 @@ class InstanceRow:
 
 @attrs.frozen
 class JobCounts:
-    """The number of instances of a job, by status."""
+    """How many instances a job has, by status."""
 
     job: JobName
     by_status: dict[str, int]
 
     @property
     def instances(self) -> int:
-        """The total number of instances."""
+        """How many instances there are."""
         return sum(self.by_status.values())
 
     @property
     def busy(self) -> int:
-        """The number of instances that run, or wait for a retry."""
+        """How many instances run, or wait for a retry."""
         return self.by_status.get("running", 0) + self.by_status.get("retrying", 0)
 
 

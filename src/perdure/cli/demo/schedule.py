@@ -1,4 +1,4 @@
-"""The duration of each part of the demo, from its total duration, and its work besides the events.
+"""How long each part of the demo takes, from its total duration, and its work besides the events.
 
 The demo's jobs are the example jobs with other durations, so that it shows hours and days in seconds.
 """
@@ -63,14 +63,14 @@ from perdure.values.times import Duration
 
 @frozen(kw_only=True)
 class Pace:
-    """The durations and limits of the jobs.
+    """The jobs' durations and limits.
 
     Attributes:
-        refresh_every: from the end of one token refresh to the next.
+        refresh_every: from one token refresh's end to the next refresh.
         flush_after: from a batch's first webhook to its flush.
-        max_events: the number of webhooks at which a batch flushes at once.
-        pause: between two mails of the welcome workflow.
-        retry_delay: the first delay after a failure; each further one is twice as long.
+        max_events: how many webhooks make a batch flush immediately.
+        pause: between two mails in the welcome workflow.
+        retry_delay: the first delay after a failure. Each further one is twice as long.
         patience: how long orders wait.
     """
 
@@ -146,7 +146,7 @@ LONGER_THAN_A_DEMO = timedelta(days=1)
 
 @attrs.frozen
 class Timing:
-    """All durations of one demo, in proportion to its length.
+    """One demo's durations, in proportion to its length.
 
     Attributes:
         seconds: the approximate length.
@@ -161,12 +161,12 @@ class Timing:
 
     @property
     def latency_ms(self) -> tuple[float, float]:
-        """The range of the services' latencies."""
+        """The services' latency range."""
         return 60 * self._scale, 350 * self._scale
 
     @property
     def pace(self) -> Pace:
-        """The durations of the jobs.
+        """The jobs' durations.
 
         Orders wait for payment longer than any demo lasts: on a slow machine, a payment would otherwise arrive after
         its order had ended, and be refused.
@@ -195,14 +195,14 @@ CUSTOMERS = ("ada", "bob", "cleo")
 
 
 def receipts() -> Iterator[tuple[str, Receipt]]:
-    """Yield the items of the pool with their ids."""
+    """Yield the pool's items with their ids."""
     for customer, number in RECEIPTS.items():
         for n in range(number):
             yield f"{customer}-{n}", Receipt(customer, n)
 
 
 def expected_mails() -> tuple[str, ...]:
-    """Return the text of each mail that the pool and the workflows send."""
+    """Return the mail texts that the pool and the workflows send."""
     return (
         *(receipt_text(receipt) for _, receipt in receipts()),
         *(welcome_text(customer, mail) for customer in CUSTOMERS for mail in MAILS),

@@ -1,4 +1,4 @@
-"""The output of the demo: plain lines, or in a terminal a table of the instances that is redrawn below the steps."""
+"""The demo's output: plain lines, or in a terminal an instance table that is redrawn below the steps."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class View:
     """One moment.
 
     Attributes:
-        elapsed_s: seconds since the start of the demo.
+        elapsed_s: seconds since the demo started.
         phase: the current step, in a few words.
         deliveries: the sent events and their answers so far.
-        evidence: the journals of the services so far.
-        seen: the instances; None while no worker answers.
+        evidence: the services' journals so far.
+        seen: the instances. None while no worker answers.
     """
 
     elapsed_s: float
@@ -39,11 +39,11 @@ EVERY_S = 2.0
 
 
 class Screen(Protocol):
-    """Shows the progress of a demo."""
+    """Shows a demo's progress."""
 
     @property
     def rows(self) -> int:
-        """The number of instances of each job that fit."""
+        """How many instances fit on the screen for each job."""
         ...
 
     def title(self, text: str) -> None:
@@ -55,7 +55,7 @@ class Screen(Protocol):
         ...
 
     def show(self, view: View) -> None:
-        """Show the current view; called several times a second."""
+        """Show the current view. The demo calls it several times a second."""
         ...
 
     def prove(self, proof: Proof) -> None:
@@ -69,7 +69,7 @@ class Screen(Protocol):
 
 @attrs.define
 class PlainScreen:
-    """Lines of text, without escape codes: for pipes, files and logs.
+    """Text lines without escape codes: for pipes, files and logs.
 
     Attributes:
         out: the output.
@@ -152,7 +152,7 @@ class LiveScreen:
 
     @property
     def rows(self) -> int:
-        """The number of instances of each job that fit."""
+        """How many instances fit on the screen for each job."""
         return min(MAX_ROWS, max(1, (self.console.height - LINES_AROUND) // 5))
 
     def title(self, text: str) -> None:

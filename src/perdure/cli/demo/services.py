@@ -1,4 +1,4 @@
-"""The services of the demo's jobs: they fail now and then, and write every call to a journal.
+"""The services that the demo's jobs call: they fail now and then, and write every call to a journal.
 
 They represent external systems: slow and unreliable. The proof depends on their journals alone: append-only files next
 to the store.
@@ -62,14 +62,14 @@ _CODEC: Codec[Entry] = Codec.of(Entry, what="entry of a journal")
 
 
 class Journal:
-    """An append-only file of entries. Appended entries survive the death of the process."""
+    """An append-only file. Appended entries survive if the process dies."""
 
     def __init__(self, path: str) -> None:
         self.path = path
         self._file = open_private(path, os.O_WRONLY | os.O_APPEND)
 
     def append(self, entry: Entry) -> None:
-        """Append one entry in one write, so that a kill cannot leave a part of it."""
+        """Append one entry in one write, so that a kill cannot leave a partial entry."""
         os.write(self._file, _CODEC.encode(entry) + b"\n")
 
 
@@ -108,13 +108,13 @@ MAX_REFUSALS_IN_A_ROW = 2
 
 @attrs.define(kw_only=True)
 class Counterpart:
-    """The common parts of all services: a journal, a latency, refusals, and a record of executed calls.
+    """The parts that all services share: a journal, a latency, refusals, and a record of executed calls.
 
     Attributes:
-        journal: the journal of calls.
+        journal: the call journal.
         random: draws latencies and refusals.
-        latency_ms: the range of the latency.
-        refusal_rate: the probability of a refusal, 0 to 1.
+        latency_ms: the latency range in milliseconds.
+        refusal_rate: how probable a refusal is, 0 to 1.
         excuse: the reason in a refusal.
     """
 
@@ -154,7 +154,7 @@ class Counterpart:
 
 @attrs.frozen
 class DemoSink:
-    """Accepts batches of webhooks; is full now and then."""
+    """Accepts webhook batches. Is full now and then."""
 
     counterpart: Counterpart
 
@@ -187,7 +187,7 @@ class DemoMailer:
 
 @attrs.define
 class DemoAuth:
-    """Exchanges refresh tokens for access tokens; answers 503 now and then. Every call is a new one."""
+    """Exchanges refresh tokens for access tokens. Answers 503 now and then. Every call is a new one."""
 
     counterpart: Counterpart
     issued: int = 0
@@ -207,7 +207,7 @@ class DemoAuth:
 
 @attrs.frozen(kw_only=True)
 class DemoServices:
-    """The services of the three jobs."""
+    """The three services that the jobs call."""
 
     auth: DemoAuth
     mailer: DemoMailer
@@ -215,15 +215,15 @@ class DemoServices:
 
 
 def journal_path(store: str, service: Service) -> str:
-    """Return the path of a service's journal, next to the store."""
+    """Return the path to a service's journal, next to the store."""
     return f"{store}.{service}.jsonl"
 
 
 def open_services(store: str, timing: Timing, random: Random) -> DemoServices:
-    """Open the services, with their records of earlier processes.
+    """Open the services, with the records that earlier processes left.
 
     Args:
-        store: the path of the store; the journals are next to it.
+        store: the store's path. The journals are next to it.
         timing: the timing.
         random: draws latencies and refusals.
     """

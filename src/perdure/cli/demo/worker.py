@@ -1,7 +1,7 @@
 """The demo's worker process: owns the store, runs the jobs, reads commands from its standard input.
 
-It ends on the command ``Stop``, at the end of its input (so that it never outlives its parent), or when it is killed.
-It answers ``InspectStore`` with a summary of the instances.
+It ends on the command ``Stop``, when its input ends (so that it never outlives its parent), or when it is killed. It
+answers ``InspectStore`` with an instance summary.
 """
 
 from __future__ import annotations
@@ -63,12 +63,12 @@ LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
 async def summarize(jobs: Client, number: int, rows: int) -> Seen:
-    """Count all instances, and list those of each job that changed last.
+    """Count all instances, and list each job's instances that changed last.
 
     Args:
-        jobs: the client of the open engine.
-        number: the number of the command.
-        rows: the number of instances to list of each job.
+        jobs: the open engine's client.
+        number: the command's number.
+        rows: how many instances to list for each job.
     """
     found = await _all(jobs)
     counts: list[JobCounts] = []
@@ -143,7 +143,7 @@ class CommandHandler:
     """Executes commands, and writes their answers as they complete.
 
     Attributes:
-        jobs: the client of the open engine.
+        jobs: the open engine's client.
         served: the definitions.
     """
 
@@ -206,7 +206,7 @@ def _settled(number: int, answer: Ended) -> Answer:
 
 
 def write_answer(answer: Answer | Ready) -> None:
-    """Write one line; the end of the input shows when the parent has ended."""
+    """Write one line. A broken pipe is ignored: the input's end shows that the parent has ended."""
     with suppress(BrokenPipeError):
         sys.stdout.buffer.write(ANSWERS.encode(answer) + b"\n")
         sys.stdout.buffer.flush()
@@ -251,7 +251,7 @@ async def _result(stopped: Future[str]) -> str:
 
 
 async def _left_behind(store: Store) -> int:
-    """Return the number of instances with a claim of a dead process."""
+    """Return how many instances a dead process has claimed."""
     claimed = result_inside(await store.claimed(0, MAX_LEFT_BEHIND))
     return len(claimed.unwrap())
 
@@ -267,7 +267,7 @@ def main(arguments: Sequence[str], open_outside: OpenServices = open_services) -
     """Run the worker.
 
     Args:
-        arguments: the path of the store, the length of the demo in seconds, and the seed of its random choices.
+        arguments: the store's path, the demo's length in seconds, and the seed for its random choices.
         open_outside: opens the services.
 
     Returns:

@@ -58,13 +58,13 @@ SIGNAL: Final = "signal."
 
 @frozen(kw_only=True)
 class JobTypes:
-    """The types of one job.
+    """One job's types.
 
     Attributes:
-        version: the version of the state that the code writes.
-        states: the JSON Schema of each version that it reads.
-        types: those of its inputs, answers, errors and signals, by name.
-        steps: those of a workflow, in the order of its source; None for other kinds, and in files of older code.
+        version: the state version that the code writes.
+        states: the JSON Schema for each state version that the code reads.
+        types: its input, answer, error and signal types, by name.
+        steps: a workflow's steps, in source order. None for other kinds, and in files that older code wrote.
     """
 
     version: int
@@ -75,10 +75,10 @@ class JobTypes:
 
 @frozen(kw_only=True)
 class AppTypes:
-    """The types of an app.
+    """An app's types.
 
     Attributes:
-        format: of the file.
+        format: the file format.
         jobs: the jobs, printed ``kind:name``.
     """
 
@@ -90,7 +90,7 @@ FILE: Final = Codec.of(AppTypes, what="definitions of an app")
 
 
 def types_of(definitions: Iterable[AnyDefinition]) -> AppTypes:
-    """Return the types of an app's definitions."""
+    """Return an app's types, from its definitions."""
     return AppTypes(jobs={f"{each.kind}:{each.name}": _types(each) for each in definitions})
 
 
@@ -147,7 +147,7 @@ class DeployRow:
     Attributes:
         effect: how it is deployed.
         job: the job, printed ``kind:name``.
-        place: the type and the path in it, such as ``state $.lines[].gift``; empty for the job itself.
+        place: the type and the path in it, such as ``state $.lines[].gift``. Empty for the job itself.
         reason: why.
     """
 
@@ -158,7 +158,7 @@ class DeployRow:
 
 
 def changes(old: AppTypes, new: AppTypes) -> tuple[DeployRow, ...]:
-    """Return the changes from one version of an app to another, those that need a version first."""
+    """Return the changes from one app version to another, those that need a version first."""
     found = [row for job in sorted(old.jobs.keys() | new.jobs.keys()) for row in _of_job(job, old.jobs, new.jobs)]
     return tuple(sorted(found, key=lambda row: (EFFECTS.index(row.effect), row.job, row.place)))
 
@@ -283,7 +283,7 @@ _MOVED: Final = (
 
 
 def _of_steps(old: tuple[str, ...] | None, new: tuple[str, ...] | None) -> Iterator[_Change]:
-    """Yield the first place at which the steps of two programs differ, unless the new steps are at the end."""
+    """Yield the first place where two programs' steps differ, unless the new steps are at the end."""
     if old is None or new is None or new[: len(old)] == old:
         return
     at = next(at for at, name in enumerate(old) if new[at : at + 1] != (name,))
@@ -303,14 +303,14 @@ def _of_steps(old: tuple[str, ...] | None, new: tuple[str, ...] | None) -> Itera
 
 
 def _is_inside(part: tuple[str, ...], complete: tuple[str, ...]) -> bool:
-    """Return whether all steps of a part are in the complete steps, in the same order."""
+    """Return whether the complete steps contain every step in a part, in the same order."""
     left = iter(complete)
     return all(name in left for name in part)
 
 
 # ---------------------------------------------------------------- inputs
 def _of_input(part: str, old: JsonSchema | None, new: JsonSchema | None) -> Iterator[_Change]:
-    """Yield the changes of an input, which is accepted whole or refused."""
+    """Yield an input's changes. An engine accepts a complete input or refuses it."""
     noun = "signal" if part.startswith("signal") else "request"
     if old is None or new is None:
         if new is not None:
@@ -348,7 +348,7 @@ def _sent(difference: Difference) -> str:
 
 # ---------------------------------------------------------------- answers
 def _of_answer(part: str, old: JsonSchema | None, new: JsonSchema | None) -> Iterator[_Change]:
-    """Yield the changes of a result or of errors, whose unknown members a client drops."""
+    """Yield the changes in a result or in errors. A client drops their unknown members."""
     is_error = part == "errors"
     outcome = "receive as a Defect" if is_error else "cannot read"
     if old is None or new is None:
@@ -378,8 +378,8 @@ class RowCheck:
 
     Attributes:
         served: the definitions, by kind and name.
-        records: decrypts rows; None if the app does not encrypt.
-        journal: reads the journal of an instance, or None if it changed meanwhile; None: journals are not checked.
+        records: decrypts rows. None if the app does not encrypt.
+        journal: reads an instance's journal, or returns None if it changed meanwhile. None: journals are not checked.
     """
 
     served: Mapping[tuple[str, str], AnyDefinition]
@@ -441,7 +441,7 @@ class RowCheck:
             yield finding(topic, _job_of(target), str(problem), example)
 
     def answer(self, row: RememberedAnswer) -> Iterator[Finding]:
-        """Return the findings about the stored answer of a key: can it be returned again?"""
+        """Return the findings about a key's stored answer: can it be returned again?"""
         yield from check_answer(row)
         at = row.address
         if isinstance(at, StoreCorrupt):
@@ -528,11 +528,11 @@ def check(
     Run it with the new code before you deploy it.
 
     It reads every instance, undelivered message, claim and idempotency key, and replays every workflow. It runs beside
-    an engine that owns the store or without one, takes no lock and writes nothing. It prints the files of the code that
-    it imported: a folder in PYTHONPATH comes before the current one.
+    an engine that owns the store or without one, takes no lock and writes nothing. It prints which code files it
+    imported: a folder in PYTHONPATH comes before the current one.
 
-    With --deploy it reads no store, and prints each change of a type or a job since the version of the app whose
-    definitions are in the file, and whether it needs a version or an order of the deploy.
+    With --deploy it reads no store. It prints each type or job that changed since the app version whose definitions are
+    in the file, and whether the change needs a version or a deploy order.
 
     Exit code: 0 the code can decode everything, or no change needs a version, 1 there are problems, 2 the check cannot
     start.
@@ -542,9 +542,9 @@ def check(
     store
         Where instances live: sqlite:///jobs.db, or postgresql://user@host/database.
     deploy
-        A file with the output of perdure definitions of the deployed version.
+        A file with the output that perdure definitions printed for the deployed version.
     unserved
-        Whether instances of jobs that the app does not serve, and messages to them, are a problem.
+        Whether instances whose job the app does not serve, and messages to them, are a problem.
     json
         Print one JSON object instead of text.
     """

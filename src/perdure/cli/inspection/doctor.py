@@ -64,7 +64,7 @@ def installation(store: Literal["file", "other"]) -> Iterator[Finding]:
 
 
 def sqlite_version(found: tuple[int, ...]) -> Finding:
-    """Check the version of SQLite that Python was built with."""
+    """Check the SQLite version that Python uses."""
     version = ".".join(map(str, found))
     if found < LEAST_SQLITE:
         least = ".".join(map(str, LEAST_SQLITE))
@@ -155,7 +155,7 @@ def _now_ms() -> int:
 
 
 def _engine(options: TargetOptions, *, is_remote: bool) -> Iterator[Finding]:
-    """Check the engine by its own answers; also the rows that wait for an operator, if the file is out of reach."""
+    """Check the engine by its answers and, if the file is out of reach, the rows that wait for an operator."""
     try:
         with open_target(options) as target:
             yield sqlite_diagnosis.health(target.perform(HEALTH))
@@ -193,5 +193,5 @@ def waiting_work(target: Target) -> Iterator[Finding]:
 
 
 def _waiting(number: int, topic: str, detail: str, command: str) -> Finding:
-    """Judge one page of rows: there may be more."""
+    """Judge one page with rows: a full page may have successors."""
     return sqlite_diagnosis.waiting(number, topic, detail + (", or more" if number == MAX_PAGE else ""), command)

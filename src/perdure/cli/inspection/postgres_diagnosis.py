@@ -1,4 +1,4 @@
-"""The diagnosis of a PostgreSQL store and of its server: each check measures, and a pure function judges."""
+"""Diagnoses a PostgreSQL store and its server: each check measures, and a pure function judges."""
 
 from __future__ import annotations
 
@@ -95,8 +95,8 @@ class OpenEngine:
 
     Attributes:
         label: its process.
-        shares: whether it is a member of a shared store.
-        lease_left_s: how long its lease lasts, negative when it has ended; None for an owner.
+        shares: whether it is a member that shares the store.
+        lease_left_s: how long its lease lasts, negative when it has ended. None for an owner.
     """
 
     label: str
@@ -110,7 +110,7 @@ class OpenEngine:
 
 
 def diagnosed(reader: PostgresReader, now_ms: int) -> Iterator[Finding]:
-    """Yield one or more findings of each check of a store and of its server.
+    """Run every check on a store and its server, and yield the findings.
 
     Args:
         reader: reads its schema, at the present version.
@@ -145,7 +145,7 @@ def _first(reader: PostgresReader, sql: str) -> Any:
 
 
 def _skew(reader: PostgresReader) -> tuple[float, float]:
-    """Compare the clocks, with the best of a few exchanges."""
+    """Compare the clocks in three exchanges, and keep the most exact comparison."""
     best = (0.0, float("inf"))
     for _ in range(3):
         before = time.time() * 1_000
@@ -176,7 +176,7 @@ def outdated(found: int, newest: int) -> Finding:
 
 
 def schema(version: int, server_version: str, unfinished: str) -> Finding:
-    """Judge the tables: ``unfinished`` is the source of an unfinished copy."""
+    """Judge the tables: ``unfinished`` is an unfinished copy's source."""
     if unfinished:
         detail = f"the tables are an unfinished copy of {unfinished}: no engine can open them"
         return Finding("problem", "schema", detail, "finish it with perdure copy, or drop the schema")
@@ -184,7 +184,7 @@ def schema(version: int, server_version: str, unfinished: str) -> Finding:
 
 
 def durability(settings: Mapping[str, str], replicas: int, synchronous: int) -> Iterator[Finding]:
-    """Judge the settings of the server, and its replicas."""
+    """Judge the server's settings and replicas."""
     off = [name for name in ("fsync", "full_page_writes") if settings.get(name) == "off"]
     if off:
         detail = f"{' and '.join(off)} off: a crash of the server's machine damages the database"
@@ -225,9 +225,9 @@ def connections(open_: int, most: int, own_limit: int | None, own: int) -> Findi
 
     Args:
         open_: those that are open.
-        most: those that the server accepts of this role.
-        own_limit: the limit of the role or the database; None without one.
-        own: those of this role to this database.
+        most: those that the server accepts from this role.
+        own_limit: the limit for the role or the database. None without one.
+        own: this role's connections to this database.
     """
     used = f"{open_} of {most} connections"
     if own_limit is not None:
@@ -243,10 +243,10 @@ def transactions(kind: str, oldest_s: float, label: str, *, slots: tuple[str, ..
 
     Args:
         kind: of the oldest transaction that keeps dead rows.
-        oldest_s: its age; 0 without one.
+        oldest_s: its age. 0 without one.
         label: its process.
         slots: replication slots that no consumer uses and that keep rows or files.
-        is_blind: whether the role sees no transactions of others.
+        is_blind: whether the role sees no other role's transactions.
     """
     if slots:
         detail = f"the replication slot {', '.join(slots)} is not used and keeps rows or log files"
@@ -274,7 +274,7 @@ def vacuum(settings: Mapping[str, str], no_autovacuum: tuple[str, ...]) -> Itera
 
 
 def bloat(size: SchemaSize) -> Finding:
-    """Judge the dead rows of the tables."""
+    """Judge the tables' dead rows."""
     bloated = [table for table in size.tables if table.is_bloated]
     if not bloated:
         return Finding("ok", "bloat", f"{sum(table.dead_rows for table in size.tables):,} dead rows")
@@ -285,7 +285,7 @@ def bloat(size: SchemaSize) -> Finding:
 
 
 def xids(age: int) -> Iterator[Finding]:
-    """Judge the number of transactions since the oldest frozen row."""
+    """Judge how many transactions there were since the oldest row that is not frozen."""
     if age > OLD_XIDS:
         detail = f"{age:,} transactions since the oldest row that is not frozen"
         yield Finding("problem", "xids", detail, "VACUUM (FREEZE) the database before 2 billion, when it stops")
@@ -297,8 +297,8 @@ def sharing(engines: tuple[OpenEngine, ...], died: int, *, is_owned: bool, unfin
     Args:
         engines: the openings that are not closed.
         died: engines that were declared dead in the last day.
-        is_owned: whether an engine holds the lock of an owner.
-        unfinished: the source of an unfinished copy; empty if the tables are complete.
+        is_owned: whether an engine holds the owner lock.
+        unfinished: an unfinished copy's source. Empty if the tables are complete.
     """
     members = [engine for engine in engines if engine.shares]
     ended = [engine for engine in members if (engine.lease_left_s or 0) < 0]
@@ -324,12 +324,12 @@ def sharing(engines: tuple[OpenEngine, ...], died: int, *, is_owned: bool, unfin
 
 
 def claims(stuck: int, since_ms: int | None, example: str, *, now_ms: int, is_served: bool) -> Finding:
-    """Judge the claims of no living engine.
+    """Judge the claims that no living engine holds.
 
     Args:
         stuck: how many.
-        since_ms: since when the oldest of them is unchanged.
-        example: one of them.
+        since_ms: since when the oldest claim is unchanged.
+        example: one such claim.
         now_ms: the present.
         is_served: whether an engine runs on the store.
     """
@@ -346,11 +346,11 @@ def claims(stuck: int, since_ms: int | None, example: str, *, now_ms: int, is_se
 
 
 def alarms(rows: Iterable[Row], served: set[Row] | None, now_ms: int, *, is_served: bool) -> Iterator[Finding]:
-    """Judge the overdue alarms of each job.
+    """Judge each job's overdue alarms.
 
     Args:
-        rows: kind and name of a job, how many of its alarms are due, and since when the oldest is.
-        served: the jobs that members serve; None for an owned store.
+        rows: a job's kind and name, how many alarms are due, and since when the oldest is.
+        served: the jobs that members serve. None for an owned store.
         now_ms: the present.
         is_served: whether an engine runs on the store.
     """

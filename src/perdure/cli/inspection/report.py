@@ -1,7 +1,7 @@
-"""The report of a probe: a command that looks into a store, beside its engine or without one, and changes nothing.
+"""A probe's report. A probe is a command that reads a store, beside its engine or without one, and changes nothing.
 
-A finding has a severity. A report is text or JSON, and decides the exit code. Its memory is bounded, as it keeps groups
-of findings. Here are also the pass over all rows, table by table, and the checks of a row that hold for any code.
+A finding has a severity. A report is text or JSON, and decides the exit code. Its memory is bounded, because it keeps
+finding groups. This module also has the pass over all rows, table by table, and the row checks that hold for any code.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ Severity: TypeAlias = Literal["ok", "skipped", "note", "warning", "problem"]
 
 
 class Topic(Enum):
-    """The subject of a finding about stored rows, in the order of the report. The value is its name in JSON.
+    """A finding's subject in stored rows, in report order. The value is its name in JSON.
 
     Attributes:
         severity: how much its findings matter.
-        one: the heading of one finding.
-        many: the heading of any other number.
+        one: the heading for one finding.
+        many: the heading for any other number.
     """
 
     severity: Severity
@@ -145,14 +145,14 @@ class Topic(Enum):
 
 @attrs.frozen
 class Finding:
-    """One finding of a probe.
+    """One finding from a probe.
 
     Attributes:
         severity: how much it matters.
-        topic: the subject, a word, or the topic of stored rows.
+        topic: the subject: a word, or a topic about stored rows.
         detail: the finding.
-        advice: how to fix it; empty if nothing is to be fixed, or if the heading of its topic says it.
-        job: the job, printed ``kind:name``, or the table; empty if the finding belongs to neither.
+        advice: how to fix it. Empty if nothing is to be fixed, or if the topic's heading says it.
+        job: the job, printed ``kind:name``, or the table. Empty if the finding belongs to neither.
         example: the instance or the message.
     """
 
@@ -220,7 +220,7 @@ _OTHER: Final = "other reasons"
 
 @attrs.define
 class Group:
-    """Findings of one job for one reason.
+    """One job's findings that share a reason.
 
     Attributes:
         severity: how much they matter.
@@ -247,12 +247,12 @@ class Group:
 
 @attrs.define
 class Report:
-    """The findings of a probe so far.
+    """A probe's findings so far.
 
     Attributes:
         store: the store that it reads, as messages show it.
         accepted: the topics whose findings are notes here, whatever their severity.
-        seen: number of checked rows, by table.
+        seen: how many rows are checked, by table.
         groups: the findings.
     """
 
@@ -262,7 +262,7 @@ class Report:
     groups: dict[tuple[Topic | str, str, str], Group] = attrs.Factory(dict[tuple[Topic | str, str, str], Group])
 
     def count(self, table: str, rows: int) -> None:
-        """Add to the number of checked rows of a table."""
+        """Count further checked rows in a table."""
         self.seen[table] = self.seen.get(table, 0) + rows
 
     def add(self, findings: Iterable[Finding]) -> None:
@@ -278,14 +278,14 @@ class Report:
         return self.groups.setdefault((topic, finding.job, reason), Group(severity, topic, finding.job, reason))
 
     def of(self, topic: Topic) -> list[Group]:
-        """Return the groups of a topic, the largest first."""
+        """Return a topic's groups, the largest first."""
         return sorted(
             (group for group in self.groups.values() if group.topic is topic),
             key=lambda group: (-group.count, group.job, group.reason),
         )
 
     def number(self, severity: Severity) -> int:
-        """Count the findings of a severity."""
+        """Count the findings with a severity."""
         return sum(group.count for group in self.groups.values() if group.severity == severity)
 
     @property
@@ -353,7 +353,7 @@ def probed(store: str, line: ProgressLine | None = None) -> Generator[StoreReade
         line: the progress line, which is cleared at the end.
 
     Raises:
-        UsageError: the store cannot be read; also while the probe reads it.
+        UsageError: the store cannot be read, at the start or while the probe reads it.
     """
     try:
         with at_rest.open_reader(store) as reader:
@@ -371,7 +371,7 @@ EVERY_ROWS: Final = 5_000
 
 @attrs.define
 class Progress:
-    """Reports the number of checked rows.
+    """Reports how many rows are checked.
 
     Attributes:
         line: the progress line.
@@ -381,7 +381,7 @@ class Progress:
     _told: int = 0
 
     def show(self, report: Report) -> None:
-        """Report the number of checked rows, at most once every 5,000 rows."""
+        """Report how many rows are checked, at most once every 5,000 rows."""
         rows = sum(report.seen.values())
         if rows - self._told >= EVERY_ROWS:
             self._told = rows
@@ -436,7 +436,7 @@ class RowJudge(Protocol):
         ...
 
     def answer(self, row: RememberedAnswer, /) -> Iterable[Finding]:
-        """Check the answer of an idempotency key."""
+        """Check an idempotency key's answer."""
         ...
 
 
@@ -474,7 +474,7 @@ def scan_table(
     report: Report,
     progress: ShowProgress,
 ) -> None:
-    """Check every row of a table."""
+    """Check every row in a table."""
     for page in pages:
         report.count(name, len(page))
         for row in page:

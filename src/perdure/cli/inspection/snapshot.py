@@ -1,6 +1,6 @@
-"""``perdure snapshot``: rows of a real store as a file, for `perdure.testing.check_migrations`.
+"""``perdure snapshot``: write a real store's rows to a file, for `perdure.testing.check_migrations`.
 
-Of a large store it chooses some rows of every kind, and it removes personal data before a row is written.
+It chooses some rows for every job, state version and status, and removes personal data before it writes a row.
 """
 
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -41,12 +41,12 @@ from perdure.values.secret import why_unreadable
 
 
 def chosen_rows(reader: StoreReader, jobs: frozenset[str], each: int) -> Iterator[Instance]:
-    """Yield up to ``each`` rows of every job, version of its state and status, in the order of their creation.
+    """Yield up to ``each`` rows for every job, state version and status, in creation order.
 
     Args:
         reader: the store.
-        jobs: of these jobs only, printed ``kind:name``; of all jobs, if empty.
-        each: the maximum number of rows of each.
+        jobs: only these jobs, printed ``kind:name``. All jobs if empty.
+        each: the most rows for each.
     """
     taken: Counter[tuple[str, int, str]] = Counter()
     for page in at_rest.instances(reader):
@@ -81,14 +81,13 @@ _FORMS: Final = (
 
 @attrs.frozen
 class Redaction:
-    """Removes personal data. The structure of the JSON is unchanged, so that code can read it.
+    """Removes personal data. The JSON structure is unchanged, so that code can read it.
 
-    The id is replaced by a number, and so is the id of a sender. Messages and tracebacks of errors, run ids, trace
-    contexts and idempotency keys are removed. In states, events and typed errors only the fields in ``keys`` are
-    redacted.
+    Numbers replace the id and a sender's id. Error messages, tracebacks, run ids, trace contexts and idempotency keys
+    are removed. In states, events and typed errors only the fields in ``keys`` are redacted.
 
     Attributes:
-        keys: names of fields, at any depth: each character of a text below them is replaced by an ``x``.
+        keys: field names, at any depth: an ``x`` replaces each character in the texts below them.
         served: the definitions whose marked secrets are replaced too, by kind and name.
     """
 
@@ -100,7 +99,7 @@ class Redaction:
 
         Args:
             instance: the stored instance.
-            id_: the replacement of its id.
+            id_: the id that replaces its id.
         """
         job = self.served.get((instance.address.kind, instance.address.name))
         if job is not None:
@@ -121,13 +120,13 @@ class Redaction:
         )
 
     def journal(self, instance: Instance, rows: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        """Redact a journal; None if there is none, or if its definition knows of secrets in it.
+        """Redact a journal. None if there is none, or if its definition knows secrets in it.
 
         A row is one or more lines, each a JSON value or empty.
 
         Args:
             instance: the stored instance.
-            rows: the rows of its journal.
+            rows: its journal's rows.
         """
         job = self.served.get((instance.address.kind, instance.address.name))
         if rows is None or (job is not None and job.has_secret_rows(rows)):
@@ -176,7 +175,7 @@ class Redaction:
 
 
 def _fixed(value: object) -> object:
-    """Return a value of the same kind that says nothing about the secret, not even its length."""
+    """Return a value with the same type that says nothing about the secret, not even its length."""
     match value:
         case str():
             return next((fixed for form, fixed in _FORMS if form.fullmatch(value)), BLANK * 8)
@@ -223,11 +222,11 @@ def snapshot(
 ) -> int:
     """Write some rows of a store to a file, for tests of new code.
 
-    The file contains up to ``--each`` rows of every job, version of its state and status, with their journals. Ids are
-    replaced by numbers, except those of workflows that name steps after them, such as their children; messages and
-    tracebacks of errors, run ids and idempotency keys are removed. States are written unchanged, except for the
-    redacted fields and, with ``--app``, the values that its definitions mark as secret: a journal that has such values
-    is left out. Like `perdure check`, the command reads the store without a lock, also while an engine owns it.
+    The file contains up to ``--each`` rows for every job, state version and status, with their journals. Numbers
+    replace ids, except a workflow's id that its step names contain, such as a child's name. Error messages, tracebacks,
+    run ids and idempotency keys are removed. States are written unchanged, except for the redacted fields and, with
+    ``--app``, the values that its definitions mark as secret: a journal that has such values is left out. Like `perdure
+    check`, the command reads the store without a lock, also while an engine owns it.
 
     Exit code: 0 the file is written, 2 it cannot be.
 
@@ -240,7 +239,7 @@ def snapshot(
     job
         Include this job only, written kind:name. May be repeated.
     each
-        The maximum number of rows of each job, version and status, 1 to 10,000.
+        The most rows for each job, version and status, 1 to 10,000.
     redact
         The name of a field of a state, an event or an error, at any depth: each character of a text below it is
             replaced by an x. May be repeated.
@@ -283,7 +282,7 @@ def _ids(rows: Sequence[Instance], bodies: Sequence[tuple[str, ...] | None]) -> 
 
 
 def _names(id_: str, journal: Sequence[str]) -> bool:
-    """Return whether the name of a step contains an id; a short id must be a whole word: many words contain ``o``."""
+    """Return whether a step name contains an id. A short id must be a separate word: many words contain ``o``."""
     pattern = re.compile(re.escape(id_) if len(id_) >= SUBSTRING_FROM else rf"(?<!\w){re.escape(id_)}(?!\w)")
     return any(pattern.search(_name(body)) for body in journal)
 
@@ -296,7 +295,7 @@ def _name(body: str) -> str:
 
 
 def _journal(reader: StoreReader, row: Instance, records: RecordCipher | None) -> tuple[str, ...] | None:
-    """Read the journal of a row; None if it has none, or changed meanwhile."""
+    """Read a row's journal. None if it has none, or changed meanwhile."""
     found = at_rest.journal(reader, row) if row.journal_length else None
     if found is None or records is None:
         return found

@@ -1,6 +1,6 @@
-"""The diagnosis of a SQLite store and of any engine: each check measures, and a pure function judges.
+"""Diagnoses a SQLite store and any engine: each check measures, and a pure function judges.
 
-The counts that an engine keeps, or saved, are compared with the rows of the file.
+It compares the counts that an engine keeps, or saved, with the file's rows.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ _ESCAPED: Final = re.compile(r"\\([0-7]{3})")
 
 
 def file_system_of(path: Path, mounts: Path = MOUNTS) -> str:
-    """Return the type of the file system that holds a file, such as ``ext4`` or ``nfs4``.
+    """Return the type that a file's file system has, such as ``ext4`` or ``nfs4``.
 
     Args:
-        path: the absolute path of the file.
-        mounts: the list of the mounted file systems, as Linux writes it.
+        path: the file's absolute path.
+        mounts: the mounted file systems, as Linux lists them.
 
     Returns:
-        The type; empty if it is unknown: without ``/proc``, or in a changed root, whose list names no mount of the
+        The type. Empty if it is unknown: without ``/proc``, or in a changed root, whose list names no mount for the
         file.
     """
     try:
@@ -79,7 +79,7 @@ CLOCK_MS: Final = 60_000
 
 
 def diagnosed(reader: Reader, *, url: str, listens: bool, now_ms: int) -> Iterator[Finding]:
-    """Yield one or more findings of each check of a file.
+    """Run every check on a file, and yield the findings.
 
     Args:
         reader: reads the file.
@@ -104,7 +104,7 @@ def diagnosed(reader: Reader, *, url: str, listens: bool, now_ms: int) -> Iterat
 
 
 def schema(found: int, newest: int) -> Finding:
-    """Judge the version of the tables."""
+    """Judge the tables' version."""
     if found < newest:
         detail = f"schema version {found}, this library writes {newest}"
         advice = "back it up; the next engine upgrades it, and older versions of perdure cannot open it afterwards"
@@ -113,10 +113,10 @@ def schema(found: int, newest: int) -> Finding:
 
 
 def permissions(mode: int, exposed: Mapping[str, int], *, can_write: bool) -> Finding:
-    """Judge the permissions of a file.
+    """Judge a file's permissions.
 
     Args:
-        mode: of the file.
+        mode: the file's mode.
         exposed: the files that every user can open, with their modes: the file, its lock file, its log.
         can_write: whether this user may write the file and its folder.
     """
@@ -134,7 +134,7 @@ def permissions(mode: int, exposed: Mapping[str, int], *, can_write: bool) -> Fi
 
 
 def file_system(kind: str) -> Finding:
-    """Judge the type of a file system; empty if unknown."""
+    """Judge a file system's type. Empty if unknown."""
     if kind in REMOTE:
         detail = f"{kind}: its locks do not keep a second engine out, and synced writes may be lost"
         return Finding("problem", "file system", detail, "move the file to a local disk")
@@ -144,7 +144,7 @@ def file_system(kind: str) -> Finding:
 
 
 def space(free_bytes: int, file_bytes: int) -> Finding:
-    """Judge the free space of the file's disk."""
+    """Judge the free space on the file's disk."""
     free, size = f"{size_text(free_bytes)} free", size_text(file_bytes)
     if free_bytes < LEAST_FREE_BYTES:
         return Finding("problem", "disk", free, "free space: commits fail when the disk is full")
@@ -154,7 +154,7 @@ def space(free_bytes: int, file_bytes: int) -> Finding:
 
 
 def log(size_bytes: int) -> Finding:
-    """Judge the size of the write-ahead log."""
+    """Judge the write-ahead log's size."""
     if size_bytes > LARGE_LOG_BYTES:
         advice = "find the program that reads the file for long; it blocks checkpoints"
         return Finding("warning", "wal", size_text(size_bytes), advice)
@@ -191,7 +191,7 @@ def alarms(due: int, since_ms: int | None, now_ms: int, *, has_engine: bool) -> 
 
 
 def clock(last_event_ms: int | None, now_ms: int) -> Finding:
-    """Judge the time of the newest event."""
+    """Judge the newest event's time."""
     if last_event_ms is not None and last_event_ms > now_ms + CLOCK_MS:
         ahead = format_duration((last_event_ms - now_ms) // 1_000 * 1_000)
         detail = f"the newest event lies {ahead} in the future"
@@ -204,7 +204,7 @@ def waiting_work(reader: StoreReader, left: str) -> Iterator[Finding]:
 
     Args:
         reader: reads the store.
-        left: counts the instances that code left, by the class of the problem, in the SQL of the store.
+        left: the store's SQL that counts the instances that code left, by problem class.
     """
     ((parked, messages, letters),) = reader.rows(_WAITING)
     yield waiting(parked, "parked", "instances are parked", "perdure list --status parked")
@@ -231,7 +231,7 @@ def left_instances(numbers: Mapping[str, int], more: str = "") -> Finding:
     """Judge the instances that code left, because it cannot read them.
 
     Args:
-        numbers: how many there are, by the class of the problem.
+        numbers: how many there are, by problem class.
         more: what follows if these are not all.
     """
     reasons = ", ".join(f"{number:,} {reason}" for reason, number in sorted(numbers.items()))
@@ -272,11 +272,11 @@ Numbers: TypeAlias = dict[str, dict[str, int]]
 
 
 def kept_counts(ask: Callable[[], StoreCounts], count: Callable[[], Counts]) -> Finding:
-    """Check the counts of a running engine.
+    """Check a running engine's counts.
 
     Args:
         ask: asks the engine.
-        count: counts the rows of its file.
+        count: counts its file's rows.
     """
     before = ask()
     for _ in range(TRIES):
@@ -294,7 +294,7 @@ def saved_counts(reader: Reader, rows: Numbers) -> Finding:
 
     Args:
         reader: reads the file.
-        rows: the counts of its rows.
+        rows: its row counts.
     """
     found = reader.read(_saved)
     if not found:
@@ -310,12 +310,12 @@ def _saved(cursor: sqlite3.Cursor) -> tuple[StatusCount, ...]:
 
 
 def compared(source: str, kept: Numbers, rows: Numbers) -> Finding:
-    """Compare kept counts with those of the rows.
+    """Compare kept counts with row counts.
 
     Args:
         source: who keeps them, for the finding.
         kept: the kept counts.
-        rows: the counts of the rows.
+        rows: the row counts.
     """
     for job in sorted({*kept, *rows}):
         for status in sorted({*kept.get(job, {}), *rows.get(job, {})}):

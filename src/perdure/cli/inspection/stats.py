@@ -1,4 +1,4 @@
-"""``perdure stats``: counts and sizes of a store, as text or as JSON, from outside its engines, in short reads."""
+"""``perdure stats``: show a store's counts and sizes, as text or as JSON, from outside its engines, in short reads."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ LEAST_DEAD_PART: Final = 0.3
 
 @attrs.frozen(kw_only=True)
 class TableSize:
-    """The size of one table, as the server's statistics say.
+    """One table's size, as the server's statistics say.
 
     Attributes:
         table: its name.
         rows: about how many rows it has.
-        dead_rows: about how many versions of rows no transaction needs; vacuum makes their space free.
+        dead_rows: about how many row versions no transaction needs. Vacuum frees their space.
         table_bytes: the table.
         index_bytes: its indexes.
-        vacuumed_ms: when it was last vacuumed; None if never.
+        vacuumed_ms: when it was last vacuumed. None if never.
     """
 
     table: str
@@ -61,7 +61,7 @@ class TableSize:
 
 @attrs.frozen(kw_only=True)
 class SchemaSize:
-    """The size of a PostgreSQL store.
+    """A PostgreSQL store's size.
 
     Attributes:
         tables: its tables, the largest first.
@@ -120,12 +120,12 @@ FROM pg_stat_all_tables AS s WHERE s.schemaname = $1 ORDER BY pg_total_relation_
 
 @attrs.frozen(kw_only=True)
 class FileSize:
-    """The size of a store on the disk.
+    """A store's size on the disk.
 
     Attributes:
         file_bytes: the file.
         wal_bytes: its write-ahead log.
-        free_bytes: free pages of the file, which new rows reuse.
+        free_bytes: free pages in the file, which new rows reuse.
     """
 
     file_bytes: int
@@ -134,29 +134,29 @@ class FileSize:
 
     @property
     def is_worth_a_vacuum(self) -> bool:
-        """Whether rebuilding the file would reclaim a good part of it."""
+        """Whether rebuilding the file would make it much smaller."""
         return self.free_bytes >= max(LEAST_GAIN_BYTES, LEAST_GAIN_PART * self.file_bytes)
 
 
 @attrs.frozen(kw_only=True)
 class Counts:
-    """The counts of a store.
+    """A store's counts.
 
     Attributes:
         openings: how often an engine opened it.
-        instances: number of instances by job (printed ``kind:name``) and status.
-        journal_rows: rows of all journals: the steps of workflows.
-        encrypted: instances by the id of the key that encrypts them; those that are not encrypted under ``plain``.
-            Empty if none is encrypted.
+        instances: how many instances there are, by job (printed ``kind:name``) and status.
+        journal_rows: rows in all journals: workflow steps.
+        encrypted: instances by the key id that encrypts them. Those that are not encrypted are under ``plain``. Empty
+            if none is encrypted.
         due: instances whose alarm is due.
-        due_since_ms: the earliest of their alarms.
+        due_since_ms: their earliest alarm.
         messages: sent and not consumed.
-        oldest_message_ms: when the oldest of them was sent.
+        oldest_message_ms: when the oldest message was sent.
         dead_letters: messages that failed too often.
         keys: idempotency keys.
         expired_keys: keys that retention will delete.
-        events: events of the history.
-        oldest_event_ms: when the first of them happened.
+        events: events in the history.
+        oldest_event_ms: when the first event happened.
         size: the size on the disk.
     """
 
@@ -177,7 +177,7 @@ class Counts:
 
 
 def count(reader: StoreReader, now_ms: int) -> Counts:
-    """Count the rows of a store. Each table is read at its own moment: concurrent writes may be seen or not.
+    """Count a store's rows. Each table is read at its own moment: concurrent writes may be seen or not.
 
     Args:
         reader: the store.
@@ -210,7 +210,7 @@ def count(reader: StoreReader, now_ms: int) -> Counts:
 
 
 def _numbers(reader: StoreReader, sql: str, *values: object, of: str) -> tuple[int | None, ...]:
-    """Return the numbers of a row, the first of which is there.
+    """Return a row's numbers. The first one must be there.
 
     Raises:
         StoreCorrupt: it has something else.
@@ -223,7 +223,7 @@ def _numbers(reader: StoreReader, sql: str, *values: object, of: str) -> tuple[i
 
 
 def _instances(reader: StoreReader) -> tuple[dict[str, dict[str, int]], dict[str, int], int]:
-    """Count by job and status, and by key; and the rows of their journals."""
+    """Count instances by job and status, and by key, and count their journal rows."""
     found: dict[str, Counter[str]] = {}
     keys, journal_rows = Counter[str | None](), 0
     for rows in _pages(reader):
@@ -256,7 +256,7 @@ def _file_size(reader: Reader) -> FileSize:
 
 
 def table_sizes(reader: PostgresReader) -> SchemaSize:
-    """Read the sizes of the tables."""
+    """Read the table sizes."""
     names = ("table", "rows", "dead_rows", "table_bytes", "index_bytes", "vacuumed_ms")
     rows = reader.rows(_TABLES, reader.settings.schema)
     return SchemaSize(tables=tuple(TableSize(**dict(zip(names, row, strict=True))) for row in rows))
@@ -303,7 +303,7 @@ def json_of(counts: Counts, store: str) -> dict[str, Any]:
 
 
 def _encrypted(key: str, number: int) -> str:
-    """Print the number of instances that a key encrypts, or that none does.
+    """Print how many instances a key encrypts, or how many none does.
 
     >>> _encrypted("plain", 5), _encrypted("k1", 2)
     ('5 plain', '2 with k1')

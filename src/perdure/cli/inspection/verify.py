@@ -1,4 +1,4 @@
-"""``perdure verify``: check the file, its tables and every row of a store, without the user's code."""
+"""``perdure verify``: check a store's file, its tables and every row, without the user's code."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
 @attrs.frozen
 class RowIntegrity:
-    """Checks what holds for rows of any code."""
+    """Checks rows for facts that hold with any code."""
 
     def instance(self, row: StoredInstance, /) -> Iterator[Finding]:
         """Return the findings about an instance."""
@@ -70,7 +70,7 @@ class RowIntegrity:
             yield finding(Topic.DAMAGED, "messages", reason, example)
 
     def answer(self, row: RememberedAnswer, /) -> Iterator[Finding]:
-        """Return the findings about the answer of an idempotency key."""
+        """Return the findings about an idempotency key's answer."""
         yield from check_answer(row)
         if not isinstance(row.address, StoreCorrupt) and not _is_json(row.answer):
             reason = f"the answer of key {row.key!r} is not JSON"
@@ -137,7 +137,7 @@ UNION ALL SELECT 'message_id', (SELECT CASE WHEN is_called THEN last_value ELSE 
 
 
 def _order(reader: StoreReader) -> Iterator[Finding]:
-    """Check that the oldest message of each pair, and no other, is the next one."""
+    """Check that each pair's oldest message, and no other, is the next one."""
     for sender, target, heads in reader.rows(_HEADS):
         reason = f"expected the oldest message of a pair to be its head and no other, got {heads} heads"
         yield finding(Topic.ORDER, "messages", reason, f"{sender} to {target}")
@@ -298,13 +298,13 @@ def verified(
     max_log_growth_bytes: int = MAX_LOG_GROWTH_BYTES,
     progress: ShowProgress = silent,
 ) -> Report:
-    """Check everything in a store that does not depend on the code of its jobs.
+    """Check everything in a store that does not depend on its jobs' code.
 
     Args:
         reader: the store.
         report: the report to extend.
-        max_log_growth_bytes: how much the write-ahead log of a file's owner may grow while SQLite checks the file.
-        progress: called after every page of rows.
+        max_log_growth_bytes: how much the file owner's write-ahead log may grow while SQLite checks the file.
+        progress: called after every page.
 
     Returns:
         The report.
@@ -357,8 +357,8 @@ def verify(
     """Verify file and row integrity: SQLite checks the file, the library every row. It needs none of your code.
 
     It runs beside an engine that owns the store, without one, or on a backup. It takes no lock and writes nothing.
-    While SQLite checks the file, the engine's write-ahead log grows. Of a PostgreSQL store it checks the rows and the
-    schema, each table as of one moment; the server's own files are for pg_amcheck.
+    While SQLite checks the file, the engine's write-ahead log grows. In a PostgreSQL store it checks the rows and the
+    schema, each table as of one moment. Use pg_amcheck for the server's own files.
 
     Exit code: 0 it is intact, 1 there are problems, 2 it cannot start or stopped.
 

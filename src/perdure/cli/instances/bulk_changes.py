@@ -1,7 +1,7 @@
 """The commands that change one or many instances.
 
-They are ``perdure pause``, ``resume``, ``retry``, ``cancel``, ``clear`` and ``terminate``.
-Each sends the same request to each of the selected instances, and asks first where a change cannot be undone.
+They are ``perdure pause``, ``resume``, ``retry``, ``cancel``, ``clear`` and ``terminate``. Each command sends the same
+request to every selected instance, and asks first where a change cannot be undone.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _STOPS: Final = frozenset({ExitCode.UNREACHABLE, ExitCode.UNKNOWN, ExitCode.MISC
 
 @attrs.frozen(kw_only=True)
 class Change:
-    """A change of one instance or of many.
+    """A change to one instance or many.
 
     Attributes:
         verb: the command, such as ``terminate``.
@@ -72,7 +72,7 @@ def change_many(
 ) -> ExitCode:
     """Select instances, ask, send a request to each, and print the answers.
 
-    It stops at the first request that no engine answered; a refused one does not stop the others.
+    It stops at the first request that no engine answered. A refused request does not stop the others.
 
     Args:
         change: the request.
@@ -208,9 +208,9 @@ def retry(
 ) -> int:
     """Run failed work now: of instances that wait for a retry, and of parked ones.
 
-    A parked instance is resumed: its run continues with new attempts. An item of a pool that waits for a retry is
-    queued, a debounce flushed, a continuous job or a task triggered: each is the next attempt of the same run. Other
-    instances are left as they are. It asks before it retries instances that a filter selects.
+    A parked instance is resumed: its run continues with new attempts. A pool item that waits for a retry is queued, a
+    debounce flushed, a continuous job or a task triggered: each makes the same run's next attempt. Other instances are
+    left as they are. It asks before it retries instances that a filter selects.
 
     Exit code: 0 done, 2 the command cannot start, 3 some had nothing to retry or failed again, 4 no engine answers, 5
     unknown, 130 you answered no.
@@ -225,12 +225,12 @@ def retry(
 
 @attrs.define
 class _RetryRequest:
-    """Returns the request to an instance. It asks the engine once for the actions of its jobs."""
+    """Returns the request to an instance. It asks the engine once for its jobs' actions."""
 
     _run_now: dict[Job, str | None] | None = None
 
     def of(self, target: Target, address: Address) -> InstanceRequest | str:
-        """Return the request that runs the failed work of an instance now, or why there is none."""
+        """Return the request that runs an instance's failed work now, or why there is none."""
         if self._run_now is None:
             self._run_now = {(job.kind, job.name): job.run_now for job in target.perform(INFO).jobs}
         report, run_now = of_instance(target, STATUS, address), self._run_now.get((address.kind, address.name))
@@ -243,7 +243,7 @@ class _RetryRequest:
 
 
 def retrying_action(run_now: str | None, report: InstanceStatus) -> str | None:
-    """Return the action that runs the failed work of an instance now; None if there is none.
+    """Return the action that runs an instance's failed work now. None if there is none.
 
     >>> retrying_action("flush", InstanceStatus(status="retrying"))
     'flush'
@@ -306,9 +306,9 @@ def cancel(
     addresses
         The instances, each written kind:name:id.
     reason
-        Part of the outcome of a workflow. An item of a pool is deleted, and takes none.
+        Part of a workflow's outcome. A pool item is deleted, and takes none.
     interrupt
-        Stop the steps in progress of a workflow, whose effects may have happened; otherwise they end first.
+        Stop a workflow's steps in progress, whose effects may have happened. Otherwise they end first.
     """
 
     def ask_of(_: Target, address: Address) -> InstanceRequest:
@@ -341,7 +341,7 @@ def terminate(
     reason
         Recorded in the history.
     interrupt
-        Cancel a run in progress; otherwise the command waits for its end.
+        Cancel a run in progress. Otherwise the command waits until the run ends.
     """
 
     def ask_of(_: Target, address: Address) -> InstanceRequest:

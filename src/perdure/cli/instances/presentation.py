@@ -1,4 +1,4 @@
-"""Instances as rows of a table and as JSON-able data; answers of requests as lines and as exit codes."""
+"""Instances as table rows and as JSON-able data, and request answers as lines and as exit codes."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ LIST_COLUMNS: Final = ("ADDRESS", "STATUS", "SINCE", "NEXT RUN", "RUNS", "EVENTS
 
 
 def instant(at: datetime | None) -> str:
-    """Print an instant in UTC, to the second; empty if there is none."""
+    """Print an instant in UTC, to the second. Empty if there is none."""
     return "" if at is None else f"{at:%Y-%m-%dT%H:%M:%SZ}"
 
 
 def error_text(error: FailureRecord | None, limit: int = MAX_ERROR_CHARACTERS) -> str:
-    """Print an error in a few words; empty if there is none. A typed error prints as its value, which has its type."""
+    """Print an error in a few words. Empty if there is none. A typed error prints as its value, which has its type."""
     return "" if error is None else shortened(_error_line(error.error_type, error.message), limit)
 
 
@@ -38,7 +38,7 @@ def _error_line(error_type: str, message: str) -> str:
 
 
 def status_text(status: str, report: InstanceStatus) -> str:
-    """Print a status, with the phase that its kind reports, and the reason of a parked instance.
+    """Print a status, with the phase that its kind reports, and why an instance is parked or left.
 
     >>> left = FailureRecord(form="defect", error_type="Diverged", message="step 2: ...")
     >>> status_text("left", InstanceStatus(status="left", left=left))
@@ -54,7 +54,7 @@ def status_text(status: str, report: InstanceStatus) -> str:
 
 
 def value_text(name: str, value: object) -> str:
-    """Print one field of JSON-able data: an instant in UTC, an error in a few words; empty if there is no value.
+    """Print one JSON-able field: an instant in UTC, an error in a few words. Empty if there is no value.
 
     >>> value_text("scheduled_at_ms", 1_767_225_600_000)
     '2026-01-01T00:00:00Z'
@@ -72,7 +72,7 @@ def value_text(name: str, value: object) -> str:
 
 
 def shown_name(name: str) -> str:
-    """Return the name of a field without its unit, if the field is an instant.
+    """Return a field's name, without its unit if the field is an instant.
 
     >>> shown_name("scheduled_at_ms"), shown_name("duration_ms")
     ('scheduled_at', 'duration_ms')
@@ -82,7 +82,7 @@ def shown_name(name: str) -> str:
 
 
 def list_table(found: Iterable[Listed]) -> Table:
-    """Return a table of instances."""
+    """Return instances as a table."""
     rows = tuple(
         (
             str(each.address),
@@ -100,18 +100,18 @@ def list_table(found: Iterable[Listed]) -> Table:
 
 
 def remedies(found: Iterable[Listed]) -> tuple[str, ...]:
-    """Return how an operator heals the instances of a list, once for each reason."""
+    """Return how an operator heals listed instances, once for each reason."""
     texts = {status_text(each.status, attrs.evolve(each.report, phase=None)): each.report.heals for each in found}
     return tuple(f"{status}: {heals}" for status, heals in texts.items() if heals)
 
 
 def listed_data(listed: Listed) -> dict[str, Any]:
-    """Return one instance of a list as JSON-able data."""
+    """Return a listed instance as JSON-able data."""
     return status_data(listed.address, listed.report) | {"status": listed.status}
 
 
 def status_data(address: Address, report: InstanceStatus) -> dict[str, Any]:
-    """Return the status of an instance as JSON-able data."""
+    """Return an instance's status as JSON-able data."""
     named = {"address": str(address), "kind": address.kind, "job": address.name, "id": address.id}
     data: dict[str, Any] = data_of(report)
     return named | data
@@ -129,7 +129,7 @@ _NAMES: Final = {
 
 
 def answer_lines(answer: object) -> Iterator[tuple[str, str]]:
-    """Yield the fields of an answer under names that an operator reads, without the name of its class.
+    """Yield an answer's fields under names that an operator reads, without the class name.
 
     >>> list(answer_lines({"type": "RunAnswer", "found": "exists", "outcome": {"form": "completed"}}))
     [('instance', 'exists'), ('run', 'completed')]
@@ -145,7 +145,7 @@ def answer_lines(answer: object) -> Iterator[tuple[str, str]]:
 
 
 def answer_fields(answer: object, prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Yield the fields of an answer, nested ones with their path.
+    """Yield an answer's fields, nested ones with their path.
 
     >>> list(answer_fields({"found": "exists", "outcome": {"form": "completed", "error": None}}))
     [('found', 'exists'), ('outcome.form', 'completed')]

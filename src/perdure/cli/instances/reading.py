@@ -52,14 +52,14 @@ def list_instances(
 
     A store at rest has no orphaned instances: only an engine knows the jobs that it serves.
 
-    Exit code: 0 done, also if no instance matches; 2 the command cannot start; 4 no engine answers.
+    Exit code: 0 done, also if no instance matches. 2 the command cannot start. 4 no engine answers.
 
     Parameters
     ----------
     after
-        The last address of the previous page.
+        The previous page's last address.
     limit
-        Maximum number of instances.
+        Print at most this many instances.
     all_
         Print every instance that matches.
     """
@@ -85,7 +85,7 @@ def list_instances(
 
 
 def _write(page: tuple[Listed, ...], above: tuple[str, ...], *, json: bool) -> tuple[str, ...]:
-    """Write a page, with its headings if they differ from those above; return its headings."""
+    """Write a page, with its headings if they differ from those above. Return its headings."""
     if json:
         write_json(listed_data(each) for each in page)
         return above
@@ -109,7 +109,7 @@ def steps(
 ) -> int:
     """Show the steps of one workflow: their times, attempts and outcomes, and the steps that it waits for.
 
-    Exit code: 0 done, also if it has no steps; 2 the command cannot start; 3 there is no such instance; 4 no engine
+    Exit code: 0 done, also if it has no steps. 2 the command cannot start. 3 there is no such instance. 4 no engine
     answers.
 
     Parameters
@@ -167,7 +167,7 @@ def show(
 ) -> int:
     """Show one instance: its status, the steps that it waits for, how it ended, its last error and its state.
 
-    Exit code: 0 done, also if the state is not readable; 2 the command cannot start; 3 there is no such instance; 4 no
+    Exit code: 0 done, also if the state is not readable. 2 the command cannot start. 3 there is no such instance. 4 no
     engine answers.
 
     Parameters
@@ -175,10 +175,11 @@ def show(
     address
         The instance, written kind:name:id.
     state
-        Print the state. By default a running engine prints it, without the values that its job marks as secret; a store
-        at rest does not, because it knows no marks: there --state prints the state as it is stored.
+        Print the state. By default a running engine prints it, without the values that its job marks as secret, and so
+        does a store at rest with --app. Without --app no marks are known: there --state prints the state as it is
+        stored.
     traceback
-        Print the traceback of the last error.
+        Print the last error's traceback.
     """
     at = address_of(address)
     with open_target(target) as found:
@@ -220,7 +221,7 @@ def _history(target: Target, at: Address, before: int | None, limit: int) -> tup
 
 
 def _state(target: Target, at: Address) -> tuple[object, str]:
-    """Return the state, or why the code of the engine cannot read it."""
+    """Return the state, or why the engine's code cannot read it."""
     try:
         return target.state(at), ""
     except (Undecodable, InvalidInput) as error:
@@ -235,7 +236,7 @@ def state_lines(state: object) -> list[str]:
 
 
 def _steps(target: Target, at: Address) -> tuple[StepRecord, ...]:
-    """Return the steps of an instance; none if its kind has none, or if only the code of its app can read them."""
+    """Return an instance's steps. Empty if its kind has none, or if only its app's code can read them."""
     if at.kind in KINDS_WITHOUT_STEPS or not target.hides_secrets:
         return ()
     try:
@@ -245,7 +246,7 @@ def _steps(target: Target, at: Address) -> tuple[StepRecord, ...]:
 
 
 def _outcome(target: Target, at: Address, report: InstanceStatus) -> InstanceOutcome | None:
-    """Return how an instance ended; None if the engine, or the code of its app, cannot read that."""
+    """Return how an instance ended. None if it has not, or if the engine or the app's code cannot read that."""
     if report.status not in ("done", "parked") and report.phase is None:
         return None
     try:
@@ -266,7 +267,7 @@ def outcome_data(outcome: InstanceOutcome) -> dict[str, Any]:
 
 
 def outcome_text(outcome: InstanceOutcome | None) -> str:
-    """Print the value of an instance that succeeded, or the reason of a cancellation; its error is the last one.
+    """Print a successful instance's value, or why it was cancelled. A failed one's error is its last error.
 
     >>> outcome_text(InstanceOutcome(form="done", value='{"cents":5}'))
     '{"cents":5}'
@@ -330,17 +331,17 @@ def history(
 ) -> int:
     """Show the newest events of one instance, the newest first. They survive the instance until retention.
 
-    Exit code: 0 done, also if an instance has no events; 2 the command cannot start; 3 there is no such instance and no
-    event of it; 4 no engine answers.
+    Exit code: 0 done, also if an instance has no events. 2 the command cannot start. 3 there is no such instance and it
+    has no event. 4 no engine answers.
 
     Parameters
     ----------
     address
         The instance, written kind:name:id.
     before
-        The sequence number of the last event of the previous page.
+        The sequence number of the previous page's last event.
     limit
-        Maximum number of events, 1 to 1,000.
+        Print at most this many events, 1 to 1,000.
     """
     if not 1 <= limit <= MAX_LIMIT:
         raise UsageError(f"--limit {limit}: expected a number from 1 to {MAX_LIMIT}")
@@ -395,16 +396,15 @@ def wait(
 ) -> int:
     """Wait until one instance ends, or has a status. It does not poll.
 
-    Exit code: 0 it has; 1 not in time; 2 the command cannot start; 3 an end is wanted, and there has been no such
-    instance; 4 no engine answers.
+    Exit code: 0 it has. 1 not in time. 2 the command cannot start. 3 an end is wanted, and there has been no such
+    instance. 4 no engine answers.
 
     Parameters
     ----------
     until
-        The status to wait for, by default ended; repeat it to wait for one of several.
+        The status to wait for, by default ended. Repeat it to accept several.
     phase
-        How a workflow ended: done, failed or cancelled; or a phase of a kind of your own.
-        Repeat it as well.
+        How a workflow ended: done, failed or cancelled. Or a phase that your own kind reports. Repeatable as well.
     timeout
         How long to wait, such as 30 seconds.
     """

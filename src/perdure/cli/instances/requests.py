@@ -1,6 +1,6 @@
 """The commands that send one request to one instance, such as ``perdure start``, ``send`` and ``call``.
 
-``perdure explain`` shows the effect of such a request, without applying it, as a difference of the instance.
+``perdure explain`` shows how such a request would change the instance, without applying it.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def start(
     Parameters
     ----------
     state
-        Its first state as JSON; - reads standard input.
+        Its first state as JSON, or - to read standard input.
     """
     asked = InstanceRequest(
         address=address_of(address), action="start", payload=json_payload(state), key=key, wait_for=wait_for
@@ -94,7 +94,7 @@ def send(
     Parameters
     ----------
     event
-        The event as JSON; - reads standard input.
+        The event as JSON, or - to read standard input.
     """
     return request(
         InstanceRequest(address=address_of(address), action="send", payload=json_payload(event), key=key),
@@ -119,7 +119,7 @@ def add(
     Parameters
     ----------
     event
-        The event as JSON; - reads standard input.
+        The event as JSON, or - to read standard input.
     """
     return request(
         InstanceRequest(address=address_of(address), action="add", payload=json_payload(event), key=key),
@@ -146,11 +146,11 @@ def put(
     Parameters
     ----------
     item
-        The item as JSON; - reads standard input.
+        The item as JSON, or - to read standard input.
     after
         Not before this long from now, such as 10 minutes.
     head_start
-        Its place in line is that of an item which was put this much earlier.
+        Rank the item as if it had been put this much earlier.
     """
     options = {name: value for name, value in (("after", after), ("head_start", head_start)) if value is not None}
     payload = orjson.dumps({"item": orjson.Fragment(json_payload(item)), **options}).decode()
@@ -177,9 +177,9 @@ def signal(
     Parameters
     ----------
     name
-        The name of the signal.
+        The signal's name.
     value
-        Its value as JSON; - reads standard input.
+        Its value as JSON, or - to read standard input.
     """
     asked = InstanceRequest(address=address_of(address), action=f"signal.{name}", payload=json_payload(value), key=key)
     return request(asked, target, json=json)
@@ -197,7 +197,7 @@ def trigger(
 ) -> int:
     """Run a continuous job or a task now.
 
-    If its last run failed, this is the next attempt of that run.
+    If its last run failed, this is that run's next attempt.
 
     Exit code: 0 done, 2 the command cannot start, 3 there is no instance or the run did not succeed, 4 no engine
     answers, 5 unknown.
@@ -249,9 +249,9 @@ def call(
     Parameters
     ----------
     action
-        The action; perdure jobs lists those of each job.
+        The action. perdure jobs lists the actions that each job accepts.
     payload
-        Its input as JSON, if it takes one; - reads standard input.
+        Its input as JSON, if it takes one, or - to read standard input.
     """
     text = "" if payload is None else json_payload(payload)
     asked = InstanceRequest(address=address_of(address), action=action, payload=text, key=key, wait_for=wait_for)
@@ -276,8 +276,8 @@ class JsonChange:
     Attributes:
         form: whether a value was added, removed or changed.
         path: such as ``state.lines[0].amount``.
-        before: the old value; None if it was added.
-        after: the new value; None if it was removed.
+        before: the old value. None if it was added.
+        after: the new value. None if it was removed.
     """
 
     form: Literal["added", "removed", "changed"]
@@ -287,7 +287,7 @@ class JsonChange:
 
 
 def changes(before: object, after: object, path: str = "") -> Iterator[JsonChange]:
-    """Yield the differences, in the order of the old value's members, then the new ones.
+    """Yield the differences: the old value's members in their order, then the new members.
 
     >>> [change.path for change in changes({"a": 1, "b": [1]}, {"a": 2, "b": [1, 3]})]
     ['a', 'b[1]']
@@ -295,7 +295,7 @@ def changes(before: object, after: object, path: str = "") -> Iterator[JsonChang
     Args:
         before: JSON-able data.
         after: the same.
-        path: of both, in a larger value.
+        path: where both are in a larger value.
     """
     objects, arrays = (object_of(before), object_of(after)), (array_of(before), array_of(after))
     if objects[0] is not None and objects[1] is not None:
@@ -339,10 +339,10 @@ _UNSHOWN: Final = frozenset({"address", "incarnation", "version", "created_ms", 
 
 
 def difference_lines(explanation: dict[str, Any]) -> Iterator[str]:
-    """Yield the lines of an explanation.
+    """Print an explanation as lines.
 
     Args:
-        explanation: JSON-able data of `perdure.wire.explanation`.
+        explanation: the JSON-able data that `perdure.wire.explanation` returns.
     """
     match explanation:
         case {"form": "needs_answer", "effect": effect, "args": args, "kwargs": kwargs}:
@@ -434,7 +434,7 @@ def explain(
 ) -> int:
     """Show the effect of a request without applying it: changes of the instance, messages, events, the answer.
 
-    The engine runs the job's own code on the committed state, up to the first call of a service. Nothing is written.
+    The engine runs the job's own code on the committed state, up to the first service call. Nothing is written.
 
     Exit code: 0 done, 2 the command cannot start, 3 the request would be refused, 4 no engine answers.
 
@@ -443,9 +443,9 @@ def explain(
     address
         The instance, written kind:name:id.
     action
-        Such as send or pause; alarm is its alarm, if it is due.
+        Such as send or pause. By default alarm: the instance's alarm, if it is due.
     payload
-        The input as JSON, if the action takes one; - reads standard input.
+        The input as JSON, if the action takes one, or - to read standard input.
     """
     text = "" if payload is None else json_payload(payload)
     asked = InstanceRequest(address=address_of(address), action=action, payload=text, key=key)

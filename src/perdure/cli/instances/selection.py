@@ -1,4 +1,4 @@
-"""The instances that a command means: by address, or by the options of a filter, read page by page."""
+"""The instances that a command means: by address, or by filter options, read page by page."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ def paged(
     """Yield pages until there are no more.
 
     Args:
-        read: returns up to a number of rows after a key, in the order of their keys.
-        key: returns the key of a row.
+        read: returns rows after a key, ordered by key, and no more than a limit.
+        key: returns a row's key.
         after: the key to start after.
-        most: maximum number of all rows together; None for all.
-        page: maximum number of rows of a page.
+        most: the limit for all rows together. None for no limit.
+        page: the most rows in one page.
     """
     left = most
     while left is None or left > 0:
@@ -81,8 +81,8 @@ def list_filter(options: FilterOptions, *, after: Address | None = None, limit: 
 
     Args:
         options: the options.
-        after: the last address of the previous page.
-        limit: maximum number of a page.
+        after: the previous page's last address.
+        limit: the most instances in one page.
 
     Raises:
         UsageError: an option is not valid, or contradicts another one.
@@ -146,12 +146,12 @@ def _instant(text: str) -> datetime:
 
 
 def pages(target: Target, wanted: ListFilter, most: int | None) -> Iterator[tuple[Listed, ...]]:
-    """Yield pages of instances until there are no more.
+    """Yield instance pages until there are no more.
 
     Args:
         target: the engine or the store.
         wanted: the filter, from the first page on.
-        most: maximum number of all pages together; None for all.
+        most: the limit for all pages together. None for no limit.
     """
 
     def read(after: Address | None, limit: int) -> tuple[Listed, ...]:

@@ -1,1 +1,1 @@
-"""What a command works on: a running engine, or the file of a store at rest."""
+"""What a command works on: a running engine, or a store at rest."""

@@ -1,7 +1,7 @@
 """A store that no engine answers for: it can be read, and not changed.
 
-Its records are read and shown by the functions that serve a running engine's clients, decrypted and without secrets, if
-the app of the store is named. Without its definitions they are shown as they are stored.
+If the store's app is named, the functions that serve a running engine's clients read and show the records, decrypted
+and without secrets. Without the app's definitions, records are shown as they are stored.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class GatewayAtRest(ReadingGateway):
 
     Args:
         store: the store, which decrypts if the app has keys.
-        definitions: those of the app; empty without an app.
+        definitions: the app's definitions. Empty without an app.
     """
 
     _store: Store = attrs.field(alias="store")
@@ -84,16 +84,16 @@ class GatewayAtRest(ReadingGateway):
 
     @property
     def definitions(self) -> Mapping[Job, AnyDefinition]:
-        """The definitions of the app."""
+        """The app's definitions."""
         return self._definitions
 
     @property
     def journal_page(self) -> int:
-        """How many rows of a journal one read returns."""
+        """How many journal rows one read returns."""
         return Limits().journal_page
 
     def load(self, address: Address, /) -> Awaitable[Any]:
-        """Read the row of an instance."""
+        """Read an instance's row."""
         return answer_of(load_one(self.store, address))
 
     def answer(self, read: Callable[[], Awaitable[A]], /) -> Awaitable[A]:
@@ -101,7 +101,7 @@ class GatewayAtRest(ReadingGateway):
         return read()
 
     def query(self, wanted: ListFilter, /) -> Query:
-        """Return the conditions of a list: of all jobs."""
+        """Return a list's conditions, without a restriction to jobs."""
         return attrs.evolve(super().query(wanted), jobs=None, except_jobs=())
 
     def listed(self, instance: Instance, /) -> Listed:
@@ -114,7 +114,7 @@ class GatewayAtRest(ReadingGateway):
         return Listed(address=instance.address, status=instance.status, report=report)
 
     def shown_message(self, stored: StoredMessage, /) -> StoredMessage:
-        """Return a message as it is shown; without an app as it is stored, but for the data of its error."""
+        """Return a message as it is shown. Without an app it is shown as it is stored, except for its error's data."""
         error = stored.error and _explained(stored.error)
         if self.definitions:
             return super().shown_message(attrs.evolve(stored, error=error))
@@ -126,12 +126,12 @@ class GatewayAtRest(ReadingGateway):
         return self.shown(read)
 
     def definition_of(self, address: Address) -> AnyDefinition | None:
-        """Return the app's definition of an instance's job, which says which values are secret."""
+        """Return the app's definition for an instance's job, which says which values are secret."""
         return self.definitions.get((address.kind, address.name))
 
 
 def _explained(record: FailureRecord) -> FailureRecord:
-    """Replace the ciphertext of an error by the reason why it is not decrypted."""
+    """Replace an error's ciphertext by the reason why it is not decrypted."""
     problem = why_unreadable(record.message)
     return record if problem is None else attrs.evolve(record, message=problem)
 
@@ -148,7 +148,7 @@ class AtRest:
     """Reads a store for commands.
 
     Attributes:
-        name: the URL of the store.
+        name: the store's URL.
         reader: reads the store.
         gateway: the functions that read and show.
     """
@@ -159,12 +159,12 @@ class AtRest:
 
     @property
     def hides_secrets(self) -> bool:
-        """Whether ``state`` hides the values that definitions mark: with the app of the store."""
+        """Whether ``state`` hides the values that definitions mark: only if the store's app is named."""
         return bool(self.gateway.definitions)
 
     # ------------------------------------------------------------ reading
     def find(self, wanted: ListFilter, /) -> tuple[Listed, ...]:
-        """Find instances, in the order of their addresses.
+        """Find instances, ordered by address.
 
         Raises:
             UsageError: only an engine knows which instances are orphaned.
@@ -175,14 +175,15 @@ class AtRest:
         return self.reader.wait(self.gateway.find(wanted)).instances
 
     def _status(self, address: Address) -> InstanceStatus:
-        """Read the status of an instance; ``not_found`` if there is none."""
+        """Read an instance's status. ``not_found`` if there is no instance."""
         instance = self._row(address)
         return NOT_FOUND if instance is None else self.gateway.listed(instance).report
 
     def state(self, address: Address, /) -> object:
-        """Read the state of an instance; None if there is none.
+        """Read an instance's state. None if there is no instance.
 
-        Without the app of its job it is returned as it is stored, as text if it is encrypted.
+        Without an app the state is returned as it is stored, as text if it is encrypted. If the app does not serve the
+        job, `NOT_SHOWN` is returned.
 
         Raises:
             UsageError: the app does not have its key.
@@ -199,12 +200,12 @@ class AtRest:
         return None if text is None else orjson.loads(text)
 
     def outcome(self, address: Address, /) -> InstanceOutcome | None:
-        """Read how an instance ended, without secrets; None if it has not, or without the app of its job."""
+        """Read how an instance ended, without secrets. None if it has not, or if no app serves its job."""
         job = self.gateway.definition_of(address)
         return None if job is None else self.reader.wait(self.gateway.shown_outcome(job, address.id))
 
     def _steps(self, address: Address) -> tuple[StepRecord, ...]:
-        """Read the steps of an instance; none if there is no instance.
+        """Read an instance's steps. Empty if there is no instance.
 
         Raises:
             UsageError: the app is not known, which alone can read a journal.
@@ -268,7 +269,7 @@ class AtRest:
         """Refuse.
 
         Raises:
-            ServerUnreachable: no engine answers for this store; the reason says how to start one.
+            ServerUnreachable: no engine answers for this store. The reason says how to start one.
         """
         self._refuse()
 
@@ -326,9 +327,9 @@ def store_at_rest(url: str, reader: StoreReader, app: str | None) -> AtRest:
     """Return the target for an open reader.
 
     Args:
-        url: the URL of the store.
+        url: the store's URL.
         reader: reads the store.
-        app: its app, written ``module:app``; None to show records as they are stored.
+        app: its app, written ``module:app``. None to show records as they are stored.
 
     Raises:
         UsageError: the app cannot be imported, or its keys cannot be read.

@@ -37,9 +37,9 @@ class PlaceOptions:
     """The options ``--server``, ``--store`` and ``--app``.
 
     Attributes:
-        server: the URLs of servers.
-        store: the URL of a store.
-        app: the app of a store at rest.
+        server: server URLs.
+        store: a store's URL.
+        app: the app that a store at rest belongs to.
     """
 
     server: Annotated[
@@ -72,7 +72,7 @@ class PlaceOptions:
 @Parameter(name="*")
 @attrs.frozen(kw_only=True)
 class TargetOptions(PlaceOptions):
-    """The options of a place, and ``--timeout``.
+    """The options that name a target, and ``--timeout``.
 
     Attributes:
         timeout: how long a call waits for its answer.
@@ -89,7 +89,7 @@ NO_PLACE: Final = PlaceOptions()
 
 
 def chosen_urls(options: PlaceOptions, environment: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the URLs that the options name, or else the environment: those of servers, or the one of a store.
+    """Return the URLs that the options name, or else the environment: server URLs, or one store URL.
 
     >>> chosen_urls(UNSET, {"PERDURE_STORE": "sqlite:///jobs.db"})
     ('sqlite:///jobs.db',)
@@ -97,8 +97,8 @@ def chosen_urls(options: PlaceOptions, environment: Mapping[str, str]) -> tuple[
     ('http://10.0.0.5:8080', 'http://10.0.0.6:8080')
 
     Args:
-        options: the options of a command.
-        environment: the environment of the process.
+        options: a command's options.
+        environment: the process's environment.
 
     Raises:
         UsageError: they name no target, or two, or not such a URL.
@@ -149,7 +149,7 @@ def token_of(environment: Mapping[str, str]) -> str | None:
     """Return the token for a server: ``PERDURE_TOKEN``, or the content of the file ``PERDURE_TOKEN_FILE``.
 
     Args:
-        environment: the environment of the process. No option takes a token: other users can read arguments.
+        environment: the process's environment. No option takes a token: other users can read arguments.
 
     Raises:
         UsageError: the file cannot be read or is empty, or both variables are set.
@@ -180,14 +180,14 @@ else:  # a command needs either the store or the engine
 
 @contextmanager
 def open_target(options: PlaceOptions) -> Generator[Target]:
-    """Reach the engine, or open the file of a store whose engine does not listen.
+    """Reach the engine, or open a store's file if its engine does not listen.
 
     Args:
-        options: the options of the command.
+        options: the command's options.
 
     Raises:
         UsageError: they name no target, or the file cannot be read.
-        ServerUnreachable: no engine answers at the URL of a server.
+        ServerUnreachable: no engine answers at a server's URL.
     """
     urls = chosen_urls(options, os.environ)
     with ExitStack() as stack:
@@ -204,11 +204,11 @@ def open_target(options: PlaceOptions) -> Generator[Target]:
 
 @contextmanager
 def open_store(url: str, app: str | None = None) -> Generator[at_rest.AtRest]:
-    """Open a store to read it, and report the rows that were left out of lists on standard error.
+    """Open a store to read it, and report on standard error which rows lists leave out.
 
     Args:
         url: its URL.
-        app: the app, written ``module:app``; None to show records as they are stored.
+        app: the app, written ``module:app``. None to show records as they are stored.
     """
     with stores_at_rest.open_reader(url) as reader:
         yield at_rest.store_at_rest(url, reader, app)

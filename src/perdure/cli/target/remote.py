@@ -38,7 +38,7 @@ _NO_TLS: Final = frozenset({"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTT
 
 @attrs.frozen
 class Remote:
-    """Calls the engine by the names of its jobs.
+    """Calls the engine by its jobs' names.
 
     Attributes:
         name: the URL.
@@ -61,7 +61,7 @@ class Remote:
         return self.jobs.run(call_of(self.jobs, operation, given))
 
     def find(self, wanted: ListFilter, /) -> tuple[Listed, ...]:
-        """Find instances, in the order of their addresses."""
+        """Find instances, ordered by address."""
         due = wanted.due_before_ms
         call = self.jobs.list(
             kind=wanted.kind,
@@ -75,12 +75,12 @@ class Remote:
         return self.jobs.run(call).instances
 
     def state(self, address: Address, /) -> object:
-        """Read the state of an instance as JSON-able data, without its secrets; None if there is none."""
+        """Read an instance's state as JSON-able data, without its secrets. None if there is no instance."""
         state: object = self.jobs.run(self.jobs.handle_by_name(address.kind, address.name).shown_state(address.id))
         return state
 
     def outcome(self, address: Address, /) -> InstanceOutcome | None:
-        """Read how an instance ended, without secrets; None if it has not."""
+        """Read how an instance ended, without secrets. None if it has not."""
         return self.jobs.run(self.jobs.handle_by_name(address.kind, address.name).shown_outcome(address.id))
 
     def until(
@@ -91,7 +91,7 @@ class Remote:
         return self.jobs.run(job.until(address.id, *statuses, phases=phases, timeout=within))
 
     def explain(self, asked: InstanceRequest, /) -> dict[str, Any]:
-        """Compute the effect of a request without applying it."""
+        """Compute a request's effect without applying it."""
         at = asked.address
         job = self.jobs.handle_by_name(at.kind, at.name)
         explanation: dict[str, Any] = self.jobs.run(
@@ -100,7 +100,7 @@ class Remote:
         return explanation
 
     def call(self, asked: InstanceRequest, /) -> object:
-        """Send a request, and return its answer as JSON-able data, without the data of a typed error."""
+        """Send a request, and return its answer as JSON-able data, without a typed error's data."""
         job = self.jobs.handle_by_name(asked.address.kind, asked.address.name)
         call = job.call(
             asked.action,
@@ -114,7 +114,7 @@ class Remote:
 
 
 def _without_error_data(answer: object) -> object:
-    """Leave out the data of typed errors: only the definition says what of it is secret. Their texts hide that."""
+    """Leave out typed errors' data: only the definition says which parts are secret. Error texts hide those parts."""
     fields = object_of(answer)
     if fields is None:
         return answer
@@ -124,15 +124,15 @@ def _without_error_data(answer: object) -> object:
 
 @contextmanager
 def connected(urls: tuple[str, ...], token: str | None, timeout: str) -> Generator[Remote]:
-    """Connect to the engines of these URLs.
+    """Connect to the engines at these URLs.
 
     Args:
-        urls: of servers, or of the file that an engine owns.
+        urls: server URLs, or the URL of a file that an engine owns.
         token: the bearer token.
         timeout: how long a call waits for its answer, such as ``60 seconds``.
 
     Raises:
-        ServerUnreachable: no server accepts connections at any of them. Nothing was sent.
+        ServerUnreachable: no URL reaches a server that accepts connections. Nothing was sent.
     """
     _check_servers(urls)
     with connect_sync(urls, token=token, timeout=timeout, wait_timeout=timeout) as jobs:
@@ -140,10 +140,10 @@ def connected(urls: tuple[str, ...], token: str | None, timeout: str) -> Generat
 
 
 def _check_servers(urls: tuple[str, ...]) -> None:
-    """Check that one of the servers is one.
+    """Check that at least one URL reaches a server.
 
     Raises:
-        ServerUnreachable: none of them is.
+        ServerUnreachable: no URL does.
     """
     for url in urls[:-1]:
         with suppress(ServerUnreachable):
@@ -155,7 +155,7 @@ def _check_server(url: str) -> None:
     """Connect once: the client itself would repeat a call that reaches no such server until its timeout.
 
     Raises:
-        ServerUnreachable: nothing listens there, or not a server of HTTP, with TLS if the URL says so.
+        ServerUnreachable: nothing listens there, or the listener does not use HTTP, with TLS if the URL says so.
     """
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https"):
@@ -172,7 +172,7 @@ def _check_server(url: str) -> None:
 
 
 def _tls_problem(connection: socket.socket, host: str) -> str:
-    """Begin TLS, and say if the server does not use it; the client checks its certificate later."""
+    """Begin TLS, and say if the server does not use it. The client checks its certificate later."""
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     try:
@@ -185,7 +185,7 @@ def _tls_problem(connection: socket.socket, host: str) -> str:
 
 
 def _http_problem(connection: socket.socket, host: str) -> str:
-    """Send a request that needs no token, and say if the answer is not one of HTTP."""
+    """Send a request that needs no token, and say if the answer is not HTTP."""
     try:
         connection.sendall(f"GET /live HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
         begin = connection.recv(len(_HTTP))

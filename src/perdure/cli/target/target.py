@@ -30,7 +30,7 @@ class InstanceRequest:
     Attributes:
         address: the instance.
         action: such as ``send``.
-        payload: the input as JSON text; empty if the action takes none.
+        payload: the input as JSON text. Empty if the action takes none.
         key: the idempotency key.
         wait_for: when the request is answered.
         interrupt: whether ``terminate`` cancels a run in progress.
@@ -67,21 +67,21 @@ class Target(Protocol):
         """Perform an operation.
 
         Args:
-            operation: an entry of `perdure.wire.operations`.
+            operation: an entry in `perdure.wire.operations`.
             **given: its arguments.
         """
         ...
 
     def find(self, wanted: ListFilter, /) -> tuple[Listed, ...]:
-        """Find instances, in the order of their addresses."""
+        """Find instances, ordered by address."""
         ...
 
     def state(self, address: Address, /) -> object:
-        """Read the state of an instance as JSON-able data; None if there is none."""
+        """Read an instance's state as JSON-able data. None if there is no instance."""
         ...
 
     def outcome(self, address: Address, /) -> InstanceOutcome | None:
-        """Read how an instance ended, without secrets; None if it has not, or if that is not known here."""
+        """Read how an instance ended, without secrets. None if it has not, or if that is not known here."""
         ...
 
     def until(
@@ -91,7 +91,7 @@ class Target(Protocol):
         ...
 
     def explain(self, asked: InstanceRequest, /) -> dict[str, Any]:
-        """Compute the effect of a request without applying it; see `perdure.wire.explanation`."""
+        """Compute a request's effect without applying it. See `perdure.wire.explanation`."""
         ...
 
     def call(self, asked: InstanceRequest, /) -> object:
@@ -100,11 +100,11 @@ class Target(Protocol):
 
 
 def of_instance(target: Target, operation: ClientOperation[A], at: Address, **given: object) -> A:
-    """Perform an operation of one instance.
+    """Perform an operation on one instance.
 
     Args:
         target: performs it.
-        operation: an entry of `perdure.wire.operations`.
+        operation: an entry in `perdure.wire.operations`.
         at: the instance.
         **given: the arguments beside its address.
     """
