@@ -61,7 +61,7 @@ def identify(access: Access, client: str | None, headers: Headers, needs: Scope 
 
     Args:
         access: the server's rule.
-        client: the address of the client's end of the connection. None if it has none, as on a Unix socket.
+        client: the client's address on the connection. None if it has none, as on a Unix socket.
         headers: the request's headers.
         needs: the scope that the request needs, for the error.
     """
@@ -82,7 +82,7 @@ def local_caller(
     """Return a request's caller to a server for programs on its machine, or the reason to refuse it.
 
     Args:
-        client: the address of the client's end of the connection.
+        client: the client's address on the connection.
         headers: the request's headers.
         page: why the request comes from a web page that may not send it. None if it does not.
         needs: the scope that the request needs, for the error.
@@ -93,8 +93,8 @@ def local_caller(
 def owner_caller(headers: Headers, *, page: str | None) -> Caller | AccessDenied:
     """Return a page's caller over the owner's socket, or the reason to refuse it.
 
-    A browser reaches the socket through a tunnel, on the loopback interface. So the rule against other pages of that
-    browser is that of the loopback interface.
+    A browser reaches the socket through a tunnel, on the loopback interface. So the loopback interface's rule against
+    other pages in that browser applies.
     """
     return _denied("read", _forwarded(headers) or _foreign_host(headers) or page) or OWNER
 
@@ -137,7 +137,10 @@ def _forwarded(headers: Headers) -> str | None:
 
 
 def _foreign_host(headers: Headers) -> str | None:
-    """DNS rebinding: a page of ``evil.example`` reaches 127.0.0.1 under its own name. Its ``Host`` shows that name."""
+    """Return why the header ``Host`` is not a loopback name. None if it is one.
+
+    DNS rebinding: a page from ``evil.example`` reaches 127.0.0.1 under that name, which its ``Host`` shows.
+    """
     hosts = [value.decode("latin-1") for name, value in headers if name == b"host"]
     if len(hosts) == 1 and is_loopback(host_name(hosts[0])):
         return None
@@ -145,7 +148,9 @@ def _foreign_host(headers: Headers) -> str | None:
 
 
 def _dns_name(headers: Headers) -> str | None:
-    """A tunnel to the socket, such as one of SSH, can be reached by a browser, and so by DNS rebinding.
+    """Return why the header ``Host`` is another machine's DNS name. None if it is not.
+
+    A browser, and so DNS rebinding, can reach a tunnel to the socket, such as an SSH tunnel.
 
     Programs that open the socket send any ``Host``: `connect` sends ``engine``.
     """
@@ -162,7 +167,7 @@ def _from_a_page(headers: Headers) -> str | None:
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether a host is ``localhost`` or an address of the loopback interface."""
+    """Return whether a host is ``localhost`` or a loopback address."""
     return len(host) <= _MAX_ADDRESS and _is_loopback(host)
 
 
@@ -188,9 +193,9 @@ Unprotected: TypeAlias = Literal["refuse", "serve"]
 
 
 def access_to(bind: Bind, tokens: Tokens | None, unprotected: Unprotected = "refuse") -> Access:
-    """Return the access of the requests that arrive at an address.
+    """Return the access rule for requests that arrive at an address.
 
-    A Unix socket has mode 0600, so that its clients are processes of its owner. They need no token.
+    A Unix socket has mode 0600, so that its clients are its owner's processes. They need no token.
 
     Args:
         bind: the address.

@@ -24,7 +24,7 @@ class TcpBind:
 
     Attributes:
         host: a name or an IP address, an IPv6 address without brackets.
-        port: the port; 0 for one that the system chooses.
+        port: the port. 0 for one that the system chooses.
     """
 
     host: str
@@ -104,14 +104,14 @@ HANDSHAKE_TIMEOUT_S: Final = 10
 
 
 def tls_context(certificate: str | os.PathLike[str], key: str | os.PathLike[str] | None = None) -> ssl.SSLContext:
-    """Return the settings of TLS for a server: version 1.2 or later, and the ciphers that Python recommends.
+    """Return a server's TLS settings: version 1.2 or later, and the ciphers that Python recommends.
 
     Args:
-        certificate: the path of the certificate chain, in PEM.
-        key: the path of its private key, without a passphrase. By default it is in the certificate's file.
+        certificate: the path to the certificate chain, in PEM.
+        key: the path to its private key, without a passphrase. By default it is in the certificate's file.
 
     Raises:
-        DefinitionError: a file cannot be read, is no certificate or key, or they do not belong together.
+        DefinitionError: a file cannot be read, is not a certificate or key, or they do not belong together.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2

@@ -1,4 +1,4 @@
-"""Admission: the clients of a server share slots and bytes, and each has a limit and a rate of its own."""
+"""Admission: a server's clients share slots and bytes, and each client has its own limit and rate."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Bucket:
     """The requests that a client may still send.
 
     Attributes:
-        left: at `at_ms`. May be a fraction, and less than 0 after a batch.
-        at_ms: the last request's time, of a clock that never goes back.
+        left: how many, at `at_ms`. May be a fraction, and less than 0 after a batch.
+        at_ms: the last request's time, on a clock that never goes back.
     """
 
     left: float
@@ -31,7 +31,7 @@ class Bucket:
 
 
 def take(bucket: Bucket, now_ms: float, *, per_second: int, burst: int, count: int = 1) -> tuple[Bucket, float]:
-    """Take requests out of a bucket: one, or those of a batch together.
+    """Take requests from a bucket: one, or a batch's requests together.
 
     A batch is accepted as one request is, and may leave less than nothing: the client then waits until that is made
     up for. So a batch larger than the burst is not refused for ever.
@@ -93,7 +93,7 @@ UNBOUNDED: Final = 2**62
 
 
 class ClientGone(Exception):
-    """The client closed its connection while its request waited: nothing of it was done."""
+    """The client closed its connection while its request waited: nothing was done."""
 
 
 def _always(_: str) -> bool:
@@ -109,17 +109,17 @@ class _Waiting:
 
 @attrs.define(eq=False, kw_only=True)
 class Bulkhead:
-    """Admits work: so much at once for all clients, and for each of them. Clients that wait take turns.
+    """Limits the work in progress, for all clients together and for each client. Waiting clients take turns.
 
     Attributes:
-        name: of the limit, for errors.
-        limit: the weight of all work in progress.
-        of_one: that of one client.
-        waiting: pieces of work that wait, of all clients. A further one is refused. 0 to refuse instead of to wait.
-        waiting_of_one: of one client.
+        name: the limit's name, for errors.
+        limit: the maximum weight in progress for all clients.
+        of_one: the maximum weight in progress for one client.
+        waiting: how many work pieces may wait, for all clients. A further one is refused. 0 to refuse without waiting.
+        waiting_of_one: how many may wait for one client.
         runtime: the clock.
-        rests: whether a slot rests after its work for as long as the work took, so that with one slot the work takes
-            at most half of the event loop, however much of it clients request.
+        rests: whether a slot rests after its work for as long as the work took, so that with one slot the work takes at
+            most half the event loop, however much work clients request.
         may_begin: whether another limit permits a client's work, in addition. Call `advance` when that changes.
         held: the work's weight in progress.
     """
@@ -138,7 +138,7 @@ class Bulkhead:
     _queues: dict[str, deque[_Waiting]] = attrs.Factory(dict[str, "deque[_Waiting]"])  # the next client's turn first
 
     def held_by(self, client: str) -> int:
-        """Return the weight of the work of a client that is in progress."""
+        """Return the weight that a client has in progress."""
         return self._held_by.get(client, 0)
 
     def take(self, client: str, weight: int = 1) -> bool:
@@ -167,11 +167,11 @@ class Bulkhead:
             self.advance()
 
     async def enter(self, client: str, weight: int = 1, *, left: Callable[[], Awaitable[None]] | None = None) -> None:
-        """Admit work, after a turn of each other client that waits. `release` it when it has ended.
+        """Admit work, after each other waiting client has had a turn. `release` it when it has ended.
 
         Args:
             client: the client.
-            weight: of the work. More than a limit counts as the limit.
+            weight: the work's weight. More than a limit counts as the limit.
             left: returns once the client has closed its connection.
 
         Raises:
@@ -220,7 +220,7 @@ class Bulkhead:
                 self.release(client, weight)
 
     def advance(self) -> None:
-        """Admit the work that fits: one piece of each client's work in turn."""
+        """Admit the work that fits: one piece from each client in turn."""
         admitted = True
         while admitted:
             admitted = False

@@ -55,10 +55,10 @@ class EngineApi:
     Attributes:
         opening: opens the engine. None if it is open already.
         access: the requests that it accepts.
-        limits: the limits of requests.
+        limits: the request limits.
         log_requests: whether to log each request.
-        activity: the last hour of the engine, for the dashboard. None to serve no dashboard.
-        batches: the limits that the batches of all clients share.
+        activity: the engine's last hour, for the dashboard. None to serve no dashboard.
+        batches: the limits that all clients' batches share.
     """
 
     opening: OpenApp | None
@@ -140,7 +140,7 @@ class EngineApi:
     async def lifespan(self, _: object = None) -> AsyncGenerator[None]:
         """Open the engine, and close it at the end.
 
-        Pass it to the application that mounts this one: a mounted application has no lifespan of its own.
+        Pass it to the application that mounts this one: the server runs no lifespan for a mounted application.
         """
         if self.opening is None or self._client is not None:
             yield
@@ -167,7 +167,7 @@ class EngineApi:
 
 @attrs.frozen(eq=False)
 class _Batch:
-    """The endpoint of batches."""
+    """The batch endpoint."""
 
     api: EngineApi
     batches: BatchEndpoint
@@ -225,18 +225,19 @@ def asgi(
     """Return an app's ASGI application. Its lifespan opens the engine.
 
     Run it alone (``uvicorn module:api``), or mount it: ``web = FastAPI(lifespan=api.lifespan)`` and
-    ``web.mount("/jobs", api)``. A SQLite file has one owner, so run one process of it. Other processes `connect` to it.
+    ``web.mount("/jobs", api)``. A SQLite file has one owner, so run one process. Other processes `connect` to it.
 
     Args:
         app: the app.
         store: the store or its URL.
-        access: the requests that it accepts: by default those of programs on this machine over the loopback interface.
-            `Tokens` to require a token. ``"unchecked"`` where the application that mounts it has checked the request.
-        limits: the limits of requests. Those of connections are settings of the server that runs the application.
+        access: the requests that it accepts: by default requests from programs on this machine over the loopback
+            interface. `Tokens` to require a token. ``"unchecked"`` where the application that mounts it has checked the
+            request.
+        limits: the request limits. Connection limits are settings in the server that runs the application.
         log_requests: whether to log each request, at level info, without headers, payload and query.
         dashboard: whether to serve the dashboard at ``/dashboard``. It needs the extra ``dashboard``.
         on_locked: the reaction if another engine owns the file. See `App.open`.
-        debug: whether to find mistakes of hooks. See `App.open`.
+        debug: whether to find hook mistakes. See `App.open`.
     """
     activity = Activity() if dashboard else None
     watched = app if activity is None else app.with_sinks(activity)
@@ -253,14 +254,14 @@ def asgi_of(
     log_requests: bool = False,
     dashboard: bool | Activity = False,
 ) -> EngineApi:
-    """Return the ASGI application of an engine that is open.
+    """Return an open engine's ASGI application.
 
     Args:
-        client: of the engine. The caller closes it, after the last request.
+        client: the engine's client. The caller closes it, after the last request.
         access: see `asgi`.
         limits: see `asgi`.
         log_requests: see `asgi`.
-        dashboard: see `asgi`, or the `Activity` of the engine, which several applications then share.
+        dashboard: see `asgi`, or the engine's `Activity`, which several applications then share.
     """
     activity = activity_of(client) if dashboard is True else dashboard or None
     return EngineApi(None, client, access, limits, log_requests, activity)

@@ -47,10 +47,10 @@ async def perform(gateway: LocalGateway, envelope: Envelope, scopes: frozenset[s
     Args:
         gateway: reaches the engine.
         envelope: the request.
-        scopes: of the client's token.
+        scopes: the client token's scopes.
 
     Returns:
-        The line of the answer.
+        The answer's line.
     """
     job = gateway.definitions.get((envelope.kind, envelope.job))
     problem = _refusal(envelope, scopes)
@@ -66,7 +66,7 @@ async def perform(gateway: LocalGateway, envelope: Envelope, scopes: frozenset[s
 
 
 def may_see_tracebacks(scopes: frozenset[str]) -> bool:
-    """Return whether a client may read the tracebacks of a job's defects: they show paths and code."""
+    """Return whether a client may read the tracebacks in a job's defects: they show paths and code."""
     return "operate" in scopes
 
 
@@ -78,13 +78,13 @@ def shown(encoded: bytes, scopes: frozenset[str]) -> bytes:
 def keyed_explanation_denied(key: str | None, scopes: frozenset[str]) -> AccessDenied | None:
     """Return the error for a client that may not send requests and explains one with an idempotency key.
 
-    A repeat's explanation is the stored answer of the first request, which another client may have sent.
+    A repeat's explanation is the first request's stored answer. Another client may have sent that request.
     """
     return None if key is None else denied("call", scopes)
 
 
 def served(gateway: LocalGateway) -> tuple[str, ...]:
-    """Return the names of the served jobs, printed ``kind:name``."""
+    """Return the served jobs' names, printed ``kind:name``."""
     return tuple(f"{kind}:{name}" for kind, name in gateway.definitions)
 
 
@@ -168,13 +168,13 @@ def envelopes_of(body: bytes) -> tuple[Envelope, ...]:
 
 @attrs.frozen(eq=False)
 class BatchLimits:
-    """The limits that the batches of all clients of a server share.
+    """The limits that all clients' batches on a server share.
 
     Attributes:
         lines: requests in progress.
         reads: reads that are computed.
         lists: reads that are as expensive as a list.
-        unread: bytes of answers that wait for their clients.
+        unread: answer bytes that wait for their clients.
     """
 
     lines: Bulkhead
@@ -184,7 +184,7 @@ class BatchLimits:
 
     @classmethod
     def of(cls, limits: HttpLimits, lists: Bulkhead, runtime: Runtime) -> BatchLimits:
-        """Return those of a server."""
+        """Return a server's batch limits."""
         unread = Bulkhead(
             name="bytes of unread answers",
             limit=limits.answers_bytes,
@@ -213,7 +213,7 @@ class BatchLimits:
         return cls(lines, reads, lists, unread)
 
     def read(self, client: str, count: int) -> None:
-        """Note that a client has read, or lost, some bytes of its answers."""
+        """Note that a client has read, or lost, some answer bytes."""
         if count:
             self.unread.release(client, count)
             self.reads.advance()
@@ -221,13 +221,13 @@ class BatchLimits:
 
 @attrs.define
 class Answers:
-    """Writes the lines of answers in the order in which they are ready, several at once if several are.
+    """Writes answer lines in the order in which they are ready, several together if several are.
 
     Attributes:
-        send: sends a message of ASGI.
+        send: sends an ASGI message.
         left: how many answers are missing.
         client: the client that reads them.
-        limits: those of all batches.
+        limits: the limits that all batches share.
     """
 
     send: Send
@@ -240,7 +240,7 @@ class Answers:
     _was_read: asyncio.Event = attrs.Factory(asyncio.Event)
 
     def add(self, line: bytes) -> None:
-        """Add the line of one answer."""
+        """Add one answer's line."""
         self._ready.append(line)
         self._unread += len(line)
         self.limits.unread.count(self.client, len(line))
@@ -248,11 +248,11 @@ class Answers:
 
     @property
     def is_full(self) -> bool:
-        """Whether the client must read some of the answers before a further read begins."""
+        """Whether the client must read some answers before a further read begins."""
         return self._unread >= UNREAD_BYTES
 
     async def room(self) -> None:
-        """Wait until the client has read enough of the answers before."""
+        """Wait until the client has read enough earlier answers."""
         while self.is_full:
             self._was_read.clear()
             await self._was_read.wait()
@@ -289,18 +289,18 @@ class Answers:
 
 @attrs.frozen(eq=False)
 class BatchEndpoint:
-    """Answers the batches of a server."""
+    """Answers a server's batches."""
 
     limits: BatchLimits
 
     async def answer(self, gateway: LocalGateway, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one batch.
 
-        A batch with a line that is not valid is refused as a whole: none of its requests is performed.
+        A batch with a line that is not valid is refused as a whole: no request in it is performed.
 
         Args:
             gateway: reaches the engine.
-            scope: of ASGI, as are the following.
+            scope: the ASGI scope.
             receive: receives the body.
             send: sends the response.
         """
@@ -324,9 +324,9 @@ class _Batch:
 
     Attributes:
         gateway: reaches the engine.
-        limits: those of all batches.
+        limits: the limits that all batches share.
         client: the client that its work counts against.
-        scopes: of the client's token.
+        scopes: the client token's scopes.
         left: returns once the client has left.
     """
 
@@ -337,7 +337,7 @@ class _Batch:
     left: Callable[[], Awaitable[None]]
 
     def performed(self, envelope: Envelope) -> Awaitable[bytes]:
-        """Perform one request. Its result is the line of its answer."""
+        """Perform one request. Its result is the answer's line."""
         if envelope.action in LISTS:
             return self._listed(envelope)
         return perform(self.gateway, envelope, self.scopes)

@@ -1,6 +1,6 @@
 """Connections with limits: between the socket and uvicorn's HTTP protocol, for the timeouts that uvicorn lacks.
 
-One connection's deadlines are pure: a function of the limits and of its last changes' times.
+One connection's deadlines are pure: a function of the limits and its last changes' times.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Timeouts:
         idle_ms: waiting for a request.
         headers_ms: receiving headers.
         body_ms: receiving a body.
-        write_ms: unread bytes of responses.
+        write_ms: unread response bytes.
     """
 
     idle_ms: int
@@ -64,7 +64,7 @@ class Timeouts:
 
     @property
     def shortest_ms(self) -> int:
-        """The shortest of them."""
+        """The shortest timeout."""
         return min(self.idle_ms, self.headers_ms, self.body_ms, self.write_ms)
 
 
@@ -73,9 +73,9 @@ class ConnectionState:
     """One connection's progress.
 
     Attributes:
-        phase: the part of a request that it is in.
+        phase: which part of a request it is in.
         since_ms: when that phase began.
-        unread_since_ms: since when bytes of a response wait for the client to read them. None if none wait.
+        unread_since_ms: since when response bytes wait for the client to read them. None if none wait.
     """
 
     phase: Phase
@@ -201,8 +201,9 @@ class GuardedConnections:
     def admit(self, connection: GuardedConnection) -> None:
         """Count a new connection. At the limit, it replaces the one that has waited longest for a request.
 
-        If all have requests in progress, it is one of those that are kept for probes, so that these are answered
-        whatever the other clients do. It replaces the oldest of those.
+        If all have requests in progress, the new connection is kept for probes, so that probes are answered whatever
+        the other clients do. At that limit too, it replaces the oldest one that does not receive an answer, or else the
+        oldest.
         """
         if len(self._open) < self.limits.connections:
             self._open[connection] = None
@@ -224,8 +225,8 @@ class GuardedConnections:
     def _replaceable(self) -> GuardedConnection | None:
         """Return the connection that has waited longest for a request.
 
-        Those with requests in progress are moved to the end, where they belong once they wait again: otherwise each
-        new connection of an attack would look at all of them.
+        Those with requests in progress are moved to the end, where they belong once they wait again: otherwise each new
+        connection in an attack would look at all others.
         """
         for _ in range(len(self._open)):
             oldest = next(iter(self._open))
@@ -240,14 +241,14 @@ class GuardedConnections:
         return connection in self._reserved
 
     def waits_again(self, connection: GuardedConnection) -> None:
-        """Move a connection to the end of those that may be closed."""
+        """Move a connection behind the others that may be closed."""
         if self._open.pop(connection, connection) is None:
             self._open[connection] = None
         elif self._reserved.pop(connection, connection) is None:
             self._reserved[connection] = None
 
     def unread(self, connection: GuardedConnection) -> None:
-        """Count a connection whose client does not read. Close the oldest of these while they hold too many bytes."""
+        """Count a connection whose client does not read. While they hold too many bytes, close the oldest."""
         self._unread.setdefault(connection)
         while sum(unread_bytes(each.transport) for each in self._unread) > self.limits.unread_bytes:
             next(iter(self._unread)).abort()

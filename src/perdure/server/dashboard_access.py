@@ -34,9 +34,9 @@ _MAC: Final = 32
 class Sessions:
     """Issues and reads one server's cookies.
 
-    A cookie contains no secret of its token: it is ``expiry.number.signature.name``, signed with a key that the process
-    draws at its start. So a stolen cookie opens the dashboard alone, until its owner signs out and for 12 hours at
-    most, and a restart ends all sessions.
+    A cookie does not contain its token's secret: it is ``expiry.number.signature.name``, signed with a key that the
+    process draws at its start. So a stolen cookie opens the dashboard alone, until its owner signs out and for 12 hours
+    at most, and a restart ends all sessions.
 
     Attributes:
         key: 32 random bytes.
@@ -48,7 +48,7 @@ class Sessions:
     _all_ended: dict[str, int] = attrs.field(init=False, repr=False, factory=dict[str, int])
 
     def issue(self, token: ClientToken, now_ms: int, /) -> str:
-        """Return the cookie of a caller that showed its token."""
+        """Return a cookie for a caller that showed its token."""
         signed = f"{(now_ms + SESSION_MS) // 1_000}.{next(self._issued)}"
         return f"{signed}.{self._mac('session', signed, token.name, token.digest.hex())}.{token.name}"
 
@@ -70,7 +70,7 @@ class Sessions:
         return token if session.expires_s * 1_000 > now_ms else None
 
     def end(self, cookie: str, tokens: Tokens, now_ms: int, /) -> None:
-        """End a session, also for copies of its cookie. No effect unless the cookie is that of a session."""
+        """End a session, also for copies of its cookie. No effect unless the cookie belongs to a session."""
         session = _session(cookie)
         if session is None or self.holder(cookie, tokens, now_ms) is None:
             return
@@ -87,15 +87,15 @@ class Sessions:
         return session.number in self._of(session.name) or session.number <= self._all_ended.get(session.name, 0)
 
     def form_token(self, caller: str, cookie: str, /) -> str:
-        """Return the token that the forms of a caller carry: another site can neither read nor guess it."""
+        """Return the token that a caller's forms carry: another site can neither read nor guess it."""
         return self._mac("form", caller, cookie)
 
     def is_form_token(self, text: str, caller: str, cookie: str, /) -> bool:
-        """Return whether a form of this caller carries this token."""
+        """Return whether this is the token that the caller's forms carry."""
         return hmac.compare_digest(self.form_token(caller, cookie).encode(), text.encode("utf-8", "replace"))
 
     def signed(self, text: str, /) -> str:
-        """Return the signature of a text that this server puts into a URL."""
+        """Sign a text that this server puts into a URL."""
         return self._mac("text", text)
 
     def _mac(self, *parts: str) -> str:
@@ -105,7 +105,7 @@ class Sessions:
 
 @attrs.frozen
 class _Session:
-    """The parts of a cookie."""
+    """A cookie's parts."""
 
     signed: str
     expires_s: int
@@ -165,7 +165,7 @@ class PageAccess:
 
         Args:
             path: below the prefix that the application is mounted at.
-            method: of HTTP.
+            method: the HTTP method.
             client: the client's address. None if it has none.
             headers: names in lower case.
             now_ms: the time, integer milliseconds UTC.
@@ -193,8 +193,8 @@ class PageAccess:
 def foreign(method: str, headers: Headers) -> str | None:
     """Return why a request comes from another site's page. None if it does not.
 
-    A browser marks its requests. A link on another site may lead to a page of the dashboard: that changes nothing, and
-    the other site cannot read the page.
+    A browser marks its requests. A link on another site may lead to a dashboard page: that changes nothing, and the
+    other site cannot read the page.
     """
     given = dict(headers)
     site, origin = given.get(b"sec-fetch-site"), given.get(b"origin")
@@ -207,7 +207,7 @@ def foreign(method: str, headers: Headers) -> str | None:
 
 
 def is_own(origin: bytes, headers: Mapping[bytes, bytes]) -> bool:
-    """Return whether an origin is that of the host that the request names."""
+    """Return whether an origin is the host that the request names."""
     try:
         parts = urlsplit(origin.decode("latin-1"))
     except ValueError:  # such as ``http://[``

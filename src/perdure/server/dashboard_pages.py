@@ -1,4 +1,4 @@
-"""The pages of the dashboard by their paths: the data that each needs, and the function that shows it.
+"""The dashboard's pages by path: the data that each needs, and the function that shows it.
 
 The data is collected through the client and the engine.
 """
@@ -58,7 +58,7 @@ TICKS: Final = 5
 
 
 async def known(call: Call[T, Any]) -> T:
-    """Return the answer of a call, or raise its error."""
+    """Return a call's answer, or raise its error."""
     return await call
 
 
@@ -74,9 +74,9 @@ class PageSource:
     """The engine behind the pages.
 
     Attributes:
-        client: of the engine.
+        client: the engine's client.
         activity: its last hour.
-        scopes: of the caller: tracebacks are for operators.
+        scopes: the caller's scopes. Tracebacks are for operators.
     """
 
     client: Client
@@ -89,14 +89,14 @@ class PageSource:
         return engine_of(self.client).runtime.now_ms()
 
     async def _read(self, read: Callable[[Store], FutureResult[T, StoreError]]) -> T:
-        """Return the answer of the store; an engine that stops first raises `EngineClosed`, as its other reads do."""
+        """Return the store's answer. An engine that stops first raises `EngineClosed`, as its other reads do."""
         engine = engine_of(self.client)
         result = await engine.reads.answer(lambda: answer_of(read(engine.store)))
         return _answer(result)
 
     # ------------------------------------------------------------ the engine
     async def overview(self) -> Overview:
-        """Return the data of the overview."""
+        """Collect the overview's data."""
         engine, client = engine_of(self.client), self.client
         counts = await known(client.counts())
         asked_ms = self.now_ms  # one instant: that of the page is earlier, and the lateness would be negative
@@ -124,11 +124,11 @@ class PageSource:
         )
 
     async def jobs(self) -> JobList:
-        """Return the data of the page of all jobs."""
+        """Collect the job list's data."""
         return JobList(jobs=tuple(self._job(job) for job in engine_of(self.client).jobs.values()))
 
     async def job(self, kind: str, name: str) -> JobView:
-        """Return the data of the page of a job."""
+        """Collect a job page's data."""
         job = self.definition(kind, name)
         counted = await known(self.client.handle_by_name(kind, name).count())
         by_status: dict[ListedStatus, int] = {each: counted.by_status.get(each, 0) for each in STATUSES}
@@ -171,7 +171,7 @@ class PageSource:
 
     # ------------------------------------------------------------ instances
     async def instances(self, wanted: Wanted) -> InstanceList:
-        """Return the data of the list of instances; a filter that is not valid is a problem on the page."""
+        """Collect the instance list's data. A filter that is not valid is a problem on the page."""
         jobs = tuple(engine_of(self.client).jobs)
         try:
             found = await self._found(wanted)
@@ -195,7 +195,7 @@ class PageSource:
         )
 
     async def parked(self, after: str, kind: str = "") -> ParkedList:
-        """Return the data of the page of parked instances, of all kinds or of one."""
+        """Collect the data for the page with parked instances, for all kinds or for one."""
         found = await self._found(Wanted(status="parked", kind=kind, after=after))
         left = await self._found(Wanted(status="left", kind=kind)) if not after else ()
         return ParkedList(parked=self.shown(found), left=self.shown(left), **_rest(found))
@@ -220,7 +220,7 @@ class PageSource:
         return attrs.evolve(error, traceback=None)
 
     async def instance(self, address: Address, before: int | None, *, reveals: bool) -> InstanceDetails:
-        """Return the data of the page of an instance."""
+        """Collect an instance page's data."""
         engine = engine_of(self.client)
         job = engine.jobs.get((address.kind, address.name))
         row = (await self._read(lambda store: load_one(store, address))).instance
@@ -247,7 +247,7 @@ class PageSource:
         )
 
     async def _steps(self, job: AnyDefinition, row: Instance) -> tuple[tuple[StepRecord, ...], int]:
-        """Return the newest steps of a row, and the number of those before them."""
+        """Return a row's newest steps, and how many precede them."""
         journal = engine_of(self.client).store.journal
         if not job.keeps_journal or journal is None:
             return (), 0
@@ -273,7 +273,7 @@ class PageSource:
         )
 
     def _of_job(self, job: AnyDefinition | None, error: FailureRecord | None) -> FailureRecord | None:
-        """Leave out the data of an error whose definition, which knows the secrets, is not here."""
+        """Leave out an error's data if its definition, which knows the secrets, is not here."""
         found = self._failure(error)
         return found if job is not None or found is None else attrs.evolve(found, data=None)
 
@@ -287,7 +287,7 @@ class PageSource:
 
     # ------------------------------------------------------------ messages
     async def dead_letters(self, after: int, items_after: str) -> DeadLetters:
-        """Return the data of the page of dead letters and parked items."""
+        """Collect the data for the page with dead letters and parked items."""
         found = await known(self.client.dead_letters(after=after, limit=PAGE + 1))
         letters = tuple(attrs.evolve(each, error=self._failure(each.error)) for each in found[:PAGE])
         items = await self.parked(items_after, WorkerPool.kind)
@@ -314,7 +314,7 @@ def _rest(found: Listing) -> dict[str, Any]:
 def _counted(
     counts: StoreCounts, served: Mapping[tuple[str, str], AnyDefinition], hold: Callable[[str, str], Hold]
 ) -> tuple[CountedJob, ...]:
-    """Return the instances by job and status: those of a job that is not served are orphaned."""
+    """Return the instances by job and status. If a job is not served, its instances are orphaned."""
     found: dict[tuple[str, str], dict[ListedStatus, int]] = {job: {} for job in served}
     for one in counts.instances:
         job = one.kind, one.name
@@ -389,7 +389,7 @@ class Route:
     """A page that can be requested.
 
     Attributes:
-        needs: the scope of its caller.
+        needs: the scope that its caller needs.
         collect: collects the data.
     """
 
@@ -408,14 +408,14 @@ def _route(
 
 
 def page_at(path: str, query: Query, /) -> Route | None:
-    """Return the page of a path below the dashboard; None if there is none.
+    """Return the page at a path below the dashboard. None if there is none.
 
     Args:
         path: its path, percent-encoded, such as ``/jobs/task/orders``.
-        query: its parameters; unknown ones are ignored.
+        query: its parameters. Unknown ones are ignored.
 
     Raises:
-        InvalidArgument: a part of the path or a parameter is not valid.
+        InvalidArgument: a path part or a parameter is not valid.
         InvalidId: the id is not valid.
     """
     route: Route | None = None
@@ -457,7 +457,7 @@ def _decoded(part: str) -> str:
 
 
 def job_of(params: Mapping[str, Any], /) -> Job:
-    """Return the job in the path of a route.
+    """Return the job in a route's path.
 
     Raises:
         InvalidArgument: a part is not UTF-8.
@@ -466,7 +466,7 @@ def job_of(params: Mapping[str, Any], /) -> Job:
 
 
 def instance_of(params: Mapping[str, Any], /) -> Address:
-    """Return the instance in the path of a route.
+    """Return the instance in a route's path.
 
     Raises:
         InvalidArgument: a part is not UTF-8.

@@ -1,6 +1,6 @@
 """The dashboard's routes: pages, their twins as JSON, live updates, signing in, and confirmed actions.
 
-Each action is a call of the client. A page follows its engine over server-sent events.
+Each action is a client call. A page follows its engine over server-sent events.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ async def send(
     """Send a request to an instance, without waiting for the run that it starts.
 
     Args:
-        client: of the engine.
+        client: the engine's client.
         address: the instance.
         action: the request.
         payload: its input as JSON. Empty if it takes none.
@@ -231,7 +231,7 @@ class Dashboard:
         client: returns the engine's client, or raises `EngineClosed`.
         access: the server's rule.
         sessions: signs cookies and forms.
-        activity: the last hour of the engine.
+        activity: the engine's last hour.
         lists: bounds the pages that are computed at once.
         streams: the pages that follow the engine.
     """
@@ -290,7 +290,7 @@ class Dashboard:
         return await self._listed(visit, lambda: collect(source))
 
     async def _listed(self, visit: Visit, work: Callable[[], Awaitable[T]]) -> T:
-        """Do expensive work after a turn of each other client, unless the browser leaves before."""
+        """Do expensive work after each other client has had a turn, unless the browser leaves before."""
         request = visit.request
 
         async def left() -> None:
@@ -347,7 +347,7 @@ class Dashboard:
         return PageUpdate("page", str(content(seen.show(frame))), at)
 
     def _has_signed_out(self, visit: Visit, now_ms: int) -> bool:
-        """Return whether the session of a page that follows the engine has ended since the page was opened."""
+        """Return whether the session behind a page that follows the engine has ended since the page was opened."""
         of_session = isinstance(self.access, Tokens) and visit.cookie and "authorization" not in visit.request.headers
         return bool(of_session) and self.sessions.holder(visit.cookie, cast("Tokens", self.access), now_ms) is None
 
@@ -485,7 +485,7 @@ class Dashboard:
         return visit.html(outcomes_page(f"{name}: outcomes", outcomes, back, "instances"))
 
     async def _sent(self, visit: Visit, address: Address, name: str, form: Form) -> ActionOutcome:
-        """Send a request to one of several instances. None of them waits for the run of another one."""
+        """Send a request to one of several instances. No request waits for another instance's run."""
         try:
             action = self._action(address, name)
         except PerdureError as error:

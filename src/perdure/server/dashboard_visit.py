@@ -33,7 +33,7 @@ class Assets:
 
     Attributes:
         contents: their contents, by name.
-        version: a text that changes with any of them.
+        version: a text that changes with any file.
     """
 
     contents: Mapping[str, bytes]
@@ -118,7 +118,7 @@ class Visit:
 
     @property
     def path(self) -> str:
-        """The path of the page below the dashboard, percent-encoded."""
+        """The page's path below the dashboard, percent-encoded."""
         path: str = self.request.scope["path"]
         return path.removeprefix(PAGES).rstrip("/")
 
@@ -126,7 +126,7 @@ class Visit:
         """Return a page's frame.
 
         Args:
-            path: the path of the page below the dashboard, with its query. That of the request by default.
+            path: the page's path below the dashboard, with its query. By default the request's path.
             live: whether the page follows the engine.
         """
         query = self.request.url.query
@@ -233,7 +233,7 @@ class Form:
     fields: Sequence[tuple[str, str]]
 
     def text(self, name: str) -> str:
-        """Return the first value of a field. Empty if it is absent."""
+        """Return a field's first value. Empty if it is absent."""
         return next((value for key, value in self.fields if key == name), "")
 
     def texts(self, name: str) -> tuple[str, ...]:

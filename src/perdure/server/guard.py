@@ -38,7 +38,7 @@ class Reservation:
     """One body's bytes.
 
     Attributes:
-        memory: the bytes of all bodies that a server holds.
+        memory: bounds the body bytes that a server holds.
         client: the client that sends it.
         most: the largest body.
         size: the bytes so far.
@@ -50,7 +50,7 @@ class Reservation:
     size: int = 0
 
     def grow(self, count: int) -> bool:
-        """Reserve more bytes. Return False if the memory, or the client's share of it, has no room for them."""
+        """Reserve more bytes. Return False if the memory, or the client's share, has no room for them."""
         if not self.memory.take(self.client, count):
             return False
         self.size += count
@@ -87,7 +87,7 @@ async def received(receive: Receive, limits: HttpLimits, reservation: Reservatio
 
 
 def body_too_large(most: int) -> HttpRefusal:
-    """Return the refusal of a body that is larger than the limit."""
+    """Refuse a body that is larger than the limit."""
     return size_refusal(413, "body of the request", "a larger one", f"{most} bytes")
 
 
@@ -172,11 +172,11 @@ class Guard:
     Attributes:
         app: the application.
         access: the requests that are permitted. ``/live`` and ``/ready`` always are, for probes: they have no body.
-        limits: the limits of requests.
+        limits: the request limits.
         runtime: the clock and the log.
         log_requests: whether to log each request: no header, no payload, no token.
         pages: finds the dashboard's callers. None if the application has none.
-        bodies: the bytes of the bodies that it holds.
+        bodies: the body bytes that it holds.
         sign_ins: the forms to sign in that are being received.
         requests: the requests in progress.
     """
@@ -194,7 +194,7 @@ class Guard:
     requests: Bulkhead = attrs.field(init=False, repr=False, default=attrs.Factory(_requests_of, takes_self=True))
 
     async def __call__(self, request: Request, receive: Receive, send: Send) -> None:
-        """Handle a request. WebSockets are closed. Events of the server's life are passed on."""
+        """Handle a request. WebSockets are closed. Lifespan events are passed on."""
         match request["type"]:
             case "http" if self.log_requests:
                 await self._logged(request, receive, send)
@@ -257,13 +257,13 @@ class Guard:
         return rate_refusal(self.limits, wait_ms) if wait_ms > 0 else None
 
     def _beyond_the_limit(self, request: Request, *, probe: bool) -> HttpRefusal | None:
-        """Return the refusal of a request on a connection that is kept for probes: all others are in use."""
+        """Refuse a request on a connection that is kept for probes: all others are in use."""
         if probe or not request.get("state", {}).get(PROBES_ONLY, False):
             return None
         return busy_refusal("connections of the server", self.limits.connections, (b"connection", b"close"))
 
     def _probed(self, request: Request) -> Caller | HttpRefusal:
-        """Admit a probe, which takes no body. Other requests of its address do not count against its rate."""
+        """Admit a probe, which takes no body. Other requests from its address do not count against its rate."""
         if has_body(request):
             return size_refusal(413, "body of a probe", "one", "0 bytes: send none")
         client = request.get("client")
@@ -289,7 +289,7 @@ class Guard:
         return caller if isinstance(caller, Caller) else access_refusal(caller)
 
     def _page_caller(self, request: Request, path: str, host: str | None) -> Caller | AccessDenied | None:
-        """Return the caller of a page of the dashboard, or the reason to refuse it. None for any other request."""
+        """Return a dashboard page's caller, or the reason to refuse it. None for any other request."""
         if self.pages is None:
             return None
         return self.pages.identify(path, request["method"], host, request["headers"], self.runtime.now_ms())
@@ -318,20 +318,20 @@ class Guard:
 
 
 def client_in(request: Request) -> str:
-    """Return the client that the work of a request counts against: a token, or an address without one."""
+    """Return the client that a request's work counts against: a token, or an address without one."""
     client: str = request.get(_CLIENT, "")
     return client
 
 
 def path_of(request: Request) -> str:
-    """Return the path of a request below the prefix that the application is mounted at."""
+    """Return a request's path below the prefix that the application is mounted at."""
     path: str = request["path"]
     root: str = request.get("root_path", "")
     return path[len(root) :] if path.startswith(f"{root}/") else path
 
 
 def ambiguous(request: Request) -> HttpRefusal | None:
-    """Return the refusal of a request that has two lengths: a proxy in front could read another one (RFC 9112, 6.1)."""
+    """Refuse a request that has two lengths: a proxy in front could read another one (RFC 9112, 6.1)."""
     names = {name for name, _ in request["headers"]}
     if not {b"content-length", b"transfer-encoding"} <= names:
         return None
@@ -340,7 +340,7 @@ def ambiguous(request: Request) -> HttpRefusal | None:
 
 
 def too_large(request: Request, limits: HttpLimits) -> HttpRefusal | None:
-    """Return the refusal of a request whose URL, headers or announced body are too large."""
+    """Refuse a request whose URL, headers or announced body are too large."""
     url = len(request.get("raw_path") or request["path"].encode()) + len(request.get("query_string", b""))
     if url > limits.url_bytes:
         return size_refusal(414, "URL of the request", f"{url} bytes", f"{limits.url_bytes} bytes")

@@ -1,4 +1,4 @@
-"""Every limit of the server on its connections and requests, with its default, and the open files that they need.
+"""Every limit that the server puts on connections and requests, with its default, and the open files that they need.
 
 File descriptors are reserved for the store, so that client connections cannot exhaust them.
 """
@@ -26,52 +26,51 @@ def _duration(default: str) -> str:
 class HttpLimits:
     """The server's limits. Durations are a ``timedelta`` or text such as ``"30 seconds"``.
 
-    The application enforces those up to `client_live_pages`, also in a server of your own. ``perdure serve`` and
-    ``perdure run`` enforce the rest on each connection. A client is a token, or an address without one (an IPv6 network
-    of 64 bits counts as one), so that no client takes what all share. ``/live`` and ``/ready`` count against none of
-    these limits, except against a rate of their own.
+    The application enforces those up to `client_live_pages`, also in your own server. ``perdure serve`` and ``perdure
+    run`` enforce the rest on each connection. A client is a token, or an address without one (a 64-bit IPv6 network
+    counts as one), so that no client takes what all share. ``/live`` and ``/ready`` count against no limit here, except
+    against their own rate.
 
     Attributes:
-        body_bytes: size of a request's body. A larger one is answered 413, before it is received if its length is
-            announced. ``/live`` and ``/ready`` take no body. That of the dashboard's form to sign in has at most
-            16 KiB.
-        bodies_bytes: size of all bodies that the server holds. A request beyond it is answered 503.
-        client_bodies_bytes: size of one client's bodies, likewise.
-        sign_ins: forms to sign in to the dashboard that are being received. A further one is answered 503.
-        client_requests: requests of one client that are in progress. A further one is answered 503.
+        body_bytes: a request body's size. A larger one is answered 413, before it is received if its length is
+            announced. ``/live`` and ``/ready`` take no body. The dashboard's sign-in form has at most 16 KiB.
+        bodies_bytes: the size that all bodies in the server may have together. A request beyond it is answered 503.
+        client_bodies_bytes: the same for one client.
+        sign_ins: dashboard sign-in forms that are being received. A further one is answered 503.
+        client_requests: one client's requests in progress. A further one is answered 503.
         batch_lines: requests in one ``POST /v1/calls``. More are answered 413.
-        lines_at_once: requests of batches that are in progress. A batch beyond it waits, and clients take turns. A
-            batch of one request counts as that request alone, here and below.
-        client_lines: those of one client, likewise.
-        reads_at_once: reads of batches that are computed at once. More wait, and clients take turns.
-        answers_bytes: answers of batches that wait for their clients to read them. Beyond it, no further read begins.
-        client_answers_bytes: those of one client, likewise.
-        url_bytes: size of path and query. A longer one is answered 414.
-        header_bytes: size of all headers of a request. Larger ones are answered 431, and 400 if they
-            do not end.
-        requests_per_second: one client's requests in the long run. More are answered 429 with ``Retry-After``. Each
-            request in a batch counts. Not on the owner's socket. Probes, and requests without a valid token, are
-            counted by their address, each for themselves.
+        lines_at_once: batch requests in progress. A batch beyond it waits, and clients take turns. A batch with one
+            request counts as that request alone, here and below.
+        client_lines: the same for one client.
+        reads_at_once: batch reads that are computed at the same time. More wait, and clients take turns.
+        answers_bytes: batch answers that wait for their clients to read them. Beyond it, no further read begins.
+        client_answers_bytes: the same for one client.
+        url_bytes: the size that path and query have together. A longer one is answered 414.
+        header_bytes: the size that a request's headers have together. Larger ones are answered 431, and 400 if they do
+            not end.
+        requests_per_second: one client's requests per second in the long run. More are answered 429 with
+            ``Retry-After``. Each request in a batch counts. Not on the owner's socket. Probes, and requests without a
+            valid token, are counted by their address, each for themselves.
         burst: requests that a client may send at once after a pause.
         lists_at_once: lists, histories, steps and explanations that the server computes at once. More requests for one
             wait, and clients take turns. A request whose client has left is not computed.
         lists_waiting: requests that wait for one. More are answered 503.
-        client_lists_waiting: those of one client, likewise.
+        client_lists_waiting: the same for one client.
         waits: requests that wait for an instance's status. More are answered 503.
-        client_waits: those of one client, likewise.
-        live_pages: pages of the dashboard that follow the engine at the same time. Further ones show no changes.
-        client_live_pages: those of one client, likewise.
+        client_waits: the same for one client.
+        live_pages: dashboard pages that follow the engine at the same time. Further ones show no changes.
+        client_live_pages: the same for one client.
         connections: connections at the same time. At the limit, a new connection replaces the one that has waited
             longest for a request. If all have requests in progress, the new one may only send probes.
         probe_connections: connections beyond that, for ``/live`` and ``/ready`` alone: another request there is
-            answered 503. A further one replaces the oldest.
-        header_timeout: from the first byte of a request to its headers' end.
+            answered 503. A further one replaces the oldest, preferably one that is not being answered.
+        header_timeout: from a request's first byte to its headers' end.
         body_timeout: from the headers' end to the body's end.
         idle_timeout: how long a connection may wait for a request.
         write_timeout: how long the unread rest of a response may wait in the server for its client to read it.
-        write_buffer_bytes: unread bytes of a response after which the application that produces it waits.
-        unread_bytes: unread bytes of all responses. Beyond, the connection whose client has not read for longest is
-            closed.
+        write_buffer_bytes: unread response bytes after which the application that produces the response waits.
+        unread_bytes: unread bytes in all responses together. Beyond, the connection whose client has not read for
+            longest is closed.
 
     Raises:
         DefinitionError: a limit is not a whole number from 1, or not a duration.
@@ -124,7 +123,7 @@ def http_limits_of(texts: Iterable[str]) -> HttpLimits:
     True
 
     Raises:
-        DefinitionError: a name is not that of a limit or occurs twice, or a value is not valid.
+        DefinitionError: a name is not a limit's name or occurs twice, or a value is not valid.
     """
     given: dict[str, Any] = {}
     for text in texts:
@@ -150,7 +149,7 @@ RESERVED: Final = 128
 
 @attrs.frozen(kw_only=True)
 class OpenFiles:
-    """The limit of open files of a process, and the connections that fit in.
+    """A process's open-file limit, and the connections that fit in.
 
     Attributes:
         soft: the limit in effect.
@@ -182,7 +181,7 @@ def fitting(connections: int, *, soft: int, hard: int) -> OpenFiles:
 
 
 def make_room(connections: int) -> int:
-    """Raise this process's limit of open files as far as needed and permitted.
+    """Raise this process's open-file limit as far as needed and permitted.
 
     Args:
         connections: the desired connections.

@@ -1,6 +1,6 @@
-"""Serves an ASGI application on sockets, in the running event loop and without signal handlers of its own.
+"""Serves an ASGI application on sockets, in the running event loop, without its own signal handlers.
 
-A Unix socket is private from the first moment, and never takes the place of a live one.
+A Unix socket is private from the first moment, and never replaces a live one.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
 
 def unread_bytes(transport: asyncio.WriteTransport | None) -> int:
-    """Return the number of bytes that a transport holds; 0 for one that is closed.
+    """Return how many bytes a transport holds. 0 for one that is closed.
 
-    asyncio's transport of TLS raises `AttributeError` once it was closed twice.
+    asyncio's TLS transport raises `AttributeError` once it was closed twice.
     """
     if transport is None:
         return 0
@@ -279,17 +279,17 @@ async def listening(
 ) -> AsyncGenerator[Listening]:
     """Serve an ASGI application within the block.
 
-    Use it inside ``async with app.open(store) as jobs:``. At the end of the block the server accepts no connections,
-    closes idle ones, and waits for requests in progress. It waits one second for a client that does not send the rest
-    of its request or read its response. The application's lifespan is not run: open the engine first.
+    Use it inside ``async with app.open(store) as jobs:``. At the block's end the server accepts no connections, closes
+    idle ones, and waits for requests in progress. It waits one second for a client that does not send the rest of its
+    request or read its response. The application's lifespan is not run: open the engine first.
 
     Args:
         app: the application, such as ``asgi_of(jobs)``.
         binds: 1 to 16 addresses: ``"127.0.0.1:8080"``, ``"[::1]:0"``, ``"unix:/run/jobs.sock"``.
         shutdown_timeout: how long the block's end waits for requests in progress.
         protocol: creates each connection's protocol. Uvicorn's by default.
-        runtime: the clock. That of the running event loop by default.
-        tls: the settings of TLS for the TCP addresses, such as `tls_context` returns. None for plain HTTP.
+        runtime: the clock. By default the running event loop's clock.
+        tls: the TLS settings for the TCP addresses, such as `tls_context` returns. None for plain HTTP.
 
     Raises:
         ListenFailed: an address cannot be listened on, or the extra ``server`` is not installed.

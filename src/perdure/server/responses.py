@@ -43,7 +43,7 @@ class HttpRefusal:
 
 
 def access_refusal(error: AccessDenied) -> HttpRefusal:
-    """Return 401 for a missing or wrong token, else 403, with the challenge of RFC 6750."""
+    """Return 401 for a missing or wrong token, else 403, with the RFC 6750 challenge."""
     match error.cause:
         case "no_token":
             challenge = 'Bearer realm="perdure"'
@@ -64,17 +64,17 @@ def rate_refusal(limits: HttpLimits, wait_ms: float) -> HttpRefusal:
 
 
 def bodies_refusal(limits: HttpLimits) -> HttpRefusal:
-    """Return 503: the bodies of other requests fill the memory for bodies."""
+    """Return 503: other requests' bodies fill the memory for bodies."""
     return busy_refusal("bytes of the bodies of one client or of all", limits.bodies_bytes)
 
 
 def busy_refusal(name: str, limit: int, *headers: tuple[bytes, bytes]) -> HttpRefusal:
-    """Return 503: so much is in progress that nothing of the request was done."""
+    """Return 503: too much is in progress, and nothing was done."""
     return HttpRefusal(status=503, error=Overloaded(name, limit), headers=((b"retry-after", b"1"), *headers))
 
 
 def size_refusal(status: int, what: str, got: str, limit: str) -> HttpRefusal:
-    """Return the refusal of a request of which a part is too large: 413, 414 or 431."""
+    """Refuse a request with a part that is too large: 413, 414 or 431."""
     return HttpRefusal(status=status, error=InvalidArgument(what, got, f"at most {limit}"))
 
 
@@ -107,7 +107,7 @@ def problem_reply(error: PerdureError, typed: Codec[Any] | None = None, *, trace
 
     Args:
         error: the error.
-        typed: the codec of the job's typed errors.
+        typed: the codec for the job's typed errors.
         traceback: whether the client may read tracebacks.
     """
     problem = problem_of(error, typed, traceback=traceback)
@@ -127,7 +127,7 @@ def reply_to(
     Args:
         result: the result. Its error is a `PerdureError`.
         encode: returns the answer as JSON.
-        typed: the codec of the job's typed errors.
+        typed: the codec for the job's typed errors.
         traceback: whether the client may read tracebacks.
     """
     match result:

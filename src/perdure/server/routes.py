@@ -1,4 +1,4 @@
-"""The routes for people, scripts and other languages: one request of HTTP for each call, and ``/ready`` for probes."""
+"""The routes for people, scripts and other languages: one HTTP request for each call, and ``/ready`` for probes."""
 
 from __future__ import annotations
 
@@ -64,12 +64,12 @@ Encode: TypeAlias = Callable[[Any], bytes]
 
 @attrs.frozen
 class Asked:
-    """One request of HTTP.
+    """One HTTP request.
 
     Attributes:
         client: the engine's client, acting for the caller.
         request: the request.
-        scopes: of the caller.
+        scopes: the caller's scopes.
     """
 
     client: Client
@@ -77,7 +77,7 @@ class Asked:
     scopes: frozenset[str]
 
     def part(self, name: str) -> str:
-        """Return a part of the path, decoded.
+        """Return a path part, decoded.
 
         Raises:
             InvalidArgument: it is not UTF-8.
@@ -105,12 +105,12 @@ class Asked:
 
     @property
     def trace(self) -> str | None:
-        """The caller's trace context: that of an instrumentation around this application, else its header."""
+        """The caller's trace context: from an instrumentation around this application, else from its header."""
         tracing = engine_of(self.client).runner.tracing
         return None if tracing is None else tracing.current() or self.request.headers.get("traceparent")
 
     def value(self, argument: Argument) -> object:
-        """Return an argument of an operation, or its default. The call refuses it if it is not valid.
+        """Return an operation's argument, or its default. The call refuses it if it is not valid.
 
         Raises:
             InvalidArgument: it cannot be read.
@@ -123,7 +123,7 @@ class Asked:
 
     @property
     def client_key(self) -> str:
-        """The client that the work of the request counts against."""
+        """The client that the request's work counts against."""
         return client_in(self.request.scope)
 
     async def answer(self, call: Call[Any, Any], encode: Encode, typed: Codec[Any] | None = None) -> Response:

@@ -35,17 +35,17 @@ async def serving(
 ) -> AsyncGenerator[tuple[Listening, ...]]:
     """Serve an open engine within the block.
 
-    Use it inside ``async with app.open(store) as jobs:``. Its end is that of `listening`.
+    Use it inside ``async with app.open(store) as jobs:``. It ends as `listening` does.
 
     Args:
         jobs: the engine's client.
         binds: 1 to 16 addresses: ``"127.0.0.1:8080"``, ``"[::1]:0"``, ``"unix:/run/jobs.sock"``.
         tokens: the tokens that requests over TCP need. None to serve only programs on this machine.
         unprotected: the reaction to an address that other machines can reach, when there are no tokens.
-        limits: the limits of connections and requests, for the Unix sockets and for the TCP addresses each, so that
-            clients over TCP leave the socket of the operator free.
+        limits: the connection and request limits, for the Unix sockets and for the TCP addresses each, so that clients
+            over TCP leave the operator's socket free.
         log_requests: whether to log each request. See `asgi`.
-        tls: the settings of TLS for the TCP addresses, such as `tls_context` returns. None for plain HTTP.
+        tls: the TLS settings for the TCP addresses, such as `tls_context` returns. None for plain HTTP.
         dashboard: whether to serve the dashboard at ``/dashboard``. It needs the extra ``dashboard``.
         shutdown_timeout: how long the block's end waits for requests in progress.
 

@@ -39,7 +39,7 @@ class ServiceManager:
 
         Args:
             environ: the environment: ``NOTIFY_SOCKET``, ``WATCHDOG_USEC``, ``WATCHDOG_PID``.
-            pid: this process's id. A watchdog of another process is ignored.
+            pid: this process's id. Another process's watchdog is ignored.
         """
         address = environ.get("NOTIFY_SOCKET", "")
         if not address.startswith(_DATAGRAM_PREFIXES):
@@ -83,12 +83,12 @@ async def watched(
 ) -> AsyncGenerator[None]:
     """Report signs of life within the block, as long as the event loop runs and the store answers in time.
 
-    It asks the store twice in each period of the watchdog. If the store does not answer within a quarter of the period,
-    it reports nothing, so that the service manager restarts a process that hangs.
+    It queries the store twice in each watchdog period. If the store does not answer within a quarter of the period, it
+    reports nothing, so that the service manager restarts a process that hangs.
 
     Args:
         manager: the service manager.
-        answers: asks the store, such as ``jobs.health``: any answer counts, an error included.
+        answers: queries the store, such as ``jobs.health``: any answer counts, an error included.
         runtime: the clock, the tasks and the log.
     """
     if manager.watchdog_ms is None:

@@ -34,10 +34,11 @@ RESERVED: Final = frozenset({"anonymous", "local", "owner", "probe", "unchecked"
 
 @attrs.frozen(kw_only=True)
 class ClientToken:
-    """A client of the server. Only its secret's digest is kept.
+    """A server's client. Only its secret's digest is kept.
 
     Attributes:
-        name: the client, for the access log; 1 to 64 letters, digits, ``.``, ``_`` or ``-``, and none of `RESERVED`.
+        name: the client, for the access log: 1 to 64 letters, digits, ``.``, ``_`` or ``-``, and not a name in
+            `RESERVED`.
         scopes: the permitted operations.
         digest: the secret's SHA-256. A secret is random, so that no slower hash is needed.
     """
@@ -62,7 +63,7 @@ class Tokens:
         """Parse tokens: ``name scopes secret``, one in a line. ``;`` also ends a line, and ``#`` begins a comment.
 
         The scopes are separated by commas. The secret is 32 to 512 letters, digits or ``-._~+/``, or ``sha256:`` and
-        the 64 hexadecimal digits of its SHA-256, so that the file of a server reveals no secret.
+        the 64 hexadecimal digits of its SHA-256, so that a server's file reveals no secret.
 
         Args:
             text: the lines.
@@ -143,7 +144,7 @@ _PRIVATE = "a file that only its owner can read: chmod 600"
 
 
 def tokens_from(environ: Mapping[str, str], file: str | os.PathLike[str] | None = None) -> Tokens | None:
-    """Return a file's tokens, or else those of the variable ``PERDURE_TOKENS``, or None if neither is set.
+    """Return a file's tokens, or else those in the variable ``PERDURE_TOKENS``, or None if neither is set.
 
     Args:
         environ: the process's environment.

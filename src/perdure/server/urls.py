@@ -15,13 +15,13 @@ MOUNTED_AT: Final = "perdure.mounted_at"
 
 
 def with_raw_path(scope: Scope) -> Scope:
-    """Return the scope of a request with the path below the prefix as the client encoded it.
+    """Return a request's scope with the path below the prefix as the client encoded it.
 
-    ASGI decodes the path: an encoded slash of an id would look like a separator. Below a prefix, some frameworks keep
+    ASGI decodes the path: an encoded slash in an id would look like a separator. Below a prefix, some frameworks keep
     it in ``path`` and others remove it. Both work. The prefix itself must not contain an encoded slash.
 
     Args:
-        scope: the scope of an HTTP request.
+        scope: an HTTP request's scope.
     """
     raw: bytes | None = scope.get("raw_path")
     if raw is None:
@@ -48,7 +48,7 @@ SEVERAL: Final = frozenset({"until", "phase"})
 
 
 def only(query: QueryParams, names: frozenset[str]) -> None:
-    """Check that every parameter is known and occurs once, except those of `SEVERAL`.
+    """Check that every parameter is known and occurs once, except those in `SEVERAL`.
 
     Raises:
         InvalidArgument: one is not known, or occurs twice.
