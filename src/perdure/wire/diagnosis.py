@@ -15,10 +15,10 @@ _SIGNALLED: Final = {"running": "has not ended", "ended": "has ended", "absent":
 
 
 def readable_answer(kind: str, answer: object) -> object:
-    """Return an answer with the words of its kind, to show it.
+    """Return an answer in its kind's words, to show it.
 
-    A run of a workflow that succeeded may have stopped where the program waits, and not at its end. A signal is
-    accepted by each workflow that has not ended: its answer says ``running`` also if none of its runs is in progress.
+    A workflow run that succeeded may have stopped where the program waits, and not at its end. A signal is accepted by
+    each workflow that has not ended: its answer says ``running`` also if no run is in progress.
 
     >>> readable_answer("workflow", {"type": "RunAnswer", "status": "scheduled", "outcome": {"form": "completed"}})
     {'type': 'RunAnswer', 'status': 'scheduled', 'outcome': {'form': 'waits for a time, a signal or a child'}}
@@ -53,7 +53,7 @@ def why_no_alarm(instance: dict[str, Any] | None) -> str:
     'it is idle: no alarm is set'
 
     Args:
-        instance: the instance before, of `perdure.wire.explanation`. None if there is none.
+        instance: the instance before, as `perdure.wire.explanation` describes it. None if there is none.
     """
     match instance:
         case None:

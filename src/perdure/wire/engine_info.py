@@ -1,6 +1,6 @@
 """An engine's description: its version, its limits, and its jobs with their contracts.
 
-A contract is the JSON Schemas of a definition's types, with their fingerprints: a client compares it with its own.
+A contract has the JSON Schemas for a definition's types, with their fingerprints: a client compares it with its own.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MAX_CACHED: Final = 1_024
 
 @attrs.frozen
 class ContractPart:
-    """One type of a definition.
+    """One type in a definition.
 
     Attributes:
         schema: its JSON Schema. None if there is no such type: an action without input, or no declared errors.
@@ -36,7 +36,7 @@ class ContractPart:
 
 @attrs.frozen(kw_only=True)
 class Contract:
-    """The types of a definition that its clients use.
+    """The types in a definition that its clients use.
 
     Attributes:
         kind: the job's kind.
@@ -57,15 +57,15 @@ class Contract:
 def contract_of(definition: AnyDefinition) -> Contract:
     """Return a definition's contract. It is computed once for each definition.
 
-    Names of classes, docstrings, and the order of fields, choices and members of unions do not change a fingerprint.
-    Tags do: they are part of the JSON.
+    Class names, docstrings, and the order of fields, choices and union members do not change a fingerprint. Tags do:
+    the JSON contains them.
     """
     return _contract(_Identity(definition))
 
 
 @attrs.frozen(eq=False)
 class _Identity:
-    """A definition as a key: a kind of your own may compare its definitions by their fields."""
+    """A definition as a key: your own kind may compare its definitions by their fields."""
 
     definition: AnyDefinition
 
@@ -100,7 +100,7 @@ class JobInfo:
         kind: its kind.
         name: its name.
         actions: the requests that its instances accept.
-        fingerprints: of its types, by their names. See `Contract`.
+        fingerprints: its types' fingerprints, by name. See `Contract`.
         hold: whether it is held.
         run_now: the action that runs an instance now that waits for a retry. None if there is none.
     """
@@ -118,10 +118,10 @@ class EngineInfo:
     """An engine as its clients see it.
 
     Attributes:
-        version: the version of the library that it runs.
+        version: the library version that it runs.
         jobs: the jobs that it serves.
-        payload_bytes: maximum size of an encoded input.
-        state_bytes: maximum size of an encoded state.
+        payload_bytes: an encoded input's maximum size.
+        state_bytes: an encoded state's maximum size.
     """
 
     version: str
@@ -143,7 +143,7 @@ def job_info(job: AnyDefinition, hold: Hold) -> JobInfo:
 
 
 def installed_version() -> str:
-    """Return the version of the installed library. Empty in a checkout that is not installed."""
+    """Return the installed library's version. Empty in a checkout that is not installed."""
     from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415 - imports a random generator
 
     try:

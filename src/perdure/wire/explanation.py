@@ -47,7 +47,7 @@ def with_changes(shown: object, old: object, new: object) -> object:
     Args:
         shown: JSON with each secret hidden.
         old: the JSON before, with a label in each secret's place: equal secrets have equal labels.
-        new: the same of ``shown``.
+        new: ``shown`` with such labels.
     """
     match shown, old, new:
         case dict(), dict(), dict():
@@ -72,7 +72,7 @@ class ExplainInputs:
     Attributes:
         loaded: the stored data.
         inputs: the inputs that the engine would decide with.
-        journal: the rows of the instance's journal.
+        journal: the instance's journal rows.
     """
 
     loaded: Loaded
@@ -92,7 +92,7 @@ def explain_inputs_of(data: Any) -> ExplainInputs:
     """Decode a moment from parsed JSON.
 
     Raises:
-        OutcomeUnknown: the data is not that of a moment.
+        OutcomeUnknown: the data does not describe a moment.
     """
     inputs = {**data["inputs"], "id_base": int(data["inputs"]["id_base"], 16)}
     journal = tuple(map(str, data.get("journal", ())))
@@ -104,7 +104,7 @@ def explanation_data(job: AnyDefinition, explanation: Explanation) -> dict[str, 
 
     Args:
         job: the instance's definition.
-        explanation: of one request to it.
+        explanation: explains one request to it.
 
     Returns:
         A dict with a ``form``: ``explained`` with the instance ``before`` and ``after``, the ``write``, ``messages``,
@@ -174,7 +174,7 @@ def _after(job: AnyDefinition, before: Instance | None, after: Instance | None) 
 
 
 def _shown(job: AnyDefinition, explained: Explained, message: Message) -> Message:
-    """Return a message without secrets: another job's definition is not known here, those of the sender are."""
+    """Return a message without secrets. Another job's definition is not known here, the sender's secrets are."""
     if (message.target.kind, message.target.name) == (job.kind, job.name):
         return attrs.evolve(message, payload=redacted_payload(job, message.action, message.payload))
     secrets = secrets_of_instance(job, explained.before) | secrets_of_instance(job, explained.instance)
@@ -196,7 +196,7 @@ def _result(job: AnyDefinition, explained: Explained) -> dict[str, Any]:
 
 
 def _answer(job: AnyDefinition, answer: object) -> object:
-    """Return the answer as data. None for that of an alarm, which no caller waits for."""
+    """Return the answer as data. None for an alarm's answer, which no caller waits for."""
     if isinstance(answer, RunAnswer) and answer.outcome is not None and answer.outcome.error is not None:
         error = redacted_failure(job, answer.outcome.error)
         answer = attrs.evolve(answer, outcome=attrs.evolve(answer.outcome, error=error))

@@ -1,8 +1,7 @@
-"""The OpenAPI description of an engine's HTTP interface, from its definitions' types: ``GET /openapi.json``.
+"""Describes an engine's HTTP interface as OpenAPI, from its definitions' types: ``GET /openapi.json``.
 
-The document has an engine's operations, of each job and of each action under unique ids, with the schemas that
-they refer to. Two answers are described by hand, because no declared type has their form: a history's events,
-and explanations.
+The document has an engine's operations, for each job and each action under unique ids, with the schemas that they refer
+to. Two answers are described by hand, because no declared type has their form: a history's events, and explanations.
 """
 
 from __future__ import annotations
@@ -115,13 +114,13 @@ _CALLED: Final = (*_READ, 413, 504)
 
 @attrs.frozen(kw_only=True)
 class ApiOperation:
-    """One operation of the document.
+    """One operation in the document.
 
     Attributes:
         method: the HTTP method, in lower case.
         path: its path, with ``{id}`` for the instance.
         id: its ``operationId``, not yet unique.
-        body: the members of the OpenAPI operation.
+        body: the OpenAPI operation's members.
     """
 
     method: Literal["get", "post"]
@@ -132,12 +131,12 @@ class ApiOperation:
 
 # ---------------------------------------------------------------- one job
 def add_types(components: Components, job: AnyDefinition, *, owner: str) -> None:
-    """Add a definition's types, before those of the library, which give way where they have the same name.
+    """Add a definition's types, before the library's types, which yield where they have the same name.
 
     Args:
-        components: of the document.
+        components: the document's components.
         job: the definition.
-        owner: its name in names of components.
+        owner: its name in component names.
     """
     inputs = (spec.input for spec in job.plan.offered.values())
     for codec in (job.plan.state, job.plan.errors, *inputs):
@@ -149,9 +148,9 @@ def job_operations(components: Components, job: AnyDefinition, *, owner: str) ->
     """Yield a job's operations.
 
     Args:
-        components: of the document.
+        components: the document's components.
         job: its definition.
-        owner: its name in operation ids and in names of components.
+        owner: its name in operation ids and in component names.
     """
     path = f"/v1/jobs/{quote(job.kind, safe='')}/{quote(job.name, safe='')}/instances/{{id}}"
     rejection = add_rejection(components, job, owner=owner)
@@ -193,7 +192,7 @@ def _call(
 
 
 def _answer(job: AnyDefinition, spec: CommandSpec[Any]) -> JsonSchema:
-    """Return the schema of an action's answer: that of its class, if the kind declares it, or of all answers."""
+    """Return the schema for an action's answer: its class, if the kind declares it, or all answers."""
     schema = _schema_of_answers(job.plan.answers)
     definitions = cast("dict[str, JsonSchema]", schema.get("$defs", {}))
     name = "" if spec.answer is None else spec.answer.__name__
@@ -258,7 +257,7 @@ _PLAIN: Final = tuple(status for status in _READ if status != 409)  # noqa: PLR2
 
 
 def engine_operations(components: Components) -> Iterator[ApiOperation]:
-    """Yield the operations of the engine itself."""
+    """Yield the engine's own operations."""
     for operation in OPERATIONS:
         if operation.of == "engine":
             yield operation_of(components, operation)
@@ -272,7 +271,7 @@ def operation_of(
     """Return an entry's description in the table.
 
     Args:
-        components: of the document.
+        components: the document's components.
         operation: the entry.
         job: the job that its path names. None for an engine operation.
         owner: the job's name in operation ids.
@@ -332,20 +331,20 @@ def _probe(path: str, name: str, summary: str, *, ready: bool) -> ApiOperation:
 
 # ---------------------------------------------------------------- parts of operations
 def answer_of(components: Components, form: TypeForm[Any]) -> JsonSchema:
-    """Add the schemas of an answer of the library. Return that of the answer."""
+    """Add the schemas for a library answer. Return the answer's own schema."""
     return components.add(_schema_of(cast("Any", form)), owner=LIBRARY, direction="answer")
 
 
 @lru_cache
 def _schema_of(form: Any) -> JsonSchema:  # a type form
-    """Return the schema of a type of the library. Every job has its answers."""
+    """Return a library type's schema. Every job has such answers."""
     codec: Codec[Any] = Codec.of(form, what="answer")
     return codec.json_schema()
 
 
 @lru_cache
 def _schema_of_answers(codec: Codec[Any]) -> JsonSchema:
-    """Return the schema of the answers of a kind."""
+    """Return the schema for a kind's answers."""
     return codec.json_schema()
 
 
@@ -434,9 +433,9 @@ _NOT_A_NAME = re.compile(r"[^A-Za-z0-9]+")
 def openapi(
     definitions: Iterable[AnyDefinition], /, *, title: str, version: str, server: str = "/", description: str = ""
 ) -> JsonSchema:
-    """Return the OpenAPI 3.1 document of an engine that serves these jobs.
+    """Return the OpenAPI 3.1 document for an engine that serves these jobs.
 
-    It has one operation for each action of each job, with the definition's types. The same definitions, in any
+    It has one operation for each action that a job has, with the definition's types. The same definitions, in any
     order, return an equal document.
 
     Args:
@@ -502,7 +501,7 @@ ABOUT: Final = (
 
 
 def described(jobs: Iterable[AnyDefinition], *, title: str = TITLE, server: str = "/") -> JsonSchema:
-    """Return the OpenAPI document of these jobs, with the library's version.
+    """Return the OpenAPI document for these jobs, with the library's version.
 
     Args:
         jobs: the definitions.

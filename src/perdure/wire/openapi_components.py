@@ -1,4 +1,4 @@
-"""A document's components: definitions of many JSON Schemas under unique names, responses, and problems.
+"""A document's components: definitions from many JSON Schemas under unique names, responses, and problems.
 
 There is one component schema for each error, and one response for each status.
 """
@@ -33,8 +33,8 @@ which later versions of the library may extend."""
 class Components:
     """Collects a document's components.
 
-    Definitions of one name and the same JSON are one component. Another one of the same name gets its job's name
-    in front.
+    Definitions with the same name and JSON are one component. A different one with that name gets its job's name in
+    front.
     """
 
     schemas: dict[str, JsonSchema] = attrs.field(factory=dict[str, JsonSchema])
@@ -46,7 +46,7 @@ class Components:
 
         Args:
             schema: a complete JSON Schema, as `Codec.json_schema` returns it.
-            owner: of its definitions, in front of names that are taken.
+            owner: the definitions' owner, which precedes names that are taken.
             direction: how the schema is used.
 
         Returns:
@@ -96,7 +96,7 @@ def free(taken: Mapping[str, object], name: str, owner: str) -> str:
 
 
 def _reachable(schema: JsonSchema, definitions: Mapping[str, JsonSchema]) -> list[str]:
-    """Return the names of the definitions that a schema needs."""
+    """Return the definition names that a schema needs."""
     found: list[str] = []
     waiting: list[Any] = [{word: schema[word] for word in schema if word != "$defs"}]
     while waiting:
@@ -114,7 +114,7 @@ def _reachable(schema: JsonSchema, definitions: Mapping[str, JsonSchema]) -> lis
 
 
 def _referring(node: Any, definitions: Mapping[str, Any], names: Mapping[str, str]) -> Any:  # JSON of any form
-    """Copy a schema, with references to components, and with the tags of tagged unions as their discriminator."""
+    """Copy a schema, with references to components, and with a tagged union's tags as its discriminator."""
     if isinstance(node, list):
         return [_referring(each, definitions, names) for each in node]
     if not isinstance(node, dict):
@@ -181,17 +181,17 @@ def add_problems(components: Components) -> None:
 
 
 def problem_name(cls: type[PerdureError]) -> str:
-    """Return the name of an error's component."""
+    """Return an error's component name."""
     return f"{cls.__name__}Problem"
 
 
 def add_rejection(components: Components, job: AnyDefinition, *, owner: str) -> str:
-    """Add the component of ``Rejected`` with a job's own errors. Return its name.
+    """Add the component for ``Rejected`` with a job's own errors. Return its name.
 
     Args:
-        components: of the document.
+        components: the document's components.
         job: the definition.
-        owner: the job's name in names of components.
+        owner: the job's name in component names.
     """
     undeclared: JsonSchema = {
         "type": "object",
@@ -217,10 +217,10 @@ def refusals(
     """Return the responses with problems, by their status. Each is a component.
 
     Args:
-        components: of the document.
+        components: the document's components.
         statuses: those that are possible.
         rejection: the component of the job's ``Rejected``. None if the call cannot return it.
-        runs: whether the call may run code of the job.
+        runs: whether the call may run the job's code.
     """
     found: JsonSchema = {}
     for status in sorted(statuses):

@@ -1,7 +1,7 @@
 """A client's operations: one entry for each, from which everything between its method and the engine derives.
 
-An entry gives the route of a server with its scope and its limit, the entry of the OpenAPI document, the request of a
-client of another process, and a command's call. The methods that users call are written by hand, with their types.
+An entry provides a server's route with its scope and its limit, the OpenAPI entry, the request that a client in another
+process sends, and a command's call. The methods that users call are written by hand, with their types.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class ArgumentType:
     Attributes:
         schema: the form in a URL, for the OpenAPI document.
         check: returns a caller value, or raises `InvalidArgument`. ``what`` names the argument.
-        text: returns the form of a checked value in a URL.
+        text: returns a checked value's form in a URL.
         read: returns a text's value in a URL. The call refuses a value that it cannot read: its text, or it
             raises `InvalidArgument`. The second argument is the name in the URL.
         is_quoted: whether the text is percent-encoded in a path.
@@ -171,11 +171,11 @@ _ADDRESS: Final = ArgumentType(
 
 @attrs.frozen(kw_only=True)
 class Argument:
-    """One argument of an operation.
+    """One operation argument.
 
     Attributes:
         name: its name in the client's method.
-        place: where a URL has it. The method takes those of the path by position, and those of the query by name.
+        place: where a URL has it. The method takes path arguments by position, and query arguments by name.
         type: its values.
         default: a request's value without it.
         parameter: its name in a URL. By default ``name``.
@@ -196,15 +196,15 @@ class ClientOperation(Generic[A]):
     """One client operation.
 
     Attributes:
-        name: the method's name, of a job's client or by its name.
+        name: the client method's name.
         method: the HTTP method.
         path: the path, with ``{name}`` for each argument that it has.
-        scope: the scope that a client of the server needs.
+        scope: the scope that a server's client needs.
         answer: the answer's type.
         summary: a sentence for the OpenAPI document.
-        id: its ``operationId``. That of a job's operation is put together from the job's name.
+        id: its ``operationId``. A job operation's id is put together from the job's name.
         arguments: its arguments.
-        bounded_by: the limit of the server that bounds how many are performed at once: ``lists`` for
+        bounded_by: the server limit that bounds how many are performed at the same time: ``lists`` for
             `HttpLimits.lists_at_once`.
         repeat: a repeat's effect after a lost answer, as `perdure.jobs.request.Repeat` says it, or ``reads``.
         media: whether the answer is JSON or text.
@@ -224,7 +224,7 @@ class ClientOperation(Generic[A]):
 
     @property
     def of(self) -> Literal["engine", "job", "instance"]:
-        """What it is an operation of, as its path says."""
+        """Whether it concerns the engine, a job or an instance, as its path says."""
         if "{kind}" not in self.path:
             return "engine"
         return "instance" if "{id}" in self.path else "job"
@@ -234,10 +234,10 @@ class ClientOperation(Generic[A]):
         return tuple(argument for argument in self.arguments if argument.place == place)
 
     def checked(self, given: Mapping[str, object]) -> dict[str, Any]:
-        """Check arguments of a call: all, or those that are given. None is valid where it is the default.
+        """Check a call's arguments: all, or those that are passed. None is valid where it is the default.
 
         Raises:
-            InvalidArgument: one of them is not valid. Its message names it.
+            InvalidArgument: an argument is not valid. The message names it.
         """
         return {
             argument.name: None
@@ -264,10 +264,10 @@ class ClientOperation(Generic[A]):
         return f"{path}?{urlencode(query)}" if query else path
 
     def answer_of(self, data: object) -> A:
-        """Return the answer of parsed JSON. A newer server may answer with further words.
+        """Decode an answer from parsed JSON. A newer server may answer with further words.
 
         Raises:
-            OutcomeUnknown: it is not that of such an answer.
+            OutcomeUnknown: it is not such an answer.
         """
         answer: Any = data if get_origin(self.answer) is Literal else record_of(cast("Any", self.answer), data)
         return cast("A", answer)

@@ -56,7 +56,7 @@ STATUS: Final[Mapping[type[PerdureError], int]] = {
 
 
 def code_of(error: type[PerdureError]) -> str:
-    """Return the stable code of an error class.
+    """Return an error class's stable code.
 
     >>> code_of(errors.InvalidInput)
     'invalid_input'
@@ -77,8 +77,8 @@ def problem_of(error: PerdureError, typed: Codec[Any] | None = None, *, tracebac
 
     Args:
         error: a call's error.
-        typed: the codec of the job's typed errors. Without it, the error of a ``Rejected`` is its text.
-        traceback: whether the traceback of a ``HookRaised`` is included.
+        typed: the codec for the job's typed errors. Without it, ``Rejected.error`` is its text.
+        traceback: whether a ``HookRaised`` includes its traceback.
 
     Returns:
         The problem's members: ``type``, ``title``, ``status``, ``detail``, ``code``, and the error's own fields.
@@ -96,7 +96,7 @@ def problem_of(error: PerdureError, typed: Codec[Any] | None = None, *, tracebac
 
 
 def status_of(error: PerdureError) -> int:
-    """Return an error's HTTP status; 401 asks for a token, or for another one."""
+    """Return an error's HTTP status. 401 requests a token, or another one."""
     if isinstance(error, AccessDenied) and error.cause in {"no_token", "wrong_token"}:
         return 401
     # By the exact class: a subclass is another error with a code of its own.
@@ -138,8 +138,8 @@ def error_of(problem: Mapping[str, Any], typed: Codec[Any] | None = None) -> Per
 
     Args:
         problem: a problem's members.
-        typed: the codec of the job's typed errors. Without it, the error of a ``Rejected`` is a `Defect` whose message
-            is its JSON without secrets.
+        typed: the codec for the job's typed errors. Without it, ``Rejected.error`` is a `Defect` whose message is its
+            JSON without secrets.
 
     Returns:
         The error. ``OutcomeUnknown`` for a code that this version does not know, or fields that it cannot read.

@@ -1,4 +1,4 @@
-"""Answers of reads and of waits as JSON.
+"""The answers to reads and waits as JSON.
 
 Unknown members are ignored, so that a client can read a newer server's answers.
 """
@@ -65,7 +65,7 @@ _CONVERTER: Final = _converter()
 
 
 def data_of(record: object) -> Any:
-    """Return a record as JSON-able data: values of `perdure.values`, or tuples of them."""
+    """Return a record as JSON-able data: values from `perdure.values`, or tuples of them."""
     return _CONVERTER.unstructure(record)
 
 
@@ -75,9 +75,9 @@ def json_of(record: object) -> bytes:
 
 
 def without_tracebacks(encoded: bytes) -> bytes:
-    """Return this library's JSON without the tracebacks of failures, also of those that are stored as JSON text.
+    """Return this library's JSON without the failures' tracebacks, also in failures that are stored as JSON text.
 
-    Tracebacks show paths and code, so they are for operators alone. Do not apply it to the JSON of your own types.
+    Tracebacks show paths and code, so they are for operators alone. Do not apply it to your own types' JSON.
 
     >>> without_tracebacks(b'{"error":{"error_type":"KeyError","message":"a","traceback":"File /srv/jobs.py"}}')
     b'{"error":{"error_type":"KeyError","message":"a","traceback":null}}'
@@ -113,14 +113,14 @@ def _untraced_text(text: str) -> str:
 
 
 def record_of(kind: type[T], data: object) -> T:
-    """Return the record of JSON-able data.
+    """Decode a record from JSON-able data.
 
     Args:
         kind: its class.
         data: the result of `data_of`, possibly with further members.
 
     Raises:
-        OutcomeUnknown: the data is not that of such a record.
+        OutcomeUnknown: the data is not such a record.
     """
     try:
         return _CONVERTER.structure(data, kind)
@@ -134,7 +134,7 @@ def steps_from(data: object) -> tuple[StepRecord, ...]:
     """Read steps from parsed JSON.
 
     Raises:
-        OutcomeUnknown: the data is not that of steps.
+        OutcomeUnknown: the data does not describe steps.
     """
     listed = data if isinstance(data, list) else [data]  # pyright: ignore[reportUnknownVariableType] - JSON
     return tuple(record_of(StepRecord, each) for each in cast("list[object]", listed))
@@ -178,7 +178,7 @@ def awaited_of(data: Any) -> Awaited:  # of JSON
     """Decode the answer to a wait.
 
     Raises:
-        OutcomeUnknown: the data is not that of an answer.
+        OutcomeUnknown: the data is not such an answer.
     """
     record = record_of(AwaitedRecord, data)
     match record.form:

@@ -1,4 +1,4 @@
-"""Requests: the paths of the HTTP interface, and one request in a batch as a line of JSON."""
+"""Requests: the HTTP interface's paths, and one request in a batch as a JSON line."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def job_path(kind: str, name: str) -> str:
 
 
 def path_part(part: str) -> str:
-    """Encode one part. Clients of HTTP remove the parts ``.`` and ``..`` from a path (RFC 3986, section 5.2.4)."""
+    """Encode one part. HTTP clients remove the parts ``.`` and ``..`` from a path (RFC 3986, section 5.2.4)."""
     # An id may be "..": removed by a client, the request would reach another path.
     return quote(part, safe="") if part not in {".", ".."} else part.replace(".", "%2E")
 
@@ -57,7 +57,7 @@ class Envelope:
     """A request to one instance.
 
     Attributes:
-        number: of the request in its batch. Its answer carries it.
+        number: the request's number in its batch. Its answer carries it.
         kind: the job's kind.
         job: the job's name.
         id: the instance.
@@ -196,7 +196,7 @@ class BatchReply:
     """The reply to one request in a batch.
 
     Attributes:
-        number: that of the request.
+        number: the request's number.
         form: whether ``body`` is the answer or the problem.
         body: parsed JSON.
     """
@@ -207,7 +207,7 @@ class BatchReply:
 
 
 def reply_of(line: bytes) -> BatchReply | None:
-    """Decode one line of the answer to a batch. None if it is not one."""
+    """Decode one line from a batch's answer. None if it is not one."""
     try:
         given = orjson.loads(line)
         if "problem" in given:
