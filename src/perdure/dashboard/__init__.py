@@ -1,1 +1,1 @@
-"""The pages of the dashboard: pure functions from records to HTML. ``perdure.server`` collects the records."""
+"""The dashboard's pages: pure functions from records to HTML. ``perdure.server`` collects the records."""

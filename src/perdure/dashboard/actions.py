@@ -1,6 +1,6 @@
 """Actions on instances: which ones a page offers, their explanation and confirmation, and the outcomes of several.
 
-Pure: a function of the status of an instance and of its job's commands.
+Pure: a function of an instance's status and its job's commands.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Action:
 
 
 def action_named(name: str, job: AnyDefinition, /) -> Action | None:
-    """Return an action of a job, or None if it has none of this name."""
+    """Return a job's action by name. None if the job has no such action."""
     spec = job.plan.offered.get(name)
     if spec is None:
         return None
@@ -109,7 +109,7 @@ class PreviewedRequest:
 
     Attributes:
         address: the instance.
-        action: the request. None for the alarm of the instance, which only the engine fires.
+        action: the request. None for the instance's alarm, which only the engine fires.
         payload: its input as JSON.
         explanation: its effect, as ``explain`` describes it. Empty if it could not be computed.
         problem: why not.
@@ -127,7 +127,7 @@ class PreviewedRequest:
 
 
 def confirm_page(frame: Frame, view: PreviewedRequest, /) -> Page:
-    """Return the page that shows the effect of a request and asks before it is sent."""
+    """Return the page that shows a request's effect and asks before it is sent."""
     name = "alarm" if view.action is None else view.action.name
     address = view.address
     back = frame.links.instance(address)
@@ -176,7 +176,7 @@ def _reason() -> h.Element:
 
 
 def _interrupt() -> h.Element:
-    """Return the choice to stop the code in progress instead of waiting for its end."""
+    """Return the choice to stop the code in progress, and not to wait until it ends."""
     return h.label[
         h.input(type="checkbox", name="interrupt", value="yes"),
         " Interrupt the code in progress: its effect may have happened",
@@ -184,7 +184,7 @@ def _interrupt() -> h.Element:
 
 
 def _new_run() -> h.Element:
-    """Return the choice to begin a new run instead of the next attempt of one that failed."""
+    """Return the choice to begin a new run, and not a failed run's next attempt."""
     options = orjson.dumps({"new_run": True}).decode()
     return h.label[
         h.input(type="checkbox", name="payload", value=options),
@@ -235,7 +235,7 @@ def _changes(explanation: Mapping[str, object]) -> h.Node:
 
 
 def _leaves(value: object, under: str = "") -> Mapping[str, object]:
-    """Return the members of nested objects, by their path such as ``pending_retry.attempt``."""
+    """Return nested objects' members, by their path such as ``pending_retry.attempt``."""
     if not isinstance(value, dict):
         return {under: value} if under else {}
     found: dict[str, object] = {}
@@ -264,7 +264,7 @@ class BulkAction:
     Attributes:
         action: its name.
         addresses: the instances.
-        key: the beginning of each request's idempotency key.
+        key: the text that each request's idempotency key begins with.
     """
 
     action: str

@@ -1,4 +1,4 @@
-"""What failed for good: parked instances, dead letters, parked items of pools, and the actions that resolve them."""
+"""What failed for good: parked instances, dead letters, parked pool items, and the actions that resolve them."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def parked_page(frame: Frame, view: ParkedList, /) -> Page:
 
 
 def parked_table(frame: Frame, parked: Sequence[Listed], /, *, caption: str, empty: str, selects: bool) -> h.Node:
-    """Return the table of parked instances, or of those that are left.
+    """Return a table with parked instances, or with instances that code left.
 
     Args:
         frame: the request.
@@ -134,10 +134,10 @@ class DeadLetters:
 
     Attributes:
         letters: the dead letters, the oldest first, without secrets.
-        items: the parked items of worker pools.
-        left: the messages that code left, on the first page: of each sender and target the first.
+        items: the parked worker-pool items.
+        left: the messages that code left, on the first page: the first for each sender and target.
         more: whether further letters follow.
-        after: the message's id before the first letter; 0 at the beginning.
+        after: the message's id before the first letter. 0 at the beginning.
         items_after: the address before the first item, printed. Empty at the beginning.
     """
 
@@ -223,7 +223,7 @@ def _items(frame: Frame, view: DeadLetters) -> list[h.Node]:
 
 
 def _next(frame: Frame, noun: str, after: str, item: str) -> h.Element:
-    """Link the next page of one of the two tables. The other one stays."""
+    """Link one table's next page. The other table stays."""
     url = frame.links.page("/dead-letters", after=after, item=item)
     return h.nav(".pages", aria_label=f"Pages of the {noun}")[h.a(rel="next", href=url)[f"Next page of {noun}"]]
 

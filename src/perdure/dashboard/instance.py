@@ -79,7 +79,7 @@ def _of_claims(instance: Instance | None) -> Iterator[tuple[str, str, str]]:
 
 
 def _of_events(events: Sequence[LoggedEvent]) -> Iterator[tuple[str, str, str]]:
-    """Read the members by name: an event of any type that has them names neighbours."""
+    """Read the members by name: any event type that has them names neighbours."""
     for logged in events:
         event: object = logged.event
         note = logged.event.type
@@ -118,7 +118,7 @@ def steps_panel(frame: Frame, steps: Sequence[StepRecord], earlier: int, /) -> h
 
 
 def _name(frame: Frame, name: str) -> h.Node:
-    """Return a step's name. That of a child is a link to it."""
+    """Return a step's name. A child's name is a link to the child."""
     job, colon, id_ = name.removeprefix(CHILD).partition(":")
     if not name.startswith(CHILD) or not colon:
         return name
@@ -148,16 +148,16 @@ class InstanceDetails:
         instance: the stored row. None if there is none.
         served: whether the engine serves its job.
         actions: the requests that make sense for it.
-        phase: the word of its kind for where it is in its life. Empty if it has none.
+        phase: its kind's word for where it is in its life. Empty if it has none.
         facts: the labelled values that its definition shows.
         state: the state as indented JSON. Empty if there is none.
         state_problem: why the state is not readable.
         has_secrets: whether the state has secrets, which are hidden.
         reveals: whether this page shows them.
-        steps: the newest steps of a kind with a journal, and those in progress.
+        steps: the newest steps and those in progress, if its kind has a journal.
         earlier_steps: how many steps precede them.
         events: the address's newest events, the newest first.
-        older: the sequence number that the next page of events begins before. None if there is none.
+        older: the sequence number that the next event page begins before. None if there is none.
     """
 
     address: Address

@@ -1,4 +1,4 @@
-"""The list of instances: filters, search by the id's beginning, pages, actions for several instances."""
+"""The instance list: filters, search by the id's beginning, pages, actions for several instances."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ class Wanted:
 
     Attributes:
         kind: only this kind. Empty for any, as below.
-        job: only jobs of this name.
+        job: only jobs with this name.
         status: only this status.
         id_prefix: only ids that begin with this text.
         due: ``overdue``: only instances that are due. ``hour``: due within an hour.
-        after: the last address of the previous page, printed.
+        after: the previous page's last address, printed.
     """
 
     kind: str = ""
@@ -94,7 +94,7 @@ def instances_page(frame: Frame, view: InstanceList, /) -> Page:
 
 
 def _command(view: InstanceList) -> str:
-    """Return the commands that list the same: one for each kind that has a job of the wanted name."""
+    """Return the commands that list the same: one for each kind that has a job with the wanted name."""
     wanted = view.wanted
     kinds = [wanted.kind] if wanted.kind else [kind for kind, name in view.jobs if name == wanted.job]
     jobs = [("--job", f"{kind}:{wanted.job}") for kind in kinds] if wanted.job else [("--kind", wanted.kind)]
@@ -110,7 +110,7 @@ def _command(view: InstanceList) -> str:
 
 
 def _query(frame: Frame, wanted: Wanted) -> str:
-    """Return the query of the route that lists the same."""
+    """Return the query for the route that lists the same."""
     within_ms = {"overdue": 0, "hour": 3_600_000}.get(wanted.due)
     due_before = "" if within_ms is None else iso(frame.now_ms + within_ms)
     given = wanted.query(due="") | {"due_before": due_before}

@@ -47,7 +47,7 @@ _PLACES: Final[Mapping[str, tuple[int, int]]] = {
 
 @attrs.frozen(kw_only=True)
 class Step:
-    """A step of instances from one place to another.
+    """A step that instances take from one place to another.
 
     Attributes:
         before: the place before.
@@ -142,7 +142,7 @@ HELD: Final = "None of its runs begins until it is released. Its requests and si
 
 @attrs.frozen(kw_only=True)
 class AcceptedAction:
-    """A request that instances of a job accept.
+    """A request that a job's instances accept.
 
     Attributes:
         name: its name.
@@ -166,11 +166,11 @@ class JobView:
         commands: the requests that its instances accept.
         next_ticks_ms: its schedule's next ticks.
         steps: how often its instances took each step since the engine started.
-        by_status: the number of its instances by status. None if they were not counted.
-        complete: whether all of them were counted.
+        by_status: how many instances it has, by status. None if they were not counted.
+        complete: whether all instances were counted.
         age_ms: how long ago they were counted.
-        hold: whether the job is held: none of its runs begins.
-        oldest_ms: when the longest waiting of its queued instances was created. None if none is queued.
+        hold: whether the job is held: no run begins.
+        oldest_ms: when the longest waiting queued instance was created. None if none is queued.
     """
 
     kind: str
@@ -194,7 +194,7 @@ class JobList:
 
 
 def jobs_page(frame: Frame, view: JobList, /) -> Page:
-    """Return the page of all jobs."""
+    """Return the page with all jobs."""
     rows = [
         h.tr[
             h.th(scope="row")[h.a(href=frame.links.job(job.kind, job.name))[job.name], held(job.hold)],
@@ -225,7 +225,7 @@ def _fact(job: JobView, label: str) -> str:
 
 
 def _first(job: JobView) -> str:
-    """Return the fact that says when a job runs: the first one of its kind, before those of every job."""
+    """Return the fact that says when a job runs: its kind's first fact, before the facts that every job has."""
     return str(job.facts[0].value) if job.facts and job.facts[0].label != "state" else "when its alarm is due"
 
 

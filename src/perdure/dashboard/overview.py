@@ -45,8 +45,8 @@ class CountedJob:
         kind: its kind.
         name: its name.
         served: whether the engine serves it.
-        by_status: the number of its instances by status.
-        hold: whether it is held: none of its runs begins.
+        by_status: how many instances it has, by status.
+        hold: whether it is held: no run begins.
     """
 
     kind: str

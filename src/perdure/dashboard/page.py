@@ -1,4 +1,4 @@
-"""What every page is made of: its frame, the elements that several pages use, and the document around it.
+"""The parts that every page has: its frame, the elements that several pages use, and the document around it.
 
 The frame is title, content, twins for scripts and the shell, URLs, and the facts that every page shows. Elements
 are statuses, instants, tables, fields, hidden inputs, and charts as SVG. The document has the navigation and the
@@ -25,7 +25,7 @@ PAGES: Final = "/dashboard"
 
 @attrs.frozen
 class Links:
-    """The URLs of one mounted application.
+    """One mounted application's URLs.
 
     >>> Links("/jobs").instance(Address("task", "orders", "a/b"), "explain")
     '/jobs/dashboard/jobs/task/orders/instances/a%2Fb/explain'
@@ -51,34 +51,34 @@ class Links:
         return self.page(job_path(kind, name).removeprefix("/v1"))
 
     def job_request(self, kind: str, name: str, change: str, /) -> str:
-        """Return the URL of the page that holds or releases a job."""
+        """Return the URL for the page that holds or releases a job."""
         return f"{self.job(kind, name)}/{change}"
 
     def instance(self, address: Address, /, *more: str) -> str:
-        """Return the URL of an instance, or of a page below it."""
+        """Return an instance's URL, or the URL for a page below it."""
         return self.page(instance_path(address, *more).removeprefix("/v1"))
 
     def static(self, name: str, version: str, /) -> str:
-        """Return the URL of a file of this package, which changes with its content."""
+        """Return the URL for a file in this package, which changes with its content."""
         return self.page(f"/static/{name}", v=version)
 
 
 @attrs.frozen(kw_only=True)
 class Frame:
-    """The caller, the engine and the moment of one request.
+    """One request's caller, engine and moment.
 
     Attributes:
         links: the URLs.
-        path: the path of this page below the dashboard, with its query.
+        path: this page's path below the dashboard, with its query.
         caller: the caller's name.
         scopes: its scopes.
         session: whether a cookie names the caller, so that it can sign out.
-        csrf: the token that every form of the caller carries.
+        csrf: the token that the caller's forms carry.
         store: the store's name.
         now_ms: the time, integer milliseconds UTC.
         notice: the outcome of the caller's last action.
         live: whether the page follows the engine.
-        assets: the version of the style and the script.
+        assets: the style and script version.
     """
 
     links: Links
@@ -104,10 +104,10 @@ class Page:
 
     Attributes:
         title: its heading.
-        section: the entry of the navigation that it belongs to.
+        section: the navigation entry that it belongs to.
         body: its content.
-        command: the command of the shell that prints the same. Empty for none.
-        route: the request of the HTTP interface that does the same. Empty for none.
+        command: the shell command that prints the same. Empty for none.
+        route: the HTTP request that does the same. Empty for none.
         crumbs: the pages above it: text and URL.
     """
 
@@ -145,14 +145,14 @@ def status(name: str, /) -> h.Element:
 
 
 def held(hold: Hold, /) -> h.Node:
-    """Return the mark of a held job, beside its name. Nothing for others."""
+    """Return a held job's mark, beside its name. Nothing for others."""
     if hold == "released":
         return None
     return [" ", h.span(".status.bad", title="None of its runs begins until it is released.")["held"]]
 
 
 def span_text(milliseconds: float, /) -> str:
-    """Return a span of time in at most two units.
+    """Return a time span in at most two units.
 
     >>> [span_text(ms) for ms in (320, 12_345, 3_723_000, 180_000_000)]
     ['320 ms', '12 s', '1 h 2 min', '2 d 2 h']
@@ -189,7 +189,7 @@ def clock(at_ms: int, /) -> h.Element:
 
 
 def instance_link(frame: Frame, address: Address, /, *, short: bool = False) -> h.Element:
-    """Link an instance. Long ids are cut by the style. The title has all of it."""
+    """Link an instance. Long ids are cut by the style. The title has the complete address."""
     text = address.id if short else str(address)
     return h.a(".address", href=frame.links.instance(address), title=str(address))[text]
 
@@ -205,7 +205,7 @@ def table(headings: Sequence[h.Node], rows: Iterable[h.Node], /, *, caption: str
     """Show a table that scrolls sideways within its box, or a sentence if it has no row.
 
     Args:
-        headings: of the columns.
+        headings: the column headings.
         rows: the rows.
         caption: names the table to a screen reader.
         empty: the sentence.
@@ -223,7 +223,7 @@ def table(headings: Sequence[h.Node], rows: Iterable[h.Node], /, *, caption: str
 
 
 def numeric(heading: str, /) -> h.Element:
-    """Return the heading of a column of numbers."""
+    """Return a number column's heading."""
     return h.th(".count", scope="col")[heading]
 
 
@@ -239,12 +239,12 @@ def fields(pairs: Iterable[tuple[str, h.Node]], /) -> h.Element:
 
 
 def panel(title: str, *content: h.Node, id_: str = "", note: h.Node = None) -> h.Element:
-    """Show a part of a page under its own heading."""
+    """Show a page part under its own heading."""
     return h.section(".panel", id=id_ or None)[h.h2[title, note and h.small[note]], *content]
 
 
 def error_line(error_type: str, message: str, /) -> h.Node:
-    """Show the class of an error and its text, which often begins with the class."""
+    """Show an error's class and its text, which often begins with the class."""
     return [h.b[error_type], message.removeprefix(error_type) if message.startswith(error_type) else f" {message}"]
 
 
@@ -302,7 +302,7 @@ _BAR: Final = 8
 
 @attrs.frozen(kw_only=True)
 class Series:
-    """One series of a chart.
+    """One series in a chart.
 
     Attributes:
         name: its name in the legend.
@@ -409,7 +409,7 @@ def document(frame: Frame, page: Page, /) -> str:
 
 
 def content(page: Page, /) -> h.Element:
-    """Return the part of a page that live updates replace."""
+    """Return the page part that live updates replace."""
     return h.main("#main", tabindex="-1")[
         page.crumbs
         and h.nav(".crumbs", aria_label="Breadcrumbs")[h.ol[[h.li[h.a(href=url)[text]] for text, url in page.crumbs]]],
@@ -513,7 +513,8 @@ def refused_page(title: str, text: str, url: str, label: str, /) -> Page:
 def again_page(url: str, /) -> str:
     """Return a document that loads its own URL again.
 
-    A browser sends no cookie of this dashboard with a link from another site. The second request comes from this page.
+    A browser does not send this dashboard's cookie with a link from another site. The second request comes from this
+    page.
     """
     return str(
         h.html(lang="en")[

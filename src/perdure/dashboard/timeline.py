@@ -1,4 +1,4 @@
-"""A timeline: events as rows, and the attempts of runs in them. A new type of event shows up with its fields."""
+"""A timeline: events as rows, and the run attempts in them. A new event type shows up with its fields."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def indented(encoded: str, /) -> str:
 
 @attrs.frozen(kw_only=True)
 class Attempt:
-    """One attempt of a run.
+    """One run attempt.
 
     Attributes:
         at_ms: when it ended.
