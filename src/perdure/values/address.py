@@ -20,7 +20,7 @@ MAX_ID_CHARACTERS = 512
 
 @turn_value(order=True)
 class Address:
-    """The kind, job name and id of an instance, printed ``kind:name:id``.
+    """An instance's kind, job name and id, printed ``kind:name:id``.
 
     Kind and name contain no colon, so that the printed form can be parsed. The id may contain any character.
     """
@@ -50,7 +50,7 @@ class Address:
 
 
 def check_name(value: object, *, what: str) -> str:
-    """Return the name of a kind or a job if it is valid: 1 to 128 printable characters without a colon.
+    """Return a kind name or job name if it is valid: 1 to 128 printable characters without a colon.
 
     Raises:
         DefinitionError: the name is not valid.
@@ -65,7 +65,7 @@ def check_name(value: object, *, what: str) -> str:
 
 
 def check_id(value: object) -> str:
-    """Return an instance id if it is valid: text of 1 to 512 characters that UTF-8 can encode.
+    """Return an instance id if it is valid: text with 1 to 512 characters that UTF-8 can encode.
 
     Raises:
         InvalidId: the id is not valid.
@@ -76,7 +76,7 @@ def check_id(value: object) -> str:
 
 
 def is_text(value: object, max_characters: int) -> TypeGuard[str]:
-    """Return whether a value is text of 1 to ``max_characters`` characters that UTF-8 can encode."""
+    """Return whether a value is text with 1 to ``max_characters`` characters that UTF-8 can encode."""
     # A lone surrogate cannot be encoded: the store would fail on it in the middle of a commit.
     return type(value) is str and 0 < len(value) <= max_characters and (value.isascii() or _is_unicode(value))
 

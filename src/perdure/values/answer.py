@@ -1,6 +1,6 @@
-"""The results of calls: values that callers receive, and the records that are stored, replayed and sent.
+"""Call results: the values that callers receive, and the records that the engine stores, replays and sends.
 
-The typed outcomes of runs are in `perdure.values.outcome`.
+Typed run outcomes are in `perdure.values.outcome`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Added:
 
 @frozen(kw_only=True)
 class Cleared:
-    """Result of ``clear``: the number of discarded events."""
+    """Result of ``clear``: how many events it discarded."""
 
     cleared: bool
     discarded: int
@@ -97,7 +97,7 @@ class OutcomeRecord:
 
 @frozen(kw_only=True)
 class RunAnswer:
-    """The result of a command that runs user code.
+    """Result of a command that runs user code.
 
     Attributes:
         created: whether this command created the instance.
@@ -129,6 +129,6 @@ class Done(Generic[A_co]):
 
 @frozen
 class WasCancelled:
-    """It was cancelled, for this reason of the caller."""
+    """It was cancelled, for the reason that the caller passed."""
 
     reason: str = attrs.field(repr=excerpt)

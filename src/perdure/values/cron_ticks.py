@@ -23,7 +23,7 @@ _WEEKS = 522  # to the end of 2029: the rules of a zone repeat every year
 
 
 def zone(name: object) -> tzinfo:
-    """Return the time zone of an IANA name.
+    """Return the time zone with an IANA name.
 
     Raises:
         DefinitionError: no time zone has that name, or this machine has no time zone data.
@@ -94,7 +94,7 @@ def midnight_ms(day: date, zone: tzinfo) -> int:
 
 @lru_cache(maxsize=64)
 def days_of_change(zone: tzinfo) -> tuple[date, ...]:
-    """List the days of 2020 to 2029 on which a zone's clocks are put forward or back, as far as its data lists them."""
+    """List the days from 2020 to 2029 on which a zone's clocks change, as far as its data lists them."""
     weeks = (_FIRST_MONDAY + number * _WEEK for number in range(_WEEKS))
     changing = (
         week for week in weeks if _midnight(week, zone).utcoffset() != _midnight(week + _WEEK, zone).utcoffset()
@@ -124,7 +124,7 @@ _SHAPE = "five fields, minute hour day-of-month month day-of-week, such as '0 9 
 
 @frozen
 class CronLine:
-    """A cron line, parsed by the rules of Debian's cron. It knows the calendar but no time zones.
+    """A cron line, parsed by the rules in Debian's cron. It knows the calendar but no time zones.
 
     Attributes:
         text: its five fields, in upper case, with one space between them.
@@ -155,7 +155,7 @@ class CronLine:
         return minute.startswith("*") or hour.startswith("*")
 
     def minutes(self) -> tuple[int, ...]:
-        """Return the minutes of a day that the line matches, from 0 to 1,439, in rising order."""
+        """Return the minutes in a day that the line matches, from 0 to 1,439, in rising order."""
         minute, hour, *_ = self.text.split()
         whole_day = CronSim(f"{minute} {hour} * * *", _ANY_DAY - _SECOND)
         found: list[int] = []
@@ -198,12 +198,12 @@ _MINUTE_MS = 60_000
 
 @frozen(kw_only=True)
 class CronTicks:
-    """The ticks of a cron line in a time zone.
+    """A cron line's ticks in a time zone.
 
     Attributes:
         line: the days and wall times.
-        zone: the time zone of the wall clock.
-        minutes: the minutes of a day that the line matches.
+        zone: the wall clock's time zone.
+        minutes: the minutes in a day that the line matches.
     """
 
     line: CronLine
@@ -224,7 +224,7 @@ class CronTicks:
         return found
 
     def last(self, after_ms: int, until_ms: int, *, most: int) -> tuple[int, ...]:
-        """Return the latest of those ticks, at most ``most``, in rising order."""
+        """Return the latest ticks, at most ``most``, in rising order."""
         found: set[int] = set()
         for day in self.line.days_back_from(self._day(until_ms) + _DAY):
             ticks_ms = self.of_day(day)
@@ -272,7 +272,7 @@ class CronTicks:
     def _rising(self, after_ms: int) -> Iterator[int]:
         """Yield the ticks later than an instant.
 
-        Where a clock is put back over midnight, ticks of a day come after the first ticks of the next day. A tick is
+        Where a clock is put back over midnight, a day's ticks come after the next day's first ticks. A tick is
         therefore yielded only when the next day has no earlier one.
         """
         waiting: tuple[int, ...] = ()

@@ -9,10 +9,10 @@
     ├── AlreadyAwaited                 raised when a call is awaited a second time: nothing was sent
     ├── RequestError                   the call was refused and changed nothing
     │   ├── InvalidId                  the instance id is not valid
-    │   ├── InvalidArgument            an argument of a call is not valid: a limit, a status, a wait_for
+    │   ├── InvalidArgument            a call argument is not valid: a limit, a status, a wait_for
     │   ├── InvalidInput               a state or an event does not have its declared type
-    │   ├── UnknownJob                 this engine does not serve a job of that name
-    │   ├── UnknownAction              that kind of job has no such call
+    │   ├── UnknownJob                 this engine serves no job with that name
+    │   ├── UnknownAction              the job's kind has no such call
     │   ├── IdempotencyConflict        the idempotency key was used before with another request
     │   ├── AnswerNotKept              a repeat was not applied again, and the stored result is not kept any more
     │   ├── StoredResultUnreadable     a repeat was not applied again, and this code cannot read the stored result
@@ -21,13 +21,13 @@
     │   ├── Undecodable                this code cannot read the stored data; the instance is parked, its bytes kept
     │   ├── MetricsDisabled            the engine counts no metrics
     │   ├── EngineClosed               the engine is stopping and accepts no requests
-    │   ├── ServerUnreachable          no engine answers at the address of the client; nothing was applied
+    │   ├── ServerUnreachable          no engine answers at the client's address; nothing was applied
     │   └── AccessDenied               the server refuses this client: no token, a wrong one, or too small a scope
     ├── HookFailed                     the job's own code did not succeed; its changes were discarded
     │   ├── Rejected                   it failed with its typed error
     │   ├── HookRaised                 it raised an exception: a defect, with its traceback
     │   └── RunTimeout                 it took longer than its job's run_timeout and was cancelled
-    ├── PutManyStopped                 ``put_many`` stopped at an item; the items before it were put
+    ├── PutManyStopped                 ``put_many`` stopped at an item. The items before it were put
     ├── OutcomeUnknown                 the call may or may not have been applied: repeat it with its key
     └── StoreError                     an error that a store returns
         ├── Conflict                   the instance changed before the commit; nothing was written
@@ -61,7 +61,7 @@ _SHORT = 80
 class PerdureError(Exception):
     """The root: catch it to catch every error that this library raises deliberately.
 
-    Its message and its ``repr`` have at most 1,000 characters, whatever the size of the values in it.
+    Its message and its ``repr`` have at most 1,000 characters, however large the values in it are.
     """
 
     def __str__(self) -> str:
@@ -80,7 +80,7 @@ class DefinitionError(PerdureError):
 
     Attributes:
         what: the invalid part, such as ``"flush_after of 'webhook-batcher'"``.
-        got: the value that was passed.
+        got: the passed value.
         expected: the values that are valid, and how to fix the error.
     """
 
@@ -100,8 +100,8 @@ class EnsureFailed(PerdureError):
 
     Attributes:
         address: the instance, printed ``kind:name:id``.
-        action: the action of the request that creates it, such as ``"start"``.
-        error: the error of that request.
+        action: the creating request's action, such as ``"start"``.
+        error: that request's error.
     """
 
     address: str
@@ -148,7 +148,7 @@ class RequestError(PerdureError):
 
 @attrs.frozen(repr=False)
 class InvalidId(RequestError):
-    """The instance id is not text of 1 to 512 characters."""
+    """The instance id is not text with 1 to 512 characters."""
 
     got: object
     expected: str
@@ -160,7 +160,7 @@ class InvalidId(RequestError):
 
 @attrs.frozen(repr=False)
 class InvalidArgument(RequestError):
-    """An argument of a call is not valid.
+    """A call argument is not valid.
 
     Attributes:
         what: the argument, such as ``"limit of history"``.
@@ -194,13 +194,13 @@ class InvalidInput(RequestError):
 
 @attrs.frozen(repr=False)
 class UnknownJob(RequestError):
-    """The app serves no job of that kind and name, or serves another definition under them.
+    """The app serves no job with that kind and name, or serves another definition under them.
 
     Attributes:
-        kind: the kind of the job.
-        name: the name of the job.
-        served: the jobs of the app, or those that the client of another process was connected with.
-        known_to: whether ``served`` are those of the ``app`` or of the ``client``.
+        kind: the job's kind.
+        name: the job's name.
+        served: the app's jobs, or those that the client in another process was connected with.
+        known_to: whether the ``app`` or the ``client`` knows the ``served`` jobs.
     """
 
     kind: str
@@ -220,7 +220,7 @@ class UnknownJob(RequestError):
 
 @attrs.frozen(repr=False)
 class UnknownAction(RequestError):
-    """That kind of job has no such call."""
+    """The job's kind has no such call."""
 
     job: str
     action: str
@@ -321,7 +321,7 @@ class InstanceParked(RequestError):
 
 @attrs.frozen(repr=False)
 class Undecodable(RequestError):
-    """This code cannot read the stored data of the instance, and leaves the instance to other code with its bytes.
+    """This code cannot read the instance's stored data, and leaves the instance to other code, its bytes unchanged.
 
     Attributes:
         address: the instance, printed ``kind:name:id``.
@@ -344,7 +344,7 @@ class SignalRefused(RequestError):
 
     Attributes:
         address: the instance, printed ``kind:name:id``.
-        signal: the name of the signal.
+        signal: the signal's name.
         found: ``absent``, or ``ended`` while the outcome is kept.
     """
 
@@ -422,7 +422,7 @@ class AccessDenied(RequestError):
 
 
 class HookFailed(PerdureError):
-    """The job's own code did not succeed while it handled this call; its changes were discarded."""
+    """The job's own code did not succeed while it handled this call. Its changes were discarded."""
 
 
 @attrs.frozen(repr=False)
@@ -469,15 +469,15 @@ class RunTimeout(HookFailed):
 
 @attrs.frozen(repr=False)
 class PutManyStopped(PerdureError):
-    """``put_many`` stopped at an item. The items before it were put; of those after it, some of the same chunk were.
+    """``put_many`` stopped at an item. The items before it were put, and so were some later items in the same chunk.
 
     Repeat the call with the same items to put the rest: an item that is there is left unchanged.
 
     Attributes:
         id_: the item.
-        created: number of items that the call put.
-        existed: number of items whose id was there already.
-        error: why the item was not put, or the error of its answer.
+        created: how many items the call put.
+        existed: how many items had an id that was there already.
+        error: why the item was not put, or the error in its answer.
     """
 
     id_: str
@@ -542,7 +542,7 @@ class StoreLocked(StoreError):
 
 @attrs.frozen(repr=False)
 class StoreMissing(StoreError):
-    """The file of a store is missing or empty, and creating an empty store could hide a loss. Nothing was created.
+    """The store's file is missing or empty, and creating an empty store could hide a loss. Nothing was created.
 
     Attributes:
         store: the store.
@@ -600,10 +600,10 @@ class StoreCorrupt(StoreError):
 
 @attrs.frozen(repr=False)
 class BackupFailed(StoreError):
-    """No backup was made. Its path is as it was before; the store continues to work.
+    """No backup was made. Its path is as it was before, and the store continues to work.
 
     Attributes:
-        path: the path of the backup.
+        path: the backup's path.
         reason: the cause, and how to fix it.
     """
 
@@ -616,7 +616,7 @@ class BackupFailed(StoreError):
 
 @attrs.frozen(repr=False)
 class CopyFailed(StoreError):
-    """A store was not copied, for this reason. The source is unchanged; the target does not open as a store."""
+    """A store was not copied, for this reason. The source is unchanged. The target does not open as a store."""
 
     target: str
     reason: str

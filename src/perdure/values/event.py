@@ -1,4 +1,4 @@
-"""The log's events: one frozen class for each kind of change to an instance."""
+"""The log's events: one frozen class for each kind of instance change."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class EventHeader:
         event_id: a UUIDv7, printed.
         at_ms: the event's time, integer milliseconds UTC.
         address: the instance, printed ``kind:name:id``.
-        run_count: the number of the event's run; 0 before the first.
+        run_count: the event's run number, 0 before the first run.
         by: the caller whose request caused it: its token's name, or how it reached the server without one
             (``owner``, ``local``, ``unchecked``). None for callers in the engine's process, for messages, for alarms
             and for the engine.
@@ -153,7 +153,7 @@ class JobLeft(EventHeader):
     """Code that cannot read the instance left it, unchanged, to other code.
 
     Attributes:
-        code: the fingerprint of that code.
+        code: that code's fingerprint.
         error_type: the problem's class.
         detail: the problem, with its path.
     """
@@ -213,7 +213,7 @@ class DebounceFlushed(EventHeader):
     """A batch was processed and deleted.
 
     Attributes:
-        state: that of the batch, as JSON. None unless the definition says ``state_in_events=True``.
+        state: the batch's state, as JSON. None unless the definition says ``state_in_events=True``.
     """
 
     type: ClassVar[str] = "debounce.flushed"
@@ -251,10 +251,10 @@ class TaskScheduled(EventHeader):
 
 @attrs.frozen(kw_only=True, repr=False)
 class JobNoted(EventHeader):
-    """A job kind recorded an event of its own.
+    """A job kind recorded its own event.
 
     Attributes:
-        name: of the event, such as ``silence.broken``.
+        name: the event name, such as ``silence.broken``.
         data: its fields as JSON, without secrets.
     """
 
@@ -295,7 +295,7 @@ class MessageDeadLettered(EventHeader):
 
 @attrs.frozen(kw_only=True, repr=False)
 class MessageRedriven(EventHeader):
-    """An operator made a dead letter of this instance a message again.
+    """An operator made one of this instance's dead letters a message again.
 
     Attributes:
         message_id: the message.
@@ -313,7 +313,7 @@ class MessageRedriven(EventHeader):
 class EventsDropped(EventHeader):
     """Events that a sink will not export: retention deleted them before, or their receiver refuses them.
 
-    Its address is that of the refused event. Of deleted ones ``sink:<name>:retention``.
+    The address is the refused event's. For deleted events it is ``sink:<name>:retention``.
 
     Attributes:
         sink: the sink's name.

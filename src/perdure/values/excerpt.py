@@ -1,4 +1,4 @@
-"""Excerpts of values, in one line of bounded length, for messages and for ``repr``."""
+"""Value excerpts, in one line with a bounded length, for messages and for ``repr``."""
 
 from __future__ import annotations
 
@@ -56,11 +56,11 @@ _EXCERPTS: Final = _Excerpts()
 
 
 def excerpt(value: object, /, limit: int = MAX_LINE_CHARACTERS) -> str:
-    """Return a value's ``repr``, in one line of bounded length.
+    """Return a value's ``repr``, in one line with a bounded length.
 
     Args:
         value: any value. If its ``repr`` raises, the excerpt names the exception instead.
-        limit: the maximum number of characters.
+        limit: the maximum length in characters.
     """
     try:
         text = _EXCERPTS.repr(value)
@@ -71,11 +71,11 @@ def excerpt(value: object, /, limit: int = MAX_LINE_CHARACTERS) -> str:
 
 
 def shortened(text: str, limit: int = MAX_TEXT_CHARACTERS) -> str:
-    """Return text of bounded length: the middle is cut, because a message ends with the fix.
+    """Shorten text to a bounded length: cut out the middle, because a message ends with the fix.
 
     Args:
         text: any text.
-        limit: the maximum number of characters.
+        limit: the maximum length in characters.
     """
     if len(text) <= limit:
         return text
@@ -92,13 +92,13 @@ def one_line(text: str) -> str:
 
 
 def size_only(text: object) -> str:
-    """Return the length of encoded data, for a ``repr``: without its codec it is not known which part is secret."""
+    """Return an encoded text's length, for a ``repr``: without the codec it is not known which part is secret."""
     # Objects with this field are logged: without the codec, nothing says which part is secret.
     return f"<{len(text)} characters>" if isinstance(text, str) and text else excerpt(text)
 
 
 def fields_in_line(self: object) -> str:
-    """Return the class name of an attrs value and its fields in one line of bounded length: a ``__repr__``."""
+    """Return an attrs value's class name and fields in one line with a bounded length: a ``__repr__``."""
     fields = (
         f"{field.alias or field.name}={_field(field.repr, getattr(self, field.name, None))}"
         for field in attrs.fields(cast("type[attrs.AttrsInstance]", type(self)))

@@ -1,4 +1,4 @@
-"""The stored form of a run's failure."""
+"""A run failure's stored form."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class FailureRecord:
     Attributes:
         form: a ``failure`` is a declared, typed error. A ``defect`` an undeclared exception. ``timed_out`` a run that
             took longer than its job's ``run_timeout``.
-        error_type: the class name of the error or the exception.
+        error_type: the error's or exception's class name.
         message: its text, cut to 2,000 characters.
         data: the typed error as JSON, when the definition declares its type.
         traceback: a defect's formatted traceback, its last 16,000 characters.
@@ -35,7 +35,7 @@ class FailureRecord:
 
 @frozen
 class Defect:
-    """An undeclared exception, or an error of undeclared type, as the program's reader receives it."""
+    """An undeclared exception, or an error whose type is undeclared, as the program's reader receives it."""
 
     error_type: str = attrs.field(repr=excerpt)
     message: str = attrs.field(repr=excerpt)
@@ -43,5 +43,5 @@ class Defect:
 
 
 def printed(error: object) -> str:
-    """Return the text of a declared error. A client without the job's code has its type and its message."""
+    """Return a declared error's text. A client without the job's code has its type and its message."""
     return f"{error.error_type}: {error.message}" if isinstance(error, Defect) else excerpt(error)

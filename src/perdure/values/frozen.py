@@ -1,4 +1,4 @@
-"""Declarations of value classes: `frozen` for what users and stores keep, `turn_value` for what a turn is made of.
+"""Value class declarations: `frozen` for values that users and stores keep, `turn_value` for the values inside a turn.
 
 Both postpone or leave out what attrs would generate, because most processes need it late or never.
 """
@@ -24,12 +24,12 @@ else:
     def frozen(cls: type | None = None, /, **options: bool) -> Any:
         """Declare a class as ``attrs.frozen`` does, and postpone its ``__eq__``, ``__hash__`` and ``__repr__``.
 
-        attrs generates them when one is first called: to generate them takes most of a declaration's time, and a
-        process that defines jobs calls almost none. From then on the class has the methods of ``attrs.frozen``.
+        attrs generates them when one is first called: generating them takes most of a declaration's time, and a process
+        that defines jobs calls almost none. From then on the class has the ``attrs.frozen`` methods.
 
         Args:
             cls: the class. None if there are options.
-            options: those of ``attrs.frozen``.
+            options: as for ``attrs.frozen``.
         """
         if cls is None:
             return partial(frozen, **options)
@@ -40,7 +40,7 @@ else:
         return declared
 
     def _generates_first(cls: type, name: str, postponed: list[str]) -> Callable[..., Any]:
-        """Return a method that replaces itself and the other postponed ones by those of attrs, and calls its own."""
+        """Return a method that replaces itself and the other postponed ones by the attrs methods, and calls its own."""
 
         def generate_and_call(self: object, *others: object) -> Any:
             fields = {

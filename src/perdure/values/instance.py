@@ -1,4 +1,4 @@
-"""A job instance: all durable data of one address, in one record.
+"""A job instance: one address's durable data, in one record.
 
 Code that cannot read an instance leaves it to other code: the mark `Left` says which code did, since when and why.
 """
@@ -27,12 +27,12 @@ UNKNOWN_CODE: Final = "unknown"
 class Left:
     """Who left an instance or a message, since when, and why.
 
-    Engines of these codes do not try again by themselves. An engine of other code tries at once.
+    Engines with these codes do not try again by themselves. An engine with other code tries immediately.
 
     Attributes:
-        codes: the fingerprints of the definitions that could not read it, the oldest first.
-        since_ms: when the first of them left it.
-        error: why the last of them did; its message begins with the path of the problem.
+        codes: fingerprints of the definitions that could not read it, the oldest first.
+        since_ms: when the first definition left it.
+        error: why the last definition left it. The error message begins with the problem's path.
     """
 
     __repr__ = fields_in_line
@@ -42,7 +42,7 @@ class Left:
     error: FailureRecord
 
     def key(self, address: Address) -> str:
-        """Return the text by which a store finds all that the same versions of one job left."""
+        """Return the text by which a store finds all that the same versions left in one job."""
         return left_key(address, self.codes)
 
 
@@ -50,7 +50,7 @@ def left_by(before: Left | None, code: str, error: FailureRecord, now_ms: int) -
     """Return the mark with one more code.
 
     Args:
-        before: the mark so far; None: nothing left it.
+        before: the mark so far. None if nothing left it.
         code: the fingerprint of the definition that leaves it now.
         error: why.
         now_ms: the present.
@@ -63,18 +63,18 @@ def left_by(before: Left | None, code: str, error: FailureRecord, now_ms: int) -
 
 
 def left_key(address: Address, codes: tuple[str, ...]) -> str:
-    """Return the text by which a store finds the rows that these versions of the job of an address left."""
+    """Return the text by which a store finds the rows that these code versions of an address's job left."""
     # Sorted: stores group and index rows by this text.
     return f"{address.kind}:{address.name}\t{' '.join(sorted(codes))}"
 
 
 def codes_of(key: str | None) -> tuple[str, ...]:
-    """Return the codes of a key; none for None."""
+    """Return a key's codes. None has no codes."""
     return () if key is None else tuple(key.partition("\t")[2].split(" "))
 
 
 def is_left_to(key: str, job: tuple[str, str], code: str) -> bool:
-    r"""Return whether a row with this key is of a job, and was not left by a code.
+    r"""Return whether a row with this key belongs to a job, and was not left by a code.
 
     >>> [is_left_to("task:orders\t3f 9a", ("task", "orders"), code) for code in ("77", "9a")]
     [True, False]
@@ -117,8 +117,8 @@ is claimed only after a process died.
 class Fence:
     """The incarnation and version that a transition expects.
 
-    The incarnation comes from a sequence of the store that never goes back, so a turn of a purged instance cannot
-    commit into its successor.
+    The store takes the incarnation from a sequence that never goes back, so a purged instance's turn cannot commit into
+    its successor.
     """
 
     incarnation: int
@@ -130,22 +130,22 @@ class Claim:
     """User code is running for this instance. The claim is committed before the code starts.
 
     Attributes:
-        owner: epoch of the engine that runs it, from the store's own counter.
-        cause: the cause of the run.
-        run_id: the same for every delivery and every attempt of one logical run.
-        attempt: failures of this run, plus 1.
-        deliveries: claims of this attempt, this one included.
+        owner: the running engine's epoch, from the store's own counter.
+        cause: the run's cause.
+        run_id: the same for all deliveries and attempts of one logical run.
+        attempt: this run's failures, plus 1.
+        deliveries: this attempt's claims, this one included.
         recoveries: how many times a process died during this run.
         claimed_ms: when it was claimed, integer milliseconds UTC.
         created: ``here`` when the claim itself created the instance, so that a failed first event leaves nothing.
-        action: the name of the command that is being handled; None for an alarm.
+        action: the handled command's name. None for an alarm.
         payload: the command's input as JSON, so that an event can be delivered again after a crash.
         key: the command's idempotency key, for which the run stores its result.
         message_id: the message that the run consumes.
-        message_sender: the printed address of that message's sender.
+        message_sender: that message's sender as a printed address.
         uncounted: attempts before the instance was last resumed, which the retry policy does not count.
-        trace: the trace context of the turn that claimed it; None if that was not traced. See `perdure.values.trace`.
-        by: the name of the caller's token; None if it had none, or if this is not the first attempt.
+        trace: the claiming turn's trace context. None if it was not traced. See `perdure.values.trace`.
+        by: the caller's token name. None if it had none, or if this is not the first attempt.
     """
 
     __repr__ = fields_in_line
@@ -174,14 +174,14 @@ class PendingRetry:
 
     Attributes:
         run_id: the run's identity, kept.
-        cause: the cause of the run's first attempt.
-        attempt: the number of the next attempt.
-        deliveries: claims of that attempt so far (0, unless it was parked in between).
+        cause: what caused the run's first attempt.
+        attempt: the next attempt's number.
+        deliveries: that attempt's claims so far (0, unless it was parked in between).
         first_failed_ms: when the first attempt failed.
         at_ms: when the next attempt is due.
-        error: the error of the last attempt.
+        error: the last attempt's error.
         uncounted: attempts before the instance was parked, which the retry policy does not count.
-        trace: the trace context of the turn that failed; None if it was not traced.
+        trace: the failed turn's trace context. None if it was not traced.
     """
 
     __repr__ = fields_in_line
@@ -199,31 +199,31 @@ class PendingRetry:
 
 @turn_value(kw_only=True)
 class Instance:
-    """One stored job instance. Instants are integer milliseconds UTC; the state is JSON text.
+    """One stored job instance. Instants are integer milliseconds UTC. The state is JSON text.
 
     Attributes:
         address: kind, job name and id.
-        incarnation: the store's number for this lifetime of the address; 0 before its first commit.
-        version: counts the transitions of this incarnation, from 1.
-        state: the encoded state; empty when the kind stores none at the moment.
-        state_version: the version of the state's schema.
-        data: data that only the kind interprets, as JSON; empty when it needs none.
+        incarnation: the store's number for this lifetime of the address. 0 before the first commit.
+        version: counts this incarnation's transitions, from 1.
+        state: the encoded state. Empty when the kind stores none at the moment.
+        state_version: the state's schema version.
+        data: data that only the kind interprets, as JSON. Empty when the kind needs none.
         alarm_ms: when the schedule, the batch or the task itself is due.
         suspension: why alarms and retries are suspended, if they are.
         pending_retry: the failed run that is due to be retried.
         claim: the execution in progress.
-        event_claim: the event that is being handled, when it performs effects or a process died shortly before; or
-            the upgrade of the state, when a process died shortly before.
-        run_count: logical runs started; retries and repeats do not increase it.
+        event_claim: the event that is being handled, when it performs effects or a process died shortly before. Or the
+            state upgrade, when a process died shortly before.
+        run_count: logical runs started. Retries and repeats do not increase it.
         event_count: events accepted.
-        last_error: the error of the last run; a run that succeeds clears it.
-        alarm_trace: the trace context of the turn that set the alarm; None if that was not traced.
-        journal_length: the number of rows of its journal.
-        lane: the lane in which the instance waits for a free worker, or was taken from; its alarm, or the instant of
-            its retry, is then its place in the lane. None: its alarm fires by itself.
-        ended_ms: when it ended, for a kind that keeps it for its result; None while it has not.
-        suspended_ms: when it was last paused or parked; None if it never was.
-        left: the versions of the code that cannot read it. None: no version has left it.
+        last_error: the last run's error. A run that succeeds clears it.
+        alarm_trace: the trace context of the turn that set the alarm. None if that turn was not traced.
+        journal_length: how many rows the journal has.
+        lane: the lane in which the instance waits for a free worker, or from which it was taken. The alarm or retry
+            instant is then its position in the lane. None: its alarm fires by itself.
+        ended_ms: when it ended, for a kind that keeps it for its result. None while it has not ended.
+        suspended_ms: when it was last paused or parked. None if it never was.
+        left: the code versions that cannot read it. None: no version has left it.
     """
 
     __repr__ = fields_in_line
@@ -252,7 +252,7 @@ class Instance:
     left: Left | None = None
 
     def changed(self, **changes: Any) -> Instance:  # of the fields named
-        """Return a copy with these fields changed: ``attrs.evolve`` in a third of the time."""
+        """Return a copy with these fields changed, three times as fast as ``attrs.evolve``."""
         # Spelled out, because each turn copies the row: a new field must be added here, and in `after_event`.
         copy: Any = _new(Instance)  # frozen for all other code
         copy.address = self.address
@@ -283,9 +283,9 @@ class Instance:
         return changed
 
     def after_event(self, state: str, now_ms: int, alarm_ms: int | None) -> Instance:
-        """Return the instance after an event that changed its state and its alarm: `changed`, in half of the time.
+        """Return the instance after an event that changed its state and its alarm, twice as fast as `changed`.
 
-        It has the claim of that event no longer.
+        The result no longer has that event's claim.
 
         Args:
             state: the encoded state.
@@ -321,7 +321,7 @@ class Instance:
 
     @property
     def fence(self) -> Fence | None:
-        """The fence that the next transition expects; None when nothing is stored yet."""
+        """The fence that the next transition expects. None when nothing is stored yet."""
         return Fence(self.incarnation, self.version) if self.incarnation else None
 
     @property
@@ -347,9 +347,9 @@ class Instance:
 
     @property
     def owner(self) -> int | None:
-        """The epoch of the engine that claims this instance, as a store indexes it for recovery.
+        """The claiming engine's epoch, as a store indexes it for recovery.
 
-        The runs of an instance that is left wait for code that reads it. The claim of its upgrade does not.
+        If the instance is left, its runs wait for code that reads it. An upgrade claim does not wait.
         """
         # The run first, as the recovery takes them: stores index this value to find abandoned claims.
         claim = self.claim or self.event_claim

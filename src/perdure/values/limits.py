@@ -40,38 +40,37 @@ class Limits:
     Durations are a ``timedelta`` or text such as ``"30 seconds"``.
 
     Attributes:
-        concurrency: runs of user code at the same time, over all jobs. Further ones wait in a fair queue.
+        concurrency: user code runs at the same time, over all jobs. Further ones wait in a fair queue.
         mailbox_size: requests that wait for one instance, beside the one in progress. Beyond, see ``on_full``.
         max_pending: requests that wait or are being handled, in the whole engine: it also bounds its writes. Beyond,
-            see ``on_full``. Alarms and messages have a room of their own, and wait in the store for it.
-        waits: callers that wait for the status of an instance (``Client.until``). A further one fails with
-            ``Overloaded``.
-        on_full: the effect of a full queue on a request: with ``reject`` it fails with ``Overloaded`` at once. With
-            ``block`` its caller waits for a slot, about in the order of arrival.
-        state_bytes: size of an encoded state or item, and of an item's result. A larger one is a defect of the run
-            that set it. In a ``start`` or a ``put``, ``InvalidInput``. That of a child is a defect of the workflow that
-            calls it.
-        payload_bytes: size of an encoded event, input or message, and of the outcome of a workflow's step. A larger one
-            is ``InvalidInput``. In a program, a defect.
-        messages_per_turn: messages that one turn may send. More are a defect of the run.
-        keys_per_address: idempotency keys of one address. A further keyed request fails with ``Overloaded``.
-        answers_per_address: of these keys, the newest, whose answers are kept. A repeat of an older one fails with
-            ``AnswerNotKept`` and is not applied again.
+            see ``on_full``. Alarms and messages have their own room, and wait in the store for it.
+        waits: callers that wait for an instance's status (``Client.until``). A further one fails with ``Overloaded``.
+        on_full: how a full queue answers a request. With ``reject`` the request fails with ``Overloaded`` immediately.
+            With ``block`` its caller waits for a slot, about in arrival order.
+        state_bytes: the largest encoded state, item or item result. A larger one is a defect in the run that set it. In
+            a ``start`` or a ``put``, ``InvalidInput``. A larger child state is a defect in the workflow that calls the
+            child.
+        payload_bytes: the largest encoded event, input, message or workflow step outcome. A larger one is
+            ``InvalidInput``. In a program, a defect.
+        messages_per_turn: messages that one turn may send. More are a defect in the run.
+        keys_per_address: idempotency keys for one address. A further keyed request fails with ``Overloaded``.
+        answers_per_address: how many of these keys, the newest ones, keep their answers. Repeating an older key fails
+            with ``AnswerNotKept`` and is not applied again.
         idempotency_ttl: how long an idempotency key is kept. A later repeat is a new request.
         history_retention: how long events in the log are kept. Every ten minutes the engine deletes the older ones.
             ``"0 ms"``: no event is written.
         history_events: how many events the log keeps, over all instances. Every ten minutes the engine deletes the
             oldest beyond it. 0: no event is written.
-        message_deliveries: deliveries of a message that end in a defect or an overload. With the last it becomes a
+        message_deliveries: a message's deliveries that end in a defect or an overload. After the last one it becomes a
             dead letter.
         dead_letter_retention: how long a dead letter is kept, from when its message was sent. Then it is deleted.
         alarm_batch: due instances that are read from the store at once while requests arrive. Otherwise three times
             as many.
-        replay_chunk: instructions that the replay of a workflow answers before other work of the engine gets its turn.
-        journal_page: rows of a workflow's journal that one read returns, each up to ``payload_bytes``. A run keeps
-            all of them in memory. One commit holds the results of at most as many steps as run at once.
-        message_batch: messages that are delivered at the same time, one of each sender and target. Further ones wait in
-            the store.
+        replay_chunk: instructions that a workflow replay answers before the engine's other work gets its turn.
+        journal_page: workflow journal rows that one read returns, each up to ``payload_bytes``. A run keeps all journal
+            rows in memory. One commit holds at most one result for each step that runs at the same time.
+        message_batch: messages that are delivered at the same time, one for each sender and target. Further ones wait
+            in the store.
         recovery_page: rows that the engine reads or deletes at a time when it looks after its store: runs that a crash
             interrupted, instances that other code left, rows past their retention.
         queued_items: waiting items in a pool in memory. Further ones are read from the store when their turn is near.

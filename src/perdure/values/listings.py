@@ -1,4 +1,4 @@
-"""Records that tools read: lists of instances, their steps and outcomes, counts, engines, and their unfinished work."""
+"""Records that tools read: instance lists, steps, outcomes, counts, engines, and unfinished work."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ class ListFilter:
 
     Attributes:
         kind: only this kind. None for every kind.
-        name: only jobs of this name. None for every job, served or not.
+        name: only jobs with this name. None for every job, served or not.
         status: only this status. None for every status.
         id_prefix: only ids that begin with this text.
         due_before_ms: only instances that are due before this instant.
-        after: the last address of the previous page.
+        after: the previous page's last address.
         limit: maximum number.
         max_scanned: about how many instances the store may read to find them. None for all.
     """
@@ -66,11 +66,11 @@ class ListFilter:
 
 @attrs.frozen(kw_only=True)
 class Listing(Sequence[Listed]):
-    """A page of instances: a sequence of them, which also says where the next page begins.
+    """A page of instances: a sequence that also says where the next page begins.
 
     Attributes:
         instances: the instances, ordered by addresses.
-        after: the address to continue after, as ``after=`` of the next call. None at the list's end.
+        after: the address to continue after, as ``after=`` in the next call. None at the list's end.
         partial: whether the search stopped at ``max_scanned``, before the page was full and before the end.
     """
 
@@ -85,7 +85,7 @@ class Listing(Sequence[Listed]):
     @overload
     def __getitem__(self, index: slice) -> tuple[Listed, ...]: ...
     def __getitem__(self, index: int | slice) -> Listed | tuple[Listed, ...]:
-        """Return one instance, or some of them."""
+        """Return one instance, or a slice."""
         return self.instances[index]
 
     def __len__(self) -> int:
@@ -97,7 +97,7 @@ class InstanceOutcome:
     """How an instance ended, as tools show it: without secrets.
 
     Attributes:
-        form: a word of its kind: ``done``, ``failed``, or ``cancelled`` for a workflow.
+        form: the kind's word for the end: ``done``, ``failed``, or ``cancelled`` for a workflow.
         value: its value as JSON.
         error: its error.
         reason: why it was cancelled.
@@ -118,8 +118,8 @@ class StepRecord:
     Attributes:
         path: the step's position in its program.
         name: the step's name.
-        status: ``done``, ``failed``, ``retrying``, ``waiting``, or another word of the kind.
-        attempts: the attempts so far; 0 if it has not begun.
+        status: ``done``, ``failed``, ``retrying``, ``waiting``, or another word that the kind uses.
+        attempts: the attempts so far. 0 if it has not begun.
         began_ms: when the last attempt began, or when the program reached the wait, integer milliseconds UTC. None if
             neither has happened.
         at_ms: when the step ended. For a retry or a timer, when it is due. None if neither is known.
@@ -141,7 +141,7 @@ class StepRecord:
 
 @attrs.frozen(order=True)
 class StatusCount:
-    """The number of instances of one job with one status. Never 0."""
+    """How many of one job's instances have one status. Never 0."""
 
     __repr__ = fields_in_line
 
@@ -156,10 +156,10 @@ class StoreCounts:
     """A store's counts.
 
     Attributes:
-        instances: the instances of each job and status, in the order of kind, name and status.
-        complete: whether ``instances`` counts all of them. A store that is still counting returns those that it has
+        instances: the instance count for each job and status, ordered by kind, name and status.
+        complete: whether ``instances`` counts all instances. A store that is still counting returns those that it has
             counted so far.
-        age_ms: how long ago the instances were counted; 0 unless a store keeps counts that take long.
+        age_ms: how long ago the instances were counted. 0 unless a store keeps counts that take long.
         oldest_due_ms: the earliest alarm, integer milliseconds UTC, due or not. None if no alarm is set.
         messages: messages that wait for their delivery, at most `MAX_COUNTED`.
         dead_letters: messages that failed too often, at most `MAX_COUNTED`.
@@ -185,7 +185,7 @@ class StoreCounts:
         return sum(count.number for count in self.instances)
 
     def by_status(self) -> Mapping[Status, int]:
-        """Return the number of instances of each status that occurs, over all jobs."""
+        """Count the instances with each status that occurs, over all jobs."""
         totals: dict[Status, int] = {}
         for count in self.instances:
             totals[count.status] = totals.get(count.status, 0) + count.number
@@ -215,12 +215,12 @@ class JobCount:
 
     Attributes:
         hold: whether the job is held.
-        by_status: the number of instances of each status that occurs.
-        complete: whether that counts all of them. A store that is still counting returns those counted so far.
-        age_ms: how long ago they were counted; 0 unless a store keeps counts that take long.
-        oldest: when the longest waiting of the queued instances was created, among the first ones of the first 1,000
-            lanes. None if none is queued.
-        ended: how many runs of the job that ended since the engine started. None for a job without a limit of its own.
+        by_status: the instance count for each status that occurs.
+        complete: whether that counts all instances. A store that is still counting returns those counted so far.
+        age_ms: how long ago they were counted. 0 unless a store keeps counts that take long.
+        oldest: when the longest waiting queued instance was created, among the first ones in the first 1,000 lanes.
+            None if none is queued.
+        ended: how many runs of the job ended since the engine started. None for a job without its own limit.
     """
 
     __repr__ = fields_in_line
@@ -260,13 +260,13 @@ class EngineMember:
     """One engine on a shared store.
 
     Attributes:
-        epoch: the number of its opening. Claims carry it.
+        epoch: the number of the engine's opening. Claims carry it.
         label: its process, such as ``host:pid``, if the store knows it.
         joined_ms: when it opened the store, by the store's clock, integer milliseconds UTC.
         lease_left_ms: how long its lease lasts from now. Negative when it has ended, and no engine has noticed it.
         served: the jobs that it serves. None while it stops.
-        share: the part of the alarms, messages and abandoned claims that it handles, of all jobs that engines serve: 0
-            to 1. The shares of all members add up to 1.
+        share: which part of the alarms, messages and abandoned claims it handles, over all jobs that engines serve: 0
+            to 1. The members' shares add up to 1.
     """
 
     __repr__ = fields_in_line
@@ -292,11 +292,11 @@ class InFlight:
         instances: instances with a mailbox: requests wait for them, or a run is in progress.
         requests: requests that wait or are being served, as ``Limits.max_pending`` counts them.
         programs: user programs in progress.
-        slots: slots in use, of the engine and of jobs.
+        slots: slots in use, the engine's and the jobs'.
         waiting_for_slot: runs that wait for a slot.
         waiting_for_room: callers that wait until there is room for their request.
         alarms: alarms that were fired and are not settled.
-        messages: pairs of sender and target with a message in progress.
+        messages: sender and target pairs with a message in progress.
         claims_to_recover: runs with an unknown end that the engine will recover soon.
     """
 

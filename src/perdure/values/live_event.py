@@ -1,4 +1,4 @@
-"""Live events: what an engine does besides its transitions. Nothing of them is stored. They reach sinks."""
+"""Live events: what an engine does besides its transitions. Sinks receive them. No store keeps them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from perdure.values.times import from_ms
 
 @attrs.frozen(kw_only=True)
 class LiveHeader:
-    """The field of every live event.
+    """Every live event's field.
 
     Attributes:
         at_ms: the event's time, integer milliseconds UTC.
@@ -39,8 +39,8 @@ class EngineStarted(LiveHeader):
     Attributes:
         store: the store's name.
         epoch: how many times the store has been opened.
-        recovered: the number of claims of an earlier engine that it delivers again; 0 on a shared store, where the
-            engine takes its share when it has started.
+        recovered: how many claims from an earlier engine it delivers again. 0 on a shared store, where the engine takes
+            its share after it has started.
     """
 
     type: ClassVar[str] = "engine.started"
@@ -65,14 +65,14 @@ class EngineStopped(LiveHeader):
 
 @attrs.frozen(kw_only=True, repr=False)
 class LeaseLost(LiveHeader):
-    """The lease of an engine on a shared store ended before the engine closed the store.
+    """An engine's lease on a shared store ended before the engine closed the store.
 
     Each engine that shared the store with it reports that, and so does the engine itself if its process still works.
 
     Attributes:
         store: the store's name.
         epoch: the engine whose lease ended.
-        label: the process of that engine.
+        label: that engine's process.
     """
 
     type: ClassVar[str] = "engine.lease_lost"
@@ -89,16 +89,16 @@ is ``unknown``; or the caller ``cancelled`` it and gets no answer."""
 
 @attrs.frozen(kw_only=True, repr=False)
 class RequestEnded(LiveHeader):
-    """A request of a caller ended. Alarms and messages are not requests of callers.
+    """A caller's request ended. Alarms and messages are not callers' requests.
 
     Attributes:
         address: the instance, printed ``kind:name:id``.
         action: the command.
         outcome: how it ended.
-        error: the error's class, of the job's own if it rejected the request. Empty if there is none.
+        error: the error's class. The job's own error class if the job rejected the request. Empty if there is none.
         waited_ms: how long it waited in its instance's mailbox, in milliseconds.
         took_ms: the time from its acceptance to its answer, in milliseconds.
-        by: the name of the caller's token. None for a caller in this process.
+        by: the caller's token name. None for a caller in this process.
     """
 
     type: ClassVar[str] = "request.ended"
@@ -113,7 +113,7 @@ class RequestEnded(LiveHeader):
 
 @attrs.frozen(kw_only=True, repr=False)
 class EventRejected(LiveHeader):
-    """The ``on_event`` hook of a job rejected an event with a typed error. Nothing was stored.
+    """A job's ``on_event`` hook rejected an event with a typed error. Nothing was stored.
 
     Attributes:
         address: the instance, printed ``kind:name:id``.
@@ -143,7 +143,7 @@ class EngineOverloaded(LiveHeader):
 
 @attrs.frozen(kw_only=True, repr=False)
 class AlarmFired(LiveHeader):
-    """The turn of a due alarm began.
+    """A due alarm's turn began.
 
     Attributes:
         address: the instance, printed ``kind:name:id``.

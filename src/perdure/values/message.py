@@ -18,10 +18,10 @@ class Message:
     Attributes:
         sender: the instance whose turn sent it.
         target: the instance that receives it.
-        action: the name of a command of the target's kind.
+        action: a command name that the target's kind has.
         payload: the command's input as JSON. Empty when it has none.
         sent_ms: when the sender's turn committed.
-        trace: the trace context of that turn. None if it was not traced.
+        trace: that turn's trace context. None if it was not traced.
     """
 
     __repr__ = fields_in_line
@@ -39,12 +39,12 @@ class StoredMessage:
     """A message as the store keeps it until it is consumed.
 
     Attributes:
-        message_id: the store's sequence number. The order of one (sender, target) pair.
+        message_id: the store's sequence number. It orders one (sender, target) pair.
         message: the message.
         deliveries: those that ended in a defect or an overload.
         not_before_ms: the next delivery's earliest time.
         error: why the last delivery did not succeed.
-        codes: the versions of the code that could not read it, or its target, and left it to others. See `Left`.
+        codes: the code versions that could not read it, or its target, and left it to others. See `Left`.
     """
 
     __repr__ = fields_in_line
@@ -66,9 +66,9 @@ class Consumed:
 
 @attrs.frozen(kw_only=True)
 class Postponed:
-    """The message could not be handled now: it waits, and so do later messages of the same sender.
+    """The message could not be handled now: it waits, and so do later messages from the same sender.
 
-    Engines of other code than ``codes`` deliver it at once.
+    Engines whose code is not in ``codes`` deliver it immediately.
     """
 
     __repr__ = fields_in_line
@@ -82,7 +82,7 @@ class Postponed:
 
 @attrs.frozen(kw_only=True)
 class DeadLettered:
-    """The message failed too often: it is stored as a dead letter, and later messages of the same sender continue."""
+    """The message failed too often: it is stored as a dead letter, and later messages from the same sender continue."""
 
     __repr__ = fields_in_line
 
@@ -93,9 +93,9 @@ class DeadLettered:
 
 @attrs.frozen
 class Kept:
-    """The message must be living, and stays: a later commit decides it.
+    """The message must be living, and stays: a later commit decides on it.
 
-    On a shared store the claim of the run that handles a message carries this fate, because another engine may have
+    On a shared store the claim of the run that handles the message carries this fate, because another engine may have
     consumed the message since it was read.
     """
 

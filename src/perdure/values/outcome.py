@@ -1,4 +1,4 @@
-"""Typed outcomes of runs, as handles return them: a closed union to ``match`` on, and the results that contain one.
+"""Typed run outcomes, as handles return them: a closed union to ``match`` on, and the results that contain one.
 
 `perdure.values.answer` has their stored form.
 """

@@ -60,7 +60,7 @@ class Backoff:
         """Return a backoff that waits the same time after each failure.
 
         Raises:
-            DefinitionError: the delay is not a duration of 1 ms to 100 years.
+            DefinitionError: the delay is not a duration from 1 ms to 100 years.
         """
         return cls(base_ms=duration_ms(delay, what="delay of a backoff"))
 
@@ -102,7 +102,8 @@ class Backoff:
             max: the longest delay.
 
         Raises:
-            DefinitionError: a delay is not a duration, ``max`` is less than ``base``, or the factor is out of range.
+            DefinitionError: a delay is not a duration, ``max`` is less than ``base``, or the factor is outside its
+                range.
         """
         base_ms = duration_ms(base, what="base of an exponential backoff")
         max_ms = duration_ms(max, what="max of an exponential backoff")
@@ -191,8 +192,8 @@ class Retry(Generic[E_contra]):
             such limit.
         retry_if: a pure function that returns whether a typed error is worth a retry. All are by default. It is not
             called for defects: they are always retried.
-        on_exhausted: the action after the last attempt. None: the default of the job's kind (``continue`` for a
-            continuous job, ``park`` for the others).
+        on_exhausted: the action after the last attempt. None: the kind's default (``continue`` for a continuous job,
+            ``park`` for the others).
 
     Raises:
         DefinitionError: a value is out of its range, or no retry could ever be made.
@@ -222,7 +223,7 @@ class Retry(Generic[E_contra]):
 
         Args:
             error: the error, which is passed to ``retry_if``.
-            attempt: the number of the attempt that failed, from 1.
+            attempt: the failed attempt's number, from 1.
             first_failed_ms: when the run's first attempt failed. The same as ``now_ms`` for the first.
             now_ms: when this attempt failed.
             jitter: a random number from [0, 1).
@@ -238,7 +239,7 @@ class Retry(Generic[E_contra]):
     def after_defect(self, *, attempt: int, first_failed_ms: int, now_ms: int, jitter: float) -> RetryAt | Exhausted:
         """Decide whether to retry an attempt that raised or timed out. ``retry_if`` is not called.
 
-        The arguments are those of ``after_failure``.
+        It takes the same arguments as ``after_failure``.
         """
         # The first execution counts as an attempt.
         if attempt >= self.max_attempts:
@@ -256,7 +257,7 @@ class Retry(Generic[E_contra]):
     ) -> int | None:
         """Return the delay before the next attempt, in milliseconds. None when the run is not retried.
 
-        The arguments are those of ``after_failure``.
+        It takes the same arguments as ``after_failure``.
         """
         match self.after_failure(error, attempt=attempt, first_failed_ms=first_failed_ms, now_ms=now_ms, jitter=jitter):
             case RetryAt(_, delay_ms):

@@ -1,7 +1,7 @@
-"""Schedules: when a recurring job runs next and how missed ticks are handled. Pure functions of given times.
+"""Schedules: when a recurring job runs next and how missed ticks are handled. Pure functions: callers pass the times.
 
-`every` makes a schedule of a fixed interval and `cron` one of wall-clock times. Both have the same options: what
-happens to ticks that no engine ran (``catch_up``), and the shift of instances against each other (``stagger``).
+`every` makes a schedule with a fixed interval and `cron` one with wall-clock times. Both have the same options: what
+happens to ticks that no engine ran (``catch_up``), and how far instances are shifted against each other (``stagger``).
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ class CatchUpAll:
     """Run each missed tick, oldest first.
 
     Attributes:
-        limit: the number of ticks kept, 1 to 1,000. When more were missed, the oldest are dropped and counted.
+        limit: how many ticks are kept, 1 to 1,000. When more were missed, the oldest are dropped and counted.
 
     Raises:
-        DefinitionError: the limit is out of range.
+        DefinitionError: the limit is outside its range.
     """
 
     limit: int
@@ -52,8 +52,8 @@ def caught_up(catch_up: CatchUp, limit: int | None) -> CaughtUp:
     """Combine the option and its limit.
 
     Args:
-        catch_up: the option of ``every`` and ``cron``.
-        limit: only for ``"all"``: the number of missed ticks kept, 1 to 1,000. None means 100.
+        catch_up: as passed to ``every`` and ``cron``.
+        limit: only for ``"all"``: how many missed ticks are kept, 1 to 1,000. None means 100.
 
     Raises:
         DefinitionError: the option is unknown, or a limit was passed with an option other than ``"all"``.
@@ -99,7 +99,7 @@ def _check_limit(value: object) -> None:
 
 
 def stagger_ms(stagger: Duration | None) -> int:
-    """Convert the option ``stagger`` to milliseconds; 0 for None.
+    """Convert the option ``stagger`` to milliseconds. None is 0.
 
     Raises:
         DefinitionError: it is not a duration.
@@ -120,13 +120,13 @@ def check_stagger(stagger_ms: int, *, smallest_gap_ms: int) -> None:
 
 
 def shift_ms(address: str, *, stagger_ms: int) -> int:
-    """Return the shift of an instance within the stagger.
+    """Return an instance's shift within the stagger.
 
     It depends on the printed address alone: it is the same after a restart, in another process, in a later version.
 
     Args:
         address: the instance, printed ``kind:name:id``.
-        stagger_ms: the upper bound of the shift; 0 for none.
+        stagger_ms: the upper bound. 0 for no shift.
 
     Returns:
         Milliseconds, from 0 to ``stagger_ms`` - 1.
@@ -141,7 +141,7 @@ def shift_ms(address: str, *, stagger_ms: int) -> int:
 
 
 class Ticks(Protocol):
-    """An infinite series of instants, integer milliseconds UTC, strictly rising."""
+    """An infinite, strictly rising series of instants in integer milliseconds UTC."""
 
     def after(self, instant_ms: int) -> int:
         """Return the first tick later than an instant."""
@@ -152,7 +152,7 @@ class Ticks(Protocol):
         ...
 
     def last(self, after_ms: int, until_ms: int, *, most: int) -> tuple[int, ...]:
-        """Return the latest of those ticks, at most ``most``, in rising order."""
+        """Return the latest ticks, at most ``most``, in rising order."""
         ...
 
 
@@ -178,7 +178,7 @@ class Grid:
         return max(0, min(self._number(until_ms) - self._number(after_ms), most))
 
     def last(self, after_ms: int, until_ms: int, *, most: int) -> tuple[int, ...]:
-        """Return the latest of those ticks, at most ``most``, in rising order."""
+        """Return the latest ticks, at most ``most``, in rising order."""
         end = self._number(until_ms) + 1
         first = end - self.count(after_ms, until_ms, most=most)
         return tuple(self._tick(number) for number in range(first, end))
@@ -187,7 +187,7 @@ class Grid:
         return self.anchor_ms + number * self.interval_ms
 
     def _number(self, instant_ms: int) -> int:
-        """Return the number of the latest tick that is not later than an instant."""
+        """Return the number of the latest tick at or before an instant."""
         return (instant_ms - self.anchor_ms) // self.interval_ms
 
 
@@ -197,15 +197,15 @@ Align: TypeAlias = Literal["completion", "start"]
 
 @frozen(kw_only=True)
 class Every:
-    """A schedule of a fixed interval. Make one with ``every``.
+    """A schedule with a fixed interval. Make one with ``every``.
 
     Two schedules with the same text set the same alarms.
 
     Attributes:
         interval_ms: from a run's end to the next tick, or from tick to tick.
-        align: which of the two.
+        align: which one applies.
         catch_up: how missed ticks are handled. A schedule aligned to completion misses none.
-        stagger_ms: an instance's largest shift; 0 for none.
+        stagger_ms: an instance's largest shift. 0 for none.
     """
 
     interval_ms: int
@@ -248,7 +248,7 @@ def every(
             runs start at start + k * interval, however long they take (fixed rate).
         catch_up: with ``align="start"``: the missed ticks to run after downtime: ``"once"`` the latest, ``"skip"``
             none, ``"all"`` each, oldest first.
-        catch_up_limit: with ``catch_up="all"``: the number of missed ticks kept, 1 to 1,000; 100 by default. The oldest
+        catch_up_limit: with ``catch_up="all"``: how many missed ticks are kept, 1 to 1,000, by default 100. The oldest
             are dropped and counted in ``ctx.missed``.
         stagger: with ``align="start"``: shift each instance by less than this, by an amount that depends on its address
             alone. Shorter than the interval.
@@ -283,15 +283,15 @@ def _ticks_of_line(line: CronLine, zone: tzinfo) -> CronTicks:
 
 @frozen(kw_only=True)
 class Cron:
-    """A schedule of wall-clock times. Make one with ``cron``.
+    """A schedule with wall-clock times. Make one with ``cron``.
 
     Two schedules with the same text set the same alarms.
 
     Attributes:
         line: the five fields.
-        tz: the IANA name of the line's time zone.
+        tz: the line's time zone, as an IANA name.
         catch_up: how missed ticks are handled.
-        stagger_ms: an instance's largest shift; 0 for none.
+        stagger_ms: an instance's largest shift. 0 for none.
         ticks: the computed run times.
     """
 
@@ -321,15 +321,15 @@ def cron(
     catch_up_limit: int | None = None,
     stagger: Duration | None = None,
 ) -> Cron:
-    """Run at the wall-clock times of a cron line.
+    """Run at a cron line's wall-clock times.
 
     Args:
-        line: ``minute hour day-of-month month day-of-week``, by the rules of Debian's cron, with names of months and
-            days, and ``L``, ``LW``, ``5L`` and ``1#2`` besides.
-        tz: the IANA name of the line's time zone.
+        line: ``minute hour day-of-month month day-of-week``, by the rules in Debian's cron, with month and day names,
+            and ``L``, ``LW``, ``5L`` and ``1#2`` besides.
+        tz: the line's time zone, as an IANA name.
         catch_up: the missed ticks to run after downtime: ``"once"`` the latest, ``"skip"`` none, ``"all"`` each, the
                 oldest first.
-        catch_up_limit: with ``catch_up="all"``: the number of missed ticks kept, 1 to 1,000; 100 by default. The oldest
+        catch_up_limit: with ``catch_up="all"``: how many missed ticks are kept, 1 to 1,000, by default 100. The oldest
             are dropped and counted in ``ctx.missed``.
         stagger: shift each instance by less than this, by an amount that depends on its address alone. Shorter than the
             smallest time between two ticks.
@@ -359,7 +359,7 @@ class Run:
 
     Attributes:
         nominal_ms: the tick that is run.
-        missed: the number of older due ticks that will not be run.
+        missed: how many older due ticks will not be run.
     """
 
     nominal_ms: int
@@ -372,7 +372,7 @@ class Skip:
 
     Attributes:
         next_nominal_ms: the next tick.
-        missed: the number of due ticks that will not be run.
+        missed: how many due ticks will not be run.
     """
 
     next_nominal_ms: int
@@ -397,11 +397,11 @@ def offset_ms(schedule: Schedule, address: str) -> int:
 
 
 def first_tick(schedule: Schedule, start_ms: int) -> int:
-    """Return the nominal time of the first scheduled run of an instance that starts now.
+    """Return the nominal time of the first scheduled run after an instance starts.
 
     Args:
         schedule: the job's schedule.
-        start_ms: when the instance starts. The anchor of a fixed-rate schedule.
+        start_ms: when the instance starts. A fixed-rate schedule's anchor.
     """
     match schedule:
         case Every():
@@ -456,7 +456,7 @@ def could_be_set(schedule: Schedule, *, anchor_ms: int, nominal_ms: int, changed
 
 
 def due(schedule: Schedule, *, anchor_ms: int, nominal_ms: int, now_ms: int, offset_ms: int) -> Due:
-    """Decide whether to run when the alarm of a tick fires, possibly late.
+    """Decide whether to run when a tick's alarm fires, possibly late.
 
     The stored tick is used even if the schedule no longer contains it, after a deploy that changed the schedule.
 
@@ -468,12 +468,12 @@ def due(schedule: Schedule, *, anchor_ms: int, nominal_ms: int, now_ms: int, off
         offset_ms: the instance's offset, from ``offset_ms``.
 
     Returns:
-        ``Run`` or ``Skip``, with the number of dropped ticks, counted up to 10,000:
+        ``Run`` or ``Skip``, with the dropped ticks, counted up to 10,000:
 
         - ``"once"``: the latest due tick is run, the older ones are dropped.
         - ``"skip"``: the latest due tick is run unless it is late by more than a grace period, the smaller of 60 s and
           half the time to the next tick. Older ones are dropped.
-        - ``CatchUpAll``: the oldest tick is run. Of more than the limit, the oldest are dropped.
+        - ``CatchUpAll``: the oldest tick is run. Beyond the limit, the oldest are dropped.
     """
     if isinstance(schedule, Every) and schedule.align == "completion":
         return Run(nominal_ms, 0)
@@ -507,7 +507,7 @@ def latest_due(schedule: Schedule, *, anchor_ms: int, nominal_ms: int, now_ms: i
 
 @frozen
 class _Backlog:
-    """The due ticks up to an instant: the stored one, and those of the schedule after it."""
+    """The due ticks up to an instant: the stored one, and the schedule's ticks after it."""
 
     ticks: Ticks
     nominal_ms: int

@@ -1,4 +1,4 @@
-"""Secrets: the marker of fields that are not shown, the removal of known secrets from text, and encrypted text.
+"""Secrets: the marker for fields that are not shown, the function that removes known secrets, and encrypted text.
 
 A text that could not be decrypted is `Unreadable`: no codec decodes it, and it says why.
 """
@@ -51,8 +51,8 @@ _QUALIFIERS: Final = (typing.Required, typing.NotRequired, ReadOnly)
 class Secret:
     """Marks a value that logs, messages, events and tools never show: ``token: Annotated[str, Secret]``.
 
-    It marks a field of a state, an event or an error, or a part of its type: ``dict[str, Annotated[str, Secret]]``. The
-    type of the value and its stored bytes are unchanged.
+    It marks a field in a state, an event or an error, or a part of the field's type: ``dict[str, Annotated[str,
+    Secret]]``. The value's type and stored bytes are unchanged.
     """
 
     def __class_getitem__(cls, item: object) -> NoReturn:
@@ -67,7 +67,7 @@ def is_marked(form: object) -> bool:
 
 
 def is_secret_mark(mark: object) -> bool:
-    """Return whether an argument of ``Annotated`` is the marker."""
+    """Return whether an ``Annotated`` argument is the marker."""
     return mark is Secret or isinstance(mark, Secret)
 
 
@@ -100,8 +100,8 @@ def shown_fields(cls: type) -> tuple[tuple[str, bool], ...] | None:
     """Return a class's fields to show, and whether each is hidden. None if no value in it is marked.
 
     Args:
-        cls: a value's class. Only attrs classes, dataclasses and named tuples have marked fields: the instances of
-            a ``TypedDict`` are plain dicts.
+        cls: a value's class. Only attrs classes, dataclasses and named tuples have marked fields: ``TypedDict``
+            instances are plain dicts.
     """
     return _shown_fields(cls) if _is_declared(cls) and _has_secrets(cls) else None
 
@@ -173,12 +173,12 @@ def _hints(cls: Any) -> dict[str, Any]:
 def scrubbed(text: str, secrets: Collection[str]) -> str:
     """Replace known secrets in a text, in each form that code usually prints them in.
 
-    These forms are: as it is. Escaped, also twice, by ``repr`` of text or bytes, by ``json.dumps``, for HTML or for a
-    URL, and in Base64 or as hexadecimal digits, also as a part of a longer encoded text, which is replaced as a whole.
+    The forms are: unchanged. Escaped, also twice, by ``repr`` (text or bytes), by ``json.dumps``, for HTML or for a
+    URL. And in Base64 or hexadecimal digits, also inside a longer encoded text, which is replaced completely.
 
     Args:
         text: such as an exception's message.
-        secrets: the secrets. Those of less than 4 characters are left.
+        secrets: the secrets. Those with fewer than 4 characters are left.
     """
     known = {form for each in secrets for form in _plain(each) if len(form) >= MIN_SCRUBBED_CHARACTERS}
     # The longest first: a shorter secret inside a longer one would leave the rest of that visible.
@@ -194,7 +194,7 @@ def scrubbed(text: str, secrets: Collection[str]) -> str:
 
 
 def _plain(secret: str) -> Iterator[str]:
-    """Yield a secret, its lines, and the bytes that it is the stored text of."""
+    """Yield a secret, its lines, and its bytes if it is the stored text for bytes."""
     yield secret
     yield from secret.splitlines()
     try:
@@ -208,7 +208,7 @@ def _plain(secret: str) -> Iterator[str]:
 
 
 def _replaced(text: str, form: str, *, extends: bool) -> str:
-    """Replace a form of a secret, with the rest of the encoded text around it if it extends."""
+    """Replace a secret in one form, with the rest of the encoded text around it if it extends."""
     shown, at = "", 0
     for begin, end in _occurrences(text, form):
         if begin < at:
@@ -222,7 +222,7 @@ def _replaced(text: str, form: str, *, extends: bool) -> str:
 
 
 def _occurrences(text: str, form: str) -> Iterator[tuple[int, int]]:
-    """Yield where a text contains a form of a secret, each of its characters escaped or not."""
+    """Yield where a text contains a secret in one form, each character escaped or not."""
     if form.isascii() and form.isalnum():  # no code escapes these characters
         begin = text.find(form)
         while begin >= 0:
@@ -235,7 +235,7 @@ def _occurrences(text: str, form: str) -> Iterator[tuple[int, int]]:
 
 
 def _any_form(run: str) -> str:
-    r"""Return a pattern of one character in all its escaped forms, or of a run of ``\``."""
+    r"""Return a pattern for one character in all its escaped forms, or for a run of ``\``."""
     character = run[0]
     if character.isascii() and character.isalnum():
         return character
@@ -262,7 +262,7 @@ def _any_form(run: str) -> str:
 
 
 def _quoted(text: str) -> str:
-    """Return a pattern of a text of which each character may be escaped for a URL, also twice."""
+    """Return a pattern for a text in which each character may be escaped for a URL, also twice."""
     return "".join(
         each
         if each.isascii() and each.isalnum()
@@ -272,7 +272,7 @@ def _quoted(text: str) -> str:
 
 
 def _encoded(secret: str) -> Iterator[str]:
-    """Yield the parts of longer texts that contain a secret in Base64 or as hexadecimal digits."""
+    """Yield the parts by which longer Base64 or hexadecimal texts contain a secret."""
     printed = {each.encode("utf-8", "surrogatepass") for each in (secret, json.dumps(secret)[1:-1], repr(secret)[1:-1])}
     for data in {*printed, secret.encode("latin-1", "ignore")}:  # the latter are the bytes of a field of bytes
         if len(data) < MIN_SCRUBBED_CHARACTERS:
@@ -288,7 +288,7 @@ def _encoded(secret: str) -> Iterator[str]:
 
 
 def _without(text: str, form: str) -> str:
-    """Replace the beginning and the end of a secret where an excerpt has cut its middle out."""
+    """Replace a secret's beginning and end where an excerpt has cut the middle out."""
     parts = text.split(_CUT)
     for at, (before, after) in enumerate(pairwise(parts)):
         longest = min(len(form), _LONGEST_EXCERPT)
@@ -304,7 +304,7 @@ def _without(text: str, form: str) -> str:
 
 
 def _printed(secret: str) -> Iterator[str]:
-    """Yield the forms of a secret one by one, to compare them with the two sides of a cut."""
+    """Yield a secret's forms one by one, to compare them with the text on both sides of a cut."""
     for once in {secret, *_escaped(secret)}:
         yield once
         yield from _escaped(once)
@@ -335,7 +335,7 @@ def hide(_: object) -> str:
 
 
 def texts_of(value: object) -> Iterator[str]:
-    """Yield the texts in a secret JSON value, the names of its keys included, and its numbers as text."""
+    """Yield the texts in a secret JSON value, key names included, and the numbers as text."""
     match value:
         case str():
             yield value
@@ -383,7 +383,7 @@ class Unreadable(str):
 
 
 def key_of(text: str) -> str | None:
-    """Return the id of the key of an encrypted text. None if it is not encrypted."""
+    """Return the id of the key that encrypted a text. None if the text is not encrypted."""
     return text[len(SEALED) :].partition(":")[0] if text.startswith(SEALED) else None
 
 

@@ -1,4 +1,4 @@
-"""A stored instance's statuses: its status, why its alarms are suspended, and the answer of ``status``."""
+"""A stored instance's statuses: its status, why its alarms are suspended, and the answer to ``status``."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FAILED_FOR_GOOD: Final = frozenset[str | None]({"retries_exhausted", "not_retrya
 
 
 def failed_for_good(reason: str) -> Literal["retries_exhausted", "not_retryable"]:
-    """Return the suspension of an instance whose run is not retried.
+    """Return an instance's suspension after a run that is not retried.
 
     Args:
         reason: why, as the event ``job.retry_exhausted`` says.
@@ -53,14 +53,14 @@ class InstanceStatus:
         started_at: when the current batch started (debounce).
         will_flush_at: when the current batch flushes, unless later events change that (debounce). None while the
             instance is paused or parked.
-        attempt: the attempt that is running or due next, the last one if retries are exhausted; 1 without a retry.
+        attempt: the attempt that is running or due next, the last one if retries are exhausted. 1 without a retry.
         parked: why the instance is parked, if it is.
         left: why code that cannot read the instance left it to other code, if it did.
         since: since when it is paused, parked or left. None if it is not.
         heals: how an operator ends that. Empty if there is no need.
         last_error: the last run's error.
-        phase: a word of the job's kind: how a workflow ended, ``done``, ``failed`` or ``cancelled``, or
-            ``child_parked`` while a child of it is parked. None for others.
+        phase: a word that the job's kind reports: how a workflow ended, ``done``, ``failed`` or ``cancelled``, or
+            ``child_parked`` while one of its children is parked. None for other kinds.
     """
 
     __repr__ = fields_in_line

@@ -18,11 +18,11 @@ AWAITED_STATUSES: Final[tuple[str, ...]] = ("ended", "not_found", *get_args(Stat
 
 @attrs.frozen
 class WaitCondition:
-    """The statuses and phases that end a wait: one of them is enough.
+    """The statuses and phases that end a wait. One is enough.
 
     Attributes:
         statuses: statuses.
-        phases: phases that the kind of the job reports.
+        phases: phases that the job's kind reports.
     """
 
     __repr__ = fields_in_line
@@ -44,7 +44,7 @@ class WaitCondition:
 
 @attrs.frozen
 class Reached:
-    """The instance had one of the wanted statuses.
+    """The instance had a wanted status.
 
     Attributes:
         status: the committed status that ended the wait. A later one may differ.
@@ -70,7 +70,7 @@ class NotReached:
 
 @attrs.frozen
 class NeverStored:
-    """A wait for an end found no instance, and the log has no event of one."""
+    """A wait for an end found no instance, and the log has no event from one."""
 
 
 Awaited: TypeAlias = Reached | NotReached | NeverStored
@@ -102,7 +102,7 @@ class WaitOver(PerdureError, TimeoutError):
 
 @attrs.frozen(repr=False, str=False)
 class NothingStored(PerdureError, LookupError):
-    """A wait for an end found no instance, and the log has no event of one.
+    """A wait for an end found no instance, and the log has no event from one.
 
     Attributes:
         address: the instance, printed ``kind:name:id``.

@@ -50,7 +50,7 @@ def duration_ms(value: Duration, *, what: str, minimum_ms: int = 1) -> int:
     Args:
         value: the duration.
         what: the purpose, for the error message, such as ``"flush_after of 'webhook-batcher'"``.
-        minimum_ms: the shortest duration allowed; 0 allows no wait.
+        minimum_ms: the shortest duration allowed. 0 allows no wait.
 
     Returns:
         Whole milliseconds, from ``minimum_ms`` to 100 years.
@@ -117,7 +117,7 @@ def to_ms(instant: datetime, *, what: str = "instant") -> int:
     """Convert an aware ``datetime`` to integer milliseconds since 1970-01-01 UTC. Smaller units are truncated.
 
     Args:
-        instant: a ``datetime`` of any time zone.
+        instant: a ``datetime`` in any time zone.
         what: the purpose, for the error message.
 
     Raises:
@@ -131,10 +131,10 @@ def to_ms(instant: datetime, *, what: str = "instant") -> int:
 def due_ms(instant: datetime, *, what: str) -> int:
     """Convert the aware ``datetime`` at which something is due to milliseconds. Smaller units are rounded up.
 
-    Nothing is due before its instant. That of the last millisecond of year 9999 is rounded down.
+    Nothing is due before its instant. An instant in the last millisecond of year 9999 is rounded down.
 
     Args:
-        instant: a ``datetime`` of any time zone.
+        instant: a ``datetime`` in any time zone.
         what: the purpose, for the error message.
 
     Raises:

@@ -1,7 +1,7 @@
-"""The changes of one turn as a value: a store writes all of them or none.
+"""One turn's changes as a value: a store writes them all or none.
 
-A transition writes or purges the row of the instance, appends to its journal, and stores messages, events and the
-answer to repeat.
+A transition writes or purges the instance's row, appends to its journal, and stores messages, events and the answer to
+repeat.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from perdure.values.message import Message, MessageFate
 
 @attrs.frozen
 class JournalChange:
-    """Append rows to the journal of an instance, with the transition that writes the instance.
+    """Append rows to an instance's journal, in the transition that writes the instance.
 
     The journal belongs to an incarnation. Its rows have the places 0, 1, 2, …, and `Instance.journal_length` says how
     many there are: the first appended row gets the place ``journal_length - len(bodies)`` of the written instance.
 
     Attributes:
-        bodies: the appended rows, in order. Only the kind of the job interprets them.
+        bodies: the appended rows, in order. Only the job's kind interprets them.
         earlier: ``cut`` deletes the earlier rows first, so that the first appended row gets the place 0.
     """
 
@@ -44,13 +44,13 @@ class Put:
 
     Attributes:
         instance: the row.
-        changes: the fields in which it differs from the row before, so a store may leave out all other columns. In each
-            case the version and the instant of the change; ``state``: also the state and the number of events;
-            ``claim``: the claim of a run, which the row before does not have, and the number of runs; ``run``: the
-            state and the alarm, and the claim, which it no longer has. With ``run``, it has no lane, no suspension, no
-            pending retry and no claim of an event, and has not ended. ``event_claim``: the claim of an event, which the
-            row before does not have; ``event_end``: the state and the number of events, and the claim of the event,
-            which it no longer has. With both, it has no claim of a run and no lane.
+        changes: the fields in which it differs from the row before, so a store may leave out all other columns. The
+            version and the change instant always differ. ``state``: also the state and the event count. ``claim``: a
+            run's claim, which the row before does not have, and the run count. ``run``: the state, the alarm and the
+            claim, which it no longer has. With ``run``, it has no lane, suspension, pending retry or event claim, and
+            has not ended. ``event_claim``: an event's claim, which the row before does not have. ``event_end``: the
+            state, the event count and the event's claim, which it no longer has. With ``event_claim`` and
+            ``event_end``, it has no run claim and no lane.
     """
 
     __repr__ = fields_in_line
@@ -66,8 +66,8 @@ class Purge:
     """Delete the instance. Its idempotency keys and its history stay.
 
     Attributes:
-        own_messages: the fate of the messages that the instance sent to itself, those of this turn included: a
-            termination deletes them; an instance that completed leaves them to its successor.
+        own_messages: the fate assigned to messages that the instance sent to itself, including those from this turn. A
+            termination deletes them. An instance that completed leaves them to its successor.
     """
 
     own_messages: Literal["dropped", "kept"] = "dropped"
@@ -75,7 +75,7 @@ class Purge:
 
 @attrs.frozen
 class KeepInstance:
-    """Leave the instance unchanged; the fence is not checked."""
+    """Leave the instance unchanged, without checking the fence."""
 
 
 Write: TypeAlias = Put | Purge | KeepInstance
@@ -87,17 +87,17 @@ FULL_ANSWERS: Final = 10_000
 
 @turn_value(kw_only=True)
 class Remembered:
-    """An idempotency key, with the result to replay or the number of attempts that failed.
+    """An idempotency key, with the result to replay or how many attempts failed.
 
     Attributes:
         key: the key that the caller chose.
         action: the command it was used for.
-        fingerprint: a digest of action and payload, to detect the key's use with another request.
-        answer: the encoded result; empty if the request was applied and its result is not kept, or if it failed.
+        fingerprint: a digest over action and payload, to detect the key's use with another request.
+        answer: the encoded result. Empty if the request was applied and its result is not kept, or if it failed.
         expires_ms: when the key expires.
-        failures: how many attempts of the request failed after they may have had effects; 0 if it was applied.
-        full_answers: how many answers of the address the store keeps with this one: it empties the answer of the key
-            that is that many keys older.
+        failures: how many of the request's attempts failed after they may have had effects. 0 if it was applied.
+        full_answers: how many answers the store keeps for the address, this one included. The store empties the answer
+            of the key that is that many keys older.
     """
 
     __repr__ = fields_in_line
@@ -113,13 +113,13 @@ class Remembered:
 
 @turn_value
 class NewKeys:
-    """The condition that an address has none of these idempotency keys: otherwise the transition conflicts.
+    """The condition that an address has no such idempotency keys: otherwise the transition conflicts.
 
     A turn that did not look up its key is committed under this condition. After the conflict the engine looks it up.
 
     Attributes:
         keys: the keys, all different.
-        at_ms: when the first of them was used: an entry that expires later counts.
+        at_ms: when the first key was used: an entry that expires later counts.
     """
 
     __repr__ = fields_in_line
@@ -130,21 +130,21 @@ class NewKeys:
 
 @turn_value(kw_only=True)
 class Transition:
-    """All changes of one turn, committed atomically.
+    """One turn's changes, committed atomically.
 
     Attributes:
         address: the instance whose turn it was.
-        expected: the fence that must still match for ``Put`` and ``Purge``; None: nothing may be stored there.
-        write: the change of the instance.
-        remember: the idempotency keys to store, all different and in order; each replaces an earlier entry.
-        new_keys: the idempotency keys that must not be known; None for no such condition.
+        expected: the fence that must still match for ``Put`` and ``Purge``. None: nothing may be stored there.
+        write: the instance change.
+        remember: the idempotency keys to store, all different and in order. Each replaces an earlier entry.
+        new_keys: the idempotency keys that must not be known. None for no such condition.
         messages: outgoing messages, in order.
-        inbound: the fate of the message that this turn handled.
+        inbound: the handled message's fate.
         events: the events for the log, in order.
-        journal: the change of the instance's journal; only beside ``Put``.
-        before: the stored row that ``expected`` names, as the engine knows it; None if it does not. A store may leave
-            out the columns that do not change. It takes nothing but the incarnation, the version, ``status``,
-            ``due_ms`` and ``owner`` from it.
+        journal: the journal change, only beside ``Put``.
+        before: the stored row that ``expected`` names, as the engine knows it. None if the engine does not know it. A
+            store may leave out the columns that do not change. It takes nothing but the incarnation, the version,
+            ``status``, ``due_ms`` and ``owner`` from it.
     """
 
     __repr__ = fields_in_line
@@ -201,13 +201,13 @@ def over(before: Instance | None, transition: Transition) -> Transition:
 
 
 def coalesced(first: Transition, second: Transition) -> Transition:
-    """Return one transition for two of one instance, the second of which was decided on the outcome of the first.
+    """Combine an instance's two transitions, the second decided on the first one's outcome, into one transition.
 
-    It writes the row once, as one version, and everything else of both in order.
+    It writes the row once, as one version, and everything else from both in order.
 
     Args:
         first: the first transition.
-        second: the second one, without a message to consume or a cut of the journal; its keys are new ones.
+        second: the second one, without a message to consume or a journal cut. Its keys are new ones.
     """
     keeps = type(second.write) is KeepInstance
     starts = type(first.write) is KeepInstance
@@ -245,13 +245,13 @@ def _joined(first: JournalChange | None, second: JournalChange | None) -> Journa
 
 @turn_value(kw_only=True)
 class Loaded:
-    """The stored data of an address, read at one moment.
+    """An address's stored data, read at one moment.
 
     Attributes:
         instance: the stored instance, or None.
         remembered: the result stored for the requested idempotency key, unless it expired.
-        keys_held: the number of keys of the address, or a little more: a store may count expired keys that it has not
-            deleted; known only when a key was requested.
+        keys_held: how many keys the address has, or a little more: a store may count expired keys that it has not
+            deleted. Known only when a key was requested.
     """
 
     __repr__ = fields_in_line

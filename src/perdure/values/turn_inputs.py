@@ -20,7 +20,7 @@ class Decoded:
     Attributes:
         text: its JSON, the very object in the row that it belongs to.
         value: the state.
-        opened: the state with the members that newer code wrote; None if there are none.
+        opened: the state with the members that newer code wrote. None if there are none.
     """
 
     __repr__ = fields_in_line
@@ -35,10 +35,10 @@ class OtherEngines:
     """The other engines that may be alive: all whose death is not known.
 
     Attributes:
-        living: their epochs, as of the last heartbeat.
-        known_up_to: the greatest epoch of that time; an engine that joined later may be alive.
-        me: the epoch of this engine; 0 when it owns its store.
-        codes: the jobs that they serve: kind, name and fingerprint, as of the last heartbeat.
+        living: their epochs at the last heartbeat.
+        known_up_to: the greatest epoch at that time. An engine that joined later may be alive.
+        me: this engine's epoch. 0 when it owns its store.
+        codes: the jobs that they serve: kind, name and fingerprint, at the last heartbeat.
     """
 
     living: frozenset[int] = frozenset()
@@ -47,7 +47,7 @@ class OtherEngines:
     codes: frozenset[tuple[str, str, str]] = frozenset()
 
     def serve_otherwise(self, kind: str, name: str, code: str) -> bool:
-        """Return whether one of them serves a job with other code than this."""
+        """Return whether another engine serves a job with other code than this."""
         return any((kind, name) == served[:2] and code != served[2] for served in self.codes)
 
     def __contains__(self, epoch: object) -> bool:
@@ -66,24 +66,24 @@ NO_OTHERS: Final = OtherEngines()
 
 @turn_value(kw_only=True)
 class TurnInputs:
-    """The clock, the random number and the ids of one decision.
+    """One decision's clock, random number and ids.
 
     Attributes:
         now_ms: the wall clock, integer milliseconds UTC.
         jitter: a random number from [0, 1).
-        id_base: a UUIDv7 as an integer; the ids of this decision count up from it.
-        epoch: the number of this engine's ownership of the store.
-        running: the ids of this instance's runs that are in progress in this process.
+        id_base: a UUIDv7 as an integer. This decision's ids count up from it.
+        epoch: the number under which this engine opened the store.
+        running: the run ids of this instance that are in progress in this process.
         limits: the engine's limits.
-        wants_events: whether the log keeps events or a sink reads them; otherwise only failures are made, for the
+        wants_events: whether the log keeps events or a sink reads them. Otherwise only failures are made, for the
             engine's log.
-        trace: the trace context of the turn; None if it is not traced.
-        hold: whether runs of the job may begin.
-        decoded: the decoded state of the row, if the engine keeps it; only for the row that holds its text.
-        code: whether all code of the job must be claimed before it runs, because a process died shortly before.
+        trace: the turn's trace context. None if it is not traced.
+        hold: whether the job's runs may begin.
+        decoded: the row's decoded state, if the engine keeps it. Only for the row that holds its text.
+        code: whether all the job's code must be claimed before it runs, because a process died shortly before.
         others: the other engines that share the store.
-        reads: the texts that the store can read, beside the code of the job: see `Store.reads`.
-        ahead_ms: how far the clock of the job's lanes is ahead, because the wall clock went back.
+        reads: the texts that the store can read, beside the job's code: see `Store.reads`.
+        ahead_ms: how far the job's lane clock is ahead, because the wall clock went back.
     """
 
     __repr__ = fields_in_line
@@ -116,7 +116,7 @@ def printed_id(number: int) -> str:
 
 
 def digest(data: bytes) -> bytes:
-    """Return the BLAKE2b digest of 128 bits."""
+    """Return the 128-bit BLAKE2b digest."""
     digested: bytes = _blake2b()(data, digest_size=16).digest()
     return digested
 
