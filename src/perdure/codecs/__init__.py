@@ -1,4 +1,4 @@
-"""Strict conversion of states, events, inputs and errors to JSON and back."""
+"""Convert states, events, inputs and errors strictly to JSON and back."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Conversion of one declared type to JSON and back.
+"""Convert one declared type to JSON and back.
 
-When a fast reader or writer has refused a value, the problems in it are located. A fingerprint is a digest of what
-was encoded.
+When a fast reader or writer has refused a value, the codec locates the problems in it. A fingerprint is a digest of an
+encoded value.
 """
 
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
@@ -93,14 +93,14 @@ def _own_fault(schema: Schema, direction: Direction, value: Any, path: str, *, h
 
 
 def reason_without_value(error: Exception) -> str:
-    """Return the reason of any exception, without a text that may contain the value."""
+    """Return any exception's reason, without a text that may contain the value."""
     if isinstance(error, Fault):
         return error.without_value
     return f"{type(error).__name__} (its text may contain a secret, and is not shown)"
 
 
 def reason(error: Exception) -> str:
-    """Return the reason of any exception, in one line."""
+    """Return any exception's reason, in one line."""
     text = str(error.args[0]) if error.args else ""
     return text or type(error).__name__
 
@@ -108,8 +108,8 @@ def reason(error: Exception) -> str:
 def fingerprint(data: bytes) -> str:
     """Return a digest of a payload, to detect a different request with the same idempotency key.
 
-    The order of the keys of an object does not matter; the order of a list does. BLAKE2b of 128 bits: two payloads do
-    not have the same digest by chance, nor can a sender construct such a pair.
+    An object's key order does not matter. A list's order does. The digest is BLAKE2b with 128 bits: two payloads do not
+    have the same digest by chance, nor can a sender construct such a pair.
 
     Args:
         data: JSON, as a codec encodes it.
@@ -155,7 +155,7 @@ MAX_PROBLEMS: Final = 20
 
 @attrs.frozen(repr=False)
 class NewerOnly(InvalidInput):
-    """Code that knows more of the type wrote the value: this code cannot read it, or would lose a part of it."""
+    """Code that knows more about the type wrote the value: this code cannot read it, or would lose a part of it."""
 
 
 class Opened(NamedTuple, Generic[T]):
@@ -163,7 +163,7 @@ class Opened(NamedTuple, Generic[T]):
 
     Attributes:
         value: the value.
-        rest: the part of its JSON that the type does not know, because newer code wrote it; None if there is none.
+        rest: the part of its JSON that the type does not know, because newer code wrote it. None if there is none.
     """
 
     value: T
@@ -179,11 +179,11 @@ class Codec(Generic[T]):
     """Encodes and decodes one declared type, strictly in both directions. Make it with :meth:`of`.
 
     Attributes:
-        what: the input and its job; error messages begin with it.
+        what: the input and its job. Error messages begin with this text.
         type_name: the declared type's readable name.
         form: the declared type itself.
-        tagged: the classes of the type that have a pinned tag.
-        mutable: the attrs classes and dataclasses of the type that are not frozen, each with its path in the type.
+        tagged: the classes in the type that have a pinned tag.
+        mutable: the attrs classes and dataclasses in the type that are not frozen, each with its path in the type.
         secret: whether a part of the type is marked with `Secret`.
         always_kept: whether `may_be_kept` returns True for every value.
     """
@@ -211,17 +211,18 @@ class Codec(Generic[T]):
         tags: Mapping[type, str] | None = None,
         ignores_other_tags: bool = False,
     ) -> Codec[F]:
-        """Return the codec of a type. This is slow (up to a millisecond per class): keep the codec.
+        """Return a type's codec. This is slow (up to a millisecond per class): keep the codec.
 
-        The reader of a class is generated when it reads its first value, which takes some 0.1 ms.
+        A class's reader is generated when it reads its first value, which takes some 0.1 ms.
 
         Args:
-            form: the type: a class, a union, or an alias of one.
+            form: the type: a class, a union, or an alias for one.
             what: the purpose, such as ``"state of 'orders'"``.
-            tags: the stable names of classes, which replace their class names. A class with a pinned tag carries it
-                wherever it occurs, so that it can become a member of a union later.
+            tags: stable names that replace class names. A class with a pinned tag carries it wherever it occurs, so
+                that it can become a union member later.
             ignores_other_tags: whether tags for classes that do not occur in the type are ignored, and not refused.
-                Codecs that share one mapping ignore them. Their caller compares the mapping with ``tagged`` of each.
+                Codecs that share one mapping ignore them. Their caller compares the mapping with each codec's
+                ``tagged``.
 
         Raises:
             DefinitionError: the type has no JSON form, or a tag is not valid. The message names the field and the fix.
@@ -253,10 +254,10 @@ class Codec(Generic[T]):
         )
 
     def encode(self, value: T) -> bytes:
-        """Encode a value, which is checked by the same rules as external input.
+        """Encode a value, after checking it by the same rules as external input.
 
         Args:
-            value: a value of exactly the declared type: subclasses and coercions are refused.
+            value: a value with exactly the declared type: subclasses and coercions are refused.
 
         Returns:
             JSON that :meth:`decode` converts to an equal value.
@@ -296,7 +297,7 @@ class Codec(Generic[T]):
         """Decode a stored value, which newer code may have written. `close` writes its unknown part back.
 
         A value that this code knows is decoded as by `decode`, at the same cost. An unknown member is kept. An object
-        without a tag is read as the first class of a union, because older code declared that class alone.
+        without a tag is read as the union's first class, because older code declared that class alone.
 
         Raises:
             NewerOnly: it has a class, a choice or a form that this code does not know.
@@ -310,7 +311,7 @@ class Codec(Generic[T]):
         return self._reopened(data)
 
     def accept(self, data: bytes) -> T:
-        """Decode an input, which a caller with newer or older code may have sent: nothing of it may be lost.
+        """Decode an input, which a caller with newer or older code may have sent: no part may be lost.
 
         Raises:
             NewerOnly: it has a part that this code does not know, an unknown member included.
@@ -323,7 +324,7 @@ class Codec(Generic[T]):
         return opened.value
 
     def unknown(self, data: bytes) -> tuple[str, ...]:
-        """Return the parts of an input that this code does not know, each with its path; see `MAX_PROBLEMS`.
+        """Return the input parts that this code does not know, each with its path, at most `MAX_PROBLEMS`.
 
         Raises:
             InvalidInput: it is not JSON, or nested too deep for any type.
@@ -335,12 +336,12 @@ class Codec(Generic[T]):
         return self._unknown(plain)
 
     def close(self, value: T, opened: Opened[T], *, new: object = None) -> tuple[bytes, Opened[T]]:
-        """Encode a value that takes the place of one that was opened, with the rest of that.
+        """Encode a value that replaces an opened one, together with the opened value's rest.
 
         Args:
             value: the value.
             opened: the value before.
-            new: an input. Its objects replace older ones, and take over no members of them.
+            new: an input. Its objects replace older ones, and take over none of the older ones' unknown members.
 
         Returns:
             The JSON, and what `open` would return for it. Its value is ``value`` itself.
@@ -361,10 +362,10 @@ class Codec(Generic[T]):
         return orjson.dumps(joined), Opened(value, rest)
 
     def bare(self, data: bytes) -> bytes:
-        """Return the shortest form of an encoded value, which is the same in older and newer code.
+        """Return an encoded value's shortest form, which is the same in older and newer code.
 
-        It lacks the members that have their defaults, and the tags of first classes, and its keys are sorted. `accept`
-        reads it as the same value. Do not store it: another version may have another default.
+        It lacks the members that have their defaults and the first classes' tags. Its keys are sorted. `accept` reads
+        it as the same value. Do not store it: another version may have another default.
 
         Args:
             data: an encoded value.
@@ -376,9 +377,9 @@ class Codec(Generic[T]):
         return orjson.dumps(bare, option=orjson.OPT_SORT_KEYS)
 
     def input_digest(self, data: bytes) -> str:
-        """Return the digest of an encoded input, which `is_same_input` compares.
+        """Return an encoded input's digest, which `is_same_input` compares.
 
-        It has at most 224 characters: 32, and 12 for each of at most 16 members that have their defaults.
+        It has at most 224 characters: 32, and 12 for each member that has its default, at most 16 members.
         """
         plain = orjson.loads(data)
         if self._unbounded and _is_deep(plain):
@@ -386,7 +387,7 @@ class Codec(Generic[T]):
         return shapes.digest_of(self._shape(), plain)
 
     def is_same_input(self, data: bytes, first: str) -> bool:
-        """Return whether an encoded input has the digest of another one, which older or newer code has computed."""
+        """Return whether an encoded input has the digest that older or newer code computed for another one."""
         if self.input_digest(data) == first:
             return True
         plain = orjson.loads(data)
@@ -394,7 +395,7 @@ class Codec(Generic[T]):
         return not is_deep and shapes.is_same_input(self._shape(), plain, first)
 
     def check_json(self, data: bytes) -> None:
-        """Check that an encoded value is JSON, of this type or of another one.
+        """Check that an encoded value is JSON, for this type or for another one.
 
         Raises:
             InvalidInput: it is not.
@@ -405,7 +406,7 @@ class Codec(Generic[T]):
             raise self._no_json(data, error) from error
 
     def may_be_kept(self, value: T) -> bool:
-        """Return whether a value of the type can be used in the place of its JSON, instead of decoding that.
+        """Return whether a value can be kept in place of its JSON, instead of decoding the JSON again.
 
         Nothing can change such a value, and decoding its JSON returns one that behaves the same.
         """
@@ -413,7 +414,7 @@ class Codec(Generic[T]):
         return keeps is None or keeps(value)
 
     def json_schema(self) -> JsonSchema:
-        """Return the JSON Schema of the type, draft 2020-12: classes and enums are in ``$defs``, under their names.
+        """Return the type's JSON Schema, draft 2020-12: classes and enums are in ``$defs``, under their names.
 
         :meth:`decode` refuses all JSON that does not validate. It also refuses some that does, because JSON Schema
         cannot express the rule: a number such as ``1e17`` for an ``int``, a date that does not exist, more than 64
@@ -425,15 +426,15 @@ class Codec(Generic[T]):
         return json_schema(self._schema.describe)
 
     def redact(self, data: bytes, *, hide: Hide = hide) -> bytes:
-        """Replace the secrets of an encoded value, to show it.
+        """Replace the secrets in an encoded value, to show it.
 
         Args:
             data: an encoded value. Where it does not have the declared type, it is hidden too.
-            hide: returns the replacement of each secret; by default the text ``<secret>``.
+            hide: returns each secret's replacement, by default the text ``<secret>``.
 
         Returns:
-            JSON of the same structure. Members that the type does not know are hidden too, and a value of which it does
-            not know a class: newer code may have marked them.
+            JSON with the same structure. Members that the type does not know are hidden too, and so is a value whose
+            class it does not know: newer code may have marked them.
         """
         try:
             plain = orjson.loads(data)
@@ -447,7 +448,7 @@ class Codec(Generic[T]):
         return data if shown is plain else orjson.dumps(shown)
 
     def _without_unknown(self, plain: Any) -> Any:
-        """Return JSON without its unknown parts; the same object if there are none."""
+        """Return JSON without its unknown parts. Return the same object if there are none."""
         try:
             self._schema.read(plain, None)
         except Exception:  # noqa: BLE001 - it is shown anyway, as far as this code knows its parts
@@ -461,7 +462,7 @@ class Codec(Generic[T]):
         return plain
 
     def secrets(self, data: bytes) -> frozenset[str]:
-        """Return the secrets of an encoded value as texts, to remove them from other text."""
+        """Return an encoded value's secrets as texts, to remove them from other text."""
         found = set[str]()
 
         def note(value: Any) -> str:
@@ -508,7 +509,7 @@ class Codec(Generic[T]):
         return Opened(value, shape.hold(rest, value))
 
     def _unknown(self, plain: Any, *, is_read: bool = False) -> tuple[str, ...]:
-        """Return the unknown parts; of a value that is read, without the members, which are kept."""
+        """Return the unknown parts. For a value that is read, leave out the members, which are kept."""
         found = (each for each in self._shape().unknown(plain, "$") if not (is_read and each.is_member))
         return tuple(map(str, islice(found, MAX_PROBLEMS)))
 
@@ -535,7 +536,7 @@ class Codec(Generic[T]):
         return found or tuple(islice(self._unreadable(direction, value, error), MAX_PROBLEMS))
 
     def _unreadable(self, direction: Direction, value: Any, error: Exception) -> Iterator[str]:
-        """Yield the problems of a value that can be encoded but not decoded."""
+        """Yield the problems in a value that can be encoded but not decoded."""
         lines: Iterator[str] = iter(())
         if direction is Direction.WRITE:
             lines = self._faults(Direction.READ, self._schema.write(value))
@@ -548,7 +549,7 @@ class Codec(Generic[T]):
 
 
 class _NotKept(ValueError):
-    """A value that does not decode to itself; the text contains no secret."""
+    """A value does not decode to itself. The text contains no secret."""
 
 
 def _is_deep(plain: Any) -> bool:
@@ -557,7 +558,7 @@ def _is_deep(plain: Any) -> bool:
 
 
 def _nesting(plain: Any) -> int:
-    """Count the levels of lists and dicts, without recursion."""
+    """Count nested list and dict levels, without recursion."""
     depth, level = 0, [plain]
     while level := [each for each in level if isinstance(each, (list, dict))]:
         depth += 1
@@ -566,13 +567,13 @@ def _nesting(plain: Any) -> int:
 
 
 class RowCodec(Generic[T]):
-    """Reads and writes texts of rows, and keeps the last values of both: one turn reads a row many times.
+    """Reads and writes row texts, and keeps the last values that it read or wrote: one turn reads a row many times.
 
     Only for types whose values cannot change, because two readers receive the same value. Texts that are refused are
     not kept, nor long ones, because they would fill the memory.
 
     Args:
-        codec: the codec of the texts.
+        codec: the codec for the texts.
     """
 
     __slots__ = ("_codec", "_kept")
@@ -582,7 +583,7 @@ class RowCodec(Generic[T]):
         self._kept: dict[str, T] = {}
 
     def read(self, text: str) -> T:
-        """Return the value of a text.
+        """Return a text's value.
 
         Raises:
             InvalidInput: the codec refuses it.
@@ -595,7 +596,7 @@ class RowCodec(Generic[T]):
             return value
 
     def write(self, value: T) -> str:
-        """Return the text of a value."""
+        """Return a value's text."""
         text = self._codec.encode(value).decode()
         self._keep(text, value)
         return text

@@ -1,4 +1,4 @@
-"""Whether code with one JSON Schema of a type reads what code with another one writes."""
+"""Whether code with one JSON Schema for a type reads the JSON that code with another schema writes."""
 
 from __future__ import annotations
 
@@ -51,11 +51,11 @@ class Difference:
 
 @frozen
 class Verdict:
-    """The meaning of a change of a type.
+    """How a type change affects code that reads old and new values.
 
     Attributes:
-        forwards: the parts of old values that the new code does not know.
-        backwards: the parts of new values that the old code does not know.
+        forwards: the parts in old values that the new code does not know.
+        backwards: the parts in new values that the old code does not know.
     """
 
     forwards: tuple[Difference, ...]
@@ -63,7 +63,7 @@ class Verdict:
 
     @property
     def is_additive(self) -> bool:
-        """Whether the new code reads every value of the old code, and knows all of it.
+        """Whether the new code reads every value that the old code writes, and knows all its parts.
 
         Then both may run side by side, and the old code may return: it keeps or leaves the unknown parts.
         """
@@ -74,14 +74,14 @@ def verdict(old: JsonSchema, new: JsonSchema) -> Verdict:
     """Judge a type's change.
 
     Args:
-        old: the complete JSON Schema of the type in the old code, as `Codec.json_schema` returns it.
+        old: the type's complete JSON Schema in the old code, as `Codec.json_schema` returns it.
         new: that in the new code.
     """
     return Verdict(unread(old, new), unread(new, old))
 
 
 def unread(writer: JsonSchema, reader: JsonSchema) -> tuple[Difference, ...]:
-    """Return what code with one JSON Schema does not know of what code with another one writes."""
+    """Return the parts that code with one JSON Schema writes and code with another one does not know."""
     comparison = _Comparison(_definitions(writer), _definitions(reader))
     return tuple(dict.fromkeys(comparison.types(writer, reader, "$")))
 
@@ -95,11 +95,11 @@ def _definitions(schema: JsonSchema) -> Mapping[str, _Schema]:
 
 @attrs.frozen
 class _Comparison:
-    """Compares the types of a writer and a reader, in which classes may contain themselves.
+    """Compares a writer's and a reader's types, in which classes may contain themselves.
 
     Attributes:
         written: the writer's definitions.
-        read: those of the reader.
+        read: the reader's definitions.
     """
 
     written: Mapping[str, _Schema]
@@ -162,7 +162,7 @@ class _Comparison:
 
 
 def _flat(schema: _Schema, definitions: Mapping[str, _Schema], first: str | None = None) -> Iterator[_Schema]:
-    """Yield a union's members. Of those with a tag, with the tag that an object without one has."""
+    """Yield a union's members. A tagged one comes with the tag that an object without a tag has."""
     if "$ref" in schema:
         yield from _flat(definitions[schema["$ref"].removeprefix(REFERENCE)], definitions, first)
     elif members := schema.get("oneOf") or schema.get("anyOf"):
@@ -228,7 +228,7 @@ def _choices(written: _Schema, reads: Sequence[_Schema], path: str) -> Iterator[
 
 
 def _mismatch(written: _Schema, reads: Sequence[_Schema]) -> Kind:
-    """Return why no type of the reader fits."""
+    """Return why none of the reader's types fits."""
     if _tag(written) is not None:
         return "unknown class"
     if written.get("type") == "number" and any(read.get("type") == "integer" for read in reads):
@@ -237,7 +237,7 @@ def _mismatch(written: _Schema, reads: Sequence[_Schema]) -> Kind:
 
 
 def _fits(written: _Schema, read: _Schema) -> bool:
-    """Return whether a reader's type reads the JSON of a writer's type, if their parts fit."""
+    """Return whether a reader's type reads the JSON that a writer's type has, if the parts fit."""
     if _is_any(written) or "enum" in read:
         return False
     match written["type"], read.get("type"):

@@ -1,6 +1,6 @@
-"""Schemas made of other schemas: lists, tuples, sets, dicts and unions.
+"""Schemas made from other schemas: lists, tuples, sets, dicts and unions.
 
-The class of a value selects the member in a union on encoding, its JSON on decoding.
+In a union, the value's class selects the member on encoding, and the JSON on decoding.
 """
 
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
@@ -43,7 +43,7 @@ _DICT = frozenset({dict})
 
 
 def list_schema(name: str, item: Schema) -> Schema:
-    """Return the schema of ``list[item]``."""
+    """Return the schema for ``list[item]``."""
     item_read, item_write = item.read, item.write
 
     def read(data: Any, _: Any = None) -> list[Any]:
@@ -60,7 +60,7 @@ def list_schema(name: str, item: Schema) -> Schema:
 
 
 def tuple_schema(name: str, item: Schema) -> Schema:
-    """Return the schema of ``tuple[item, ...]``."""
+    """Return the schema for ``tuple[item, ...]``."""
     item_read, item_write = item.read, item.write
 
     def read(data: Any, _: Any = None) -> tuple[Any, ...]:
@@ -77,7 +77,7 @@ def tuple_schema(name: str, item: Schema) -> Schema:
 
 
 def set_schema(name: str, cls: type[set[Any] | frozenset[Any]], item: Schema) -> Schema:
-    """Return the schema of ``set[item]`` or ``frozenset[item]``: sorted, so that equal sets have equal bytes."""
+    """Return the schema for ``set[item]`` or ``frozenset[item]``: sorted, so that equal sets have equal bytes."""
 
     def read(data: Any, _: Any = None) -> set[Any] | frozenset[Any]:
         if type(data) is not list:
@@ -99,7 +99,7 @@ def set_schema(name: str, cls: type[set[Any] | frozenset[Any]], item: Schema) ->
 
 
 def fixed_tuple_schema(name: str, items: Sequence[Schema]) -> Schema:
-    """Return the schema of ``tuple[a, b, c]``: a fixed number of members, each of its own type."""
+    """Return the schema for ``tuple[a, b, c]``: a fixed member count, each member with its own type."""
     reads, writes, length = [i.read for i in items], [i.write for i in items], len(items)
 
     def read(data: Any, _: Any = None) -> tuple[Any, ...]:
@@ -140,7 +140,7 @@ def fixed_tuple_schema(name: str, items: Sequence[Schema]) -> Schema:
 
 
 def dict_schema(name: str, key: Schema, value: Schema) -> Schema:
-    """Return the schema of ``dict[key, value]``. The keys must be text in JSON."""
+    """Return the schema for ``dict[key, value]``. The keys must be text in JSON."""
 
     def read(data: Any, _: Any = None) -> dict[Any, Any]:
         if type(data) is not dict:
@@ -190,7 +190,7 @@ def keeps_parts(parts: Sequence[tuple[Any, Keeps | None]], get: Callable[[Any, A
 
     Args:
         parts: each part's place, and whether it can be kept.
-        get: returns the part of a value at a place.
+        get: returns a value's part at a place.
     """
     asked = tuple((at, keeps) for at, keeps in parts if keeps is not None)
     # Decided once for the type: the test for each value is on each turn.
@@ -267,7 +267,7 @@ class Member:
 
 
 def tagged_schema(name: str, members: Sequence[Member]) -> Schema:
-    """Return the schema of objects that carry their tag under ``type``.
+    """Return the schema for objects that carry their tag under ``type``.
 
     Args:
         name: the union's readable name.
@@ -310,10 +310,10 @@ def tagged_schema(name: str, members: Sequence[Member]) -> Schema:
 
 
 def union_schema(name: str, members: Sequence[Schema], path: str) -> Schema:
-    """Return the schema of a union of types that JSON can distinguish.
+    """Return the schema for a union whose types JSON can distinguish.
 
     Raises:
-        Unsupported: two members have the same class or the same kind of JSON.
+        Unsupported: two members have the same class or the same JSON kind.
     """
     reading = _by_class(((kind, member) for member in members for kind in member.kinds), name, path)
     writing = _by_class(((cls, member) for member in members for cls in _own_classes(member, members)), name, path)
@@ -402,7 +402,7 @@ class _Choice:
 
 @frozen
 class _Tags:
-    """The one part of a tagged object: the object without its tag, as the member of that tag."""
+    """The one part of a tagged object: the object without its tag, as the member with that tag."""
 
     members: Mapping[str, Schema]
 

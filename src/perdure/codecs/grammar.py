@@ -1,4 +1,4 @@
-"""The schema of a declared type: this module decides which types can be stored."""
+"""A declared type's schema: this module decides which types can be stored."""
 
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
 # Values of every type pass here as Any, and narrowing one by its class leaves its type arguments unknown.
@@ -39,10 +39,10 @@ _DICTS = (dict, Mapping, MutableMapping)
 
 @attrs.define(kw_only=True)
 class Grammar:
-    """Builds the schemas of one declared type, and records properties that the codec needs.
+    """Builds one declared type's schemas, and records properties that the codec needs.
 
     Attributes:
-        tags: the pinned tag of each class that has one.
+        tags: each class's pinned tag, if it has one.
         tagged: the pinned classes that occur in the type.
         mutable: the classes whose instances can be changed, each with its first occurrence's path.
         needs_round_trip: a class may change its fields while it is built, so the codec decodes each encoded value.
@@ -210,7 +210,7 @@ def _inner(form: Any) -> Any:
 
 
 def flattened(form: Any) -> Iterator[Any]:
-    """Yield a union's members, including those of nested unions. For any other type, the type itself."""
+    """Yield a union's members, including nested unions' members. For any other type, the type itself."""
     form = stripped(form)
     if get_origin(form) in _UNIONS:
         for member in get_args(form):

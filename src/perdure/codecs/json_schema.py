@@ -1,6 +1,6 @@
-"""The JSON Schema of a declared type, draft 2020-12: the JSON that its codec decodes, as far as JSON Schema can say it.
+"""A declared type's JSON Schema, draft 2020-12: the JSON that the codec decodes, as far as JSON Schema can say it.
 
-Each schema of the codecs describes itself, so the description cannot drift from the reader beside it.
+Each codec schema describes itself, so the description cannot drift from the reader beside it.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Describe(Protocol):
         """Return a new JSON Schema.
 
         Args:
-            definitions: where the schemas of classes are collected.
+            definitions: where class schemas are collected.
             tag: the value of the key ``type`` that the object carries in addition to its fields. None for no such key.
         """
         ...
@@ -61,7 +61,7 @@ class Describe(Protocol):
 
 @attrs.define
 class Definitions:
-    """Collects the schemas of classes, each under one name. A class that contains itself refers to its own."""
+    """Collects class schemas, each under one name. A class that contains itself refers to its own schema."""
 
     schemas: dict[str, JsonSchema] = attrs.field(factory=dict[str, JsonSchema])
     _names: dict[object, str] = attrs.field(factory=dict[object, str])
@@ -99,7 +99,7 @@ def json_schema(describe: Describe) -> JsonSchema:
 
 
 def canonical(schema: JsonSchema) -> JsonSchema:
-    """Return a schema without names, documentation and order, so that schemas of the same JSON are equal.
+    """Return a schema without names, documentation and order, so that schemas for the same JSON are equal.
 
     Args:
         schema: a complete schema, as `json_schema` returns it.
@@ -150,7 +150,7 @@ class _Canonical:
 
 
 def always(**keywords: object) -> Describe:
-    """Return the description of a type that refers to no other.
+    """Describe a type that refers to no other.
 
     Args:
         keywords: its schema's keywords.
@@ -163,17 +163,17 @@ def always(**keywords: object) -> Describe:
 
 
 def text(pattern: str, **keywords: object) -> Describe:
-    """Return the description of one form's text.
+    """Describe a text with one form.
 
     Args:
         pattern: a regular expression that matches the complete text, without its anchors.
-        keywords: other keywords of the schema.
+        keywords: the schema's other keywords.
     """
     return always(type="string", pattern=f"^{pattern}$", **keywords)
 
 
 def choice(values: Sequence[object]) -> Describe:
-    """Return the description of a closed set of JSON scalars, ordered by declaration."""
+    """Describe a closed set of JSON scalars, ordered by declaration."""
     kinds = [kind for kind, cls in _SCALARS if any(type(value) is cls for value in values)]
     return always(type=kinds[0] if len(kinds) == 1 else kinds, enum=list(values))
 

@@ -1,4 +1,4 @@
-"""Versions of a job's state: the schemas that it has had, the step from each to the next, and their conversion."""
+"""State versions: the schemas that a job's state has had, the step from each to the next, and their conversion."""
 
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
 # Types of every schema pass here as Any, and narrowing one by its class leaves its type arguments unknown.
@@ -44,19 +44,19 @@ class Upcast:
 
 @attrs.frozen(init=False, eq=False)
 class Migrations(Generic[S]):
-    """Every version of a job's state that may still be stored, oldest first. ``S`` is the newest type.
+    """Every state version that may still be stored, oldest first. ``S`` is the newest type.
 
-    ``Migrations(OrderV1).then(with_currency).then(with_lines)`` declares that rows of version 1 contain an ``OrderV1``,
+    ``Migrations(OrderV1).then(with_currency).then(with_lines)`` declares that version 1 rows contain an ``OrderV1``,
     that ``with_currency`` converts it to version 2, and that ``with_lines`` converts that to version 3, the current
     one. A type checker reports a function that does not accept the type the previous one returns.
 
     Attributes:
-        number: the number of the oldest version.
+        number: the oldest version's number.
         oldest: its type.
         upcasts: the steps from there to the newest version, in order.
 
     Args:
-        oldest: the type of the oldest version.
+        oldest: the oldest version's type.
         number: its number, above 1 once you remove older versions.
 
     Raises:
@@ -76,11 +76,11 @@ class Migrations(Generic[S]):
         """Return the migrations with the next version added.
 
         Args:
-            upcast: a pure function of a value of the newest version so far. Its annotations declare the types at run
+            upcast: a pure function from a value in the newest version so far. Its annotations declare the types at run
                 time.
 
         Raises:
-            DefinitionError: it is not a function of one argument, its annotations are missing, or it takes another
+            DefinitionError: it is not a function with one argument, its annotations are missing, or it takes another
                 type.
         """
         step = _upcast(upcast, self.newest)
@@ -90,17 +90,17 @@ class Migrations(Generic[S]):
 
     @property
     def newest(self) -> object:
-        """The type of the newest version."""
+        """The newest version's type."""
         return self.upcasts[-1].returns if self.upcasts else self.oldest
 
     @property
     def present(self) -> int:
-        """The number of the newest version, which the code writes."""
+        """The newest version's number, which the code writes."""
         return self.number + len(self.upcasts)
 
 
 def is_same_form(one: object, other: object) -> bool:
-    """Return whether two type forms are the same type, ignoring aliases and the order of a union."""
+    """Return whether two type forms are the same type, ignoring aliases and a union's order."""
     return stripped(one) == stripped(other) or set(flattened(one)) == set(flattened(other))
 
 
@@ -117,7 +117,7 @@ def _upcast(function: object, takes: object) -> Upcast:
 
 
 def _annotations(function: Callable[..., object], what: str) -> tuple[Any, Any]:
-    """Return the types of the one argument and of the result."""
+    """Return the argument type and the result type."""
     expected = "annotations that resolve, at module level: def to_v2(old: V1) -> V2"
     try:
         hints, signature = get_type_hints(function), inspect.signature(function)
@@ -175,7 +175,7 @@ class UpgradeStep:
         """Convert an encoded value to the next version.
 
         Raises:
-            InvalidInput: it is not of this version.
+            InvalidInput: it does not have this version.
             UpcastFailed: the upcaster raised.
         """
         # `decode`, not `open`: an upcaster must see all of the value, or the unknown part would be lost here.
@@ -195,7 +195,7 @@ class UpgradeStep:
 
 @frozen(kw_only=True)
 class Upgrades:
-    """Converts encoded states of older versions to the current one.
+    """Converts encoded states from older versions to the current one.
 
     Attributes:
         present: the current version's codec.
@@ -209,15 +209,15 @@ class Upgrades:
 
     @staticmethod
     def of(present: Codec[Any], versions: Migrations[Any] | None, *, tags: Mapping[type, str] | None) -> Upgrades:
-        """Make the codecs of all versions.
+        """Make all versions' codecs.
 
         Args:
             present: the current version's codec.
             versions: all versions. None when the state has had one schema only.
-            tags: the stable names of classes, in any version.
+            tags: stable class names, in any version.
 
         Raises:
-            DefinitionError: a type of an older version has no JSON form.
+            DefinitionError: an older version's type has no JSON form.
         """
         if versions is None:
             return Upgrades(present=present, version=1, steps=())
@@ -242,7 +242,7 @@ class Upgrades:
 
     @property
     def oldest(self) -> int:
-        """The number of the oldest version that can be read."""
+        """The oldest readable version's number."""
         return self.version - len(self.steps)
 
     def check(self, version: int) -> None:
@@ -260,14 +260,14 @@ class Upgrades:
     def upgrade(self, encoded: str, version: int) -> str:
         """Convert an encoded state to the current version.
 
-        Every step is checked: a value of a wrong type is refused at the step that returned it.
+        Every step is checked: a value with a wrong type is refused at the step that returned it.
 
         Args:
             encoded: the state. Empty text is returned unchanged.
             version: the version it was written in.
 
         Raises:
-            InvalidInput: the version is unknown, the state is not of that version, or an upcaster returned another
+            InvalidInput: the version is unknown, the state does not have that version, or an upcaster returned another
                 type.
             UpcastFailed: an upcaster raised.
         """

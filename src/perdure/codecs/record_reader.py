@@ -1,4 +1,4 @@
-"""The reader of a class with fields, compiled by cattrs for the class.
+"""The reader for a class with fields, compiled by cattrs for the class.
 
 Programs that only define jobs read no JSON: this module, and cattrs, are loaded with the first reader.
 """

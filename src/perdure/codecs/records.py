@@ -48,7 +48,7 @@ _QUALIFIERS = (Required, NotRequired, ReadOnly)
 
 @frozen
 class Field:
-    """One field of a class: its name, its type, whether it is required in JSON, and a function of its default."""
+    """A class's field: its name, its type, whether it is required in JSON, and a function that returns its default."""
 
     name: str
     form: Any
@@ -66,7 +66,7 @@ class Declaration:
         proven: an instance built from fields keeps exactly these fields: the class has no converter, validator,
             ``__post_init__`` or hand-written ``__init__``.
         typed_dict: its instances are plain dicts, which cannot be distinguished from other dicts.
-        frozen: no field of an instance can be assigned. A ``TypedDict`` counts as frozen: it is a dict, not a class.
+        frozen: no instance field can be assigned. A ``TypedDict`` counts as frozen: it is a dict, not a class.
     """
 
     cls: Any
@@ -78,7 +78,7 @@ class Declaration:
 
 @frozen
 class _Frozen:
-    """Has the ``__setattr__`` of every frozen attrs class."""
+    """Has the ``__setattr__`` that every frozen attrs class has."""
 
 
 def is_namedtuple(cls: Any) -> bool:
@@ -239,7 +239,7 @@ def _bindings(form: Any) -> Iterator[tuple[Any, Any]]:
 
 
 def substituted(form: Any, bindings: dict[Any, Any]) -> Any:
-    """Replace the parameters of a generic class by their arguments.
+    """Replace a generic class's parameters by their arguments.
 
     Args:
         form: a field's type.
@@ -262,7 +262,7 @@ _FAULTY: Final[Mapping[Write, str]] = {
 
 
 def record_writer(cls: type, name: str, schemas: Mapping[str, Schema]) -> Write:
-    """Return a class's writer: a dict of the written fields. It refuses every other class, also subclasses.
+    """Return a class's writer: a dict with the written fields. It refuses every other class, also subclasses.
 
     Args:
         cls: the class.
@@ -303,14 +303,14 @@ _DICT = frozenset({dict})
 def record_schema(
     form: Any, name: str, declared: Declaration, schemas: Mapping[str, Schema], tag: str | None
 ) -> Schema:
-    """Return the schema of a class with fields.
+    """Return the schema for a class with fields.
 
     Args:
         form: the class, with its arguments if it is generic.
         name: the type's readable name.
         declared: the class and its fields.
         schemas: each field's schema.
-        tag: its objects' tag as members in a union. None of a ``TypedDict``.
+        tag: its objects' tag as members in a union. None for a ``TypedDict``.
 
     Returns:
         A schema whose reader refuses unknown keys, and missing keys without a default. Its writer refuses every other
@@ -348,7 +348,7 @@ def record_schema(
 
 
 def _defaults(declared: Declaration, schemas: Mapping[str, Schema]) -> dict[str, Any]:
-    """Return the JSON of a class's defaults, for the fields whose default is a valid value."""
+    """Return a class's defaults as JSON, for the fields whose default is a valid value."""
     found = dict[str, Any]()
     for field in declared.fields:
         if field.default is not None:

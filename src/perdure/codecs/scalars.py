@@ -1,4 +1,4 @@
-"""Types that are one JSON scalar, closed sets of them, and plain JSON: no coercion, exact classes, one text each."""
+"""Types that are one JSON scalar, closed scalar sets, and plain JSON: no coercion, exact classes, one text each."""
 
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
 # Values of every type pass here as Any, and narrowing one by its class leaves its type arguments unknown.
@@ -270,7 +270,7 @@ _SCALARS = (str, int, bool, type(None))
 
 
 def literal_schema(name: str, members: tuple[Any, ...], path: str) -> Schema:
-    """Return the schema of a ``Literal``. An enum's member is encoded as its value.
+    """Return the schema for a ``Literal``. An enum's member is encoded as its value.
 
     Raises:
         Unsupported: a member is not a JSON scalar, or two have the same one.
@@ -279,7 +279,7 @@ def literal_schema(name: str, members: tuple[Any, ...], path: str) -> Schema:
 
 
 def enum_schema(cls: type[Enum], path: str) -> Schema:
-    """Return the schema of an enum, whose members are encoded as their values.
+    """Return the schema for an enum, whose members are encoded as their values.
 
     Raises:
         Unsupported: a value is neither text nor an integer, or the members combine (``Flag``).

@@ -1,6 +1,6 @@
 """One type's schema: reader, writer, description, redaction, and the parts to inspect when it refuses.
 
-The redaction hides the marked parts of JSON, and the parts that do not fit the type. `checked_schema` represents a
+The redaction hides the marked parts in JSON, and the parts that do not fit the type. `checked_schema` represents a
 class inside itself.
 """
 
@@ -72,7 +72,7 @@ class Fault(Exception):
 
 @frozen
 class Part:
-    """One part of a value: its path, its schema and its value."""
+    """A value's part: path, schema and value."""
 
     step: str
     schema: Schema
@@ -94,7 +94,7 @@ def no_parts(_: object) -> tuple[Part, ...]:
 
 @attrs.frozen(kw_only=True, eq=False)
 class Schema:
-    """The reader and writer of one type, and its JSON's description.
+    """One type's reader and writer, and a description of its JSON.
 
     Attributes:
         name: the type's readable name, for messages.
@@ -102,12 +102,12 @@ class Schema:
         classes: its values' exact classes. They must differ between a union's members.
         read: strict. Raises any exception when the JSON is not valid.
         write: strict. Raises any exception when the value is not valid.
-        describe: returns the JSON Schema of the JSON that is read and written.
-        read_parts: the parts of a JSON value, to locate a problem.
-        write_parts: the parts of a value, to locate a problem.
-        redact: hides the secrets of a JSON value. None if its type has none.
+        describe: returns the JSON Schema for the JSON that is read and written.
+        read_parts: a JSON value's parts, to locate a problem.
+        write_parts: a value's parts, to locate a problem.
+        redact: hides a JSON value's secrets. None if its type has none.
         keeps: whether a value can be kept in its JSON's place. None: every value can.
-        structure: returns its shape. None of a type without parts.
+        structure: returns its shape. None for a type without parts.
     """
 
     name: str
@@ -153,7 +153,7 @@ def _of(schema: Schema) -> Redact:
 
 
 def of_items(item: Schema) -> Redact | None:
-    """Return the redaction of a list of one type's values. None if they have no secrets."""
+    """Return the redaction for a list whose items have one type. None if they have no secrets."""
     redact = item.redact
     if redact is None:
         return None
@@ -161,7 +161,7 @@ def of_items(item: Schema) -> Redact | None:
 
 
 def of_positions(items: Sequence[Schema]) -> Redact | None:
-    """Return the redaction of a list of a fixed number of values."""
+    """Return the redaction for a list with a fixed length."""
     if all(item.redact is None for item in items):
         return None
     parts = [_of(item) for item in items]
@@ -193,7 +193,7 @@ def of_mapping(key: Schema, value: Schema) -> Redact | None:
 
 
 def of_object(fields: Mapping[str, Schema]) -> Redact | None:
-    """Return the redaction of a class with fields. The values of unknown keys are hidden."""
+    """Return the redaction for a class with fields. It hides unknown keys' values."""
     if all(schema.redact is None for schema in fields.values()):
         return None
     parts = {name: _of(schema) for name, schema in fields.items()}
@@ -207,11 +207,11 @@ def of_object(fields: Mapping[str, Schema]) -> Redact | None:
 
 
 def of_members(members: Mapping[Any, Schema], key_of: Callable[[Any], object]) -> Redact | None:
-    """Return the redaction of a union, whose member the JSON selects.
+    """Return the redaction for a union, whose member the JSON selects.
 
     Args:
         members: the members.
-        key_of: the key of the member that a JSON value selects.
+        key_of: returns the key of the member that a JSON value selects.
     """
     if all(schema.redact is None for schema in members.values()):
         return None
@@ -220,7 +220,7 @@ def of_members(members: Mapping[Any, Schema], key_of: Callable[[Any], object]) -
 
 
 def of_tagged(tag: str, members: Mapping[str, Schema]) -> Redact | None:
-    """Return the redaction of objects that carry their tag under a key.
+    """Return the redaction for objects that carry their tag under a key.
 
     Args:
         tag: the key.

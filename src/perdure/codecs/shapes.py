@@ -1,8 +1,8 @@
-"""A type's structure, to walk it and its JSON side by side: to take the rest of a value off, and to put it back.
+"""A type's structure, to walk it and its JSON side by side: to take a value's rest off, and to put it back.
 
 The strict readers and writers know no rests, and serve all values that this code knows. A shape is used for JSON that
-a reader has refused, and for the digest of a keyed input: 32 hexadecimal digits of its bare form, then a mark for each
-member that this form lacks, of its place in the type and its value.
+a reader has refused, and for a keyed input's digest. The digest has 32 hexadecimal digits for the bare form, then a
+mark for each member that this form lacks, made from the member's place in the type and its value.
 """
 
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
@@ -46,7 +46,7 @@ class Unknown:
     Attributes:
         path: its path.
         text: the unknown part, and the parts that the type knows.
-        is_member: whether it is a member of an object, which a rest keeps.
+        is_member: whether it is an object's member, which a rest keeps.
     """
 
     path: str
@@ -109,16 +109,16 @@ class Shape(Protocol):
         ...
 
     def hold(self, rest: ValueRest, value: Any) -> ValueRest:
-        """Return the rest with the elements of the value that was read, to find them again."""
+        """Return the rest with the elements that the read value has, to find them again."""
         ...
 
     def join(self, data: Any, value: Any, rest: ValueRest, joining: Joining) -> tuple[Any, ValueRest | None]:
-        """Put the rest of an older value into the JSON of a newer one.
+        """Put an older value's rest into a newer value's JSON.
 
         Args:
             data: the newer value's JSON.
             value: the newer value.
-            rest: the rest of the older value.
+            rest: the older value's rest.
             joining: the place, and the objects that take over no rest.
 
         Returns:
@@ -130,18 +130,18 @@ class Shape(Protocol):
         ...
 
     def unknown(self, data: Any, path: str) -> Iterator[Unknown]:
-        """Yield the unknown parts of JSON."""
+        """Yield the JSON's unknown parts."""
         ...
 
     def bare(self, data: Any, omits: Omits, path: str = "") -> Any:
-        """Return JSON without members that are left out, and without the tags of first classes.
+        """Return JSON without members that are left out, and without the first classes' tags.
 
         Older code, which does not know these members or declared the class alone, writes the same value so.
 
         Args:
             data: the JSON.
             omits: whether a member is left out.
-            path: the place in the type. All elements of a list, and all values of a dict, have one place.
+            path: the place in the type. All elements in a list, and all values in a dict, have one place.
         """
         ...
 
@@ -176,7 +176,7 @@ class ScalarShape:
 
 @attrs.frozen
 class ChoiceShape(ScalarShape):
-    """A closed set of scalars, each with its class."""
+    """A closed scalar set, each scalar with its class."""
 
     values: frozenset[tuple[type, Any]]
 
@@ -195,8 +195,8 @@ class ObjectShape:
     Attributes:
         fields: their shapes.
         tag: the tag that the object has as a member in a union. An object that carries it is read without it: the class
-            is a member in a union in newer code. Not one with another tag, which is of another class.
-        defaults: returns the JSON of the fields' defaults, for those that have one.
+            is a member in a union in newer code. An object with another tag belongs to another class and is not read.
+        defaults: returns the fields' defaults as JSON, for those that have one.
     """
 
     name: str
@@ -242,7 +242,7 @@ class ObjectShape:
             yield from self.unknown_members(_without_tag(data) if self._is_tagged(data) else data, path)
 
     def unknown_members(self, data: dict[str, Any], path: str) -> Iterator[Unknown]:
-        """Yield the unknown parts of an object without its tag."""
+        """Yield the unknown parts in an object without its tag."""
         for key, each in data.items():
             if key in self.fields:
                 yield from self.fields[key].unknown(each, f"{path}.{key}")
@@ -288,13 +288,13 @@ class ObjectShape:
 
 @attrs.frozen
 class TaggedShape:
-    """Objects that carry their class's tag. One without is of the first class, which older code declared alone."""
+    """Objects that carry their class's tag. One without a tag has the first class, which older code declared alone."""
 
     members: Mapping[str, Shape]
 
     @property
     def first(self) -> str:
-        """The tag of the class that was alone."""
+        """The tag for the class that older code declared alone."""
         # In the order of the declaration: older code declared that class alone, and wrote no tag.
         return next(iter(self.members))
 
@@ -409,7 +409,7 @@ class TupleShape:
 
 @attrs.frozen
 class ListShape:
-    """A list, or a tuple of any length."""
+    """A list, or a tuple with any length."""
 
     item: Shape
 
@@ -433,7 +433,7 @@ class ListShape:
     def join_found(
         self, news: Sequence[Element], rest: ValueRest, found: Iterable[tuple[Place, Place]], joining: Joining
     ) -> tuple[list[Any], dict[Place, ValueRest]]:
-        """Put the rests of elements into their new places."""
+        """Put each element's rest into its new place."""
         joined, parts = [each.data for each in news], dict[Place, ValueRest]()
         for old, new in found:
             at = int(new)
@@ -454,7 +454,7 @@ class ListShape:
 
 @attrs.frozen
 class SetShape(ListShape):
-    """A set: its elements are found by their known JSON alone, and are sorted by all of it."""
+    """A set: its elements are found by their known JSON alone, and sorted by their complete JSON."""
 
     read: Callable[[Any, Any], Any]
 
@@ -559,7 +559,7 @@ class RecursiveShape:
 
 @attrs.frozen
 class SecretShape:
-    """A secret: no message shows a part of it."""
+    """A secret: no message shows any part."""
 
     shape: Shape
 
@@ -664,10 +664,10 @@ _MOST_FORMS: Final = 64
 
 
 def digest_of(shape: Shape, data: Any) -> str:
-    """Return the digest of an input.
+    """Return an input's digest.
 
     Args:
-        shape: the shape of its type.
+        shape: its type's shape.
         data: its JSON.
     """
     marks = _Marks()
@@ -675,15 +675,15 @@ def digest_of(shape: Shape, data: Any) -> str:
 
 
 def is_same_input(shape: Shape, data: Any, first: str) -> bool:
-    """Return whether an input has the digest of another one, which code of another version may have computed.
+    """Return whether an input has the same digest as another one, which another code version may have computed.
 
-    Code of two versions may read one input differently in one way: a member has its default in one of them, which
-    leaves it out, and not in the other one, which does not know it or requires it.
+    Two code versions may read one input differently in one way: a member has its default in one version, which leaves
+    it out, and not in the other one, which does not know it or requires it.
 
     Args:
-        shape: the shape of the input's type.
+        shape: the input type's shape.
         data: the input's JSON.
-        first: the digest of the other input.
+        first: the other input's digest.
     """
     bare, others = first[:_DIGITS], _marked(first[_DIGITS:])
     forms = (_digest(shape.bare(data, each)) for each in _ways(shape, data, others))
@@ -706,7 +706,7 @@ class _Marks:
     """Leaves out the members that have their defaults in this code, and notes them.
 
     Attributes:
-        of: the mark of each, by its place.
+        of: each member's mark, by its place.
     """
 
     of: dict[str, str] = attrs.field(factory=dict[str, str])
@@ -723,7 +723,7 @@ class _AsOther:
 
     Attributes:
         others: the values that other code leaves out, by their places.
-        kept: the places of members that have their defaults in this code only.
+        kept: places whose members have their defaults in this code only.
     """
 
     others: Mapping[str, Collection[str]]

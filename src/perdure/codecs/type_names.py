@@ -1,4 +1,4 @@
-"""Types in messages: their readable names, and the refusal of a type that has no JSON form."""
+"""Types in messages: readable names, and the error for a type that has no JSON form."""
 
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
 # Values of every type pass here as Any, and narrowing one by its class leaves its type arguments unknown.
@@ -66,7 +66,7 @@ class Unsupported(Exception):
     """The reason why a type cannot be encoded. It becomes a ``DefinitionError`` that names the definition.
 
     Attributes:
-        path: the path of the unsupported type in the declared type.
+        path: where the declared type contains the unsupported type.
         got: the unsupported type.
         expected: the type to use instead.
     """

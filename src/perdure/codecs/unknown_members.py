@@ -1,4 +1,4 @@
-"""The rest of a value: the part of its JSON that this code does not know, because newer code wrote it."""
+"""A value's rest: the part of its JSON that this code does not know, because newer code wrote it."""
 
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
 # JSON of every type passes here as Any, and narrowing it by its class leaves the types of its contents unknown.
@@ -23,14 +23,14 @@ Place: TypeAlias = int | str
 
 @attrs.frozen(kw_only=True)
 class ValueRest:
-    """The unknown part of one place.
+    """The unknown part at one place.
 
     Attributes:
         known: the JSON at this place without everything unknown.
         unknown: an object's unknown members.
         parts: the rests below.
         tag: a union's class in which the rest was found.
-        held: the elements of a list or dict, by place, as they were when the JSON was read.
+        held: a list's or dict's elements, by place, as they were when the JSON was read.
     """
 
     __repr__ = fields_in_line
@@ -54,7 +54,7 @@ class NotKept(Exception):
 
 
 def objects_in(value: object) -> frozenset[int]:
-    """Return the identities of the objects and containers in a value. Not of scalars, which many values share."""
+    """Return the identities of a value's objects and containers, without scalars, which many values share."""
     found, waiting = set[int](), [value]
     while waiting:
         each = waiting.pop()
@@ -92,7 +92,7 @@ def with_unknown(known: Any, rest: ValueRest, hidden: object) -> Any:
 
 @attrs.frozen
 class Element:
-    """An element of a list, set or dict.
+    """An element in a list, set or dict.
 
     Attributes:
         place: where it is.
@@ -114,7 +114,7 @@ def places_in_list(rest: ValueRest, news: Sequence[Element], path: str) -> Itera
     """Yield the old and the new place of each element that has a rest. An element that is gone has no new place.
 
     Raises:
-        NotKept: elements are gone, others came, and one of these may be one of those.
+        NotKept: elements are gone, others came, and a new one may be an old one.
     """
     search = _Search(rest, [Element(at, each, rest.held[at]) for at, each in enumerate(rest.known)], news, path)
     # The steps are ordered by certainty. A step that guesses earlier would attach members to the wrong element, which
@@ -244,7 +244,7 @@ class _Search:
         return any(self._is_own(member) for member in _members(old) & _members(new))
 
     def _is_own(self, member: _Member) -> bool:
-        """Whether only one of the old elements has a member: one that all have does not tell them apart."""
+        """Whether only one old element has a member. A member that all have does not tell them apart."""
         if not self._holders:
             self._holders.update(each for old in self.olds for each in _members(old))
         # A member that several had, such as a currency, is no sign of identity.
