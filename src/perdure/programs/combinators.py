@@ -73,7 +73,7 @@ def gather(
 @overload
 def gather(*programs: Program[A, E, R], limit: int = ...) -> Program[tuple[A, ...], E, R]: ...
 def gather(*programs: Program[Any, Any, Any], limit: int = DEFAULT_LIMIT) -> Program[Any, Any, Any]:
-    """Run programs concurrently and return all their values, in the order of the programs.
+    """Run programs concurrently and return all their values, in program order.
 
     The first program that fails, halts or raises decides the result: the others are cancelled and awaited, and those
     that did not start never do.
@@ -103,7 +103,7 @@ def race(
 @overload
 def race(*programs: Program[A, E, R]) -> Program[A, E, R]: ...
 def race(*programs: Program[Any, Any, Any]) -> Program[Any, Any, Any]:
-    """Run programs concurrently and return the first exit, of any kind. The others are cancelled and awaited.
+    """Run programs concurrently and return the first exit, whichever it is. The others are cancelled and awaited.
 
     Raises:
         DefinitionError: there is no program.
@@ -134,7 +134,7 @@ B = TypeVar("B")
 
 @attrs.frozen(eq=False)
 class Uninterrupted(Generic[A, B]):
-    """Maps the value of a program whose outcome must be known: a workflow does not stop its steps half-way.
+    """Maps a program's value if the program's outcome must be known: a workflow does not stop its steps half-way.
 
     Use it as ``done.map(Uninterrupted(...))``.
 
@@ -162,11 +162,11 @@ def bracket(
     use: Callable[[A], Program[B, E2, R]],
     release: Callable[[A], Program[object, E3, R]],
 ) -> Do[B, E1 | E2 | E3, R]:
-    """Acquire a resource, use it, and release it exactly once after any exit of the use.
+    """Acquire a resource, use it, and release it exactly once however the use exits.
 
-    This includes success, failure, halt, defect and cancellation. Nothing can interrupt between the end of `acquire`
-    and the start of `use`. When `acquire` does not succeed there is nothing to release. A release that does not succeed
-    replaces the use's outcome.
+    This includes success, failure, halt, defect and cancellation. Nothing can interrupt after `acquire` ends and before
+    `use` starts. When `acquire` does not succeed there is nothing to release. A release that does not succeed replaces
+    the use's outcome.
     """
     # Marked, so that a workflow waits for the acquisition: stopped half-way, nothing could be released.
     held: Uninterrupted[Any, Any] = Uninterrupted(_same)

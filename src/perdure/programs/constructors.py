@@ -1,4 +1,4 @@
-"""Elementary programs, with their exact types: values, calls of services, time, and programs that combine others."""
+"""Elementary programs, with their exact types: values, service calls, time, and programs that combine others."""
 
 from __future__ import annotations
 
@@ -82,11 +82,11 @@ def effect(function: Callable[..., Any]) -> Callable[..., Program[Any, Any, Any]
 
     Args:
         function: takes the services first. It may be ``async def``. It returns a `Result`, `IOResult` or
-            `FutureResult`. A reader of one (``RequiresContext…``). An awaitable of a `Result`, or an `IO` or `Future`,
-            which cannot fail. An exception that it raises is a defect.
+            `FutureResult`, a reader that returns one (``RequiresContext…``), an awaitable that returns a `Result`, or
+            an `IO` or `Future`, which cannot fail. An exception that it raises is a defect.
 
     Returns:
-        A function of the remaining parameters that returns the program.
+        A function with the remaining parameters, which returns the program.
     """
     name = getattr(function, "__name__", None) or repr(function)
 
@@ -102,7 +102,7 @@ def sleep(duration: timedelta | str) -> Program[None, Never, object]:
     """Wait in memory: a crash discards the wait. To wait durably, a job sets its alarm.
 
     Args:
-        duration: a `timedelta`, or text such as ``"30 seconds"``. Microseconds are rounded up to the next millisecond;
+        duration: a `timedelta`, or text such as ``"30 seconds"``. Microseconds are rounded up to the next millisecond.
             0 lets other programs run.
 
     Raises:
@@ -212,7 +212,7 @@ def as_program(outcome: RequiresContext[A, R]) -> Program[A, Never, R]: ...
 @overload
 def as_program(outcome: IO[A] | Future[A]) -> Program[A, Never, object]: ...
 def as_program(outcome: object) -> object:
-    """Convert a hook's result to a `Program`: a program, or another container of `returns`.
+    """Convert a hook's result to a `Program`: a program, or another `returns` container.
 
     A `FutureResult` is memoised: its program has an effect only once, so call the hook again for each run.
 

@@ -1,4 +1,4 @@
-"""`Program`: a description of work, as a `returns` container, and do-notation, which makes one of a generator."""
+"""`Program`: describes work, as a `returns` container. Do-notation makes one from a generator."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ _set_node = _really_set_node
 
 
 class Schedule(Protocol[E_contra]):
-    """The delays of `Program.retry`, which calls it after each failure."""
+    """Delays for `Program.retry`, which calls it after each failure."""
 
     def next_delay_ms(
         self, *, error: E_contra, attempt: int, first_failed_ms: int, now_ms: int, jitter: float
@@ -83,7 +83,7 @@ class Schedule(Protocol[E_contra]):
 
         Args:
             error: the last execution's error.
-            attempt: the number of executions, the failed one included: 1 after the first.
+            attempt: executions so far, the failed one included: 1 after the first.
             first_failed_ms: when the first execution failed, milliseconds since 1970 UTC.
             now_ms: when the last execution failed.
             jitter: a random number in [0, 1).
@@ -102,7 +102,7 @@ class Program(  # type: ignore[type-var]  # mypy cannot see that Program is a Ki
 ):
     """A lazy program that needs services `R`, and succeeds with `A` or fails with `E`.
 
-    Building it has no effect. It can be run any number of times. Compose programs with the same services with methods,
+    Building it has no effect. You can run it any number of times. Compose programs with the same services with methods,
     and programs with different services with do-notation (`perdure.programs.program`).
     """
 
@@ -190,11 +190,11 @@ class Program(  # type: ignore[type-var]  # mypy cannot see that Program is a Ki
     @overload
     def lash(self: Program[A, E, R], function: Callable[[E], Program[B, E2, R]]) -> Program[A | B, E2, R]: ...
     def lash(self, function: Callable[[Any], Any]) -> Any:
-        """Do the same as `or_else`, under the name that the interfaces of `returns` require."""
+        """Do the same as `or_else`, under the name that the `returns` interfaces require."""
         return node(LASH, self, function)
 
     def alt(self, function: Callable[[E_co], E2]) -> Program[A_co, E2, R_contra]:
-        """Do the same as `map_error`, under the name that the interfaces of `returns` require."""
+        """Do the same as `map_error`, under the name that the `returns` interfaces require."""
         return node(ALT, self, function)
 
     def swap(self) -> Program[E_co, A_co, R_contra]:
@@ -300,12 +300,12 @@ class Program(  # type: ignore[type-var]  # mypy cannot see that Program is a Ki
 
     @classmethod
     def from_io(cls, inner_value: IO[A]) -> Program[A, Any, Any]:
-        """Return a program that succeeds with the value of an `IO`."""
+        """Return a program that succeeds with an `IO`'s value."""
         return node(PURE, unsafe_perform_io(inner_value))
 
     @classmethod
     def from_failed_io(cls, inner_value: IO[E]) -> Program[Any, E, Any]:
-        """Return a program that fails with the value of an `IO`."""
+        """Return a program that fails with an `IO`'s value."""
         return node(FAIL, unsafe_perform_io(inner_value))
 
     @classmethod
@@ -320,7 +320,7 @@ class Program(  # type: ignore[type-var]  # mypy cannot see that Program is a Ki
 
     @classmethod
     def from_failed_future(cls, inner_value: Future[E]) -> Program[Any, E, Any]:
-        """Return a program that fails with the value of a `Future`, which is memoised: a second run has no effect."""
+        """Return a program that fails with a `Future`'s value, which is memoised: a second run has no effect."""
         return _call("from_failed_future", lambda _: FutureResult.from_failed_future(inner_value))
 
     @classmethod
@@ -402,19 +402,19 @@ class Program(  # type: ignore[type-var]  # mypy cannot see that Program is a Ki
     def bind_context_result(
         self, function: Callable[[A_co], RequiresContextResult[B, E_co, R_contra]]
     ) -> Program[B, E_co, R_contra]:
-        """Continue with a reader of a `Result`."""
+        """Continue with a reader that returns a `Result`."""
         return node(BIND, self, lambda value: Program.from_result_context(function(value)))
 
     def bind_context_ioresult(
         self, function: Callable[[A_co], RequiresContextIOResult[B, E_co, R_contra]]
     ) -> Program[B, E_co, R_contra]:
-        """Continue with a reader of an `IOResult`."""
+        """Continue with a reader that returns an `IOResult`."""
         return node(BIND, self, lambda value: Program.from_ioresult_context(function(value)))
 
     def bind_context_future_result(
         self, function: Callable[[A_co], RequiresContextFutureResult[B, E_co, R_contra]]
     ) -> Program[B, E_co, R_contra]:
-        """Continue with a reader of a `FutureResult`."""
+        """Continue with a reader that returns a `FutureResult`."""
         return node(BIND, self, lambda value: Program.from_future_result_context(function(value)))
 
     def bind_async_context_future_result(
@@ -579,9 +579,9 @@ _MADE: Final = cast("Any", _nothing).__code__
 
 
 def is_program_function(function: object, /) -> bool:
-    """Return whether `program` made a function, whose call only builds a program and runs no code of yours.
+    """Return whether `program` made a function, whose call only builds a program and runs none of your code.
 
-    The code of the function decides, and not an attribute of it: ``functools.wraps`` copies all of them to a decorator,
-    whose own code can raise.
+    The function's code decides, and not an attribute: ``functools.wraps`` copies all attributes to a decorator, whose
+    own code can raise.
     """
     return getattr(function, "__code__", None) is _MADE

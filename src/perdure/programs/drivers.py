@@ -1,4 +1,4 @@
-"""Drivers that perform the instructions of the interpreter: one for coroutines, and one for synchronous calls.
+"""Drivers that perform the interpreter's instructions: one for coroutines, and one for synchronous calls.
 
 `run_fork` runs `gather`, `race` and `timeout` on the tasks of a `Runtime`.
 """
@@ -63,7 +63,7 @@ TIMER = "timeout.timer"
 
 
 async def run_fork(fork: Fork, begin: Begin, runtime: Runtime) -> AnyExit:
-    """Run the branches of a fork. None of them is still running when this returns or raises."""
+    """Run a fork's branches. No branch is still running when this returns or raises."""
     plan = fork.plan
     match plan:
         case Gather():
@@ -143,7 +143,7 @@ async def _expire(after_ms: int, runtime: Runtime) -> None:
 
 
 def _report(runtime: Runtime, loser: SpawnedTask[AnyExit]) -> None:
-    """Log the defect of a branch whose outcome no caller awaits, so that no defect is lost."""
+    """Log a branch's defect if no caller awaits its outcome, so that no defect is lost."""
     if loser.cancelled():
         return
     exit_ = loser.result()
@@ -163,7 +163,7 @@ R = TypeVar("R")
 
 
 class Unasked(enum.Enum):
-    """The result of a handler that was not called."""
+    """Marks a handler that was not called."""
 
     UNASKED = "unasked"
 
@@ -183,7 +183,7 @@ defect at the instruction. Any other exception acts like a cancellation: finaliz
 
 
 def default_handler(instruction: object, services: Any) -> object:
-    """Perform a call of a service.
+    """Perform a service call.
 
     Raises:
         NoInterpreter: the instruction is not a `ServiceCall`.
@@ -202,8 +202,8 @@ async def run_async(
     Args:
         program: the program.
         services: its services.
-        runtime: provides time, concurrency and logging; by default the running asyncio loop.
-        handler: performs the instructions; by default it calls services.
+        runtime: provides time, concurrency and logging. By default the running asyncio loop.
+        handler: performs the instructions. By default it calls services.
 
     Returns:
         The exit. A defect is also a value: `Raised`.
@@ -229,8 +229,8 @@ def run_sync(
     Args:
         program: the program.
         services: its services, which must not wait for real I/O.
-        handler: performs the instructions; by default it calls services.
-        simulation: the simulation to run in, to choose its seed or clock or to read its logs; by default a new one.
+        handler: performs the instructions. By default it calls services.
+        simulation: the simulation to run in, to choose its seed or clock or to read its logs. By default a new one.
 
     Returns:
         The exit. It is ``Raised(WouldBlock(...))`` when a service waits for real I/O.
@@ -271,7 +271,7 @@ class Suspended(Generic[A, E]):
     Attributes:
         loop: the rest of the program.
         asked: the instruction, with the services in effect there.
-        awaited: the result of its handler, if it was called: it has to be awaited.
+        awaited: the handler's result, if the handler was called. The driver must await it.
     """
 
     __repr__ = fields_in_line
@@ -281,7 +281,7 @@ class Suspended(Generic[A, E]):
     awaited: object = UNASKED
 
     async def resume(self, *, runtime: Runtime, handler: Handler = default_handler) -> Exit[A, E]:
-        """Perform the instruction, and run the program to its end; see `run_async`."""
+        """Perform the instruction, and run the program to its end. See `run_async`."""
         return _finished(await _drive_to_exit(self.loop, handler, runtime, self.asked, self.awaited))
 
     def drop(self) -> None:
@@ -292,12 +292,12 @@ class Suspended(Generic[A, E]):
 
 
 def asks_service(suspended: Suspended[Any, Any]) -> bool:
-    """Return whether a program asks for a service, and not for the time or for branches of its own."""
+    """Return whether a program asks for a service, and not for the time or for its own branches."""
     return suspended.asked[0].__class__ not in _ANSWERED_BY_RUNTIME
 
 
 def run_while_answered(suspended: Suspended[A, E], handler: Handler, waits: Waits) -> Exit[A, E] | Suspended[A, E]:
-    """Perform the instructions of a program synchronously, as long as its services answer at once.
+    """Perform a program's instructions synchronously, as long as its services answer immediately.
 
     Args:
         suspended: the program.
@@ -305,7 +305,7 @@ def run_while_answered(suspended: Suspended[A, E], handler: Handler, waits: Wait
         waits: returns whether an instruction must be left to `Suspended.resume`.
 
     Returns:
-        The exit; or the program, suspended at the first instruction that must wait.
+        The exit. Or the program, suspended at the first instruction that must wait.
     """
     loop, (instruction, scope) = suspended.loop, suspended.asked
     try:
@@ -349,7 +349,7 @@ async def run_as_result(program: Program[A, E, R], services: R) -> Result[A, E]:
 async def _drive(
     loop: Loop[A, E], handler: Handler, runtime: Runtime | None, asked: tuple[Any, Any] | None = None
 ) -> Exit[A, E]:
-    """Answer the instructions of `loop` until it ends; it may already have yielded one."""
+    """Answer the instructions of `loop` until it ends. It may already have yielded one."""
     return _finished(await _drive_to_exit(loop, handler, runtime, asked))
 
 
@@ -426,7 +426,7 @@ async def _ask_runtime(instruction: Any, handler: Handler, runtime: Runtime) -> 
 
 
 async def settle_answer(answer: Any, services: Any) -> object:
-    """Convert the result of a handler to a `Result` or a value."""
+    """Convert a handler's result to a `Result` or a value."""
     if type(answer) in _READERS:
         answer = answer(services)
     if inspect.isawaitable(answer):
@@ -437,7 +437,7 @@ async def settle_answer(answer: Any, services: Any) -> object:
 
 
 def _without_waiting(coroutine: Coroutine[Any, Any, A], instruction: object) -> A:
-    """Run a coroutine that never suspends; any other `await` raises `WouldBlock` inside it."""
+    """Run a coroutine that never suspends. Any other `await` raises `WouldBlock` inside it."""
     awaited: object = None
     try:
         awaited = coroutine.send(None)

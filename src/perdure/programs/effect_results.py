@@ -1,4 +1,4 @@
-"""The results of effects: the types that their annotations declare, and the check that refuses an undeclared None."""
+"""Effect results: the types that annotations declare, and the check that refuses an undeclared None."""
 
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
 # An annotation has no type of its own: it passes here as Any.
@@ -70,7 +70,7 @@ class Undeclared:
 
 @cache
 def declared_by(function: Callable[..., object]) -> Declared | Undeclared:
-    """Return the result types that the function of an effect declares."""
+    """Return the result types that an effect's function declares."""
     try:
         # With the extras: a mark such as `Secret` on the result must reach the codec that stores it.
         answer = typing.get_type_hints(function, include_extras=True).get("return")
@@ -82,7 +82,7 @@ def declared_by(function: Callable[..., object]) -> Declared | Undeclared:
 
 
 def error_declared_by(instruction: object) -> TypeForm[Any] | None:
-    """Return the type of an effect's declared errors. None when it declares none, or is not a call of a service."""
+    """Return the error type that an effect declares. None when it declares none, or is not a service call."""
     if not isinstance(instruction, ServiceCall):
         return None
     match declared_by(instruction.fn):
@@ -124,7 +124,7 @@ def call_service(call: ServiceCall, services: Any) -> object:  # the user's own 
 
 
 class _Checked(Awaitable[Any]):
-    """The coroutine of a service function, with its result's check. Closing it closes the coroutine."""
+    """A service function's coroutine, with a check for its result. Closing it closes the coroutine."""
 
     __slots__ = ("_answer", "_call")
 
@@ -150,7 +150,7 @@ def _allow_none(call: ServiceCall) -> None:
 
 @lru_cache(maxsize=1_024)
 def _may_return_none(function: Callable[..., object]) -> bool:
-    """Return whether the annotation of a function allows None. It is read only after None was returned."""
+    """Return whether a function's annotation allows None. Called only after the function returned None."""
     try:
         hints = typing.get_type_hints(function)
     # Hints that only a type checker resolves: the text of the annotation decides.

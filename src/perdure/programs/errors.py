@@ -1,4 +1,4 @@
-"""The errors of the program layer."""
+"""The program layer's errors."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class EffectTimeout:
 
 @attrs.frozen(repr=False)
 class NotAProgram(PerdureError, TypeError):
-    """A value that must be a program is not one. A defect of the code that returned it.
+    """A value that must be a program is not one. A defect in the code that returned it.
 
     Common causes are a forgotten ``yield from``, and a ``Result`` without ``lift``.
 
@@ -44,7 +44,7 @@ class NotAProgram(PerdureError, TypeError):
 
 @attrs.frozen(repr=False)
 class NothingReturned(PerdureError, TypeError):
-    """The function of an effect returned None, and its annotation does not allow that. A defect of that function.
+    """An effect's function returned None, and its annotation does not allow that. A defect in that function.
 
     The common cause is a forgotten ``return``.
 
@@ -82,7 +82,7 @@ class NoInterpreter(PerdureError, LookupError):
 
 @attrs.frozen(repr=False)
 class FailureEscalated(PerdureError):
-    """The defect that `Program.or_raise` makes of a failure that is not an exception.
+    """The defect that `Program.or_raise` makes from a failure that is not an exception.
 
     Attributes:
         error: the typed failure.

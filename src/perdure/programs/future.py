@@ -24,7 +24,7 @@ _FAILURE: type[IOResult[Any, Any]] = IOFailure
 
 
 def answer_of(operation: FutureResult[A, E]) -> Awaitable[Result[A, E]]:
-    """Return the awaitable of the ``Result`` inside an operation."""
+    """Return the awaitable ``Result`` inside an operation."""
     answer: Awaitable[Result[A, E]] = operation._inner_value  # noqa: SLF001 - wrapping and unwrapping it takes 1 µs
     return answer
 
@@ -35,7 +35,7 @@ async def awaited(operation: FutureResult[A, E]) -> Result[A, E]:
 
 
 class _Answered:
-    """An awaitable that returns a known result at once, any number of times."""
+    """An awaitable that returns a known result immediately, any number of times."""
 
     __slots__ = ("result",)
 
@@ -48,7 +48,7 @@ class _Answered:
 
 
 class _Converted:
-    """An awaitable that converts the value of another one, each time that it is awaited."""
+    """An awaitable that converts another one's value, each time that it is awaited."""
 
     __slots__ = ("function", "source")
 
@@ -141,7 +141,7 @@ def answered_by(work: Awaitable[Result[A, E]]) -> FutureResult[A, E]:
 
 
 def close_unawaited(answer: object) -> None:
-    """Close the coroutine of an answer that no task will await, so that Python does not warn of it."""
+    """Close the coroutine of an answer that no task will await, so that Python does not warn about it."""
     inner: object = getattr(answer, "_inner_value", answer)  # of a `Future` or a `FutureResult`
     close: object = getattr(getattr(inner, "_coro", inner), "close", None)
     if callable(close):

@@ -24,7 +24,7 @@ NOTHING: Final[Success[None]] = Success(None)
 def run_inline(program: Program[A, E, R], services: R, interceptor: Interceptor) -> Exit[A, E] | Suspended[A, E]:
     """Run a program until it needs an instruction that the interceptor does not answer.
 
-    Most handlers of events are a block that reads the state and sets it. As long as a program is such a block and each
+    Most event handlers are a block that reads the state and sets it. As long as a program is such a block and each
     answer is a plain value, this does the same as the interpreter. Everything else continues there.
 
     Args:

@@ -54,7 +54,7 @@ E_co = TypeVar("E_co", covariant=True)
 class Instruction(Generic[A_co, E_co]):
     """An operation that only an interpreter can perform: its type declares its result and its error.
 
-    Subclass it with a frozen class of values, so that recordings can be compared.
+    Subclass it with a frozen value class, so that recordings can be compared.
     """
 
     __slots__ = ()
@@ -62,10 +62,10 @@ class Instruction(Generic[A_co, E_co]):
 
 @frozen(repr=False)
 class ServiceCall(Instruction[Any, Any]):
-    """A call of a service, as data. Two calls are equal when their names and arguments are.
+    """A service call, as data. Two calls are equal when their names and arguments are.
 
     Attributes:
-        name: the name of the `effect` function.
+        name: the `effect` function's name.
         args: its arguments, without the services.
         kwargs: its keyword arguments.
         fn: the function itself: ``fn(services, *args, **kwargs)``.
@@ -157,7 +157,7 @@ class Orders:
 
     Attributes:
         start: programs to start, each with a key that no running program has.
-        cancel: the keys of running programs to cancel. The end of each is reported like any other.
+        cancel: the keys of running programs to cancel. Each end is reported like any other.
     """
 
     __repr__ = fields_in_line

@@ -1,4 +1,4 @@
-"""`sandbox` runs a program inside another one, to its exit. Interceptors answer the instructions of such a program."""
+"""`sandbox` runs a program inside another one, to its exit. Interceptors answer that program's instructions."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class AnswerEverywhere:
 
 
 def as_interceptor(given: Interceptor | Callable[[object], object] | None) -> Interceptor:
-    """Convert the argument of `sandbox` to an interceptor. None answers nothing."""
+    """Convert a `sandbox` argument to an interceptor. None answers nothing."""
     if given is None:
         return AnswerEverywhere(_answer_nothing)
     if callable(given) and not hasattr(given, "answer"):

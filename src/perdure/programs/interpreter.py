@@ -1,6 +1,6 @@
 """The interpreter: one loop without input or output, which never recurses.
 
-`watched` is the loop of a program whose run is watched: the watch records each step of it, and nothing of other runs.
+`watched` is the loop for a program whose run is watched: the watch records each step, and nothing from other runs.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Fork:
 
     Attributes:
         plan: the programs to run, and which exit decides.
-        begin: makes the loop of one of the plan's programs: same services, its own branch of each interceptor.
+        begin: makes the loop for one program in the plan: same services, its own branch of each interceptor.
     """
 
     plan: Gather | Race | Deadline | Supervision
@@ -91,15 +91,15 @@ def interpret(  # noqa: C901, PLR0912, PLR0915 - one loop, see the comment insid
     """Interpret `program` with an explicit stack of frames.
 
     A failure and a halt leave do-blocks through their `finally` blocks, which may perform instructions. A defect is
-    raised inside them, where `except` may catch it. The failure of a finalizer replaces the current outcome.
+    raised inside them, where `except` may catch it. A finalizer's failure replaces the current outcome.
 
     Args:
         program: the program.
         services: its services.
         interceptors: receive each instruction first, the innermost last in this tuple.
-        raised: called with an exception of the program that no `sandbox` is around, before any finalizer runs. If it
+        raised: called with an exception that the program raised outside any `sandbox`, before any finalizer runs. If it
             raises, the program ends there. If it returns a halt, that replaces the exception.
-        inside: the do-block that waits for the value of `program`. See `run_inline`.
+        inside: the do-block that waits for `program`'s value. See `run_inline`.
 
     Yields:
         An instruction that no interceptor answered, or a `Fork`, with the services in effect there. The driver sends a
@@ -333,13 +333,13 @@ def _leave(
 
 
 def stack_of(loop: Loop[Any, Any]) -> list[tuple[int, Any]]:
-    """Return the frames of a program that waits, the innermost last: each with its tag and its payload."""
+    """Return a waiting program's frames, the innermost last: each with its tag and its payload."""
     frame = cast("FrameType | None", getattr(loop, "gi_frame", None))
     return [] if frame is None else cast("list[tuple[int, Any]]", frame.f_locals.get("frames", []))
 
 
 def is_finalizing(loop: Loop[Any, Any]) -> bool:
-    """Return whether a program waits in a finalizer: a `finally` block that it leaves, or that of ``ensure``."""
+    """Return whether a program waits in a finalizer: a `finally` block that it leaves, or an ``ensure`` finalizer."""
     # Workflows ask this before they halt a branch: a compensation must not be given up half-way.
     return any(tag in _FINALIZING for tag, _ in stack_of(loop))
 
@@ -403,7 +403,7 @@ _YIELD_FROM = (
 
 
 def watched(loop: Loop[A, E], watch: Watch) -> Loop[A, E]:
-    """Drive a loop one step after the other, each of them under the watch. Branches as well.
+    """Drive a loop one step after the other, each step under the watch. Branches as well.
 
     While a run waits, other runs take steps, so a watch is set for a step, never for a run.
     """

@@ -1,4 +1,4 @@
-"""Records which programs are built and which of them run: a forgotten ``yield from`` builds one that never runs.
+"""Records which programs are built and which run: a forgotten ``yield from`` builds one that never runs.
 
 Without a watch this costs nothing: `node` makes the class that this module selects, and the interpreter reports only
 programs that were built during a watch.
@@ -27,7 +27,7 @@ AnyProgram: TypeAlias = "Program[Any, Any, Any]"
 
 @attrs.frozen
 class SourceLocation:
-    """A line of source code."""
+    """A source code line."""
 
     __repr__ = fields_in_line
 
@@ -52,7 +52,7 @@ class Watch:
     _unused: dict[int, tuple[AnyProgram, str, int]] = attrs.Factory(dict[int, "tuple[AnyProgram, str, int]"])
 
     def built(self, program: AnyProgram) -> None:
-        """Record a program that was just built, and the line of the user's code that built it."""
+        """Record a program that was just built, and the user's code line that built it."""
         frame: FrameType | None = sys._getframe(1)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - the documented way to one's caller
         while frame is not None and (origin := _origin(frame.f_code.co_filename)) != "user":
             frame = None if origin == "interpreter" else frame.f_back
@@ -71,7 +71,7 @@ class Watch:
             parts += [part for part in _parts(parts.pop()) if self._unused.pop(id(part), None) is not None]
 
     def never_run(self) -> tuple[tuple[AnyProgram, SourceLocation], ...]:
-        """Return the programs that were built, but neither run nor made part of another program. In order."""
+        """Return the programs that were built, but neither run nor put into another program. In order."""
         parts = {id(part) for program, _, _ in self._unused.values() for part in _parts(program)}
         return tuple(
             (program, SourceLocation(file, line))
@@ -92,7 +92,7 @@ def watching() -> Generator[Watch]:
 
 
 class Watching:
-    """Makes a watch record the programs of a block, which must not wait: other runs have their own watch."""
+    """Makes a watch record a block's programs. The block must not wait: other runs have their own watch."""
 
     # A class and no generator: an inspected run enters it for each of its steps.
     __slots__ = ("_token", "_watch", "_watcher")
@@ -132,7 +132,7 @@ _INTERPRETER = str(Path(__file__).with_name("interpreter.py"))
 
 @cache
 def _origin(file: str) -> Origin:
-    """Return the origin of a file's code. Below the interpreter, only code that runs programs is on the stack."""
+    """Return where a file's code comes from. Below the interpreter, only code that runs programs is on the stack."""
     if file == _INTERPRETER:
         return "interpreter"
     # Programs that the library builds for the user belong to the line that called it.
@@ -140,7 +140,7 @@ def _origin(file: str) -> Origin:
 
 
 def _parts(program: AnyProgram) -> Iterator[AnyProgram]:
-    """Yield the parts of a program: its node's contents, and its functions' closures."""
+    """Yield a program's parts: its node's contents, and its functions' closures."""
     _, first, second = container.node_of(program)
     yield from _programs_in(first)
     yield from _programs_in(second)
