@@ -1,4 +1,4 @@
-"""Arguments of calls: each check names the argument, the values that it accepts and the value that was passed."""
+"""Call arguments: each check names the argument, the values that it accepts and the value that was passed."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ def list_filter(
     limit: object,
     max_scanned: object,
 ) -> ListFilter:
-    """Check the arguments of ``list``.
+    """Check the ``list`` arguments.
 
     Raises:
-        InvalidArgument: one of them is not valid. Its message names it.
+        InvalidArgument: an argument is not valid. The message names it.
     """
     if definition is not None:
         if kind is not None or name is not None:
@@ -83,10 +83,10 @@ def check_backup(path: object, progress: object) -> str:
 
 
 def check_wanted(statuses: tuple[object, ...], phases: object) -> WaitCondition:
-    """Check the statuses and phases of a wait. Without any, it waits for the end.
+    """Check a wait's statuses and phases. Without any, it waits for the end.
 
     Raises:
-        InvalidArgument: one of them is not valid, or there are more than 20.
+        InvalidArgument: a status or phase is not valid, or there are more than 20.
     """
     for status in statuses:
         if status not in AWAITED_STATUSES:

@@ -1,4 +1,4 @@
-"""Untyped access to a job of this process, for tools: by kind and name, with JSON in and out."""
+"""Untyped access to a job in this process, for tools: by kind and name, with JSON in and out."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class LocalDispatch(Gateway, Protocol):
 
 @attrs.frozen(eq=False, repr=False)
 class NamedJob(JobByName):
-    """The calls of a job of this process.
+    """Calls to a job in this process.
 
     Attributes:
         gateway: reaches the engine.
@@ -54,7 +54,7 @@ class NamedJob(JobByName):
 
     @property
     def actions(self) -> tuple[str, ...]:
-        """The names of the actions that ``call`` takes."""
+        """The action names that ``call`` takes."""
         return tuple(self.definition.plan.offered)
 
     def call(
@@ -85,7 +85,7 @@ class NamedJob(JobByName):
         answers: Answers = NO_ANSWERS,
         idempotency_key: str | None = None,
     ) -> Call[Any, CallError]:
-        """Compute the effect of a request without applying it."""
+        """Compute a request's effect without applying it."""
         build: Callable[[Limits], Request] = (
             _alarm if action == ALARM.action else builder(self.definition, action, payload, idempotency_key)
         )
@@ -102,7 +102,7 @@ class NamedJob(JobByName):
         return mapped(text, lambda state: None if state is None else orjson.loads(state))
 
     def shown_state(self, id_: str, /) -> Call[Any, CallError]:
-        """Read the committed state as JSON-able data, with ``<secret>`` in the place of each secret."""
+        """Read the committed state as JSON-able data, with ``<secret>`` in place of each secret."""
         text = self.gateway.shown_state(self.definition, id_)
         return mapped(text, lambda state: None if state is None else orjson.loads(state))
 
@@ -111,7 +111,7 @@ class NamedJob(JobByName):
         return self.gateway.shown_outcome(self.definition, id_)
 
     def steps(self, id_: str, /) -> Call[tuple[StepRecord, ...], CallError]:
-        """Read the steps of an instance with a journal, such as a workflow."""
+        """Read an instance's steps, if it has a journal, such as a workflow."""
         return self.gateway.steps(self.definition, id_)
 
 
@@ -143,7 +143,7 @@ def builder(
         bare: the payload without defaults. See `CommandSpec.accept`.
 
     Returns:
-        A function of the limits, which raises a ``RequestError`` for an argument that is not valid.
+        A function that takes the limits, and raises a ``RequestError`` for an argument that is not valid.
     """
 
     def build(limits: Limits) -> Request:

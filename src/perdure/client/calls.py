@@ -22,7 +22,7 @@ async def attempt(call: Call[A, E], /) -> Success[A] | Failure[E]:
     that ``case Success(...)`` with ``case Failure(...)`` is exhaustive.
 
     Args:
-        call: a call of a handle, such as ``jobs.handle(orders).send("order-1", event)``.
+        call: a handle's call, such as ``jobs.handle(orders).send("order-1", event)``.
 
     Returns:
         ``Success(answer)`` or ``Failure(error)``.
@@ -42,7 +42,7 @@ async def attempt(call: Call[A, E], /) -> Success[A] | Failure[E]:
 async def concurrently(
     runtime: Runtime, calls: Sequence[Call[Any, Any]]
 ) -> Result[tuple[Result[Any, Any], ...], Never]:
-    """Await calls in tasks of their own. If this is cancelled, so are they.
+    """Await calls, each in its own task. If this is cancelled, so are they.
 
     Args:
         runtime: starts the tasks.

@@ -61,7 +61,7 @@ from perdure.wire.operations import (
 
 
 class ContextGuard:
-    """A context manager of a client. Its errors show how to enter it.
+    """A client's context manager. Its errors show how to enter it.
 
     Type checkers do not see these methods, so they report the same mistakes.
     """
@@ -119,7 +119,7 @@ def _unreported(_: BackupProgress) -> None:
 class Client:
     """An open engine's jobs.
 
-    ``jobs.handle(definition)`` returns a job's typed handle. Every call of it returns a ``FutureResult``.
+    ``jobs.handle(definition)`` returns a job's typed handle. Every call on the handle returns a ``FutureResult``.
     """
 
     _gateway: Gateway
@@ -146,8 +146,8 @@ class Client:
         """Return untyped access to a job, for tools: inputs and answers are JSON.
 
         Raises:
-            UnknownJob: the engine in this process does not serve that job. A client of another process learns that
-                with its first call.
+            UnknownJob: the engine in this process does not serve that job. A client in another process learns that with
+                its first call.
             InvalidArgument: the kind or the name is not text.
         """
         check_text(kind, what="kind of handle_by_name")
@@ -172,11 +172,11 @@ class Client:
         Args:
             definition: the job.
             id_: the instance.
-            request: a function of the sender, such as ``lambda order: order.send(event)``, or ``"alarm"``, its alarm
-                if it is due, ``"pause"`` or ``"resume"``.
-            answers: the answers of services, by the name of the effect or as a function of the call. Where one is
-                missing, the explanation is `NeedsAnswer`.
-            idempotency_key: of the request.
+            request: a function that takes the sender, such as ``lambda order: order.send(event)``, or ``"alarm"``, its
+                alarm if it is due, ``"pause"`` or ``"resume"``.
+            answers: what services answer, by effect name or as a function that takes the call. Where one is missing,
+                the explanation is `NeedsAnswer`.
+            idempotency_key: the request's key.
 
         Raises:
             DefinitionError: the function sends no request, or more than one. Raised when the result is awaited.
@@ -206,9 +206,9 @@ class Client:
         Args:
             definition: only this job. By default every job in the store, served here or not.
             kind: only this kind, such as ``"task"``. For tools, instead of the definition.
-            name: only jobs of this name, as above.
-            status: only this status. ``orphaned``: instances of jobs that this app does not serve. Every other status:
-                instances of jobs that it serves.
+            name: only jobs with this name, as above.
+            status: only this status. ``orphaned``: instances whose job this app does not serve. Every other status:
+                instances whose job it serves.
             id_prefix: only ids that begin with this text.
             due_before: only instances that are due before this aware instant.
             after: the previous page's ``after``, or any address.
@@ -247,7 +247,7 @@ class Client:
         Args:
             definition: the job.
             id_: the instance.
-            before: the sequence number of the last event of the previous page.
+            before: the sequence number of the previous page's last event.
             limit: maximum number, 1 to 1,000.
         """
         return Call(partial(self._history, definition, id_, before, limit), "history")
@@ -279,15 +279,15 @@ class Client:
         Args:
             definition: the job.
             id_: the instance.
-            *statuses: those of ``status``, or ``"ended"``: there is no instance, or its kind keeps it for its result
-                only.
+            *statuses: statuses as in ``status``, or ``"ended"``: there is no instance, or its kind keeps it for its
+                result only.
             phases: phases that the job's kind reports.
-            timeout: how long to wait. ``"0 ms"`` to answer at once. A client of another process asks its server again
-                every 20 seconds, and can miss a status that the instance had only between two of these requests.
+            timeout: how long to wait. ``"0 ms"`` to answer immediately. A client in another process queries its server
+                again every 20 seconds, and can miss a status that the instance had only between two requests.
 
         Returns:
             ``Reached`` with the committed status. It fails with `WaitOver` when the time is over, with `NothingStored`
-            if an end is wanted, and there is neither an instance nor an event of one in the log, with `Overloaded`
+            if an end is wanted, and there is neither an instance nor one of its events in the log, with `Overloaded`
             beyond ``Limits.waits``, and with `EngineClosed` if the engine stops.
         """
 
@@ -318,7 +318,7 @@ class Client:
         """Read messages that failed too often, the oldest first.
 
         Args:
-            after: the id of the last message of the previous page.
+            after: the id of the previous page's last message.
             limit: maximum number, 1 to 1,000.
         """
         return self._perform(DEAD_LETTERS, after=after, limit=limit)
@@ -327,15 +327,15 @@ class Client:
         """Turn a dead letter into an ordinary message again.
 
         Args:
-            message_id: the id of a message that ``dead_letters`` returns.
+            message_id: a message id that ``dead_letters`` returns.
         """
         return self._perform(REDRIVE, message_id=message_id)
 
     def left_messages(self, *, limit: int = 100) -> Call[tuple[StoredMessage, ...], CallError]:
         """Read messages to the served jobs that code left, because it cannot read them or their target.
 
-        Code that reads them takes them by itself. Of each sender and target you receive the one that all later ones
-        wait behind, with the problem in its ``error``.
+        Code that reads them takes them by itself. For each sender and target you receive the one message that all later
+        ones wait behind, with the problem in its ``error``.
 
         Args:
             limit: maximum number, 1 to 1,000.
@@ -346,7 +346,7 @@ class Client:
         """Make a message that no code will ever read a dead letter, so that those behind it are delivered.
 
         Args:
-            message_id: the id of a message that ``left_messages`` returns.
+            message_id: a message id that ``left_messages`` returns.
 
         Returns:
             ``buried``, and ``redrive`` turns it back. ``not_found`` if it is not left any more, or being delivered now.
@@ -369,7 +369,7 @@ class Client:
         """Copy the store into a new file while the engine runs. The copy opens as a store.
 
         It holds every request that was answered before this call, and possibly later ones, each completely. The engine
-        serves requests meanwhile: it copies in steps of 256 KiB between them.
+        serves requests meanwhile: it copies 256 KiB at a time between them.
 
         Args:
             path: the new file, which must not exist. Until the backup is complete and on stable storage, its name ends
@@ -391,11 +391,11 @@ class Client:
     def stopped(self) -> Call[EngineStopped, CallError]:
         """Wait until this process's engine has stopped, and return when and why.
 
-        Its ``reason`` is empty after the end of the block ``async with app.open(...)``. Otherwise the engine stopped
-        itself and accepts no more requests: it lost its store, a job raised ``SystemExit`` or ``KeyboardInterrupt``, or
-        the engine has a defect. Leave the block then, and let the process manager start the process again.
+        Its ``reason`` is empty after the block ``async with app.open(...)`` ended. Otherwise the engine stopped itself
+        and accepts no more requests: it lost its store, a job raised ``SystemExit`` or ``KeyboardInterrupt``, or the
+        engine has a defect. Leave the block then, and let the process manager start the process again.
 
-        A client of another process gets ``InvalidInput``: watch ``health()`` instead.
+        A client in another process gets ``InvalidInput``: watch ``health()`` instead.
         """
         return self._gateway.stopped()
 
@@ -406,8 +406,8 @@ class Client:
     def counts(self) -> Call[StoreCounts, CallError]:
         """Count the instances by job and status, and the messages.
 
-        An engine that was not closed counts again, in portions: until it is done, ``complete`` of the answer is False,
-        and each call counts on.
+        After an engine was not closed, the next one counts again, in batches. Until the count is done, the answer's
+        ``complete`` is False, and each call continues the count.
         """
         return self._gateway.perform(COUNTS)
 
@@ -420,7 +420,7 @@ class Client:
         return self._gateway.perform(HEALTH)
 
     def metrics(self) -> Call[str, CallError]:
-        """Return the engine's metrics in the text format of Prometheus, at most a second old.
+        """Return the engine's metrics in the Prometheus text format, at most a second old.
 
         The app needs a sink that counts them: `perdure.telemetry.prometheus.prometheus`.
         """

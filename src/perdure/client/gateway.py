@@ -89,8 +89,8 @@ class JobByName(ABC):
             action: such as ``send``. Or ``alarm``, its alarm if it is due.
             id_: the instance.
             payload: the input as JSON text. Empty when the action takes none.
-            answers: the answers of services, by the effect's name. A client of another process passes none.
-            idempotency_key: of the request.
+            answers: what services answer, by effect name. A client in another process passes none.
+            idempotency_key: the request's key.
         """
 
     @abstractmethod
@@ -103,7 +103,7 @@ class JobByName(ABC):
 
     @abstractmethod
     def shown_state(self, id_: str, /) -> Call[Any, CallError]:
-        """Read the committed state as JSON-able data, with ``<secret>`` in the place of each secret."""
+        """Read the committed state as JSON-able data, with ``<secret>`` in place of each secret."""
 
     @abstractmethod
     def shown_outcome(self, id_: str, /) -> Call[InstanceOutcome | None, CallError]:
@@ -111,7 +111,7 @@ class JobByName(ABC):
 
     @abstractmethod
     def steps(self, id_: str, /) -> Call[tuple[StepRecord, ...], CallError]:
-        """Read the steps of an instance with a journal, such as a workflow."""
+        """Read an instance's steps, if it has a journal, such as a workflow."""
 
     def until(
         self, id_: str, /, *statuses: AwaitedStatus, phases: tuple[str, ...] = (), timeout: Duration = "1 minute"
@@ -198,10 +198,10 @@ class Gateway(Dispatch, Protocol):
         ...
 
     def perform(self, operation: ClientOperation[A], /, **given: object) -> Call[A, CallError]:
-        """Perform an operation of the engine.
+        """Perform an engine operation.
 
         Args:
-            operation: an entry of `perdure.wire.operations`.
+            operation: an entry in `perdure.wire.operations`.
             **given: its arguments, checked.
         """
         ...

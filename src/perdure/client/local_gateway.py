@@ -1,6 +1,7 @@
 """Reaches a running engine in this process.
 
-A server, the command line and the kit look into the engine of such a client, and redrive dead letters through it.
+A server, the command line and the testing kit inspect the engine behind such a client, and redrive dead letters through
+it.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ class Redrive:
 
     Attributes:
         engine: the engine.
-        by: the caller; None for one in this process.
+        by: the caller. None for one in this process.
     """
 
     engine: RunningEngine
@@ -112,7 +113,7 @@ class LocalGateway(ReadingGateway):
 
     Attributes:
         engine: executes the turns, and holds the store.
-        by: the caller that its requests come from, for the events of the log; None for a caller in this process.
+        by: the caller that its requests come from, for the log's events. None for a caller in this process.
     """
 
     engine: RunningEngine
@@ -125,20 +126,20 @@ class LocalGateway(ReadingGateway):
 
     @property
     def store(self) -> Store:
-        """The store of the engine."""
+        """The engine's store."""
         return self.engine.store
 
     @property
     def journal_page(self) -> int:
-        """How many rows of a journal one read returns."""
+        """How many journal rows one read returns."""
         return self.engine.limits.journal_page
 
     def load(self, address: Address, /) -> Awaitable[Result[Loaded, Any]]:
-        """Read the committed row of an instance, from memory if it is there."""
+        """Read an instance's committed row, from memory if it is there."""
         return self.engine.reads.load(address)
 
     def answer(self, read: Callable[[], Awaitable[Result[A, Any]]], /) -> Awaitable[Result[A, Any]]:
-        """Begin a read, and return its answer; an error if the engine stops before it arrives."""
+        """Begin a read, and return its answer. Return an error if the engine stops before the answer arrives."""
         return self.engine.reads.answer(read)
 
     @property
@@ -169,7 +170,7 @@ class LocalGateway(ReadingGateway):
         return Call(partial(self._begun, definition, id_, build), name)
 
     def _begun(self, job: AnyDefinition, id_: str, build: Callable[[Limits], Request]) -> Awaitable[Result[Any, Any]]:
-        """Begin a request, and return the awaitable of its result."""
+        """Begin a request, and return its awaitable result."""
         engine = self.engine
         try:
             cell = engine.cache.find(job, id_)
@@ -202,7 +203,7 @@ class LocalGateway(ReadingGateway):
         return answer
 
     async def _diverged(self, job: AnyDefinition, address: Address) -> Undecodable | None:
-        """Return why this code cannot continue an instance that is left because of its journal; None if it can."""
+        """Return why this code cannot continue an instance that is left because of its journal. None if it can."""
         loaded = await self.engine.reads.load(address)
         row = loaded.unwrap().instance if isinstance(loaded, Success) else None
         if row is None or row.left is None:
@@ -224,7 +225,7 @@ class LocalGateway(ReadingGateway):
         return await self.engine.reads.answer(lambda: self.engine.runner.holds.set(job, hold), _unknown)
 
     def count(self, job: Job, /) -> Call[JobCount, CallError]:
-        """Count the instances of a job by status."""
+        """Count a job's instances by status."""
         return Call(partial(self._count, job), "count")
 
     async def _count(self, job: Job) -> Result[JobCount, CallError]:
@@ -248,7 +249,7 @@ class LocalGateway(ReadingGateway):
     def explain_request(
         self, definition: AnyDefinition, id_: str, build: Callable[[Limits], Request], answers: Answers, /
     ) -> Call[Explanation, CallError]:
-        """Compute the effect of a request without applying it."""
+        """Compute a request's effect without applying it."""
         return Call(partial(self._explain, definition, id_, build, answers), "explain_request")
 
     async def _explain(
@@ -341,7 +342,7 @@ class LocalGateway(ReadingGateway):
 
     # ------------------------------------------------------------ the operations of the engine, by their names
     def perform(self, operation: ClientOperation[A], /, **given: object) -> Call[A, CallError]:
-        """Perform an operation of the engine, by the method here that has its name."""
+        """Perform an engine operation, by the method here that has its name."""
         method: Callable[..., Call[A, CallError]] = getattr(self, operation.name)
         return method(**given)
 
@@ -392,7 +393,7 @@ class LocalGateway(ReadingGateway):
         return found.map(reported)
 
     def health(self) -> Call[Health, CallError]:
-        """Read the state of the store, and the messages that wait for jobs that this app does not serve."""
+        """Read the store's state, and the messages that wait for jobs that this app does not serve."""
         return Call(self._health, "health")
 
     async def _health(self) -> Result[Health, CallError]:
@@ -404,7 +405,7 @@ class LocalGateway(ReadingGateway):
         return health.map(lambda known: with_unserved(known, counts))
 
     def metrics(self) -> Call[str, CallError]:
-        """Read the metrics of the engine in the text format of Prometheus."""
+        """Read the engine's metrics in the Prometheus text format."""
         return mapped(self.exposition(""), lambda page: page.text.decode())
 
     def exposition(self, accept: str, /) -> Call[Exposition, CallError]:
@@ -419,7 +420,7 @@ class LocalGateway(ReadingGateway):
             return Failure(closed)
 
     def info(self) -> Call[EngineInfo, CallError]:
-        """Read the version of the engine, its jobs and its limits."""
+        """Read the engine's version, jobs and limits."""
         return Call(self._info, "info")
 
     async def _info(self) -> Result[EngineInfo, CallError]:
@@ -440,7 +441,7 @@ def acting_for(client: Client, caller: str, /) -> Client:
 
 
 def engine_of(client: Client, /) -> RunningEngine:
-    """Return the engine of a client in this process: the command line and the kit look into it.
+    """Return the engine behind a client in this process: the command line and the testing kit inspect it.
 
     Raises:
         TypeError: the engine is in another process.

@@ -1,4 +1,4 @@
-"""The calls of a client that need a store and definitions, and no engine.
+"""The client calls that need a store and definitions, and no engine.
 
 A running engine serves them through `perdure.client.local_gateway`, and the command line serves them itself for a store
 at rest.
@@ -35,7 +35,7 @@ A = TypeVar("A")
 
 
 class ReadingGateway(ABC):
-    """Reads instances, messages and the log of a store, and shows them without secrets."""
+    """Reads a store's instances, messages and log, and shows them without secrets."""
 
     __slots__ = ()
 
@@ -52,11 +52,11 @@ class ReadingGateway(ABC):
     @property
     @abstractmethod
     def journal_page(self) -> int:
-        """How many rows of a journal one read returns."""
+        """How many journal rows one read returns."""
 
     @abstractmethod
     def load(self, address: Address, /) -> Awaitable[Result[Loaded, Any]]:
-        """Read the committed row of an instance."""
+        """Read an instance's committed row."""
 
     @abstractmethod
     def answer(self, read: Callable[[], Awaitable[Result[A, Any]]], /) -> Awaitable[Result[A, Any]]:
@@ -99,7 +99,7 @@ class ReadingGateway(ABC):
         )
 
     def steps(self, definition: AnyDefinition, id_: str, /) -> Call[tuple[StepRecord, ...], CallError]:
-        """Read the steps of an instance. None if there is no instance."""
+        """Read an instance's steps. None if there is no instance."""
         return Call(partial(self._steps, definition, id_), "steps")
 
     async def _steps(self, job: AnyDefinition, id_: str) -> Result[tuple[StepRecord, ...], CallError]:
@@ -116,13 +116,13 @@ class ReadingGateway(ABC):
             return Failure(refused)
 
     def journal(self, row: Instance | None, /) -> Awaitable[Result[tuple[str, ...], Any]]:
-        """Read the journal of a row."""
+        """Read a row's journal."""
         return self.answer(lambda: read_journal(self.store, row, self.journal_page))
 
     def _view(
         self, job: AnyDefinition, id_: str, view: Callable[[Instance], A], name: str
     ) -> Call[A | None, CallError]:
-        """Return a call that reads an instance and returns a view of it; None if there is no instance."""
+        """Return a call that reads an instance and returns a view of it. None if there is no instance."""
         return Call(
             partial(self._read, job, id_, lambda loaded: None if loaded.instance is None else view(loaded.instance)),
             name,
@@ -155,7 +155,7 @@ class ReadingGateway(ABC):
         return found.map(lambda rows: self._listing(_all_of(rows, query.limit), query.limit))
 
     def query(self, wanted: ListFilter, /) -> Query:
-        """Return the conditions of a list."""
+        """Return a list's conditions."""
         served = tuple(self.definitions)
         return Query(
             kind=wanted.kind,
@@ -199,7 +199,7 @@ class ReadingGateway(ABC):
     def shown(
         self, messages: Call[tuple[StoredMessage, ...], CallError], /
     ) -> Call[tuple[StoredMessage, ...], CallError]:
-        """Return a call that hides the secrets of messages."""
+        """Return a call that hides the messages' secrets."""
         return mapped(messages, lambda found: tuple(map(self.shown_message, found)))
 
     def shown_message(self, stored: StoredMessage, /) -> StoredMessage:

@@ -58,7 +58,7 @@ class Connection:
     Attributes:
         reader: reads from the server.
         writer: writes to it.
-        protocol: the state of HTTP on it.
+        protocol: the HTTP state on it.
         idle_since_ms: when it was last used, by a monotonic clock.
     """
 
@@ -87,7 +87,7 @@ class Connection:
         raise h11.RemoteProtocolError("the connection was closed before the response")
 
     async def event(self) -> h11.Event:
-        """Return the next part of the response."""
+        """Return the response's next part."""
         while True:
             event = self.protocol.next_event()
             if event is h11.NEED_DATA:
@@ -113,8 +113,8 @@ class Connections:
 
     Attributes:
         base: the server's URL.
-        socket: the path of its Unix socket. None for TCP.
-        headers: those of every request.
+        socket: the path to its Unix socket. None for TCP.
+        headers: sent with every request.
         runtime: the clock.
         tls: returns the settings of ``https``.
         connect_ms: the longest time for a connection.
@@ -132,7 +132,7 @@ class Connections:
     async def post(
         self, path: str, content: bytes, timeout_ms: float
     ) -> AsyncGenerator[tuple[int, AsyncIterator[bytes]]]:
-        """Send a request. Return the status of the response and the parts of its body.
+        """Send a request. Return the response's status and the parts of its body.
 
         Args:
             path: the path.
@@ -254,9 +254,9 @@ class CallBatcher:
     Attributes:
         post: sends the lines in a batch, and yields the lines of its answer, each within so many milliseconds. It
             raises `NotSent`, `AnswerLost`, or `BatchRefused`.
-        max_batches: the maximum number of batches in progress. Further requests wait.
+        max_batches: at most this many batches are in progress. Further requests wait.
         runtime: starts tasks and timers.
-        max_waiting: the maximum number of requests that wait to be sent.
+        max_waiting: at most this many requests wait to be sent.
     """
 
     post: Callable[[bytes, float], AsyncIterator[bytes]]
@@ -270,7 +270,7 @@ class CallBatcher:
     _closed: bool = False
 
     async def call(self, envelope: Envelope, timeout_ms: float) -> BatchReply:
-        """Send a request with others of the same moment, and wait for its answer.
+        """Send a request together with others from the same moment, and wait for its answer.
 
         Raises:
             NotSent: it did not reach the server.
@@ -379,7 +379,7 @@ class CallBatcher:
 
 @attrs.frozen(str=False)
 class BatchRefused(Exception):
-    """The server refused a batch as a whole: none of its requests was performed."""
+    """The server refused a complete batch: it performed none of the requests."""
 
     reply: HttpReply
 
@@ -392,7 +392,7 @@ class AsyncClientRuntime:
     """Waits in the event loop.
 
     Attributes:
-        runtime: the clock, and the source of keys.
+        runtime: the clock, and the key source.
     """
 
     runtime: Runtime
@@ -419,9 +419,9 @@ class AsyncChannel:
     """Sends requests over connections that are kept, in batches.
 
     Attributes:
-        http_client: of the HTTP library, for all requests but batches.
+        http_client: the HTTP library's client, for all requests but batches.
         connections: for batches.
-        max_connections: the maximum number of connections.
+        max_connections: at most this many connections.
         runtime: starts tasks and timers.
         max_answer_bytes: the largest answer to one request.
     """

@@ -56,7 +56,7 @@ class BlockingChannel:
     """Sends each request when it is made, over connections that are kept. Threads may share it.
 
     Attributes:
-        make: returns a new client of the HTTP library.
+        make: returns a new client from the HTTP library.
         max_answer_bytes: the largest answer to one request.
     """
 

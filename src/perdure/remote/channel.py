@@ -46,7 +46,7 @@ class ClientClosed(Exception):
 
 @attrs.frozen
 class HttpReply:
-    """The reply to a request of HTTP.
+    """The reply to an HTTP request.
 
     Attributes:
         status: its status.
@@ -69,7 +69,7 @@ class HttpReply:
 
 
 class Channel(Protocol):
-    """Sends requests to one server. The coroutines of a blocking channel never suspend."""
+    """Sends requests to one server. A blocking channel's coroutines never suspend."""
 
     async def call(self, envelope: Envelope, timeout_ms: float, /) -> BatchReply:
         """Send a request to one instance.
@@ -115,7 +115,7 @@ class ClientRuntime(Protocol):
 
 
 def headers_of(key: str | None) -> list[tuple[bytes, bytes]]:
-    """Return the headers of a request with JSON, in UTF-8."""
+    """Return a JSON request's headers, in UTF-8."""
     given = JSON if key is None else {**JSON, "Idempotency-Key": key}
     return [(name.encode(), value.encode()) for name, value in given.items()]
 
@@ -124,7 +124,7 @@ def check_encoding(headers: Mapping[str, str]) -> None:
     """Check that a response is not compressed: the client accepts no such one.
 
     Args:
-        headers: of the response, by names in lower case.
+        headers: the response's headers, by names in lower case.
 
     Raises:
         AnswerLost: it is.
@@ -135,7 +135,7 @@ def check_encoding(headers: Mapping[str, str]) -> None:
 
 
 def check_size(size: int, most: int) -> None:
-    """Check the bytes of an answer that were read so far.
+    """Check how many bytes of an answer were read so far.
 
     Raises:
         AnswerLost: they are too many.
@@ -145,5 +145,5 @@ def check_size(size: int, most: int) -> None:
 
 
 def reply_for(reply: HttpReply, number: int) -> BatchReply:
-    """Return the problem of a batch that was refused as a whole, for one of its requests."""
+    """Return the problem for one request in a batch that was refused completely."""
     return BatchReply(number, "problem", reply.problem())

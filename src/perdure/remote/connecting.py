@@ -42,7 +42,7 @@ MISSING_EXTRA = "the extra 'client': pip install 'perdure[client]'"
 
 @attrs.frozen(kw_only=True)
 class Settings:
-    """The checked arguments of `connect`.
+    """The checked `connect` arguments.
 
     Attributes:
         urls: where the servers listen.
@@ -50,7 +50,7 @@ class Settings:
         token: the bearer token, or None.
         timeout_ms: how long a call may take.
         wait_timeout_ms: how long a call may take that waits for a run.
-        max_connections: the maximum number of connections to each server.
+        max_connections: at most this many connections to each server.
         draws_keys: whether the client draws idempotency keys.
         trace: returns the caller's trace context, or None.
     """
@@ -111,10 +111,10 @@ def settings(
     draw_keys: bool,
     trace: CurrentTrace | None = None,
 ) -> Settings:
-    """Check the arguments of `connect`.
+    """Check the `connect` arguments.
 
     Raises:
-        DefinitionError: one of them is not valid.
+        DefinitionError: an argument is not valid.
     """
     given: dict[tuple[str, str], AnyDefinition] = {}
     for value in definitions:
@@ -183,12 +183,12 @@ def connect(
 
     Use it as ``async with connect("http://127.0.0.1:8080", orders) as jobs:``.
 
-    The client is the same as that of `App.open`: the same handles, results and error values. Nothing is sent before the
-    first call, so the engine may start later.
+    `App.open` returns the same client: the same handles, results and error values. Nothing is sent before the first
+    call, so the engine may start later.
 
-    With the URLs of several engines of one store, requests to one instance go to the same engine, and instances are
-    spread over all. If that engine does not answer, refuses because it stops or is overloaded, or cannot read a
-    field of the request, the client tries the others. One that failed comes last for half a second to 8 seconds.
+    With several engines' URLs on one store, requests to one instance go to the same engine, and instances are spread
+    over all engines. If that engine does not answer, refuses because it stops or is overloaded, or cannot read a
+    request field, the client tries the others. One that failed comes last for half a second to 8 seconds.
 
     A call that no engine accepted is repeated until ``timeout``. After a lost answer, so is a read, a request with an
     idempotency key, and a ``put`` or ``start`` whose id makes a repeat harmless. Any other request fails with
@@ -196,19 +196,19 @@ def connect(
 
     Args:
         url: ``http://host:port``, ``https://host``, ``http+unix:///path/of.sock``, or ``sqlite:///jobs.db``: the engine
-            that owns this file, on this machine, or a sequence of up to 16 of these.
-        *definitions: those of the typed handles, the same as the server's. `Client.handle_by_name` needs none.
+            that owns this file, on this machine, or a sequence with up to 16 such URLs.
+        *definitions: for the typed handles, the same as the server's. `Client.handle_by_name` needs none.
         token: the bearer token, if the servers have tokens.
         timeout: how long a call may take, repeats included. A server that does not accept a connection within 2 seconds
             counts as away.
         wait_timeout: the same for a call that waits for a run: ``trigger``, ``flush`` and ``start`` with
             ``wait_for="completion"``, and ``terminate``. It must be longer than the run. If no engine accepts the
-            request, such a call fails after ``timeout``. `Client.until` has a limit of its own.
-        max_connections: the maximum number of connections to each server for requests to instances, 1 to 1,000, and as
-            many again for lists, histories and health. Further calls wait for one.
+            request, such a call fails after ``timeout``. `Client.until` has its own limit.
+        max_connections: at most this many connections to each server for requests to instances, 1 to 1,000, and as many
+            again for lists, histories and health. Further calls wait for one.
         draw_keys: give each request a new idempotency key that has none and that a repeat would apply again, so that it
             is repeated safely. Each key is a row in the store, which the engine keeps for ``Limits.idempotency_ttl``.
-        trace: returns the trace context of the caller, whose trace the turns of its requests become a part of:
+        trace: returns the caller's trace context. The turns that its requests cause become a part of that trace:
             `perdure.telemetry.opentelemetry.current_trace`. By default the requests carry none.
 
     Raises:
@@ -282,7 +282,7 @@ class SyncClient(Client):
         """Make a call and return its answer, or raise its error.
 
         Args:
-            call: a call of this client or of one of its handles.
+            call: a call from this client or one of its handles.
 
         Raises:
             Exception: the call's error: ``Rejected``, ``InvalidInput``, ``OutcomeUnknown`` and so on.
@@ -294,7 +294,7 @@ class SyncClient(Client):
         """Make a call and return how it ended, as a value to ``match`` on.
 
         Args:
-            call: a call of this client or of one of its handles.
+            call: a call from this client or one of its handles.
 
         Raises:
             AlreadyAwaited: the call was made before.
@@ -349,17 +349,17 @@ def connect_sync(
 
     Args:
         url: see `connect`, as for all arguments.
-        *definitions: those of the typed handles.
+        *definitions: for the typed handles.
         token: the bearer token, if the server has tokens.
         timeout: how long a call may take, repeats included.
         wait_timeout: the same for a call that waits for a run.
-        max_connections: the maximum number of connections to each server, for all threads.
+        max_connections: at most this many connections to each server, for all threads.
         draw_keys: give each request a new idempotency key that has none and that a repeat would apply again.
-        trace: returns the trace context of the caller.
+        trace: returns the caller's trace context.
 
     Raises:
         DefinitionError: when the block begins: an argument is not valid, or the extra ``client`` is not installed.
-        ServerUnreachable: the folder of the socket does not exist.
+        ServerUnreachable: the socket's folder does not exist.
     """
     return SyncConnecting(
         _opened(

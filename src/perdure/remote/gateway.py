@@ -61,7 +61,7 @@ CREATES: Final = frozenset({"put", "start"})
 
 @attrs.frozen(eq=False, repr=False)
 class RemoteJob(JobByName):
-    """The calls of a job of another process. The server checks the names.
+    """Calls to a job in another process. The server checks the names.
 
     Attributes:
         gateway: reaches the server.
@@ -81,9 +81,9 @@ class RemoteJob(JobByName):
         interrupt: bool = False,
         trace: str | None = None,
     ) -> Call[Any, EventError[Any]]:
-        """Send a request. See `JobByName.call`. The error of a ``Rejected`` is a `Defect` with its class's name.
+        """Send a request. See `JobByName.call`. A ``Rejected`` has as its error a `Defect` with the error's class name.
 
-        The message of the `Defect` is the error's JSON, with ``<secret>`` in each secret's place.
+        The `Defect`'s message is the error's JSON, with ``<secret>`` in each secret's place.
         """
 
         def build() -> Envelope:
@@ -152,7 +152,7 @@ class RemoteJob(JobByName):
         return Call(partial(self._read, "shown_outcome", id_, _outcome), "shown_outcome")
 
     def steps(self, id_: str, /) -> Call[tuple[StepRecord, ...], CallError]:
-        """Read the steps of an instance with a journal, such as a workflow."""
+        """Read an instance's steps, if it has a journal, such as a workflow."""
         return Call(partial(self._read, "steps", id_, steps_from), "steps")
 
     async def _read(self, action: str, id_: str, decode: Callable[[Any], Any]) -> Result[Any, Any]:
@@ -210,11 +210,11 @@ class RemoteGateway:
 
     Attributes:
         servers: send the requests.
-        definitions: those of the typed handles, by kind and name.
+        definitions: for the typed handles, by kind and name.
         wait_timeout_ms: how long a call may take that waits for a run, repeats included.
         draws_keys: whether a request gets a new idempotency key that has none, and that a repeat would apply again.
         trace: returns the caller's trace context. None to send none.
-        longest_wait_ms: the longest wait for a status of one request.
+        longest_wait_ms: how long one request may wait for a status.
     """
 
     servers: Servers
@@ -371,7 +371,7 @@ class RemoteGateway:
         return self.perform(HISTORY, kind=kind, name=name, id=id_, before=before, limit=limit)
 
     def until(self, address: Address, wanted: WaitCondition, timeout_ms: int, /) -> Call[Awaited, CallError]:
-        """Wait until an instance has a wanted status. Each request of it ends after 20 seconds at the latest."""
+        """Wait until an instance has a wanted status. Each request for that ends after 20 seconds at the latest."""
         return Call(partial(self._until, address, wanted, timeout_ms), "until")
 
     async def _until(self, address: Address, wanted: WaitCondition, timeout_ms: int) -> Result[Awaited, CallError]:
@@ -521,7 +521,7 @@ def _error(server: Server, problem: Mapping[str, Any], typed: Codec[Any] | None 
 
 
 def _bare(failure: PerdureError, envelope: Envelope, job: AnyDefinition | None) -> bytes:
-    """Return the bare form of an input that a server of older code has refused. Empty if there is no other form."""
+    """Return the bare form of an input that a server with older code has refused. Empty if there is no other form."""
     spec = None if job is None else job.plan.commands.get(envelope.action)
     if not isinstance(failure, InvalidInput) or spec is None or spec.input is None:
         return b""

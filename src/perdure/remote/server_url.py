@@ -31,7 +31,7 @@ class ServerUrl:
     Attributes:
         name: for messages, without secrets.
         base: the URL that paths are added to.
-        socket: the path of its Unix socket. None for TCP.
+        socket: the path to its Unix socket. None for TCP.
         hint: what to do if it does not answer.
         socket_name: where that socket is, for messages.
     """
@@ -83,7 +83,7 @@ def server_url(url: object) -> ServerUrl:
 
 
 def _is_plain(parts: SplitResult) -> bool:
-    """Return whether a URL of HTTP has a host, a valid port and nothing that may be a secret."""
+    """Return whether an HTTP URL has a host, a valid port and nothing that may be a secret."""
     try:
         has_host = bool(parts.hostname) and parts.port != 0
     except ValueError:

@@ -57,7 +57,7 @@ class ServerCall:
     """One call, to a client's servers.
 
     Attributes:
-        about: the address of the instance, which goes to the same server each time. "" for any server.
+        about: the instance's address, which goes to the same server each time. "" for any server.
         repeat: a repeat's effect.
         waits_ms: how long the server may wait before it answers, in milliseconds.
         typed: whether its input has the caller's types, so that a server which cannot read it has another version.
@@ -71,7 +71,7 @@ class ServerCall:
 
 @attrs.define(eq=False)
 class Server:
-    """One server of a client, with its last failures.
+    """A client's server, with its last failures.
 
     Attributes:
         name: its URL.
@@ -114,7 +114,7 @@ class Server:
 
 @attrs.frozen(eq=False)
 class Servers:
-    """The servers of a client, which serve the same instances.
+    """A client's servers, which serve the same instances.
 
     Attributes:
         each: the servers.
@@ -134,8 +134,8 @@ class Servers:
     async def perform(self, attempt: Attempt, call: ServerCall) -> Result[Any, PerdureError]:
         """Make a call: send it to one server, then to the others where that is safe and may help, then to all again.
 
-        Each round of attempts begins with the instance's server, and ends with those that failed a moment ago. The
-        rounds end when the call's time is over, or when no server failed in a way that passes.
+        Each round begins with the instance's server, and ends with those that failed a moment ago. The rounds end when
+        the call's time is over, or when no server failed in a way that passes.
 
         Args:
             attempt: sends the request to a server. It may raise its channel's exceptions.
@@ -159,7 +159,7 @@ class Servers:
             return Failure(EngineClosed("this client is closed: its block has ended"))
 
     async def _round(self, attempt: Attempt, progress: _Progress) -> Result[Any, PerdureError] | None:
-        """Try each server once. Return None if none of them settled the call."""
+        """Try each server once. Return None if no server settled the call."""
         progress.begin_round()
         order = self._order(progress.call.about)
         for others, server in zip(reversed(range(len(order))), order, strict=True):
@@ -216,9 +216,9 @@ class _Progress:
         timeout_ms: how long it may take until it reaches a server.
         reach_ms: when it ends if it reaches none.
         doubt: the last failure after which it may have been applied.
-        round: this round's failures, in the order of the servers.
-        waits: whether a failure of this round may pass.
-        rounds: the number of rounds that have begun.
+        round: this round's failures, in server order.
+        waits: whether a failure in this round may pass.
+        rounds: how many rounds have begun.
     """
 
     call: ServerCall
@@ -232,7 +232,7 @@ class _Progress:
 
     @classmethod
     def of(cls, call: ServerCall, now_ms: float, timeout_ms: float) -> _Progress:
-        """Return that of a call that begins."""
+        """Return the progress for a call that begins."""
         return cls(call, now_ms + timeout_ms + call.waits_ms, timeout_ms, now_ms + timeout_ms)
 
     def begin_round(self) -> None:
@@ -240,11 +240,11 @@ class _Progress:
         self.round, self.waits, self.rounds = [], False, self.rounds + 1
 
     def is_over(self, now_ms: float) -> bool:
-        """Return whether the time is over after the first attempt of a round."""
+        """Return whether the time is over, after a round's first attempt."""
         return bool(self.round) and now_ms >= self.deadline_ms
 
     def limit_ms(self, now_ms: float, others: int) -> float:
-        """Return how long an attempt may take: half of the time, if another server may answer in its place."""
+        """Return how long an attempt may take: half the time, if another server may answer in its place."""
         left_ms = max(1.0, self.deadline_ms - now_ms)
         if others == 0 or self.call.repeat not in ("reads", "keyed"):
             return left_ms
@@ -268,7 +268,7 @@ class _Progress:
         return Failure(self._in_doubt(failure)) if verdict == "final" else None
 
     def _may_be_balanced(self, failure: PerdureError) -> bool:
-        """Return whether the next request to the same address may reach an engine of another version."""
+        """Return whether the next request to the same address may reach an engine with another version."""
         return self.call.typed and isinstance(failure, _OF_A_VERSION) and self.rounds < MAX_ROUNDS_OF_VERSIONS
 
     def may_repeat(self, now_ms: float) -> bool:

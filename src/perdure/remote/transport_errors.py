@@ -1,4 +1,4 @@
-"""The failures of the HTTP libraries, by whether the request may have been performed, in words of this library."""
+"""The HTTP libraries' failures, by whether the request may have been performed, in this library's words."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ def limits_of(timeout_ms: float) -> httpx2.Timeout:
     """Return one request's limits for the HTTP library.
 
     Args:
-        timeout_ms: the longest time for a free connection, and without a part of a response.
+        timeout_ms: the longest time for a free connection, and without a response part.
     """
     return httpx2.Timeout(timeout_ms / 1_000, connect=min(timeout_ms, CONNECT_MS) / 1_000)
 
 
 @contextmanager
 def by_effect() -> Generator[None]:
-    """Raise `NotSent` or `AnswerLost` for an error of the HTTP library.
+    """Raise `NotSent` or `AnswerLost` for an HTTP library error.
 
     Raises:
         NotSent: no connection was made.
@@ -40,7 +40,7 @@ def by_effect() -> Generator[None]:
 def reason_of(error: Exception) -> str:
     """Return why a request failed.
 
-    The texts of an HTTP library name its parser's states, and repeat bytes of the server.
+    An HTTP library's texts name its parser's states, and repeat bytes from the server.
     """
     match error:
         case httpx2.TimeoutException() | TimeoutError():
