@@ -1,4 +1,4 @@
-"""The errors of a deterministic runtime. They report mistakes of a program or a test, not outcomes."""
+"""A deterministic runtime's errors. They report mistakes in a program or a test, not outcomes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class WouldBlock(PerdureError, RuntimeError):
 
 @attrs.frozen(repr=False)
 class Deadlock(PerdureError, RuntimeError):
-    """Every task of the simulation waits and no timer is set that could wake one.
+    """Every task in the simulation waits and no timer is set that could wake one.
 
     Attributes:
         blocked: one line for each waiting task: its name and the value it awaits.
@@ -47,7 +47,7 @@ class Deadlock(PerdureError, RuntimeError):
 
 @attrs.frozen(repr=False)
 class Livelock(PerdureError, RuntimeError):
-    """Tasks of the simulation kept running while its clock did not move.
+    """Tasks in the simulation kept running while its clock did not move.
 
     Attributes:
         steps: the step count at one instant.
@@ -66,7 +66,7 @@ class Livelock(PerdureError, RuntimeError):
 
 @attrs.frozen(repr=False)
 class AlreadyDone(PerdureError, RuntimeError):
-    """A future of the simulation was resolved twice, or its result was read too early.
+    """A simulation future was resolved twice, or its result was read too early.
 
     Attributes:
         what: the future, and the call.

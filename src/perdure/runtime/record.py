@@ -26,7 +26,7 @@ class SpawnedTask(Protocol[T_co]):
         ...
 
     def cancelling(self) -> int:
-        """Return the number of cancellation requests that were not undone."""
+        """Return how many cancellation requests were not undone."""
         ...
 
     def uncancel(self) -> int:
@@ -142,17 +142,17 @@ class Runtime:
     Attributes:
         now_ms: the wall clock, integer milliseconds since 1970 UTC. May jump either way.
         monotonic_ms: a clock that never goes back. Only differences are meaningful.
-        sleep: wait this many milliseconds of the monotonic clock; 0 lets the other tasks run.
-        call_later: call a function after this many milliseconds of the monotonic clock.
+        sleep: wait this many milliseconds on the monotonic clock. 0 lets the other tasks run.
+        call_later: call a function after this many milliseconds on the monotonic clock.
         call_soon: call a function as soon as the current task waits.
-        at_step_end: call a function after the steps of the tasks that are ready now. No cancellation prevents it.
+        at_step_end: call a function after the ready tasks have taken their next step. No cancellation prevents it.
         future: make an unresolved future.
         spawn: start a task.
-        spawn_eagerly: start a task, and take its first step at once, inside of it: a coroutine that waits for nothing
-            is over when this returns. A runtime that cannot do so starts the task as `spawn` does.
+        spawn_eagerly: start a task, and take its first step immediately, inside the task: a coroutine that waits for
+            nothing is over when this returns. A runtime that cannot do so starts the task as `spawn` does.
         current_task: the task that runs now.
         random: a float in [0, 1).
-        new_id: a UUIDv7 as an integer of 128 bits: later ids sort after earlier ones, with space between to count up.
+        new_id: a UUIDv7 as a 128-bit integer: later ids sort after earlier ones, with space between to count up.
         log: write a log record. Never raises, never waits.
         cancelled: the exception that a cancelled await raises. Not an `Exception`.
     """

@@ -1,4 +1,4 @@
-"""The run that the current code belongs to: set while a hook of a job or an effect of its program executes."""
+"""The run that the current code belongs to: set while a job's hook or an effect in its program executes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 class RunIdentity(Protocol):
-    """One delivery of a run: its claim, or the event that may need one."""
+    """A run delivery: its claim, or the event that may need one."""
 
     @property
     def run_id(self) -> str:
@@ -64,7 +64,7 @@ class RunContextVar:
     """Reads the current run's context, like a ``ContextVar``. Tasks and threads that a run starts inherit it."""
 
     def get(self) -> RunContext | None:
-        """Return the run that the current code belongs to. None outside of runs."""
+        """Return the run that the current code belongs to. None outside runs."""
         run = _current.get()
         if run is None:
             return None
@@ -89,17 +89,17 @@ leave_run: Final[Callable[[CurrentRun], None]] = _current.reset
 """Restores the context of the code around a run."""
 
 run_around: Final[Callable[[], Run | None]] = _current.get
-"""Returns the run that the current code belongs to; None outside of runs."""
+"""Returns the run that the current code belongs to; None outside runs."""
 
 
 def outside_runs() -> CurrentRun | None:
-    """Begin code of the engine that may execute inside of a run. None if it does not. `leave_run` must follow."""
+    """Begin engine code that may execute inside a run. None if it does not. `leave_run` must follow."""
     # Code of the engine may run inside an effect of another run: without this, hooks and logs would name that run.
     return None if _current.get() is None else _current.set(None)
 
 
 class InRun(Coroutine[Any, Any, T]):
-    """A coroutine of a run: each of its steps executes in the context of the run, whichever task takes the step.
+    """A run's coroutine: each step executes in the run's context, whichever task takes the step.
 
     Args:
         inner: the coroutine.

@@ -1,7 +1,7 @@
 """A seeded, deterministic runtime: virtual clocks, chosen interleavings, no event loop.
 
-A `SimulatedProcess` is a process inside a simulation: tasks that are frozen, resumed or killed together, with clocks of
-their own.
+A `SimulatedProcess` is a process inside a simulation: tasks that are frozen, resumed or killed together, with their own
+clocks.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Schedule = Callable[[Callable[[], object]], object]
 
 @attrs.define(eq=False)
 class SimulatedTimer:
-    """A call that is scheduled for the time `at_ms` of the monotonic clock."""
+    """A call that is scheduled for the time `at_ms` on the monotonic clock."""
 
     at_ms: float
     function: Callable[[], object] | None
@@ -46,7 +46,7 @@ class SimulatedClock:
 
     Args:
         start: the initial wall clock.
-        ties: draws the order of timers with the same time. None keeps the order in which they were set.
+        ties: draws an order for timers with the same time. None keeps the order in which they were set.
     """
 
     def __init__(self, start: datetime, ties: random.Random | None) -> None:
@@ -77,7 +77,7 @@ class SimulatedClock:
 
     @property
     def timers(self) -> tuple[str, ...]:
-        """Return the names of the functions of all set timers."""
+        """Return the function names of all set timers."""
         live = [timer for *_, timer in self._timers if timer.function is not None]
         return tuple(f"a timer of {getattr(timer.function, '__qualname__', timer.function)!s}" for timer in live)
 
@@ -146,15 +146,15 @@ class Simulation:
     """A deterministic environment in which coroutines run against a `Runtime`.
 
     Args:
-        seed: the seed of every random choice.
+        seed: the seed for every random choice.
         start: the initial wall clock, an aware datetime.
-        order: which of several ready tasks runs next.
-        max_steps: the number of steps without a move of the clock after which the run raises `Livelock`.
+        order: which ready task runs next, if there are several.
+        max_steps: how many steps the tasks may take while the clock does not move, before the run raises `Livelock`.
 
     Attributes:
         runtime: the `Runtime` for the code that runs here.
         logs: the log records, in order.
-        before_step: called before each step of a task, when no call is due: a test asserts an invariant there.
+        before_step: called before each task step, when no call is due: a test asserts an invariant there.
     """
 
     def __init__(
@@ -190,7 +190,7 @@ class Simulation:
 
     @property
     def unhandled(self) -> tuple[Unhandled, ...]:
-        """The exceptions of tasks that no code read."""
+        """The tasks' exceptions that no code read."""
         return tuple(
             Unhandled(task.name, exception)
             for task in self._failed
@@ -199,7 +199,7 @@ class Simulation:
 
     @property
     def blocked(self) -> tuple[str, ...]:
-        """A description of each waiting task, one line each."""
+        """A line for each waiting task."""
         return tuple(f"{task.name} waits for {task.waiting_for!r}" for task in self._alive if task.waiting_for)
 
     @property
@@ -209,7 +209,7 @@ class Simulation:
 
     @property
     def timers(self) -> tuple[str, ...]:
-        """A description of each timer that is set, one line each."""
+        """A line for each timer that is set."""
         return self._clock.timers
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
@@ -219,8 +219,8 @@ class Simulation:
 
         Raises:
             Deadlock: every task waits and no timer is set.
-            Livelock: the tasks run forever without a move of the clock.
-            RuntimeError: it is called from inside a task of the simulation.
+            Livelock: the tasks run forever while the clock does not move.
+            RuntimeError: it is called from inside a simulation task.
             BaseException: raised by `coroutine`.
         """
         if self._current is not None:
@@ -237,11 +237,11 @@ class Simulation:
 
         Tasks may await real I/O (a database on a thread, for example). The simulation waits for one such await at a
         time, in an order drawn from the seed, so that the same seed still causes the same interleaving. Real I/O must
-        not depend on another task of the simulation, and `asyncio.current_task` is the hosting task.
+        not depend on another simulation task, and `asyncio.current_task` is the hosting task.
 
         Raises:
             Deadlock: every task waits, none for real I/O, and no timer is set.
-            BaseException: raised by `coroutine`, or the cancellation of the hosting task.
+            BaseException: raised by `coroutine`, or the hosting task's cancellation.
         """
         main = self._start(coroutine, name="main")
         while not main.done():
@@ -296,7 +296,7 @@ class Simulation:
             pass
 
     def advance(self, duration_ms: float) -> None:
-        """Advance both clocks, firing the timers on the way and running tasks at each of them.
+        """Advance both clocks, firing the timers on the way and running tasks at each timer.
 
         Args:
             duration_ms: milliseconds, not negative.
@@ -350,11 +350,11 @@ class Simulation:
     # ---- the interface for its processes
 
     def adopt(self, task: SimulatedTask[Any]) -> None:
-        """Count a task of a process among those that have not ended."""
+        """Count a process's task among those that have not ended."""
         self._alive[task] = None
 
     def begin(self, task: SimulatedTask[Any]) -> None:
-        """Take the first step of a process's task at once, inside the present one."""
+        """Take the first step of a process's task immediately, inside the present step."""
         self._step(task)
 
     def withdraw(self, tasks: Container[SimulatedTask[Any]]) -> list[SimulatedTask[Any]]:
@@ -496,7 +496,7 @@ class Simulation:
 
 @coroutine
 def _hand_to_the_host(awaited: object) -> Generator[object, Any, Any]:
-    """Yield to the hosting event loop the value that a task of the simulation yielded: the loop resolves it."""
+    """Yield to the hosting event loop the value that a simulation task yielded: the loop resolves it."""
     return (yield awaited)
 
 
@@ -527,14 +527,14 @@ class _ProcessTimer:
 
 
 class SimulatedProcess:
-    """A group of one simulation's tasks, such as the engine of one machine among several.
+    """A task group in a simulation, such as one machine's engine among several.
 
-    It can be frozen between any two of its steps: then neither its tasks nor its timers run, as in a stopped process,
-    while the rest of the simulation continues. Once it is killed, none of them ever runs again.
+    It can be frozen between any two steps: then neither its tasks nor its timers run, as in a stopped process, while
+    the rest of the simulation continues. Once it is killed, its tasks and timers never run again.
 
     Args:
-        simulation: schedules the steps of all processes.
-        name: the prefix of its tasks' names.
+        simulation: schedules all processes' steps.
+        name: the prefix for its tasks' names.
         skew_ms: how much its wall clock is ahead.
         drift: how much faster its monotonic clock runs: 0.01 means by one percent.
 
@@ -583,7 +583,7 @@ class SimulatedProcess:
             self._held += [partial(ready, task) for task in self._simulation.withdraw(self._tasks)]
 
     def thaw(self) -> None:
-        """Continue after a freeze. Timers that expired meanwhile fire soon, perhaps after the next steps of tasks."""
+        """Continue after a freeze. Timers that expired meanwhile fire soon, perhaps after tasks take a next step."""
         if self.state == "frozen":
             self.state = "runs"
             held, self._held = self._held, []
@@ -595,12 +595,12 @@ class SimulatedProcess:
                 self._run(continue_)
 
     def freeze_for(self, duration_ms: float) -> None:
-        """Freeze, and thaw after this many milliseconds of the simulation."""
+        """Freeze, and thaw after this many simulated milliseconds."""
         self.freeze()
         self._simulation.runtime.call_later(duration_ms, self.thaw)
 
     def kill(self) -> None:
-        """End the process at its current step: nothing of it ever runs again, not even a ``finally`` block."""
+        """End the process at its current step: none of its code ever runs again, not even a ``finally`` block."""
         self.freeze()
         self.state = "killed"
         self._held.clear()

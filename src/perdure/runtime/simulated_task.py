@@ -1,4 +1,4 @@
-"""Futures and tasks of the simulation: asyncio's semantics, as far as the library uses them, on a small trampoline."""
+"""The simulation's futures and tasks: asyncio's semantics, as far as the library uses them, on a small trampoline."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MAX_AWAITS_ON_THE_WAY_OUT = 100
 
 
 class SimulatedCancellation(BaseException):
-    """A task or a future of the simulation was cancelled."""
+    """A simulation task or future was cancelled."""
 
 
 class Scheduler(Protocol):
@@ -160,7 +160,7 @@ class SimulatedFuture(Generic[T]):
 
 
 class SimulatedTask(SimulatedFuture[T]):
-    """A coroutine that the simulation advances step by step, with context variables of its own, as in asyncio."""
+    """A coroutine that the simulation advances step by step, with its own context variables, as in asyncio."""
 
     __slots__ = ("_cancel_requests", "_context", "_coroutine", "_must_cancel", "_waiting_for", "name")
 
@@ -205,7 +205,7 @@ class SimulatedTask(SimulatedFuture[T]):
         return True
 
     def cancelling(self) -> int:
-        """Return the number of cancellation requests that were not undone."""
+        """Return how many cancellation requests were not undone."""
         return self._cancel_requests
 
     def uncancel(self) -> int:

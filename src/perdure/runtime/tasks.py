@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class Resumed(Coroutine[Any, Any, T]):
-    """The rest of a coroutine that already waits for something.
+    """A coroutine's rest, which already waits for something.
 
     It first yields the awaitable that the coroutine waits for. From then on it is the coroutine. A cancellation before
     its first step reaches the coroutine too, which a wrapping ``async def`` would prevent.
@@ -53,7 +53,7 @@ class Resumed(Coroutine[Any, Any, T]):
 
 
 def start_eagerly(work: Coroutine[Any, Any, T], runtime: Runtime, *, name: str) -> SpawnedTask[T] | None:
-    """Run a coroutine synchronously until it waits for something, and the rest of it in a task.
+    """Run a coroutine synchronously until it waits for something, and then its rest in a task.
 
     Args:
         work: the coroutine.
@@ -85,9 +85,9 @@ async def ended(task: SpawnedTask[Any], runtime: Runtime) -> None:
 
 
 class Branches(Generic[T]):
-    """One waiter's concurrent branches. All of them have ended when the ``async with`` block is left.
+    """One waiter's concurrent branches. All branches have ended when the ``async with`` block is left.
 
-    Independent of any event loop: it uses the `Runtime` only.
+    It depends on no event loop: it uses the `Runtime` only.
 
     Args:
         runtime: where the branches run.
