@@ -66,7 +66,7 @@ class Minute:
         executed: runs that succeeded.
         failed: attempts that failed.
         exhausted: runs that failed for good.
-        requests: requests of callers that ended.
+        requests: callers' requests that ended.
         overloaded: requests that a full queue refused.
         alarms: alarms that fired.
         latest_ms: an alarm's greatest lateness, in milliseconds.
@@ -87,7 +87,7 @@ class Minute:
 
 
 def counted(minute: Minute, event: AnyEvent, /) -> Minute:
-    """Return the counts of a minute with one more event. The same record if the event is not counted.
+    """Return a minute's counts with one more event. The same record if the event is not counted.
 
     >>> from perdure.values.live_event import AlarmFired
     >>> counted(Minute(start_ms=0), AlarmFired(at_ms=30, address="task:orders:1", due_ms=10)).latest_ms
@@ -142,7 +142,7 @@ def failure_in(event: AnyEvent, /) -> RecentFailure | None:
 
 
 def step_of(event: AnyEvent, /) -> tuple[str, str] | None:
-    """Return the step of an instance's life that an event reports: the place before and the place after, or None."""
+    """Return the life cycle step that an event reports: the place before and the place after, or None."""
     match event:
         case JobFailed(retry_at_ms=None):
             return "running", "failed"
@@ -217,5 +217,5 @@ class Activity:
         return tuple(reversed(self._troubles))
 
     def steps(self, kind: str, name: str, /) -> Mapping[tuple[str, str], int]:
-        """Return how often instances of a job took each step since the engine started."""
+        """Return how often a job's instances took each step since the engine started."""
         return dict(self._steps.get(f"{kind}:{name}", {}))

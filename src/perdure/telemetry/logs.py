@@ -1,4 +1,4 @@
-"""Log lines that say which run they belong to, for `logging` and structlog, and lines of JSON."""
+"""Log lines that say which run they belong to, for `logging` and structlog, and JSON lines."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def run_fields() -> dict[str, object]:
     """Return the fields in the run that the current code belongs to: ``job``, ``id``, ``run``, ``attempt``, ``hook``.
 
     Returns:
-        The fields. Empty outside of runs.
+        The fields. Empty outside runs.
     """
     run = run_context.get()
     if run is None:
@@ -32,7 +32,7 @@ def run_fields() -> dict[str, object]:
 class RunFilter(logging.Filter):
     """Adds the run's fields to each record, as the dict ``record.perdure``. It drops no record.
 
-    Add it to a handler: ``handler.addFilter(RunFilter())``. ``perdure run`` does. Records of the engine have that dict
+    Add it to a handler: ``handler.addFilter(RunFilter())``. ``perdure run`` does. The engine's records have that dict
     already: it holds the record's fields.
     """
 
@@ -45,7 +45,7 @@ class RunFilter(logging.Filter):
 
 
 def add_run(_logger: object, _method: str, event_dict: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Add the run's fields to an event of structlog. Use it as a processor of ``structlog.configure``.
+    """Add the run's fields to a structlog event. Use it as a processor in ``structlog.configure``.
 
     A field that the event already has is kept.
     """
@@ -57,7 +57,7 @@ def add_run(_logger: object, _method: str, event_dict: MutableMapping[str, Any])
 class JsonLine(logging.Formatter):
     """One JSON object a line: ``at`` (UTC), ``level``, ``logger``, ``message``, and the record's fields.
 
-    The fields are those of the engine's record or of the run, and those of ``extra``. ``exception`` and ``stack`` are
+    The fields are the engine record's or the run's fields, and those in ``extra``. ``exception`` and ``stack`` are
     texts. A value that JSON has no form for is printed with ``repr``.
     """
 

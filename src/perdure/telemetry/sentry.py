@@ -1,4 +1,4 @@
-"""Reports defects to Sentry: once for each run, with its job, and without the values of local variables."""
+"""Reports defects to Sentry: once for each run, with its job, and without local variables' values."""
 
 from __future__ import annotations
 
@@ -58,17 +58,17 @@ class Sentry:
 def sentry() -> Sentry:
     """Return a sink that reports each job defect to Sentry: ``app.with_sinks(sentry())``.
 
-    Call ``sentry_sdk.init`` first. A defect is an exception that no type of the job announces. A typed error is an
-    answer, and is not reported. The first failed attempt of a run is reported, not its retries. The event has the tags
+    Call ``sentry_sdk.init`` first. A defect is an exception that none of the job's types announces. A typed error is an
+    answer, and is not reported. A run's first failed attempt is reported, not its retries. The event has the tags
     ``perdure.job``, ``perdure.hook`` and ``perdure.error``, the run in its context, and the traceback as the engine
-    stores it: without the values of local variables, and with secrets replaced.
+    stores it: without local variables' values, and with secrets replaced.
     """
     return Sentry()
 
 
 @attrs.define
 class Reports:
-    """Reports the first defect of each run.
+    """Reports each run's first defect.
 
     Attributes:
         capture: sends an event.
@@ -78,7 +78,7 @@ class Reports:
     _reported: OrderedDict[str, None] = attrs.Factory(OrderedDict[str, None])
 
     def __call__(self, event: AnyEvent) -> None:
-        """Report the event if it is the first defect of its run."""
+        """Report the event if it is its run's first defect."""
         # Once for a run: a defect that retries for a day would use up the quota of the project.
         if not isinstance(event, JobFailed) or event.error.form == "failure" or event.run_id in self._reported:
             return
@@ -90,7 +90,7 @@ class Reports:
 
 
 def report_of(event: JobFailed) -> dict[str, Any]:
-    """Return the event of Sentry for a failed attempt."""
+    """Return the Sentry event for a failed attempt."""
     address, error = Address.parse(event.address), event.error
     job = f"{address.kind}:{address.name}"
     return {

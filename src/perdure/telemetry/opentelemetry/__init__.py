@@ -1,4 +1,4 @@
-"""OpenTelemetry: spans of turns and effects, and metrics. It uses the API only. Your application sets up the SDK.
+"""OpenTelemetry: spans for turns and effects, and metrics. It uses the API only. Your application sets up the SDK.
 
 This module needs no extra: the sink imports the modules that do when an engine opens it.
 """

@@ -1,8 +1,8 @@
 """The signals: turns and effects as spans, and what each event adds to which metric.
 
-The attributes of spans are the messaging conventions of OpenTelemetry, and ``perdure.*``. Trace contexts are text
-outside of this package, such as a ``traceparent``, and are translated both ways. No attribute of a metric is an id, so
-that their number stays small.
+Span attributes follow OpenTelemetry's messaging conventions, and are ``perdure.*`` besides. Trace contexts are text
+outside this package, such as a ``traceparent``, and are translated both ways. No metric attribute is an id, so that
+there are few time series.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def span_context(text: str, *, is_remote: bool) -> SpanContext:
 
     Args:
         text: the context.
-        is_remote: whether its span is of another process.
+        is_remote: whether its span is from another process.
     """
     _, trace_id, span_id, flags = text.split("-")
     return SpanContext(int(trace_id, 16), int(span_id, 16), is_remote=is_remote, trace_flags=TraceFlags(int(flags, 16)))
@@ -90,12 +90,12 @@ SYSTEM: Final = "perdure"
 
 
 def name_of_turn(turn: TurnBegun) -> str:
-    """Return the name of a turn's span: the operation and the destination."""
+    """Return a turn's span name: the operation and the destination."""
     return f"{turn.action} {job_of(turn.address)}"
 
 
 def job_of(address: Address) -> str:
-    """Return a job as the destination of messages."""
+    """Return a job as a message destination."""
     return f"{address.kind}:{address.name}"
 
 
@@ -117,7 +117,7 @@ def of_turn(turn: TurnBegun) -> Attributes:
 
 
 def of_instance(address: Address) -> Attributes:
-    """Return the parts of an address."""
+    """Return an address's parts."""
     return {"perdure.kind": address.kind, "perdure.job": address.name, "perdure.id": address.id}
 
 
@@ -161,7 +161,7 @@ class Spans:
         return current()
 
     def begin(self, turn: TurnBegun, /) -> TurnOfSpan:
-        """Begin a turn: a part of the caller's trace, or the root of a new one with a link to its cause."""
+        """Begin a turn: a part of the caller's trace, or a new trace's root with a link to its cause."""
         # An empty context, not the current one: a turn runs in whichever task is free, and would become a part of its
         # trace.
         parent = Context() if turn.parent is None else inside(turn.parent, is_remote=True)
@@ -412,7 +412,7 @@ def metrics(provider: MeterProvider | None, in_flight: Callable[[], InFlight]) -
 
     Args:
         provider: provides the meter. None for the global one.
-        in_flight: returns the work in progress of the engine.
+        in_flight: returns the engine's work in progress.
     """
     meter = get_meter(SCOPE, installed_version(), provider)
     adders = {instrument.name: _adder(meter, instrument) for instrument in INSTRUMENTS}

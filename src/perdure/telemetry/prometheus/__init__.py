@@ -43,7 +43,7 @@ class Prometheus:
     Attributes:
         name: the sink's name in logs.
         registry: receives the metrics. None for one that only ``/metrics`` exposes.
-        buckets: the bounds of the buckets of durations, in seconds.
+        buckets: the duration buckets' bounds, in seconds.
     """
 
     name: str = "prometheus"
@@ -52,7 +52,7 @@ class Prometheus:
 
     @property
     def reach(self) -> Literal["network", "process"]:
-        """Whether it reaches out of its engine, as with a registry. The worlds of the testing kit leave it out then."""
+        """Whether it reaches out of its engine, as with a registry. The testing kit's worlds leave it out then."""
         return "process" if self.registry is None else "network"
 
     def open(self, engine: EngineView, /) -> AbstractAsyncContextManager[OpenSink]:
@@ -122,14 +122,14 @@ def prometheus(
 ) -> Prometheus:
     """Return a sink that counts for Prometheus: ``app.with_sinks(prometheus())``.
 
-    The server of the app, or of ``perdure serve``, then exposes the metrics at ``/metrics``. No label is an id: jobs
-    and actions are those of the app's definitions, any other one is ``other``.
+    The app's server, or ``perdure serve``, then exposes the metrics at ``/metrics``. No label is an id: jobs and
+    actions are those in the app's definitions, any other one is ``other``.
 
     Args:
-        registry: a registry of yours that also receives the metrics, such as ``prometheus_client.REGISTRY``.
-            ``/metrics`` then exposes all that it has. In an exposition of your own, readings of the store are up to 10
-            seconds old. One engine at a time can use a registry.
-        buckets: the bounds of the buckets of durations, in seconds, ascending. By default 17 from 0.5 ms to 5 minutes.
+        registry: your own registry that also receives the metrics, such as ``prometheus_client.REGISTRY``. ``/metrics``
+            then exposes all that it has. If you expose it yourself, store readings are up to 10 seconds old. One engine
+            at a time can use a registry.
+        buckets: the duration buckets' bounds, in seconds, ascending. By default 17 from 0.5 ms to 5 minutes.
         name: the sink's name.
 
     Raises:

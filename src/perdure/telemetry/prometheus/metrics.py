@@ -1,8 +1,8 @@
-"""The metrics: the catalogue of all, those that count events, and those that are read at a scrape.
+"""The metrics: the complete catalogue, those that count events, and those that are read at a scrape.
 
-The catalogue gives each its name, form, labels and description, and the labels' values. Counting is one lookup by
-an event's class, and a few additions. A scrape reads the store's health and counts, the work in progress, and the
-lags of sinks. Nothing here needs an extra.
+The catalogue gives each its name, form, labels and description, and the labels' values. Counting is one lookup by an
+event's class, and a few additions. A scrape reads the store's health and counts, the work in progress, and the sinks'
+lags. Nothing here needs an extra.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Metric:
     """A metric.
 
     Attributes:
-        name: its name, that of a counter with ``_total``.
+        name: its name, for a counter with ``_total``.
         form: its type.
         labels: its labels' names.
         help: its description.
@@ -195,18 +195,18 @@ class KnownJobs:
     """Finds the labels of an address's job.
 
     Attributes:
-        by_job: the labels of each served job, by kind and name.
+        by_job: each served job's labels, by kind and name.
     """
 
     by_job: Mapping[tuple[str, str], JobLabels]
 
     @classmethod
     def of(cls, jobs: Mapping[tuple[str, str], AnyDefinition]) -> KnownJobs:
-        """Return those of served definitions."""
+        """Return the labels for served definitions."""
         return cls({job: JobLabels(job, frozenset(_commands(each))) for job, each in jobs.items()})
 
     def at(self, address: str) -> JobLabels:
-        """Return the labels of an address's job, printed ``kind:name:id``."""
+        """Return the labels for an address's job. The address is printed ``kind:name:id``."""
         kind, _, rest = address.partition(":")
         return self.of_job(kind, rest.partition(":")[0])
 
@@ -238,8 +238,8 @@ class Histogram:
 
     Attributes:
         bounds: each bucket's largest value but the last, ascending.
-        counts: the number of values in each bucket.
-        sum: the sum of all values.
+        counts: the value count in each bucket.
+        sum: all values added up.
     """
 
     bounds: Sequence[float]
@@ -259,12 +259,12 @@ class Histogram:
 class Tally:
     """Counters and histograms. An instance is changed in place.
 
-    The thread of the engine writes it. Another one may read it.
+    The engine's thread writes it. Another one may read it.
 
     Attributes:
-        buckets: the bounds of the buckets of durations, in seconds.
+        buckets: the duration buckets' bounds, in seconds.
         counters: each counter's values.
-        histograms: those of each histogram.
+        histograms: each histogram's values.
     """
 
     buckets: Sequence[float] = DURATIONS_S
@@ -276,7 +276,7 @@ class Tally:
         self.histograms = {metric: {} for metric in COUNTED if metric.form == "histogram"}
 
     def bounds_of(self, metric: Metric) -> Sequence[float]:
-        """Return the bounds of a histogram's buckets."""
+        """Return a histogram's bucket bounds."""
         return SIZES_BYTES if metric is COMMIT_SIZE else self.buckets
 
 
@@ -406,7 +406,7 @@ class Readings:
         store: the store's name.
         health: the store's health. None if it did not answer.
         counts: its counts. None if it did not answer, or does not count.
-        epoch: of the engine.
+        epoch: the engine's epoch.
         members: the shares of the engines on the store, by epoch. None if one engine owns it, or it did not answer.
         in_flight: the work in progress.
         lags: how far each sink that exports the log is behind it, by its name.
@@ -499,7 +499,7 @@ class EngineReader:
     _version: str = attrs.Factory(installed_version)
 
     def readings(self) -> Readings:
-        """Return the state of the engine, and of its store when it was last read. Any thread may call it."""
+        """Return the engine's state, and its store's state when it was last read. Any thread may call it."""
         return Readings(
             now_ms=self.engine.runtime.now_ms(),
             version=self._version,

@@ -1,6 +1,6 @@
 """The exposition: read, rendered, and repeated for a second.
 
-Counts and readings become the families of the Prometheus client library, so it needs the extra ``prometheus``.
+Counts and readings become the Prometheus client library's families, so it needs the extra ``prometheus``.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ TEXT: Final = "text/plain"
 
 
 def preferred(accept: str) -> str:
-    """Return the first format of an ``Accept`` header that is known. Text if there is none.
+    """Return the first known format in an ``Accept`` header. Text if there is none.
 
     >>> preferred("application/openmetrics-text;version=1.0.0;q=0.5,text/plain;q=0.2"), preferred("*/*")
     ('application/openmetrics-text', 'text/plain')
@@ -120,7 +120,7 @@ class EngineCollector:
 
 @attrs.frozen
 class _Piece:
-    """Some samples of one metric, as the library renders a registry."""
+    """Some of a metric's samples, in the form of a registry that the library renders."""
 
     family: Family
 
@@ -130,7 +130,7 @@ class _Piece:
 
 
 def pieces(family: Family) -> Iterator[Family]:
-    """Return a family in pieces of few samples. One of the user, which may have a form of its own, in one piece."""
+    """Return a family in pieces with few samples. A user's family, which may have its own form, is one piece."""
     samples = family.samples
     if len(samples) <= PIECE or not family.name.startswith("perdure_"):
         yield family
@@ -148,7 +148,7 @@ class MetricsPage:
     Attributes:
         runtime: the clock.
         reader: reads the engine before the registry is collected.
-        registry: the engine's metrics, and further ones of the user.
+        registry: the engine's metrics, and the user's.
     """
 
     runtime: Runtime
@@ -178,7 +178,7 @@ class MetricsPage:
         return rendering.result()
 
     async def _render(self, wanted: str) -> Exposition:
-        """Render piece by piece. Others run in between, because a page of many jobs takes longer than they may wait."""
+        """Render piece by piece. Others run in between, because a long page takes longer than they may wait."""
         await self.reader.refresh()
         encode, content_type = choose_encoder(wanted)
         end = b"# EOF\n" if wanted == OPENMETRICS else b""
@@ -202,6 +202,6 @@ class MetricsPage:
 
 
 def _without_header(text: bytes) -> bytes:
-    """Return a piece's samples: the first one of its family has the help and the type."""
+    """Return a piece's samples: the family's first piece has the help and the type."""
     # A family with two headers is not valid, and Prometheus refuses the whole page.
     return b"".join(line for line in text.splitlines(keepends=True) if not line.startswith(b"# "))

@@ -54,12 +54,12 @@ class Tracker:
 
     @property
     def name(self) -> str:
-        """The name of the sink, and of its position in the store."""
+        """The sink's name, and its position's name in the store."""
         return self.options.name
 
     @property
     def reach(self) -> Literal["network", "process"]:
-        """Whether it opens connections. The worlds of the testing kit leave such sinks out."""
+        """Whether it opens connections. The testing kit's worlds leave such sinks out."""
         return "network" if self.connect is http_post else "process"
 
     def open(self, engine: EngineView, /) -> AbstractAsyncContextManager[OpenSink]:
@@ -143,16 +143,16 @@ def tracker(
 ) -> Tracker:
     """Return a sink that posts the stored events to an HTTP endpoint: ``app.with_sinks(tracker("https://..."))``.
 
-    It reads the log behind its own position, which the store keeps, in a task of its own: no request in the app waits
-    for the endpoint. A batch is ``{"events": [...]}``, in the order of the log. Each event has its ``event_id``,
-    ``sequence``, ``type``, ``at``, ``address`` and own fields, and ``service``, ``environment`` and ``engine``.
+    It reads the log behind its own position, which the store keeps, in its own task: no request in the app waits for
+    the endpoint. A batch is ``{"events": [...]}``, in log order. Each event has its ``event_id``, ``sequence``,
+    ``type``, ``at``, ``address`` and own fields, and ``service``, ``environment`` and ``engine``.
 
     The position moves after a response 2xx, so each event arrives at least once: an endpoint removes duplicates by
     ``event_id``. A request without a response, and the responses 408, 425, 429 and 5xx, are retried after ``backoff``
     or, if longer, ``retry-after`` (at most an hour). Redirects, and 4xx such as 401 and 404, are logged as errors and
     retried after the longest delay. A batch that is answered 400, 413, 415 or 422 is halved. A single event is skipped
-    only if the endpoint accepts one of the next 99 events, and then refuses it again: it is logged, and reported by an
-    event ``events.dropped``. What retention deletes before it is exported is reported in the same way.
+    only if the endpoint accepts one of the next 99 events, and then refuses the single event again: it is logged, and
+    reported by an event ``events.dropped``. What retention deletes before it is exported is reported in the same way.
 
     Args:
         endpoint: an ``http`` or ``https`` URL. A proxy is taken from the usual environment variables.
@@ -160,10 +160,10 @@ def tracker(
         headers: further headers. Their values are treated as secrets, too.
         service: your service's name, for each event.
         environment: the environment's name, such as ``production``, for each event.
-        include: the event classes to export, or a function of an event. By default all.
-        start: where to begin if the store has no position of this name: at the log's ``beginning``, or at the
-            first event after ``now``.
-        batch_size: the maximum number of a request's events, 1 to 1,000.
+        include: the event classes to export, or a function that takes an event. By default all.
+        start: where to begin if the store has no position with this name: at the log's ``beginning``, or at the first
+            event after ``now``.
+        batch_size: at most this many events in a request, 1 to 1,000.
         max_batch_bytes: a body's maximum size before compression, 1 to 16 MiB. An event that is larger is sent
             alone.
         flush_interval: how long an event waits for a batch to fill.
@@ -172,7 +172,7 @@ def tracker(
         compression: ``gzip`` or ``none``.
         shutdown_timeout: how long the last flush may take when the engine has stopped. Events that remain are exported
             by the next engine.
-        name: the name of its position's sink and. Two trackers in one app need two names. A new name begins at
+        name: the sink's and its position's name. Two trackers in one app need two names. A new name begins at
             ``start``.
 
     Raises:

@@ -1,7 +1,7 @@
-"""Batches of events, and what becomes of each: pure.
+"""Event batches, and how each ends: pure.
 
-Events are JSON, and batches of them the bodies of requests. `judge` says what a response means, and `delivery` is a
-generator that decides the order in which a page of events is sent, and which of them are skipped.
+Events are JSON, and batches are request bodies. `judge` says what a response means, and `delivery` is a generator that
+decides the order in which a page of events is sent, and which events are skipped.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def outgoing(logged: LoggedEvent, *, done: int, origin: dict[str, str]) -> Outgo
 
 
 def _fields(body: str) -> dict[str, Any]:
-    """Return the fields of an event of a newer version, if its text is a JSON object."""
+    """Return the fields that an event from a newer version has, if its text is a JSON object."""
     try:
         fields: Any = orjson.loads(body)
     except orjson.JSONDecodeError:
@@ -95,7 +95,7 @@ def body_of(batch: Sequence[Outgoing]) -> bytes:
 
 
 def fitting(events: Sequence[Outgoing], count: int, max_bytes: int) -> int:
-    """Return how many of the first events fit into a body: at least one, at most ``count``."""
+    """Return how many events from the first on fit into a body: at least one, at most ``count``."""
     size = len(_BEGIN) + len(_END) - 1  # no comma follows the last event
     for number, event in enumerate(events[:count]):
         size += len(event.body) + 1
@@ -111,7 +111,7 @@ async def gzipped(body: bytes, breathe: Callable[[], Awaitable[None]]) -> bytes:
 
     Args:
         body: the body.
-        breathe: lets other tasks run. Called after each chunk of 64 KiB.
+        breathe: lets other tasks run. Called after each 64 KiB chunk.
     """
     compressor = zlib.compressobj(level=_LEVEL, wbits=_GZIP)
     parts: list[bytes] = []
@@ -226,7 +226,7 @@ def judge(response: Response | NoResponse, now_ms: int) -> Verdict:
 
 
 def _wait_ms(text: str, now_ms: int) -> int:
-    """Read a ``retry-after``: seconds, or a date; 0 if it is neither."""
+    """Read a ``retry-after``: seconds, or a date. 0 if it is neither."""
     if text.isascii() and text.isdigit() and len(text) <= 9:  # noqa: PLR2004 - 30 years
         return min(int(text) * 1_000, MAX_RETRY_AFTER_MS)
     try:
@@ -252,7 +252,7 @@ class Advance:
     """Move the position.
 
     Attributes:
-        done: the number of the last event that is exported.
+        done: the last exported event's number.
         skipped: events before it that are not, with the responses to them.
     """
 
@@ -283,8 +283,8 @@ def delivery(page: Sequence[Outgoing], *, batch_size: int, max_bytes: int) -> De
 
     Args:
         page: events in order.
-        batch_size: the maximum number of a batch's events.
-        max_bytes: the maximum size of a batch of more than one event.
+        batch_size: at most this many events in a batch.
+        max_bytes: the maximum size for a batch with more than one event.
     """
     size = batch_size
     while page:

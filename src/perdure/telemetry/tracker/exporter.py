@@ -257,7 +257,7 @@ async def _read(response: httpx2.Response) -> None:
 
 
 def _reason(error: Exception, options: TrackerOptions) -> str:
-    """Describe an error without the values of headers."""
+    """Describe an error without header values."""
     text = f"{type(error).__name__}: {error}".removesuffix(": ")
     # The text of a client's error may quote a header, and so the key.
     if any(value in text for value in options.headers.values()):
@@ -296,7 +296,7 @@ class Position:
         retries: waits after failures.
         store: reads the log.
         cursors: reads and moves the position.
-        report: tells other sinks of the events that a move logs.
+        report: passes the events that a move logs to other sinks.
         done: the number up to which the log is exported, or not selected.
         stored: the position in the store.
     """
@@ -364,7 +364,7 @@ class Position:
         """Move to the log's oldest event, and report the events before it that retention deleted.
 
         Args:
-            first: the number of the first event that was read.
+            first: the first read event's number.
         """
         count = await self._lost(self.done, first)
         if not count:
@@ -376,7 +376,7 @@ class Position:
         await self.move(first - 1, dropped)
 
     async def move_past_refused(self, done: int, skipped: tuple[tuple[Outgoing, str], ...]) -> None:
-        """Move the position over events that the endpoint refuses, and report each, except reports of this kind."""
+        """Move the position over events that the endpoint refuses, and report each, except such reports themselves."""
         reports: list[EventsDropped] = []
         for event, reason in skipped:
             self.retries.log(
@@ -473,7 +473,7 @@ class Exporter:
         return SinkLag(events=events, oldest_ms=self._oldest_ms, problem=self.retries.problem)
 
     async def close(self, task: SpawnedTask[Any]) -> None:
-        """Flush once within the limit, and end the task of `run`."""
+        """Flush once within the limit, and end `run`'s task."""
         self.retries.close()
         self._wake.notify()
         timer = self.runtime.call_later(self.options.shutdown_timeout_ms, lambda: _cancel(task))
@@ -502,7 +502,7 @@ class Exporter:
     async def _gather(self) -> None:
         """Wait for an event, then for more, until a batch is full or the first has waited long enough.
 
-        On a shared store it reads the log every second besides: other engines tell it of no event.
+        On a shared store it reads the log every second besides: other engines do not notify it.
         """
         is_shared = self.position.store.sharing is not None
         await self._wake.wait_until(self.runtime.now_ms() + POLL_MS if is_shared else None)

@@ -49,19 +49,19 @@ class TrackerOptions:
 
     Attributes:
         endpoint: the URL.
-        headers: further headers of each request. They may hold a secret.
+        headers: further headers for each request. They may hold a secret.
         service: the service's name.
         environment: the environment's name.
         select: decides which events are exported. None for all.
         start: where a tracker without a position begins.
-        batch_size: the maximum number of a request's events.
+        batch_size: at most this many events in a request.
         max_batch_bytes: a body's maximum size before compression, if it holds more than one event.
         flush_interval_ms: how long an event waits for others.
         timeout_ms: a request's limit.
         backoff: the delay after a failure.
-        compression: of bodies.
+        compression: how bodies are compressed.
         shutdown_timeout_ms: the last flush's limit.
-        name: the name of its position's sink and.
+        name: the sink's and its position's name.
     """
 
     endpoint: str = attrs.field(repr=lambda url: repr(shown_url(url)))
@@ -167,10 +167,10 @@ def checked_number(what: str, value: object, most: int) -> int:
 
 
 def checked_choice(what: str, value: object, choices: tuple[str, ...]) -> None:
-    """Check one of some words.
+    """Check that a word is one of the choices.
 
     Raises:
-        DefinitionError: it is none of them.
+        DefinitionError: it is not.
     """
     if value not in choices:
         raise DefinitionError(f"{what} of a tracker", value, " or ".join(map(repr, choices)))
