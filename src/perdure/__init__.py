@@ -3,7 +3,7 @@
 The everyday names are here. Sharp tools live in submodules: ``perdure.programs`` (the container and its combinators),
 ``perdure.stores`` (the contract for storage interpreters), ``perdure.jobs`` (the contract for new job kinds).
 
-Each name is imported at its first use, so that a module of definitions never loads the engine.
+Each name is imported at its first use, so that a module with definitions never loads the engine.
 """
 
 from typing import TYPE_CHECKING

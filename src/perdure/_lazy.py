@@ -1,4 +1,4 @@
-"""Postponed imports: names of a package that are imported at their first use, and modules that run at theirs."""
+"""Postponed imports: a package's names that are imported at their first use, and modules that run at theirs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from types import ModuleType
 def lazy_names(
     package: str, modules: Mapping[str, tuple[str, ...]]
 ) -> tuple[Callable[[str], object], Callable[[], list[str]]]:
-    """Return the ``__getattr__`` and the ``__dir__`` of a package whose names are imported at their first use.
+    """Return the ``__getattr__`` and ``__dir__`` for a package whose names are imported at their first use.
 
     Args:
         package: the package's name.
@@ -57,7 +57,7 @@ class _Postponed(ModuleType):
 
 
 class _Run:
-    """The run of the code of a postponed module."""
+    """A postponed module's run."""
 
     def __init__(self) -> None:
         self.lock = RLock()

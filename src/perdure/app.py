@@ -45,12 +45,12 @@ T = TypeVar("T")
 class App(Generic[R]):
     """Services, limits and definitions: a value that you open, or that ``perdure run module:app`` serves.
 
-    You pass the services first and the definitions second, because mypy and pyright can then check the needs of each
-    definition against the services.
+    You pass the services first and the definitions second, because mypy and pyright can then check each definition's
+    needs against the services.
 
     Args:
-        services: a record with what the programs need, or a function that returns an async context manager of one: the
-            engine enters it when the app is opened, and exits it after the last run has ended.
+        services: a record with everything that the programs need, or a function that returns an async context manager
+            for one: the engine enters it when the app is opened, and exits it after the last run has ended.
         limits: the engine's limits.
         encryption: encrypts what your data's store keeps. The `Encryption`, or a function that returns it, which
             is called when the app is opened. By default nothing is encrypted.
@@ -144,8 +144,8 @@ class App(Generic[R]):
         Args:
             definition: a job that the app serves.
             id_: the instance.
-            request: a function of the sender that sends the request which creates it: ``start``, ``send`` or ``add``.
-                The engine waits until a ``start`` is claimed, and until the event of a ``send`` or ``add`` is handled.
+            request: a function that takes the sender and sends the creating request: ``start``, ``send`` or ``add``.
+                The engine waits until a ``start`` is claimed, and until a ``send`` or ``add`` event is handled.
 
         Raises:
             DefinitionError: the app does not serve the definition, declares the instance already, or declares 1,000
@@ -188,23 +188,22 @@ class App(Generic[R]):
         """Open a store and run.
 
         Use it as ``async with app.open("sqlite:///jobs.db") as jobs:``. Opening recovers the runs that an earlier
-        engine left, and creates the declared instances that do not exist. It raises ``EnsureFailed`` if it cannot. At
-        the end of the block the engine accepts no
-        more requests, lets runs finish within the shutdown timeout, and closes services and store.
+        engine left, and creates the declared instances that do not exist. It raises ``EnsureFailed`` if it cannot. When
+        the block ends, the engine accepts no more requests, lets runs finish within the shutdown timeout, and closes
+        services and store.
 
         Args:
             store: a URL such as ``sqlite:///jobs.db`` or ``memory://``, or an open store, which is closed too.
             runtime: the interface to time and tasks. By default the running asyncio loop.
-            perform: performs the effects of runs, ``perform(instruction, services, execute)``. By default each calls
-                its service. The testing kit records effects and injects faults here.
+            perform: performs the runs' effects, ``perform(instruction, services, execute)``. By default each calls its
+                service. The testing kit records effects and injects faults here.
             run_ended: called with every program's end, ``run_ended(execute, exit)``. For the testing kit.
             on_locked: the reaction if another engine owns the file: ``raise``, or ``wait``: stand by, and take over
                 when that engine has ended. The services are opened afterwards.
             debug: find programs that a hook builds and never runs (a forgotten ``yield from``), and states and events
                 that it changes in place, and log each location once, as an error. The engine inspects a sample: the
-                first 32 runs of each hook and class of event, then one in 64.
-            mistake_found: called with each of these mistakes instead of the log, and every run is inspected. For the
-                testing kit.
+                first 32 runs for each hook and event class, then one in 64.
+            mistake_found: called with each mistake instead of the log, and every run is inspected. For the testing kit.
         """
         return OpenApp(self, store, runtime, perform, run_ended, on_locked, debug, mistake_found)
 
@@ -216,12 +215,12 @@ class OpenApp(AsyncContextGuard):
     Attributes:
         app: the app.
         store: the store or its URL.
-        runtime: the runtime. None for that of the running event loop.
-        perform: performs the effects of runs.
+        runtime: the runtime. None for the running event loop.
+        perform: performs the runs' effects.
         run_ended: called with every program's end.
         on_locked: the reaction if another engine owns the store.
-        debug: whether to find mistakes of hooks.
-        mistake_found: called with each of them instead of the log.
+        debug: whether to find mistakes in hooks.
+        mistake_found: called with each mistake instead of the log.
     """
 
     usage: ClassVar[str] = "async with app.open(store) as jobs:"
@@ -348,7 +347,7 @@ async def _entered(services: Any, stack: AsyncExitStack) -> Any:  # the user's o
 
 
 async def _watching(sink: EventSink, engine: EngineView, stack: AsyncExitStack) -> OpenSink:
-    """Open a sink until the stack ends. An exception of its end is logged: the engine's work is done by then."""
+    """Open a sink until the stack ends. An exception at its end is logged: the engine's work is done by then."""
     context = sink.open(engine)
     if not isinstance(cast("object", context), AbstractAsyncContextManager):
         raise DefinitionError(f"sink {sink.name}", context, "a function open that returns an async context manager")
