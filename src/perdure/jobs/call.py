@@ -1,4 +1,4 @@
-"""`Call`: the result of the methods of handles and clients. It is awaited once."""
+"""`Call`: the result that handle and client methods return. It is awaited once."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class Call(Coroutine[Any, Any, A_co], Generic[A_co, E_co]):
     """A call that is sent when it is awaited, once.
 
     ``await call`` returns the answer `A`, or raises the error `E`. ``await attempt(call)`` returns either as a value.
-    Python warns of a call that is never awaited, as it does of a coroutine. As such, ``asyncio`` accepts it as a
-    task.
+    Python warns about a call that is never awaited, as it does about a coroutine. ``asyncio`` accepts a call as a task,
+    like a coroutine.
     """
 
     # Unlike a coroutine it has no frame: it waits for the awaitable that its beginning returns, such as a future.
@@ -51,7 +51,7 @@ class Call(Coroutine[Any, Any, A_co], Generic[A_co, E_co]):
         raise ended.failure()
 
     def future(self) -> FutureResult[A_co, E_co]:
-        """Return the call as a container of ``returns``, which is sent when it is awaited, once.
+        """Return the call as a ``returns`` container, which is sent when it is awaited, once.
 
         Compose it with ``map``, ``bind`` and ``lash``. Awaiting it returns an ``IOResult`` and raises no error.
         """
@@ -69,7 +69,7 @@ class Call(Coroutine[Any, Any, A_co], Generic[A_co, E_co]):
         return task.throw(kind if value is None else value)
 
     def close(self) -> None:
-        """Discard the call: Python does not warn of it."""
+        """Discard the call: Python does not warn about it."""
         self._begin = None
         if self._running is not None:
             self._running.close()
@@ -82,7 +82,7 @@ class Call(Coroutine[Any, Any, A_co], Generic[A_co, E_co]):
         return self._running
 
     def __del__(self) -> None:
-        """Warn of a call that was never awaited, as Python does of a coroutine."""
+        """Warn about a call that was never awaited, as Python does about a coroutine."""
         # Not `_running`: a call that was only built has not run, and is the mistake that this reports.
         if self._begin is not None:
             warnings.warn(f"coroutine '{self._name}' was never awaited", RuntimeWarning, stacklevel=2, source=self)
@@ -102,7 +102,7 @@ _NOT_ITS_ANSWER = "it is a request, not its answer; did you forget `await`?"
 
 
 class _Ended(Generic[A_co, E_co]):
-    """The awaitable of a call's ``Result``."""
+    """Awaits a call's ``Result``."""
 
     __slots__ = ("_call",)
 
@@ -130,7 +130,7 @@ def _taken(call: Call[A, E]) -> Callable[[], Awaitable[Result[A, E]]]:
 
 
 def result_of(call: Call[A, E]) -> Awaitable[Result[A, E]]:
-    """Return the awaitable of a call's ``Result``.
+    """Return an awaitable for a call's ``Result``.
 
     Args:
         call: a call that was not awaited. It is sent when the awaitable is awaited.
@@ -203,7 +203,7 @@ class _Bound(Generic[A, B, E]):
 
 
 class _Mapped(Generic[A, B, E]):
-    """A result's awaitable to which a function is applied. It needs no frame of a coroutine."""
+    """A result's awaitable to which a function is applied. It needs no coroutine frame."""
 
     __slots__ = ("_begin", "_function")
 

@@ -1,6 +1,6 @@
-"""Checkpoints: commits in the middle of a run, after which the run continues.
+"""Checkpoints: commits during a run, after which the run continues.
 
-A `DryJournal` holds the checkpoints of a run that nothing stores: of a dry run, or of a simulation.
+A `DryJournal` holds a run's checkpoints when nothing stores them: in a dry run, or in a simulation.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ JOURNAL_PAGE: Final = 256
 
 @attrs.frozen
 class Checkpoint(Instruction[Any, Never]):
-    """Commit the run's progress, and continue with the result of that commit.
+    """Commit the run's progress, and continue with that commit's result.
 
-    The engine answers it in a run with a claim: it calls ``Definition.checkpoint`` with the value of `take` and commits
-    the transition over the present row. It commits one checkpoint after the other, so that the checkpoints of parallel
-    branches that wait for their turn can be committed together.
+    The engine answers it in a run with a claim: it calls ``Definition.checkpoint`` with the value that `take` returns,
+    and commits the transition over the present row. It commits one checkpoint after the other, so that parallel
+    branches' checkpoints that wait for their turn can be committed together.
 
     Attributes:
         take: returns the progress since the last checkpoint, when this one has its turn. None if there is none, because
@@ -43,11 +43,11 @@ class Checkpoint(Instruction[Any, Never]):
 
 @attrs.frozen
 class ReadJournal(Instruction[tuple[str, ...], Never]):
-    """Read rows of the instance's journal, in order. Fewer than the limit at its end.
+    """Read the instance's journal rows, in order. Fewer than the limit at the journal's end.
 
     Attributes:
         first: the first row's place.
-        limit: the maximum number of rows, 1 to 1,000.
+        limit: at most this many rows, 1 to 1,000.
     """
 
     first: int
@@ -64,12 +64,12 @@ class AwaitChange(Instruction[Instance | None, Never]):
 
 @attrs.frozen
 class ClaimLost:
-    """The signal of `Halted` that ends a run at a checkpoint: its instance or its claim no longer exists."""
+    """The `Halted` signal that ends a run at a checkpoint: its instance or its claim no longer exists."""
 
 
 @attrs.frozen(repr=False)
 class NotACheckpoint(PerdureError, TypeError):
-    """A job kind returned a commit for a checkpoint that ends its run. A defect of the kind.
+    """A job kind returned a commit for a checkpoint that ends its run. A defect in the kind.
 
     Attributes:
         got: the transition.
@@ -85,7 +85,7 @@ class NotACheckpoint(PerdureError, TypeError):
 
 
 def present(execute: Execute, loaded: Loaded) -> Execute | None:
-    """Return a run on the row as it is stored now. None if the instance or the claim of the run no longer exists."""
+    """Return a run on the row as it is stored now. None if the instance or the run's claim no longer exists."""
     instance = loaded.instance
     if instance is None or _claim_of(execute, instance) is None:
         return None
@@ -95,12 +95,12 @@ def present(execute: Execute, loaded: Loaded) -> Execute | None:
 def checkpointed(job: AnyDefinition, execute: Execute, value: object, inputs: TurnInputs) -> Commit:
     """Decide on a run's checkpoint. Pure.
 
-    A committed checkpoint is progress: the deaths of the process that were counted against the run are forgotten.
+    A committed checkpoint is progress: the process deaths that were counted against the run are forgotten.
 
     Args:
         job: the instance's definition.
         execute: the run on the stored row.
-        value: the value of `Checkpoint.take`.
+        value: the value that `Checkpoint.take` returned.
         inputs: the clock, the random value and the ids.
 
     Raises:
@@ -139,7 +139,7 @@ def _without_deaths(transition: Transition, write: Put, claim: Claim) -> Transit
 
 @attrs.define(eq=False)
 class DryJournal:
-    """Answers the checkpoints of one run and its reads of the journal, in memory.
+    """Answers one run's checkpoints and journal reads, in memory.
 
     Attributes:
         job: the instance's definition.

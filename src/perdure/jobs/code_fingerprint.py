@@ -24,15 +24,15 @@ _DIGITS: Final = 16
 
 
 def code_of(definition: AnyDefinition, reads: str = "") -> str:
-    """Return the fingerprint of all that decides whether a definition can read a stored instance.
+    """Return a fingerprint of all that decides whether a definition can read a stored instance.
 
-    These are the types that it stores, its state's version, the functions that upgrade older versions, and for a
-    kind that keeps journals the job's functions, with those that they call in the same package. A restart of the
-    same code has the same fingerprint.
+    These are the types that it stores, its state's version, the functions that upgrade older versions, and for a kind
+    that keeps journals the job's functions, with those that they call in the same package. The same code has the same
+    fingerprint after a restart.
 
     Args:
         definition: the definition.
-        reads: decides that as well: the ids of the keys of an encrypted store.
+        reads: decides that as well: the key ids of an encrypted store.
     """
     own = _code(_Identity(definition))
     return own if not reads else fingerprint(orjson.dumps((own, reads)))[:_DIGITS]
@@ -40,7 +40,7 @@ def code_of(definition: AnyDefinition, reads: str = "") -> str:
 
 @attrs.frozen(eq=False)
 class _Identity:
-    """A definition as a key: a kind of your own may compare its definitions by their fields."""
+    """A definition as a key: your own kind may compare its definitions by their fields."""
 
     definition: AnyDefinition
 
@@ -74,7 +74,7 @@ def _schema(codec: Codec[Any] | None) -> object:
 
 
 def _texts(functions: list[object]) -> Iterator[str]:
-    """Yield the text of each function, and of those that it calls in the same package, in the order of discovery."""
+    """Yield each function's text, and the text of those that it calls in the same package, in discovery order."""
     seen: set[CodeType] = set()
     waiting = [unwrapped(function) for function in functions]
     for function in waiting:
@@ -87,7 +87,7 @@ def _texts(functions: list[object]) -> Iterator[str]:
 
 
 def unwrapped(function: object) -> FunctionType | None:
-    """Return the function below its decorators; None if the value is not a function."""
+    """Return the function below its decorators. None if the value is not a function."""
     while not isinstance(function, FunctionType) or hasattr(function, "__wrapped__"):
         inner: object = getattr(function, "__wrapped__", None) or getattr(function, "func", None)
         if inner is None or inner is function:
@@ -107,7 +107,7 @@ def _called(function: FunctionType) -> Iterator[FunctionType | None]:
 
 
 def package_of(function: FunctionType) -> str:
-    """Return the package of a function's module."""
+    """Return the package that a function's module is in."""
     module: str | None = function.__module__  # None in a script without a name
     return (module or "").partition(".")[0]
 
@@ -134,7 +134,7 @@ def _text(code: CodeType) -> Iterator[str]:
 
 
 def _constant(value: object) -> str:
-    """Print a constant. The order of a set differs between processes."""
+    """Print a constant. A set's order differs between processes."""
     if not isinstance(value, frozenset):
         return repr(value)
     members: frozenset[object] = value  # pyright: ignore[reportUnknownVariableType] - of hashable constants

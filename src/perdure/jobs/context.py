@@ -1,7 +1,7 @@
 """A hook's context: its attributes are plain values, and its actions are programs.
 
-A context's operations are data, which the `Draft` of the run performs. A `Decision` is the result of a pure
-decider: the next state, the alarm's change, and messages to send.
+A context's operations are data, which the run's `Draft` performs. A `Decision` is a pure decider's result: the next
+state, the alarm's change, and messages to send.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class Alarm:
         """Set the alarm to this long after the turn commits.
 
         Args:
-            delay: a ``timedelta``, or text such as ``"5 minutes"``; 0 fires at once.
+            delay: a ``timedelta``, or text such as ``"5 minutes"``. 0 fires immediately.
 
         Raises:
             DefinitionError: the delay is negative or not a duration.
@@ -103,7 +103,7 @@ class Alarm:
 
 @turn_value(kw_only=False)
 class Decision(Generic[S_co]):
-    """The result of a pure state machine for one event.
+    """A pure state machine's result for one event.
 
     Attributes:
         state: the next state.
@@ -189,7 +189,7 @@ READ_STATE: Program[Any] = perform(GetState())
 
 @frozen
 class EndInstance:
-    """The signal of ``ctx.terminate``: purge the instance for this reason."""
+    """The ``ctx.terminate`` signal: purge the instance for this reason."""
 
     __repr__ = fields_in_line
 
@@ -203,7 +203,7 @@ class RunInterrupted:
 
 @turn_value(repr=False)
 class JobContext(Generic[S]):
-    """The context of the hooks of every job kind.
+    """The hook context that every job kind has.
 
     Args:
         instance: the stored instance.
@@ -231,22 +231,22 @@ class JobContext(Generic[S]):
 
     @property
     def run_id(self) -> str:
-        """The same for all attempts and deliveries of a run, so an idempotency key for external services."""
+        """The same for all a run's attempts and deliveries, so an idempotency key for external services."""
         return self._claim.run_id
 
     @property
     def attempt(self) -> int:
-        """Number of this run's failures, plus 1. It continues when a parked run is resumed."""
+        """This run's failure count, plus 1. It continues when a parked run is resumed."""
         return self._claim.attempt
 
     @property
     def delivery(self) -> int:
-        """Number of this attempt's claims. Above 1, the run may already have had effects."""
+        """This attempt's claim count. Above 1, the run may already have had effects."""
         return self._claim.deliveries
 
     @property
     def run_count(self) -> int:
-        """This run's number, from 1. Inside an event handler, the number of runs begun."""
+        """This run's number, from 1. Inside an event handler, how many runs have begun."""
         return self._instance.run_count
 
     @property
@@ -265,7 +265,7 @@ class JobContext(Generic[S]):
         return now()
 
     def set_state(self, state: S) -> Program[None]:
-        """Replace the state. A value that is not of the declared type raises, and is a defect of the run."""
+        """Replace the state. A value that does not have the declared type raises, and is a defect in the run."""
         return node(PERFORM, SetState(state))  # as `perform` does, which every event would call
 
     def update_state(self, function: Callable[[S], S]) -> Program[None]:

@@ -1,4 +1,4 @@
-"""Definitions: each holds its kind of job completely, from decisions to typed handles.
+"""Definitions: each holds a job completely, from decisions to typed handles.
 
 `tell` addresses an instance of a definition from another job.
 """
@@ -45,12 +45,13 @@ if TYPE_CHECKING:
 
 
 class FastDecisions:
-    """The decisions of the common case in one step, which a kind may offer; by default there are none.
+    """One-step decisions for the common case, which a kind may offer. By default there are none.
 
     Attributes:
-        fast_event: the class of the command that is an event, if the kind begins to handle every event of an instance
-            that is not suspended in the same way; None if it does not.
-        fast_alarm: whether the kind begins every run of an alarm in the same way, of instances in lanes or of others.
+        fast_event: the event's command class, if the kind begins every event in the same way while the instance is not
+            suspended. None if it does not.
+        fast_alarm: whether the kind begins every alarm's run in the same way, for instances in lanes (``queued``) or
+            for others (``unqueued``).
     """
 
     __slots__ = ()
@@ -58,15 +59,15 @@ class FastDecisions:
     fast_alarm: ClassVar[Literal["none", "queued", "unqueued"]] = "none"
 
     def fast_first_state(self, limits: Limits) -> Decoded | None:
-        """Return the state in which a fast event finds a new instance; None if code of the job returns it."""
+        """Return the state in which a fast event finds a new instance. None if the job's code returns it."""
         return None
 
     def event_program(self, instance: Instance, run: RunIdentity, command: object) -> Program[Any, Any, Any] | None:
-        """Return the program of a fast event, as ``program`` does; None if more than a commit follows its success."""
+        """Return a fast event's program, as ``program`` does. None if more than a commit follows its success."""
         return None
 
     def fast_event_handled(self, event: FastEvent, *, wants_events: bool) -> Commit | None:
-        """Return the commit of a fast event that succeeded, if ``succeeded`` would return the same.
+        """Return the commit for a fast event that succeeded, if ``succeeded`` would return the same.
 
         Args:
             event: the event.
@@ -75,7 +76,7 @@ class FastDecisions:
         return None
 
     def fast_run_executed(self, execute: Execute, inputs: TurnInputs) -> Commit | None:
-        """Return the commit of a fast run that succeeded, if ``succeeded`` would return the same."""
+        """Return the commit for a fast run that succeeded, if ``succeeded`` would return the same."""
         return None
 
 
@@ -113,14 +114,14 @@ EventError = TypeAliasType(
 
 
 class Dispatch(Protocol):
-    """The interface of handles to the engine."""
+    """The interface from handles to the engine."""
 
     def request(
         self, definition: Definition[Any, Any, Any], id_: str, build: Callable[[Limits], Request], name: str = ..., /
     ) -> Call[Any, Any]:
         """Send a request, which is built and validated when the result is awaited.
 
-        The handle declares the types of the result and of the error. The name is that of the call, for warnings.
+        The handle declares the result and error types. The name is the call's, for warnings.
         """
         ...
 
@@ -129,11 +130,11 @@ class Dispatch(Protocol):
         ...
 
     def state(self, definition: Definition[Any, Any, Any], id_: str, /) -> Call[Any, CallError]:
-        """Read and decode the committed state; None if there is no instance."""
+        """Read and decode the committed state. None if there is no instance."""
         ...
 
     def steps(self, definition: Definition[Any, Any, Any], id_: str, /) -> Call[tuple[StepRecord, ...], CallError]:
-        """Read the steps of an instance; none if there is no instance."""
+        """Read an instance's steps. None if there is no instance."""
         ...
 
     def set_hold(self, job: Job, hold: Hold, /) -> Call[HoldResult, CallError]:
@@ -141,7 +142,7 @@ class Dispatch(Protocol):
         ...
 
     def count(self, job: Job, /) -> Call[JobCount, CallError]:
-        """Count the instances of a job by status."""
+        """Count a job's instances by status."""
         ...
 
     def find(self, wanted: ListFilter, /) -> Call[Listing, CallError]:
@@ -149,12 +150,12 @@ class Dispatch(Protocol):
         ...
 
     def concurrently(self, calls: Sequence[Call[Any, Any]], /) -> Call[tuple[Result[Any, Any], ...], Never]:
-        """Make several of these calls at the same time, and return their results in order."""
+        """Make several such calls at the same time, and return their results in order."""
         ...
 
 
 class PostCommand(Protocol):
-    """Creates the program that sends a command with the turn's commit; used by senders."""
+    """Creates the program that sends a command with the turn's commit. Senders use it."""
 
     def __call__(self, action: str, value: object = None, /) -> Program[None]: ...
 
@@ -163,18 +164,18 @@ class Definition(FastDecisions, ABC, Generic[H_co, T_co, R_contra]):
     """One job: its name, its types, its policies and its hooks.
 
     ``H`` is the typed handle for clients, ``T`` the sender for other jobs, ``R`` the services that its programs need. A
-    kind of job is a subclass: the engine, the client and the stores know only this interface.
+    job kind is a subclass: the engine, the client and the stores know only this interface.
 
     Attributes:
         name: the job's name, part of the stored address.
-        plan: the parts of every definition.
+        plan: the parts that every definition has.
         kind: the kind's name, part of the stored address.
         occupancy: whether a run holds the instance's mailbox, or other requests are decided meanwhile.
-        keeps_journal: whether transitions of this kind append to a journal, which not every store keeps.
-        error_hook: the name of the hook that `error_handler` returns.
-        run_now: the action that runs an instance now that waits for a retry; None if there is none.
-        time_limit_of: whether the time limit is that of a complete run, or of a run without a further checkpoint.
-        interrupting: the types of the commands that may stop a run in progress; see `interrupts`.
+        keeps_journal: whether this kind's transitions append to a journal, which not every store keeps.
+        error_hook: the hook name for the program that `error_handler` returns.
+        run_now: the action that runs an instance now that waits for a retry. None if there is none.
+        time_limit_of: whether the time limit is for a complete run, or for a run without a further checkpoint.
+        interrupting: the command types that may stop a run in progress. See `interrupts`.
     """
 
     __slots__ = ()
@@ -202,8 +203,8 @@ class Definition(FastDecisions, ABC, Generic[H_co, T_co, R_contra]):
 
         Args:
             instance: the stored instance.
-            claim: the claim of the run.
-            command: the command being served; rebuilt from the claim when the run is delivered again.
+            claim: the run's claim.
+            command: the command being served. It is rebuilt from the claim when the run is delivered again.
         """
 
     @abstractmethod
@@ -211,38 +212,37 @@ class Definition(FastDecisions, ABC, Generic[H_co, T_co, R_contra]):
         """Settle a run that succeeded.
 
         Args:
-            execute: the run; its ``instance`` is the stored one.
-            value: the value of its program.
+            execute: the run. Its ``instance`` is the stored one.
+            value: its program's value.
             inputs: the clock, the random value and the ids, drawn after the exit.
         """
 
     def checkpoint(self, execute: Execute, value: object, inputs: TurnInputs) -> Commit:
-        """Decide on a `Checkpoint` of a run. The run continues with the result.
+        """Decide on a run's `Checkpoint`. The run continues with the result.
 
         Args:
-            execute: the run; its ``instance`` is the stored one, which requests may have changed during the run.
+            execute: the run. Its ``instance`` is the stored one, which requests may have changed during the run.
             value: the progress, as ``Checkpoint.take`` returned it.
             inputs: the clock, the random value and the ids.
 
         Returns:
-            A transition that puts the instance with the claim of the run, and the result for the program. It may append
-            to the journal, and change the data and the alarm, log events and send messages.
+            A transition that puts the instance with the run's claim, and the result for the program. It may append to
+            the journal, and change the data and the alarm, log events and send messages.
         """
         raise TypeError(f"{self!r} has no checkpoints; its kind overrides checkpoint")
 
     def exited(self, execute: Execute, exit_: Exit[Any, Any], inputs: TurnInputs) -> Commit | Execute | None:
-        """Decide on the exit of a program before the rules that all kinds share; None to apply those.
+        """Decide on a program's exit before the rules that all kinds share. None to apply those rules.
 
-        A kind overrides it to give a halt a meaning of its own, or to keep a part of a failed run: ``run_failed`` of
-        `perdure.jobs.run` and ``event_failed`` of `perdure.jobs.run` return the commit that the shared rules
-        would write, and a kind may change a copy of it. A program that terminates its instance exits with
-        ``Halted(EndInstance(reason))``.
+        A kind overrides it to handle a halt in its own way, or to keep a part of a failed run: ``run_failed`` and
+        ``event_failed`` in `perdure.jobs.run` return the commit that the shared rules would write, and a kind may
+        change a copy of it. A program that terminates its instance exits with ``Halted(EndInstance(reason))``.
 
         If it raises, it is called again with that exception as the exit, and must then return.
 
         Args:
-            execute: the run; its ``instance`` is the stored one.
-            exit_: the exit of the program.
+            execute: the run. Its ``instance`` is the stored one.
+            exit_: the program's exit.
             inputs: the clock, the random value and the ids, drawn after the exit.
         """
         return None
@@ -252,7 +252,7 @@ class Definition(FastDecisions, ABC, Generic[H_co, T_co, R_contra]):
         return False
 
     def held(self, step: Execute, instance: Instance | None, request: Request, inputs: TurnInputs) -> Commit | None:
-        """Answer a request that would begin a run while the job is held; None to answer as a paused instance does.
+        """Answer a request that would begin a run while the job is held. None to answer as a paused instance does.
 
         Args:
             step: the run that would begin.
@@ -264,15 +264,15 @@ class Definition(FastDecisions, ABC, Generic[H_co, T_co, R_contra]):
 
     @property
     def lanes(self) -> Lanes | None:
-        """How the queued instances of this job take turns; None: it queues none, and its alarms fire by themselves."""
+        """How this job's queued instances take turns. None: it queues none, and its alarms fire by themselves."""
         return None
 
     def lane(self, instance: Instance) -> str:
-        """Return the lane whose slots a run of an instance takes, for a job that has lanes."""
+        """Return the lane whose slots an instance's run takes, for a job that has lanes."""
         return instance.lane or ""
 
     def begin_unread(self, address: Address, instance: Instance, request: Request, inputs: TurnInputs) -> Step | None:
-        """Decide a request to an instance whose state this code cannot read; None if it needs the state.
+        """Decide a request to an instance whose state this code cannot read. None if it needs the state.
 
         Args:
             address: the instance.
@@ -281,12 +281,12 @@ class Definition(FastDecisions, ABC, Generic[H_co, T_co, R_contra]):
             inputs: the clock, the random value and the ids.
 
         Raises:
-            InvalidInput: this code cannot decode the parts of the instance that it needs.
+            InvalidInput: this code cannot decode the instance's parts that it needs.
         """
         return None
 
     def last_messages(self, instance: Instance, reason: str, inputs: TurnInputs) -> tuple[Message, ...]:
-        """Return the messages of an instance that a call terminates, such as to an instance that waits for it.
+        """Return the messages from an instance that a call terminates, such as to an instance that waits for it.
 
         Args:
             instance: the stored instance.
@@ -294,27 +294,27 @@ class Definition(FastDecisions, ABC, Generic[H_co, T_co, R_contra]):
             inputs: the clock, the random value and the ids.
 
         Raises:
-            InvalidInput: this code cannot decode the stored data; then no message is sent.
+            InvalidInput: this code cannot decode the stored data. Then no message is sent.
         """
         return ()
 
     def parking_messages(self, instance: Instance, event: Parking, inputs: TurnInputs) -> tuple[Message, ...]:
-        """Return the messages of an instance that this event parks or resumes; see `last_messages`."""
+        """Return the messages from an instance that this event parks or resumes. See `last_messages`."""
         return ()
 
     def first_state(self, id_: str, limits: Limits) -> str:
         """Return the encoded state in which the first event finds a new instance.
 
-        Only an instance whose state is empty gets it. It may run code of the job, and raise whatever that raises.
+        Only an instance whose state is empty gets it. It may run the job's code, and raise whatever that raises.
 
         Args:
-            id_: the id of the instance.
+            id_: the instance's id.
             limits: the engine's limits.
         """
         return ""
 
     def state_of_run(self, instance: Instance, claim: Claim) -> str:
-        """Return the encoded state that a run works on; the instance's own, unless the kind keeps another."""
+        """Return the encoded state that a run works on. It is the instance's own, unless the kind keeps another."""
         return instance.state
 
     def alarm_of_run(self, instance: Instance, claim: Claim) -> int | None:
@@ -330,41 +330,41 @@ class Definition(FastDecisions, ABC, Generic[H_co, T_co, R_contra]):
         return instance
 
     def given_up(self, instance: Instance, claim: Claim, inputs: TurnInputs) -> Instance | None:
-        """Return the instance after its run failed for good; None to purge it."""
+        """Return the instance after its run failed for good. None to purge it."""
         return None if self.plan.exhausted == "purge" else self.alarm_consumed(instance, claim, inputs)
 
     def error_handler(self, execute: Execute, error: object) -> Program[Any, Any, Any] | None:
-        """Return the program of ``on_error``, if the job has one."""
+        """Return the ``on_error`` program, if the job has one."""
         return None
 
     def ended(self, execute: Execute) -> object:
-        """Return the result for the sender of an event whose handler terminated the instance."""
+        """Return the event sender's result after the handler terminated the instance."""
         return Sent(created=execute.claim.created == "here", status=None, scheduled_at=None)
 
     def report(self, instance: Instance) -> InstanceStatus:
-        """Return the result of ``status``. A kind with phases of its own, such as ``done``, adds the ``phase``."""
+        """Return the ``status`` result. A kind with its own phases, such as ``done``, adds the ``phase``."""
         return report_status(instance)
 
     def context(self, instance: Instance, claim: Claim, **inputs: object) -> JobContext[Any]:
-        """Create the context of a hook, for tests. A kind whose contexts have more members overrides it.
+        """Create a hook's context, for tests. A kind whose contexts have more members overrides it.
 
         Args:
-            instance: the stored instance; a test's own holds no `data`.
-            claim: the claim of the run.
-            **inputs: further keyword arguments of this kind's context.
+            instance: the stored instance. A test's own instance holds no `data`.
+            claim: the run's claim.
+            **inputs: further keyword arguments for this kind's context.
         """
         given: dict[str, Any] = inputs  # of the types that the context of the kind declares
         return JobContext(instance, claim, **given)
 
     def may_rest(self, instance: Instance) -> bool:
-        """Return whether an instance may have neither an alarm nor a retry; else `JobMachine` reports one without."""
+        """Return whether an instance may have neither an alarm nor a retry. If not, `JobMachine` reports it."""
         return True
 
     @property
     def simulation_timeout_ms(self) -> int:
-        """The virtual time after which `simulate` cancels a hook of this job; by default the time limit of a run.
+        """The virtual time after which `simulate` cancels this job's hook. By default a run's time limit.
 
-        A kind whose programs wait outside of runs, such as for days, overrides it.
+        A kind whose programs wait outside runs, such as for days, overrides it.
         """
         return self.plan.run_timeout_ms
 
@@ -376,10 +376,10 @@ class Definition(FastDecisions, ABC, Generic[H_co, T_co, R_contra]):
         return instance.ended_ms is not None
 
     def handle_call(self, request: Request) -> tuple[str, tuple[object, ...]]:
-        """Return the method of the handle that makes a request, and its arguments after the id.
+        """Return the handle method that makes a request, and its arguments after the id.
 
-        A `World` writes the test that reproduces a failure with them. By default the method has the name of the action
-        and takes its input.
+        A `World` writes the test that reproduces a failure with them. By default the method has the action's name and
+        takes its input.
         """
         spec = self._spec(request.action)
         # The test that a `World` prints must run as it stands, so options that were left out stay left out.
@@ -391,18 +391,18 @@ class Definition(FastDecisions, ABC, Generic[H_co, T_co, R_contra]):
         return request.action, (value,)
 
     def map_states(self, instance: Instance, change: Callable[[str], str]) -> Instance:
-        """Apply a function to every encoded state of the row. A kind that keeps another in `data` overrides it."""
+        """Apply a function to every encoded state in the row. A kind that keeps another in `data` overrides it."""
         return instance.changed(state=change(instance.state)) if instance.state else instance
 
     def redacted_data(self, instance: Instance, hide: Hide) -> Instance:
-        """Replace the secrets in the data that is stored for the kind alone, to show it; states are replaced already.
+        """Replace the secrets in the data that is stored for the kind alone, to show it. States are replaced already.
 
         Args:
             instance: the stored instance.
-            hide: returns the replacement of each secret.
+            hide: returns each secret's replacement.
 
         Raises:
-            InvalidInput: this code cannot decode the data; then it is hidden as a whole.
+            InvalidInput: this code cannot decode the data. Then it is hidden completely.
         """
         return instance
 
@@ -414,7 +414,7 @@ class Definition(FastDecisions, ABC, Generic[H_co, T_co, R_contra]):
         """
 
     def check_journal(self, instance: Instance, rows: Sequence[str]) -> None:
-        """Check that this code can continue from a journal, as `perdure check` does; raise as `replayed` otherwise."""
+        """Check that this code can continue from a journal, as `perdure check` does. Raise as `replayed` does."""
         self.replayed(instance, rows)
 
     def replayed(self, instance: Instance, rows: Sequence[str]) -> tuple[NextStep, ...]:
@@ -422,13 +422,13 @@ class Definition(FastDecisions, ABC, Generic[H_co, T_co, R_contra]):
 
         Args:
             instance: the stored instance.
-            rows: the rows of its journal, in order; all of them, or those up to a step.
+            rows: its journal rows, in order: all rows, or those up to a step.
 
         Returns:
-            The steps that the program performs next, in the order of their paths.
+            The steps that the program performs next, in path order.
 
         Raises:
-            InvalidInput: this code cannot follow the journal; the problem names the step and the line of the program.
+            InvalidInput: this code cannot follow the journal. The problem names the step and the program line.
         """
         return ()
 
@@ -437,11 +437,11 @@ class Definition(FastDecisions, ABC, Generic[H_co, T_co, R_contra]):
         return False
 
     def answers_in(self, instance: Instance, rows: Sequence[str]) -> int:
-        """Return how many steps the program has received from these rows of its journal; a row may hold none."""
+        """Return how many steps the program has received from these journal rows. A row may hold none."""
         return len(rows)
 
     def steps(self, instance: Instance, rows: Sequence[str]) -> tuple[StepRecord, ...]:
-        """Return the steps of an instance for tools, without secrets: those of its journal, then those in progress.
+        """Return an instance's steps for tools, without secrets: those in its journal, then those in progress.
 
         Raises:
             InvalidInput: this code cannot decode them.
@@ -449,7 +449,7 @@ class Definition(FastDecisions, ABC, Generic[H_co, T_co, R_contra]):
         return ()
 
     def stale_alarm(self, instance: Instance) -> str | None:
-        """Return why this definition would not set the stored alarm; None if it would, or if that is not known.
+        """Return why this definition would not set the stored alarm. None if it would, or if that is not known.
 
         Raises:
             InvalidInput: this code cannot decode the stored data.
@@ -457,7 +457,7 @@ class Definition(FastDecisions, ABC, Generic[H_co, T_co, R_contra]):
         return None
 
     def visible_state(self, instance: Instance) -> object:
-        """Return the decoded state of an instance that `present` returns, for ``get_state``; None while there is none.
+        """Return the decoded state of an instance that `present` returns, for ``get_state``. None while there is none.
 
         Raises:
             InvalidInput: this code cannot decode the stored state.
@@ -469,20 +469,20 @@ class Definition(FastDecisions, ABC, Generic[H_co, T_co, R_contra]):
         """Return the encoded state of an instance that `present` returns, with all that newer code wrote.
 
         Raises:
-            InvalidInput: this code cannot decode the data of its kind.
+            InvalidInput: this code cannot decode its kind's data.
         """
         return instance.state or None  # its first event is still being handled
 
     # ------------------------------------------------------------ for tools that show jobs
     def outcome_of(self, instance: Instance) -> InstanceOutcome | None:
-        """Return how an instance ended, of its row without secrets; None while it has not, or if that is not kept."""
+        """Return how an instance ended, from its row without secrets. None while it has not, or if that is not kept."""
 
     def display_fields(self) -> tuple[DisplayField, ...]:
-        """Return the labelled values that tools, such as the dashboard, show of this job. A kind adds its own."""
+        """Return the labelled values that tools, such as the dashboard, show for this job. A kind adds its own."""
         return fields_of_plan(self.plan)
 
     def display_fields_of(self, instance: Instance) -> tuple[DisplayField, ...]:
-        """Return the labelled values that tools show of an instance, besides those that every instance has.
+        """Return the labelled values that tools show for an instance, besides those that every instance has.
 
         Args:
             instance: the stored instance, as it is shown: without secrets.
@@ -493,7 +493,7 @@ class Definition(FastDecisions, ABC, Generic[H_co, T_co, R_contra]):
         return ()
 
     def next_ticks(self, now_ms: int, most: int) -> tuple[int, ...]:
-        """Return the next ticks of the job's schedule, if they do not depend on an instance.
+        """Return the schedule's next ticks, if they do not depend on an instance.
 
         Args:
             now_ms: the time, integer milliseconds UTC.
@@ -512,7 +512,7 @@ class Definition(FastDecisions, ABC, Generic[H_co, T_co, R_contra]):
 
     # ------------------------------------------------------------ versions of the state
     def present(self, instance: Instance) -> Instance:
-        """Return the instance with its state in the present version; the next commit writes it so.
+        """Return the instance with its state in the present version. The next commit writes it so.
 
         Raises:
             InvalidInput: this code cannot decode the stored state.
@@ -527,29 +527,29 @@ class Definition(FastDecisions, ABC, Generic[H_co, T_co, R_contra]):
 
     # ------------------------------------------------------------ commands
     def address(self, id_: str) -> Address:
-        """Return the address of an instance; the id must have been checked."""
+        """Return an instance's address. The id must have been checked."""
         return Address(self.kind, self.name, id_)
 
     def parse(self, action: str, payload: str, *, bare: str = "", idempotency_key: str | None = None) -> Request:
-        """Build a request from its encoded form, as messages, clients and tools send it; see `CommandSpec.accept`.
+        """Build a request from its encoded form, as messages, clients and tools send it. See `CommandSpec.accept`.
 
         Raises:
             UnknownAction: this kind has no such command.
-            NewerOnly: a part of the payload is unknown to this code.
-            InvalidInput: the payload is not a valid input of the command.
+            NewerOnly: this code does not know a part of the payload.
+            InvalidInput: the payload is not a valid input for the command.
         """
         command, written = self._spec(action).accept(payload, bare)
         return Request(command=command, action=action, payload=written, idempotency_key=idempotency_key)
 
     def fingerprint(self, action: str, payload: str) -> str:
-        """Return the digest of a request's input; empty without one."""
+        """Return a request input's digest. Empty without an input."""
         if not payload:
             return ""
         codec = self._input_codec(action)
         return fingerprint(payload.encode()) if codec is None else codec.input_digest(payload.encode())
 
     def is_repeat(self, first: str, action: str, payload: str) -> bool:
-        """Return whether a request's input is that of the request with a digest, which other code may have computed."""
+        """Return whether a request's input has this digest, which other code may have computed."""
         if not first or not payload:
             return first == payload
         codec = self._input_codec(action)
@@ -568,7 +568,7 @@ class Definition(FastDecisions, ABC, Generic[H_co, T_co, R_contra]):
         return spec
 
     def decode_state(self, instance: Instance, claim: Claim | None = None) -> object:
-        """Decode the instance's state, or that of a run.
+        """Decode the instance's state, or a run's state.
 
         Raises:
             InvalidInput: this code cannot decode the stored state.
@@ -576,7 +576,7 @@ class Definition(FastDecisions, ABC, Generic[H_co, T_co, R_contra]):
         return self.open_state(instance, claim).value
 
     def open_state(self, instance: Instance, claim: Claim | None = None) -> Opened[Any]:
-        """Decode the instance's state, or that of a run, with the members that newer code wrote.
+        """Decode the instance's state, or a run's state, with the members that newer code wrote.
 
         Raises:
             NewerOnly: only newer code can decode it.
@@ -616,15 +616,15 @@ class Definition(FastDecisions, ABC, Generic[H_co, T_co, R_contra]):
         """Check and encode a state.
 
         Raises:
-            InvalidInput: it is not of the declared type, or too large.
+            InvalidInput: it does not have the declared type, or is too large.
         """
         return within(self.plan.state.encode(state), limits.state_bytes, what=self.plan.state.what)
 
     def encode_input(self, action: str, value: object, max_bytes: int) -> str:
-        """Check and encode the input of a command; empty if it takes none, or options that are left out.
+        """Check and encode a command's input. Empty if the command takes none, or options that are left out.
 
         Raises:
-            InvalidInput: it is not of the declared type, or too large.
+            InvalidInput: it does not have the declared type, or is too large.
         """
         spec = self.plan.commands.get(action) or self._spec(action)
         codec = spec.input
@@ -653,14 +653,14 @@ T = TypeVar("T")
 
 
 def tell(definition: Definition[Any, T, Any], id_: str, /) -> T:
-    """Address another instance, to send it a command with the commit of this turn.
+    """Address another instance, to send it a command with this turn's commit.
 
     ``yield from tell(order_processor, "order-1").send(event)``: a failed run sends no message. After the commit it is
-    delivered in order and applied exactly once within one store. The sender receives no result; a rejection is recorded
+    delivered in order and applied exactly once within one store. The sender receives no result. A rejection is recorded
     in its history.
 
     Args:
-        definition: the target's job; an instance may send to itself.
+        definition: the target's job. An instance may send to itself.
         id_: the target's id.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What tools show of a job and of its instances: labelled fields, the status, and a suspension's remedy."""
+"""What tools show for a job and its instances: labelled fields, the status, and a suspension's remedy."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class DisplayField:
 
 
 def fields_of_plan(plan: Plan) -> tuple[DisplayField, ...]:
-    """Return the facts of the parts that every definition has."""
+    """Return the display fields for the parts that every definition has."""
     return (
         DisplayField("state", f"{plan.state.type_name}, version {plan.state_version}"),
         DisplayField("retry", "none" if plan.retry is None else describe_retry(plan.retry)),

@@ -1,6 +1,6 @@
-"""The draft: the working copy of a run, changed by context operations. It is discarded unless the run succeeds.
+"""The draft: a run's working copy, changed by context operations. It is discarded unless the run succeeds.
 
-The `Inspection` of the debug mode finds programs that never run, and states and inputs that are changed in place.
+In debug mode, the `Inspection` finds programs that never run, and states and inputs that are changed in place.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class TooManyMessages(PerdureError):
 # ---------------------------------------------------------------- the draft
 @attrs.define(kw_only=True)
 class Draft:
-    """The working copy of one run.
+    """One run's working copy.
 
     Attributes:
         address: the instance.
@@ -69,7 +69,7 @@ class Draft:
         codec: checks and encodes the state.
         current_alarm_ms: the alarm before the run, in milliseconds.
         now_ms: when the run began.
-        limits: limits the number and the size of messages.
+        limits: limits how many messages there are, and their size.
         encoded: the encoded state, if it was set. Else None.
         alarm: the alarm's change. The last call wins.
         messages: messages to send, in order.
@@ -97,7 +97,7 @@ class Draft:
 
     @property
     def is_complete(self) -> bool:
-        """Whether the run's end is that of the user's program. A kind may continue that in another run."""
+        """Whether the user's program ends when the run ends. A kind may continue the program in another run."""
         return True
 
     def answer(self, operation: object) -> object:
@@ -130,7 +130,7 @@ class Draft:
         return None
 
     def branch(self) -> ClosedDraft:
-        """Return the interceptor of parallel branches, which refuses context operations."""
+        """Return the interceptor for parallel branches, which refuses context operations."""
         # Parallel branches end in any order, so their changes would be applied in an order that no replay reproduces.
         return ClosedDraft()
 
@@ -193,7 +193,7 @@ class ClosedDraft:
         return PASS
 
     def branch(self) -> ClosedDraft:
-        """Return the interceptor of nested branches, which refuses them too."""
+        """Return the interceptor for nested branches, which refuses context operations too."""
         return self
 
 
@@ -207,8 +207,8 @@ class HookBug(PerdureError, AssertionError):
     Attributes:
         job: the job, printed ``kind:name``.
         hook: the function, such as ``on_event``.
-        mistake: which of the three.
-        subject: the program that was never run, printed, or the type of the state or the input.
+        mistake: which mistake it was.
+        subject: the program that was never run, printed, or the state's or input's type.
         place: the file and the line that built the program. Empty for a state or an input.
     """
 
@@ -266,7 +266,7 @@ class Inspection:
     def of(
         draft: Draft, request: Request, commands: Mapping[str, CommandSpec[Any]], *, is_first_hook: bool
     ) -> Inspection:
-        """Return the inspection of a run that has not begun.
+        """Return the inspection for a run that has not begun.
 
         Args:
             draft: its draft.
@@ -284,7 +284,7 @@ class Inspection:
         return self.draft.answer(operation)
 
     def branch(self) -> ClosedDraft:
-        """Return the interceptor of parallel branches: they have no draft."""
+        """Return the interceptor for parallel branches: they have no draft."""
         return self.draft.branch()
 
     def mistakes(self, exit_: Exit[object, object], *, job: str, hook: str) -> tuple[HookBug, ...]:

@@ -103,7 +103,7 @@ def with_origin(step: Step, request: Request) -> Step:
 
 
 def with_origin_of_run(commit: Commit, execute: Execute) -> Commit:
-    """Return the end of a run whose events name its origin and its messages' receivers.
+    """Return a run's end, with events that name its origin and its messages' receivers.
 
     Args:
         commit: the decision about its end.
@@ -157,7 +157,7 @@ def with_state(job: AnyDefinition, step: Step) -> Step:
 
 
 def with_state_of_run(job: AnyDefinition, execute: Execute, commit: Commit) -> Commit:
-    """Add a state to the events of a settled run: the committed one, or that of its start if it set none.
+    """Add a state to a settled run's events: the committed one, or the state at its start if it set none.
 
     Args:
         job: the instance's definition.

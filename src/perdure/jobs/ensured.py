@@ -26,7 +26,7 @@ _WANTED: Final = "a function that sends one request: lambda job: job.start(…)"
 
 @attrs.frozen(kw_only=True)
 class Ensured:
-    """An instance that exists after every start of the engine.
+    """An instance that exists after every engine start.
 
     Attributes:
         job: its definition.
@@ -47,7 +47,7 @@ def ensured(job: Definition[Any, T, Any], id_: str, asked: Callable[[T], Program
     Args:
         job: its definition.
         id_: its id.
-        asked: the request that creates it, as a function of the sender.
+        asked: the request that creates it, as a function that takes the sender.
         limits: the engine's limits.
 
     Raises:

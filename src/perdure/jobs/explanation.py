@@ -1,4 +1,4 @@
-"""Dry runs of requests, computed by the functions that decide the real turn. Nothing is written.
+"""Dry runs for requests, computed by the functions that decide the real turn. Nothing is written.
 
 A dry run takes place on its draft, in virtual time, with given answers instead of effects.
 """
@@ -41,9 +41,9 @@ class DryRun:
 
     Attributes:
         program: the program.
-        draft: the draft of its context operations.
+        draft: its context operations' draft.
         services: the services that it may read.
-        begins_ms: time of the virtual clock at the start.
+        begins_ms: the virtual clock's time at the start.
         limit_ms: time limit, in virtual milliseconds.
     """
 
@@ -59,7 +59,7 @@ class DryRun:
 
     @property
     def now_ms(self) -> int:
-        """The time of the virtual clock."""
+        """The virtual clock's time."""
         return self.begins_ms if self._simulation is None else self._simulation.now_ms
 
     def run(self, perform: Callable[[object], object]) -> Exit[Any, Any]:
@@ -123,8 +123,8 @@ class Explained:
     Attributes:
         before: the instance that it was computed from. None if there is none.
         transition: the final commit.
-        claim: the commit before it: the claim of a run, or of an event with an effect. None if there is none.
-        checkpoints: the commits between the two, of a run with a journal.
+        claim: the commit before it: the claim for a run, or for an event with an effect. None if there is none.
+        checkpoints: the commits between the two, if the run has a journal.
         result: the result for the caller, or the error.
     """
 
@@ -138,7 +138,7 @@ class Explained:
 
     @property
     def version(self) -> int:
-        """The version of the instance that it was computed from; 0 if there is none."""
+        """The version of the instance that it was computed from. 0 if there is none."""
         return 0 if self.before is None else self.before.version
 
     @property
@@ -175,7 +175,7 @@ class NeedsAnswer:
 
 @attrs.frozen(kw_only=True)
 class WaitsForRun:
-    """The request would be decided only after a run of the instance that is in progress or abandoned.
+    """The request would be decided only after the instance's run that is in progress or abandoned.
 
     Attributes:
         run_id: the run.
@@ -208,14 +208,14 @@ def explain(
     Args:
         job: the instance's definition.
         address: the instance.
-        loaded: the stored instance, and the stored answer of the request's idempotency key.
+        loaded: the stored instance, and the stored answer for the request's idempotency key.
         request: the request.
-        inputs: each decision's inputs, in order. At least the first. Further decisions continue from the last
-            ones, at the time of the dry run.
+        inputs: each decision's inputs, in order. At least the first. Further decisions continue from the last ones, at
+            the dry run's time.
         answers: the services' answers.
         services: the services as readers see them (`asks`). No effect is performed on them.
         incarnation: the incarnation that the store would assign to a new instance.
-        journal: the rows of the instance's journal.
+        journal: the instance's journal rows.
     """
     turn = _DryTurn(job, address, loaded, tuple(inputs), _by_call(answers), services, incarnation, list(journal))
     return turn.take(request)
@@ -224,17 +224,17 @@ def explain(
 def request_of(
     job: Definition[Any, T, Any], asked: Asked[T], *, key: str | None, max_bytes: int, of: str = "explain"
 ) -> Request:
-    """Build the request that a function of the sender sends.
+    """Build the request that a function sends through a sender.
 
     Args:
         job: the definition.
         asked: the request as a value.
         key: the idempotency key.
-        max_bytes: maximum size of the encoded input.
+        max_bytes: the encoded input's maximum size.
         of: the caller's method, for the error.
 
     Raises:
-        InvalidInput: the input is not of its declared type, or too large.
+        InvalidInput: the input does not have its declared type, or is too large.
         DefinitionError: the function sends no request, or more than one.
     """
     if asked == "alarm":
@@ -339,11 +339,11 @@ class _DryTurn:
         return journal.execute, exit_, self._next_facts(inputs, rehearsal.now_ms)
 
     def _limit_ms(self) -> int:
-        """Return the time limit of a dry run: of a run with checkpoints, as for a simulated one."""
+        """Return a dry run's time limit. A run with checkpoints has the same limit as a simulated one."""
         return self.job.plan.run_timeout_ms if self.job.time_limit_of == "run" else self.job.simulation_timeout_ms
 
     def _claimed(self, execute: Execute) -> Execute:
-        """Record a run's claim for the rest of the dry run."""
+        """Record a run's claim until the dry run ends."""
         self._claim = execute.claiming or claim_event(execute)
         if not isinstance(self._claim.write, Put):
             return execute

@@ -25,7 +25,7 @@ def record_failure(
 
     Args:
         exit_: its program's exit.
-        errors: the codec of the definition's typed errors. An error that it cannot encode is kept as text.
+        errors: the codec for the definition's typed errors. An error that it cannot encode is kept as text.
         secrets: the secrets that the program had. They are removed from the message and the traceback.
     """
     match exit_:
@@ -68,7 +68,7 @@ def error_for_hook(exit_: Failure[Any] | Raised | Halted, record: FailureRecord)
 
 
 def refusal(exit_: Failure[Any] | Raised | Halted, record: FailureRecord) -> HookFailed:
-    """Return the error for the caller of a failed event handler."""
+    """Return the caller's error after a failed event handler."""
     if isinstance(exit_, Failure):
         return Rejected(exit_.failure())
     if isinstance(exit_, Raised) and isinstance(exit_.cause, RunTimeout):
@@ -92,7 +92,7 @@ def traceback_text(cause: BaseException, secrets: frozenset[str]) -> str:
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield an exception, its causes, and the members of groups."""
+    """Yield an exception, its causes, and exception group members."""
     waiting, seen = [error], set[int]()
     while waiting:
         each = waiting.pop()
@@ -111,7 +111,7 @@ def _text(error: object, secrets: frozenset[str]) -> str:
 
 
 def _storable(text: str) -> str:
-    """Escape halves of surrogates, such as undecodable bytes of a file name, which no store can write."""
+    """Escape surrogate halves, such as undecodable bytes in a file name, which no store can write."""
     # A store that refuses the text would fail the commit that records the failure, and the run would be repeated
     # without end.
     return text.encode("utf-8", "backslashreplace").decode()

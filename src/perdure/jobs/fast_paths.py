@@ -1,4 +1,4 @@
-"""The common case of an event, of an alarm, and of an accepted job, decided in one step instead of many.
+"""The common case for an event, an alarm, and an accepted job, decided in one step instead of many.
 
 The decisions are those that ``begin`` and ``finish`` reach for any request: properties hold them equal.
 """
@@ -40,17 +40,17 @@ def begin_fast_event(
     epoch: int,
     new_id: Callable[[], int],
 ) -> tuple[FastEvent, Program[Any, Any, Any]] | None:
-    """Return an event and the program of its handler, if nothing about its request and its instance is special.
+    """Return an event and its handler's program, if nothing about its request and its instance is special.
 
     Args:
-        job: the definition of the instance.
+        job: the instance's definition.
         address: the instance.
-        instance: the stored instance; None if the event is the first one.
-        request: the request, which is not traced; its key is a new one, or is taken for one.
-        decoded: the decoded state of the row, if it is kept.
+        instance: the stored instance. None if the event is the first one.
+        request: the request, which is not traced. Its key is a new one, or is taken for one.
+        decoded: the row's decoded state, if it is kept.
         now_ms: the clock.
         limits: the engine's limits.
-        epoch: the number of this engine's ownership of the store.
+        epoch: the number under which this engine opened the store.
         new_id: draws an id.
     """
     if (
@@ -126,7 +126,7 @@ def fast_event_handled(event: FastEvent) -> Commit:
 
 
 def claimed_event_handled(job: AnyDefinition, execute: Execute, inputs: TurnInputs) -> Commit | None:
-    """Settle an event in the common case that was claimed and whose handler succeeded; None if anything is special."""
+    """Settle an event in the common case that was claimed and whose handler succeeded. None if anything is special."""
     event = execute.draft
     if not isinstance(event, FastEvent) or execute.claimed != "recorded" or execute.hook != HOOK:
         return None
@@ -140,7 +140,7 @@ def claimed_event_handled(job: AnyDefinition, execute: Execute, inputs: TurnInpu
 
 
 def with_key(job: AnyDefinition, commit: Commit, event: FastEvent, new_keys: NewKeys | None) -> Commit:
-    """Return the commit of an event whose handler succeeded, with its result stored under its key."""
+    """Return the commit for an event whose handler succeeded, with its result stored under its key."""
     request, decided = event.request, commit.transition
     answer, digest = commit.result.unwrap(), job.fingerprint(request.action, request.payload)
     remembered = remember(job, request.idempotency_key or "", request.action, digest, answer, event)
@@ -158,7 +158,7 @@ def with_key(job: AnyDefinition, commit: Commit, event: FastEvent, new_keys: New
 
 
 def fast_event_started(event: FastEvent) -> tuple[Event, ...]:
-    """Return the event of the log for an instance that this event creates."""
+    """Return the log's event for an instance that this event creates."""
     if not event.creates:
         return ()
     return (JobStarted(event_id=event.id(1), at_ms=event.now_ms, address=str(event.address)),)
@@ -170,7 +170,7 @@ def fast_event_scheduled(event: FastEvent, alarm_ms: int | None, events: tuple[E
     Args:
         event: the event.
         alarm_ms: the alarm.
-        events: the events of the log.
+        events: the log's events.
     """
     before = event.instance
     after = before.after_event(event.encoded or before.state, event.now_ms, alarm_ms)
@@ -194,10 +194,10 @@ _IDLE: Final[Success[Sent]] = Success(Sent(created=False, status="idle", schedul
 def begin_fast_run(
     job: AnyDefinition, instance: Instance | None, request: Request, inputs: TurnInputs
 ) -> Execute | None:
-    """Begin the run of a due alarm if nothing about its instance or the moment is special; None otherwise.
+    """Begin a due alarm's run if nothing about its instance or the moment is special. None otherwise.
 
     Args:
-        job: the definition of the instance.
+        job: the instance's definition.
         instance: the stored instance.
         request: the request.
         inputs: the clock, the random value and the ids.
@@ -253,12 +253,12 @@ def begin_fast_run(
 def fast_run_executed(
     execute: Execute, alarm_ms: int | None, more: tuple[Event, ...], inputs: TurnInputs
 ) -> Commit | None:
-    """Settle a run that succeeded, in the way of `Task`; None if anything is special about it.
+    """Settle a run that succeeded, as `Task` does. None if anything is special about it.
 
     Args:
         execute: the run.
         alarm_ms: the next alarm.
-        more: the events after that of the run.
+        more: the events after the run's own.
         inputs: the clock and the ids.
     """
     draft, before, now_ms = execute.draft, execute.instance, inputs.now_ms
@@ -307,7 +307,7 @@ _COMPLETED: dict[Status, Success[RunAnswer]] = {"idle": _completed("idle"), "sch
 
 
 def accepted_instance(commit: Commit, now_ms: int) -> Instance | None:
-    """Return the instance that a commit writes, if its alarm is due now and nothing of it is in progress."""
+    """Return the instance that a commit writes, if its alarm is due now and nothing in it is in progress."""
     write = commit.transition.write
     if type(write) is not Put:
         return None
@@ -326,14 +326,14 @@ def as_found(instance: Instance) -> Instance:
 
 
 def with_claim(commit: Commit, run: Execute) -> Transition | None:
-    """Return one transition for the acceptance of a job and the claim of its run; None if they need two.
+    """Return one transition that accepts a job and claims its run. None if that needs two transitions.
 
-    It is the acceptance, over the same row and with its key, messages, journal and fate of a message, but it writes the
-    claimed instance, whose version is that of one commit, and logs the events of both.
+    It is the acceptance, over the same row and with its key, messages, journal and message fate. But it writes the
+    claimed instance, whose version counts one commit, and logs both transitions' events.
 
     Args:
         commit: writes the accepted instance.
-        run: the decision of its alarm.
+        run: the decision about its alarm.
     """
     accepted, claiming = commit.transition.write, run.claiming
     if claiming is None or not isinstance(accepted, Put) or not isinstance(claiming.write, Put):

@@ -1,4 +1,4 @@
-"""The calls that the typed handles of all kinds share."""
+"""The calls that all kinds' typed handles share."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class JobHandle(Generic[S, E]):
         Args:
             id_: the instance.
             reason: recorded in the event history.
-            interrupt: cancel a run in progress. Otherwise the call waits for its end, ahead of other requests.
+            interrupt: cancel a run in progress. Otherwise the call waits until the run ends, ahead of other requests.
             idempotency_key: a repeat with this key returns the first result.
         """
         command = Terminate(reason, "interrupt" if interrupt is True else "after_run")
@@ -80,7 +80,7 @@ class JobHandle(Generic[S, E]):
         return self._send(id_, Resume(), "resume", key=idempotency_key)
 
     def hold(self) -> Call[HoldResult, CallError]:
-        """Hold the job: none of its runs begins until `release`, also after a restart.
+        """Hold the job: no run begins until `release`, also after a restart.
 
         Every instance, also one that is created later, behaves as a paused one: alarms, retries and flushes wait,
         events are handled, and a call that would begin a run returns ``Paused``. Runs in progress continue. An instance
@@ -122,14 +122,14 @@ class JobHandle(Generic[S, E]):
         return self.dispatch.request(job, id_, build, self._name_of(action))
 
     def _named(self, call: Call[T, CallError], action: str) -> Call[T, CallError]:
-        """Name a call in the warning of Python about calls that are never awaited."""
+        """Name a call for Python's warning about calls that are never awaited."""
         return named(call, self._name_of(action))
 
     def _name_of(self, action: str) -> str:
         return _call_name(self.definition.kind, self.definition.name, action)
 
     def _triggered(self, answer: RunAnswer) -> Triggered[E | Defect]:
-        """Return the typed result of ``trigger``."""
+        """Return the typed ``trigger`` result."""
         outcome = self._outcome(answer.outcome)
         ran = outcome is not None and not isinstance(outcome, Paused | Parked)
         return Triggered(triggered=ran, status=answer.status, outcome=outcome)

@@ -1,4 +1,4 @@
-"""Hooks: the user's functions in a definition, which may return any container of ``returns``.
+"""Hooks: the user's functions in a definition, which may return any ``returns`` container.
 
 Functions that the engine could not call, or whose result it could not use, are refused.
 """
@@ -37,8 +37,8 @@ def check_function(function: object, *, what: str, takes: Sequence[str], expecte
 
     Args:
         function: the user's function.
-        what: the part of the definition, such as ``on_event of task:order``.
-        takes: the names of its positional arguments.
+        what: the definition's part, such as ``on_event of task:order``.
+        takes: its positional arguments' names.
         expected: its result, for the error.
 
     Raises:
@@ -69,7 +69,7 @@ def check_function(function: object, *, what: str, takes: Sequence[str], expecte
 
 
 class _Shown:
-    """Prints a function by its name and its parameters instead of by its address in memory."""
+    """Prints a function by its name and its parameters instead of by its memory address."""
 
     def __init__(self, function: Callable[..., Any], prefix: str = "") -> None:
         signature = _signature(_unwrapped(function)[0])
@@ -92,7 +92,7 @@ def _printed_name(function: Callable[..., Any]) -> str:
 
 
 def _called(function: Callable[..., Any]) -> Any:  # a `partial` is unwrapped by `inspect` itself
-    """Return the function that a call runs: the ``__call__`` of an object's class, unless it is a ``partial``."""
+    """Return the function that a call runs: the ``__call__`` that an object's class has, unless it is a ``partial``."""
     return cast("object", function) if isinstance(function, partial) else type(function).__call__
 
 
@@ -110,7 +110,7 @@ def _refusal(function: Callable[..., Any], takes: Sequence[str]) -> str | None:
 
 
 def _unwrapped(function: Callable[..., Any]) -> tuple[Callable[..., Any], tuple[object, ...]]:
-    """Unwrap decorators that pass every argument on. Return the function and the ``self`` of unwrapped methods."""
+    """Unwrap decorators that pass every argument on. Return the function and the unwrapped methods' ``self``."""
     bound: tuple[object, ...] = ()
     while True:
         if isinstance(function, MethodType):
@@ -161,7 +161,7 @@ type of the errors from the hooks first, and a retry for every error does not wi
 
 
 class FromHooks(enum.Enum):
-    """The default of ``errors=``: read the type from the hooks' annotations."""
+    """The default for ``errors=``: read the type from the hooks' annotations."""
 
     FROM_HOOKS = "from hooks"
 
@@ -180,15 +180,15 @@ _CONTAINERS = (
 
 
 def hook(function: object, *, what: str, takes: Sequence[str] = ("ctx",)) -> Callable[..., Program[Any, Any, Any]]:
-    """Wrap a function so that it returns a program, for any container of ``returns`` that it returns itself.
+    """Wrap a function so that it returns a program, for any ``returns`` container that it returns itself.
 
     The function is called when the program runs, never before: its claim is committed by then, and its exceptions are
-    defects of the run. A function that acts when it is called, as ``IOResult`` declares, counts as an external effect.
+    defects in the run. A function that acts when it is called, as ``IOResult`` declares, counts as an external effect.
 
     Args:
         function: the user's function.
-        what: the part of the definition, such as ``execute of task:order``, for errors.
-        takes: the names of its positional arguments.
+        what: the definition's part, such as ``execute of task:order``, for errors.
+        takes: its positional arguments' names.
 
     Raises:
         DefinitionError: it is not a function, does not accept these arguments, is ``async def``, or is a generator
@@ -229,7 +229,7 @@ def _name(function: Callable[..., Any]) -> str:
 
 
 def _acts_when_called(function: Callable[..., Any]) -> bool:
-    """Return whether a function declares ``IOResult``, or a decorator of ``returns`` makes it return one."""
+    """Return whether a function declares ``IOResult``, or a ``returns`` decorator makes it return one."""
     if (
         getattr(function, "__globals__", {}).get("__name__") == "returns.io"
     ):  # `@impure_safe` does not change the annotations
@@ -245,8 +245,8 @@ def errors_of(functions: tuple[object, ...], *, tags: typing.Mapping[type, str] 
     """Read the errors' type from the hooks' annotations.
 
     Returns:
-        The codec of those errors. None if no annotation names a type, or the type cannot be encoded. An error of any
-        other type, such as one of a hook without annotations, is kept as text.
+        The codec for those errors. None if no annotation names a type, or the type cannot be encoded. An error with any
+        other type, such as one from a hook without annotations, is kept as text.
     """
     found: list[object] = []
     for function in functions:

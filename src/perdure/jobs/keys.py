@@ -60,7 +60,7 @@ def _repeated(job: Definition[Any, Any, Any], address: Address, key: str, rememb
 
 
 class Moment(Protocol):
-    """The inputs of the life of a key."""
+    """The inputs that decide about a key."""
 
     @property
     def now_ms(self) -> int:
@@ -74,7 +74,7 @@ class Moment(Protocol):
 
 
 def condition_of(request: Request) -> NewKeys | None:
-    """Return the condition for the decision of a request whose key was not looked up; None if it needs none."""
+    """Return the condition for deciding a request whose key was not looked up. None if it needs none."""
     key, at_ms = request.idempotency_key, request.unread_key_ms
     return None if key is None or at_ms is None else NewKeys((key,), at_ms)
 
@@ -97,7 +97,7 @@ def remember(
 def remember_failure(
     job: Definition[Any, Any, Any], key: str, request: Request, failures: int, inputs: TurnInputs
 ) -> Remembered:
-    """Store that attempts of a request failed, so that its repeat is marked as one."""
+    """Store that a request's attempts failed, so that its repeat is marked as one."""
     return Remembered(
         key=key,
         action=request.action,
@@ -110,7 +110,7 @@ def remember_failure(
 
 
 def check_key(value: object) -> None:
-    """Check an idempotency key: None, or text of 1 to 512 characters that UTF-8 can encode.
+    """Check an idempotency key: None, or text with 1 to 512 characters that UTF-8 can encode.
 
     Raises:
         InvalidArgument: the value is not a valid key.

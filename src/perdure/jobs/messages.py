@@ -1,4 +1,4 @@
-"""Decides the outcome of a message that its target did not consume, and records that of a dead letter."""
+"""Decides the outcome for a message that its target did not consume, and records dead letter events."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ HELD_MS = 60_000
 def left_message(stored: StoredMessage, error: BaseException, code: str, inputs: TurnInputs) -> Transition:
     """Return the transition that leaves a message to other code, because this code cannot read it, or its target.
 
-    It had the right type when it was sent, so other code can read it: engines of other code deliver it at once. This
-    one looks again later.
+    It had the right type when it was sent, so other code can read it: engines with other code deliver it immediately.
+    This one looks again later.
 
     Args:
         stored: the message.
@@ -56,7 +56,7 @@ def postponement(stored: StoredMessage, error: PerdureError, inputs: TurnInputs)
 def unclaimed(transition: Transition, target: Instance | None, now_ms: int) -> Transition | None:
     """Return a dead letter on a shared store: it is written only if its target has not changed.
 
-    The end of a run that handles the message could never be committed after it.
+    After it, a run that handles the message could never commit its end.
 
     Args:
         transition: the dead letter.
@@ -64,7 +64,7 @@ def unclaimed(transition: Transition, target: Instance | None, now_ms: int) -> T
         now_ms: the present.
 
     Returns:
-        The transition. None if a claim of the target is for the message.
+        The transition. None if the target has a claim for the message.
     """
     if target is None:
         return attrs.evolve(transition, write=Purge(own_messages="kept"))
@@ -94,7 +94,7 @@ def buried(stored: StoredMessage, error: FailureRecord, by: str | None, inputs: 
 
 
 def redriven(stored: StoredMessage, by: str | None, inputs: TurnInputs) -> MessageRedriven:
-    """Return the event of a dead letter that becomes a message again.
+    """Return the event for a dead letter that becomes a message again.
 
     Args:
         stored: the dead letter.

@@ -43,7 +43,7 @@ class RequiredService:
 
 
 def required_services(functions: tuple[object, ...]) -> tuple[RequiredService, ...]:
-    """Read the needs of hooks from their annotations: the third argument of ``Do``, ``Program`` and the readers.
+    """Read the hooks' needs from their annotations: the third argument of ``Do``, ``Program`` and the readers.
 
     A hook whose annotation cannot be read, or does not name a protocol, has no need that can be checked.
     """
@@ -60,7 +60,7 @@ def check_services(services: object, needs: tuple[RequiredService, ...], *, job:
 
     Args:
         services: the record, never its factory.
-        needs: the needs of the job's hooks.
+        needs: what the job's hooks need.
         job: the job, printed ``kind:name``.
 
     Raises:
@@ -115,21 +115,21 @@ def _some_codec_is_secret(plan: Plan) -> bool:
 
 @frozen(kw_only=True)
 class Plan:
-    """The parts of every definition, validated when it is built.
+    """Every definition's parts, validated when it is built.
 
     Attributes:
         state: the state's codec.
-        state_version: the version of the state's type, stored with each row.
-        upgrades: read states of older versions.
-        errors: the codec of typed errors. None if no type is known.
-        retry: the durable retry of runs.
+        state_version: the state type's version, stored with each row.
+        upgrades: read states in older versions.
+        errors: the codec for typed errors. None if no type is known.
+        retry: how runs are retried durably.
         exhausted: the outcome for an instance whose run failed for good.
-        run_timeout_ms: time limit of a run, in milliseconds.
-        concurrency: at most this many concurrent runs of this job. None for the engine's limit alone.
-        commands: every command, by name. Those that only other instances send are not part of `offered`.
-        answers: the codec of this kind's results, for idempotency keys and tools.
-        kept: the codecs of the data that the kind stores beside the state, such as a run's value.
-        needs: the members of the services that the hooks declare to need.
+        run_timeout_ms: a run's time limit, in milliseconds.
+        concurrency: how many of this job's runs are concurrent at most. None for the engine's limit alone.
+        commands: every command, by name. `offered` does not contain those that only other instances send.
+        answers: the codec for this kind's results, for idempotency keys and tools.
+        kept: the codecs for the data that the kind stores beside the state, such as a run's value.
+        needs: the service members that the hooks declare to need.
         state_in_events: whether events that record a state change carry the state.
         hooks: the user's functions, by the hook's name.
         has_secrets: whether a type has a marked part.
@@ -185,23 +185,23 @@ def build_plan(
     versions: Migrations[Any] | None = None,
     state_in_events: bool = False,
 ) -> Plan:
-    """Validate the parts of a definition.
+    """Validate a definition's parts.
 
     Args:
         kind: the kind's name.
         name: the job's name.
         state: the state's type, as a type form.
-        tags: stable names for the members of unions.
+        tags: stable names for union members.
         errors: the errors' type, or ``FROM_HOOKS`` to read it from the annotations.
         hooks: the user's functions, by the hook's name. None for an absent one.
         retry: the durable retry.
-        exhausted: the outcome of a run that failed for good, unless the retry sets another.
+        exhausted: the outcome after a run failed for good, unless the retry sets another.
         may_continue: whether this kind has a next tick to wait for.
-        run_timeout: time limit of a run.
-        concurrency: at most this many concurrent runs of this job.
+        run_timeout: a run's time limit.
+        concurrency: how many of this job's runs are concurrent at most.
         commands: the kind's own commands.
-        answers: the codec of the kind's results.
-        kept: the codecs of the data that the kind stores beside the state.
+        answers: the codec for the kind's results.
+        kept: the codecs for the data that the kind stores beside the state.
         versions: the state's older types, and the functions that upgrade them.
         state_in_events: whether events that record a state change carry the state.
 
@@ -276,7 +276,7 @@ def _check_frozen(codec: Codec[Any]) -> None:
 
 
 def _check_tags(tags: Mapping[type, str] | None, codecs: tuple[Codec[Any] | None, ...], job: str) -> None:
-    """Refuse a tag for a class that is in none of the job's types: probably it was meant for another class."""
+    """Refuse a tag for a class that no type in the job contains: probably it was meant for another class."""
     tagged = frozenset[type]().union(*(codec.tagged for codec in codecs if codec is not None))
     for cls in tags or ():
         if cls not in tagged:
@@ -317,10 +317,10 @@ MAX_RATE = 100_000
 
 @frozen
 class Rate:
-    """At most this many runs begin in any window of this length.
+    """At most this many runs begin in any window with this length.
 
     Attributes:
-        runs: the number.
+        runs: how many.
         window_ms: the length, in milliseconds.
     """
 
@@ -333,10 +333,10 @@ class Rate:
 
 @frozen(kw_only=True)
 class Lanes:
-    """The limits of a job whose instances wait in lanes. Within a lane, the least rank comes first. Lanes take turns.
+    """The limits for a job whose instances wait in lanes. Within a lane, the least rank comes first. Lanes take turns.
 
     Attributes:
-        lane_slots: at most this many concurrent runs of one lane. None: only the job's own limit.
+        lane_slots: how many of one lane's runs are concurrent at most. None: only the job's own limit.
         rate: the job's limit.
         lane_rate: each lane's limit.
     """
@@ -350,7 +350,7 @@ def rate_of(value: object, *, what: str) -> Rate | None:
     """Check a rate, such as ``(100, "1 minute")``.
 
     Raises:
-        DefinitionError: it is not a number of runs with a duration.
+        DefinitionError: it is not a run count with a duration.
     """
     match value:
         case None:

@@ -26,7 +26,7 @@ MAX_RECOVERIES = 2
 
 
 def is_running(instance: Instance, inputs: TurnInputs) -> bool:
-    """Return whether a run of the instance is in progress, in this process or in another engine."""
+    """Return whether the instance has a run in progress, in this process or in another engine."""
     claim = instance.claim
     return claim is not None and (claim.run_id in inputs.running or claim.owner in inputs.others)
 
@@ -36,7 +36,7 @@ def is_claimed_elsewhere(instance: Instance, occupancy: Literal["mailbox", "clai
 
     Args:
         instance: the stored instance.
-        occupancy: whether the runs of its kind hold the mailbox.
+        occupancy: whether its kind's runs hold the mailbox.
         inputs: the other engines.
     """
     run, event = instance.claim, instance.event_claim
@@ -49,7 +49,7 @@ def is_claimed_elsewhere(instance: Instance, occupancy: Literal["mailbox", "clai
 def is_event_between(instance: Instance | None, running: tuple[str, ...], others: OtherEngines) -> bool:
     """Return whether a run's end beside the mailbox must wait for an event on a shared store.
 
-    Another engine handles that event, or died during it. Its claim is in the row that the end of the run writes, or
+    Another engine handles that event, or died during it. Its claim is in the row that the run's end writes or
     deletes: written now, the event would be applied again later without a mark.
 
     Args:
@@ -64,10 +64,10 @@ def is_event_between(instance: Instance | None, running: tuple[str, ...], others
 
 
 def left_behind(instance: Instance, running: tuple[str, ...], others: OtherEngines = NO_OTHERS) -> Claim | None:
-    """Return the claim that must be recovered, if there is one. The claim of a run precedes that of an event.
+    """Return the claim that must be recovered, if there is one. A run's claim precedes an event's.
 
-    A parked claim does not keep another claim of the instance from being delivered. The runs of an instance that is
-    left wait. Its upgrade's claim does not.
+    A parked claim does not block the instance's other claim. If the instance is left, its runs wait. Its upgrade's
+    claim does not.
 
     Args:
         instance: the stored instance.
@@ -89,16 +89,16 @@ def left_behind(instance: Instance, running: tuple[str, ...], others: OtherEngin
 
 
 def is_delivered_beside_others(instance: Instance) -> bool:
-    """Return whether the next delivery of a claim of an instance does not have the engine for itself."""
+    """Return whether the next delivery of an instance's claim does not have the engine for itself."""
     claims = (instance.claim, instance.event_claim)
     return all(claim is None or claim.recoveries + 1 < MAX_RECOVERIES for claim in claims)
 
 
 def recover(job: AnyDefinition, instance: Instance, claim: Claim, inputs: TurnInputs) -> Commit | Mark:
-    """Count another delivery of a run, before any code of the job runs, or park the run.
+    """Count another delivery of a run, before any job code runs, or park the run.
 
-    A claim of this engine was left by a failed commit, or by a shutdown that released it: no process crashed, and no
-    recovery is counted.
+    This engine's own claim remains after a failed commit, or after a shutdown that released it: no process crashed, and
+    no recovery is counted.
     """
     # An orderly stop is no crash: three deployments during one long run would park it.
     crashed = claim.owner not in (inputs.epoch, RELEASED)
@@ -211,7 +211,7 @@ def withdraw(instance: Instance, claim: Claim, raised: BaseException, inputs: Tu
 
 
 def claimed_command(job: AnyDefinition, claim: Claim) -> object:
-    """Rebuild the command of a claimed event. None for a run, which needs none.
+    """Rebuild a claimed event's command. None for a run, which needs none.
 
     Raises:
         InvalidInput: this code cannot decode the event.
@@ -226,7 +226,7 @@ def _in_place(instance: Instance, claim: Claim, replacement: Claim) -> dict[str,
 
 
 def _request_of(claim: Claim, request: Request) -> Request:
-    """Return the request of the recovered run: with the claim's message, if it has one."""
+    """Return the recovered run's request: with the claim's message, if it has one."""
     if claim.message_id is None or claim.message_sender is None:
         return request
     inbound = Inbound(message_id=claim.message_id, sender=Address.parse(claim.message_sender))

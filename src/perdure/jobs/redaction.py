@@ -1,4 +1,4 @@
-"""Redacts what is stored of a job, to show it, and collects a run's secrets, to remove them from its errors."""
+"""Redacts a job's stored data, to show it, and collects a run's secrets, to remove them from its errors."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ def redacted_instance(job: AnyDefinition, instance: Instance, *, hide: Hide = hi
 
 
 def redacted_message(job: AnyDefinition | None, stored: StoredMessage) -> StoredMessage:
-    """Return a message with the secrets of its payload and of its error replaced.
+    """Return a message with the secrets in its payload and its error replaced.
 
     Args:
-        job: its target's definition. None if the app does not serve it: the payload is hidden as a whole, and the
-            data of a typed error is left out.
+        job: its target's definition. None if the app does not serve it: the payload is hidden completely, and a typed
+            error's data is left out.
         stored: the message.
     """
     message, error = stored.message, stored.error
@@ -61,11 +61,11 @@ def redacted_message(job: AnyDefinition | None, stored: StoredMessage) -> Stored
 
 
 def redacted_payload(job: AnyDefinition, action: str, payload: str, *, hide: Hide = hide) -> str:
-    """Return the input of a command with its secrets replaced.
+    """Return a command's input with its secrets replaced.
 
     Args:
         job: the definition.
-        action: the command's name. The input of an unknown one is hidden if the job has any secrets.
+        action: the command's name. An unknown command's input is hidden if the job has any secrets.
         payload: the encoded input.
         hide: returns each secret's replacement.
     """
@@ -80,17 +80,17 @@ def redacted_payload(job: AnyDefinition, action: str, payload: str, *, hide: Hid
 
 
 def redacted_failure(job: AnyDefinition, record: FailureRecord, *, hide: Hide = hide) -> FailureRecord:
-    """Return a failure with the secrets in the data of its typed error replaced. Its texts never contain them."""
+    """Return a failure with the secrets in its typed error's data replaced. Its texts never contain them."""
     if record.data is None or job.plan.errors is None:
         return record
     return attrs.evolve(record, data=_redacted(job.plan.errors, record.data, hide))
 
 
 def redacted_status(job: AnyDefinition | None, status: InstanceStatus) -> InstanceStatus:
-    """Return a status with the secrets of its last error replaced.
+    """Return a status with the secrets in its last error replaced.
 
     Args:
-        job: the definition. None if the app does not serve it: the data of a typed error is left out.
+        job: the definition. None if the app does not serve it: a typed error's data is left out.
         status: the status.
     """
     record = status.last_error
@@ -101,7 +101,7 @@ def redacted_status(job: AnyDefinition | None, status: InstanceStatus) -> Instan
 
 
 def shown_status(job: AnyDefinition | None, instance: Instance | None) -> InstanceStatus:
-    """Return a stored instance's status without secrets, by the data of all kinds if its own does not decode.
+    """Return a stored instance's status without secrets, from the data that all kinds have if its own does not decode.
 
     Args:
         job: its definition. None if the app does not serve it.
@@ -195,12 +195,12 @@ def secrets_of_run(job: AnyDefinition, execute: Execute) -> frozenset[str]:
 
 
 def secrets_of_request(job: AnyDefinition, request: Request) -> frozenset[str]:
-    """Return the secrets of a request's input."""
+    """Return the secrets in a request's input."""
     return _noted(lambda note: redacted_payload(job, request.action, request.payload, hide=note))
 
 
 def secrets_of_instance(job: AnyDefinition, instance: Instance | None) -> frozenset[str]:
-    """Return the secrets that are stored of an instance."""
+    """Return an instance's stored secrets."""
     if instance is None:
         return frozenset()
     return _noted(lambda note: redacted_instance(job, instance, hide=note))

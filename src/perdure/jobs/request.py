@@ -1,4 +1,4 @@
-"""Requests to an instance, as values; and the commands that a definition accepts, with the limit of their inputs."""
+"""Requests to an instance, as values, and the commands that a definition accepts, with their inputs' limit."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def within(data: bytes, max_bytes: int, *, what: str) -> str:
 
 
 def too_large(data: str, max_bytes: int, *, what: str) -> InvalidInput | None:
-    """Return why an encoded value is too large; None if it is not."""
+    """Return why an encoded value is too large. None if it is not."""
     try:
         within(data.encode(), max_bytes, what=what)
     except InvalidInput as problem:
@@ -91,7 +91,7 @@ class TakeUp:
     """Other code left an instance: continue it, if this code can read it. Only the engine sends this.
 
     Attributes:
-        problem: why this code cannot follow its journal, which a turn does not read; None if it can.
+        problem: why this code cannot follow its journal, which a turn does not read. None if it can.
     """
 
     problem: InvalidInput | None = None
@@ -100,19 +100,19 @@ class TakeUp:
 # ---------------------------------------------------------------- the commands of a kind
 @frozen(kw_only=True)
 class CommandSpec(Generic[C]):
-    """One command of a kind: its name in messages, its input, and its effect on an absent instance.
+    """A kind's command: its name in messages, its input, and its effect on an absent instance.
 
     Attributes:
         name: the action's name: ``start``, ``add``, ``send``.
-        command: the class of the command.
-        input: the codec of its input; None if it takes none.
+        command: the command's class.
+        input: its input's codec. None if it takes none.
         absent: whether the command creates an absent instance, or returns ``not_found``.
         effect: whether it deletes an instance or discards data.
         sender: who may send it: any caller, or only other instances, by a message.
-        carries: whether its input has values of another job, whose secrets are not known here: it is not shown.
-        answer: the class of its answers, for descriptions of the interface; None for any answer of the kind.
-        repeat: the effect of a repeat without a key, after an answer was lost.
-        takes: whether its input may be left out; then the command has the default.
+        carries: whether its input has values from another job, whose secrets are not known here: it is not shown.
+        answer: its answers' class, for interface descriptions. None for any answer that the kind has.
+        repeat: how a repeat without a key acts, after an answer was lost.
+        takes: whether its input may be left out. Then the command has the default.
     """
 
     __repr__ = fields_in_line
@@ -133,15 +133,15 @@ class CommandSpec(Generic[C]):
 
         Args:
             payload: the input.
-            bare: the same without the members that have their defaults, as the code of the sender knows them; see
+            bare: the same without the members that have their defaults, as the sender's code knows them. See
                 `Codec.bare`. A member that this code does not know carries nothing if it is missing there.
 
         Returns:
             The command, and its input as this code writes it.
 
         Raises:
-            NewerOnly: a part of the input is unknown to this code, and would be lost.
-            InvalidInput: the payload is not a valid input of the command.
+            NewerOnly: this code does not know a part of the input, which would be lost.
+            InvalidInput: the payload is not a valid input for the command.
         """
         if self.input is None or (self.takes == "options" and not payload):
             return self.command(), payload
@@ -189,10 +189,10 @@ RESUME = CommandSpec(name="resume", command=Resume, answer=PauseResult)
 
 
 def repeat_of_creating(keep_ms: int | None) -> Repeat:
-    """Return the effect of a repeat of a request that creates an instance.
+    """Return how a repeated request acts that creates an instance.
 
     Args:
-        keep_ms: how long the id is kept after the end of the instance; None for ever.
+        keep_ms: how long the id is kept after the instance ended. None for ever.
     """
     # A client may repeat for minutes: where the id is forgotten earlier, a repeat creates the instance again.
     return "changes_nothing" if keep_ms is None or keep_ms >= KEPT_MS else "applies_again"
@@ -200,7 +200,7 @@ def repeat_of_creating(keep_ms: int | None) -> Repeat:
 
 @frozen(kw_only=True)
 class TriggerOptions:
-    """The input of ``trigger``, which may be left out.
+    """The ``trigger`` input, which may be left out.
 
     Attributes:
         new_run: abandon a run that failed or waits for its retry, and begin a new one.
@@ -220,7 +220,7 @@ class Inbound:
     Attributes:
         message_id: its number in the store.
         sender: the instance that sent it.
-        sent_ms: when its turn committed; 0 for a run that was recovered, which has its id already.
+        sent_ms: when its turn committed. 0 for a run that was recovered, which has its id already.
     """
 
     message_id: int
@@ -235,13 +235,13 @@ class Request:
     Attributes:
         command: the command.
         action: its name.
-        payload: its input as JSON, as this code writes it; empty if it takes none.
+        payload: its input as JSON, as this code writes it. Empty if it takes none.
         idempotency_key: a repeat with this key changes nothing and returns the first result.
-        wait_for: when the call returns: at the ``completion`` of the first attempt, or at its ``start``.
+        wait_for: when the call returns: at the first attempt's ``completion``, or at its ``start``.
         inbound: the message that this request consumes.
-        trace: the trace context of the caller; None if it has none.
-        by: the name of the caller's token; None for a caller in this process, for a message and for the engine.
-        attempt: the number of this handling of an event: more than 1 if earlier ones failed, and may have had effects.
+        trace: the caller's trace context. None if it has none.
+        by: the caller's token name. None for a caller in this process, for a message and for the engine.
+        attempt: which handling of an event this is: more than 1 if earlier ones failed, and may have had effects.
         unread_key_ms: when it was decided without a look at its key, as if that were new: its commit must have the
             condition that it is. None if the key was looked up, or if there is none.
     """
@@ -281,11 +281,11 @@ _VERSION_8: Final = (0x8 << 76) | (0x2 << 62)
 
 
 def run_id_of(address: Address, request: Request, new_id: Callable[[], str]) -> str:
-    """Return the id of the run that a request begins.
+    """Return the run id for a request that begins a run.
 
-    Each repeat of a keyed request, and each delivery of a message, has the id of the first, whatever ended that: a
-    failure, a death of the process, the end of the instance, a store that was restored from a backup. It is computed
-    from what names the request, and so needs no row. Any other request gets a new id.
+    Each repeat of a keyed request, and each delivery of a message, has the first one's id, whatever ended that run: a
+    failure, a process death, the instance's end, a store that was restored from a backup. It is computed from the
+    request's identity, and so needs no row. Any other request gets a new id.
 
     Args:
         address: the instance.
@@ -311,7 +311,7 @@ def _computed_id(*parts: str | int) -> str:
 
 
 def check_wait(action: str, wait_for: object, interrupt: object) -> None:
-    """Check the options of a call.
+    """Check a call's options.
 
     Raises:
         InvalidArgument: ``wait_for`` is neither ``"completion"`` nor ``"start"``, or ``interrupt`` is not a bool.
@@ -324,7 +324,7 @@ def check_wait(action: str, wait_for: object, interrupt: object) -> None:
 
 @frozen
 class Keyword:
-    """A keyword argument of a method of a handle, where the arguments are in a tuple."""
+    """A keyword argument to a handle method, where the arguments are in a tuple."""
 
     __repr__ = fields_in_line
 

@@ -1,4 +1,4 @@
-"""The life cycle of a run, for every kind of job: claim, retry, park, fail.
+"""A run's life cycle, for every job kind: claim, retry, park, fail.
 
 An event is claimed only before its handler's first effect, unless code is suspect.
 """
@@ -49,7 +49,7 @@ def begin_run(
     run_id: str | None = None,
     **changes: Any,  # fields of Instance that the claim changes as well
 ) -> Execute:
-    """Begin a new run. It replaces a pending retry of an older run, and records that.
+    """Begin a new run. It replaces an older run's pending retry, and records that.
 
     Args:
         job: the definition.
@@ -58,8 +58,8 @@ def begin_run(
         inputs: the clock and the ids.
         cause: the cause.
         creates: whether the claim creates the instance.
-        run_id: the id of a run that spans several claims; None for one that begins here.
-        changes: fields of the instance that the claim changes as well.
+        run_id: the run's id if it spans several claims. None for a run that begins here.
+        changes: instance fields that the claim changes as well.
     """
     run_count = before.run_count + 1
     log = EventRecorder(inputs, before.address, run_count)
@@ -80,7 +80,7 @@ def begin_run(
 def begin_attempt(
     job: AnyDefinition, before: Instance, pending_retry: PendingRetry, request: Request, inputs: TurnInputs
 ) -> Execute:
-    """Begin the next attempt of a failed run."""
+    """Begin a failed run's next attempt."""
     claim = attrs.evolve(
         _claim(request, inputs, cause=pending_retry.cause, run_id=pending_retry.run_id, creates=False),
         # Attempts and deliveries continue from the stored retry: services tell the deliveries of a run apart by them.
@@ -193,7 +193,7 @@ def executed(log: EventRecorder, execute: Execute, inputs: TurnInputs) -> tuple[
 
 
 def run_answer(execute: Execute, after: Instance | None, outcome: OutcomeRecord) -> RunAnswer:
-    """Return the result for the caller at the end of a run."""
+    """Return the caller's result when a run ends."""
     created = execute.claim.created == "here"
     return RunAnswer(
         created=created,
@@ -250,7 +250,7 @@ def rescued(
     *,
     reason: str | None = None,
 ) -> Execute:
-    """Run ``on_error`` on a fresh draft of the stored instance.
+    """Run ``on_error`` on a fresh draft for the stored instance.
 
     Args:
         job: the definition.
@@ -258,7 +258,7 @@ def rescued(
         program: the hook.
         record: the failure.
         inputs: the clock and the ids.
-        reason: why the run is not retried; None for an event, and for a job without retries.
+        reason: why the run is not retried. None for an event, and for a job without retries.
     """
     # A fresh draft: `on_error` must not see, or commit, the changes of the run that failed.
     fresh = job.draft(execute.instance, execute.claim, inputs)
@@ -353,7 +353,7 @@ def attempt_failed(
 
 
 def prior_failed(log: EventRecorder, execute: Execute, inputs: TurnInputs) -> tuple[Event, ...]:
-    """Record the failure that ``on_error`` was called for, and succeeded; nothing if it was not called."""
+    """Record the failure that ``on_error`` was called for, and succeeded. Record nothing if it was not called."""
     events = _prior_attempt(log, execute, inputs)
     if execute.prior is None or execute.prior_reason is None:
         return events
@@ -439,11 +439,11 @@ def _after_exhaustion(
 def park_run(claim: Claim, error: FailureRecord, *, first_failed_ms: int, now_ms: int) -> PendingRetry:
     """Keep a run that is parked: after its resumption the retry policy counts attempts from the next one.
 
-    The numbers of attempts and deliveries continue, so that a program and its services can distinguish all deliveries
-    of a run.
+    The attempt and delivery numbers continue, so that a program and its services can distinguish all the run's
+    deliveries.
 
     Args:
-        claim: the run, with the number of its next attempt.
+        claim: the run, with its next attempt's number.
         error: why it is parked.
         first_failed_ms: when its first attempt failed.
         now_ms: the present.
@@ -497,8 +497,8 @@ def mark_first_event(fresh: Instance, request: Request, inputs: TurnInputs) -> M
 
     Args:
         fresh: the instance, without a state.
-        request: the request of the event.
-        inputs: the epoch, the clock and the id of the run.
+        request: the event's request.
+        inputs: the epoch, the clock and the run's id.
     """
     run_id = run_id_of(fresh.address, request, inputs.id)
     claim = event_claim(request, owner=inputs.epoch, run_id=run_id, now_ms=inputs.now_ms, creates=True)
@@ -536,7 +536,7 @@ def claim_event(execute: Execute) -> Transition:
 
 
 def started(log: EventRecorder, execute: Execute) -> tuple[Event, ...]:
-    """Return the event of a created instance, if this event created it."""
+    """Return a created instance's event, if this event created it."""
     return log.optional(JobStarted) if execute.claim.created == "here" else ()
 
 
@@ -561,7 +561,7 @@ def _events(
     record: FailureRecord,
     inputs: TurnInputs,
 ) -> tuple[Event, ...]:
-    """Return the events of a failure. A declared error goes only to the caller; a defect is recorded too."""
+    """Return a failure's events. A declared error goes only to the caller. A defect is recorded too."""
     events = prior_failed(log, execute, inputs)
     # A declared error is an answer, such as "out of stock". Recorded as a failure, it would fill the log and raise
     # alarms.

@@ -1,4 +1,4 @@
-"""The results of the pure core: a commit, a program or a claim that comes first, or a reason to wait.
+"""The pure core's results: a commit, a program or a claim that comes first, or a reason to wait.
 
 An event in the common case is a `FastEvent`: its draft, and the claim that it needs only at its first effect.
 """
@@ -47,9 +47,9 @@ class Execute:
     Attributes:
         hook: the user's function: ``execute``, ``on_event``, ``on_idle``, ``on_error``.
         program: the program that it returned.
-        instance: the stored instance; not stored yet if its ``fence`` is None.
-        draft: the draft of its context operations.
-        claim: the claim of the run.
+        instance: the stored instance. Not stored yet if its ``fence`` is None.
+        draft: its context operations' draft.
+        claim: the run's claim.
         claimed: when the claim is committed: before the program starts, before its first effect, or already.
         claiming: the transition that records the claim, if it comes before the run.
         alone: whether no other run may be claimed at the same time.
@@ -57,8 +57,8 @@ class Execute:
         started_ms: when the run began.
         prior: the failure that ``on_error`` handles.
         prior_hook: the hook that failed with it.
-        prior_reason: why that run is not retried; None for an event, and for a job without retries.
-        is_fast_run: whether this is the run of an alarm in the common case.
+        prior_reason: why that run is not retried. None for an event, and for a job without retries.
+        is_fast_run: whether this is an alarm's run in the common case.
     """
 
     __repr__ = fields_in_line
@@ -104,15 +104,15 @@ class Execute:
 
 @attrs.frozen(kw_only=True)
 class Mark:
-    """Commit a claim before any code of the job runs, and then call ``begin_marked``.
+    """Commit a claim before any job code runs, and then call ``begin_marked``.
 
     If that code ends the process, the next start finds the claim, and counts.
 
     Attributes:
-        transition: records the claim, or counts another delivery of it.
+        transition: records the claim, or counts another delivery.
         claim: the claim.
-        before: the claim that it replaces, as it is restored if this code cannot read the instance; None for a new one.
-        alone: whether no other code of a job may run at the same time.
+        before: the claim that it replaces, as it is restored if this code cannot read the instance. None for a new one.
+        alone: whether no other job code may run at the same time.
     """
 
     __repr__ = fields_in_line
@@ -130,27 +130,27 @@ class Defer:
 
 @attrs.frozen
 class RecoverFirst:
-    """The claim of an abandoned run must be recovered before this request."""
+    """An abandoned run's claim must be recovered before this request."""
 
 
 Step: TypeAlias = Commit | Execute | Mark | Defer | RecoverFirst
 
 
 def run_of(execute: Execute) -> Run:
-    """Return the run, for the context of its code."""
+    """Return the run, for its code's context."""
     return execute.instance.address, execute.claim, execute.hook
 
 
 @attrs.frozen(kw_only=True)
 class NextStep:
-    """A step that a program waits for after the replay of a journal.
+    """A step that a program waits for after a journal replay.
 
     Attributes:
-        path: the position of the step in its program.
-        name: the name of the step.
-        instruction: the instruction of the program, with its arguments.
-        line: the line of the program that waits for it, as ``file:number``; None if it is unknown.
-        request: the action of the request that answers it, such as ``signal.approval``; None if no caller does.
+        path: the step's position in its program.
+        name: the step's name.
+        instruction: the program's instruction, with its arguments.
+        line: the program line that waits for it, as ``file:number``. None if it is unknown.
+        request: the action whose request answers it, such as ``signal.approval``. None if no caller does.
     """
 
     __repr__ = fields_in_line
@@ -163,12 +163,12 @@ class NextStep:
 
 
 def event_claim(request: Request, *, owner: int, run_id: str, now_ms: int, creates: bool) -> Claim:
-    """Return the claim of an event.
+    """Return an event's claim.
 
     Args:
-        request: the request of the event.
-        owner: the epoch of the engine.
-        run_id: the id of its run.
+        request: the event's request.
+        owner: the engine's epoch.
+        run_id: its run's id.
         now_ms: the clock.
         creates: whether the event creates the instance.
     """
@@ -199,7 +199,7 @@ _KEEP: Final = Alarm.keep
 class FastEvent(Draft):
     """An event in the common case: its draft, and the delivery that its context shows.
 
-    Most such events need no claim. It is made when the handler has an effect, or reads the id of its run.
+    Most such events need no claim. It is made when the handler has an effect, or reads its run's id.
 
     Args:
         codec: checks and encodes the state.
@@ -208,9 +208,9 @@ class FastEvent(Draft):
         state: the decoded state.
         now_ms: the clock.
         limits: the engine's limits.
-        epoch: the number of this engine's ownership of the store.
-        new_id: draws the first id of this decision; the others count up from it.
-        opened: the state with the members that newer code wrote; None if there are none.
+        epoch: the number under which this engine opened the store.
+        new_id: draws this decision's first id. The others count up from it.
+        opened: the state with the members that newer code wrote. None if there are none.
     """
 
     instance: Instance
@@ -259,7 +259,7 @@ class FastEvent(Draft):
         return not self.instance.version
 
     def id(self, offset: int = 0) -> str:
-        """Return an id of this decision, as `TurnInputs.id` does."""
+        """Return an id for this decision, as `TurnInputs.id` does."""
         # Drawn when it is first read: most events log nothing, have no effect and need no id.
         if self._id_base is None:
             self._id_base = self._new_id()
@@ -267,7 +267,7 @@ class FastEvent(Draft):
 
     @property
     def claim(self) -> Claim:
-        """The claim of the run, if it is needed."""
+        """The run's claim, if it is needed."""
         if self._claim is None:
             self._claim = event_claim(
                 self.request,
@@ -280,7 +280,7 @@ class FastEvent(Draft):
 
     @property
     def run_id(self) -> str:
-        """The id of the run."""
+        """The run's id."""
         return self.claim.run_id
 
     @property
@@ -290,13 +290,13 @@ class FastEvent(Draft):
 
     @property
     def deliveries(self) -> int:
-        """Of an event, one."""
+        """Always one for an event."""
         return 1
 
     def run(self, program: Program[Any, Any, Any]) -> Execute:
         """Return the same as a run, because it is special after all.
 
-        It does not hold its program, which holds its context and so the event: that would be a cycle of garbage.
+        It does not hold its program, which holds its context and so the event: that would be a reference cycle.
         """
         return Execute(
             hook=HOOK,

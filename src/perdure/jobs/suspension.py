@@ -1,7 +1,7 @@
-"""Terminates, pauses and resumes instances of every job kind, and leaves those that this code cannot read.
+"""Terminates, pauses and resumes instances for every job kind, and leaves those that this code cannot read.
 
-While its job is paused, a request that would begin a run begins none. While the code of jobs is suspect, a stored
-state's upgrade has a claim of its own.
+While its job is paused, a request that would begin a run begins none. While job code is suspect, a stored state's
+upgrade has its own claim.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def shown_text(job: AnyDefinition, instance: Instance) -> str | None:
 
 
 def check_readable(job: AnyDefinition, instance: Instance) -> Instance:
-    """Decode every state of an instance, the data of its kind, and its claims' inputs.
+    """Decode an instance's states, its kind's data, and its claims' inputs.
 
     Args:
         job: its definition.
@@ -98,7 +98,7 @@ def check_readable(job: AnyDefinition, instance: Instance) -> Instance:
 def terminate(
     job: AnyDefinition, address: Address, instance: Instance | None, command: Terminate, inputs: TurnInputs
 ) -> Commit:
-    """Purge the instance in any state, with the last messages of its kind."""
+    """Purge the instance in any state, with its kind's last messages."""
     if instance is None:
         return reply(address, Terminated(terminated=False, reason="not_found"))
     ended = EventRecorder(inputs, address, instance.run_count).add(JobTerminated, reason=command.reason)
@@ -107,7 +107,7 @@ def terminate(
 
 
 def _last_messages(job: AnyDefinition, instance: Instance, reason: str, inputs: TurnInputs) -> tuple[Message, ...]:
-    """Return the last messages of an instance. None if this code cannot read it, which must not prevent its end."""
+    """Return an instance's last messages. None if this code cannot read it, which must not prevent its end."""
     try:
         # Decoding may fail here: an operator must be able to terminate an instance that no code reads any more.
         return job.last_messages(instance, reason, inputs)
@@ -210,7 +210,7 @@ def _type_of(problem: InvalidInput, instance: Instance) -> str:
 
 
 def _released(instance: Instance, ended: str | None, inputs: TurnInputs) -> dict[str, Any]:  # fields of Instance
-    """Release the claims of this engine that no run holds: it lives, and so no other engine would take them over."""
+    """Release this engine's claims that no run holds: it lives, and so no other engine would take them over."""
     return {
         name: attrs.evolve(claim, owner=RELEASED)
         for name, claim in (("claim", instance.claim), ("event_claim", instance.event_claim))
@@ -259,8 +259,7 @@ def upgrade_first(
 ) -> Commit | Mark | None:
     """Claim a stored state's upgrade before its upcasters run. None if it needs no claim.
 
-    Only the runs of an instance that is left already can be in the claim's place. A start does not decode such an
-    instance.
+    Runs can be in the claim's place only if the instance is left already. A start does not decode such an instance.
     """
     # Only after a process died: to claim each upgrade would cost one more commit for each row.
     if inputs.code == "trusted" or instance is None or instance.state_version >= job.plan.state_version:

@@ -1,4 +1,4 @@
-"""Builders of transitions and commits, and of one decision's events."""
+"""Build transitions and commits, and one decision's events."""
 
 from __future__ import annotations
 
@@ -105,13 +105,13 @@ V = TypeVar("V", bound=EventHeader)
 
 @attrs.define
 class EventRecorder:
-    """Creates events of one address, each with the next id.
+    """Creates one address's events, each with the next id.
 
     Attributes:
         inputs: the clock and the ids.
         address: the instance.
         run_count: the events' run.
-        used: number of ids that the decision has used.
+        used: how many ids the decision has used.
     """
 
     inputs: TurnInputs

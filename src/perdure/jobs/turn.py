@@ -1,4 +1,4 @@
-"""The two pure functions of a turn, which make all decisions of the engine."""
+"""A turn's two pure functions, which make all the engine's decisions."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ FIRST_VERSION = 1
 
 
 def new_instance(step: Step, state_version: int) -> Step:
-    """Set the version of the state in which a new instance is written.
+    """Set the state version in which a new instance is written.
 
     Args:
         step: the decision for an address without an instance.
@@ -91,9 +91,9 @@ def begin(job: AnyDefinition, address: Address, loaded: Loaded, request: Request
     """Decide a request.
 
     Args:
-        job: the definition of the instance.
+        job: the instance's definition.
         address: the instance.
-        loaded: the stored instance, and the stored result of the request's idempotency key.
+        loaded: the stored instance, and the stored result for the request's idempotency key.
         request: the request.
         inputs: the clock, the random value and the ids.
     """
@@ -105,7 +105,7 @@ def begin(job: AnyDefinition, address: Address, loaded: Loaded, request: Request
 
 
 def begin_any(job: AnyDefinition, address: Address, loaded: Loaded, request: Request, inputs: TurnInputs) -> Step:
-    """Decide any request; see `begin`."""
+    """Decide any request. See `begin`."""
     if request.idempotency_key is not None:
         remembered = replay(job, address, loaded, request, request.idempotency_key, inputs)
         if remembered is not None:
@@ -141,14 +141,14 @@ def begin_marked(
     """Decide a request whose claim is recorded: if the code that this runs ends the process, the next start counts it.
 
     Args:
-        job: the definition of the instance.
+        job: the instance's definition.
         mark: the claim.
         marked: the instance as it is stored, with the claim.
         request: the request.
         inputs: the clock, the random value and the ids.
 
     Returns:
-        A run with its claim recorded; or a commit that ends the claim. After a successful upgrade the request is
+        A run with its claim recorded. Or a commit that ends the claim. After a successful upgrade the request is
         decided again.
     """
     if mark.claim.cause == "upgrade":
@@ -222,9 +222,9 @@ def _is_occupied(job: AnyDefinition, instance: Instance, inputs: TurnInputs) -> 
 def _claimed_elsewhere(
     job: AnyDefinition, instance: Instance, request: Request, inputs: TurnInputs
 ) -> Commit | Defer | None:
-    """Return the decision about an instance of a shared store that another engine holds.
+    """Return the decision about an instance in a shared store that another engine holds.
 
-    The requests of an engine itself do not wait for the other engine: it looks again.
+    An engine's own requests do not wait for the other engine: it looks again.
     """
     if not is_claimed_elsewhere(instance, job.occupancy, inputs):
         return None
@@ -232,7 +232,7 @@ def _claimed_elsewhere(
 
 
 def _recovered(job: AnyDefinition, instance: Instance, claim: Claim, inputs: TurnInputs) -> Commit | Mark:
-    """Deliver an abandoned run again; or leave it, uncounted, if newer code wrote its instance.
+    """Deliver an abandoned run again. Or leave it, uncounted, if newer code wrote its instance.
 
     Raises:
         InvalidInput: newer code wrote it.
@@ -270,7 +270,7 @@ def _decide_left(
 def _recover_left(
     job: AnyDefinition, address: Address, instance: Instance, left: Left, request: Request, inputs: TurnInputs
 ) -> Step | None:
-    """Try to read an instance before a request to it; None if the claim of its upgrade must be recovered."""
+    """Try to read an instance before a request to it. None if its upgrade's claim must be recovered."""
     if left_behind(instance, inputs.running, inputs.others) is not None:
         return None
     # The same code would fail on the same row again, at every start and for each instance.
@@ -291,7 +291,7 @@ def _answered_unread(
 
 
 def _held(job: AnyDefinition, step: Step, instance: Instance | None, request: Request, inputs: TurnInputs) -> Step:
-    """Return the decision of a held job: it begins no run."""
+    """Return a held job's decision: it begins no run."""
     if isinstance(step, Execute) and begins_run(step):
         return job.held(step, instance, request, inputs) or begun_later(step, instance, inputs)
     return step
@@ -336,12 +336,12 @@ def _is_due(instance: Instance | None, inputs: TurnInputs) -> bool:
 
 # ---------------------------------------------------------------- finish
 def finish(job: AnyDefinition, execute: Execute, exit_: Exit[Any, Any], inputs: TurnInputs) -> Commit | Execute:
-    """Decide on the exit of a program.
+    """Decide on a program's exit.
 
     Args:
-        job: the definition of the instance.
-        execute: the run; its ``instance`` is the stored one.
-        exit_: the exit of the program.
+        job: the instance's definition.
+        execute: the run. Its ``instance`` is the stored one.
+        exit_: the program's exit.
         inputs: the clock, the random value and the ids, drawn after the exit.
     """
     # Only successes: a failure needs the retry policy and `on_error`, which the short form does not know.
@@ -356,7 +356,7 @@ def finish(job: AnyDefinition, execute: Execute, exit_: Exit[Any, Any], inputs: 
 
 
 def finish_any(job: AnyDefinition, execute: Execute, exit_: Exit[Any, Any], inputs: TurnInputs) -> Commit | Execute:
-    """Decide on the exit of any program; see `finish`."""
+    """Decide on any program's exit. See `finish`."""
     # `_unread` first: a run that dropped a member of newer code must not be committed, even if its program succeeded.
     step = _unread(job, execute, inputs) or _settle(job, execute, exit_, inputs)
     if isinstance(step, Execute):
@@ -375,7 +375,7 @@ def finish_any(job: AnyDefinition, execute: Execute, exit_: Exit[Any, Any], inpu
 
 
 def _marked(job: AnyDefinition, commit: Commit, execute: Execute, request: Request, inputs: TurnInputs) -> Commit:
-    """Note the failure of a keyed event that may have had effects: its repeat is the next attempt of the same run."""
+    """Note that a keyed event failed and may have had effects: its repeat is the same run's next attempt."""
     claim, key = execute.claim, request.idempotency_key
     # Without a stored claim no effect has begun, so a repeat needs no mark.
     if key is None or execute.instance.event_claim is None or isinstance(commit.result, Success):
@@ -385,7 +385,7 @@ def _marked(job: AnyDefinition, commit: Commit, execute: Execute, request: Reque
 
 
 def _unread(job: AnyDefinition, execute: Execute, inputs: TurnInputs) -> Commit | None:
-    """Leave a run that this code cannot end: it read or wrote values of newer code; None if it can end it.
+    """Leave a run that this code cannot end: it read or wrote newer code's values. None if it can end it.
 
     A run that has effects keeps its claim, so that the code that reads the instance repeats it, marked. A run that ends
     beside the mailbox may find data that other code has written meanwhile.
@@ -443,7 +443,7 @@ def _ended(job: AnyDefinition, execute: Execute, reason: str, inputs: TurnInputs
 
 
 def interrupted(job: AnyDefinition, execute: Execute) -> object:
-    """Return the result for the caller of a run that a terminate interrupts."""
+    """Return the caller's result when a terminate interrupts its run."""
     if execute.claim.cause == "event":
         return job.ended(execute)
     return run_answer(execute, None, OutcomeRecord(form="terminated", reason="interrupted"))
@@ -451,7 +451,7 @@ def interrupted(job: AnyDefinition, execute: Execute) -> object:
 
 # ---------------------------------------------------------------- common parts of every commit
 def _with_parking(job: AnyDefinition, commit: Commit, inputs: TurnInputs) -> Commit:
-    """Return a commit with the messages of its kind about an instance that it parks, leaves or resumes.
+    """Return a commit with its kind's messages about an instance that it parks, leaves or resumes.
 
     An instance that this code cannot read sends none: that must not keep it from being left.
     """
@@ -484,7 +484,7 @@ def _served(execute: Execute) -> Request:
 
 
 def _concluded(job: AnyDefinition, commit: Commit, request: Request, inputs: TurnInputs) -> Commit:
-    """Store the result under the request's key, and settle the message of the request."""
+    """Store the result under the request's key, and settle the request's message."""
     if request.idempotency_key is None and request.inbound is None:
         return commit
     transition = commit.transition
