@@ -13,7 +13,10 @@ from pathlib import Path
 import pytest
 
 from perdure.cli.commands import run_command
+from perdure.cli.run import Options, _dashboard, _metrics, _socket
 from perdure.remote import connect
+from perdure.server.addresses import UnixBind
+from perdure.stores.sqlite.files import owner_socket
 
 SHOP = """
 from perdure import App, Do, Task, TaskContext, program
@@ -264,3 +267,23 @@ def test_a_port_in_use_is_refused_before_the_store_is_opened(start, tmp_path):
         assert worker.end() == 2, worker.story
     assert "Address already in use" in worker.error
     assert not (tmp_path / "jobs.db").exists()
+
+
+@pytest.mark.parametrize("store", ["sqlite:///jobs.db", "memory://", "postgresql://host/db"])
+@pytest.mark.parametrize("asked", [True, False])
+def test_an_engine_listens_beside_its_file_unless_you_say_no(store, asked):
+    expected = owner_socket("jobs.db") if asked and store.startswith("sqlite") else None
+    assert _socket(Options(store=store, socket=asked)) == expected
+
+
+@pytest.mark.parametrize("asked", [None, True, False])
+@pytest.mark.parametrize("binds", [(), (UnixBind("/s"),)], ids=["none", "one"])
+def test_an_engine_that_listens_has_metrics_if_the_package_is_there(asked, binds):
+    pytest.importorskip("prometheus_client")
+    assert _metrics(Options(store="memory://", metrics=asked), binds) is (bool(binds) if asked is None else asked)
+
+
+@pytest.mark.parametrize("asked", [None, True, False])
+def test_an_engine_has_the_dashboard_if_the_package_is_there(asked):
+    pytest.importorskip("htpy")
+    assert _dashboard(Options(store="memory://", dashboard=asked)) is (asked is not False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import attrs
+import pytest
 from attrs import frozen
 from opentelemetry import trace
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
@@ -32,10 +33,13 @@ from perdure import (
     program,
     tell,
 )
-from perdure.engine.sinks import turn_begun
+from perdure.engine.sinks import TurnEnded, turn_begun, turn_ended
 from perdure.jobs.call import Call
 from perdure.jobs.request import ALARM, RECOVER
 from perdure.programs import gather
+from perdure.values.answer import OutcomeRecord, PauseResult, RunAnswer
+from perdure.values.errors import EngineClosed, HookRaised, OutcomeUnknown, Rejected, RunTimeout, StoreUnavailable
+from perdure.values.failure import FailureRecord
 from perdure.values.instance import Claim, Instance
 from perdure.values.turn_inputs import TurnInputs
 
@@ -191,6 +195,62 @@ def test_a_turn_that_finds_nothing_to_do_has_no_span() -> None:
     for instance in (None, later, later.changed(claim=claim)):
         assert turn_begun(at, RECOVER, instance, attrs.evolve(inputs, running=("run",))) is None
     assert turn_begun(at, RECOVER, later.changed(claim=claim), inputs) is not None
+
+
+FAILED = FailureRecord(form="defect", error_type="ValueError", message="no", traceback="line 1")
+UNTRACED = attrs.evolve(FAILED, traceback=None)
+
+
+def ran(form: Any, error: FailureRecord | None = None) -> Success[RunAnswer]:
+    return Success(RunAnswer(found="exists", outcome=OutcomeRecord(form=form, error=error)))
+
+
+def recorded(form: Any, error: Exception) -> FailureRecord:
+    return FailureRecord(form=form, error_type=type(error).__name__, message=str(error))
+
+
+PARKED = Success(PauseResult(changed=True, status="parked"))
+LATE, DOWN, LOST = RunTimeout(5), StoreUnavailable("commit", "no disk"), OutcomeUnknown("no answer")
+
+
+@pytest.mark.parametrize(
+    ("result", "ended"),
+    [
+        ("cancelled", TurnEnded(outcome="cancelled")),
+        (Success("an answer"), TurnEnded(outcome="ok")),
+        (Success(RunAnswer(found="absent")), TurnEnded(outcome="ok")),
+        (ran("completed"), TurnEnded(outcome="ok")),
+        (ran("parked", FAILED), TurnEnded(outcome="ok")),
+        (ran("retrying", FAILED), TurnEnded(outcome="failed", error_type="ValueError", failure=FAILED)),
+        (ran("failed", FAILED), TurnEnded(outcome="failed", error_type="ValueError", failure=FAILED)),
+        (ran("failed"), TurnEnded(outcome="failed")),
+        (
+            Success(PauseResult(changed=True, status="parked")),
+            TurnEnded(outcome="failed", error_type="RecoveryExhausted"),
+        ),
+        (Success(PauseResult(changed=False, status="parked")), TurnEnded(outcome="ok")),
+        (Success(PauseResult(changed=True, status="paused")), TurnEnded(outcome="ok")),
+        (Failure(Rejected(Refused("no"))), TurnEnded(outcome="rejected", error_type="Refused")),
+        (
+            Failure(HookRaised("ValueError", "no", "line 1")),
+            TurnEnded(outcome="failed", error_type="ValueError", failure=FAILED),
+        ),
+        (
+            Failure(HookRaised("ValueError", "no", "")),
+            TurnEnded(outcome="failed", error_type="ValueError", failure=UNTRACED),
+        ),
+        (Failure(LATE), TurnEnded(outcome="failed", error_type="RunTimeout", failure=recorded("timed_out", LATE))),
+        (
+            Failure(DOWN),
+            TurnEnded(outcome="unavailable", error_type="StoreUnavailable", failure=recorded("defect", DOWN)),
+        ),
+        (Failure(LOST), TurnEnded(outcome="unknown", error_type="OutcomeUnknown", failure=recorded("defect", LOST))),
+        (Failure(EngineClosed()), TurnEnded(outcome="refused", error_type="EngineClosed")),
+    ],
+    ids=str,
+)
+def test_a_turn_ends_as_its_answer_says(result: Any, ended: TurnEnded) -> None:
+    assert turn_ended(result) == ended
 
 
 # ---------------------------------------------------------------- later turns

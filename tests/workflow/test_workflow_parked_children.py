@@ -11,12 +11,16 @@ from flows import Flow, act
 from returns.future import FutureResult
 
 from perdure import App, Backoff, Defect, Do, Retry, Workflow, WorkflowContext, effect, program
+from perdure.kinds.workflow.header import CancelRequest, Ended, FailingStep, Header, ParkedChild, Wait, written
 from perdure.programs import gather, sleep
 from perdure.testing import Crash, WorkerDied, World
 from perdure.values.answer import Done, WasCancelled
 from perdure.values.event import JobNoted
+from perdure.values.failure import FailureRecord
+from perdure.values.instance import Instance
 from perdure.values.outcome import Failed
 
+FAILED = FailureRecord(form="defect", error_type="ValueError", message="no")
 STORES = ["memory://", "sqlite"]
 
 
@@ -203,3 +207,37 @@ def test_a_parent_names_twenty_parked_children_and_records_all(count: int) -> No
         world.run(world.handle(parent).start("p", count))
         world.advance("2 minutes")
         assert (len(parked(world)[1]), len(notes(world))) == (20, count)
+
+
+def facts_of(header: Header) -> list[tuple[str, str]]:
+    data = written(header)
+    row = Instance(address=parent.address("p"), created_ms=1, updated_ms=1, data=data, journal_length=1_234)
+    return [(fact.label, str(fact.value)) for fact in parent.display_fields_of(row)]
+
+
+def test_tools_show_why_a_workflow_waits_and_how_it_ended() -> None:
+    """Nothing of a workflow that has just begun but the length of its journal."""
+    begun = Header(run_id="r", started_ms=1)
+    length = ("journal rows", "1,234")
+    assert facts_of(begun) == [length]
+    failing = FailingStep(path="1", name="pay", attempts=3, first_failed_ms=1, at_ms=None, error=FAILED)
+    waits = attrs.evolve(
+        begun,
+        waits_for=(Wait(path="2", name="approval"), Wait(path="3", name="sleep", at_ms=5)),
+        failing=(failing,),
+        parked=(ParkedChild(path="4", address="workflow:builder:c", reason="retries_exhausted"),),
+        waiting=1_000,
+        cancel=CancelRequest(reason="enough"),
+    )
+    assert facts_of(waits) == [
+        length,
+        ("waits for", "approval, sleep"),
+        ("failing step", "pay, attempt 3"),
+        ("parked child", "workflow:builder:c, retries_exhausted"),
+        ("signals not received", "1,000"),
+        ("cancelled", "enough"),
+    ]
+    ended = attrs.evolve(begun, ended=Ended(form="done", value="3", at_ms=5))
+    assert facts_of(ended) == [length, ("ended", "done"), ("value", "3")]
+    failed = attrs.evolve(begun, ended=Ended(form="failed", value="{}", at_ms=5))
+    assert facts_of(failed) == [length, ("ended", "failed")]
