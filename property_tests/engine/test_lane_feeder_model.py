@@ -256,11 +256,15 @@ class Engine:
             begun = self.fired | {one for one in before if self.gate.is_reserved(one)}
             overtaken = [one for one in before[: before.index(address)] if one not in begun]
             assert not overtaken, "an item overtakes an older one of its lane"
+        if row is not None and self.lane_slots == 1:
+            claimed = {one for one, other in self.rows.items() if other.lane == row.lane and other.claim is not None}
+            assert claimed <= self.unheard | {address}, "an item overtakes one whose run was interrupted"
 
     def fire(self, _job: Any, address: Address, item: MailboxEntry) -> None:
         """Take an alarm from the feeder, as a dispatcher does."""
         assert address not in self.fired, "an item is fired twice"
         assert not self.holds.jobs or self.feeder.rates is not None, "a held job fires"
+        assert item.pending_weight == 0, "a fired item counts as a request that waits"
         self.fired.add(address)
         self.spawn(self.turn(address, item))
 
@@ -493,5 +497,33 @@ def test_an_item_that_is_not_queued_any_more_takes_no_room() -> None:
     assert (len(engine.running), engine.feeder.queue.size) == (1, 3)
     engine.simulation.run(engine.play([("cancel", 0), ("pause", 0)]))
     assert engine.feeder.queue.size == 1
+    engine.ends()
+    engine.crash()
+
+
+def interrupted(options: dict[str, Any], *, after_ms: int) -> Engine:
+    """An engine that opens after another one died during the run of the first item in the store, the next behind it."""
+    usual: dict[str, Any] = {"workers": 2, "workers_per_key": 1, "rate": None, "rate_per_key": None}
+    engine = Engine(
+        simulation=Simulation(), limits=Limits(), options=usual | options, read_ms=1, commit_ms=1, work_ms=LONG
+    )
+    engine.open()
+    engine.simulation.advance(after_ms)
+    engine.simulation.run(engine.play([("put", 0)] * 2 + [("wait", 3)] * 3))
+    assert [row.claim is not None for row in engine.rows.values()] == [True, False]
+    engine.crash()
+    engine.open()
+    return engine
+
+
+def test_the_next_item_of_a_lane_waits_for_an_interrupted_one_that_cannot_begin_yet() -> None:
+    engine = interrupted({"rate": (2, f"{RATE_MS} ms")}, after_ms=0)
+    engine.broken.append("commit")  # so the store does not count the run that is delivered again
+    engine.ends()
+    engine.crash()
+
+
+def test_a_recovered_run_waits_for_its_rate_and_no_longer() -> None:
+    engine = interrupted({"rate_per_key": (1, f"{RATE_MS} ms")}, after_ms=100 * RATE_MS)
     engine.ends()
     engine.crash()

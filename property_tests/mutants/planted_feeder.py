@@ -3,6 +3,9 @@
 from mutant import Mutant
 
 FEEDER = "engine/test_lane_feeder_model.py::test_each_item_has_its_turn_in_order_and_in_time"
+INTERRUPTED = (
+    "engine/test_lane_feeder_model.py::test_the_next_item_of_a_lane_waits_for_an_interrupted_one_that_cannot_begin_yet"
+)
 
 MUTANTS = (
     Mutant(
@@ -186,5 +189,33 @@ MUTANTS = (
         "if error is None or isinstance(error, StoreUnavailable)",
         "if isinstance(error, StoreUnavailable)",
         FEEDER,
+    ),
+    Mutant(
+        "the first claim in the store takes no slot of its lane",
+        "LaneFeeder._read_claims",
+        "dict[Address, str](), 0",
+        "dict[Address, str](), 1",
+        INTERRUPTED,
+    ),
+    Mutant(
+        "the claims that an engine left take no slots when the next one opens",
+        "LaneFeeder._take_claims",
+        "self._claims_at_ms == -math.inf, math.inf",
+        "self._claims_at_ms != -math.inf, math.inf",
+        INTERRUPTED,
+    ),
+    Mutant(
+        "a recovered run waits for its rate from the start of the clock",
+        "LaneFeeder.wait_for_rate",
+        "max(0, free_ms - now_ms)",
+        "max(0, free_ms + now_ms)",
+        "engine/test_lane_feeder_model.py::test_a_recovered_run_waits_for_its_rate_and_no_longer",
+    ),
+    Mutant(
+        "a fired item counts as a request that waits",
+        "LaneFeeder._begin",
+        "pending_weight=0",
+        "pending_weight=1",
+        INTERRUPTED,
     ),
 )

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import sys
 import weakref
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -82,6 +83,46 @@ def test_a_task_that_waits_is_kept_without_a_reference(begins):
         return waits() is not None
 
     assert over_asyncio(scenario)  # the simulation keeps its tasks in its order
+
+
+@pytest.mark.parametrize("begins", ["later", "at once"])
+def test_a_task_that_has_ended_is_not_kept(begins):
+    async def scenario(runtime: Runtime) -> Any:
+        task = (runtime.spawn if begins == "later" else runtime.spawn_eagerly)(runtime.sleep(1), name="ends")
+        await task
+        ended = weakref.ref(task)
+        del task
+        await runtime.sleep(0)
+        gc.collect()
+        return ended() is None
+
+    assert over_asyncio(scenario)
+
+
+@pytest.mark.parametrize("factory", ["none", "of a tracer"])
+def test_an_eager_task_begins_at_once_unless_a_factory_makes_the_tasks(factory):
+    async def scenario(runtime: Runtime) -> Any:
+        ran: list[str] = []
+        loop = asyncio.get_running_loop()
+
+        def make(loop: Any, coroutine: Any, **options: Any) -> Any:
+            ran.append("made")
+            return asyncio.Task(coroutine, loop=loop, **options)
+
+        async def work() -> None:
+            ran.append(asyncio.current_task().get_name())
+
+        if factory != "none":
+            loop.set_task_factory(make)
+        eager = runtime.spawn_eagerly(work(), name="eager")
+        ran.append("next")
+        await eager
+        await runtime.spawn(work(), name="later")
+        return tuple(ran)  # the end of the loop makes further tasks
+
+    eager = ("eager", "next") if sys.version_info >= (3, 12) else ("next", "eager")
+    expected = (*eager, "later") if factory == "none" else ("made", "next", "eager", "made", "later")
+    assert over_asyncio(scenario) == expected
 
 
 def test_a_task_raises_the_error_of_its_coroutine_at_each_await(run):
