@@ -26,10 +26,10 @@ from perdure.wire.operations import BURY, DEAD_LETTERS, LEFT_MESSAGES, REDRIVE
 from perdure.wire.records import data_of
 
 MAX_REDRIVEN: Final = 100_000
-"""Messages of one command."""
+"""Messages in one command."""
 
 Waiting: TypeAlias = StoredMessage | Listed
-"""A dead letter, or a parked item of a worker pool."""
+"""A dead letter, or a parked worker-pool item."""
 
 EveryLetter = Annotated[bool, Parameter(name="--all", negative="")]
 

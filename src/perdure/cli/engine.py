@@ -73,7 +73,7 @@ def counts(*, target: TargetOptions = UNSET, json: JsonOption = False) -> int:
 
 
 MIN_AGE_MS = 1_000
-"""Counts of this age are no longer of the moment."""
+"""Counts with this age are no longer current."""
 
 
 def _rest(counted: StoreCounts) -> Iterator[str]:
@@ -197,7 +197,7 @@ def _print_hold(job: str, result: HoldResult, *, json: bool) -> ExitCode:
 
 
 EVERY_S: Final = 0.5
-"""Seconds between two readings of a pool that is watched."""
+"""Seconds between two readings while a pool is watched."""
 
 
 def pool(

@@ -26,11 +26,11 @@ StoreOption: TypeAlias = Annotated[str, Parameter(env_var="PERDURE_STORE")]
 """A store's URL, from the command line or the environment."""
 
 StoreIfAny: TypeAlias = Annotated[str | None, Parameter(env_var="PERDURE_STORE")]
-"""The same of a command that can do without one."""
+"""The same option where a command can work without a store."""
 
 
 JsonOption: TypeAlias = Annotated[bool, Parameter(negative="", help="Print JSON instead of text, one object a line.")]
-"""The option ``--json`` of commands that read."""
+"""The option ``--json`` for commands that read."""
 
 
 @Parameter(name="*")

@@ -37,7 +37,7 @@ STYLES: Final = {
     "engines first": "yellow",
     "compatible": "green",
 }
-"""The colours of a status, and of a finding."""
+"""The colours for statuses and findings."""
 
 
 @attrs.frozen
@@ -115,7 +115,7 @@ LINE_STYLES: Final = {
     "warning": "yellow",
     "problem": "bold red",
 }
-"""The colour of a line, by its first word."""
+"""A line's colour, by its first word."""
 
 
 def write_styled_lines(lines: Iterable[str]) -> None:
@@ -235,7 +235,7 @@ def progress_bar(title: str, steps: int) -> Generator[Callable[[], None]]:
 
 
 Steps: TypeAlias = Callable[[int, int], None]
-"""Shows how many steps are done, of how many."""
+"""Shows how many steps are done, and how many there are."""
 
 
 @contextmanager

@@ -35,11 +35,11 @@ class ExitCode(IntEnum):
     """The command succeeded, or stopped on request."""
 
     FAILED = 1
-    """The engine stopped itself or the store is unavailable, and a restart helps; a check found problems; a wait ended
-    without its status."""
+    """The engine stopped itself or the store is unavailable, and a restart helps. Or a check found problems, or a
+    wait ended without its status."""
 
     MISCONFIGURED = 2
-    """The command cannot start, or lost its store: a restart would not help; the message says how to fix it."""
+    """The command cannot start, or lost its store: a restart would not help. The message says how to fix it."""
 
     REFUSED = 3
     """The request was refused and changed nothing, there is no such instance, or the run did not succeed."""

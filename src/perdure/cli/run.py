@@ -407,7 +407,7 @@ def log_to_stderr(level: LogLevel, form: LogFormat = "text") -> None:
 
 
 SELDOM = (10_000, 2, 500)
-"""Thresholds of the garbage collector: a turn leaves no cycles, and those of user code can wait.
+"""The garbage collector's thresholds: a turn leaves no cycles, and cycles from user code can wait.
 
 Larger ones would collect less often but pause longer: 30 to 60 ms at 50,000 young objects, and with 20 for the second
 threshold 600 ms for the middle generation."""

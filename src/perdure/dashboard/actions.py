@@ -22,17 +22,17 @@ from perdure.wire.requests import instance_path
 
 Scope: TypeAlias = Literal["call", "operate"]
 Presence: TypeAlias = Literal["no", "yes", "ended", "absent"]
-"""Whether the alarms of an instance are suspended; ``ended``: only its outcome is kept; ``absent``: there is none."""
+"""Whether an instance's alarms are suspended. ``ended``: only the outcome is kept. ``absent``: there is no instance."""
 
 OPERATIONS: Final = frozenset({"pause", "resume", "terminate"})
 REASONS: Final = {"cancel": "cancelled", "terminate": "terminated"}
-"""The actions whose input, if it is text, is a reason; and the word that begins the usual one."""
+"""The actions whose input, if it is text, is a reason, and the word that begins the usual reason."""
 _UNTIL_ENDED: Final = frozenset({"pause", "resume", "cancel", "trigger"})
 """The actions without an effect on an instance that has ended."""
 BULK: Final = ("resume", "pause", "trigger", "flush", "cancel", "terminate")
 """The actions for several instances at once."""
 MAX_BULK: Final = 100
-"""Instances in one action: one page of the list."""
+"""Instances in one action: one list page."""
 
 
 @attrs.frozen(kw_only=True)
@@ -40,9 +40,9 @@ class Action:
     """A request that a caller can send from a page.
 
     Attributes:
-        name: its name.
+        name: the action's name.
         scope: the scope that it needs.
-        takes: its input: a reason as text, whether to begin a new run, or any JSON.
+        takes: the input: a reason as text, whether to begin a new run, or any JSON.
         effect: whether it ends instances or discards data.
     """
 
@@ -78,7 +78,7 @@ def actions_for(job: AnyDefinition, suspended: Presence, /) -> tuple[Action, ...
     """Return the actions that make sense for an instance.
 
     Args:
-        job: its definition.
+        job: the instance's definition.
         suspended: whether its alarms are suspended, it has ended, or there is no instance.
     """
     found = [action for name in job.plan.offered if (action := action_named(name, job)) is not None]
@@ -97,7 +97,7 @@ def permitted(actions: Sequence[Action], scopes: frozenset[str], /) -> tuple[Act
 
 
 _AN_INSTANT_MS: Final = 10**11
-"""Greater milliseconds are an instant, from 1973 on; smaller ones are a duration."""
+"""Greater milliseconds are an instant, from 1973 on. Smaller ones are a duration."""
 MAX_REASON_CHARACTERS: Final = 200
 _ALWAYS: Final = frozenset({"updated_ms", "version"})
 """Fields that every commit changes."""
@@ -110,8 +110,8 @@ class PreviewedRequest:
     Attributes:
         address: the instance.
         action: the request. None for the instance's alarm, which only the engine fires.
-        payload: its input as JSON.
-        explanation: its effect, as ``explain`` describes it. Empty if it could not be computed.
+        payload: the input as JSON.
+        explanation: the effect, as ``explain`` describes it. Empty if it could not be computed.
         problem: why not.
         invalid: whether the input is not valid, so that the request is not offered.
         key: the idempotency key that the request would carry, so that a form that is sent twice counts once.
@@ -262,7 +262,7 @@ class BulkAction:
     """One action for several instances.
 
     Attributes:
-        action: its name.
+        action: the action's name.
         addresses: the instances.
         key: the text that each request's idempotency key begins with.
     """

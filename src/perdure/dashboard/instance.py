@@ -94,7 +94,7 @@ def _of_events(events: Sequence[LoggedEvent]) -> Iterator[tuple[str, str, str]]:
 
 
 MAX_STEPS: Final = 100
-"""The number of newest rows of the journal that a page shows."""
+"""How many of the journal's newest rows a page shows."""
 
 MAX_OUTCOME_CHARACTERS: Final = 120
 
@@ -146,15 +146,15 @@ class InstanceDetails:
     Attributes:
         address: the instance.
         instance: the stored row. None if there is none.
-        served: whether the engine serves its job.
+        served: whether the engine serves the job.
         actions: the requests that make sense for it.
-        phase: its kind's word for where it is in its life. Empty if it has none.
-        facts: the labelled values that its definition shows.
+        phase: the kind's word for where the instance is in its life. Empty if it has none.
+        facts: the labelled values that the definition shows.
         state: the state as indented JSON. Empty if there is none.
         state_problem: why the state is not readable.
         has_secrets: whether the state has secrets, which are hidden.
         reveals: whether this page shows them.
-        steps: the newest steps and those in progress, if its kind has a journal.
+        steps: the newest steps and those in progress, if the kind has a journal.
         earlier_steps: how many steps precede them.
         events: the address's newest events, the newest first.
         older: the sequence number that the next event page begins before. None if there is none.

@@ -42,7 +42,7 @@ _PLACES: Final[Mapping[str, tuple[int, int]]] = {
     "parked": (560, 170),
     "left": (60, 280),
 }
-"""The centre of each place."""
+"""Each place's centre."""
 
 
 @attrs.frozen(kw_only=True)
@@ -145,8 +145,8 @@ class AcceptedAction:
     """A request that a job's instances accept.
 
     Attributes:
-        name: its name.
-        takes: its input's type. Empty if it takes none.
+        name: the name.
+        takes: the input's type. Empty if it takes none.
         creates: whether it creates an absent instance.
     """
 
@@ -160,12 +160,12 @@ class JobView:
     """One job.
 
     Attributes:
-        kind: its kind.
-        name: its name.
-        facts: the labelled values that its definition shows.
-        commands: the requests that its instances accept.
-        next_ticks_ms: its schedule's next ticks.
-        steps: how often its instances took each step since the engine started.
+        kind: the job's kind.
+        name: the name.
+        facts: the labelled values that the definition shows.
+        commands: the requests that instances accept.
+        next_ticks_ms: the schedule's next ticks.
+        steps: how often instances took each step since the engine started.
         by_status: how many instances it has, by status. None if they were not counted.
         complete: whether all instances were counted.
         age_ms: how long ago they were counted.

@@ -42,8 +42,8 @@ class CountedJob:
     """One job's instances.
 
     Attributes:
-        kind: its kind.
-        name: its name.
+        kind: the job's kind.
+        name: the job's name.
         served: whether the engine serves it.
         by_status: how many instances it has, by status.
         hold: whether it is held: no run begins.
@@ -110,7 +110,7 @@ class Overview:
         minutes: the last hour.
         troubles: the newest failures since the engine started.
         overdue: the instances that are overdue, the oldest first, at most 10.
-        messages: the messages that wait for their delivery, at most `MAX_COUNTED`.
+        messages: the messages that wait for delivery, at most `MAX_COUNTED`.
         dead_letters: the dead letters, at most `MAX_COUNTED`.
         health: the store's health.
         in_flight: the work in progress.

@@ -20,7 +20,7 @@ from perdure.values.times import from_ms
 from perdure.wire.requests import instance_path, job_path
 
 PAGES: Final = "/dashboard"
-"""The path of the dashboard in the application."""
+"""The dashboard's path in the application."""
 
 
 @attrs.frozen
@@ -40,8 +40,8 @@ class Links:
         """Return a page's URL.
 
         Args:
-            path: its path below the dashboard, encoded, such as ``/instances``.
-            **query: its parameters. Empty ones are left out.
+            path: the path below the dashboard, encoded, such as ``/instances``.
+            **query: the parameters. Empty ones are left out.
         """
         given = {name.rstrip("_"): value for name, value in query.items() if value}
         return f"{self.mounted_at}{PAGES}{path}{f'?{urlencode(given)}' if given else ''}"
@@ -71,7 +71,7 @@ class Frame:
         links: the URLs.
         path: this page's path below the dashboard, with its query.
         caller: the caller's name.
-        scopes: its scopes.
+        scopes: the caller's scopes.
         session: whether a cookie names the caller, so that it can sign out.
         csrf: the token that the caller's forms carry.
         store: the store's name.
@@ -103,9 +103,9 @@ class Page:
     """One page, without the frame around it.
 
     Attributes:
-        title: its heading.
+        title: the heading.
         section: the navigation entry that it belongs to.
-        body: its content.
+        body: the content.
         command: the shell command that prints the same. Empty for none.
         route: the HTTP request that does the same. Empty for none.
         crumbs: the pages above it: text and URL.
@@ -305,8 +305,8 @@ class Series:
     """One series in a chart.
 
     Attributes:
-        name: its name in the legend.
-        tone: its class in the style.
+        name: the name in the legend.
+        tone: the class in the style.
         values: one number for each bar.
     """
 
@@ -380,7 +380,7 @@ NAVIGATION: Final = (
     ("parked", "Parked", "/parked"),
     ("dead-letters", "Dead letters", "/dead-letters"),
 )
-"""The entries of the navigation: section, text, path."""
+"""The navigation entries: section, text, path."""
 
 
 def document(frame: Frame, page: Page, /) -> str:
@@ -476,8 +476,8 @@ def login_page(frame: Frame, following: str, problem: str = "", /) -> Page:
     """Return the page that asks for a token.
 
     Args:
-        frame: its links and its token against forged requests.
-        following: the page to show afterwards: its path below the dashboard.
+        frame: the links and the token against forged requests.
+        following: the path, below the dashboard, of the page to show afterwards.
         problem: why the last try was refused.
     """
     return Page(

@@ -96,12 +96,12 @@ class Attempt:
 
     Attributes:
         at_ms: when it ended.
-        run_id: its run.
-        attempt: its number.
+        run_id: the run.
+        attempt: the attempt's number.
         outcome: how it ended.
         tone: the outcome's class in the style.
         duration_ms: how long it took. None if that is not known.
-        error: its error.
+        error: the error.
     """
 
     at_ms: int

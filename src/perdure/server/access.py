@@ -16,16 +16,16 @@ from perdure.values.excerpt import excerpt
 from perdure.wire.operations import Scope
 
 Access: TypeAlias = Tokens | Literal["local", "owner_socket", "unchecked"]
-"""The rule of a server.
+"""A server's rule.
 
-- `Tokens`: a request needs a bearer token; its scopes are those of the token.
-- ``"local"``: no tokens: only programs on this machine, over the loopback interface; all scopes.
+- `Tokens`: a request needs a bearer token, and has the token's scopes.
+- ``"local"``: no tokens. Only programs on this machine, over the loopback interface, with all scopes.
 - ``"owner_socket"``: a Unix socket that only its owner can open (mode 0600): all scopes.
 - ``"unchecked"``: another application in front has checked the request: all scopes.
 """
 
 Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
-"""The headers of a request, names in lower case, as ASGI provides them."""
+"""A request's headers, names in lower case, as ASGI provides them."""
 
 _FORWARDED: Final = frozenset({b"forwarded", b"via", b"x-forwarded-for", b"x-forwarded-host", b"x-real-ip"})
 _OWN_PAGE: Final = frozenset({b"none", b"same-origin"})

@@ -14,7 +14,7 @@ from perdure.runtime.record import Future, Runtime, SpawnedTask
 from perdure.values.errors import Overloaded
 
 MAX_CLIENTS: Final = 10_000
-"""Buckets that are kept; beyond, the client that was longest without a request starts with a full one."""
+"""Buckets that are kept. Beyond, the client that was longest without a request starts with a full one."""
 
 
 @attrs.frozen

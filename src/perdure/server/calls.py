@@ -38,7 +38,7 @@ _STATES: Final = frozenset({"get_state", "shown_state"})
 """The reads whose answer is JSON of the job's own type."""
 
 OPERATIONS: Final = frozenset({"pause", "resume", "terminate"})
-"""The actions of an instance that are an operator's."""
+"""The instance actions that only an operator may send."""
 
 
 async def perform(gateway: LocalGateway, envelope: Envelope, scopes: frozenset[str]) -> bytes:
@@ -140,10 +140,10 @@ def _call(gateway: LocalGateway, job: AnyDefinition, envelope: Envelope) -> tupl
 LINES: Final = "application/x-ndjson"
 
 READS_OF_BATCH: Final = 16
-"""Reads of one batch that are performed or wait at once: each is a task, and its answer a state of any size."""
+"""Reads in one batch that are performed or wait together: each is a task, and its answer a state of any size."""
 
 UNREAD_BYTES: Final = 4_194_304
-"""Answers of one batch that wait for the client to read; while they are more, no further read begins."""
+"""Answer bytes in one batch that wait for the client to read. While they are more, no further read begins."""
 
 PART_BYTES: Final = 65_536
 """Answers that are sent at once, unless one is larger, so that the connection holds few unread ones."""

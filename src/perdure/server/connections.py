@@ -26,10 +26,10 @@ from perdure.values.times import duration_ms
 from perdure.wire.problems import MEDIA_TYPE, problem_of
 
 Phase: TypeAlias = Literal["idle", "headers", "body", "discarding", "answering"]
-"""The part of a request that a connection is in.
+"""Which part of a request a connection is in.
 
-It waits for a request; it receives headers; it receives a body; it discards the rest of a body, because the request was
-refused; or the application handles the request.
+It waits for a request, receives headers, receives a body, or discards the rest of a body, because the request was
+refused. Or the application handles the request.
 """
 
 REPLACEABLE: Final[frozenset[Phase]] = frozenset({"idle", "headers", "discarding"})
@@ -140,7 +140,7 @@ class HttpProtocol(H11Protocol):
 
 
 DISCARDED_BYTES: Final = 262_144
-"""How much the server reads of the body of a request that it has refused."""
+"""How much the server reads from a refused request's body."""
 
 LINGER_MS: Final = 500
 """How long the connection then stays open, for the client to read the refusal."""

@@ -25,7 +25,7 @@ SESSION_MS: Final = 12 * 3_600_000
 MAX_COOKIE: Final = 256
 """Longer than any session: nothing longer is read."""
 MAX_ENDED: Final = 100
-"""Ended sessions of one token that are remembered; at the limit, all of its sessions end."""
+"""How many ended sessions are remembered for one token. At the limit, all its sessions end."""
 
 _MAC: Final = 32
 

@@ -48,12 +48,12 @@ T = TypeVar("T")
 
 STATUSES: Final[tuple[Status, ...]] = get_args(Status)
 PAGE: Final = 50
-"""Rows of a page."""
+"""Rows on a page."""
 SCANNED: Final = 10_000
 """Instances that a search for a page reads, about: then the page is partial."""
 OVERDUE: Final = 10
 MAX_WHOLE: Final = 2**63 - 1
-"""The greatest number of a store."""
+"""The greatest number in a store."""
 TICKS: Final = 5
 
 

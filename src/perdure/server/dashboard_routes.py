@@ -57,10 +57,10 @@ from perdure.wire.problems import problem_of
 from perdure.wire.records import json_of
 
 INTERVAL_MS: Final = 1_000
-"""The shortest time between two updates of a page."""
+"""The shortest time between a page's updates."""
 
 LIFETIME_MS: Final = 60_000
-"""How long a stream lasts. Then the browser opens the next one, so that no stream holds up the end of a server."""
+"""How long a stream lasts. Then the browser opens the next one, so that no stream delays a server's shutdown."""
 
 RETRY_MS: Final = 1_000
 """How long the browser waits before it opens the next stream."""

@@ -59,7 +59,7 @@ ASSETS: Final = Assets.read()
 
 
 MAX_FIELDS: Final = 1_100
-"""Fields of a form: those of a page of the list, and more than any page has."""
+"""Fields in a form: more than any page has, the list's pages included."""
 
 HEADERS: Final = {
     "Content-Security-Policy": (
@@ -72,7 +72,7 @@ HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
-"""The headers of every page: it loads nothing from elsewhere, runs no script but its own, and no site frames it."""
+"""Every page's headers: it loads nothing from elsewhere, runs no script but its own, and no site frames it."""
 
 
 class Refused(Exception):

@@ -112,7 +112,7 @@ async def departure(receive: Receive) -> None:
 
 
 Request: TypeAlias = MutableMapping[str, Any]
-"""A request: the ``scope`` of ASGI."""
+"""A request: the ASGI ``scope``."""
 AsgiApp: TypeAlias = Callable[[Request, Receive, Send], Awaitable[None]]
 
 CALLER: Final = "perdure.caller"
@@ -124,7 +124,7 @@ PROBES_ONLY: Final = "perdure.probes_only"
 """The key in the ``state`` of a request on a connection beyond the limit."""
 
 SIGN_IN_BYTES: Final = 16_384
-"""The largest form to sign in: a token, and the URL of the page that follows."""
+"""The largest sign-in form: a token, and the following page's URL."""
 
 _READS: Final = frozenset({"GET", "HEAD"})
 _PROBES: Final = frozenset({"/live", "/ready"})
@@ -132,7 +132,7 @@ _SIGN_IN: Final = f"{PAGES}/login"
 _PROBE: Final = Caller(name="probe", scopes=frozenset())
 _BATCH: Final = "/v1/calls"
 _LOGGED: Final = 200
-"""Characters of a method or a path in the log."""
+"""A method's or a path's characters in the log."""
 _DIGITS: Final = 20
 """Of a length that is converted to a number."""
 

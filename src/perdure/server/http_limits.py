@@ -140,7 +140,7 @@ _WHOLE_NUMBERS: Final = tuple(field.name for field in attrs.fields(HttpLimits) i
 _DIGITS: Final = 18
 
 DEFAULT_LIMITS: Final = HttpLimits()
-"""The limits of a server that names none."""
+"""The limits for a server that names none."""
 
 
 RESERVED: Final = 128

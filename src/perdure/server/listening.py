@@ -139,7 +139,7 @@ AsgiApp: TypeAlias = Callable[[MutableMapping[str, Any], Any, Any], Awaitable[No
 """An ASGI application."""
 
 CreateProtocol: TypeAlias = Callable[..., asyncio.Protocol]
-"""Creates the protocol of a connection: ``(config, server_state, app_state, _loop)``, as uvicorn calls it."""
+"""Creates a connection's protocol: ``(config, server_state, app_state, _loop)``, as uvicorn calls it."""
 
 BACKLOG: Final = 1_024
 """Connections that wait to be accepted, for each address."""
@@ -148,7 +148,7 @@ CLIENT_GRACE_MS: Final = 1_000
 """How long a stop waits for a client that does not send the rest of its request or read its response."""
 
 CLOSING: Final = "perdure.closing"
-"""The key of a function in the scope of a request that returns whether the server stops."""
+"""The key in a request's scope for a function that returns whether the server stops."""
 
 _POLL_MS: Final = 20
 _DYING_MS: Final = 1_000

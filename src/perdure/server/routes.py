@@ -57,7 +57,7 @@ class Readiness:
 
 
 CLIENT_CLOSED: Final = 499
-"""The status of a request whose client has left, in the access log: no response is sent."""
+"""The status in the access log for a request whose client has left: no response is sent."""
 
 Encode: TypeAlias = Callable[[Any], bytes]
 
@@ -146,9 +146,9 @@ class Asked:
 
 Handle: TypeAlias = Callable[[Asked], Awaitable[Response]]
 Needs: TypeAlias = Scope | Literal["action", "nothing"]
-"""The scope that a route needs; ``"action"``: that of the action in its path."""
+"""The scope that a route needs. ``"action"``: the scope for the action in its path."""
 Open: TypeAlias = Callable[[], Client]
-"""Returns the client of the engine, or raises `EngineClosed`."""
+"""Returns the engine's client, or raises `EngineClosed`."""
 
 
 def routes(

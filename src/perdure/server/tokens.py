@@ -27,9 +27,9 @@ SECRET_CHARACTERS: Final = (32, 512)
 _SECRET = re.compile(r"[A-Za-z0-9._~+/-]+={0,2}")  # the token68 of RFC 6750, section 2.1
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
 NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
-"""The name of a client."""
+"""A client's name."""
 RESERVED: Final = frozenset({"anonymous", "local", "owner", "probe", "unchecked"})
-"""The names of callers without a token, in the events and the access log."""
+"""The names for callers without a token, in the events and the access log."""
 
 
 @attrs.frozen(kw_only=True)

@@ -11,7 +11,7 @@ from starlette.types import Scope
 from perdure.values.errors import InvalidArgument
 
 MOUNTED_AT: Final = "perdure.mounted_at"
-"""The key of the prefix in the scope of a request, as the client encoded it."""
+"""The key in a request's scope for the prefix, as the client encoded it."""
 
 
 def with_raw_path(scope: Scope) -> Scope:
@@ -44,7 +44,7 @@ def with_raw_path(scope: Scope) -> Scope:
 
 
 SEVERAL: Final = frozenset({"until", "phase"})
-"""Parameters of a wait, which may occur several times."""
+"""A wait's parameters that may occur several times."""
 
 
 def only(query: QueryParams, names: frozenset[str]) -> None:

@@ -18,7 +18,7 @@ from perdure.jobs.definition import AnyDefinition
 from perdure.values.status import Hold
 
 MAX_CACHED: Final = 1_024
-"""The number of definitions whose contracts are kept."""
+"""How many definitions' contracts are kept."""
 
 
 @attrs.frozen
@@ -26,7 +26,7 @@ class ContractPart:
     """One type in a definition.
 
     Attributes:
-        schema: its JSON Schema. None if there is no such type: an action without input, or no declared errors.
+        schema: the type's JSON Schema. None if there is no such type: an action without input, or no declared errors.
         fingerprint: 32 hexadecimal digits, the same for all types with the same JSON.
     """
 
@@ -40,8 +40,8 @@ class Contract:
 
     Attributes:
         kind: the job's kind.
-        name: its name.
-        parts: its types, by name: ``state``, ``errors``, and ``input of send`` for each action.
+        name: the job's name.
+        parts: the types, by name: ``state``, ``errors``, and ``input of send`` for each action.
     """
 
     kind: str
@@ -97,10 +97,10 @@ class JobInfo:
     """A job that an engine serves.
 
     Attributes:
-        kind: its kind.
-        name: its name.
-        actions: the requests that its instances accept.
-        fingerprints: its types' fingerprints, by name. See `Contract`.
+        kind: the job's kind.
+        name: the job's name.
+        actions: the requests that the job's instances accept.
+        fingerprints: the fingerprints of the job's types, by name. See `Contract`.
         hold: whether it is held.
         run_now: the action that runs an instance now that waits for a retry. None if there is none.
     """

@@ -207,7 +207,7 @@ def instance_data(job: AnyDefinition, instance: Instance | None, *, hide: Hide =
     """Return a stored instance as JSON-able data without secrets. Its state and its kind's data are not text.
 
     Args:
-        job: its definition.
+        job: the instance's definition.
         instance: the instance. None if there is none.
         hide: returns each secret's replacement.
     """

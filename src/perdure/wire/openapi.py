@@ -58,7 +58,7 @@ EVENTS: Final[JsonSchema] = {
         {"fields": _OBJECT, "unread": _ANY_TEXT},
     ),
 }
-"""The schema of a page of a history."""
+"""The schema for a history page."""
 
 EXPLANATION: Final[JsonSchema] = {
     "anyOf": [{"$ref": f"{REFERENCE}{name}"} for name in ("Explained", "NeedsAnswer", "WaitsForRun")],
@@ -96,14 +96,14 @@ EXPLANATION: Final[JsonSchema] = {
         ),
     },
 }
-"""The schema of an explanation."""
+"""The schema for an explanation."""
 
 
 LIBRARY: Final = "perdure"
-"""The owner of the library's schemas, in front of their names that classes of a definition have as well."""
+"""The owner in front of library schema names that a definition's classes have as well."""
 
 SECURITY: Final = "token"
-"""The name of the security scheme."""
+"""The security scheme's name."""
 
 JSON: Final = "application/json"
 
@@ -118,8 +118,8 @@ class ApiOperation:
 
     Attributes:
         method: the HTTP method, in lower case.
-        path: its path, with ``{id}`` for the instance.
-        id: its ``operationId``, not yet unique.
+        path: the path, with ``{id}`` for the instance.
+        id: the ``operationId``, not yet unique.
         body: the OpenAPI operation's members.
     """
 
@@ -136,7 +136,7 @@ def add_types(components: Components, job: AnyDefinition, *, owner: str) -> None
     Args:
         components: the document's components.
         job: the definition.
-        owner: its name in component names.
+        owner: the job's name in component names.
     """
     inputs = (spec.input for spec in job.plan.offered.values())
     for codec in (job.plan.state, job.plan.errors, *inputs):
@@ -149,8 +149,8 @@ def job_operations(components: Components, job: AnyDefinition, *, owner: str) ->
 
     Args:
         components: the document's components.
-        job: its definition.
-        owner: its name in operation ids and in component names.
+        job: the definition.
+        owner: the job's name in operation ids and in component names.
     """
     path = f"/v1/jobs/{quote(job.kind, safe='')}/{quote(job.name, safe='')}/instances/{{id}}"
     rejection = add_rejection(components, job, owner=owner)
@@ -273,7 +273,7 @@ def operation_of(
     Args:
         components: the document's components.
         operation: the entry.
-        job: the job that its path names. None for an engine operation.
+        job: the job that the path names. None for an engine operation.
         owner: the job's name in operation ids.
     """
     refused = refusals(components, _PLAIN if job is None else _READ)
@@ -441,7 +441,7 @@ def openapi(
     Args:
         definitions: the jobs.
         title: the document's title.
-        version: its version.
+        version: the document's version.
         server: the engine's URL, or the path below which it is mounted.
         description: a text for readers, in Markdown.
     """

@@ -22,7 +22,7 @@ from perdure.values.errors import PerdureError, Rejected
 from perdure.wire.problems import MEDIA_TYPE, STATUS, code_of
 
 COMPONENT: Final = "#/components/schemas/"
-"""The prefix of a reference to a component schema."""
+"""The prefix in a reference to a component schema."""
 
 Direction = Literal["exact", "answer"]
 """How a schema is used: for exactly the JSON that a codec decodes, or for an answer, whose fields are all present and
@@ -132,7 +132,7 @@ def _referring(node: Any, definitions: Mapping[str, Any], names: Mapping[str, st
 
 
 NO_ROUTE: Final = "NoRouteProblem"
-"""The component of the problem for a request that no route takes."""
+"""The problem's component for a request that no route takes."""
 
 _COMMON: Final[dict[str, JsonSchema]] = {
     "type": {"type": "string", "format": "uri-reference", "description": "The documentation of the error."},
@@ -166,10 +166,10 @@ _OTHER_STATUS: Final[Mapping[int, tuple[type[PerdureError], ...]]] = {
 """Errors whose status depends on the place that refuses the request."""
 
 _NOT_SENT: Final = frozenset({errors.ServerUnreachable, Rejected})
-"""Errors that have no component of their own: of the client, and of each job."""
+"""Errors without their own component: those that the client raises, and each job's own."""
 
 _OF_RUNS: Final = frozenset({errors.HookRaised, errors.RunTimeout})
-"""Errors of calls that may run code of the job."""
+"""Errors that a call returns if it may run the job's code."""
 
 
 def add_problems(components: Components) -> None:

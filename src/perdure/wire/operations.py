@@ -1,7 +1,7 @@
 """A client's operations: one entry for each, from which everything between its method and the engine derives.
 
-An entry provides a server's route with its scope and its limit, the OpenAPI entry, the request that a client in another
-process sends, and a command's call. The methods that users call are written by hand, with their types.
+An entry provides a server's route with scope and limit, the OpenAPI entry, the request that a client in another process
+sends, and a command's call. The methods that users call are written by hand, with their types.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ Scope: TypeAlias = Literal["read", "call", "operate"]
 
 MAX_PAGE: Final = 1_000
 MAX_NUMBER: Final = 2**63 - 1
-"""The greatest sequence number or message id of a store."""
+"""The greatest sequence number or message id in a store."""
 
 
 # ---------------------------------------------------------------- types of arguments
@@ -174,11 +174,11 @@ class Argument:
     """One operation argument.
 
     Attributes:
-        name: its name in the client's method.
+        name: the name in the client's method.
         place: where a URL has it. The method takes path arguments by position, and query arguments by name.
-        type: its values.
+        type: the argument's values.
         default: a request's value without it.
-        parameter: its name in a URL. By default ``name``.
+        parameter: the name in a URL. By default ``name``.
         description: a sentence for the OpenAPI document.
     """
 
@@ -202,8 +202,8 @@ class ClientOperation(Generic[A]):
         scope: the scope that a server's client needs.
         answer: the answer's type.
         summary: a sentence for the OpenAPI document.
-        id: its ``operationId``. A job operation's id is put together from the job's name.
-        arguments: its arguments.
+        id: the ``operationId``. A job operation's id is put together from the job's name.
+        arguments: the arguments.
         bounded_by: the server limit that bounds how many are performed at the same time: ``lists`` for
             `HttpLimits.lists_at_once`.
         repeat: a repeat's effect after a lost answer, as `perdure.jobs.request.Repeat` says it, or ``reads``.
@@ -224,7 +224,7 @@ class ClientOperation(Generic[A]):
 
     @property
     def of(self) -> Literal["engine", "job", "instance"]:
-        """Whether it concerns the engine, a job or an instance, as its path says."""
+        """Whether it concerns the engine, a job or an instance, as the path says."""
         if "{kind}" not in self.path:
             return "engine"
         return "instance" if "{id}" in self.path else "job"
@@ -445,4 +445,4 @@ OPERATIONS: Final[tuple[ClientOperation[Any], ...]] = (
     *(INFO, HEALTH, COUNTS, MEMBERS, IN_FLIGHT, LIST, DEAD_LETTERS, REDRIVE, LEFT_MESSAGES, BURY, METRICS),
     *(STATUS, STEPS, HISTORY, HOLD, RELEASE, COUNT),
 )
-"""Every operation, in the order of the OpenAPI document."""
+"""Every operation, in the OpenAPI document's order."""

@@ -17,7 +17,7 @@ from perdure.values.excerpt import excerpt
 from perdure.values.failure import Defect
 
 DOCS: Final = "https://perdure.readthedocs.io/en/latest/reference/errors.html"
-"""The page that the ``type`` of a problem refers to; its fragment is the ``code``."""
+"""The page that a problem's ``type`` refers to. The fragment is the ``code``."""
 
 MEDIA_TYPE: Final = "application/problem+json"
 
@@ -52,7 +52,7 @@ STATUS: Final[Mapping[type[PerdureError], int]] = {
     errors.BackupFailed: 409,
     errors.CopyFailed: 409,
 }
-"""The HTTP status of each error that a call returns."""
+"""The HTTP status for each error that a call returns."""
 
 
 def code_of(error: type[PerdureError]) -> str:
@@ -65,11 +65,11 @@ def code_of(error: type[PerdureError]) -> str:
 
 
 BY_CODE: Final[Mapping[str, type[PerdureError]]] = {code_of(cls): cls for cls in STATUS}
-"""The class of each code."""
+"""Each code's class."""
 
 _converter: Final = Converter(detailed_validation=False)
 _converter.register_structure_hook_func(lambda wanted: wanted is object, lambda value, _: value)
-"""Rebuilds errors. A field of type ``object``, such as `InvalidArgument.got`, is the text of its value."""
+"""Rebuilds errors. A field with type ``object``, such as `InvalidArgument.got`, is the value's text."""
 
 
 def problem_of(error: PerdureError, typed: Codec[Any] | None = None, *, traceback: bool = True) -> dict[str, Any]:

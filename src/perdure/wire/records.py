@@ -116,7 +116,7 @@ def record_of(kind: type[T], data: object) -> T:
     """Decode a record from JSON-able data.
 
     Args:
-        kind: its class.
+        kind: the record's class.
         data: the result of `data_of`, possibly with further members.
 
     Raises:
@@ -141,7 +141,7 @@ def steps_from(data: object) -> tuple[StepRecord, ...]:
 
 
 LONGEST_WAIT_MS: Final = 20_000
-"""The longest wait of one request to a server; a client repeats the request to wait longer."""
+"""How long one request to a server may wait at most. A client repeats the request to wait longer."""
 
 
 @attrs.frozen

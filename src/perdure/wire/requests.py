@@ -45,7 +45,7 @@ def path_part(part: str) -> str:
 
 
 READS: Final = ("status", "get_state", "shown_state", "shown_outcome", "load", "steps")
-"""The actions of a batch that read. ``shown_state`` and ``shown_outcome``: without secrets.
+"""The actions in a batch that read. ``shown_state`` and ``shown_outcome``: without secrets.
 ``load``: the stored data that an explanation is computed from."""
 
 LISTS: Final = ("load", "steps")

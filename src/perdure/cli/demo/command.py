@@ -52,7 +52,7 @@ from perdure.stores.sqlite.files import open_private
 T = TypeVar("T")
 
 WORKER = (sys.executable, "-m", "perdure.cli.demo.worker")
-"""The command that runs a worker; its arguments follow."""
+"""The command that runs a worker. Its arguments follow."""
 
 GRACE_S = 10.0
 """How long a worker may take to stop."""
@@ -174,11 +174,11 @@ async def start_child(command: Sequence[str], log: Path) -> Child:
 LOOK_EVERY_S = 0.2
 ANSWER_LIMIT_S = 20.0
 KILL_AFTER, KILL_BEFORE = 0.5, 0.75
-"""The range of the events during which the worker is killed."""
+"""The worker is killed between these fractions of all events."""
 
 MAX_TOKENS = 12
 MAX_UNANSWERED = 200
-"""The maximum number of events that are sent before their answers."""
+"""How many events may be sent before their answers."""
 
 
 @attrs.frozen

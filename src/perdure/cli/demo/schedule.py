@@ -189,7 +189,7 @@ class Timing:
 
 
 RECEIPTS = {"ada": 60, "bob": 6, "cleo": 6}
-"""The number of receipts of each customer: one has many, and the others do not wait for them."""
+"""How many receipts each customer has: one has many, and the others do not wait for them."""
 
 CUSTOMERS = ("ada", "bob", "cleo")
 

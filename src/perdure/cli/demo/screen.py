@@ -35,7 +35,7 @@ class View:
 
 
 EVERY_S = 2.0
-"""Seconds between two lines of progress."""
+"""Seconds between two progress lines."""
 
 
 class Screen(Protocol):
@@ -127,7 +127,7 @@ def _written(line: ProofLine) -> str:
 
 
 LINES_AROUND = 15
-"""Lines of the terminal that do not show an instance."""
+"""Terminal lines that do not show an instance."""
 
 MAX_ROWS = 8
 

@@ -103,7 +103,7 @@ Service: TypeAlias = Literal["auth", "mail", "sink"]
 SERVICES: tuple[Service, ...] = ("auth", "mail", "sink")
 
 MAX_REFUSALS_IN_A_ROW = 2
-"""The maximum number of refusals of the same caller in a row, fewer than the attempts of the jobs."""
+"""A service refuses the same caller at most this often in a row: fewer times than the jobs make attempts."""
 
 
 @attrs.define(kw_only=True)

@@ -133,7 +133,7 @@ MAX_LINE_BYTES = 1_048_576
 MAX_LEFT_BEHIND = 1_000
 
 Ended: TypeAlias = Success[object] | Failure[EventError[object]]
-"""The result of a call."""
+"""A call's result."""
 
 OpenServices: TypeAlias = Callable[[str, Timing, Random], DemoServices]
 

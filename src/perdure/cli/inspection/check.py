@@ -53,7 +53,7 @@ from perdure.values.instance import Instance
 from perdure.values.message import StoredMessage
 
 SIGNAL: Final = "signal."
-"""The start of the name of an action that sends a signal."""
+"""The prefix in an action's name that sends a signal."""
 
 
 @frozen(kw_only=True)
@@ -164,7 +164,7 @@ def changes(old: AppTypes, new: AppTypes) -> tuple[DeployRow, ...]:
 
 
 Order: TypeAlias = Literal["needs a version", "two deploys", "web tier first", "engines first", "any"]
-"""The order of a deploy with all changes."""
+"""The deploy order for all changes."""
 
 ORDERS: Final[Mapping[Order, str]] = {
     "needs a version": (

@@ -156,13 +156,13 @@ def _skew(reader: PostgresReader) -> tuple[float, float]:
 
 
 SKEW_MS: Final = 1_000
-"""The clock of an engine decides when its alarms are due; a second of difference is visible."""
+"""An engine's clock decides when its alarms are due. A difference of one second is visible."""
 
 LONG_S: Final = 60.0
-"""A transaction of this age keeps so many dead rows that requests become slower."""
+"""A transaction with this age keeps so many dead rows that requests become slower."""
 
 STUCK_MS: Final = 30_000
-"""An engine recovers the claims of a dead one within its lease and a second."""
+"""An engine recovers a dead engine's claims within its lease and a second."""
 
 BUSY_PART: Final = 0.8
 OLD_XIDS: Final = 1_000_000_000

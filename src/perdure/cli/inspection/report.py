@@ -213,7 +213,7 @@ MAX_EXAMPLES: Final = 5
 """Examples that a group keeps."""
 
 MAX_GROUPS: Final = 500
-"""Groups with a reason of their own. Further findings share one group per job and topic."""
+"""Groups that each have their own reason. Further findings share one group per job and topic."""
 
 _OTHER: Final = "other reasons"
 
@@ -366,7 +366,7 @@ def probed(store: str, line: ProgressLine | None = None) -> Generator[StoreReade
 
 
 EVERY_ROWS: Final = 5_000
-"""Rows between two updates of the progress line."""
+"""Rows between two progress-line updates."""
 
 
 @attrs.define

@@ -208,7 +208,7 @@ def _blanked(value: object) -> object:
 MAX_EACH = 10_000
 
 SUBSTRING_FROM = 4
-"""The length of ids that are searched within words."""
+"""From this length on, ids are searched within words."""
 
 
 def snapshot(

@@ -76,10 +76,10 @@ class SchemaSize:
 
 
 PAGE = 5_000
-"""Rows per read; only five columns and the beginning of the state are read."""
+"""Rows per read. It reads only five columns and the state's beginning."""
 
 MAX_KEY_CHARACTERS = 80
-"""The beginning of an encrypted text, with the id of its key."""
+"""An encrypted text's beginning, with the key id."""
 
 LEAST_GAIN_BYTES = 16 * 1024 * 1024
 LEAST_GAIN_PART = 0.25

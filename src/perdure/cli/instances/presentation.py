@@ -125,7 +125,7 @@ _NAMES: Final = {
     "outcome.at": "next attempt",
     "outcome.reason": "reason",
 }
-"""The fields of a `RunAnswer` as an operator reads them."""
+"""A `RunAnswer`'s fields as an operator reads them."""
 
 
 def answer_lines(answer: object) -> Iterator[tuple[str, str]]:

@@ -97,7 +97,7 @@ def _write(page: tuple[Listed, ...], above: tuple[str, ...], *, json: bool) -> t
 MAX_OUTCOME_CHARACTERS: Final = 80
 
 KINDS_WITHOUT_STEPS: Final = frozenset({"continuous", "debounce", "pool", "task"})
-"""The kinds of this library that keep no journal; a kind of your own may keep one."""
+"""This library's kinds that keep no journal. Your own kind may keep one."""
 
 
 def steps(
@@ -153,7 +153,7 @@ def _step_row(step: StepRecord) -> tuple[str, ...]:
 
 MAX_ERROR_CHARACTERS = 1_000
 RECENT = 20
-"""The newest events in which the reason of a parked instance is looked up."""
+"""The newest events in which `show` looks up why an instance is parked."""
 
 
 def show(
@@ -381,7 +381,7 @@ def _event_row(logged: LoggedEvent) -> tuple[str, ...]:
 
 
 AwaitedWord: TypeAlias = Literal["ended", "not_found", Status]
-"""The words of `AwaitedStatus` as one literal, which a message about another word lists."""
+"""The words in `AwaitedStatus` as one literal, which a message about another word lists."""
 
 
 def wait(

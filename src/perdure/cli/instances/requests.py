@@ -29,7 +29,7 @@ FROM_STDIN: Final = "-"
 KeyOption: TypeAlias = Annotated[
     str | None, Parameter(help="Idempotency key: a repeat with this key changes nothing and prints the first answer.")
 ]
-"""The option ``--key`` of requests."""
+"""The option ``--key`` for requests."""
 
 
 def json_payload(text: str) -> str:

@@ -165,10 +165,10 @@ def _address(listed: Listed) -> Address | None:
 
 
 MAX_SELECTED: Final = 100_000
-"""Instances of one command."""
+"""Instances in one command."""
 
 EveryOption: TypeAlias = Annotated[bool, Parameter(name="--all", negative="", help="Select every instance.")]
-"""The option ``--all`` of commands that change instances."""
+"""The option ``--all`` for commands that change instances."""
 
 
 def selected(target: Target, addresses: tuple[str, ...], wanted: FilterOptions, *, every: bool) -> tuple[Address, ...]:

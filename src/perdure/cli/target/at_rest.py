@@ -62,7 +62,7 @@ _REPORTS: Final[Mapping[str, Callable[[Instance, InstanceStatus], InstanceStatus
     _DEBOUNCE: debounce.report,
     "workflow": workflow.report,
 }
-"""The kinds whose report has more than that of every instance; it does not depend on the code of the job."""
+"""The kinds whose report has more than every instance's report. It does not depend on the job's code."""
 
 
 @attrs.frozen

@@ -33,7 +33,7 @@ CONNECT_TIMEOUT_S: Final = 5.0
 
 _HTTP: Final = b"HTTP/"
 _NO_TLS: Final = frozenset({"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST"})
-"""The reasons of OpenSSL for bytes that are not TLS."""
+"""OpenSSL's reasons for bytes that are not TLS."""
 
 
 @attrs.frozen
