@@ -14,6 +14,7 @@ import small_limits
 from engine_edges import EDGES
 from fixed_edges import FIXED
 from option_edges import RANGES
+from sentences import ROW, SENTENCES
 
 from perdure import Limits
 from perdure.server.http_limits import HttpLimits
@@ -71,7 +72,30 @@ def test_each_range_of_the_reference_has_a_row_or_names_its_test() -> None:
     assert {name for names in elsewhere.FIXED_RANGES.values() for name in names} <= rows
 
 
-ELSEWHERE = {**elsewhere.HTTP, **elsewhere.FIXED_ELSEWHERE, **elsewhere.OPTIONS_ELSEWHERE}
+USERS_PAGES = ("explanation/*.md", "how-to/*.md", "reference/*.md", "tutorial/*.md", "*.md")
+OTHER_PAGES = ("limits", "changelog", "benchmarks")
+"""The first has tables of limits, which the tests above read. The others are history."""
+PHRASES = re.compile(r"\b(?:at most|up to) [\d,]*\d\d|\b[\d,]*\d\d at a time\b|\b1(?: ms)? to \d[\d,]*\b")
+
+
+def sentences() -> set[str]:
+    """Return the limits in the sentences of the users' pages, by page."""
+    docs, found = ROOT / "docs", set[str]()
+    for page in (page for pages in USERS_PAGES for page in docs.glob(pages) if page.stem not in OTHER_PAGES):
+        prose = api.BLOCK.sub("", page.read_text(encoding="utf-8"))
+        name = page.relative_to(docs).as_posix()
+        found |= {f"{name}: {' '.join(phrase.split()).rstrip(',')}" for phrase in PHRASES.findall(prose)}
+    return found
+
+
+def test_each_limit_in_a_sentence_has_a_row_or_names_its_test_or_has_a_reason() -> None:
+    assert set(SENTENCES) == sentences()
+    named = {found.removeprefix(ROW) for found in SENTENCES.values() if found.startswith(ROW)}
+    assert named <= {limit.name for limit in RANGES}
+
+
+TESTED_SENTENCES = {sentence: found for sentence, found in SENTENCES.items() if "::" in found}
+ELSEWHERE = {**elsewhere.HTTP, **elsewhere.FIXED_ELSEWHERE, **elsewhere.OPTIONS_ELSEWHERE, **TESTED_SENTENCES}
 
 
 @pytest.mark.parametrize("test", sorted(set(ELSEWHERE.values())))
