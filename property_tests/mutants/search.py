@@ -40,7 +40,7 @@ from generic import Change, changes_of
 from mutant import ROOT, SOURCE, Verdict, verdict_of
 
 sys.path.append(str(ROOT / "tests" / "plugins"))
-from shares import SHARED_OUT
+from shares import EXPENSIVE
 
 PACKAGES = (
     "engine",
@@ -71,7 +71,7 @@ TESTS = ("tests", "property_tests")
 NOT_MAPPED = (
     *("property_tests/mutants/", "tests/project/", "tests/typing/"),  # nothing about behaviour, or the tests themselves
     # Kills, sweeps, browsers and programs: minutes for each, most in other processes, whose lines are not seen.
-    *(each for each in SHARED_OUT if not each.startswith(("tests/stores/", "property_tests/st", "property_tests/sh"))),
+    *(each for each in EXPENSIVE if not each.startswith(("tests/stores/", "property_tests/st", "property_tests/sh"))),
 )
 """The beginnings of the files of tests that no mutant meets."""
 
