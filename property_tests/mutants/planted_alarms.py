@@ -110,4 +110,11 @@ MUTANTS = (
         "            pass",
         ALARMS,
     ),
+    Mutant(
+        "a row that was read before its alarm was moved begins a turn",
+        "Alarms._is_written",
+        "return kept is not None and ",
+        "return kept is None and ",
+        "tests/behaviour/test_alarms.py::test_a_row_that_was_read_before_its_alarm_was_moved_begins_no_turn",
+    ),
 )

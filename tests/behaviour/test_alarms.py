@@ -92,6 +92,34 @@ def test_an_alarm_fires_although_an_event_changes_the_state_while_its_row_is_rea
     assert outside.heard == ["fired"]
 
 
+def test_a_row_that_was_read_before_its_alarm_was_moved_begins_no_turn() -> None:
+    outside = Outside()
+    with TheWorld(app(outside)) as world:
+        outside.world = world
+        jobs, engine = world.handle(machine), engine_of(world.jobs)
+        due, fire, fired = engine.store.due, engine.alarms.dispatcher.fire, list[Any]()
+        moved: list[bool] = []
+
+        def meanwhile(*given: Any) -> FutureResult[tuple[Instance, ...], Any]:
+            async def read() -> Result[tuple[Instance, ...], Any]:
+                rows: Result[Any, Any] = await awaited(due(*given))
+                if rows.unwrap() and not moved:
+                    moved.append(True)
+                    await world.jobs.handle(machine).send("a", OnAlarm(3_600_000, (Say("fired"),)))
+                return rows
+
+            return FutureResult(read())
+
+        world.run(jobs.send("a", OnAlarm(60_000, (Say("early"),))))
+        engine.alarms.store = overlay(engine.store, due=meanwhile)
+        noted: Any = lambda *given: (fired.append(given), fire(*given))  # noqa: E731 - of one line
+        engine.alarms.dispatcher = overlay(engine.alarms.dispatcher, fire=noted)
+        world.advance("70 seconds")
+        assert (outside.heard, len(fired)) == ([], 0)
+        world.advance("1 hour")
+        assert (outside.heard, len(fired)) == (["fired"], 1)
+
+
 @on_each_store
 async def test_an_alarm_fires_again_if_the_clock_goes_back_before_its_turn(world: World) -> None:
     jobs = (await world.open(app(world.outside))).handle(machine)
