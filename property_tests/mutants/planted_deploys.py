@@ -6,6 +6,8 @@ MATRIX = "versions/test_matrix.py::test_additive_changes_are_compatible_in_both_
 CONTINUES = "versions/test_matrix.py::test_an_older_engine_continues_the_work_of_a_newer_one"
 TAKES_UP = "versions/test_matrix.py::test_a_newer_engine_takes_up_the_work_that_an_older_one_left"
 OTHER_VERSION = "versions/test_matrix.py::test_a_repeat_at_an_engine_of_the_other_version_is_one_request"
+RESULTS = "versions/test_matrix.py::test_a_result_of_older_code_has_the_members_that_newer_code_wrote"
+OLDER = "tests/behaviour/test_older_code.py"
 DEPLOY = "tests/cli/test_deploy_check.py"
 
 MUTANTS = (
@@ -33,15 +35,15 @@ MUTANTS = (
     Mutant(
         "older code cannot follow a step whose outcome newer code wrote",
         "Replay._answer_of",
-        "return Success(values.open(row.value.encode()).value)",
-        "return Success(values.decode(row.value.encode()))",
+        "self.draft.known(values.open(row.value.encode()))",
+        "values.decode(row.value.encode())",
         f"{CONTINUES}[workflow-field]",
     ),
     Mutant(
         "older code cannot receive a signal that newer code stored",
         "Replay._answer_of",
-        "return Success(self._signal_codec(instruction.name).open(value.encode()).value)",
-        "return Success(self._signal_codec(instruction.name).decode(value.encode()))",
+        "self.draft.known(self._signal_codec(instruction.name).open(value.encode()))",
+        "self._signal_codec(instruction.name).decode(value.encode())",
         f"{CONTINUES}[workflow-field]",
     ),
     Mutant(
@@ -57,6 +59,41 @@ MUTANTS = (
         "offered = await self.outbox.deliver_left(self.codes)",
         "offered = 0",
         "sharing/test_left.py::test_a_message_of_newer_code_is_delivered_by_newer_code",
+    ),
+    Mutant(
+        "a signal's object loses the members of newer code in a result of older code",
+        "Replay._answer_of",
+        "self.draft.known(self._signal_codec(instruction.name).open(value.encode()))",
+        "self._signal_codec(instruction.name).open(value.encode()).value",
+        f"{RESULTS}[workflow]",
+    ),
+    Mutant(
+        "an item's object loses the members of newer code in the result of older code",
+        "WorkerPool.draft",
+        "if fresh.opened is not None:",
+        "if False:",
+        f"{RESULTS}[pool]",
+    ),
+    Mutant(
+        "a step's answer loses the members of newer code",
+        "encoded",
+        "encode(codec, value)",
+        "codec.encode(value)",
+        f"{OLDER}::test_a_workflow_keeps_those_of_its_signals_and_steps[memory]",
+    ),
+    Mutant(
+        "a changed item is a result without the members of newer code",
+        "CarryingDraft.encode",
+        "and codec.form == self.codec.form",
+        "and codec is self.codec",
+        f"{OLDER}::test_the_changed_item_of_a_pool_keeps_them_in_the_result[memory]",
+    ),
+    Mutant(
+        "a result in which a member has no certain place parks the item",
+        "succeeded",
+        "except NewerOnly as newer:",
+        "except ZeroDivisionError as newer:",
+        f"{OLDER}::test_a_result_in_which_a_member_has_no_certain_place_is_left[memory]",
     ),
     Mutant(
         "a repeat at an older engine is another request",

@@ -31,7 +31,7 @@ MUTANTS = (
     Mutant(
         "the outcome of a workflow has no limit",
         "_over",
-        "encoded = recordable(name, job.results.encode(value), most)",
+        "encoded = recordable(name, replay.draft.encode(job.results, value), most)",
         "encoded = job.results.encode(value)",
         f"{LIMITS}::test_an_outcome_or_a_message_has_at_most_payload_bytes",
     ),

@@ -1,7 +1,5 @@
 """States that newer code wrote, under older code: it continues, and keeps the members that it does not know."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import orjson
@@ -15,13 +13,18 @@ from perdure import (
     Debounce,
     DebounceContext,
     Do,
+    ItemContext,
+    Program,
     Signal,
     Task,
     TaskContext,
+    WorkerPool,
     Workflow,
     WorkflowContext,
     every,
     program,
+    step,
+    succeed,
 )
 from perdure.jobs.redaction import redacted_instance
 from perdure.values.address import Address
@@ -308,3 +311,116 @@ async def test_no_tool_of_older_code_shows_them(world: World) -> None:
             "total": -1,
             "note": HIDDEN,
         }
+
+
+# ---------------------------------------------------------------- results
+def pool(cart: Any, result: Any, make: Any) -> Any:
+    """Return a pool of carts whose results a function makes."""
+
+    @program
+    def work(ctx: ItemContext[Any]) -> Do[Any]:
+        item = yield from ctx.item
+        return make(item)
+
+    return WorkerPool("packing", item=cart, work=work, result=result)
+
+
+async def outcome(world: World, new: Any, old: Any, line: NewLine, *more: NewLine) -> Any:
+    """Put an item with newer code, let older code work on it, and return the outcome that the newer code reads."""
+    jobs = (await world.open(App(world.outside).with_jobs(new))).handle(new)
+    await world.run(jobs.put("a", NewCart((line, *more), 0, "hi"), after="1 minute"))
+    await world.close()
+    await world.open(App(world.outside).with_jobs(old))
+    await world.advance(hours=1)
+    row = await world.row(old.address("a"))
+    assert row is not None
+    if row.left is not None:
+        return row.left.error.message
+    await world.close()
+    jobs = (await world.open(App(world.outside).with_jobs(new))).handle(new)
+    return (await world.run(jobs.outcome("a"))).value
+
+
+@on_each_store
+async def test_the_changed_item_of_a_pool_keeps_them_in_the_result(world: World) -> None:
+    new = pool(NewCart, NewCart, lambda cart: cart)
+    old = pool(Cart, Cart, lambda cart: evolve(cart, lines=(evolve(cart.lines[0], n=5),), total=1))
+    assert await outcome(world, new, old, NewLine("x", gift=True)) == NewCart((NewLine("x", 5, gift=True),), 1, "hi")
+
+
+@on_each_store
+async def test_a_result_in_which_a_member_has_no_certain_place_is_left(world: World) -> None:
+    new = pool(NewCart, NewCart, lambda cart: cart)
+    old = pool(Cart, Cart, lambda cart: evolve(cart, lines=(Line("q", 7), Line("r", 8))))
+    left = await outcome(world, new, old, NewLine("x", gift=True), NewLine("y"))
+    assert left == "$.lines[0]: newer code wrote into it, and it was changed or replaced"
+
+
+@on_each_store
+async def test_objects_of_an_item_keep_them_in_a_result_of_another_type(world: World) -> None:
+    new = pool(NewCart, dict[str, tuple[NewLine, ...]], lambda cart: {})
+    old = pool(Cart, dict[str, tuple[Line, ...]], lambda cart: {"packed": (Line("z"), *cart.lines[::-1])})
+    lines = NewLine("x", gift=True), NewLine("y", 3)
+    assert await outcome(world, new, old, *lines) == {"packed": (NewLine("z"), *lines[::-1])}
+
+
+def flow(line: Any, cart: Any) -> tuple[Any, Signal[Any]]:
+    """Return a workflow that puts the object of a signal into its state, a step's answer and its result."""
+    bring = Signal("bring", line)
+
+    @step
+    def weigh(one: Any) -> Program[line]:
+        return succeed(one)
+
+    @program
+    def carts(ctx: WorkflowContext[Any]) -> Do[Any]:
+        one = yield from bring.receive()
+        yield from ctx.update_state(lambda cart: evolve(cart, lines=(one,), total=1))
+        other = yield from weigh(one)
+        yield from GO.receive()
+        state = yield from ctx.state
+        return state, other, line("z"), one
+
+    result = tuple[cart, line, line, line]
+    return Workflow("carts", state=cart, run=carts, signals=(bring, GO), result=result, keep="1 day"), bring
+
+
+@on_each_store
+async def test_a_workflow_keeps_those_of_its_signals_and_steps(world: World) -> None:
+    (new, bring), (old, _) = flow(NewLine, NewCart), flow(Line, Cart)
+    jobs = (await world.open(App(world.outside).with_jobs(new))).handle(new)
+    await world.run(jobs.start("a", NewCart(note="hi")))
+    await world.run(jobs.pause("a"))
+    line = NewLine("x", gift=True)
+    await world.run(jobs.signal("a", bring, line))
+    await world.close()
+    jobs = (await world.open(App(world.outside).with_jobs(old))).handle(old)
+    await world.run(jobs.resume("a"))
+    await world.run(jobs.signal("a", GO, 1))
+    await world.advance(minutes=1)
+    await world.close()
+    jobs = (await world.open(App(world.outside).with_jobs(new))).handle(new)
+    assert await world.run(jobs.get_state("a")) == NewCart((line,), 1, "hi")
+    assert (await world.run(jobs.outcome("a"))).value == (NewCart((line,), 1, "hi"), line, NewLine("z"), line)
+
+
+@on_each_store
+async def test_the_state_of_a_workflow_keeps_them_as_its_result(world: World) -> None:
+    def flow(cart: Any) -> Any:
+        @program
+        def carts(ctx: WorkflowContext[Any]) -> Do[Any]:
+            yield from GO.receive()
+            yield from ctx.update_state(lambda cart: evolve(cart, total=1))
+            return (yield from ctx.state)
+
+        return Workflow("carts", state=cart, run=carts, signals=(GO,), result=cart, keep="1 day")
+
+    new, old = flow(NewCart), flow(Cart)
+    jobs = (await world.open(App(world.outside).with_jobs(new))).handle(new)
+    await world.run(jobs.start("a", NewCart((NewLine("x", gift=True),), note="hi")))
+    await world.close()
+    jobs = (await world.open(App(world.outside).with_jobs(old))).handle(old)
+    await world.run(jobs.signal("a", GO, 1))
+    await world.close()
+    jobs = (await world.open(App(world.outside).with_jobs(new))).handle(new)
+    assert (await world.run(jobs.outcome("a"))).value == NewCart((NewLine("x", gift=True),), 1, "hi")

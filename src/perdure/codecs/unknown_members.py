@@ -90,6 +90,56 @@ def with_unknown(known: Any, rest: ValueRest, hidden: object) -> Any:
     return [with_unknown(each, rest.parts[at], hidden) if at in rest.parts else each for at, each in enumerate(known)]
 
 
+# ---------------------------------------------------------------- members that go with their objects
+@attrs.frozen
+class CarriedMembers:
+    """The unknown members of the objects that a run has read, for values into which its program puts these objects."""
+
+    # With the object: the identity of one that is gone may be that of another one.
+    _of: dict[int, tuple[object, Mapping[str, Any]]] = attrs.field(
+        factory=dict[int, tuple[object, Mapping[str, Any]]], init=False
+    )
+
+    def note(self, value: object, rest: ValueRest) -> None:
+        """Remember the objects of a value that was read, with its rest."""
+        self._of.update((id(held), (held, members)) for held, members in _with_members(value, rest))
+
+    def put_back(self, data: bytes, value: object) -> bytes:
+        """Return the JSON of a value with the unknown members of the objects in it."""
+        plain = orjson.loads(data)
+        for known, held in list(_objects(plain, value)):
+            if id(held) in self._of:
+                members = self._of[id(held)][1]
+                # What is there already was written by newer code after this was read.
+                known.update({key: each for key, each in members.items() if key not in known})
+        return orjson.dumps(plain)
+
+
+def _with_members(value: Any, rest: ValueRest) -> Iterator[tuple[object, Mapping[str, Any]]]:
+    if rest.unknown:
+        yield value, rest.unknown
+    for place, part in rest.parts.items():
+        held = rest.held[place] if rest.held else value[place] if isinstance(place, int) else _member(value, place)
+        yield from _with_members(held, part)
+
+
+def _objects(data: Any, value: Any) -> Iterator[tuple[dict[str, Any], object]]:
+    """Yield each object of a value, and its JSON. The elements of a set have no certain place in its JSON."""
+    if type(data) is dict:
+        yield data, value
+        pairs = [(each, _member(value, key)) for key, each in data.items() if key != TAG]
+    elif type(data) is list and isinstance(value, (list, tuple)):
+        pairs = list(zip(data, value, strict=False))
+    else:
+        return
+    for each, held in pairs:
+        yield from _objects(each, held)
+
+
+def _member(value: Any, key: str) -> Any:
+    return value.get(key) if type(value) is dict else getattr(value, key, None)
+
+
 @attrs.frozen
 class Element:
     """An element in a list, set or dict.

@@ -6,11 +6,12 @@ In debug mode, the `Inspection` finds programs that never run, and states and in
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, cast
 
 import attrs
 from returns.result import Failure, Success
 
+from perdure._lazy import lazy_module
 from perdure.codecs import Codec, NewerOnly, Opened
 from perdure.jobs.context import (
     CONTEXT_OPERATIONS,
@@ -33,6 +34,14 @@ from perdure.values.excerpt import excerpt, fields_in_line
 from perdure.values.limits import Limits
 from perdure.values.message import Message
 from perdure.values.times import from_ms
+
+if TYPE_CHECKING:
+    from perdure.codecs import unknown_members
+    from perdure.codecs.unknown_members import CarriedMembers
+else:
+    unknown_members = lazy_module("perdure.codecs.unknown_members")  # for values of newer code only
+
+T = TypeVar("T")
 
 
 @attrs.frozen(repr=False)
@@ -176,6 +185,53 @@ class Draft:
                 sender=self.address, target=post.target, action=post.action, payload=post.payload, sent_ms=self.now_ms
             )
         )
+
+
+@attrs.define(kw_only=True)
+class CarryingDraft(Draft):
+    """A draft of a run that keeps values, such as a result: they have what newer code wrote into the values it reads.
+
+    Attributes:
+        carried: the unknown members of the objects that the run has read. None if there are none.
+    """
+
+    __repr__ = fields_in_line
+
+    carried: CarriedMembers | None = None
+
+    def known(self, opened: Opened[T]) -> T:
+        """Return a value that the program reads, and remember its unknown members."""
+        if opened.rest is not None:
+            self.carried = self.carried or unknown_members.CarriedMembers()
+            self.carried.note(opened.value, opened.rest)
+        return opened.value
+
+    def closed(self, state: object, opened: Opened[Any]) -> tuple[bytes, Opened[Any] | None]:
+        """Encode a state. Its objects keep their unknown members in other values, too."""
+        data, after = super().closed(state, opened)
+        if after is not None:
+            self.known(after)
+        return data, after
+
+    def encode(self, codec: Codec[T], value: T) -> bytes:
+        """Encode a value of the program with the unknown members of its objects. One of the state's type is a state.
+
+        Raises:
+            NewerOnly: a member has no certain place in the changed state. The run is left to newer code.
+            InvalidInput: it does not have its type.
+        """
+        opened = self.opened
+        if opened is not None and type(value) is type(opened.value) and codec.form == self.codec.form:
+            data = self.closed(value, opened)[0]
+        else:
+            data = codec.encode(value)
+        return data if self.carried is None else self.carried.put_back(data, value)
+
+    def _set(self, state: object) -> None:
+        super()._set(state)
+        if self.encoded is not None and self.carried is not None:
+            data = self.carried.put_back(self.encoded.encode(), state)
+            self.encoded = within(data, self.limits.state_bytes, what=self.codec.what)
 
 
 @attrs.frozen

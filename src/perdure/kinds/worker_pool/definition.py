@@ -35,6 +35,7 @@ from perdure.values.excerpt import MAX_LINE_CHARACTERS, shortened
 from perdure.values.times import Duration, duration_ms, format_duration, from_ms
 
 if TYPE_CHECKING:
+    from perdure.jobs.draft import CarryingDraft
     from perdure.jobs.step import Commit, Execute, Step
     from perdure.kinds.worker_pool import handle, handler
     from perdure.kinds.worker_pool.handle import PoolHandle, PoolSender
@@ -225,6 +226,21 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
     def program(self, instance: Instance, claim: Claim, command: object) -> tuple[str, Program[Any, Any, Any]]:
         """Return the work on an item."""
         return "work", self.work(ItemContext(instance, claim))
+
+    def draft_of(self, state: object, instance: Instance, claim: Claim, inputs: TurnInputs) -> CarryingDraft:
+        """Return a draft whose result keeps what newer code wrote into the item."""
+        return handler.draft_of(self, state, instance, claim, inputs)
+
+    def draft(self, instance: Instance, claim: Claim, inputs: TurnInputs) -> CarryingDraft:
+        """Return a draft on the item.
+
+        Raises:
+            InvalidInput: this code cannot decode it.
+        """
+        fresh = cast("CarryingDraft", super().draft(instance, claim, inputs))
+        if fresh.opened is not None:
+            fresh.known(fresh.opened)
+        return fresh
 
     def succeeded(self, execute: Execute, value: object, inputs: TurnInputs) -> Commit | Execute:
         """Settle a work that succeeded, or ``on_error``."""

@@ -6,11 +6,14 @@ from typing import Literal, TypeAlias, assert_never, cast
 
 import attrs
 
+from perdure.codecs import NewerOnly
 from perdure.jobs.definition import AnyDefinition
+from perdure.jobs.draft import CarryingDraft
 from perdure.jobs.recovery import is_running
 from perdure.jobs.request import AlarmDue, Request, too_large, within
 from perdure.jobs.run import begin_attempt, begin_run, executed, prior_failed, result_not_stored, run_answer
 from perdure.jobs.step import Commit, Defer, Execute, Step
+from perdure.jobs.suspension import leave
 from perdure.jobs.transitions import EventRecorder, answered, purge, put, refuse, reply, stored
 from perdure.kinds.worker_pool.answers import ItemCancelled, ItemOutcome, ItemPut, ItemTriggered
 from perdure.kinds.worker_pool.items import (
@@ -28,7 +31,7 @@ from perdure.values.address import Address
 from perdure.values.answer import OutcomeRecord
 from perdure.values.errors import InvalidInput
 from perdure.values.event import Event, JobStarted, JobTerminated
-from perdure.values.instance import Instance, PendingRetry
+from perdure.values.instance import Claim, Instance, PendingRetry
 from perdure.values.listings import InstanceOutcome
 from perdure.values.times import from_ms
 from perdure.values.turn_inputs import TurnInputs
@@ -181,10 +184,25 @@ def alarm_consumed(instance: Instance) -> Instance:
 
 
 # ---------------------------------------------------------------- finish
+def draft_of(job: AnyDefinition, state: object, instance: Instance, claim: Claim, inputs: TurnInputs) -> CarryingDraft:
+    """Return a draft of the work on an item."""
+    return CarryingDraft(
+        address=instance.address,
+        state=state,
+        codec=job.plan.state,
+        current_alarm_ms=job.alarm_of_run(instance, claim),
+        now_ms=inputs.now_ms,
+        limits=inputs.limits,
+    )
+
+
 def succeeded(
     job: AnyDefinition, how: ItemPolicy, execute: Execute, value: object, inputs: TurnInputs
 ) -> Commit | Execute:
-    """Keep the result of successful work, or delete the item. An item whose result cannot be stored is parked."""
+    """Keep the result of successful work, or delete the item. An item whose result cannot be stored is parked.
+
+    An item in whose result members of newer code have no certain place is left to that code.
+    """
     instance, draft = execute.instance, execute.draft
     log = EventRecorder(inputs, instance.address, instance.run_count)
     messages = tuple(draft.messages)
@@ -199,7 +217,11 @@ def succeeded(
         gone = purge(instance, events=events, messages=messages, own_messages="kept")
         return answered(gone, run_answer(execute, None, outcome))
     try:
-        result = within(how.results.encode(value), inputs.limits.state_bytes, what=how.results.what)
+        result = within(
+            cast("CarryingDraft", draft).encode(how.results, value), inputs.limits.state_bytes, what=how.results.what
+        )
+    except NewerOnly as newer:
+        return leave(job, instance, newer, inputs, ended=execute.claim.run_id)
     except InvalidInput as problem:
         # The work is done: an exception here would retry it, with the same result.
         return result_not_stored(job, execute, problem, inputs)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import attrs
 import orjson
 from returns.result import Failure, Success
 
+from perdure.codecs import Opened
 from perdure.jobs.context import Post
 from perdure.jobs.draft import Draft
 from perdure.jobs.failures import typed_error
@@ -123,8 +125,13 @@ def stored_end(form: str, value: str) -> str:
     return orjson.dumps({"form": form, "value": value}).decode()
 
 
-def answer_of_child(call: CallChild, stored: str) -> Any:  # of the child's types
+def answer_of_child(call: CallChild, stored: str, known: Callable[[Opened[Any]], Any]) -> Any:
     """Return a call's answer from the child's stored end.
+
+    Args:
+        call: the call.
+        stored: the end.
+        known: returns the value of a result that was opened.
 
     Raises:
         InvalidInput: this code cannot decode it.
@@ -135,7 +142,7 @@ def answer_of_child(call: CallChild, stored: str) -> Any:  # of the child's type
     match form:
         case "done":
             # `open`: the child may run newer code than its parent.
-            return Success(job.results.open(value.encode()).value)
+            return Success(known(job.results.open(value.encode())))
         case "failed":
             return Failure(failure_of(job, value))
         case "cancelled" | "terminated":

@@ -245,6 +245,8 @@ class Workflow(
             InvalidInput: this code cannot decode that state, or the stored one.
         """
         fresh = cast("run_program.WorkflowDraft", super().draft(instance, claim, inputs))
+        if fresh.opened is not None:
+            fresh.known(fresh.opened)
         if header_of(instance).first is not None:
             fresh.stored = self.open_state(instance).with_rest()
             # The program begins with the first state, but unknown members are those of the newest one: newer code wrote

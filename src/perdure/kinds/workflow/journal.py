@@ -173,13 +173,19 @@ def _codecs(function: Callable[..., Any], name: str) -> Codecs:
             return values, errors
 
 
-def encoded(instruction: ServiceCall | OneStep, outcome: Success[Any] | Failure[Any], most: int) -> tuple[bytes, bool]:
+Encode: TypeAlias = Callable[[Codec[Any], Any], bytes]
+
+
+def encoded(
+    instruction: ServiceCall | OneStep, outcome: Success[Any] | Failure[Any], most: int, encode: Encode
+) -> tuple[bytes, bool]:
     """Return an outcome's JSON, and whether it has secrets.
 
     Args:
         instruction: the step.
         outcome: its outcome.
         most: its bytes' limit.
+        encode: encodes a value with a codec.
 
     Raises:
         NotRecordable: the outcome is too large, or declared without an error type.
@@ -187,12 +193,12 @@ def encoded(instruction: ServiceCall | OneStep, outcome: Success[Any] | Failure[
     """
     values, errors = codecs_of(instruction)
     if isinstance(outcome, Success):
-        codec, encoded_value = values, values.encode(outcome.unwrap())
+        codec, value = values, outcome.unwrap()
     elif errors is None:
         raise NotRecordable(instruction.name, f"it failed with {outcome.failure()!r}, and declares no error")
     else:
-        codec, encoded_value = errors, errors.encode(outcome.failure())
-    return recordable(instruction.name, encoded_value, most), codec.secret
+        codec, value = errors, outcome.failure()
+    return recordable(instruction.name, encode(codec, value), most), codec.secret
 
 
 def recordable(name: str, outcome: bytes, most: int) -> bytes:

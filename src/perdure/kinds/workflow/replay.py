@@ -20,7 +20,7 @@ from returns.result import Failure, Success
 
 from perdure.codecs import Codec
 from perdure.jobs.context import GetState, Post, SetState, UpdateState
-from perdure.jobs.draft import ClosedDraft, Draft
+from perdure.jobs.draft import CarryingDraft, ClosedDraft, Draft
 from perdure.kinds.workflow.children import answer_of_child, cancel_child, child_signal, start_child
 from perdure.kinds.workflow.errors import NotInWorkflow, NotRecordable, ProgramStopped
 from perdure.kinds.workflow.header import Ended, FailingStep, Header
@@ -241,7 +241,7 @@ class Replay:
 
     known: Known
     bodies: Sequence[str]
-    draft: Draft
+    draft: CarryingDraft
     signals: Mapping[str, Codec[Any]]
     max_steps: int
     now_ms: int
@@ -482,16 +482,16 @@ class Replay:
                 if row.form == "done":
                     # `open`, not `decode`: newer code may have written members that this code does not know, and must
                     # not stop for.
-                    return Success(values.open(row.value.encode()).value)
+                    return Success(self.draft.known(values.open(row.value.encode())))
                 if errors is None:
                     raise InvalidInput(f"error of {row.name}", ("it declares no errors",))  # noqa: TRY301 - as the codec
-                return Failure(errors.open(row.value.encode()).value)
+                return Failure(self.draft.known(errors.open(row.value.encode())))
             if kind is Receive:
                 # By number: the row of a receipt holds no value, because the arrival has it.
                 value = self.inbox.take(row.signal).value
-                return Success(self._signal_codec(instruction.name).open(value.encode()).value)
+                return Success(self.draft.known(self._signal_codec(instruction.name).open(value.encode())))
             if kind is CallChild:
-                answer: Any = answer_of_child(instruction, self.inbox.take(row.signal).value)
+                answer: Any = answer_of_child(instruction, self.inbox.take(row.signal).value, self.draft.known)
                 is_undone = branch.halt is not None and not _succeeded(answer)
                 return branch.halt if is_undone else answer
         except (InvalidInput, NotRecordable) as problem:
@@ -630,7 +630,8 @@ class Replay:
         match exit_:
             case Success() | Failure():
                 try:
-                    value, secret = encoded(asked.instruction, exit_, self.draft.limits.payload_bytes)
+                    most = self.draft.limits.payload_bytes
+                    value, secret = encoded(asked.instruction, exit_, most, self.draft.encode)
                 except (InvalidInput, NotRecordable) as problem:
                     return problem if isinstance(problem, NotRecordable) else NotRecordable(asked.name, str(problem))
                 row = self.record(

@@ -14,7 +14,7 @@ from returns.result import Failure, Success
 from perdure.codecs import Opened
 from perdure.jobs.checkpoint import AwaitChange, Checkpoint, ReadJournal
 from perdure.jobs.context import EndInstance
-from perdure.jobs.draft import Draft
+from perdure.jobs.draft import CarryingDraft
 from perdure.jobs.failures import record_failure
 from perdure.jobs.redaction import has_secrets, secrets_of_instance
 from perdure.kinds.workflow.commands import REASON
@@ -42,7 +42,7 @@ class GetDraft(Instruction["WorkflowDraft", Never]):
 
 
 @attrs.define(kw_only=True)
-class WorkflowDraft(Draft):
+class WorkflowDraft(CarryingDraft):
     """A run's draft.
 
     Attributes:
@@ -419,7 +419,7 @@ def _over(job: AnyWorkflow, steps: Steps, replay: Replay) -> Do[None, Any, Any]:
         match replay.exit:
             case Success(value):
                 # The outcome is stored, and sent to a parent: without a limit it could be larger than any message.
-                encoded = recordable(name, job.results.encode(value), most)
+                encoded = recordable(name, replay.draft.encode(job.results, value), most)
                 replay.end = Ended(form="done", value=encoded.decode(), at_ms=now_ms)
             case Failure() as failure:
                 record = record_failure(failure, job.plan.errors, secrets=steps.secrets())
