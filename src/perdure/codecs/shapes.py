@@ -703,7 +703,7 @@ def _ways(shape: Shape, data: Any, others: Mapping[str, Collection[str]]) -> Ite
 
 @attrs.frozen
 class _Marks:
-    """Leaves out the members that have their defaults in this code, and notes them.
+    """Leaves out and notes the members that have defaults in this code.
 
     Attributes:
         of: each member's mark, by its place.

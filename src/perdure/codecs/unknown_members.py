@@ -93,7 +93,7 @@ def with_unknown(known: Any, rest: ValueRest, hidden: object) -> Any:
 # ---------------------------------------------------------------- members that go with their objects
 @attrs.frozen
 class CarriedMembers:
-    """The unknown members of the objects that a run has read, for values into which its program puts these objects."""
+    """Unknown members, by the objects that a run has read, for values into which the program puts these objects."""
 
     # With the object: the identity of one that is gone may be that of another one.
     _of: dict[int, tuple[object, Mapping[str, Any]]] = attrs.field(
@@ -101,11 +101,11 @@ class CarriedMembers:
     )
 
     def note(self, value: object, rest: ValueRest) -> None:
-        """Remember the objects of a value that was read, with its rest."""
+        """Remember the objects in a value that was read with a rest."""
         self._of.update((id(held), (held, members)) for held, members in _with_members(value, rest))
 
     def put_back(self, data: bytes, value: object) -> bytes:
-        """Return the JSON of a value with the unknown members of the objects in it."""
+        """Return a value's JSON with the unknown members that belong to the objects."""
         plain = orjson.loads(data)
         for known, held in list(_objects(plain, value)):
             if id(held) in self._of:
@@ -124,7 +124,7 @@ def _with_members(value: Any, rest: ValueRest) -> Iterator[tuple[object, Mapping
 
 
 def _objects(data: Any, value: Any) -> Iterator[tuple[dict[str, Any], object]]:
-    """Yield each object of a value, and its JSON. The elements of a set have no certain place in its JSON."""
+    """Yield each object in a value, with the JSON. Elements in a set have no certain place in the JSON."""
     if type(data) is dict:
         yield data, value
         pairs = [(each, _member(value, key)) for key, each in data.items() if key != TAG]

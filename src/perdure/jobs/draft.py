@@ -189,10 +189,10 @@ class Draft:
 
 @attrs.define(kw_only=True)
 class CarryingDraft(Draft):
-    """A draft of a run that keeps values, such as a result: they have what newer code wrote into the values it reads.
+    """A draft for a run that keeps values, such as a result, with what newer code wrote into the values that are read.
 
     Attributes:
-        carried: the unknown members of the objects that the run has read. None if there are none.
+        carried: the unknown members, by the objects that the run has read. None without such members.
     """
 
     __repr__ = fields_in_line
@@ -200,25 +200,25 @@ class CarryingDraft(Draft):
     carried: CarriedMembers | None = None
 
     def known(self, opened: Opened[T]) -> T:
-        """Return a value that the program reads, and remember its unknown members."""
+        """Return a value that the program reads, and remember the unknown members."""
         if opened.rest is not None:
             self.carried = self.carried or unknown_members.CarriedMembers()
             self.carried.note(opened.value, opened.rest)
         return opened.value
 
     def closed(self, state: object, opened: Opened[Any]) -> tuple[bytes, Opened[Any] | None]:
-        """Encode a state. Its objects keep their unknown members in other values, too."""
+        """Encode a state. The objects keep unknown members in other values, too."""
         data, after = super().closed(state, opened)
         if after is not None:
             self.known(after)
         return data, after
 
     def encode(self, codec: Codec[T], value: T) -> bytes:
-        """Encode a value of the program with the unknown members of its objects. One of the state's type is a state.
+        """Encode a value with the unknown members in the objects. A value with the state's type is a state.
 
         Raises:
             NewerOnly: a member has no certain place in the changed state. The run is left to newer code.
-            InvalidInput: it does not have its type.
+            InvalidInput: the value has another type.
         """
         opened = self.opened
         if opened is not None and type(value) is type(opened.value) and codec.form == self.codec.form:

@@ -185,7 +185,7 @@ def alarm_consumed(instance: Instance) -> Instance:
 
 # ---------------------------------------------------------------- finish
 def draft_of(job: AnyDefinition, state: object, instance: Instance, claim: Claim, inputs: TurnInputs) -> CarryingDraft:
-    """Return a draft of the work on an item."""
+    """Return a draft for work on an item."""
     return CarryingDraft(
         address=instance.address,
         state=state,
@@ -201,7 +201,7 @@ def succeeded(
 ) -> Commit | Execute:
     """Keep the result of successful work, or delete the item. An item whose result cannot be stored is parked.
 
-    An item in whose result members of newer code have no certain place is left to that code.
+    If newer code's members have no certain place in a result, the item is left to newer code.
     """
     instance, draft = execute.instance, execute.draft
     log = EventRecorder(inputs, instance.address, instance.run_count)
