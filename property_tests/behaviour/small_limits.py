@@ -1,12 +1,14 @@
-"""Limits of which each page, chunk and queue is so small that every history crosses it, for worlds of healthy work."""
+"""Limits and internal sizes of 1 to 5, which every history crosses, for worlds of healthy work."""
 
 from __future__ import annotations
 
 from typing import Final
 
+import attrs
 from hypothesis import strategies as st
 
 from perdure import Limits
+from perdure.runtime.record import DEFAULT_SIZES, Sizes
 from perdure.stores.values import DEFAULT_CACHE_BYTES
 
 few: st.SearchStrategy[int] = st.integers(2, 5)
@@ -44,3 +46,11 @@ NOT_SMALL: Final = {
 limits: st.SearchStrategy[Limits] = st.builds(Limits, **SMALL)
 cache_bytes: st.SearchStrategy[int] = st.sampled_from([0, 4_000, DEFAULT_CACHE_BYTES])
 """The bound of the instances that an engine keeps in memory: none of them, two or three, or all."""
+
+tiny: st.SearchStrategy[int] = st.integers(1, 5)
+small_sizes: st.SearchStrategy[Sizes] = st.builds(Sizes, **{field.name: tiny for field in attrs.fields(Sizes)})
+sizes: st.SearchStrategy[Sizes] = st.one_of(small_sizes, st.just(DEFAULT_SIZES))
+"""The internal sizes: all of them small, or those of production."""
+
+ONES: Final = Sizes(**{field.name: 1 for field in attrs.fields(Sizes)})
+TWOS: Final = Sizes(**{field.name: 2 for field in attrs.fields(Sizes)})

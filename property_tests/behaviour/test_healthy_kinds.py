@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from postgres_harness import EMPTY_SCHEMA
 from returns.future import FutureResult
 from returns.result import Success
-from small_limits import cache_bytes, limits
+from small_limits import ONES, TWOS, cache_bytes, limits, sizes
 
 from perdure import (
     App,
@@ -30,7 +30,10 @@ from perdure import (
     program,
     tell,
 )
+from perdure.runtime.record import DEFAULT_SIZES, Sizes
+from perdure.stores.values import DEFAULT_CACHE_BYTES
 from perdure.testing import WorkerDied, World
+from perdure.testing.world.world import with_sizes
 from perdure.values.errors import Overloaded
 
 
@@ -163,6 +166,7 @@ class Operator:
                 self.world.restart()
             case "crash" if self.planned_deaths < 2:
                 self.planned_deaths += 1
+                self.open()
                 self.world.crash()
             case "crash after" if self.planned_deaths < 2:  # a run whose process died three times would be parked
                 self.planned_deaths += 1
@@ -176,18 +180,32 @@ class Operator:
                 pass
 
 
+FULL = Limits(concurrency=2, mailbox_size=2, max_pending=2)
+MIXED: list[Step] = [
+    ("burst", 9),
+    ("batch", 3),
+    ("crash after", 5),
+    ("burst", 9),
+    ("wait", 3),
+    ("restart", 1),
+    ("act", 2),
+]
+
+
 @pytest.mark.parametrize("store", ["memory", "sqlite", "postgres"])
 @settings(max_examples=25)
-@given(limits=limits, given_=steps, seed=st.integers(0, 99), cache=cache_bytes)
-@example(limits=Limits(concurrency=2, mailbox_size=2, max_pending=2), given_=[("burst", 9)] * 3, seed=0, cache=0)
+@given(limits=limits, sizes=sizes, given_=steps, seed=st.integers(0, 99), cache=cache_bytes)
+@example(limits=FULL, sizes=DEFAULT_SIZES, given_=[("burst", 9)] * 3, seed=0, cache=0)
+@example(limits=FULL, sizes=ONES, given_=MIXED, seed=0, cache=0)
+@example(limits=Limits(), sizes=TWOS, given_=MIXED, seed=0, cache=DEFAULT_CACHE_BYTES)
 def test_every_healthy_history_ends_without_an_operator(
-    store: str, limits: Limits, given_: list[Step], seed: int, cache: int
+    store: str, limits: Limits, sizes: Sizes, given_: list[Step], seed: int, cache: int
 ) -> None:
     with tempfile.TemporaryDirectory() as folder:
         places = {"memory": "memory://", "sqlite": f"sqlite:///{folder}/jobs.db?durability=relaxed&cache={cache}"}
         at = places[store] if store in places else f"{EMPTY_SCHEMA.url()}&cache={cache}"
         app = App(object(), limits=limits).with_jobs(adder, ticker, batch)
-        with World(app, store=at, seed=seed) as world:
+        with with_sizes(World(app, store=at, seed=seed), sizes) as world:
             operator = Operator(world)
             operator.until(lambda: world.handle(ticker).start("t", 0, idempotency_key="start"))
             for step, number in given_:

@@ -6,8 +6,12 @@ Their purpose is in ``tests/behaviour/test_burst_of_alarms.py``.
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perdure.engine.loops.alarms import ALONE, BUSY_MS, FIRST, LARGEST, MAX_PATIENCE, AlarmWindow
+from perdure.engine.loops.alarms import BUSY_MS, AlarmWindow
+from perdure.runtime.record import DEFAULT_SIZES
 from perdure.values.address import Address
+
+FIRST, ALONE = DEFAULT_SIZES.alarm_window, DEFAULT_SIZES.alarm_window_alone
+LARGEST, MAX_PATIENCE = DEFAULT_SIZES.max_alarm_window, DEFAULT_SIZES.alarm_looks
 
 
 def fill(window: AlarmWindow, start: int = 0) -> list[Address]:

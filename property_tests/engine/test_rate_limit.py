@@ -9,7 +9,7 @@ from math import inf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perdure.engine.loops.rate_limits import PARTS, LaneRates, RateLimit, packed
+from perdure.engine.loops.rate_limits import LaneRates, RateLimit, packed
 from perdure.jobs.plan import Rate
 
 GAPS = st.lists(st.integers(0, 400), max_size=80)
@@ -62,15 +62,22 @@ def test_a_run_keeps_its_place_in_the_rate_however_long_it_waits(
     assert (limits.remembered, len(limits._lanes)) == (0, 0)  # pyright: ignore[reportPrivateUsage]
 
 
-@given(runs=st.integers(1, 200), window=st.integers(1, 10_000), gaps=st.lists(st.integers(0, 400), max_size=300))
-def test_the_stored_form_of_the_runs_is_small_and_makes_none_earlier(runs: int, window: int, gaps: list[int]) -> None:
+@given(
+    runs=st.integers(1, 200),
+    window=st.integers(1, 10_000),
+    gaps=st.lists(st.integers(0, 400), max_size=300),
+    most=st.integers(1, 64),
+)
+def test_the_stored_form_of_the_runs_is_small_and_makes_none_earlier(
+    runs: int, window: int, gaps: list[int], most: int
+) -> None:
     begun = list(accumulate(gaps))[-runs:]
     begun = [at for at in begun if at > begun[-1] - window]
-    parts = packed(begun, window)
-    assert len(parts) <= PARTS + 1
+    parts = packed(begun, window, most)
+    assert len(parts) <= most + 1
     restored = [at for at, number in parts for _ in range(number)]
     assert len(restored) == len(begun)
-    assert all(0 <= later - at <= window / PARTS for at, later in zip(begun, restored, strict=True))
+    assert all(0 <= later - at <= window / most for at, later in zip(begun, restored, strict=True))
 
 
 @given(runs=st.integers(1, 7), window=st.integers(1, 1_000), before=GAPS, after=GAPS)

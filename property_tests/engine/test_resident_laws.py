@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from perdure import Task, TaskContext, program
 from perdure.engine.mailbox.instance_cache import InstanceCache
+from perdure.runtime.record import Sizes
 from perdure.stores.contract import overlay
 from perdure.stores.memory import MemoryBackend
 from perdure.values.instance import Instance
@@ -99,7 +100,7 @@ def test_a_row_that_changed_during_a_read_is_not_replaced_by_it(meanwhile):
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=30), st.sets(st.integers(0, 9), max_size=3))
 def test_of_instances_that_no_caller_asked_those_that_ended_last_are_kept(finished, asked):
     """Those of which a caller asked something are kept besides, within the bound in bytes."""
-    cache = InstanceCache(MemoryBackend().open(), max_unasked=3)
+    cache = InstanceCache(MemoryBackend().open(), sizes=Sizes(unasked_instances=3))
     for version, number in enumerate(finished):
         cell = cache.at(orders, orders.address(str(number)))
         cell.use = "once" if number in asked else "never"

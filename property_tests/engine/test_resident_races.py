@@ -14,9 +14,10 @@ from returns.result import Failure, Success
 
 from perdure import Task, TaskContext, program
 from perdure.engine.mailbox.entry import MailboxEntry
-from perdure.engine.mailbox.instance_cache import LATELY, InstanceCache, version_of
+from perdure.engine.mailbox.instance_cache import InstanceCache, version_of
 from perdure.engine.mailbox.instance_cell import PendingCommit
 from perdure.jobs.request import ALARM, Request
+from perdure.runtime.record import DEFAULT_SIZES
 from perdure.runtime.simulated import Simulation
 from perdure.stores.contract import overlay
 from perdure.stores.memory import MemoryBackend
@@ -175,11 +176,11 @@ def test_turns_are_decided_on_kept_rows_while_most_of_those_are_current(found: l
         assert row is not None
         table.stored["a"] = row
         table.cache.loaded(cell, Loaded(instance=row))
-        part += ((1.0 if is_current else 0.0) - part) / LATELY
+        part += ((1.0 if is_current else 0.0) - part) / DEFAULT_SIZES.lately
         entry = MailboxEntry(Request(command=None, action="send"), Simulation().runtime.future())
         assert table.cache.are_current == (part >= 0.9)
         assert table.cache.may_decide(cell, entry) == (part >= 0.9)
-        part += (1.0 - part) / LATELY if part >= 0.9 else 0.0
+        part += (1.0 - part) / DEFAULT_SIZES.lately if part >= 0.9 else 0.0
         assert table.cache.may_decide(cell, MailboxEntry(ALARM, Simulation().runtime.future()))  # its row was just read
 
 

@@ -147,14 +147,14 @@ MUTANTS = (
     Mutant(
         "alarms leave no room for requests",
         "AlarmWindow._limit",
-        'return self._size if self.company == "requests" else max(self._size, ALONE)',
-        "return max(self._size, ALONE)",
+        'return self._size if self.company == "requests" else max(self._size, self.sizes.alarm_window_alone)',
+        "return max(self._size, self.sizes.alarm_window_alone)",
         f"{BURST}::test_a_request_waits_for_some_of_the_alarms_and_not_for_all",
     ),
     Mutant(
         "alarms leave room for requests that do not come",
         "AlarmWindow._limit",
-        'return self._size if self.company == "requests" else max(self._size, ALONE)',
+        'return self._size if self.company == "requests" else max(self._size, self.sizes.alarm_window_alone)',
         "return self._size",
         f"{BURST}::test_alarms_run_in_large_groups_without_requests",
     ),

@@ -311,15 +311,15 @@ MUTANTS = (
     Mutant(
         "a batch of alarms stays large when nothing more is due",
         "AlarmWindow.reset",
-        "self._size = FIRST",
-        "self._size = max(self._size, FIRST)",
+        "self._size = self.sizes.alarm_window",
+        "self._size = max(self._size, self.sizes.alarm_window)",
         "engine/test_alarm_window.py::test_a_batch_grows_and_shrinks_as_the_model_says",
     ),
     Mutant(
         "a batch of alarms grows without a bound",
         "AlarmWindow.look",
-        "min(LARGEST, self._size * 2 if len(self._members) < before // 2 else self._size + FIRST)",
-        "self._size * 2 if len(self._members) < before // 2 else self._size + FIRST",
+        "self._size = min(self.sizes.max_alarm_window, grown)",
+        "self._size = grown",
         "engine/test_alarm_window.py::test_the_largest_batch_has_a_bound",
     ),
     Mutant(

@@ -14,6 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from returns.result import Failure, Result, Success
 
+from perdure.runtime.record import Sizes
 from perdure.runtime.simulated import Simulation
 from perdure.stores.postgres.operations import GatheredAnswers, PendingStatement, Queue, groups_of
 from perdure.stores.sqlite.database import Batcher, Read
@@ -287,7 +288,8 @@ def test_each_request_to_a_file_is_answered_once_and_every_close_returns(
 ) -> None:
     simulation = Simulation(seed=seed)
     file = File(simulation, fates)
-    batcher = Batcher(simulation.runtime, file, file, largest=largest)  # type: ignore[arg-type]
+    runtime = attrs.evolve(simulation.runtime, sizes=Sizes(group=largest))
+    batcher = Batcher(runtime, file, file)  # type: ignore[arg-type]
     owner = Owner(batcher, file)
 
     async def main() -> None:
@@ -318,7 +320,8 @@ def test_each_request_to_a_file_is_answered_once_and_every_close_returns(
 def test_reads_and_writes_of_a_file_take_turns() -> None:
     simulation = Simulation()
     file = File(simulation, ["ok"])
-    batcher = Batcher(simulation.runtime, file, file, largest=1)  # type: ignore[arg-type]
+    runtime = attrs.evolve(simulation.runtime, sizes=Sizes(group=1))
+    batcher = Batcher(runtime, file, file)  # type: ignore[arg-type]
     owner = Owner(batcher, file)
     for action in ("read", "read", "read", "write", "write"):
         owner.act(action, 0)

@@ -12,8 +12,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from perdure.runtime.on_asyncio import asyncio_runtime
-from perdure.runtime.record import Runtime
-from perdure.stores.postgres.connections import IDLE_MS, MOST, ConnectionPool
+from perdure.runtime.record import DEFAULT_SIZES, Runtime
+from perdure.stores.postgres.connections import IDLE_MS, ConnectionPool
+
+MOST = DEFAULT_SIZES.connections
 
 
 @attrs.define(eq=False)

@@ -51,13 +51,13 @@ def test_several_addresses_are_read_as_each_of_them(cursor, data):
         for name, id_, key in data.draw(st.lists(st.tuples(names, ids, st.none() | st.just("key"))))
     ]
     alone = [queries.load(cursor, one.address, one.idempotency_key, one.now_ms) for one in requests]
-    assert queries.load_all(cursor, requests) == alone
+    assert queries.load_all(cursor, requests, data.draw(st.integers(1, 5) | st.just(256))) == alone
 
 
 @pytest.mark.parametrize("count", [1, 4, 5, 16, 17, 64, 65, 256, 257, 300, 600])
 def test_any_number_of_addresses_is_read(cursor, count):
     requests = [LoadRequest(Address("task", "orders", str(number)), None, NOW_MS) for number in range(count)]
-    found = [one.instance for one in queries.load_all(cursor, requests)]
+    found = [one.instance for one in queries.load_all(cursor, requests, 256)]
     assert [row.state for row in found[:300]] == [f"orders {number}" for number in range(min(count, 300))]
     assert found[300:] == [None] * (count - 300)
 
@@ -70,4 +70,4 @@ def test_a_row_that_the_index_finds_under_another_id_is_corrupt():
         connection.execute(f"CREATE TABLE instances ({columns})")
         connection.execute(f"INSERT INTO instances VALUES ({marks})", values)  # noqa: S608 - marks alone
         with pytest.raises(StoreCorrupt, match="another id"):
-            queries.load_all(connection.cursor(), [LoadRequest(Address("task", "orders", "a"), None, NOW_MS)])
+            queries.load_all(connection.cursor(), [LoadRequest(Address("task", "orders", "a"), None, NOW_MS)], 256)

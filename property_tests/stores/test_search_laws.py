@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import Any
 
-import attrs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -83,7 +82,7 @@ def meets(query: Query, row: Instance) -> bool:
 @given(st.lists(instances, max_size=25, unique_by=lambda row: row.address), queries, st.integers(1, 4))
 @settings(max_examples=300)
 def test_chunks_together_are_the_requested_page_in_order(rows: list[Instance], query: Query, size: int) -> None:
-    search, found = attrs.evolve(Search.of(query), size=size), list[Address]()
+    search, found = Search.of(query, size), list[Address]()
     with stored(rows) as cursor:
         while search.after is not None and len(found) < query.limit:
             portion, search = search.portion(cursor, CorruptRows(), query.limit - len(found))

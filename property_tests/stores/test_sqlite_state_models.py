@@ -46,7 +46,7 @@ class Writer:
     def __attrs_post_init__(self) -> None:
         self.cursor = self.connection.cursor()
         prepare(self.cursor, store="model", synchronous="NORMAL")
-        epoch, counts = counters.next_epoch(self.cursor)
+        epoch, counts = counters.next_epoch(self.cursor, 2)
         self.numbers = counters.read(self.cursor, counts)
         self.marks = read_marks(self.cursor, epoch=epoch, read=lambda size, _: b"\0" * size)
 

@@ -247,7 +247,7 @@ class OpenApp(AsyncContextGuard):
             stack.push_async_callback(_close, store)
             if isinstance(self.store, str) and (warning := await key_warning(store, keys)) is not None:
                 runtime.log(warning)
-            cache = InstanceCache(store if keys is None else encrypted_store(store, keys))
+            cache = InstanceCache(store if keys is None else encrypted_store(store, keys), sizes=runtime.sizes)
             store = cache.shown()
             _check_journals(store, self.app.served)
             services = await _entered(self.app.services, stack)

@@ -6,7 +6,9 @@ from attrs import frozen
 from returns.result import Result, Success
 
 from perdure import App, Do, Task, TaskContext, effect, program
-from perdure.engine.runs.run_executor import RUNS_A_STEP
+from perdure.runtime.record import DEFAULT_SIZES
+
+RUNS_A_STEP = DEFAULT_SIZES.runs_in_a_row
 
 
 @frozen

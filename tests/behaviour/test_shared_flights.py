@@ -12,9 +12,10 @@ from returns.result import Failure, Result, Success
 from world import World, on_each_store
 
 from perdure import App, Limits, Task, TaskContext, attempt, program, tell
-from perdure.engine.commits.batcher import LARGEST, StoreBatcher
+from perdure.engine.commits.batcher import StoreBatcher
 from perdure.programs import Do
 from perdure.runtime.on_asyncio import asyncio_runtime
+from perdure.runtime.record import DEFAULT_SIZES
 from perdure.stores.contract import Store, overlay
 from perdure.stores.memory import MemoryBackend
 from perdure.stores.sqlite import open_sqlite
@@ -229,7 +230,7 @@ def test_each_group_takes_the_time_from_its_own_first_request() -> None:
     store, took = SlowStore(), list[tuple[int, float]]()
 
     async def main() -> None:
-        for begun_ms, number in ((0, 1), (10, LARGEST + 1), (500, LARGEST)):
+        for begun_ms, number in ((0, 1), (10, DEFAULT_SIZES.batch + 1), (500, DEFAULT_SIZES.batch)):
             await store.pass_to(begun_ms)
             for _ in range(number):
                 group.add(Member(lambda _: took.append((len(store.sent), group.took_ms))))
@@ -243,7 +244,7 @@ def test_each_group_takes_the_time_from_its_own_first_request() -> None:
         lost=OutcomeUnknown,
     )
     asyncio.run(main())
-    assert [number for number, _ in store.sent] == [1, LARGEST, LARGEST, 1]
+    assert [number for number, _ in store.sent] == [1, DEFAULT_SIZES.batch, DEFAULT_SIZES.batch, 1]
     assert sorted(set(took)) == [(1, 1_000), (2, 1_990), (3, 2_990), (4, 3_500)]
 
 

@@ -6,10 +6,9 @@ from collections.abc import Awaitable, Callable
 from contextlib import closing
 from pathlib import Path
 
+from perdure.runtime.record import DEFAULT_SIZES
 from perdure.stores.contract import Store, commit_one
 from perdure.stores.sqlite import open_sqlite
-from perdure.stores.sqlite.counters import PORTION
-from perdure.stores.sqlite.operations import COUNT_PORTIONS
 from perdure.testing.conformance.assertions import value
 from perdure.testing.conformance.sample_values import address, created, put
 from perdure.values.listings import StoreCounts
@@ -56,14 +55,17 @@ def many(path: Path, number: int) -> None:
         file.commit()
 
 
+AT_ONCE = DEFAULT_SIZES.counted_parts * DEFAULT_SIZES.counted_rows
+
+
 def test_a_large_store_is_counted_over_several_calls(tmp_path: Path) -> None:
-    number = COUNT_PORTIONS * PORTION + 10
+    number = AT_ONCE + 10
     many(tmp_path / "jobs.db", number)
 
     async def body(store: Store) -> StoreCounts:
         first = await counts(store)
         assert not first.complete
-        assert first.total == COUNT_PORTIONS * PORTION
+        assert first.total == AT_ONCE
         await created(store, address("late"))
         return await counts(store)
 

@@ -9,12 +9,13 @@ from typing import TypeVar
 
 import pytest
 
+from perdure.runtime.record import DEFAULT_SIZES
 from perdure.stores.contract import commit_one
 from perdure.stores.rows import CorruptRows, key_values
 from perdure.stores.sqlite import changes, counters, open_sqlite, queries
 from perdure.stores.sqlite.changes import prune
 from perdure.stores.sqlite.counters import StatusCounts
-from perdure.stores.sqlite.queries import PORTION, Search
+from perdure.stores.sqlite.queries import Search
 from perdure.stores.values import Query, Retention
 from perdure.testing.conformance.assertions import value
 from perdure.testing.conformance.sample_values import address, created, put
@@ -73,7 +74,7 @@ RETENTION = Retention(now_ms=NOW_MS, events_since_ms=NOW_MS, max_events=10**6, d
 
 
 def found(cursor: sqlite3.Cursor, query: Query) -> tuple[Instance, ...]:
-    instances, _ = Search.of(query).portion(cursor, CorruptRows(), 500)
+    instances, _ = Search.of(query, 2_000).portion(cursor, CorruptRows(), 500)
     return instances
 
 
@@ -141,7 +142,7 @@ def test_a_page_of_due_instances_costs_the_same_behind_many_of_its_instant(
 
 
 def test_rare_rows_are_found_in_chunks_and_other_requests_run_between(tmp_path: Path) -> None:
-    with holding(tmp_path / "jobs.db", 3 * PORTION) as file:
+    with holding(tmp_path / "jobs.db", 3 * DEFAULT_SIZES.searched_rows) as file:
         file.execute("UPDATE instances SET status = 'scheduled' WHERE incarnation % 1900 = 0")
         file.execute("COMMIT")
 

@@ -50,9 +50,6 @@ from perdure.values.limits import Limits
 from perdure.values.listings import InFlight
 from perdure.values.transition import KeepInstance, Loaded, Put
 
-MAX_TURNS_IN_A_ROW = 64
-"""Turns that run synchronously in a row before the event loop gets a chance to run."""
-
 _Wait: TypeAlias = Literal["over", "reading"] | tuple[MailboxEntry, Rest | Claimable]
 """Why no turns are executed now: none are left, or the store's answer, a run or the rest of a turn comes first."""
 
@@ -92,9 +89,11 @@ class Dispatcher:
     _admission: AdmissionQueue = attrs.field(init=False)
     _pending: int = 0  # requests of callers that wait or are being served
     _in_a_row: int = 0
+    _max_in_a_row: int = attrs.field(init=False)
     _claims_left: ClaimsLeft = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
+        self._max_in_a_row = self.runtime.sizes.turns_in_a_row
         self._admission = AdmissionQueue(self.runtime)
         self._claims_left = ClaimsLeft(self.runtime, self.recover)
 
@@ -185,7 +184,7 @@ class Dispatcher:
                     self._serve_or_later(cell)
             elif self._batch.take(cell, entry):
                 pass  # it is decided at the end of this step
-            elif self._in_a_row < MAX_TURNS_IN_A_ROW:
+            elif self._in_a_row < self._max_in_a_row:
                 self._serve_now(cell, entry)
             else:
                 cell.put(entry, place)
@@ -254,7 +253,7 @@ class Dispatcher:
         cell.state = "busy"
         self._in_a_row += 1
         # Without a bound, one caller in a loop on a store that never waits would block all timers and sockets.
-        if self._in_a_row <= MAX_TURNS_IN_A_ROW:
+        if self._in_a_row <= self._max_in_a_row:
             self._serve(cell)
         else:
             self._serve_later(cell)

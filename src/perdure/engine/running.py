@@ -507,7 +507,7 @@ def running_engine(
     load_postponed()
     membership, runtime = membership_of(store, runtime, jobs)
     work, perform = work_of(store, membership), while_leased(perform, membership)
-    sinks, cache = sinks or OpenSinks(runtime), cache or InstanceCache(store)
+    sinks, cache = sinks or OpenSinks(runtime), cache or InstanceCache(store, sizes=runtime.sizes)
     tracing, reporting = sinks.tracing, Reporting(runtime, sinks)
     lost: Callable[[str], None] = lambda address: engine.fail(_fence_lost(store, address))  # noqa: E731 - of one line
     dispatcher = Dispatcher(runtime, limits, jobs, lost, reporting, cache)

@@ -8,7 +8,7 @@ virtual clock). This module is pure: it imports neither.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Final, Literal, Protocol, TypeVar
 
 import attrs
 
@@ -135,6 +135,90 @@ class LogRecord:
     fields: Mapping[str, object] = attrs.Factory(dict[str, object])
 
 
+def _size(default: int) -> Any:
+    return attrs.field(default=default, validator=attrs.validators.ge(1))
+
+
+@attrs.frozen(kw_only=True)
+class Sizes:
+    """The sizes of internal batches, pages and queues, each at least 1. Objects read them when they are constructed.
+
+    They are no options: each is a compromise between throughput and latency, and the results are the same with any.
+    Tests draw all of them between 1 and 5, so that every history crosses each.
+
+    Attributes:
+        batch: requests that the engine sends to the store together, and events that are decided in one step of the
+            event loop. Bounded, so that no caller waits long for its neighbours.
+        group: requests that a database executes in one transaction or statement.
+        turns_in_a_commit: turns of one instance that one transition holds.
+        turns_in_a_row: turns that run synchronously before the event loop gets a chance to run.
+        runs_in_a_row: claimed runs that begin in one step of the event loop.
+        alarm_window: alarms in the first batch: two milliseconds of work, which a request may wait for more than once.
+        alarm_window_alone: alarms in a batch while no requests arrive: a larger commit costs less per alarm.
+        max_alarm_window: alarms in the largest batch.
+        alarm_looks: after this many checks of a batch that takes long, the next one is fired in any case.
+        timers: alarms in memory. Further ones are read from the store when they are due.
+        lane_low: a lane with fewer instances in memory, and more in the store, is read again when there is room.
+        lane_share: instances of a lane that are read at once, if few lanes are read.
+        lanes_read: instances that are read at once, if they are of many lanes.
+        lanes_compared: lanes whose first instances are compared for the longest waiting one.
+        unclaimed: a lane with more fired instances whose claim is not durable is read apart.
+        rate_parts: parts of a rate's window: the runs of one part are stored with the instant of the last one.
+        remembered_runs: begun runs that the rates of all lanes of a job remember. Beyond it, no further run begins.
+        held_messages: messages to parked targets in memory. Each further one waits for its next delivery.
+        left_messages: left messages that an operator sees and can bury at a time.
+        ensured_at_once: declared instances that are read and created at the same time.
+        unasked_instances: instances kept in memory of which no caller asked anything: those whose alarms fired last.
+        known_keys: idempotency keys in memory: those stored last. A repeat mostly follows soon after its request.
+        known_answer: characters of the longest answer that is kept with its key.
+        lately: turns, or keyed requests, whose luck decides whether the next ones rely on memory.
+        loaded_rows: instances that SQLite loads in one statement; 256 at most.
+        searched_rows: instances that SQLite looks at in one part of a search: a few milliseconds.
+        counted_rows: instances that SQLite counts at once: a few milliseconds.
+        counted_parts: such parts in one call that counts.
+        connections: connections to PostgreSQL, beside one for urgent statements.
+        statements: statements under way at the same time on PostgreSQL. More than one: a slow search would otherwise
+            delay the reads of due alarms and messages.
+        memory_block: entries in one part of a sorted index of the memory store.
+    """
+
+    batch: int = _size(1_000)
+    group: int = _size(1_000)
+    turns_in_a_commit: int = _size(1_000)
+    turns_in_a_row: int = _size(64)
+    runs_in_a_row: int = _size(64)
+    alarm_window: int = _size(12)
+    alarm_window_alone: int = _size(128)
+    max_alarm_window: int = _size(1_024)
+    alarm_looks: int = _size(10)
+    timers: int = _size(10_000)
+    lane_low: int = _size(32)
+    lane_share: int = _size(128)
+    lanes_read: int = _size(256)
+    lanes_compared: int = _size(1_000)
+    unclaimed: int = _size(4)
+    rate_parts: int = _size(64)
+    remembered_runs: int = _size(200_000)
+    held_messages: int = _size(10_000)
+    left_messages: int = _size(1_000)
+    ensured_at_once: int = _size(32)
+    unasked_instances: int = _size(64)
+    known_keys: int = _size(10_000)
+    known_answer: int = _size(1_000)
+    lately: int = _size(64)
+    loaded_rows: int = _size(256)
+    searched_rows: int = _size(2_000)
+    counted_rows: int = _size(5_000)
+    counted_parts: int = _size(10)
+    connections: int = _size(4)
+    statements: int = _size(2)
+    memory_block: int = _size(512)
+
+
+DEFAULT_SIZES: Final = Sizes()
+"""The sizes of production."""
+
+
 @attrs.frozen(kw_only=True)
 class Runtime:
     """The external functions that the library uses, besides its services.
@@ -155,6 +239,7 @@ class Runtime:
         new_id: a UUIDv7 as a 128-bit integer: later ids sort after earlier ones, with space between to count up.
         log: write a log record. Never raises, never waits.
         cancelled: the exception that a cancelled await raises. Not an `Exception`.
+        sizes: the internal sizes.
     """
 
     now_ms: Callable[[], int]
@@ -171,3 +256,4 @@ class Runtime:
     new_id: Callable[[], int]
     log: Callable[[LogRecord], None]
     cancelled: type[BaseException]
+    sizes: Sizes = DEFAULT_SIZES

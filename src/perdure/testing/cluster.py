@@ -21,7 +21,7 @@ from perdure.client.local_gateway import engine_of
 from perdure.jobs.call import Call, result_of
 from perdure.jobs.draft import HookBug
 from perdure.programs.future import awaited
-from perdure.runtime.record import Runtime, SpawnedTask
+from perdure.runtime.record import Runtime, Sizes, SpawnedTask
 from perdure.runtime.simulated import SimulatedProcess, Simulation
 from perdure.stores.contract import Store
 from perdure.stores.memory import SharedMemoryBackend
@@ -400,3 +400,15 @@ class Cluster:
             self.effects.append((number, what.call))
         for watcher in self._watchers:
             watcher(event)
+
+
+def with_sizes(cluster: Cluster, sizes: Sizes) -> Cluster:
+    """Set the internal sizes of a new cluster's engines: for the tests of this library.
+
+    Args:
+        cluster: a cluster that no engine was opened in.
+        sizes: the sizes.
+    """
+    simulation = cluster._simulation  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - no public parameter
+    simulation.runtime = attrs.evolve(simulation.runtime, sizes=sizes)
+    return cluster

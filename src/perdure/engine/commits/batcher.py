@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Final, Generic, Literal, Protocol, TypeAlias, TypeVar
+from typing import Any, Generic, Literal, Protocol, TypeAlias, TypeVar
 
 import attrs
 from returns.result import Failure, Result
@@ -22,9 +22,6 @@ from perdure.values.transition import Loaded
 
 R_co = TypeVar("R_co", covariant=True)
 R = TypeVar("R")
-
-LARGEST: Final = 1_000
-"""The largest group, so that no caller waits long for its neighbours."""
 
 Answers: TypeAlias = Sequence[Result[Any, Any]]
 SendAll: TypeAlias = Callable[[Sequence[R], Callable[[Answers], None]], None]
@@ -64,7 +61,7 @@ class StoreBatcher(Generic[R]):
     send_all: SendAll[R]
     lost: Callable[[str], Exception]
     synchronous: bool = False
-    largest: int = LARGEST
+    largest: int = attrs.field(default=attrs.Factory(lambda self: self.runtime.sizes.batch, takes_self=True))
     took_ms: float = 0.0
     _waiting: list[GroupMember[R]] = attrs.Factory(list[Any])
     _begun_ms: list[float] = attrs.Factory(list[float])  # the first request of each group that they will leave in

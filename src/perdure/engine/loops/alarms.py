@@ -23,7 +23,7 @@ from perdure.engine.runs.concurrency import Holds
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.request import ALARM
 from perdure.programs.container import result_inside
-from perdure.runtime.record import LogRecord, Runtime, Timer
+from perdure.runtime.record import DEFAULT_SIZES, LogRecord, Runtime, Sizes, Timer
 from perdure.stores.contract import Store
 from perdure.stores.values import DuePosition
 from perdure.values.address import Address
@@ -35,9 +35,6 @@ Entry: TypeAlias = tuple[Address, int]
 
 NEVER_MS = 2**63 - 1
 """Later than any alarm."""
-
-ROOM = 10_000
-"""Maximum number of alarms in memory."""
 
 _START: DuePosition = (-1, 0)
 _LAST = 2**63 - 1
@@ -65,7 +62,7 @@ class TimerQueue:
 
     position: DuePosition = _START
     next_ms: int = 0
-    room: int = ROOM
+    room: int = DEFAULT_SIZES.timers
     _entries: list[tuple[int, int, Address]] = attrs.Factory(list[tuple[int, int, Address]])
     _pushed: int = 0
     _added_since: list[Entry] = attrs.Factory(list[Entry])
@@ -179,26 +176,14 @@ class TimerQueue:
 
 A = TypeVar("A")
 
-FIRST = 12
-"""Alarms in the first batch: two milliseconds of work, which a request may wait for more than once."""
-
-ALONE = 128
-"""Alarms in a batch while no requests arrive: a larger commit costs less per alarm."""
-
 READ_ALONE = 3
 """How many times ``Limits.alarm_batch`` is read at once while no requests arrive."""
-
-LARGEST = 1_024
-"""Alarms in the largest batch."""
 
 PATIENCE_MS = 10
 """How long a batch may take before the loop checks whether it waits or works."""
 
 BUSY_MS = 5
 """A timer that is this late shows that the process is busy: more alarms would only queue."""
-
-MAX_PATIENCE = 10
-"""After this many checks the next batch is fired in any case."""
 
 
 @attrs.define
@@ -212,12 +197,17 @@ class AlarmWindow(Generic[A]):
 
     Attributes:
         company: whether requests arrive too, for which alarms leave room.
+        sizes: the internal sizes.
     """
 
     company: Literal["requests", "none"] = "requests"
-    _size: int = FIRST
+    sizes: Sizes = DEFAULT_SIZES
+    _size: int = attrs.field(init=False)
     _members: set[A] = attrs.Factory(set[A])
     _looks: int = 0
+
+    def __attrs_post_init__(self) -> None:
+        self.reset()
 
     @property
     def has_room(self) -> bool:
@@ -231,7 +221,7 @@ class AlarmWindow(Generic[A]):
 
     @property
     def _limit(self) -> int:
-        return self._size if self.company == "requests" else max(self._size, ALONE)
+        return self._size if self.company == "requests" else max(self._size, self.sizes.alarm_window_alone)
 
     def add(self, alarm: A) -> None:
         """Count a fired alarm."""
@@ -247,7 +237,7 @@ class AlarmWindow(Generic[A]):
 
     def reset(self) -> None:
         """Start again with a small batch, because nothing more is due."""
-        self._size = FIRST
+        self._size = self.sizes.alarm_window
 
     def look(self, late_ms: float, waits_outside: Callable[[A], bool]) -> None:
         """Adjust the size of a batch that takes long.
@@ -257,14 +247,15 @@ class AlarmWindow(Generic[A]):
             waits_outside: whether an alarm's run waits for external systems.
         """
         self._looks += 1
-        if self._looks == MAX_PATIENCE:
+        if self._looks == self.sizes.alarm_looks:
             self.forget()
         elif late_ms >= BUSY_MS:
-            self._size = max(FIRST, self._size // 2)
+            self._size = max(self.sizes.alarm_window, self._size // 2)
         else:
             before = len(self._members)
             self._members = {alarm for alarm in self._members if not waits_outside(alarm)}
-            self._size = min(LARGEST, self._size * 2 if len(self._members) < before // 2 else self._size + FIRST)
+            grown = self._size * 2 if len(self._members) < before // 2 else self._size + self.sizes.alarm_window
+            self._size = min(self.sizes.max_alarm_window, grown)
 
     def forget(self) -> None:
         """Forget the alarms in progress: they had their time and wait for something."""
@@ -322,6 +313,14 @@ class _Fired:
         self.tell(self, result)
 
 
+def _timers_of(alarms: Alarms) -> TimerQueue:
+    return TimerQueue(room=alarms.runtime.sizes.timers)
+
+
+def _window_of(alarms: Alarms) -> AlarmWindow[_Fired]:
+    return AlarmWindow(sizes=alarms.runtime.sizes)
+
+
 @attrs.define(eq=False)
 class Alarms:
     """The loop that fires alarms.
@@ -345,8 +344,8 @@ class Alarms:
     limits: Limits
     cache: InstanceCache
     wake: Waker
-    _timers: TimerQueue = attrs.Factory(TimerQueue)
-    _window: AlarmWindow[_Fired] = attrs.Factory(AlarmWindow[_Fired])
+    _timers: TimerQueue = attrs.field(default=attrs.Factory(_timers_of, takes_self=True))
+    _window: AlarmWindow[_Fired] = attrs.field(default=attrs.Factory(_window_of, takes_self=True))
     _fired: dict[Address, _Fired] = attrs.Factory(dict[Address, _Fired])
     _failed: dict[_Fired, Timer] = attrs.Factory(dict[_Fired, "Timer"])
     _phase: Literal["open", "closed"] = "open"

@@ -14,19 +14,11 @@ from typing import Literal, TypeAlias
 
 import attrs
 
+from perdure.runtime.record import DEFAULT_SIZES, Sizes
 from perdure.values.address import Address
 
 Rest: TypeAlias = Literal["none", "some"]
 """Whether the store has queued instances of a lane that are not in memory."""
-
-LOW = 32
-"""A lane with fewer instances in memory, and more in the store, is read again when there is room."""
-
-SHARE = 128
-"""Instances of a lane that are read at once, if few lanes are read."""
-
-READ = 256
-"""Instances that are read at once, if they are of many lanes."""
 
 Entry: TypeAlias = tuple[int, int, Address]
 """The rank of an instance, and its incarnation, which orders equal ranks as the store does."""
@@ -53,12 +45,14 @@ class FairQueue:
         is_blocked: whether no run of a lane may begin now.
         unread: whether the store may have lanes that are not in memory.
         missed: whether a lane was left out since the pass over all lanes began.
+        sizes: the internal sizes.
     """
 
     room: int
     is_blocked: Callable[[str], bool]
     unread: bool = True
     missed: bool = False
+    sizes: Sizes = DEFAULT_SIZES
     _lanes: dict[str, _Lane] = attrs.Factory(dict[str, _Lane])
     _ranks: dict[Address, tuple[Entry, str]] = attrs.Factory(dict[Address, tuple[Entry, str]])
     _noticed: int = 0
@@ -90,7 +84,8 @@ class FairQueue:
         Args:
             lanes: number of lanes that are read at once.
         """
-        return max(1, min(SHARE, READ // max(1, lanes), self.room // (2 * max(1, len(self._lanes)))))
+        share, read = self.sizes.lane_share, self.sizes.lanes_read // max(1, lanes)
+        return max(1, min(share, read, self.room // (2 * max(1, len(self._lanes)))))
 
     def empty(self) -> tuple[str, ...]:
         """Return the lanes that miss their turn unless they are read."""
@@ -249,7 +244,7 @@ class FairQueue:
         self._stamp += 1
         known.stamp = self._stamp
         heapq.heappush(self._next, (known.turn, known.entries[0][0], known.stamp, known.name))
-        if len(self._next) > 2 * self.room + LOW:  # mostly entries that were replaced
+        if len(self._next) > 2 * self.room + self.sizes.lane_low:  # mostly entries that were replaced
             self._next = [one for one in self._next if one[3] in self._lanes and self._lanes[one[3]].stamp == one[2]]
             heapq.heapify(self._next)
 
@@ -258,7 +253,7 @@ class FairQueue:
             self._long.setdefault(known.name)
         else:
             self._long.pop(known.name, None)
-        if known.rest == "some" and len(known.entries) < LOW:
+        if known.rest == "some" and len(known.entries) < self.sizes.lane_low:
             self._low.add(known.name)
         else:
             self._low.discard(known.name)

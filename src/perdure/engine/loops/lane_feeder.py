@@ -31,12 +31,6 @@ from perdure.values.errors import EngineClosed, OutcomeUnknown, StoreError, Stor
 from perdure.values.instance import Instance
 from perdure.values.times import from_ms
 
-OLDEST_OF = 1_000
-"""Lanes whose first instances are compared for the longest waiting one."""
-
-FEW = 4
-"""A lane with more fired instances whose claim is not durable is read apart."""
-
 REST_MS = 1_000
 """How long a pass over all lanes that fired nothing is not repeated, and how long after a store error to read again."""
 
@@ -493,7 +487,7 @@ class LaneFeeder:
 
     async def _read_lanes(self, names: Sequence[str]) -> Any:
         """Read the first instances of lanes, a few lanes at a time."""
-        for some in _groups(names, self._unclaimed, self.page):
+        for some in _groups(names, self._unclaimed, self.page, self.runtime.sizes.unclaimed):
             share = self.queue.share(len(some)) + max(self._unclaimed.get(lane, 0) for lane in some)
             found = await self._read_queued(some, share * len(some))
             if not isinstance(found, Success):
@@ -516,8 +510,8 @@ class LaneFeeder:
         return found
 
     async def oldest(self) -> Result[datetime | None, StoreError]:
-        """Return when the longest waiting instance was created, among the first ones of the first 1,000 lanes."""
-        names = await answer_of(self.lanes.names(self.name, None, OLDEST_OF))
+        """Return when the longest waiting instance was created, among the first ones of the first lanes."""
+        names = await answer_of(self.lanes.names(self.name, None, self.runtime.sizes.lanes_compared))
         if not isinstance(names, Success):
             return Failure(names.failure())
         if not names.unwrap():
@@ -568,7 +562,11 @@ def lane_feeders(
             cache=cache,
             lanes=store.lanes,
             wake=Waker(runtime),
-            queue=FairQueue(dispatcher.limits.queued_items, partial(_is_blocked, gate, rates, resting, runtime)),
+            queue=FairQueue(
+                dispatcher.limits.queued_items,
+                partial(_is_blocked, gate, rates, resting, runtime),
+                sizes=runtime.sizes,
+            ),
             rates=rates,
             page=dispatcher.limits.lane_page,
             claims_page=dispatcher.limits.recovery_page,
@@ -578,13 +576,13 @@ def lane_feeders(
     return found
 
 
-def _groups(names: Sequence[str], unclaimed: Mapping[str, int], page: int) -> Iterator[Sequence[str]]:
+def _groups(names: Sequence[str], unclaimed: Mapping[str, int], page: int, few: int) -> Iterator[Sequence[str]]:
     """Divide lanes into those that are read at once. Fired instances are read again until their claims are durable.
 
     A lane that has many of those is read apart, because all lanes of a group get the same share.
     """
-    many = [lane for lane in names if unclaimed.get(lane, 0) > FEW]
-    others = [lane for lane in names if unclaimed.get(lane, 0) <= FEW]
+    many = [lane for lane in names if unclaimed.get(lane, 0) > few]
+    others = [lane for lane in names if unclaimed.get(lane, 0) <= few]
     yield from ([lane] for lane in many)
     yield from (others[start : start + page] for start in range(0, len(others), page))
 
@@ -593,7 +591,7 @@ def _rates(store: Store, runtime: Runtime, job: Job, limits: Lanes) -> StoredRat
     if limits.rate is None and limits.lane_rate is None:
         return None
     rate = None if limits.rate is None else RateLimit(limits.rate)
-    lanes = LaneRates(limits.lane_rate, opened_ms=runtime.monotonic_ms())
+    lanes = LaneRates(limits.lane_rate, most=runtime.sizes.remembered_runs, opened_ms=runtime.monotonic_ms())
     return StoredRates(store, runtime, job, rate, lanes)
 
 

@@ -22,7 +22,7 @@ from perdure.jobs.request import Inbound
 from perdure.programs.container import result_inside
 from perdure.programs.exit import ENDS_PROCESS
 from perdure.programs.future import answer_of
-from perdure.runtime.record import Future, LogRecord, Runtime, SpawnedTask, Timer
+from perdure.runtime.record import DEFAULT_SIZES, Future, LogRecord, Runtime, SpawnedTask, Timer
 from perdure.runtime.tasks import ended
 from perdure.stores.contract import Store, commit_one, load_one
 from perdure.stores.values import Health
@@ -145,12 +145,6 @@ def with_unserved(health: Health, counts: Mapping[str, int]) -> Health:
 STORE_RETRY_MS = 1_000
 """How long the loop waits after an error of the store or of a turn."""
 
-MAX_HELD = 10_000
-"""Messages to parked targets that the loop keeps, at most; each one beyond that waits for its next delivery."""
-
-MAX_LEFT: Final = 1_000
-"""Left messages that an operator sees and can bury at a time, at most."""
-
 NO_CODE: Final = ""
 """No definition has this fingerprint: every message that is left was left by other code."""
 
@@ -166,7 +160,7 @@ class HeldMessages:
         limit: how many are kept.
     """
 
-    limit: int = MAX_HELD
+    limit: int = DEFAULT_SIZES.held_messages
     _of: dict[Address, dict[Pair, StoredMessage]] = attrs.Factory(dict[Address, "dict[Pair, StoredMessage]"])
     _count: int = 0
 
@@ -210,6 +204,10 @@ class _Since:
         self.settled.clear()
 
 
+def _held_of(outbox: Outbox) -> HeldMessages:
+    return HeldMessages(outbox.runtime.sizes.held_messages)
+
+
 @attrs.define
 class Outbox:
     """The loop that delivers messages.
@@ -242,7 +240,7 @@ class Outbox:
     _posted: dict[int, Future[Any]] = attrs.Factory(dict[int, "Future[Any]"])
     _since_read: _Since = attrs.Factory(_Since)
     _since_left_read: _Since | None = None  # while a read of left messages is in progress
-    _held: HeldMessages = attrs.Factory(HeldMessages)
+    _held: HeldMessages = attrs.field(default=attrs.Factory(_held_of, takes_self=True))
     _resumed: set[Pair] = attrs.Factory(set[Pair])  # of those in progress: their targets were resumed meanwhile
     unserved: UnservedMessages = attrs.field(init=False)
     _writing: dict[SpawnedTask[Any], None] = attrs.Factory(dict[SpawnedTask[Any], None])
@@ -340,11 +338,12 @@ class Outbox:
 
     async def left(self, limit: int) -> Result[tuple[StoredMessage, ...], StoreError]:
         """Return messages that code left: of each pair of sender and target the one that the others wait behind."""
-        return await answer_of(self.store.messages_left_to(dict.fromkeys(self.jobs, NO_CODE), min(limit, MAX_LEFT)))
+        most = min(limit, self.runtime.sizes.left_messages)
+        return await answer_of(self.store.messages_left_to(dict.fromkeys(self.jobs, NO_CODE), most))
 
     async def bury(self, message_id: int, by: str | None) -> Result[Literal["buried", "not_found"], PerdureError]:
         """Make a message that code left a dead letter, unless it is being delivered. The next of its pair follows."""
-        found = await self.left(MAX_LEFT)
+        found = await self.left(self.runtime.sizes.left_messages)
         if isinstance(found, Failure):
             return found
         for stored in found.unwrap():

@@ -17,14 +17,11 @@ from returns.result import Failure, Result, Success
 
 from perdure.jobs.plan import Rate
 from perdure.programs.future import answer_of
-from perdure.runtime.record import Future, Runtime, SpawnedTask
+from perdure.runtime.record import DEFAULT_SIZES, Future, Runtime, SpawnedTask
 from perdure.stores.contract import Store, commit_one, load_one
 from perdure.values.address import Address, Job
 from perdure.values.errors import OutcomeUnknown, StoreError
 from perdure.values.transition import Loaded, Remembered, Transition
-
-MAX_REMEMBERED = 200_000
-"""Maximum number of begun runs that the limits of all lanes of a job remember; beyond it, no further run begins."""
 
 
 @attrs.define
@@ -96,7 +93,7 @@ class LaneRates:
     """
 
     rate: Rate | None
-    most: int = MAX_REMEMBERED
+    most: int = DEFAULT_SIZES.remembered_runs
     opened_ms: float = -math.inf
     unread: dict[str, None] = attrs.Factory(dict[str, None])
     waiting: int = 0
@@ -183,9 +180,6 @@ class LaneRates:
 
 KEY: Final = "begun"
 """The idempotency key of an entry. It expires with the window, so the store deletes it as any other key."""
-
-PARTS: Final = 64
-"""Parts of a window: the runs of one part are stored with the instant of the last one."""
 
 
 @attrs.define(eq=False)
@@ -303,7 +297,7 @@ class StoredRates:
     def _write(self, address: Address, limit: RateLimit) -> Transition:
         now_ms, wall_ms, rate = self.runtime.monotonic_ms(), self.runtime.now_ms(), limit.rate
         begun = [math.ceil(wall_ms - (now_ms - at)) for at in limit.begun]
-        runs = packed([*begun, *[wall_ms] * limit.waiting], rate.window_ms)
+        runs = packed([*begun, *[wall_ms] * limit.waiting], rate.window_ms, self.runtime.sizes.rate_parts)
         entry = Remembered(
             key=KEY, action=KEY, fingerprint="", answer=json.dumps(runs), expires_ms=wall_ms + rate.window_ms
         )
@@ -326,12 +320,12 @@ def _error(refused: Any) -> StoreError | OutcomeUnknown:
     return error
 
 
-def packed(begun: Sequence[int], window_ms: int) -> list[tuple[int, int]]:
+def packed(begun: Sequence[int], window_ms: int, most: int) -> list[tuple[int, int]]:
     """Return instants in order as a few pairs of an instant and a number of runs, none of them earlier than it was."""
     parts: list[tuple[int, int]] = []
     first = -math.inf
     for at in begun:
-        if parts and at - first < window_ms / PARTS:
+        if parts and at - first < window_ms / most:
             parts[-1] = (at, parts[-1][1] + 1)
         else:
             parts.append((at, 1))

@@ -82,9 +82,6 @@ async def _page(read: Callable[[], FutureResult[tuple[Instance, ...], Any]]) -> 
     raise answer.failure()
 
 
-CONCURRENCY: Final = 32
-"""Declared instances that are read and created at the same time."""
-
 PATIENCE_MS: Final = 10_000
 """How long the start of the engine waits for requests that wait for a slot or for a service."""
 
@@ -126,7 +123,7 @@ class Ensuring:
         waiting = iter(self.declared)
         self.tasks.extend(
             self.runtime.spawn(self._create_each(waiting), name="declared instances")
-            for _ in range(min(CONCURRENCY, self._left))
+            for _ in range(min(self.runtime.sizes.ensured_at_once, self._left))
         )
         timer = self.runtime.call_later(PATIENCE_MS, self._stop_waiting)
         try:

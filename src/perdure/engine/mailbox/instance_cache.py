@@ -15,7 +15,7 @@ from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.request import AlarmDue
 from perdure.jobs.step import Commit, Execute
 from perdure.programs.future import answer_of, converted
-from perdure.runtime.record import Future
+from perdure.runtime.record import DEFAULT_SIZES, Future, Sizes
 from perdure.stores.contract import Store, load_one, overlay
 from perdure.stores.values import Health
 from perdure.values.address import Address, Job
@@ -30,16 +30,6 @@ MOST_CURRENT = 0.9
 """The part of turns that must find a current row, so that they are decided on kept rows.
 
 A refused commit costs more than a read, and few turns beside many that read make the groups of both smaller.
-"""
-
-LATELY = 64
-"""How many turns this part is about."""
-
-MOST_UNASKED = 64
-"""How many instances are kept of which no caller asked anything: those whose alarms fired last.
-
-The read of due alarms brings the row of each, so a kept row saves only the decoding of its state. Instances whose alarm
-fires once would fill the memory, and the garbage collector would look at each of them several times.
 """
 
 
@@ -59,13 +49,17 @@ class InstanceCache:
         max_bytes: the bound. Rows of instances with turns in progress count, and are not dropped.
         max_unasked: the bound of the instances at rest of which no caller asked anything.
         may_use_rows: whether a kept row is the stored one: nothing else writes to an owned store.
+        sizes: the internal sizes.
     """
 
     store: Store
     size_bytes: int = 0
     phase: Literal["open", "closed"] = "open"
     max_bytes: int = attrs.field(init=False)
-    max_unasked: int = MOST_UNASKED
+    sizes: Sizes = DEFAULT_SIZES
+    # Few: the read of due alarms brings the row of each, so a kept row saves only the decoding of its state. Instances
+    # whose alarm fires once would fill the memory, and the garbage collector would look at each several times.
+    max_unasked: int = attrs.field(init=False)
     may_use_rows: bool = attrs.field(init=False)
     _jobs: dict[Job, dict[str, InstanceCell]] = attrs.Factory(dict[Job, dict[str, InstanceCell]])
     watched: dict[Address, tuple[Future[None], ...]] = attrs.Factory(dict[Address, "tuple[Future[None], ...]"])
@@ -75,10 +69,12 @@ class InstanceCache:
     )  # those at rest, likewise
     _reads: list[set[Address]] = attrs.Factory(list[set[Address]])
     _current: float = 1.0  # the part of turns for which a current row was kept, lately
+    _lately: int = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self.may_use_rows = self.store.capabilities.ownership == "owned"
         self.max_bytes = self.store.cache_bytes
+        self.max_unasked, self._lately = self.sizes.unasked_instances, self.sizes.lately
 
     # ------------------------------------------------------------ one instance
     def get(self, address: Address) -> InstanceCell | None:
@@ -194,7 +190,7 @@ class InstanceCache:
             entry.conflicts += rivals
 
     def _note_current(self, found: float) -> None:
-        self._current += (found - self._current) / LATELY
+        self._current += (found - self._current) / self._lately
 
     def on_answer(self, pending: PendingCommit, answer: Stored) -> None:
         """Keep the row that a pending commit wrote; or read it again, unless the outcome is certain."""

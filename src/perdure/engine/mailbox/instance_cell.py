@@ -282,9 +282,6 @@ class InstanceCell:
         return f"{self.address} is {self.state}, with {', '.join(held) or 'nothing'}"
 
 
-MAX_TURNS: Final = 1_000
-"""Turns that one transition holds at most."""
-
 Stored: TypeAlias = Result[Fence, Any]  # a StoreError, Conflict or OutcomeUnknown
 
 _ALONE: Final = (*ENGINE_COMMANDS, Terminate)
@@ -325,17 +322,21 @@ class PendingCommit:
         return next((remembered for remembered in self.transition.remember if remembered.key == key), None)
 
     # ------------------------------------------------------------ coalescing
-    def may_take(self, entry: MailboxEntry) -> bool:
+    def may_take(self, entry: MailboxEntry, most: int) -> bool:
         """Return whether the turn of a request may be decided on the outcome of this pending commit.
 
         A message is looked up in the store, and what the engine itself requests is decided on stored rows.
         A new instance is stored first: decisions distinguish it from one that is not stored. Turns whose transition the
         store has refused are written one by one.
+
+        Args:
+            entry: the request.
+            most: how many turns it holds at most.
         """
         request, write = entry.request, self.transition.write
         return (
             self.state == "open"
-            and len(self.steps) < MAX_TURNS
+            and len(self.steps) < most
             and (type(write) is KeepInstance or (type(write) is Put and self.transition.expected is not None))
             and request.inbound is None
             and entry.ended is None

@@ -14,22 +14,14 @@ import attrs
 from perdure.engine.mailbox.entry import MailboxEntry
 from perdure.engine.mailbox.instance_cache import InstanceCache
 from perdure.engine.mailbox.instance_cell import InstanceCell
+from perdure.runtime.record import Sizes
 from perdure.values.transition import Loaded, Remembered
-
-MAX_KEYS = 10_000
-"""How many keys are kept: those stored last. A repeat mostly follows soon after its request."""
-
-MAX_ANSWER = 1_000
-"""The longest answer that is kept with its key, in characters of JSON."""
 
 MOST_NEW = 0.9
 """The part of keyed requests that must bring a new key, so that they are decided before their keys are looked up.
 
 A commit that is refused because of a known key costs more than a read, and its group is written one by one.
 """
-
-LATELY = 64
-"""How many keyed requests this part is about."""
 
 
 @attrs.define
@@ -45,6 +37,10 @@ class KnownKeys:
     max_keys: int
     _kept: deque[tuple[dict[str, Remembered], str]] = attrs.Factory(deque[tuple[dict[str, Remembered], str]])
     _new: float = 1.0  # the part of keyed requests whose key was new, lately
+    _sizes: Sizes = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._sizes = self.cache.sizes
 
     def may_skip(self, cell: InstanceCell, entry: MailboxEntry) -> bool:
         """Return whether a keyed request may be decided before its key is looked up in the store."""
@@ -78,13 +74,13 @@ class KnownKeys:
         for one in remembered:
             self._note(1.0)
             self._keep(cell.keys, one)
-        while len(self._kept) > MAX_KEYS:
+        while len(self._kept) > self._sizes.known_keys:
             keys, key = self._kept.popleft()
             keys.pop(key, None)
 
     def _keep(self, keys: dict[str, Remembered], remembered: Remembered) -> None:
         keys.pop(remembered.key, None)
-        if len(remembered.answer) > MAX_ANSWER:
+        if len(remembered.answer) > self._sizes.known_answer:
             return
         keys[remembered.key] = remembered
         self._kept.append((keys, remembered.key))
@@ -93,4 +89,4 @@ class KnownKeys:
             del keys[next(iter(keys))]
 
     def _note(self, new: float) -> None:
-        self._new += (new - self._new) / LATELY
+        self._new += (new - self._new) / self._sizes.lately

@@ -133,9 +133,6 @@ def _decided(runner: Runner, cell: InstanceCell, loaded: Loaded, decoded: Decode
     return step if isinstance(step, Execute) else None
 
 
-RUNS_A_STEP: Final = 64
-"""How many claimed runs begin in one step of the event loop."""
-
 JOURNALS: Final = frozenset({Checkpoint, ReadJournal, AwaitChange})
 """The instructions about the journal of a run, which need a task."""
 
@@ -389,7 +386,8 @@ class RunExecutor:
         # Also if this task is cancelled: the runs are claimed, and no other code knows them.
         finally:
             # The rest in the next step: services that answer at once would keep timers and sockets waiting.
-            claimed, self._claimed = self._claimed[:RUNS_A_STEP], self._claimed[RUNS_A_STEP:]
+            most = self.runtime.sizes.runs_in_a_row
+            claimed, self._claimed = self._claimed[:most], self._claimed[most:]
             if self._claimed:
                 self._begin_soon()
             for run in claimed:

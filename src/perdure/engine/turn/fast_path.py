@@ -9,7 +9,6 @@ from typing import Any
 import attrs
 from returns.result import Success
 
-from perdure.engine.commits.batcher import LARGEST
 from perdure.engine.commits.turn_commits import Commits
 from perdure.engine.mailbox.entry import Begun, MailboxEntry, Reading
 from perdure.engine.mailbox.instance_cache import InstanceCache
@@ -159,11 +158,12 @@ class EventBatch:
     decide: Callable[[InstanceCell], tuple[MailboxEntry, Begun | Reading] | None]
     conclude: Callable[[InstanceCell, MailboxEntry, Begun | Reading], None]
     _has_groups: bool = attrs.field(init=False)
+    _largest: int = attrs.field(init=False)
     _cells: list[InstanceCell] = attrs.Factory(list[InstanceCell])
     _context: Context = attrs.Factory(copy_context)  # of the engine: the batch is of no single caller
 
     def __attrs_post_init__(self) -> None:
-        self._has_groups = self.commits.has_groups
+        self._has_groups, self._largest = self.commits.has_groups, self.runtime.sizes.batch
 
     def take(self, cell: InstanceCell, entry: MailboxEntry) -> bool:
         """Take an event whose instance is in memory, to decide it at the end of this step; return whether it is one.
@@ -191,7 +191,7 @@ class EventBatch:
 
     def _end_step(self) -> None:
         # The rest in the next step: a batch without a bound would keep timers and sockets waiting.
-        batch, self._cells = self._cells[:LARGEST], self._cells[LARGEST:]
+        batch, self._cells = self._cells[: self._largest], self._cells[self._largest :]
         if self._cells:
             self._decide_soon()
         self._context.copy().run(self._decide, batch)  # a variable that a handler sets reaches no later batch

@@ -60,6 +60,10 @@ class Coalescing:
     cache: InstanceCache
     keys: KnownKeys
     _with_effects: set[tuple[str, type]] = attrs.Factory(set[tuple[str, type]])
+    _most: int = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._most = self.cache.sizes.turns_in_a_commit
 
     def note_effect(self, cell: InstanceCell, request: Request) -> None:
         """Note that an event had an effect."""
@@ -70,7 +74,7 @@ class Coalescing:
         pending = cell.pending
         return (
             pending is not None
-            and pending.may_take(entry)
+            and pending.may_take(entry, self._most)
             and (entry.request.idempotency_key is None or self.keys.may_skip(cell, entry))
             and (self.cache.may_use_rows or type(pending.transition.write) is not KeepInstance)
             and (not self._with_effects or _event_of(cell, entry.request) not in self._with_effects)

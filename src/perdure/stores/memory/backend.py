@@ -15,6 +15,7 @@ from returns.future import FutureResult
 from returns.result import Failure, Result
 
 from perdure.programs.future import converted, settled
+from perdure.runtime.record import DEFAULT_SIZES
 from perdure.stores.contract import Store
 from perdure.stores.memory.opening import Committed, OpenMemoryStore
 from perdure.stores.memory.tables import Tables
@@ -35,13 +36,14 @@ class MemoryBackend:
 
     Args:
         name: the store's name in messages.
+        block: entries in one part of a sorted index.
     """
 
     __slots__ = ("_epoch", "_name", "_opening", "_tables")
 
-    def __init__(self, *, name: str = "memory://") -> None:
+    def __init__(self, *, name: str = "memory://", block: int = DEFAULT_SIZES.memory_block) -> None:
         self._name = name
-        self._tables = Tables()
+        self._tables = Tables(block)
         self._opening = OpenMemoryStore(self._tables)
         self._epoch = 0
 

@@ -12,6 +12,7 @@ from typing import TypeAlias
 
 import attrs
 
+from perdure.runtime.record import DEFAULT_SIZES
 from perdure.stores.values import DuePosition, Query, QueuedLane
 from perdure.values.address import Address, Job
 from perdure.values.instance import Fence, Instance
@@ -20,15 +21,14 @@ from perdure.values.status import Status
 
 Entry: TypeAlias = tuple[int, ...]
 
-_BLOCK = 512
-
 
 class Ordered:
     """Entries in ascending order. Adding, removing and finding an entry take logarithmic time."""
 
-    __slots__ = ("_blocks", "_lasts")
+    __slots__ = ("_block", "_blocks", "_lasts")
 
-    def __init__(self) -> None:
+    def __init__(self, block: int = DEFAULT_SIZES.memory_block) -> None:
+        self._block = block
         self._blocks: list[list[Entry]] = []
         self._lasts: list[Entry] = []  # the last entry of each block
 
@@ -42,7 +42,7 @@ class Ordered:
         block = self._blocks[at]
         insort(block, entry)
         self._lasts[at] = block[-1]
-        if len(block) > 2 * _BLOCK:
+        if len(block) > 2 * self._block:
             self._split(at)
 
     def remove(self, entry: Entry) -> None:
@@ -79,9 +79,9 @@ class Ordered:
             yield from block
 
     def _split(self, at: int) -> None:
-        block = self._blocks[at]
-        self._blocks[at : at + 1] = [block[:_BLOCK], block[_BLOCK:]]
-        self._lasts[at : at + 1] = [block[_BLOCK - 1], block[-1]]
+        block, half = self._blocks[at], self._block
+        self._blocks[at : at + 1] = [block[:half], block[half:]]
+        self._lasts[at : at + 1] = [block[half - 1], block[-1]]
 
 
 @attrs.define
@@ -93,9 +93,10 @@ class _JobLanes:
 class LaneIndex:
     """An index over the queued instances. It drops a lane without any."""
 
-    __slots__ = ("_jobs",)
+    __slots__ = ("_block", "_jobs")
 
-    def __init__(self) -> None:
+    def __init__(self, block: int = DEFAULT_SIZES.memory_block) -> None:
+        self._block = block
         self._jobs: dict[Job, _JobLanes] = {}
 
     def change(self, incarnation: int, before: Instance | None, after: Instance | None) -> None:
@@ -129,7 +130,7 @@ class LaneIndex:
         if lane not in lanes.entries:
             # In order: pages of lanes continue after a name, so a lane at the end would be skipped.
             insort(lanes.names, lane)
-            lanes.entries[lane] = Ordered()
+            lanes.entries[lane] = Ordered(self._block)
         lanes.entries[lane].add(entry)
 
     def _remove(self, job: Job, lane: str, entry: Entry) -> None:
@@ -154,13 +155,13 @@ class Instances:
 
     __slots__ = ("_claimed", "_due", "_incarnations", "_last_incarnation", "_left", "_rows", "lanes")
 
-    def __init__(self) -> None:
+    def __init__(self, block: int = DEFAULT_SIZES.memory_block) -> None:
         self._incarnations: dict[_Place, int] = {}
         self._rows: dict[int, Instance] = {}
-        self._due = Ordered()  # (due_ms, incarnation)
+        self._due = Ordered(block)  # (due_ms, incarnation)
         self._claimed: set[int] = set()
         self._left: set[int] = set()
-        self.lanes = LaneIndex()
+        self.lanes = LaneIndex(block)
         self._last_incarnation = 0
 
     def get(self, address: Address) -> Instance | None:

@@ -11,6 +11,7 @@ from typing import Literal, TypeAlias, assert_never
 
 import attrs
 
+from perdure.runtime.record import DEFAULT_SIZES
 from perdure.stores.memory.instances import Ordered
 from perdure.values.address import Address, Job
 from perdure.values.message import Consumed, DeadLettered, Kept, Message, MessageFate, Postponed, StoredMessage
@@ -27,14 +28,14 @@ class MessageTable:
 
     __slots__ = ("_dead", "_dead_own", "_last_id", "_left", "_living", "_pairs", "_postponed", "_ripe", "_waiting")
 
-    def __init__(self) -> None:
+    def __init__(self, block: int = DEFAULT_SIZES.memory_block) -> None:
         self._living: dict[int, StoredMessage] = {}
         self._dead: dict[int, StoredMessage] = {}
         self._dead_own: dict[Address, set[int]] = {}  # dead letters of instances to themselves
         self._pairs: dict[_Pair, deque[int]] = {}  # ids of live messages, oldest first; no empty queues
-        self._ripe = Ordered()  # (id)
-        self._waiting = Ordered()  # (not_before_ms, id)
-        self._postponed = Ordered()  # (not_before_ms, id), heads or not
+        self._ripe = Ordered(block)  # (id)
+        self._waiting = Ordered(block)  # (not_before_ms, id)
+        self._postponed = Ordered(block)  # (not_before_ms, id), heads or not
         self._left: set[int] = set()
         self._last_id = 0
 

@@ -9,6 +9,7 @@ from itertools import dropwhile, islice
 
 import attrs
 
+from perdure.runtime.record import DEFAULT_SIZES
 from perdure.stores.memory.instances import Instances
 from perdure.stores.memory.messages import MessageTable
 from perdure.stores.values import Cursor, LoggedEvent
@@ -196,8 +197,9 @@ class EventLog:
 class Tables:
     """All data in a memory store. It outlives the openings."""
 
-    instances: Instances = attrs.Factory(Instances)
-    mail: MessageTable = attrs.Factory(MessageTable)
+    block: int = DEFAULT_SIZES.memory_block
+    instances: Instances = attrs.Factory(lambda self: Instances(self.block), takes_self=True)
+    mail: MessageTable = attrs.Factory(lambda self: MessageTable(self.block), takes_self=True)
     keys: Keys = attrs.Factory(Keys)
     log: EventLog = attrs.Factory(EventLog)
     holds: set[Job] = attrs.Factory(set[Job])

@@ -183,9 +183,6 @@ async def reason_of_end(first_row: Callable[..., Awaitable[Any]], schema: str, e
     return EXPIRED if row[1] else OPENED
 
 
-MOST: Final = 4
-"""Connections, and one more for urgent statements."""
-
 IDLE_MS: Final = 300_000
 """After which a connection that was not used is closed."""
 
@@ -261,7 +258,7 @@ class ConnectionPool:
         if not number:
             return True
         refused = self.runtime.monotonic_ms() < self._refused_until_ms
-        return number < MOST + urgent and not refused
+        return number < self.runtime.sizes.connections + urgent and not refused
 
     async def _connected(self) -> Any:
         """Connect. Return None if the server has no free connection, and others in this pool will be free."""

@@ -50,9 +50,6 @@ from perdure.values.transition import AS_EXPECTED, Loaded, Put, Transition
 
 R = TypeVar("R")
 
-GROUP: Final = 1_000
-"""Requests in one statement, at most, so that no caller waits long."""
-
 Answer: TypeAlias = Result[Any, Any]
 OnAnswers: TypeAlias = Callable[[Sequence[Answer]], None]
 
@@ -204,7 +201,7 @@ class GatheredAnswers:
         return listen
 
 
-def groups_of(touches: Sequence[tuple[Hashable, ...]], largest: int = GROUP) -> list[list[int]]:
+def groups_of(touches: Sequence[tuple[Hashable, ...]], largest: int) -> list[list[int]]:
     """Divide a batch of changes into groups that can each be one statement, in the order in which they are sent.
 
     Two transitions for one address, or for one message, would not see each other in one statement: the later one goes
@@ -237,8 +234,6 @@ CLOSE_WITHIN_MS: Final = 10_000
 """How long ``close`` waits for requests in progress, before it ends their connections."""
 
 _REPEATS: Final = 3
-# More than one: a slow search would otherwise delay the reads of due alarms and messages.
-_STATEMENT_LANES: Final = 2
 _NOTHING: Final[Result[Any, Any]] = Success(Loaded())
 _REFUSED: Final = -1
 _GONE: Final[Result[Any, Any]] = Success(Fence(0, 0))
@@ -272,6 +267,7 @@ class PostgresOperations:
         self._state: Literal["open", "closing", "closed"] = "open"
         self._closers: list[Future[None]] = []
         self._runtime = runtime
+        self._largest = runtime.sizes.group
         unread = partial(StoreUnavailable, "read")
         self._loads: Queue[LoadRequest] = Queue(
             runtime, f"perdure:reader {settings.name}", self._load, self.refusal, unread
@@ -285,7 +281,7 @@ class PostgresOperations:
             self._execute,
             self.refusal,
             OutcomeUnknown,
-            lanes=_STATEMENT_LANES,
+            lanes=runtime.sizes.statements,
         )
         # A queue of their own: behind a statement that is stuck, a heartbeat would come after the end of the lease.
         self._heartbeats: Queue[_Statement] = Queue(
@@ -322,12 +318,12 @@ class PostgresOperations:
     # ------------------------------------------------------------ load and commit
     def load(self, requests: Sequence[LoadRequest], answered: OnAnswers, /) -> None:
         """Read several addresses, and the answers stored under keys."""
-        if 0 < len(requests) <= GROUP:
+        if 0 < len(requests) <= self._largest:
             self._loads.send("load", requests, partial(self._loaded, requests, answered))
             return
         gathered = GatheredAnswers(len(requests), answered)
-        for first in range(0, len(requests), GROUP):
-            part = requests[first : first + GROUP]
+        for first in range(0, len(requests), self._largest):
+            part = requests[first : first + self._largest]
             told = gathered.part(range(first, first + len(part)))
             self._loads.send("load", part, partial(self._loaded, part, told))
 
@@ -343,7 +339,7 @@ class PostgresOperations:
             except Exception as error:  # noqa: BLE001 - a value that JSON cannot represent: the others are written
                 unencoded = StoreUnavailable("commit", f"the transition does not encode: {error!r}")
                 refused.append((place, Failure(unencoded)))
-        groups = groups_of([_touched(transition) for transition, _ in changes])
+        groups = groups_of([_touched(transition) for transition, _ in changes], self._largest)
         if len(groups) == 1 and not refused:
             self._commits.send("commit", changes, partial(self._committed, changes, answered))
             return

@@ -7,16 +7,14 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from typing import Final, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import attrs
 
+from perdure.runtime.record import DEFAULT_SIZES
 from perdure.values.instance import Instance
 from perdure.values.listings import StatusCount
 from perdure.values.status import Status
-
-PORTION: Final = 5_000
-"""Instances that are counted at once: a few milliseconds."""
 
 _JobStatus: TypeAlias = tuple[str, str, Status]
 
@@ -46,7 +44,7 @@ class StatusCounts:
 
     progress: Literal["none", "some", "all"] = "none"
     counted_to: int = 0
-    size: int = PORTION
+    size: int = DEFAULT_SIZES.counted_rows
     _numbers: Counter[_JobStatus] = attrs.field(alias="numbers", factory=Counter[_JobStatus])
     _changes: Counter[_JobStatus] = attrs.Factory(Counter[_JobStatus])  # of the open transaction
 
@@ -126,15 +124,16 @@ class StatusCounts:
             cursor.executemany(_SAVE, [attrs.astuple(count) for count in self.instances])
 
 
-def take_saved(cursor: sqlite3.Cursor) -> StatusCounts:
+def take_saved(cursor: sqlite3.Cursor, size: int) -> StatusCounts:
     """Return the counts that the previous engine saved when it closed the file, and delete them: they become stale.
 
     Args:
         cursor: a cursor in the transaction that counts the opening.
+        size: instances that are counted at once.
     """
     counts = saved(cursor)
     if not counts:
-        return StatusCounts()
+        return StatusCounts(size=size)
     # In the transaction that counts the opening: if this engine crashes, its changes are in no count.
     cursor.execute(_FORGET)
     return StatusCounts(
@@ -189,14 +188,19 @@ class Counters:
         return self.incarnation, self.message_id, self.sequence
 
 
-def next_epoch(cursor: sqlite3.Cursor) -> tuple[int, StatusCounts]:
-    """Count this opening, and return its number and the counts that the previous engine saved."""
+def next_epoch(cursor: sqlite3.Cursor, size: int) -> tuple[int, StatusCounts]:
+    """Count this opening, and return its number and the counts that the previous engine saved.
+
+    Args:
+        cursor: a cursor of the file.
+        size: instances that are counted at once.
+    """
     # Claims name the epoch of their engine: with an epoch that is used twice, the runs of the dead engine look like
     # those of the living one and are never recovered.
     cursor.execute("BEGIN IMMEDIATE")
     try:
         ((counted,),) = cursor.execute("UPDATE counters SET epoch = epoch + 1 RETURNING epoch").fetchall()
-        counts = take_saved(cursor)
+        counts = take_saved(cursor, size)
         cursor.execute("COMMIT")
     except sqlite3.Error:
         if cursor.connection.in_transaction:

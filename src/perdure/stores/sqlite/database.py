@@ -13,7 +13,7 @@ from typing import Any, Generic, Literal, TypeAlias, TypeVar
 import attrs
 from returns.result import Failure, Result, Success
 
-from perdure.runtime.record import Future, Runtime
+from perdure.runtime.record import DEFAULT_SIZES, Future, Runtime
 from perdure.runtime.tasks import start_eagerly
 from perdure.stores.sqlite import counters
 from perdure.stores.sqlite.counters import StatusCounts
@@ -53,6 +53,7 @@ class File:
         store: the store's name in errors.
         synchronous: when commits reach the disk.
         checkpoint_pages: the write-ahead log's length, in pages, from which on it is checkpointed.
+        counted_rows: instances that are counted at once.
         descriptor: the file's descriptor, open as long as the engine owns it.
         disk: the disk that holds it.
     """
@@ -62,6 +63,7 @@ class File:
     store: str
     synchronous: Synchronous
     checkpoint_pages: int = CHECKPOINT_PAGES
+    counted_rows: int = DEFAULT_SIZES.counted_rows
     descriptor: int = -1
     disk: Disk = REAL_DISK
 
@@ -189,7 +191,7 @@ def _opened(cursor: sqlite3.Cursor, file: File) -> tuple[GroupWriter, int]:
     cursor.execute("PRAGMA wal_checkpoint(PASSIVE)")  # unlike `_reopened`, after no failure: waits for no reader
     # The checkpoint comes before this write: a log that a crash left may never have been synced, and commits that
     # follow it would be lost together with it.
-    epoch, counts = counters.next_epoch(cursor)
+    epoch, counts = counters.next_epoch(cursor, file.counted_rows)
     writer = _writer(cursor, file, epoch, counts)
     # Another engine may have opened the file between the count and the note of its state. Without this check both
     # engines would hold a correct note and would both write.
@@ -209,7 +211,7 @@ def _reopened(cursor: sqlite3.Cursor, file: File) -> tuple[GroupWriter, int]:
         raise StoreUnavailable(f"open {file.store}", "a reader blocks the truncation of its write-ahead log; end it")
     # No new epoch: claims of this engine must stay its own. The counts may miss a commit of unknown outcome.
     epoch = counters.epoch(cursor)
-    return _writer(cursor, file, epoch, StatusCounts()), epoch
+    return _writer(cursor, file, epoch, StatusCounts(size=file.counted_rows)), epoch
 
 
 def _writer(cursor: sqlite3.Cursor, file: File, epoch: int, counts: StatusCounts) -> GroupWriter:
@@ -263,8 +265,6 @@ def _read_twice(cursor: sqlite3.Cursor, read: Read, writer: GroupWriter, file: F
 
 
 R = TypeVar("R")
-
-_GROUP = 1_000  # limits a transaction, so that no caller waits long
 
 _Send: TypeAlias = Callable[[Sequence[R]], Awaitable[Sequence[Result[Any, Any]]]]
 
@@ -361,14 +361,14 @@ class Batcher:
         runtime: starts the task that serves the requests.
         database: the file.
         lock: released with it.
-        largest: the maximum number of requests in a batch.
 
     Attributes:
         lost: done, with the reason, when this engine no longer owns the file.
     """
 
-    def __init__(self, runtime: Runtime, database: Database, lock: FileLock, *, largest: int = _GROUP) -> None:
+    def __init__(self, runtime: Runtime, database: Database, lock: FileLock) -> None:
         self._runtime = runtime
+        largest = runtime.sizes.group
         self._database = database
         self._lock = lock
         self._is_forked = False

@@ -56,7 +56,12 @@ async def open_file(
         checkpoint_pages: the write-ahead log's length, in pages, from which on it is checkpointed.
         backup_pages: pages per backup step.
     """
-    file = attrs.evolve(_file(path, _SYNCHRONOUS[durability]), disk=disk, checkpoint_pages=checkpoint_pages)
+    file = attrs.evolve(
+        _file(path, _SYNCHRONOUS[durability]),
+        disk=disk,
+        checkpoint_pages=checkpoint_pages,
+        counted_rows=runtime.sizes.counted_rows,
+    )
     check_missing(file.path, store=file.store, if_missing=if_missing)  # and again under the lock
     lock = await _lock(file, on_locked, if_missing, runtime)
     # Before the file is opened, which creates a log, and under the lock: a living owner has a log as well.
@@ -112,7 +117,9 @@ def store_over(
 ) -> Store:
     """Make a store over an open file."""
     batcher, file = Batcher(runtime, database, lock), database.file
-    store = SqliteStore(batcher, Path(file.path), file.store, durability, counted=lambda: database.counts)
+    store = SqliteStore(
+        batcher, Path(file.path), file.store, durability, counted=lambda: database.counts, sizes=runtime.sizes
+    )
     store.epoch = database.epoch
     store.lost = batcher.lost
     store.cache_bytes = cache_bytes

@@ -6,13 +6,14 @@ import sqlite3
 from collections.abc import Callable, Generator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 import attrs
 from returns.future import FutureResult
 from returns.result import Failure, Result, Success
 
 from perdure.programs.future import answer_of, answered_by, asked, converted
+from perdure.runtime.record import DEFAULT_SIZES, Sizes
 from perdure.stores.contract import Answered, Store
 from perdure.stores.rows import CorruptRows, Row
 from perdure.stores.sqlite import changes, queries
@@ -45,9 +46,6 @@ from perdure.values.status import Hold
 from perdure.values.transition import Loaded, Transition
 
 A = TypeVar("A")
-
-COUNT_PORTIONS: Final = 10
-"""How many portions one ``counts`` call counts: a tenth of a second."""
 
 
 class RequestToFile(Protocol):
@@ -90,6 +88,7 @@ class SqliteStore(Store):
         durability: which failures its commits survive.
         counted: returns the instances that are counted so far. None where other processes write, too.
         damage: the rows that cannot be read.
+        sizes: the internal sizes.
     """
 
     def __init__(
@@ -101,6 +100,7 @@ class SqliteStore(Store):
         *,
         counted: Callable[[], StatusCounts] | None,
         damage: CorruptRows | None = None,
+        sizes: Sizes = DEFAULT_SIZES,
     ) -> None:
         self.name = name
         self.epoch = 0
@@ -109,7 +109,8 @@ class SqliteStore(Store):
         self.lanes = _SqliteLanes(self)
         self.journal = _SqliteJournal(self)
         self.cursors = _SqliteCursors(self)
-        self.counts = None if counted is None else _SqliteCounts(self, counted)
+        self.counts = None if counted is None else _SqliteCounts(self, counted, sizes.counted_parts)
+        self._sizes = sizes
         self._batcher = batcher
         self._file = file
         self._log = log_of(file)
@@ -132,7 +133,9 @@ class SqliteStore(Store):
         if len(requests) == 1:
             self._load_each(requests, answered)
         else:
-            self._batcher.read(Read("load", partial(queries.load_all, requests=requests)), note).send()
+            self._batcher.read(
+                Read("load", partial(queries.load_all, requests=requests, most=self._sizes.loaded_rows)), note
+            ).send()
 
     def _load_each(self, requests: Sequence[LoadRequest], answered: Answered[Any, Any]) -> None:
         reads = [Read("load", partial(_load, request=each)) for each in requests]
@@ -232,7 +235,7 @@ class SqliteStore(Store):
 
     async def _search(self, query: Query, max_scanned: int | None) -> Result[Found, StoreError]:
         found: tuple[Instance, ...] = ()
-        search, left = Search.of(query), max_scanned
+        search, left = Search.of(query, self._sizes.searched_rows), max_scanned
         # A new read for each chunk, through the queue: one long statement would delay every commit behind it.
         while search.after is not None and len(found) < query.limit and (left is None or left > 0 or search.is_between):
             work = partial(search.portion, damage=self.damage, limit=query.limit - len(found))
@@ -361,6 +364,7 @@ class _SqliteCursors:
 class _SqliteCounts:
     store: SqliteStore
     counted: Callable[[], StatusCounts]
+    parts: int
 
     def instances(self) -> FutureResult[StoreCounts, StoreError]:
         """Count instances and messages. Other requests run between the portions."""
@@ -373,7 +377,7 @@ class _SqliteCounts:
         return self.store.read("count messages", lambda cursor: queries.count_messages(cursor, pairs, limit))
 
     async def _instances(self) -> Result[StoreCounts, StoreError]:
-        for _ in range(COUNT_PORTIONS - 1):
+        for _ in range(self.parts - 1):
             counted = await answer_of(self._count_on())
             if not isinstance(counted, Success) or counted.unwrap().complete:
                 return counted

@@ -11,6 +11,7 @@ from typing import Any, Final, TypeAlias, TypeVar
 
 import attrs
 
+from perdure.runtime.record import DEFAULT_SIZES
 from perdure.stores.rows import (
     DEAD_LETTER_COLUMNS,
     EVENT_COLUMNS,
@@ -44,7 +45,6 @@ _LOAD_SEVERAL = {
 }
 """Few texts, so that the driver keeps their statements prepared. A shorter id list repeats its last id."""
 
-_MOST_AT_ONCE = max(_LOAD_SEVERAL)
 _RECALL = """
 SELECT key, action, fingerprint, answer, expires_ms, failures FROM keys
 WHERE address = ? AND key = ? AND expires_ms > ?
@@ -126,8 +126,13 @@ def load(cursor: sqlite3.Cursor, address: Address, key: str | None, now_ms: int)
     return Loaded(instance=instance, remembered=None if kept is None else _remembered(kept), keys_held=held)
 
 
-def load_all(cursor: sqlite3.Cursor, requests: Sequence[LoadRequest]) -> list[Loaded]:
+def load_all(cursor: sqlite3.Cursor, requests: Sequence[LoadRequest], most: int) -> list[Loaded]:
     """Read several addresses: one job's instances together, since a statement costs more than a row.
+
+    Args:
+        cursor: a cursor of the file.
+        requests: the addresses.
+        most: how many instances one statement reads.
 
     Raises:
         StoreCorrupt: a row cannot be decoded.
@@ -137,7 +142,7 @@ def load_all(cursor: sqlite3.Cursor, requests: Sequence[LoadRequest]) -> list[Lo
         if request.idempotency_key is None:
             address = request.address
             ids.setdefault((address.kind, address.name), []).append(address.id)
-    found = {job: _instances(cursor, job, wanted) for job, wanted in ids.items()}
+    found = {job: _instances(cursor, job, wanted, most) for job, wanted in ids.items()}
     answers: list[Loaded] = []
     for request in requests:
         address = request.address
@@ -148,11 +153,12 @@ def load_all(cursor: sqlite3.Cursor, requests: Sequence[LoadRequest]) -> list[Lo
     return answers
 
 
-def _instances(cursor: sqlite3.Cursor, job: Job, ids: list[str]) -> dict[str, Instance]:
+def _instances(cursor: sqlite3.Cursor, job: Job, ids: list[str], most: int) -> dict[str, Instance]:
     """Return a job's existing instances, by id."""
     found: dict[str, Instance] = {}
-    for start in range(0, len(ids), _MOST_AT_ONCE):
-        wanted = ids[start : start + _MOST_AT_ONCE]
+    most = min(most, max(_LOAD_SEVERAL))
+    for start in range(0, len(ids), most):
+        wanted = ids[start : start + most]
         count = next(count for count in _LOAD_SEVERAL if count >= len(wanted))
         repeated = wanted[-1:] * (count - len(wanted))
         for row in cursor.execute(_LOAD_SEVERAL[count], (*job, *wanted, *repeated)).fetchall():
@@ -353,9 +359,6 @@ def _first(row: Row) -> Row:
     return row[:1]
 
 
-PORTION: Final = 2_000
-"""Instances per chunk: a few milliseconds."""
-
 _ADDRESS = ("kind", "name", "id")
 _BY_ADDRESS: Final = "sqlite_autoindex_instances_1"
 _BY_HELD_STATUS, _BY_RETRY, _BY_OWNER, _BY_LEFT = (
@@ -397,13 +400,13 @@ class Search:
 
     query: Query
     after: Row | None
-    size: int = PORTION
+    size: int = DEFAULT_SIZES.searched_rows
 
     @classmethod
-    def of(cls, query: Query) -> Search:
+    def of(cls, query: Query, size: int) -> Search:
         """Start where the query says."""
         place = query.after
-        return cls(query=query, after=("", "", "") if place is None else (place.kind, place.name, place.id))
+        return cls(query=query, after=("", "", "") if place is None else (place.kind, place.name, place.id), size=size)
 
     @property
     def is_between(self) -> bool:

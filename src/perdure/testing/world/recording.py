@@ -22,7 +22,7 @@ from perdure.app import App
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.ensured import Ensured
 from perdure.jobs.request import Keyword, Request, Terminate
-from perdure.runtime.record import SpawnedTask
+from perdure.runtime.record import DEFAULT_SIZES, Sizes, SpawnedTask
 from perdure.testing.world.backend import Opener
 from perdure.testing.world.boundary import Interleaving, Requests
 from perdure.testing.world.clock import START
@@ -191,6 +191,7 @@ class WorldConfig:
         interleaving: where other tasks may run first.
         requests: how loads and commits reach the store.
         start: the clock's initial time.
+        sizes: the internal sizes of its engines.
     """
 
     app: App[Any]
@@ -201,6 +202,7 @@ class WorldConfig:
     requests: Requests
     start: datetime
     debug: bool = True
+    sizes: Sizes = DEFAULT_SIZES
 
     @property
     def needs_a_folder(self) -> bool:
@@ -235,7 +237,12 @@ class WorldConfig:
             clock = frozenset({("perdure.testing", "Clock")})
             parts.append(SourceRepr(f"clock=Clock({at.text})", at.imports | clock))
         imports = frozenset({("perdure.testing", "World")}).union(*(part.imports for part in parts))
-        return SourceRepr(f"World({', '.join(part.text for part in parts)})", imports)
+        made = SourceRepr(f"World({', '.join(part.text for part in parts)})", imports)
+        if self.sizes == DEFAULT_SIZES:
+            return made
+        sizes = source_of(self.sizes)
+        own = frozenset({("perdure.testing.world.world", "with_sizes")})
+        return SourceRepr(f"with_sizes({made.text}, {sizes.text})", made.imports | sizes.imports | own)
 
     def _app_and_services(self) -> SourceRepr:
         app = name_of(self.app)

@@ -23,7 +23,7 @@ from perdure.jobs.draft import HookBug
 from perdure.jobs.request import Request
 from perdure.jobs.step import Execute
 from perdure.programs import Exit
-from perdure.runtime.record import SpawnedTask
+from perdure.runtime.record import DEFAULT_SIZES, Sizes, SpawnedTask
 from perdure.runtime.simulated import Simulation
 from perdure.stores.contract import Store, overlay
 from perdure.stores.values import PreviousExit
@@ -434,6 +434,7 @@ class Workers:
         latest: the worker that is open, or has just died.
         usurped: stalled workers whose store another one took over.
         next_dies_after: the crossing at which the next worker dies.
+        sizes: the internal sizes of their engines.
         left: how the worker before the next one ended. If it died, the world itself closes its store.
     """
 
@@ -448,6 +449,7 @@ class Workers:
     latest: Worker | None = None
     usurped: list[Worker] = attrs.Factory(list[Worker])
     next_dies_after: int | None = None
+    sizes: Sizes = DEFAULT_SIZES
     left: PreviousExit = "closed"
 
     # ------------------------------------------------------------ lifecycle
@@ -514,6 +516,7 @@ class Workers:
         simulation = Simulation(
             seed=self.seed + (number - 1) * _SEEDS_OF_A_WORKER, start=self.clock.now, max_steps=MAX_STEPS
         )
+        simulation.runtime = attrs.evolve(simulation.runtime, sizes=self.sizes)
         self.clock.follow(simulation)
         boundary = Boundary(
             runtime=simulation.runtime,

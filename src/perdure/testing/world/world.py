@@ -18,11 +18,12 @@ from perdure.client.client import Client
 from perdure.jobs.call import Call
 from perdure.jobs.definition import AnyDefinition, Definition
 from perdure.programs.future import awaited
-from perdure.runtime.record import LogRecord, SpawnedTask
+from perdure.runtime.record import LogRecord, Sizes, SpawnedTask
 from perdure.stores.contract import Store, load_one
+from perdure.stores.memory import MemoryBackend
 from perdure.stores.values import LoggedEvent, Query
 from perdure.testing.fault import Fault
-from perdure.testing.world.backend import Opener, backend_of
+from perdure.testing.world.backend import InMemory, Opener, backend_of
 from perdure.testing.world.boundary import Interleaving, PendingFault, Requests, crossing_of
 from perdure.testing.world.clock import Clock
 from perdure.testing.world.errors import NotAtRest, NoWorker, UnansweredCall, UnexpectedSuccess
@@ -620,3 +621,18 @@ class World:
     def _ended(self, method: str, call: Call[A, E], patience: Duration = PATIENCE) -> Success[A] | Failure[E]:
         line = self._did(method)
         return self._call(line, call).ended(line, patience=patience)
+
+
+def with_sizes(world: World, sizes: Sizes) -> World:
+    """Set the internal sizes of a new world's engines and memory store: for the tests of this library.
+
+    Args:
+        world: a world that no worker was opened in.
+        sizes: the sizes.
+    """
+    workers, script = world._workers, world.timeline.script  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - no public parameter
+    workers.sizes = sizes
+    if isinstance(workers.backend, InMemory):
+        workers.backend = InMemory(MemoryBackend(block=sizes.memory_block))
+    script.config = attrs.evolve(script.config, sizes=sizes)
+    return world
