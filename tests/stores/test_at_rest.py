@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -12,6 +13,7 @@ from postgres_harness import PostgresHarness
 from returns.result import Failure
 
 from perdure.programs.future import answer_of
+from perdure.stores import at_rest
 from perdure.stores.at_rest import StoreReader, open_reader, read_only_store
 from perdure.stores.contract import Store, commit_one, load_one
 from perdure.stores.memory import memory_store
@@ -22,6 +24,7 @@ from perdure.testing.conformance.optional_operation_cases import fill
 from perdure.testing.conformance.sample_values import created
 from perdure.values.address import Address
 from perdure.values.errors import StoreUnavailable
+from perdure.values.instance import Instance
 from perdure.values.transition import Purge, Transition
 
 ALL = 1_000
@@ -124,6 +127,23 @@ def test_every_other_read_is_that_of_a_live_store(filled: Any, reference: Store)
                 reader, store, reference, lambda store, at=row.address: store.history(at, None, ALL)
             )
             assert [each.event for each in logged.unwrap()] == [each.event for each in expected.unwrap()]
+
+
+def test_every_table_is_read_whole_in_pages_of_any_size(filled: Any) -> None:
+    def read(reader: StoreReader) -> list[list[Any]]:
+        tables = (at_rest.instances, at_rest.messages, at_rest.dead_letters, at_rest.events)
+        pages = [list(table(reader)) for table in tables]
+        pages.append(list(at_rest.answers(reader, 0)))
+        rows = [one.instance for page in pages[0] for one in page if isinstance(one.instance, Instance)]
+        assert all(0 < len(page) <= reader.page for table in pages for page in table)
+        journals = [at_rest.journal(reader, row) for row in rows if row.journal_length]
+        return [*([one for page in table for one in page] for table in pages), journals]
+
+    with open_reader(filled.url) as reader:
+        whole = read(reader)
+        assert [bool(rows) for rows in whole] == [True] * 6
+        for page in (1, 2, 3):
+            assert read(attrs.evolve(reader, page=page)) == whole
 
 
 def test_every_write_is_refused(filled: Any) -> None:

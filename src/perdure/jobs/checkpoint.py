@@ -6,7 +6,7 @@ A `DryJournal` holds a run's checkpoints when nothing stores them: in a dry run,
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, Never
+from typing import Any, Never
 
 import attrs
 from returns.result import Success
@@ -20,9 +20,6 @@ from perdure.values.errors import PerdureError
 from perdure.values.instance import Claim, Instance
 from perdure.values.transition import JournalChange, KeepInstance, Loaded, Put, Transition
 from perdure.values.turn_inputs import TurnInputs
-
-JOURNAL_PAGE: Final = 256
-"""The number of rows that `ReadJournal` reads by default."""
 
 
 @attrs.frozen
@@ -51,7 +48,7 @@ class ReadJournal(Instruction[tuple[str, ...], Never]):
     """
 
     first: int
-    limit: int = JOURNAL_PAGE
+    limit: int
 
 
 @attrs.frozen

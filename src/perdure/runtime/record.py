@@ -157,6 +157,7 @@ class Sizes:
         alarm_window_alone: alarms in a batch while no requests arrive: a larger commit costs less per alarm.
         max_alarm_window: alarms in the largest batch.
         alarm_looks: after this many checks of a batch that takes long, the next one is fired in any case.
+        alarm_refills: more refills of a batch, by half each, within its patience show that a slow disk delays it.
         timers: alarms in memory. Further ones are read from the store when they are due.
         lane_low: a lane with fewer instances in memory, and more in the store, is read again when there is room.
         lane_share: instances of a lane that are read at once, if few lanes are read.
@@ -179,6 +180,7 @@ class Sizes:
         connections: connections to PostgreSQL, beside one for urgent statements.
         statements: statements under way at the same time on PostgreSQL. More than one: a slow search would otherwise
             delay the reads of due alarms and messages.
+        rows_at_rest: rows that a reader of a store beside its engine reads at once: a few milliseconds.
         memory_block: entries in one part of a sorted index of the memory store.
     """
 
@@ -191,6 +193,7 @@ class Sizes:
     alarm_window_alone: int = _size(128)
     max_alarm_window: int = _size(1_024)
     alarm_looks: int = _size(10)
+    alarm_refills: int = _size(3)
     timers: int = _size(10_000)
     lane_low: int = _size(32)
     lane_share: int = _size(128)
@@ -212,6 +215,7 @@ class Sizes:
     counted_parts: int = _size(10)
     connections: int = _size(4)
     statements: int = _size(2)
+    rows_at_rest: int = _size(500)
     memory_block: int = _size(512)
 
 

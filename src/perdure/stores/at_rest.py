@@ -87,12 +87,9 @@ def read_only_store(reader: StoreReader) -> Store:
 
 
 # ---------------------------------------------------------------- raw rows
-PAGE: Final = 500
-"""Rows per read, so that a read takes a few milliseconds and memory holds one page."""
-
 # ruff: noqa: S608 - the texts are made of constants; values are always bound
-_JOURNAL: Final = f"""
-SELECT place, body FROM perdure.journal WHERE incarnation = $1 AND place > $2 ORDER BY place LIMIT {PAGE}
+_JOURNAL: Final = """
+SELECT place, body FROM perdure.journal WHERE incarnation = $1 AND place > $2 ORDER BY place LIMIT $3
 """
 _JOURNAL_TYPES: Final = ((int,), (str,))
 
@@ -105,10 +102,10 @@ def _pages(
     if isinstance(reader, Reader):
         expires = "AND expires_ms > ?" if values else ""
         beyond = f"({names}) > ({', '.join('?' * len(key))}) {expires}"
-        sql = f"SELECT {columns} FROM {table} WHERE {beyond} ORDER BY {names} LIMIT {PAGE}"
-        return reader.pages(sql, after, values, page=PAGE)
+        sql = f"SELECT {columns} FROM {table} WHERE {beyond} ORDER BY {names} LIMIT {reader.page}"
+        return reader.pages(sql, after, values, page=reader.page)
     expires = "WHERE expires_ms > $1" if values else ""
-    return reader.pages(f"SELECT {columns} FROM perdure.{table} {expires} ORDER BY {names}", *values, page=PAGE)
+    return reader.pages(f"SELECT {columns} FROM perdure.{table} {expires} ORDER BY {names}", *values, page=reader.page)
 
 
 @attrs.frozen(kw_only=True)
@@ -159,7 +156,7 @@ def journal(reader: StoreReader, instance: Instance) -> tuple[str, ...] | None:
     """
     bodies: list[str] = []
     # Not `_pages`: journals are read while the instances are, over one connection.
-    while rows := reader.rows(_JOURNAL, instance.incarnation, len(bodies) - 1):
+    while rows := reader.rows(_JOURNAL, instance.incarnation, len(bodies) - 1, reader.page):
         for row in rows:
             check_types(row, _JOURNAL_TYPES, what=f"journal of {instance.address}")
             if row[0] != len(bodies):

@@ -14,13 +14,9 @@ from perdure.stores.rows import from_json, to_json
 from perdure.values.errors import StoreCorrupt, StoreError
 from perdure.values.instance import Instance
 
-PAGE: Final = 500
 
-
-async def read_journal(
-    store: Store, instance: Instance | None, page: int = PAGE
-) -> Result[tuple[str, ...], StoreError]:
-    """Read the journal that a stored row had: later journal rows are left out.
+async def read_journal(store: Store, instance: Instance | None, page: int) -> Result[tuple[str, ...], StoreError]:
+    """Read a journal's rows as of a stored row: later ones are left out.
 
     Args:
         store: the store.

@@ -269,9 +269,6 @@ STORE_RETRY_MS = 1_000
 AHEAD_MS = 1_000
 """How far ahead alarms are read, so that a stream of them costs an occasional read instead of one each."""
 
-FEW_REFILLS = 3
-"""So many refills of the window, by half each, within its patience show that a slow disk delays it."""
-
 COMPANY_MS = 100
 """How long after a request more of them are expected, so that alarms leave room."""
 
@@ -581,7 +578,7 @@ class Alarms:
         late_ms = self.runtime.monotonic_ms() - began_ms - PATIENCE_MS
         if self._window.is_half_done:
             self._window.refill()
-        elif late_ms > -1 and self._refills - refills <= FEW_REFILLS:
+        elif late_ms > -1 and self._refills - refills <= self.runtime.sizes.alarm_refills:
             self._window.look(late_ms, lambda fired: self.cache.waits_outside(fired.address))
 
     async def _sleep(self) -> None:

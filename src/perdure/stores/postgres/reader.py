@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar
 
 import attrs
 
+from perdure.runtime.record import DEFAULT_SIZES
 from perdure.stores.postgres.connections import DRIVER_ERRORS, UNSENDABLE, connect, unavailable
 from perdure.stores.postgres.encoding import decoded
 from perdure.stores.postgres.schema import check_version, in_schema, migrations, no_schema, version_of
@@ -36,6 +37,7 @@ class PostgresReader:
         settings: the URL's settings.
         schema_version: the migration that its tables are at.
         damage: the rows that were left out of lists.
+        page: rows of one read of `perdure.stores.at_rest`.
     """
 
     store: str
@@ -44,6 +46,7 @@ class PostgresReader:
     _loop: asyncio.AbstractEventLoop = attrs.field(alias="loop", repr=False)
     _connection: Any = attrs.field(alias="connection", repr=False)
     damage: CorruptRows = attrs.field(factory=CorruptRows)
+    page: int = DEFAULT_SIZES.rows_at_rest
 
     def rows(self, sql: str, *values: object) -> list[Row]:
         """Run one statement that reads. ``perdure.`` in it names the schema.

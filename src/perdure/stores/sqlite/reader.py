@@ -12,6 +12,7 @@ from typing import Final, TypeVar
 
 import attrs
 
+from perdure.runtime.record import DEFAULT_SIZES
 from perdure.stores.rows import CorruptRows, Row
 from perdure.stores.sqlite.schema import APPLICATION_ID, cursor_of, log_of, migrations, size_of, version_of
 from perdure.stores.values import BackupProgress, OnBackupProgress
@@ -49,6 +50,7 @@ class Reader:
         store: the store's name in errors.
         schema_version: the migration that its tables are at.
         damage: the rows that were left out of lists.
+        page: rows of one read of `perdure.stores.at_rest`.
     """
 
     path: Path
@@ -56,6 +58,7 @@ class Reader:
     schema_version: int
     _connection: sqlite3.Connection = attrs.field(alias="connection", repr=False)
     damage: CorruptRows = attrs.field(factory=CorruptRows)
+    page: int = DEFAULT_SIZES.rows_at_rest
 
     def rows(self, sql: str, *values: object) -> list[Row]:
         """Run one statement that reads.

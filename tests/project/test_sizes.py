@@ -1,0 +1,242 @@
+"""Each private number that bounds a loop, a page or a queue is in `Sizes`, which worlds draw small, or is explained."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import attrs
+import pytest
+
+from perdure.runtime.record import Sizes
+
+SOURCE = Path(__file__).parents[2] / "src" / "perdure"
+PACKAGES = ("client", "engine", "jobs", "kinds", "programs", "stores")
+
+UNITS = ("_ms", "_s")
+"""Durations: the simulated clock passes each of them in no time."""
+
+BOUNDS = ("limit", "most", "size", "page", "pages", "room", "chunk", "maxlen", "maxsize", "block", "largest", "within")
+"""The names of parameters that bound something."""
+
+NUMBERS = "a number of a format or of a protocol, the same in all processes"
+END = "the end of a range of integers, which no value reaches"
+TRIES = "tries before a typed error, which the caller repeats; more tries find no other result"
+TEXT = "entries of a text or a report for people; nothing waits for the others"
+PUBLIC = "the default or the range of a public option, reached in tests/limits"
+RATIO = "a ratio, which bounds nothing"
+PAUSE = "the power of two of a pause"
+DISK = "a size of the disk format or of one read or write of the disk"
+
+EXPLAINED = {
+    "client/arguments.py:MAX_WANTED": PUBLIC,
+    "client/client.py:Client.dead_letters(limit)": PUBLIC,
+    "client/client.py:Client.history(limit)": PUBLIC,
+    "client/client.py:Client.left_messages(limit)": PUBLIC,
+    "client/client.py:Client.list(limit)": PUBLIC,
+    "client/gateway.py:JobByName.history(limit)": PUBLIC,
+    "engine/commits/turn_commits.py:MAX_CONFLICTS": TRIES,
+    "engine/commits/turn_commits.py:MAX_SHARED_CONFLICTS": TRIES,
+    "engine/commits/turn_commits.py:back_off: min(tried, 6)": PAUSE,
+    "engine/loops/alarms.py:READ_ALONE": RATIO,
+    "engine/loops/alarms.py:_LAST": END,
+    "engine/loops/fair_queue.py:NEWER": END,
+    "engine/loops/outbox.py:MAX_COUNTED": TEXT,
+    "engine/loops/outbox.py:MAX_NAMED": TEXT,
+    "engine/mailbox/entry.py:MailboxEntry.next_elsewhere_retry_ms: min(self.elsewhere_retries, 10)": PAUSE,
+    "engine/mailbox/instance_cache.py:MOST_CURRENT": RATIO,
+    "engine/mailbox/instance_cell.py:DECODED_FACTOR": RATIO,
+    "engine/mailbox/instance_cell.py:OVERHEAD_BYTES": "an estimate; worlds draw the bound of the cache itself",
+    "engine/mailbox/known_keys.py:MOST_NEW": RATIO,
+    "engine/observing/reporting.py:HookChecks.first": "a sample of runs; worlds inspect each",
+    "engine/observing/reporting.py:HookChecks.one_of": "a sample of runs; worlds inspect each",
+    "engine/runs/concurrency.py:SPARE": RATIO,
+    "engine/runs/effects.py:MAX_CONFLICTS": TRIES,
+    "engine/sharing/membership.py:HEARTBEATS": RATIO,
+    "engine/sharing/membership.py:Membership._pause_ms: min(self._failures - 1, 16)": PAUSE,
+    "engine/sharing/membership.py:SURE": RATIO,
+    "jobs/code_fingerprint.py:MAX_CACHED": "a cache of answers that are computed again",
+    "jobs/code_fingerprint.py:MAX_FUNCTIONS": "functions of one definition that a fingerprint covers",
+    "jobs/code_fingerprint.py:_DIGITS": NUMBERS,
+    "jobs/context.py:_ADDRESS_CHARACTERS": TEXT,
+    "jobs/enrichment.py:MAX_TOLD": TEXT,
+    "jobs/ensured.py:MAX_ENSURED": PUBLIC,
+    "jobs/explanation.py:_ROOM_FOR_IDS": NUMBERS,
+    "jobs/hooks.py:_value_argument: len(arguments) > 2": NUMBERS,
+    "jobs/keys.py:MAX_KEY_CHARACTERS": PUBLIC,
+    "jobs/keys.py:_DIGITS": NUMBERS,
+    "jobs/plan.py:MAX_CONCURRENCY": PUBLIC,
+    "jobs/plan.py:MAX_RATE": PUBLIC,
+    "jobs/plan.py:_services_of: len(arguments) > 2": NUMBERS,
+    "jobs/recovery.py:MAX_RECOVERIES": TRIES,
+    "jobs/request.py:_VERSION_8": NUMBERS,
+    "kinds/debounce/definition.py:MAX_BATCH_EVENTS": PUBLIC,
+    "kinds/task/handler.py:MAX_BYTES_OF_CHARACTER": NUMBERS,
+    "kinds/worker_pool/definition.py:DEFAULT_WORKERS": PUBLIC,
+    "kinds/worker_pool/handle.py:DEFAULT_CHUNK": PUBLIC,
+    "kinds/worker_pool/handle.py:MAX_CHUNK": PUBLIC,
+    "kinds/worker_pool/items.py:MAX_KEY_CHARACTERS": PUBLIC,
+    "kinds/workflow/children.py:MAX_PARKED": TEXT,
+    "kinds/workflow/declared_steps.py:MAX_STEPS": "nodes of a picture of the code",
+    "kinds/workflow/definition.py:DEFAULT_INBOX": PUBLIC,
+    "kinds/workflow/definition.py:DEFAULT_MAX_STEPS": PUBLIC,
+    "kinds/workflow/definition.py:MAX_LIMIT": PUBLIC,
+    "kinds/workflow/progress.py:FULL_ERRORS": TEXT,
+    "kinds/workflow/progress.py:waits_of(most)": TEXT,
+    "kinds/workflow/replay.py:Replay.advance(instructions)": END,
+    "kinds/workflow/run_commits.py:_unreceived(most)": TEXT,
+    "programs/combinators.py:DEFAULT_LIMIT": PUBLIC,
+    "programs/drivers.py:_MAX_REFUSALS": TRIES,
+    "programs/effect_results.py:_may_return_none: maxsize": "a cache of answers that are computed again",
+    "programs/instructions.py:: range(8)": NUMBERS,
+    "programs/instructions.py:: range(8, 17)": NUMBERS,
+    "stores/copying.py:PAGE_ROWS": "crossed by the conformance suite of each store",
+    "stores/encryption/keys.py:KEY_BYTES": NUMBERS,
+    "stores/encryption/keys.py:MAX_KEYS": PUBLIC,
+    "stores/encryption/sealed_store.py:SAMPLE": "a sample of instances for a warning",
+    "stores/memory/backend.py:_ALL": END,
+    "stores/postgres/event_log.py:_EVENT_WIDTH": NUMBERS,
+    "stores/postgres/event_log.py:_LAST": END,
+    "stores/postgres/operations.py:_REPEATS": TRIES,
+    "stores/postgres/ownership.py:_OWNER": NUMBERS,
+    "stores/postgres/queries.py:SELDOM": RATIO,
+    "stores/postgres/queries.py:_BEFORE_ALL": END,
+    "stores/postgres/queries.py:_COUNTING": NUMBERS,
+    "stores/postgres/queries.py:_FIRST": END,
+    "stores/postgres/schema.py:TRIES": TRIES,
+    "stores/postgres/schema.py:_MIGRATING": NUMBERS,
+    "stores/postgres/settings.py:MAX_PORT": NUMBERS,
+    "stores/postgres/sharing.py:_FIRST": END,
+    "stores/postgres/sharing.py:_LAST": END,
+    "stores/postgres/sharing.py:_SIGN": END,
+    "stores/rows.py:_AFTER_SURROGATES": NUMBERS,
+    "stores/rows.py:_FIRST_SURROGATE": NUMBERS,
+    "stores/rows.py:_LIMIT": TEXT,
+    "stores/rows.py:_SHOWN": TEXT,
+    "stores/shares.py:BUCKETS": NUMBERS,
+    "stores/sqlite/__init__.py:DEFAULT_CACHE_BYTES": PUBLIC,
+    "stores/sqlite/backup.py:STEP_PAGES": "a parameter of `open_file`, which the tests of backups draw",
+    "stores/sqlite/files.py:MAX_SOCKET_PATH_BYTES": NUMBERS,
+    "stores/sqlite/files.py:PRIVATE": NUMBERS,
+    "stores/sqlite/files.py:_MAX_NAME_BYTES": NUMBERS,
+    "stores/sqlite/lock.py:_SHARED_FIRST": NUMBERS,
+    "stores/sqlite/lock.py:_SHARED_SIZE": NUMBERS,
+    "stores/sqlite/ownership.py:_BLOCK_BYTES": DISK,
+    "stores/sqlite/queries.py:Search.portion: len(self._fixed) < 2": NUMBERS,
+    "stores/sqlite/queries.py:_FIRST": END,
+    "stores/sqlite/queries.py:_LAST": END,
+    "stores/sqlite/queries.py:due: range(5, 5 + 2 * len(except_jobs), 2)": NUMBERS,
+    "stores/sqlite/reader.py:MAX_FINDINGS": TEXT,
+    "stores/sqlite/reader.py:MAX_LOG_GROWTH_BYTES": DISK,
+    "stores/sqlite/reader.py:_STEP_INSTRUCTIONS": DISK,
+    "stores/sqlite/reader.py:_STEP_PAGES": DISK,
+    "stores/sqlite/schema.py:APPLICATION_ID": NUMBERS,
+    "stores/sqlite/schema.py:CHECKPOINT_PAGES": "a parameter of `open_file`, which the power cuts set",
+    "stores/sqlite/schema.py:LOG_LIMIT_BYTES": DISK,
+    "stores/sqlite/schema.py:_FRAME_BYTES": NUMBERS,
+    "stores/sqlite/schema.py:_HEADER_BYTES": NUMBERS,
+    "stores/values.py:DEFAULT_CACHE_BYTES": PUBLIC,
+    "stores/values.py:Query.limit": "each caller passes its own",
+    "stores/values.py:Retention.limit": "the engine passes `Limits.recovery_page`",
+}
+
+
+def private_numbers(text: str) -> Iterator[str]:
+    """Yield the names of a module's numbers, and each bound that is written as a number."""
+    for node, name in named(ast.parse(text), ""):
+        yield from found_in(node, name)
+
+
+def named(node: ast.AST, inside: str) -> Iterator[tuple[ast.AST, str]]:
+    for child in ast.iter_child_nodes(node):
+        name = inside
+        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            name = f"{inside}.{child.name}".lstrip(".")
+        yield child, name
+        yield from named(child, name)
+
+
+def found_in(node: ast.AST, name: str) -> Iterator[str]:
+    match node:
+        case (
+            ast.Assign(targets=[ast.Name(id=target)], value=value)
+            | ast.AnnAssign(target=ast.Name(id=target), value=ast.expr() as value)
+        ):
+            if is_number(value) and not target.lower().endswith(UNITS):
+                yield f"{name}.{target}".lstrip(".")
+        case ast.FunctionDef() | ast.AsyncFunctionDef():
+            places = [*node.args.posonlyargs, *node.args.args]
+            defaults = zip(reversed(places), reversed(node.args.defaults), strict=False)
+            for argument, default in (*defaults, *zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)):
+                if default is not None and is_number(default) and not argument.arg.endswith(UNITS):
+                    yield f"{name}({argument.arg})"
+        case ast.Call(func=ast.Name(id="range" | "min" | "max"), args=args) if any(map(is_number, args)):
+            yield f"{name}: {ast.unparse(node)}"
+        case ast.keyword(arg=argument, value=value) if argument in BOUNDS and is_number(value):
+            yield f"{name}: {argument}"
+        case ast.Compare(ops=[ast.Lt() | ast.LtE() | ast.Gt() | ast.GtE()], comparators=[right]):
+            if is_number(right) or is_number(node.left):
+                yield f"{name}: {ast.unparse(node)}"
+        case _:
+            pass
+
+
+def is_number(node: ast.expr) -> bool:
+    """Whether an expression is made of numbers, and more than 1: no loop is cut by the others."""
+    match node:
+        case ast.Constant(value=bool()):
+            return False
+        case ast.Constant(value=int() | float() as value):
+            return value not in (0, 1)
+        case ast.BinOp():
+            return all(isinstance(each, ast.Constant | ast.BinOp) for each in (node.left, node.right)) and (
+                is_number(node.left) or is_number(node.right)
+            )
+        case ast.UnaryOp(op=ast.USub()):
+            return is_number(node.operand)
+        case _:
+            return False
+
+
+def test_each_private_number_is_a_size_or_is_explained() -> None:
+    found = {
+        f"{file.relative_to(SOURCE)}:{name}"
+        for package in PACKAGES
+        for file in (SOURCE / package).rglob("*.py")
+        for name in private_numbers(file.read_text(encoding="utf-8"))
+    }
+    assert sorted(found - EXPLAINED.keys()) == [], "a field of perdure.runtime.record.Sizes, or say why it is none"
+    assert sorted(EXPLAINED.keys() - found) == [], "not there any more"
+
+
+def test_each_size_is_read() -> None:
+    """A size that nothing reads is drawn in vain: the constant that it replaced may be there still."""
+    texts = "\n".join(file.read_text(encoding="utf-8") for file in SOURCE.rglob("*.py"))
+    assert [field.name for field in attrs.fields(Sizes) if f"sizes.{field.name}" not in texts.lower()] == []
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "CHUNK = 500",
+        "CHUNK: Final = 2 * 1_024",
+        "class A:\n    size: int = 64",
+        "def f(page=500): ...",
+        "def f(*, page: int = 500): ...",
+        "for _ in range(20): ...",
+        "read(limit=100)",
+        "deque(maxlen=9)",
+        "if tried > 5: ...",
+        "min(64, wanted)",
+    ],
+)
+def test_a_bound_is_found_however_it_is_written(code: str) -> None:
+    assert len(list(private_numbers(code))) == 1
+
+
+@pytest.mark.parametrize(
+    "code", ["A = 1", "WAIT_MS = 500", "def f(wait_ms=500): ...", "row[:5]", "f(limit=page)", "A = True"]
+)
+def test_other_numbers_are_not(code: str) -> None:
+    assert list(private_numbers(code)) == []
