@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from perdure import Limits
 from perdure.runtime.record import DEFAULT_SIZES, Sizes
 from perdure.stores.values import DEFAULT_CACHE_BYTES
+from perdure.testing.world.boundary import Requests
 
 few: st.SearchStrategy[int] = st.integers(2, 5)
 
@@ -51,6 +52,9 @@ tiny: st.SearchStrategy[int] = st.integers(1, 5)
 small_sizes: st.SearchStrategy[Sizes] = st.builds(Sizes, **{field.name: tiny for field in attrs.fields(Sizes)})
 sizes: st.SearchStrategy[Sizes] = st.one_of(small_sizes, st.just(DEFAULT_SIZES))
 """The internal sizes: all of them small, or those of production."""
+
+requests: st.SearchStrategy[Requests] = st.sampled_from(["grouped", "single"])
+"""How loads and commits reach the store: only groups fill a batch."""
 
 ONES: Final = Sizes(**{field.name: 1 for field in attrs.fields(Sizes)})
 TWOS: Final = Sizes(**{field.name: 2 for field in attrs.fields(Sizes)})

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from postgres_harness import EMPTY_SCHEMA
 from returns.future import FutureResult
 from returns.result import Success
-from small_limits import ONES, TWOS, cache_bytes, limits, sizes
+from small_limits import ONES, TWOS, cache_bytes, limits, requests, sizes
 
 from perdure import (
     App,
@@ -30,9 +30,11 @@ from perdure import (
     program,
     tell,
 )
+from perdure.programs import sleep
 from perdure.runtime.record import DEFAULT_SIZES, Sizes
 from perdure.stores.values import DEFAULT_CACHE_BYTES
 from perdure.testing import WorkerDied, World
+from perdure.testing.world.boundary import Requests
 from perdure.testing.world.world import with_sizes
 from perdure.values.errors import Overloaded
 
@@ -64,7 +66,7 @@ def on_event(ctx: TaskContext[Sum], event: Move) -> Do[None, Any]:
             return
         case "alarm":
             yield from ctx.update_state(lambda state: attrs.evolve(state, later=state.later + event.amount))
-            yield from ctx.schedule(after="3 seconds")
+            yield from ctx.schedule(after=f"{event.amount * 300} ms")
             return
         case "act":
             yield from act(event.amount)
@@ -78,6 +80,7 @@ def on_alarm(ctx: TaskContext[Sum]) -> Do[None]:
 
 @program
 def on_tick(ctx: ContinuousContext[int]) -> Do[None, Any]:
+    yield from sleep("2 seconds")
     yield from act(0)
     yield from ctx.update_state(lambda ticks: ticks + 1)
 
@@ -93,11 +96,12 @@ def on_flush(ctx: DebounceContext[int]) -> Do[None, Any]:
 
 
 adder: Any = Task("adder", state=Sum, event=Move, initial=Sum(), on_event=on_event, execute=on_alarm)
-ticker: Any = Continuous("ticker", state=int, schedule=every("10 seconds"), execute=on_tick)
+ticker: Any = Continuous("ticker", state=int, schedule=every("30 seconds"), execute=on_tick)
 batch: Any = Debounce(
     "batch", state=int, initial=0, event=Move, on_event=on_batched, flush_after="2 seconds", execute=on_flush
 )
 
+DECLARED = ("declared 1", "declared 2", "declared 3")
 MOVES = ("add", "act", "tell", "alarm")
 OTHERS = ("batch", "burst", "restart", "crash", "crash after", "wait")
 Step = tuple[str, int]
@@ -194,18 +198,27 @@ MIXED: list[Step] = [
 
 @pytest.mark.parametrize("store", ["memory", "sqlite", "postgres"])
 @settings(max_examples=25)
-@given(limits=limits, sizes=sizes, given_=steps, seed=st.integers(0, 99), cache=cache_bytes)
-@example(limits=FULL, sizes=DEFAULT_SIZES, given_=[("burst", 9)] * 3, seed=0, cache=0)
-@example(limits=FULL, sizes=ONES, given_=MIXED, seed=0, cache=0)
-@example(limits=Limits(), sizes=TWOS, given_=MIXED, seed=0, cache=DEFAULT_CACHE_BYTES)
+@given(limits=limits, sizes=sizes, given_=steps, requests=requests, seed=st.integers(0, 99), cache=cache_bytes)
+@example(limits=FULL, sizes=DEFAULT_SIZES, given_=[("burst", 9)] * 3, requests="single", seed=0, cache=0)
+@example(limits=FULL, sizes=ONES, given_=MIXED, requests="grouped", seed=0, cache=0)
+@example(limits=Limits(), sizes=TWOS, given_=MIXED, requests="grouped", seed=0, cache=DEFAULT_CACHE_BYTES)
 def test_every_healthy_history_ends_without_an_operator(
-    store: str, limits: Limits, sizes: Sizes, given_: list[Step], seed: int, cache: int
+    *,
+    store: str,
+    limits: Limits,
+    sizes: Sizes,
+    given_: list[Step],
+    requests: Requests,
+    seed: int,
+    cache: int,
 ) -> None:
     with tempfile.TemporaryDirectory() as folder:
         places = {"memory": "memory://", "sqlite": f"sqlite:///{folder}/jobs.db?durability=relaxed&cache={cache}"}
         at = places[store] if store in places else f"{EMPTY_SCHEMA.url()}&cache={cache}"
         app = App(object(), limits=limits).with_jobs(adder, ticker, batch)
-        with with_sizes(World(app, store=at, seed=seed), sizes) as world:
+        for id_ in DECLARED:
+            app = app.ensuring(ticker, id_, lambda ticks: ticks.start(0))
+        with with_sizes(World(app, store=at, seed=seed, requests=requests), sizes) as world:
             operator = Operator(world)
             operator.until(lambda: world.handle(ticker).start("t", 0, idempotency_key="start"))
             for step, number in given_:
@@ -215,11 +228,13 @@ def test_every_healthy_history_ends_without_an_operator(
             for _ in range(6):
                 operator.advance("20 seconds")
             rows = world.instances()
-            assert [row.address for row in rows if row.status in {"parked", "left", "running"}] == []
+            assert [row.address for row in rows if row.status in {"parked", "left"}] == []
+            assert {row.address.name for row in rows if row.status == "running"} <= {"ticker"}  # a tick takes a while
             assert world.messages() == ()
             assert world.run(world.jobs.dead_letters()) == ()
             totals = [
                 world.run(world.handle(adder).get_state(row.address.id)) for row in rows if row.address.name == "adder"
             ]
             assert sum(each.total for each in totals) == operator.sent
-            assert world.run(world.handle(ticker).get_state("t")) >= (world.now - began).seconds // 10
+            for id_ in ("t", *DECLARED):
+                assert world.run(world.handle(ticker).get_state(id_)) >= (world.now - began).seconds // 40

@@ -21,6 +21,7 @@ from small_limits import ONES, TWOS, cache_bytes, limits, sizes
 from perdure import App, Limits
 from perdure.runtime.record import DEFAULT_SIZES, Sizes
 from perdure.testing import WorkerDied, World
+from perdure.testing.world.boundary import Requests
 from perdure.testing.world.world import with_sizes
 
 Step = tuple[str, int]
@@ -102,11 +103,19 @@ CROWD: list[Step] = [("hold", 0), *[("put", number) for number in range(12)], ("
 @pytest.mark.parametrize("store", ["memory", "sqlite", "postgres"])
 @settings(max_examples=25)
 @given(
-    limits=limits, sizes=sizes, options=options, given_=steps, seed=st.integers(0, 99), size=small, cache=cache_bytes
+    limits=limits,
+    sizes=sizes,
+    requests=requests,
+    options=options,
+    given_=steps,
+    seed=st.integers(0, 99),
+    size=small,
+    cache=cache_bytes,
 )
 @example(
     limits=Limits(queued_items=2, lane_page=2, recovery_page=2),
     sizes=DEFAULT_SIZES,
+    requests="single",
     options={"workers": 2, "workers_per_key": 1},
     given_=CROWD,
     seed=0,
@@ -116,6 +125,7 @@ CROWD: list[Step] = [("hold", 0), *[("put", number) for number in range(12)], ("
 @example(
     limits=Limits(queued_items=2, lane_page=2, recovery_page=2),
     sizes=ONES,
+    requests="grouped",
     options={"workers": 2, "workers_per_key": 1, "rate_per_key": (2, "5 s")},
     given_=CROWD,
     seed=0,
@@ -123,11 +133,19 @@ CROWD: list[Step] = [("hold", 0), *[("put", number) for number in range(12)], ("
     cache=0,
 )
 @example(
-    limits=Limits(), sizes=TWOS, options={"workers": 5, "rate": (5, "1 s")}, given_=CROWD, seed=0, size=2, cache=4_000
+    limits=Limits(),
+    sizes=TWOS,
+    requests="grouped",
+    options={"workers": 5, "rate": (5, "1 s")},
+    given_=CROWD,
+    seed=0,
+    size=2,
+    cache=4_000,
 )
 @example(  # lanes whose rate is met for the first time, and nothing else wakes the feeder
     limits=Limits(concurrency=4, queued_items=5, lane_page=3, recovery_page=5, alarm_batch=5),
     sizes=DEFAULT_SIZES,
+    requests="single",
     options={"workers": 4, "workers_per_key": 2, "rate": (2, "5 s"), "rate_per_key": (2, "5 s"), "keep": None},
     given_=[
         *[("put ahead", 2), ("put later", 4), ("resume", 30), ("put again", 7), ("crash", 0), ("put ahead", 8)],
@@ -144,6 +162,7 @@ def test_every_healthy_history_ends_without_an_operator(
     store: str,
     limits: Limits,
     sizes: Sizes,
+    requests: Requests,
     options: dict[str, Any],
     given_: list[Step],
     seed: int,
@@ -155,7 +174,7 @@ def test_every_healthy_history_ends_without_an_operator(
         places = {"memory": "memory://", "sqlite": f"sqlite:///{folder}/jobs.db?durability=relaxed&cache={cache}"}
         at = places[store] if store in places else f"{EMPTY_SCHEMA.url()}&cache={cache}"
         app = App(Images(), limits=limits).with_jobs(job)
-        with with_sizes(World(app, store=at, seed=seed), sizes) as world:
+        with with_sizes(World(app, store=at, seed=seed, requests=requests), sizes) as world:
             play(world, job, given_)
             world.advance("10 minutes")
             left = Counter(row.status for row in world.instances() if row.status not in ("done", "parked"))

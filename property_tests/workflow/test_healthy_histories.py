@@ -15,12 +15,13 @@ from hypothesis import strategies as st
 from postgres_harness import EMPTY_SCHEMA
 from returns.future import FutureResult
 from returns.result import Success
-from small_limits import ONES, TWOS, cache_bytes, limits, sizes
+from small_limits import ONES, TWOS, cache_bytes, limits, requests, sizes
 
 from perdure import App, Do, Limits, Signal, Task, TaskContext, Workflow, WorkflowContext, effect, program, tell
 from perdure.programs import gather, sleep
 from perdure.runtime.record import DEFAULT_SIZES, Sizes
 from perdure.testing import WorkerDied, World
+from perdure.testing.world.boundary import Requests
 from perdure.testing.world.world import with_sizes
 from perdure.values.answer import Done
 from perdure.values.errors import Overloaded
@@ -207,11 +208,20 @@ class Operator:
         self.open()
 
 
-def check(place: Any, drawn: tuple[Move, ...], limits: Limits, sizes: Sizes, inbox: int, waits: list[int]) -> None:
+def check(
+    place: str,
+    *,
+    drawn: tuple[Move, ...],
+    limits: Limits,
+    sizes: Sizes,
+    requests: Requests,
+    inbox: int,
+    waits: list[int],
+) -> None:
     job = Workflow("following", state=Plan, run=following, signals=(word,), inbox=inbox, keep=None)
     words, told = expected(drawn)
     app = App(None, limits=limits).with_jobs(job, child, counter)
-    with with_sizes(World(app, store=place), sizes) as world:
+    with with_sizes(World(app, store=place, requests=requests), sizes) as world:
         operator, flow = Operator(world), lambda: world.handle(job)
         operator.until(lambda: flow().start("f", Plan(drawn), idempotency_key="start"))
         for number in range(sum(map(takes_of, drawn))):
@@ -257,19 +267,18 @@ DRAWN: dict[str, Any] = {
     "drawn": st.lists(moves, min_size=1, max_size=8).map(tuple),
     "limits": limits,
     "sizes": sizes,
+    "requests": requests,
     "inbox": st.integers(1, 3),
     "waits": st.lists(st.integers(0, 3), min_size=1, max_size=4),
 }
 
 
 @given(**DRAWN)
-@example(drawn=FAMILY, limits=SMALL, sizes=DEFAULT_SIZES, inbox=2, waits=[1])
-@example(drawn=FAMILY, limits=SMALL, sizes=ONES, inbox=2, waits=[0, 1])
+@example(drawn=FAMILY, limits=SMALL, sizes=DEFAULT_SIZES, requests="single", inbox=2, waits=[1])
+@example(drawn=FAMILY, limits=SMALL, sizes=ONES, requests="grouped", inbox=2, waits=[0, 1])
 @settings(max_examples=100)
-def test_every_healthy_workflow_ends(
-    drawn: tuple[Move, ...], limits: Limits, sizes: Sizes, inbox: int, waits: list[int]
-) -> None:
-    check("memory://", drawn, limits, sizes, inbox, waits)
+def test_every_healthy_workflow_ends(**drawn: Any) -> None:
+    check("memory://", **drawn)
 
 
 @pytest.mark.parametrize("store", ["sqlite", "postgres"])
@@ -277,12 +286,13 @@ def test_every_healthy_workflow_ends_on_a_real_store(store: str, tmp_path: Path)
     numbers = count()
 
     @given(**DRAWN, cache=cache_bytes)
-    @example(drawn=FAMILY, limits=SMALL, sizes=DEFAULT_SIZES, inbox=2, waits=[1], cache=0)
-    @example(drawn=FAMILY, limits=SMALL, sizes=ONES, inbox=2, waits=[0, 1], cache=0)
-    @example(drawn=FAMILY, limits=SMALL, sizes=TWOS, inbox=2, waits=[1], cache=0)
+    @example(drawn=FAMILY, limits=SMALL, sizes=DEFAULT_SIZES, requests="single", inbox=2, waits=[1], cache=0)
+    @example(drawn=FAMILY, limits=SMALL, sizes=ONES, requests="grouped", inbox=2, waits=[0, 1], cache=0)
+    @example(drawn=FAMILY, limits=SMALL, sizes=TWOS, requests="grouped", inbox=2, waits=[1], cache=0)
     @settings(max_examples=15)
-    def play(drawn: tuple[Move, ...], limits: Limits, sizes: Sizes, inbox: int, waits: list[int], cache: int) -> None:
+    def play(*, cache: int, **drawn: Any) -> None:
         file = f"sqlite:///{tmp_path}/{next(numbers)}.db?durability=relaxed"
-        check(f"{file if store == 'sqlite' else EMPTY_SCHEMA.url()}&cache={cache}", drawn, limits, sizes, inbox, waits)
+        url = file if store == "sqlite" else EMPTY_SCHEMA.url()
+        check(f"{url}&cache={cache}", **drawn)
 
     play()
