@@ -16,7 +16,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pool import Images, Picture, pool_of
 from postgres_harness import EMPTY_SCHEMA
-from small_limits import ONES, TWOS, cache_bytes, limits, sizes
+from small_limits import ONES, TWOS, cache_bytes, limits, requests, sizes
 
 from perdure import App, Limits
 from perdure.runtime.record import DEFAULT_SIZES, Sizes
