@@ -15,7 +15,6 @@ from returns.future import FutureResult
 from returns.result import Failure, Result
 
 from perdure.programs.future import converted, settled
-from perdure.runtime.record import DEFAULT_SIZES
 from perdure.stores.contract import Store
 from perdure.stores.memory.opening import Committed, OpenMemoryStore
 from perdure.stores.memory.tables import Tables
@@ -36,14 +35,13 @@ class MemoryBackend:
 
     Args:
         name: the store's name in messages.
-        block: entries in one part of a sorted index.
     """
 
     __slots__ = ("_epoch", "_name", "_opening", "_tables")
 
-    def __init__(self, *, name: str = "memory://", block: int = DEFAULT_SIZES.memory_block) -> None:
+    def __init__(self, *, name: str = "memory://") -> None:
         self._name = name
-        self._tables = Tables(block)
+        self._tables = Tables()
         self._opening = OpenMemoryStore(self._tables)
         self._epoch = 0
 
@@ -59,6 +57,13 @@ class MemoryBackend:
         self._opening.end(f"it was opened again: epoch {self._epoch} has replaced this one")
         self._opening = OpenMemoryStore(self._tables, name=self._name, epoch=self._epoch, previous_exit=previous_exit)
         return self._opening
+
+
+def backend_of_blocks(block: int) -> MemoryBackend:
+    """Return the data of an empty memory store whose sorted indexes are divided into parts of this many entries."""
+    backend = MemoryBackend()
+    backend._tables = Tables(block)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - no public parameter
+    return backend
 
 
 def memory_store(*, name: str = "memory://") -> Store:

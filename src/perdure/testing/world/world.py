@@ -20,7 +20,7 @@ from perdure.jobs.definition import AnyDefinition, Definition
 from perdure.programs.future import awaited
 from perdure.runtime.record import LogRecord, Sizes, SpawnedTask
 from perdure.stores.contract import Store, load_one
-from perdure.stores.memory import MemoryBackend
+from perdure.stores.memory.backend import backend_of_blocks
 from perdure.stores.values import LoggedEvent, Query
 from perdure.testing.fault import Fault
 from perdure.testing.world.backend import InMemory, Opener, backend_of
@@ -633,6 +633,6 @@ def with_sizes(world: World, sizes: Sizes) -> World:
     workers, script = world._workers, world.timeline.script  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - no public parameter
     workers.sizes = sizes
     if isinstance(workers.backend, InMemory):
-        workers.backend = InMemory(MemoryBackend(block=sizes.memory_block))
+        workers.backend = InMemory(backend_of_blocks(sizes.memory_block))
     script.config = attrs.evolve(script.config, sizes=sizes)
     return world
