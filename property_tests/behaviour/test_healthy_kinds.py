@@ -133,7 +133,7 @@ class Operator:
             left = []
             for call, made in begun:
                 try:
-                    found = made.result()
+                    found = made.result(patience="10 minutes")
                 except WorkerDied:
                     left.append(call)
                     continue
@@ -186,13 +186,8 @@ class Operator:
 
 FULL = Limits(concurrency=2, mailbox_size=2, max_pending=2)
 MIXED: list[Step] = [
-    ("burst", 9),
-    ("batch", 3),
-    ("crash after", 5),
-    ("burst", 9),
-    ("wait", 3),
-    ("restart", 1),
-    ("act", 2),
+    *[("burst", 9), ("burst", 9), ("batch", 3), ("crash after", 5)],
+    *[("burst", 9), ("wait", 3), ("restart", 1), ("act", 2)],
 ]
 
 
