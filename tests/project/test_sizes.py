@@ -9,7 +9,10 @@ from pathlib import Path
 import attrs
 import pytest
 
+from perdure import App
 from perdure.runtime.record import Sizes
+from perdure.testing import World
+from perdure.testing.world.world import with_sizes
 
 SOURCE = Path(__file__).parents[2] / "src" / "perdure"
 PACKAGES = ("client", "engine", "jobs", "kinds", "programs", "stores")
@@ -240,3 +243,11 @@ def test_a_bound_is_found_however_it_is_written(code: str) -> None:
 )
 def test_other_numbers_are_not(code: str) -> None:
     assert list(private_numbers(code)) == []
+
+
+def test_a_reproduction_of_a_world_has_its_sizes() -> None:
+    with with_sizes(World(App(None)), Sizes(batch=2)) as world:
+        text = world.trace_text()
+    assert "    with with_sizes(World(" in text
+    assert "), Sizes(batch=2, group=1000, " in text
+    assert "from perdure.testing.world.world import with_sizes" in text
