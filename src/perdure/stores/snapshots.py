@@ -16,7 +16,7 @@ from perdure.values.instance import Instance
 
 
 async def read_journal(store: Store, instance: Instance | None, page: int) -> Result[tuple[str, ...], StoreError]:
-    """Read a journal's rows as of a stored row: later ones are left out.
+    """Read the journal that a stored row had: later journal rows are left out.
 
     Args:
         store: the store.
