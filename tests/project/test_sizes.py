@@ -68,7 +68,6 @@ EXPLAINED = {
     "jobs/explanation.py:_ROOM_FOR_IDS": NUMBERS,
     "jobs/hooks.py:_value_argument: len(arguments) > 2": NUMBERS,
     "jobs/keys.py:MAX_KEY_CHARACTERS": PUBLIC,
-    "jobs/keys.py:_DIGITS": NUMBERS,
     "jobs/plan.py:MAX_CONCURRENCY": PUBLIC,
     "jobs/plan.py:MAX_RATE": PUBLIC,
     "jobs/plan.py:_services_of: len(arguments) > 2": NUMBERS,
