@@ -213,7 +213,7 @@ def test_each_private_number_is_a_size_or_is_explained() -> None:
 
 
 def test_each_size_is_read() -> None:
-    """A size that nothing reads is drawn in vain: the constant that it replaced may be there still."""
+    """A size that nothing reads is drawn without effect: the constant that it replaced may be there still."""
     texts = "\n".join(file.read_text(encoding="utf-8") for file in SOURCE.rglob("*.py"))
     assert [field.name for field in attrs.fields(Sizes) if f"sizes.{field.name}" not in texts.lower()] == []
 
