@@ -141,47 +141,47 @@ def _size(default: int) -> Any:
 
 @attrs.frozen(kw_only=True)
 class Sizes:
-    """The sizes of internal batches, pages and queues, each at least 1. Objects read them when they are constructed.
+    """How large internal batches, pages and queues are, each at least 1. Objects read them when they are constructed.
 
-    They are no options: each is a compromise between throughput and latency, and the results are the same with any.
-    Tests draw all of them between 1 and 5, so that every history crosses each.
+    They are no options: each is a compromise between throughput and latency, and any value leads to the same results.
+    Tests draw each between 1 and 5, so that every history crosses all.
 
     Attributes:
-        batch: requests that the engine sends to the store together, and events that are decided in one step of the
-            event loop. Bounded, so that no caller waits long for its neighbours.
+        batch: requests that the engine sends to the store together, and events that one event-loop step decides.
+            Bounded, so that no caller waits long for its neighbours.
         group: requests that a database executes in one transaction or statement.
-        turns_in_a_commit: turns of one instance that one transition holds.
+        turns_in_a_commit: one instance's turns that one transition holds.
         turns_in_a_row: turns that run synchronously before the event loop gets a chance to run.
-        runs_in_a_row: claimed runs that begin in one step of the event loop.
-        alarm_window: alarms in the first batch: two milliseconds of work, which a request may wait for more than once.
+        runs_in_a_row: claimed runs that begin in one event-loop step.
+        alarm_window: alarms in the first batch: two milliseconds' work, which a request may wait for more than once.
         alarm_window_alone: alarms in a batch while no requests arrive: a larger commit costs less per alarm.
         max_alarm_window: alarms in the largest batch.
-        alarm_looks: after this many checks of a batch that takes long, the next one is fired in any case.
-        alarm_refills: more refills of a batch, by half each, within its patience show that a slow disk delays it.
+        alarm_looks: after this many checks during one slow batch, the next one is fired in any case.
+        alarm_refills: more refills, by half each, within a batch's patience show that a slow disk delays it.
         timers: alarms in memory. Further ones are read from the store when they are due.
         lane_low: a lane with fewer instances in memory, and more in the store, is read again when there is room.
-        lane_share: instances of a lane that are read at once, if few lanes are read.
-        lanes_read: instances that are read at once, if they are of many lanes.
+        lane_share: a lane's instances that are read together, if few lanes are read.
+        lanes_read: instances that are read together, if they have many lanes.
         lanes_compared: lanes whose first instances are compared for the longest waiting one.
         unclaimed: a lane with more fired instances whose claim is not durable is read apart.
-        rate_parts: parts of a rate's window: the runs of one part are stored with the instant of the last one.
-        remembered_runs: begun runs that the rates of all lanes of a job remember. Beyond it, no further run begins.
+        rate_parts: parts in a rate's window: one part's runs are stored with the last one's instant.
+        remembered_runs: begun runs that the lane rates in a job remember. Beyond it, no further run begins.
         held_messages: messages to parked targets in memory. Each further one waits for its next delivery.
         left_messages: left messages that an operator sees and can bury at a time.
         ensured_at_once: declared instances that are read and created at the same time.
-        unasked_instances: instances kept in memory of which no caller asked anything: those whose alarms fired last.
+        unasked_instances: instances kept in memory without a caller's request: those whose alarms fired last.
         known_keys: idempotency keys in memory: those stored last. A repeat mostly follows soon after its request.
-        known_answer: characters of the longest answer that is kept with its key.
-        lately: turns, or keyed requests, whose luck decides whether the next ones rely on memory.
-        loaded_rows: instances that SQLite loads in one statement; 256 at most.
-        searched_rows: instances that SQLite looks at in one part of a search: a few milliseconds.
-        counted_rows: instances that SQLite counts at once: a few milliseconds.
-        counted_parts: such parts in one call that counts.
+        known_answer: characters in the longest answer that is kept with its key.
+        lately: turns, or keyed requests, whose results decide whether the next ones rely on memory.
+        loaded_rows: instances that SQLite loads in one statement. 256 at most.
+        searched_rows: instances that one search chunk covers in SQLite: a few milliseconds.
+        counted_rows: instances that SQLite counts in one chunk: a few milliseconds.
+        counted_parts: chunks in one call that counts.
         connections: connections to PostgreSQL, beside one for urgent statements.
-        statements: statements under way at the same time on PostgreSQL. More than one: a slow search would otherwise
-            delay the reads of due alarms and messages.
-        rows_at_rest: rows that a reader of a store beside its engine reads at once: a few milliseconds.
-        memory_block: entries in one part of a sorted index of the memory store.
+        statements: PostgreSQL statements that run at the same time. With one, a slow search would delay the reads for
+            due alarms and messages.
+        rows_at_rest: rows that one query reads from a store beside its engine: a few milliseconds.
+        memory_block: entries in one part when the memory store divides a sorted index.
     """
 
     batch: int = _size(1_000)

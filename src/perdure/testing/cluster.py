@@ -403,7 +403,7 @@ class Cluster:
 
 
 def with_sizes(cluster: Cluster, sizes: Sizes) -> Cluster:
-    """Set the internal sizes of a new cluster's engines: for the tests of this library.
+    """Set the internal sizes for a new cluster's engines, in this library's own tests.
 
     Args:
         cluster: a cluster that no engine was opened in.

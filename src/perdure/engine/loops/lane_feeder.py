@@ -510,7 +510,7 @@ class LaneFeeder:
         return found
 
     async def oldest(self) -> Result[datetime | None, StoreError]:
-        """Return when the longest waiting instance was created, among the first ones of the first lanes."""
+        """Return when the longest waiting instance was created, among the first lanes' first ones."""
         names = await answer_of(self.lanes.names(self.name, None, self.runtime.sizes.lanes_compared))
         if not isinstance(names, Success):
             return Failure(names.failure())

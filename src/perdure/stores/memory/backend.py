@@ -60,7 +60,7 @@ class MemoryBackend:
 
 
 def backend_of_blocks(block: int) -> MemoryBackend:
-    """Return the data of an empty memory store whose sorted indexes are divided into parts of this many entries."""
+    """Return an empty memory store's data, with sorted indexes in parts that have this many entries."""
     backend = MemoryBackend()
     backend._tables = Tables(block)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - no public parameter
     return backend

@@ -37,7 +37,7 @@ class PostgresReader:
         settings: the URL's settings.
         schema_version: the migration that its tables are at.
         damage: the rows that were left out of lists.
-        page: rows of one read of `perdure.stores.at_rest`.
+        page: rows that `perdure.stores.at_rest` reads together.
     """
 
     store: str

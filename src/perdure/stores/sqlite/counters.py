@@ -192,7 +192,7 @@ def next_epoch(cursor: sqlite3.Cursor, size: int) -> tuple[int, StatusCounts]:
     """Count this opening, and return its number and the counts that the previous engine saved.
 
     Args:
-        cursor: a cursor of the file.
+        cursor: a cursor in the file.
         size: instances that are counted at once.
     """
     # Claims name the epoch of their engine: with an epoch that is used twice, the runs of the dead engine look like

@@ -130,7 +130,7 @@ def load_all(cursor: sqlite3.Cursor, requests: Sequence[LoadRequest], most: int)
     """Read several addresses: one job's instances together, since a statement costs more than a row.
 
     Args:
-        cursor: a cursor of the file.
+        cursor: a cursor in the file.
         requests: the addresses.
         most: how many instances one statement reads.
 

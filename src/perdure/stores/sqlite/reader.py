@@ -50,7 +50,7 @@ class Reader:
         store: the store's name in errors.
         schema_version: the migration that its tables are at.
         damage: the rows that were left out of lists.
-        page: rows of one read of `perdure.stores.at_rest`.
+        page: rows that `perdure.stores.at_rest` reads together.
     """
 
     path: Path

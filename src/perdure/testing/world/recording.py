@@ -191,7 +191,7 @@ class WorldConfig:
         interleaving: where other tasks may run first.
         requests: how loads and commits reach the store.
         start: the clock's initial time.
-        sizes: the internal sizes of its engines.
+        sizes: its engines' internal sizes.
     """
 
     app: App[Any]

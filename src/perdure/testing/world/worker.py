@@ -434,7 +434,7 @@ class Workers:
         latest: the worker that is open, or has just died.
         usurped: stalled workers whose store another one took over.
         next_dies_after: the crossing at which the next worker dies.
-        sizes: the internal sizes of their engines.
+        sizes: their engines' internal sizes.
         left: how the worker before the next one ended. If it died, the world itself closes its store.
     """
 

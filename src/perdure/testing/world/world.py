@@ -624,7 +624,7 @@ class World:
 
 
 def with_sizes(world: World, sizes: Sizes) -> World:
-    """Set the internal sizes of a new world's engines and memory store: for the tests of this library.
+    """Set the internal sizes for a new world's engines and memory store, in this library's own tests.
 
     Args:
         world: a world that no worker was opened in.
