@@ -18,6 +18,7 @@ import planted_remote
 import planted_rest
 import planted_serving
 import planted_sharing
+import planted_sizes
 import planted_stores
 import planted_surface
 import planted_turns
@@ -40,6 +41,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *planted_pool.MUTANTS,
     *planted_remote.MUTANTS,
     *planted_rest.MUTANTS,
+    *planted_sizes.MUTANTS,
     *planted_stores.MUTANTS,
     *planted_surface.MUTANTS,
     *planted_durability.MUTANTS,
