@@ -390,7 +390,7 @@ def _by_class(pairs: Iterable[tuple[type, Schema]], name: str, path: str) -> dic
 
 @frozen
 class _Choice:
-    """The one part of a union's value: the value as its class's member."""
+    """The one part of a union's value: the value as the member for its class."""
 
     members: Mapping[type, Schema]
 

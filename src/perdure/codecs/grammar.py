@@ -44,7 +44,7 @@ class Grammar:
     Attributes:
         tags: each class's pinned tag, if it has one.
         tagged: the pinned classes that occur in the type.
-        mutable: the classes whose instances can be changed, each with its first occurrence's path.
+        mutable: the classes whose instances can be changed, each with the path where it first occurs.
         needs_round_trip: a class may change its fields while it is built, so the codec decodes each encoded value.
         unbounded: values may nest without limit.
         secret: a part of the type is marked as secret.

@@ -153,7 +153,7 @@ def always(**keywords: object) -> Describe:
     """Describe a type that refers to no other.
 
     Args:
-        keywords: its schema's keywords.
+        keywords: the schema's keywords.
     """
 
     def describe(_: Definitions, _tag: str | None = None, /) -> JsonSchema:

@@ -310,7 +310,7 @@ def record_schema(
         name: the type's readable name.
         declared: the class and its fields.
         schemas: each field's schema.
-        tag: its objects' tag as members in a union. None for a ``TypedDict``.
+        tag: the tag that its objects carry in a union. None for a ``TypedDict``.
 
     Returns:
         A schema whose reader refuses unknown keys, and missing keys without a default. Its writer refuses every other

@@ -98,15 +98,15 @@ class Schema:
 
     Attributes:
         name: the type's readable name, for messages.
-        kinds: its JSON's classes. They must differ between a union's members.
-        classes: its values' exact classes. They must differ between a union's members.
+        kinds: the JSON classes that it reads. They must differ between a union's members.
+        classes: the exact classes of its values. They must differ between a union's members.
         read: strict. Raises any exception when the JSON is not valid.
         write: strict. Raises any exception when the value is not valid.
         describe: returns the JSON Schema for the JSON that is read and written.
         read_parts: a JSON value's parts, to locate a problem.
         write_parts: a value's parts, to locate a problem.
         redact: hides a JSON value's secrets. None if its type has none.
-        keeps: whether a value can be kept in its JSON's place. None: every value can.
+        keeps: whether a value can be kept in place of its JSON. None: every value can.
         structure: returns its shape. None for a type without parts.
     """
 
@@ -245,7 +245,7 @@ def checked_schema(name: str, cls: type, kept: Callable[[], Schema]) -> Schema:
 
     Args:
         name: the type's readable name.
-        cls: its values' class.
+        cls: the values' class.
         kept: returns the complete schema once it is built.
     """
 

@@ -667,7 +667,7 @@ def digest_of(shape: Shape, data: Any) -> str:
     """Return an input's digest.
 
     Args:
-        shape: its type's shape.
+        shape: the type's shape.
         data: its JSON.
     """
     marks = _Marks()

@@ -30,7 +30,7 @@ class ValueRest:
         unknown: an object's unknown members.
         parts: the rests below.
         tag: a union's class in which the rest was found.
-        held: a list's or dict's elements, by place, as they were when the JSON was read.
+        held: list or dict elements, by place, as they were when the JSON was read.
     """
 
     __repr__ = fields_in_line

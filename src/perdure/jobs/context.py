@@ -64,7 +64,7 @@ AlarmChange: TypeAlias = KeepAlarm | AlarmAfter | AlarmAt | ClearAlarm
 
 @final
 class Alarm:
-    """The four changes that a decision can make to its task's alarm.
+    """The four changes that a decision can make to the task's alarm.
 
     >>> Alarm.after("5 minutes")
     AlarmAfter(delay='5 minutes')

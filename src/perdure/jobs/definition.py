@@ -167,9 +167,9 @@ class Definition(FastDecisions, ABC, Generic[H_co, T_co, R_contra]):
     job kind is a subclass: the engine, the client and the stores know only this interface.
 
     Attributes:
-        name: the job's name, part of the stored address.
+        name: the job's name, which the stored address contains.
         plan: the parts that every definition has.
-        kind: the kind's name, part of the stored address.
+        kind: the kind's name, which the stored address contains.
         occupancy: whether a run holds the instance's mailbox, or other requests are decided meanwhile.
         keeps_journal: whether this kind's transitions append to a journal, which not every store keeps.
         error_hook: the hook name for the program that `error_handler` returns.
@@ -213,7 +213,7 @@ class Definition(FastDecisions, ABC, Generic[H_co, T_co, R_contra]):
 
         Args:
             execute: the run. Its ``instance`` is the stored one.
-            value: its program's value.
+            value: the program's value.
             inputs: the clock, the random value and the ids, drawn after the exit.
         """
 
@@ -469,7 +469,7 @@ class Definition(FastDecisions, ABC, Generic[H_co, T_co, R_contra]):
         """Return the encoded state of an instance that `present` returns, with all that newer code wrote.
 
         Raises:
-            InvalidInput: this code cannot decode its kind's data.
+            InvalidInput: this code cannot decode the data that its kind stores.
         """
         return instance.state or None  # its first event is still being handled
 

@@ -264,7 +264,7 @@ class HookBug(PerdureError, AssertionError):
         job: the job, printed ``kind:name``.
         hook: the function, such as ``on_event``.
         mistake: which mistake it was.
-        subject: the program that was never run, printed, or the state's or input's type.
+        subject: the program that was never run, printed, or the type of the state or the input.
         place: the file and the line that built the program. Empty for a state or an input.
     """
 
@@ -303,7 +303,7 @@ class _Received:
 
 @attrs.define
 class Inspection:
-    """Intercepts one run's context operations, and finds its hook's mistakes. Make it with :meth:`of`.
+    """Intercepts one run's context operations, and finds mistakes in the hook. Make it with :meth:`of`.
 
     Attributes:
         draft: the draft.

@@ -41,7 +41,7 @@ class DryRun:
 
     Attributes:
         program: the program.
-        draft: its context operations' draft.
+        draft: the draft for its context operations.
         services: the services that it may read.
         begins_ms: the virtual clock's time at the start.
         limit_ms: time limit, in virtual milliseconds.
@@ -175,7 +175,7 @@ class NeedsAnswer:
 
 @attrs.frozen(kw_only=True)
 class WaitsForRun:
-    """The request would be decided only after the instance's run that is in progress or abandoned.
+    """The request would be decided only after a run of the instance that is in progress or abandoned.
 
     Attributes:
         run_id: the run.
@@ -315,7 +315,7 @@ class _DryTurn:
 
     # ------------------------------------------------------------ the run
     def _run(self, execute: Execute, inputs: TurnInputs) -> tuple[Execute, Exit[Any, Any], TurnInputs]:
-        """Run a run's program. Return the run, claimed if necessary, its exit, and its end's inputs."""
+        """Run a run's program. Return the run, claimed if necessary, its exit, and the inputs at its end."""
         rehearsal = DryRun(execute.program, execute.draft, self.services, inputs.now_ms, self._limit_ms())
         journal = DryJournal(self.job, execute, self.rows, lambda: self._next_facts(inputs, rehearsal.now_ms))
         journal.transitions = self._checkpoints

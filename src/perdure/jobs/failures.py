@@ -24,7 +24,7 @@ def record_failure(
     """Describe why a run did not succeed.
 
     Args:
-        exit_: its program's exit.
+        exit_: the program's exit.
         errors: the codec for the definition's typed errors. An error that it cannot encode is kept as text.
         secrets: the secrets that the program had. They are removed from the message and the traceback.
     """
@@ -68,7 +68,7 @@ def error_for_hook(exit_: Failure[Any] | Raised | Halted, record: FailureRecord)
 
 
 def refusal(exit_: Failure[Any] | Raised | Halted, record: FailureRecord) -> HookFailed:
-    """Return the caller's error after a failed event handler."""
+    """Return the error that the caller of a failed event handler receives."""
     if isinstance(exit_, Failure):
         return Rejected(exit_.failure())
     if isinstance(exit_, Raised) and isinstance(exit_.cause, RunTimeout):

@@ -1,4 +1,4 @@
-"""The calls that all kinds' typed handles share."""
+"""The calls that every kind's typed handle has."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ def check_function(function: object, *, what: str, takes: Sequence[str], expecte
     Args:
         function: the user's function.
         what: the definition's part, such as ``on_event of task:order``.
-        takes: its positional arguments' names.
+        takes: positional argument names.
         expected: its result, for the error.
 
     Raises:
@@ -188,7 +188,7 @@ def hook(function: object, *, what: str, takes: Sequence[str] = ("ctx",)) -> Cal
     Args:
         function: the user's function.
         what: the definition's part, such as ``execute of task:order``, for errors.
-        takes: its positional arguments' names.
+        takes: positional argument names.
 
     Raises:
         DefinitionError: it is not a function, does not accept these arguments, is ``async def``, or is a generator

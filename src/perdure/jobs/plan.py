@@ -125,7 +125,7 @@ class Plan:
         retry: how runs are retried durably.
         exhausted: the outcome for an instance whose run failed for good.
         run_timeout_ms: a run's time limit, in milliseconds.
-        concurrency: how many of this job's runs are concurrent at most. None for the engine's limit alone.
+        concurrency: how many runs this job may have at the same time. None for the engine's limit alone.
         commands: every command, by name. `offered` does not contain those that only other instances send.
         answers: the codec for this kind's results, for idempotency keys and tools.
         kept: the codecs for the data that the kind stores beside the state, such as a run's value.
@@ -198,7 +198,7 @@ def build_plan(
         exhausted: the outcome after a run failed for good, unless the retry sets another.
         may_continue: whether this kind has a next tick to wait for.
         run_timeout: a run's time limit.
-        concurrency: how many of this job's runs are concurrent at most.
+        concurrency: how many runs this job may have at the same time.
         commands: the kind's own commands.
         answers: the codec for the kind's results.
         kept: the codecs for the data that the kind stores beside the state.
@@ -317,7 +317,7 @@ MAX_RATE = 100_000
 
 @frozen
 class Rate:
-    """At most this many runs begin in any window with this length.
+    """At most this many runs begin in any window of this length.
 
     Attributes:
         runs: how many.
@@ -336,7 +336,7 @@ class Lanes:
     """The limits for a job whose instances wait in lanes. Within a lane, the least rank comes first. Lanes take turns.
 
     Attributes:
-        lane_slots: how many of one lane's runs are concurrent at most. None: only the job's own limit.
+        lane_slots: how many runs one lane may have at the same time. None: only the job's own limit.
         rate: the job's limit.
         lane_rate: each lane's limit.
     """

@@ -36,7 +36,7 @@ def is_claimed_elsewhere(instance: Instance, occupancy: Literal["mailbox", "clai
 
     Args:
         instance: the stored instance.
-        occupancy: whether its kind's runs hold the mailbox.
+        occupancy: whether runs of its kind hold the mailbox.
         inputs: the other engines.
     """
     run, event = instance.claim, instance.event_claim

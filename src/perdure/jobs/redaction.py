@@ -47,7 +47,7 @@ def redacted_message(job: AnyDefinition | None, stored: StoredMessage) -> Stored
     """Return a message with the secrets in its payload and its error replaced.
 
     Args:
-        job: its target's definition. None if the app does not serve it: the payload is hidden completely, and a typed
+        job: the target's definition. None if the app does not serve it: the payload is hidden completely, and a typed
             error's data is left out.
         stored: the message.
     """
@@ -80,7 +80,7 @@ def redacted_payload(job: AnyDefinition, action: str, payload: str, *, hide: Hid
 
 
 def redacted_failure(job: AnyDefinition, record: FailureRecord, *, hide: Hide = hide) -> FailureRecord:
-    """Return a failure with the secrets in its typed error's data replaced. Its texts never contain them."""
+    """Return a failure with the secrets in the data of its typed error replaced. Its texts never contain them."""
     if record.data is None or job.plan.errors is None:
         return record
     return attrs.evolve(record, data=_redacted(job.plan.errors, record.data, hide))

@@ -1,4 +1,4 @@
-"""Requests to an instance, as values, and the commands that a definition accepts, with their inputs' limit."""
+"""Requests to an instance, as values, and the commands that a definition accepts, with the limit for their inputs."""
 
 from __future__ import annotations
 
@@ -105,12 +105,12 @@ class CommandSpec(Generic[C]):
     Attributes:
         name: the action's name: ``start``, ``add``, ``send``.
         command: the command's class.
-        input: its input's codec. None if it takes none.
+        input: the codec for its input. None if it takes none.
         absent: whether the command creates an absent instance, or returns ``not_found``.
         effect: whether it deletes an instance or discards data.
         sender: who may send it: any caller, or only other instances, by a message.
         carries: whether its input has values from another job, whose secrets are not known here: it is not shown.
-        answer: its answers' class, for interface descriptions. None for any answer that the kind has.
+        answer: the answer class, for interface descriptions. None for any answer that the kind has.
         repeat: how a repeat without a key acts, after an answer was lost.
         takes: whether its input may be left out. Then the command has the default.
     """

@@ -443,7 +443,7 @@ def park_run(claim: Claim, error: FailureRecord, *, first_failed_ms: int, now_ms
     deliveries.
 
     Args:
-        claim: the run, with its next attempt's number.
+        claim: the run, with the number of its next attempt.
         error: why it is parked.
         first_failed_ms: when its first attempt failed.
         now_ms: the present.

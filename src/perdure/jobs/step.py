@@ -48,7 +48,7 @@ class Execute:
         hook: the user's function: ``execute``, ``on_event``, ``on_idle``, ``on_error``.
         program: the program that it returned.
         instance: the stored instance. Not stored yet if its ``fence`` is None.
-        draft: its context operations' draft.
+        draft: the draft for its context operations.
         claim: the run's claim.
         claimed: when the claim is committed: before the program starts, before its first effect, or already.
         claiming: the transition that records the claim, if it comes before the run.
@@ -137,7 +137,7 @@ Step: TypeAlias = Commit | Execute | Mark | Defer | RecoverFirst
 
 
 def run_of(execute: Execute) -> Run:
-    """Return the run, for its code's context."""
+    """Return the run, for the context of its code."""
     return execute.instance.address, execute.claim, execute.hook
 
 
@@ -168,7 +168,7 @@ def event_claim(request: Request, *, owner: int, run_id: str, now_ms: int, creat
     Args:
         request: the event's request.
         owner: the engine's epoch.
-        run_id: its run's id.
+        run_id: the run's id.
         now_ms: the clock.
         creates: whether the event creates the instance.
     """
@@ -199,7 +199,7 @@ _KEEP: Final = Alarm.keep
 class FastEvent(Draft):
     """An event in the common case: its draft, and the delivery that its context shows.
 
-    Most such events need no claim. It is made when the handler has an effect, or reads its run's id.
+    Most such events need no claim. It is made when the handler has an effect, or reads the run id.
 
     Args:
         codec: checks and encodes the state.

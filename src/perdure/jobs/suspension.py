@@ -65,14 +65,14 @@ def shown_text(job: AnyDefinition, instance: Instance) -> str | None:
 
 
 def check_readable(job: AnyDefinition, instance: Instance) -> Instance:
-    """Decode an instance's states, its kind's data, and its claims' inputs.
+    """Decode all that an instance stores: states, the kind's data, and the claims' inputs.
 
     Args:
         job: its definition.
         instance: the stored instance.
 
     Returns:
-        The instance in its state's present version.
+        The instance with its state in the present version.
 
     Raises:
         InvalidInput: this code cannot decode it.
@@ -98,7 +98,7 @@ def check_readable(job: AnyDefinition, instance: Instance) -> Instance:
 def terminate(
     job: AnyDefinition, address: Address, instance: Instance | None, command: Terminate, inputs: TurnInputs
 ) -> Commit:
-    """Purge the instance in any state, with its kind's last messages."""
+    """Purge the instance in any state, and send the last messages of its kind."""
     if instance is None:
         return reply(address, Terminated(terminated=False, reason="not_found"))
     ended = EventRecorder(inputs, address, instance.run_count).add(JobTerminated, reason=command.reason)

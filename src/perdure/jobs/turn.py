@@ -270,7 +270,7 @@ def _decide_left(
 def _recover_left(
     job: AnyDefinition, address: Address, instance: Instance, left: Left, request: Request, inputs: TurnInputs
 ) -> Step | None:
-    """Try to read an instance before a request to it. None if its upgrade's claim must be recovered."""
+    """Try to read an instance before a request to it. None if the claim of an upgrade must be recovered."""
     if left_behind(instance, inputs.running, inputs.others) is not None:
         return None
     # The same code would fail on the same row again, at every start and for each instance.
@@ -451,7 +451,7 @@ def interrupted(job: AnyDefinition, execute: Execute) -> object:
 
 # ---------------------------------------------------------------- common parts of every commit
 def _with_parking(job: AnyDefinition, commit: Commit, inputs: TurnInputs) -> Commit:
-    """Return a commit with its kind's messages about an instance that it parks, leaves or resumes.
+    """Add the kind's messages about an instance that a commit parks, leaves or resumes.
 
     An instance that this code cannot read sends none: that must not keep it from being left.
     """

@@ -259,7 +259,7 @@ class Program(  # type: ignore[type-var]  # mypy cannot see that Program is a Ki
         return node(PARALLEL, Deadline(self, duration_ms(duration, what="timeout")))
 
     def retry(self: Program[A, E, R], schedule: Schedule[E]) -> Program[A, E, R]:
-        """Run the program again after a typed failure, in memory, after the delays of `schedule`.
+        """Run the program again after a typed failure, in memory, after the delays that `schedule` returns.
 
         Defects and halts are not retried. The retries do not survive a crash: a job's `Retry` policy does. When the
         schedule stops, the program fails with the last error.

@@ -349,7 +349,7 @@ async def run_as_result(program: Program[A, E, R], services: R) -> Result[A, E]:
 async def _drive(
     loop: Loop[A, E], handler: Handler, runtime: Runtime | None, asked: tuple[Any, Any] | None = None
 ) -> Exit[A, E]:
-    """Answer the instructions of `loop` until it ends. It may already have yielded one."""
+    """Answer `loop`'s instructions until it ends. It may already have yielded one."""
     return _finished(await _drive_to_exit(loop, handler, runtime, asked))
 
 

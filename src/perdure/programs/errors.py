@@ -13,7 +13,7 @@ from perdure.values.frozen import frozen
 
 @frozen
 class EffectTimeout:
-    """The typed failure of `Program.timeout`: the program did not end in time and was cancelled.
+    """The typed failure that `Program.timeout` returns: the program did not end in time and was cancelled.
 
     Attributes:
         after: the time limit.
@@ -99,7 +99,7 @@ class HaltedOutside(PerdureError):
     """A program halted where a halt cannot be returned: it was run as a `FutureResult` instead of to an `Exit`.
 
     Attributes:
-        signal: the argument of `halt`.
+        signal: the `halt` argument.
     """
 
     signal: object

@@ -20,7 +20,7 @@ class Halted:
     """The program stopped deliberately, with `halt`. No code inside it could catch that.
 
     Attributes:
-        signal: the argument of `halt`.
+        signal: the `halt` argument.
     """
 
     __repr__ = fields_in_line

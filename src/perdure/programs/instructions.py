@@ -117,7 +117,7 @@ class Log(Instruction[None, Never]):
 
 @frozen
 class Gather:
-    """The plan of `gather`: all programs, at most `limit` at a time."""
+    """The `gather` plan: all programs, at most `limit` at a time."""
 
     __repr__ = fields_in_line
 
@@ -127,7 +127,7 @@ class Gather:
 
 @frozen
 class Race:
-    """The plan of `race`: the first to end decides."""
+    """The `race` plan: the first to end decides."""
 
     __repr__ = fields_in_line
 
@@ -168,14 +168,14 @@ class Orders:
 
 @frozen
 class Supervision:
-    """The plan of `supervised`: runs the programs that a supervisor starts, until none runs."""
+    """The `supervised` plan: runs the programs that a supervisor starts, until none runs."""
 
     supervisor: Supervisor
 
 
 @frozen
 class Deadline:
-    """The plan of `Program.timeout`: the program, or `EffectTimeout`."""
+    """The `Program.timeout` plan: the program, or `EffectTimeout`."""
 
     __repr__ = fields_in_line
 

@@ -312,7 +312,7 @@ def _leave(
         generator: the do-block.
         pending: the outcome that leaves it, unless a finalizer replaces it.
         outcome: the last program's outcome in a finalizer (at first: `pending` again).
-        value: the value of `outcome`.
+        value: the `outcome` value.
     """
     try:
         if outcome == _SUCCEEDED:

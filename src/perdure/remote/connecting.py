@@ -87,7 +87,7 @@ class Settings:
 
 
 def socket_of(url: ServerUrl, stack: ExitStack) -> str | None:
-    """Return a short path of a server's Unix socket, valid until the stack is closed. None for TCP.
+    """Return a short path to a server's Unix socket, valid until the stack is closed. None for TCP.
 
     Raises:
         ServerUnreachable: its folder does not exist.
@@ -186,8 +186,8 @@ def connect(
     `App.open` returns the same client: the same handles, results and error values. Nothing is sent before the first
     call, so the engine may start later.
 
-    With several engines' URLs on one store, requests to one instance go to the same engine, and instances are spread
-    over all engines. If that engine does not answer, refuses because it stops or is overloaded, or cannot read a
+    With the URLs of several engines on one store, requests to one instance go to the same engine, and instances are
+    spread over all engines. If that engine does not answer, refuses because it stops or is overloaded, or cannot read a
     request field, the client tries the others. One that failed comes last for half a second to 8 seconds.
 
     A call that no engine accepted is repeated until ``timeout``. After a lost answer, so is a read, a request with an

@@ -40,7 +40,7 @@ def by_effect() -> Generator[None]:
 def reason_of(error: Exception) -> str:
     """Return why a request failed.
 
-    An HTTP library's texts name its parser's states, and repeat bytes from the server.
+    The texts of an HTTP library name parser states, and repeat bytes from the server.
     """
     match error:
         case httpx2.TimeoutException() | TimeoutError():

@@ -534,7 +534,7 @@ class SimulatedProcess:
 
     Args:
         simulation: schedules all processes' steps.
-        name: the prefix for its tasks' names.
+        name: the prefix for task names.
         skew_ms: how much its wall clock is ahead.
         drift: how much faster its monotonic clock runs: 0.01 means by one percent.
 

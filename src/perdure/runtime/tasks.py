@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class Resumed(Coroutine[Any, Any, T]):
-    """A coroutine's rest, which already waits for something.
+    """The rest of a coroutine that already waits for something.
 
     It first yields the awaitable that the coroutine waits for. From then on it is the coroutine. A cancellation before
     its first step reaches the coroutine too, which a wrapping ``async def`` would prevent.

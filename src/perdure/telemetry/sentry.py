@@ -78,7 +78,7 @@ class Reports:
     _reported: OrderedDict[str, None] = attrs.Factory(OrderedDict[str, None])
 
     def __call__(self, event: AnyEvent) -> None:
-        """Report the event if it is its run's first defect."""
+        """Report the event if it is the first defect in its run."""
         # Once for a run: a defect that retries for a day would use up the quota of the project.
         if not isinstance(event, JobFailed) or event.error.form == "failure" or event.run_id in self._reported:
             return

@@ -1,4 +1,4 @@
-"""Value excerpts, in one line with a bounded length, for messages and for ``repr``."""
+"""Value excerpts, in one line of bounded length, for messages and for ``repr``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run failure's stored form."""
+"""The stored form of a run's failure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class FailureRecord:
     Attributes:
         form: a ``failure`` is a declared, typed error. A ``defect`` an undeclared exception. ``timed_out`` a run that
             took longer than its job's ``run_timeout``.
-        error_type: the error's or exception's class name.
+        error_type: the class name of the error or the exception.
         message: its text, cut to 2,000 characters.
         data: the typed error as JSON, when the definition declares its type.
         traceback: a defect's formatted traceback, its last 16,000 characters.

@@ -132,7 +132,7 @@ class Claim:
     Attributes:
         owner: the running engine's epoch, from the store's own counter.
         cause: the run's cause.
-        run_id: the same for all deliveries and attempts of one logical run.
+        run_id: the same for all deliveries and attempts in one logical run.
         attempt: this run's failures, plus 1.
         deliveries: this attempt's claims, this one included.
         recoveries: how many times a process died during this run.

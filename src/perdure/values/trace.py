@@ -27,7 +27,7 @@ def trace_context(text: object) -> str | None:
     >>> trace_context("00-00000000000000000000000000000000-b7ad6b7169203331-01")
 
     Args:
-        text: the header's or member's value.
+        text: the header or member value.
     """
     if not isinstance(text, str) or len(text) > MAX_TRACE_CHARACTERS:
         return None

@@ -49,7 +49,7 @@ class Metric:
     Attributes:
         name: its name, for a counter with ``_total``.
         form: its type.
-        labels: its labels' names.
+        labels: label names.
         help: its description.
     """
 
@@ -192,7 +192,7 @@ _UNSERVED: Final = JobLabels((OTHER, OTHER))
 
 @attrs.frozen
 class KnownJobs:
-    """Finds the labels of an address's job.
+    """Finds the labels for an address's job.
 
     Attributes:
         by_job: each served job's labels, by kind and name.

@@ -54,7 +54,7 @@ class Tracker:
 
     @property
     def name(self) -> str:
-        """The sink's name, and its position's name in the store."""
+        """The name that the sink and its position in the store have."""
         return self.options.name
 
     @property
@@ -172,8 +172,7 @@ def tracker(
         compression: ``gzip`` or ``none``.
         shutdown_timeout: how long the last flush may take when the engine has stopped. Events that remain are exported
             by the next engine.
-        name: the sink's and its position's name. Two trackers in one app need two names. A new name begins at
-            ``start``.
+        name: names the sink and its position. Two trackers in one app need two names. A new name begins at ``start``.
 
     Raises:
         DefinitionError: an option is not valid. The message shows no key.

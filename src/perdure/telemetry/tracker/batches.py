@@ -31,7 +31,7 @@ class Outgoing:
 
     Attributes:
         event_id: its id.
-        type: its type's name.
+        type: the type name.
         address: its instance, printed.
         sequence: its number in the log.
         done: the number up to which the log is exported once the endpoint has this event and all before it.

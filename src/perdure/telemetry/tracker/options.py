@@ -61,7 +61,7 @@ class TrackerOptions:
         backoff: the delay after a failure.
         compression: how bodies are compressed.
         shutdown_timeout_ms: the last flush's limit.
-        name: the sink's and its position's name.
+        name: names the sink and its position.
     """
 
     endpoint: str = attrs.field(repr=lambda url: repr(shown_url(url)))
