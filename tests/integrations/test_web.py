@@ -4,6 +4,8 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from inspect import signature
+from pathlib import Path
 from typing import Annotated, Any
 
 import orjson
@@ -23,8 +25,10 @@ from starlette.testclient import TestClient
 
 from perdure import App, Client, Decision, Task
 from perdure.integrations import fastapi, litestar, starlette
+from perdure.integrations.django.client import TIMEOUT
 from perdure.integrations.web import problem_response
 from perdure.kinds.task import TaskHandle
+from perdure.remote import connect, connect_sync
 from perdure.server.api import EngineApi, asgi
 from perdure.values.errors import Rejected
 
@@ -154,3 +158,13 @@ def test_an_error_that_two_definitions_encode_differently_is_text() -> None:
     problem = asyncio.run(respond())
     assert problem["undeclared_error"] == {"error_type": "TooMuch", "message": "TooMuch(limit=10)"}
     assert "error" not in problem
+
+
+HOW_TO = Path(__file__).parents[2] / "docs" / "how-to"
+
+
+@pytest.mark.parametrize("page", ["call-jobs-from-fastapi.md", "call-jobs-from-django-and-flask.md"])
+def test_the_page_of_a_framework_names_the_default_timeout(page: str):
+    of_clients = {signature(make).parameters["timeout"].default for make in (connect, connect_sync)}
+    assert of_clients == {TIMEOUT}
+    assert f"takes at most {TIMEOUT}, repeats included" in (HOW_TO / page).read_text(encoding="utf-8")

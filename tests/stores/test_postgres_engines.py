@@ -16,8 +16,9 @@ from perdure import App, Decision, Do, ItemContext, Task, TaskContext, WorkerPoo
 from perdure.programs.future import answer_of
 from perdure.runtime.on_asyncio import asyncio_runtime
 from perdure.stores.contract import Sharing, Store, commit_one, load_one
+from perdure.stores.postgres.schema import migrations
 from perdure.testing.conformance.sample_values import address, created, put
-from perdure.values.errors import OwnershipLost
+from perdure.values.errors import OwnershipLost, StoreTooNew
 
 
 @attrs.frozen
@@ -276,3 +277,35 @@ def test_an_engine_with_a_wrong_clock_fires_no_alarm_early_and_none_late(postgre
     took = [bells.rung[id_] - asked[id_] for id_ in asked]
     assert min(took) >= 1.9, took  # less the time that the answer to a heartbeat took
     assert max(took) < 20, took
+
+
+LATER = """
+    ALTER TABLE perdure.instances ADD COLUMN later text;
+    ALTER TABLE perdure.keys ADD COLUMN later text;
+    INSERT INTO perdure.migrations (version, name) VALUES ($1, 'later')"""
+
+
+def test_an_engine_continues_after_a_newer_library_has_migrated_its_tables(postgres_url: str):
+    """It answers old and new requests. It cannot open again."""
+    harness = SharedPostgresHarness(postgres_url)
+    newer = len(migrations()) + 1
+    app = App(None).with_jobs(SUMS)
+
+    async def main() -> None:
+        async with app.open(harness.url) as jobs:
+            sums = jobs.handle(SUMS)
+            await sums.send("a", Added(1), idempotency_key="first")
+            for statement in LATER.split(";"):
+                await harness.execute(statement, *([newer] if "$1" in statement else []))
+            for number in range(3):
+                await sums.send("a", Added(1), idempotency_key=f"{number}")
+                await sums.send("a", Added(1), idempotency_key="first")
+            await sums.send("b", Added(1))
+            assert await sums.get_state("a") == Sum(4, 4)
+            with pytest.raises(StoreTooNew) as caught:
+                async with app.open(harness.url):
+                    pass
+            assert (caught.value.found, caught.value.supported) == (newer, newer - 1)
+        await harness.discard()
+
+    asyncio.run(main())
