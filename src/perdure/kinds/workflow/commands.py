@@ -1,4 +1,4 @@
-"""The commands of workflows, and their answers."""
+"""Workflow commands, and their answers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class StartWorkflow:
 
 @frozen(kw_only=True)
 class ChildStart(Generic[S]):
-    """The input of ``start_child``.
+    """The ``start_child`` input.
 
     Attributes:
         state: the state that the child starts with.
@@ -53,7 +53,7 @@ class StartChild:
 
 @frozen(kw_only=True)
 class ChildEnd:
-    """The input of ``child_ended``.
+    """The ``child_ended`` input.
 
     Attributes:
         call: the call that waits.
@@ -81,7 +81,7 @@ class ChildEnded:
 
 @frozen(kw_only=True)
 class ChildParking:
-    """The input of ``child_parked`` and ``child_resumed``.
+    """The input that ``child_parked`` and ``child_resumed`` take.
 
     Attributes:
         call: the call that waits.
@@ -124,7 +124,7 @@ class SendSignal:
 
 @frozen(kw_only=True)
 class Cancellation:
-    """The input of ``cancel`` that also stops the steps in progress. A plain reason lets them end.
+    """The ``cancel`` input that also stops the steps in progress. A plain reason lets them end.
 
     Attributes:
         reason: part of the outcome.
@@ -144,12 +144,12 @@ class CancelWorkflow:
 
 
 def cancel_of(given: str | Cancellation) -> CancelWorkflow:
-    """Return the command of the input of ``cancel``."""
+    """Return the command for a ``cancel`` input."""
     return CancelWorkflow(given) if isinstance(given, str) else CancelWorkflow(given.reason, given.interrupt)
 
 
 def input_of_cancel(reason: str, interrupt: object) -> str | Cancellation:
-    """Return the input of ``cancel``.
+    """Return the ``cancel`` input.
 
     Raises:
         InvalidArgument: ``interrupt`` is not a bool.
@@ -167,14 +167,14 @@ class ReadOutcome:
 
 @frozen(kw_only=True)
 class Signalled:
-    """Result of ``signal`` and ``cancel``.
+    """The result that ``signal`` and ``cancel`` return.
 
     An accepted signal is stored, and received when the program next waits for it. If the program ends without that, the
     event ``signals.unreceived`` reports it.
 
     Attributes:
-        accepted: whether the request is stored. False for a ``cancel`` of a workflow that is absent or has ended. A
-            ``signal`` fails with `SignalRefused` there.
+        accepted: whether the request is stored. False if a ``cancel`` found no workflow, or one that has ended. There a
+            ``signal`` fails with `SignalRefused`.
         found: the state in which the request found the workflow.
         status: the status after the call. None when there is no instance.
     """
@@ -186,7 +186,7 @@ class Signalled:
 
 @frozen(kw_only=True)
 class WorkflowOutcome:
-    """The answer of ``outcome``, as it is stored and sent.
+    """The ``outcome`` answer, as it is stored and sent.
 
     Attributes:
         form: how the workflow ended. ``running`` while it has not, ``absent`` when there is none.

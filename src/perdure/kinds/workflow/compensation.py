@@ -20,7 +20,7 @@ P = ParamSpec("P")
 
 @attrs.define(eq=False)
 class Undo(Generic[R]):
-    """Collects the compensations of a `saga`."""
+    """Collects a `saga`'s compensations."""
 
     _stack: list[Callable[[], Program[Any, Any, R]]] = attrs.Factory(list[Any])
 
@@ -33,13 +33,13 @@ class Undo(Generic[R]):
     ) -> Program[A, E, R]:
         """Return a program that does something, and remembers how to undo it.
 
-        Without `unknown`, a workflow waits for the steps of `done` that are in progress before it halts there: a
+        Without `unknown`, a workflow waits for steps in `done` that are in progress before it halts there: a
         cancellation, a race and a time limit around it stop none of them half-way.
 
         Args:
             done: the program. If it does not succeed, there is nothing to undo.
             undo: returns the compensation for its value.
-            unknown: returns the compensation if a step of `done` began and its outcome is not known, because it was
+            unknown: returns the compensation if a step in `done` began and its outcome is not known, because it was
                 stopped, or raised and was not repeated. If a later attempt succeeds, both compensations run.
         """
         forgotten = None if unknown is None else partial(self._stack.append, unknown)
@@ -62,7 +62,7 @@ def saga(
     """Run a program. When it fails, halts or is cancelled, undo its steps, the last first.
 
     In a workflow each compensation is a step: recorded, performed again after a crash, and retried when it raises. A
-    compensation that fails with a typed error raises it as a defect. A defect of the program itself undoes nothing: the
+    compensation that fails with a typed error raises it as a defect. A defect in the program itself undoes nothing: the
     workflow is parked there, and can continue.
 
     Args:

@@ -1,4 +1,4 @@
-"""The context of a workflow's program, and the definition as its turns and runs use it."""
+"""The context that a workflow's program receives, and the definition as its turns and runs use it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ S = TypeVar("S")
 
 @frozen(repr=False)
 class WorkflowContext(Generic[S]):
-    """The context of a workflow's program: only data that is the same in every replay.
+    """The context that a workflow's program receives: only data that is the same in every replay.
 
     Attributes:
         id: the instance's id.
@@ -61,7 +61,7 @@ class WorkflowContext(Generic[S]):
         return perform(SetState(state))
 
     def update_state(self, function: Callable[[S], S]) -> Program[None]:
-        """Replace the state with the result of a function of it."""
+        """Replace the state with the function's result."""
         return perform(UpdateState(cast("Callable[[object], object]", function)))
 
     def start_over(self, state: S) -> Program[Never]:
@@ -96,7 +96,7 @@ class WorkflowDefinition(Definition[H_co, T_co, R_contra]):
 
     @abstractmethod
     def main(self, instance: Instance) -> Program[Any, Any, Any]:
-        """Return the program of the workflow itself."""
+        """Return the workflow's own program."""
 
 
 AnyWorkflow: TypeAlias = WorkflowDefinition[Any, Any, Any]

@@ -1,7 +1,7 @@
-"""The steps of a workflow in the order of its source, to compare two versions of the code without a store.
+"""A workflow's steps in source order, to compare two code versions without a store.
 
 A replay compares the journal with the steps that the program performs. Without a journal only the source is known: this
-module reads the names that a program loads, in order, and follows functions of the same package.
+module reads the names that a program loads, in order, and follows functions in the same package.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _UNKNOWN: Final = object()
 
 
 def declared_steps(program: object) -> tuple[str, ...]:
-    """Return the steps of a program and of the functions that it calls, in the order of the source.
+    """Return the steps in a program and in the functions that it calls, in source order.
 
     A call through a value that exists only at run time, such as an argument, is left out.
 
@@ -46,13 +46,13 @@ def declared_steps(program: object) -> tuple[str, ...]:
 
 @frozen
 class _Body:
-    """The code of a function.
+    """A function's code.
 
     Attributes:
         code: its code.
-        names: the values of names.
-        receiver: the first argument of a method; empty for other functions.
-        package: whose functions are followed.
+        names: each name's value.
+        receiver: a method's first argument. Empty for other functions.
+        package: the package whose functions are followed.
     """
 
     code: CodeType
@@ -61,7 +61,7 @@ class _Body:
     package: str
 
     def loaded(self, one: dis.Instruction) -> object:
-        """Return the value of a name that an instruction loads; unknown for a local variable."""
+        """Return the value behind a name that an instruction loads. Unknown for a local variable."""
         argument: Any = one.argval
         if one.opname in _LOADS:
             return self.names.get(argument, _UNKNOWN)
@@ -77,7 +77,8 @@ class _Reading:
     """Reads functions, each once.
 
     Attributes:
-        known: the steps of each function with its receiver, which are kept so that no other object has their identity.
+        known: the steps for each function and receiver. Both objects are kept, so that no other object has their
+            identity.
     """
 
     known: dict[tuple[int, int], tuple[tuple[str, ...], object]] = attrs.Factory(
@@ -85,7 +86,7 @@ class _Reading:
     )
 
     def of(self, value: object) -> tuple[str, ...]:
-        """Return the steps that a call of a function or method performs."""
+        """Return the steps that a function call or method call performs."""
         function = _function_of(value)
         if function is None:
             return ()
@@ -111,7 +112,7 @@ class _Reading:
                 yield from _patch(listed, at) if value is patched else self._named(value, body)
 
     def _named(self, value: object, body: _Body) -> tuple[str, ...]:
-        """Return the steps of the value of a name or an attribute."""
+        """Return the steps for the value behind a name or an attribute."""
         from perdure.kinds.workflow.definition import Workflow  # noqa: PLC0415 - a definition imports its steps
 
         owner: Any = getattr(value, "__self__", None)
@@ -129,7 +130,7 @@ class _Reading:
 
 
 def _function_of(value: object) -> FunctionType | None:
-    """Return the function of a function or a method; None for other values, such as a class."""
+    """Return a function, or a method's function. None for other values, such as a class."""
     if not isinstance(value, FunctionType | MethodType):
         return None
     return unwrapped(value.__func__ if isinstance(value, MethodType) else value)
@@ -143,7 +144,7 @@ def _attribute(value: object, name: str) -> object:
 
 
 def _names(function: FunctionType) -> dict[str, object]:
-    """Return the values of the names that a function does not define itself."""
+    """Return the values behind the names that a function does not define itself."""
     filled: dict[str, object] = {}
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
         try:

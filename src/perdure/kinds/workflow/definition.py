@@ -1,4 +1,4 @@
-"""A workflow's definition: one long program, each effect of which is a step."""
+"""A workflow's definition: one long program, in which each effect is a step."""
 
 from __future__ import annotations
 
@@ -93,20 +93,20 @@ class Workflow(
     Args:
         name: the job's name, part of the stored address: 1 to 128 printable characters, no ``:``. Renaming it orphans
             stored instances. Renaming a variable does not.
-        state: the type of the state, which ``start`` takes and ``get_state`` returns.
+        state: the state's type, which ``start`` takes and ``get_state`` returns.
         run: the program.
         signals: the signals that it may receive.
-        retry_defects: the durable retry of a step that raises or times out. Typed errors are values of the program: it
+        retry_defects: the durable retry for a step that raises or times out. Typed errors are values in the program: it
             handles them, also by ``.retry(...)``, or fails with them.
-        keep: how long the outcome is kept, and the id is not reused. None: until somebody terminates the instance.
-        result: the value's type. By default read from the annotation of `run`.
-        errors: the errors' type. By default read from the annotation of `run`.
-        tags: stable names for the members of unions, instead of their class names.
+        keep: how long the outcome is kept, and the id is not reused. None: until an operator terminates the instance.
+        result: the value's type. By default read from the `run` annotation.
+        errors: the errors' type. By default read from the `run` annotation.
+        tags: stable names for union members, instead of their class names.
         versions: the state's older types, and the functions that upgrade them. By default there are none.
-        run_timeout: time limit of a step, by default 15 minutes.
+        run_timeout: a step's time limit, by default 15 minutes.
         max_steps: the journal's limit, 1 to 1,000,000 answers. A workflow that reaches it is parked.
-        inbox: how many signals wait at most, 1 to 1,000,000. Beyond, ``signal`` fails with ``Overloaded``. The ends of
-            children do not count.
+        inbox: how many signals wait at most, 1 to 1,000,000. Beyond, ``signal`` fails with ``Overloaded``. Signals
+            about ended children do not count.
         concurrency: at most this many concurrent runs of this job, 1 to 100,000. By default the engine's own limit.
         state_in_events: whether ``job.started`` and ``job.executed`` carry the state as JSON. By default no event holds
             your data.
@@ -196,21 +196,21 @@ class Workflow(
         return handler.begin(self, address, instance, request, inputs)
 
     def begin_unread(self, address: Address, instance: Instance, request: Request, inputs: TurnInputs) -> Step | None:
-        """Decide a command of a workflow that is left: it stores signals and accepts a cancel."""
+        """Decide a command for a workflow that is left: it stores signals and accepts a cancel."""
         return handler.begin_unread(self, address, instance, request, inputs)
 
     def program(self, instance: Instance, claim: Claim, command: object) -> tuple[str, Program[Any, Any, Any]]:
-        """Return the program of a run, which replays the workflow and continues it."""
+        """Return a run's program, which replays the workflow and continues it."""
         return "run", run_program.continue_workflow(self, instance)
 
     def main(self, instance: Instance) -> Program[Any, Any, Any]:
-        """Return the program of the workflow itself."""
+        """Return the workflow's own program."""
         header = header_of(instance)
         context = WorkflowContext[S](instance.address.id, self.name, header.run_id, header.started_ms)
         return self.run(context)
 
     def checkpoint(self, execute: Execute, value: object, inputs: TurnInputs) -> Commit:
-        """Commit the outcomes of steps in the middle of a run."""
+        """Commit step outcomes during a run."""
         return run_commits.checkpoint(execute, cast("progress.RunProgress", value), inputs)
 
     def succeeded(self, execute: Execute, value: object, inputs: TurnInputs) -> Commit | Execute:
@@ -338,12 +338,12 @@ class Workflow(
 
     # ------------------------------------------------------------ for tools and tests
     def report(self, instance: Instance) -> InstanceStatus:
-        """Return the result of ``status``. Its ``phase`` says how the workflow ended, or that a child is parked."""
+        """Return the ``status`` result. Its ``phase`` says how the workflow ended, or that a child is parked."""
         status: InstanceStatus = handler.report(instance, report_status(instance))
         return status
 
     def outcome_of(self, instance: Instance) -> InstanceOutcome | None:
-        """Return the value, the error, or the reason of the cancellation."""
+        """Return the value, the error, or the cancellation reason."""
         found: InstanceOutcome | None = handler.shown_outcome(instance)
         return found
 
@@ -375,7 +375,7 @@ class Workflow(
         return tuple(found)
 
     def handle_call(self, request: Request) -> tuple[str, tuple[object, ...]]:
-        """Return the method of the handle that makes a request. A signal is passed as its declaration."""
+        """Return the handle method that makes a request. A signal is passed as its declaration."""
         if isinstance(request.command, SendSignal):
             return "signal", (self.declared[request.command.name], request.command.value)
         if isinstance(request.command, CancelWorkflow):
@@ -407,8 +407,8 @@ class Workflow(
 
         Raises:
             InvalidId: the id is invalid.
-            InvalidInput: the state is not of the declared type.
-            DefinitionError: ``when_cancelled`` is neither of its values.
+            InvalidInput: the state does not have the declared type.
+            DefinitionError: ``when_cancelled`` is neither ``cancel`` nor ``leave``.
         """
         if when_cancelled not in {"cancel", "leave"}:
             raise DefinitionError(

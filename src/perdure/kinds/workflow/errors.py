@@ -1,4 +1,4 @@
-"""The errors of workflows."""
+"""Workflow errors."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from perdure.values.frozen import frozen
 class Diverged(InvalidInput):
     """The program does not perform its journal's steps: other code wrote it, or the program is not deterministic.
 
-    The workflow is left to other code, with all its data, and continues when code that can follow it starts.
+    The engine leaves the workflow to other code, with all its data, and it continues when code that can follow it
+    starts.
 
     Attributes:
         path: the step's path.
-        recorded: the name of the step that the journal holds at this path. None if it holds none.
-        performed: the name of the step that the program performs there. None if it performs none.
-        line: the line in the program that waits there, or that was last to run.
+        recorded: the step name that the journal holds at this path. None if it holds none.
+        performed: the step name that the program performs there. None if it performs none.
+        line: the program line that waits there, or that was last to run.
     """
 
     path: str = attrs.field(default="", kw_only=True)
@@ -29,7 +30,7 @@ class Diverged(InvalidInput):
 
 
 class ProgramStopped(BaseException):
-    """Ends a program's interpretation at an exception of its own code, before any finalizer runs.
+    """Ends a program's interpretation when its own code raises an exception, before any finalizer runs.
 
     Attributes:
         cause: the exception.
@@ -42,7 +43,7 @@ class ProgramStopped(BaseException):
 
 @frozen(repr=False, str=False)
 class NotRecordable(PerdureError):
-    """A step's outcome cannot be stored. A defect of the program, which is not retried: the step is parked.
+    """A step's outcome cannot be stored. A defect in the program, which is not retried: the step is parked.
 
     Attributes:
         step: the step's name.
@@ -61,7 +62,7 @@ class JournalFull(PerdureError):
     """A workflow has as many steps as its definition allows. It is parked, with all its data.
 
     Attributes:
-        limit: ``max_steps`` of the definition.
+        limit: the definition's ``max_steps``.
     """
 
     limit: int

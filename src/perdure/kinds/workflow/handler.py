@@ -1,4 +1,4 @@
-"""The pure handler of workflows: decides their commands and alarms. It never reads the journal."""
+"""The pure handler for workflows: decides their commands and alarms. It never reads the journal."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def begin(
     request: Request,
     inputs: TurnInputs,
 ) -> Step:
-    """Decide a command of a workflow, or its alarm."""
+    """Decide a workflow's command or alarm."""
     command = cast("WorkflowCommand", request.command)
     # only workflows send these
     if request.inbound is None and isinstance(command, StartChild | ChildEnded | ChildParked | ChildResumed):
@@ -84,7 +84,7 @@ def begin(
 def begin_unread(
     job: AnyWorkflow, address: Address, instance: Instance, request: Request, inputs: TurnInputs
 ) -> Step | None:
-    """Decide a command of a workflow that this code cannot read or follow: it stores signals, and runs nothing."""
+    """Decide a command for a workflow that this code cannot read or follow: it stores signals, and runs nothing."""
     if isinstance(request.command, AlarmDue):
         return None
     # A deployment that this code cannot follow must not lose signals: they need the header, and not the journal.
@@ -253,7 +253,7 @@ def _wake(
 
 
 def report(instance: Instance, status: InstanceStatus) -> InstanceStatus:
-    """Return the result of ``status``."""
+    """Return the ``status`` result."""
     header = header_of(instance)
     if header.ended is not None:
         return attrs.evolve(status, phase=header.ended.form)

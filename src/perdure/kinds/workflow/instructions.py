@@ -1,4 +1,4 @@
-"""The instructions that only a workflow can perform, the functions that make programs of them, and signals."""
+"""The instructions that only a workflow can perform, the functions that make programs from them, and signals."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class OneStep(Instruction[Any, Any]):
         make: returns the program, when the step is performed.
         args: the function's arguments, for comparison.
         values: its value's codec.
-        errors: the codec of its typed errors. None if it has none.
+        errors: its typed errors' codec. None if it has none.
     """
 
     __repr__ = fields_in_line
@@ -97,7 +97,7 @@ class CallChild(Instruction[Any, Any]):
 # ---------------------------------------------------------------- signals of halts
 @frozen
 class StartOver:
-    """The signal of ``ctx.start_over``."""
+    """The halt signal with which ``ctx.start_over`` ends the program."""
 
     __repr__ = fields_in_line
 
@@ -124,13 +124,13 @@ class BranchDropped:
 
 # ---------------------------------------------------------------- programs
 def step(function: Callable[P, Program[A, E, R]]) -> Callable[P, Program[A, E, R]]:
-    """Make the programs of a function single steps in a workflow. Use it above `program`.
+    """Make each program that a function returns a single step in a workflow. Use it above `program`.
 
-    The journal holds the step's outcome, and nothing of its inside: several effects cost one commit, and after a
+    The journal holds the step's outcome, and nothing from inside the step: several effects cost one commit, and after a
     crash inside the step all of them are performed again.
 
     Args:
-        function: returns a program. Its annotation declares the types of the errors' value and.
+        function: returns a program. Its annotation declares the value's type and the error's type.
 
     Raises:
         DefinitionError: the annotation declares no types, or one that has no JSON form.
@@ -171,7 +171,7 @@ def patched(name: str) -> Program[bool]:
 def step_key() -> Program[str]:
     """Return a key for the next step, as an idempotency key for external systems.
 
-    The key is the same for every delivery and attempt of the step, and no other step has it.
+    The key is the same for the step's deliveries and attempts, and no other step has it.
     """
     return perform(StepKey())
 
@@ -184,7 +184,7 @@ class Signal(Generic[V]):
     """A value that a workflow waits for. Declare it once: the workflow receives it, and callers send it.
 
     Attributes:
-        name: the signal's name, part of stored data: 1 to 128 printable characters, no ``:``.
+        name: the signal's name, which is stored: 1 to 128 printable characters, no ``:``.
         value: the value's type, such as ``Approval``.
 
     Raises:
@@ -202,7 +202,7 @@ class Signal(Generic[V]):
     def receive(self) -> Program[V]:
         """Wait for this name's next signal, as long as it takes.
 
-        A signal that arrived before is received at once, in the order of arrival. Each is received once. With
+        A signal that arrived before is received immediately, in arrival order. Each is received once. With
         ``.timeout("7 days")`` the wait has a limit, which restarts do not move.
         """
         return perform(Receive(self.name))

@@ -1,4 +1,4 @@
-"""The journal: its rows, the names of steps and their outcomes' codecs, and differences from a program."""
+"""The journal: its rows, step names, codecs for step outcomes, and differences from a program."""
 
 from __future__ import annotations
 
@@ -42,16 +42,16 @@ class Row:
     """One answer that the program received.
 
     Attributes:
-        path: the instruction's number. In a branch of a fork, the path of the fork and the branch come first.
+        path: the instruction's number. In a fork's branch, the fork's path and the branch come first.
         name: the step's name.
         form: the answer's form.
         at_ms: when the step ended: the program's clock.
-        began_ms: when the last attempt of the step began, or when the program reached the wait.
+        began_ms: when the step's last attempt began, or when the program reached the wait.
         attempts: the step's attempts.
         value: the value as JSON. Empty for a form that has none.
         secret: whether the value has secrets.
-        signal: the number of the signal that arrives or is received; 0 for all other rows. A receipt's row does
-            not repeat the value.
+        signal: the number for the signal that arrives or is received. 0 for all other rows. A receipt's row does not
+            repeat the value.
     """
 
     __repr__ = fields_in_line
@@ -68,7 +68,7 @@ class Row:
 
 
 def body_of(row: Row) -> str:
-    """Encode a row: a line of JSON, then the value."""
+    """Encode a row: one JSON line, then the value."""
     head = [row.path, row.name, row.form, row.at_ms, row.at_ms - row.began_ms, row.attempts]
     if row.signal:
         head += [int(row.secret), row.signal]
@@ -103,7 +103,7 @@ def row_of(body: str) -> Row:
 
 
 def row_of_waits(waits: Sequence[tuple[str, str, int]]) -> Row:
-    """Return the row that records waits: the path and the name of each, and when the program reached it."""
+    """Return the row that records waits: each wait's path and name, and when the program reached it."""
     last_ms = max(at_ms for _, _, at_ms in waits)
     return Row(
         path="", name="waits", form="waiting", at_ms=last_ms, began_ms=last_ms, value=orjson.dumps(waits).decode()
@@ -148,7 +148,7 @@ Codecs: TypeAlias = tuple[Codec[Any], Codec[Any] | None]
 
 
 def codecs_of(instruction: ServiceCall | OneStep) -> Codecs:
-    """Return the codecs of a step's outcome.
+    """Return the codecs for a step's outcome.
 
     Raises:
         NotRecordable: its function's annotation does not declare them.
@@ -184,12 +184,12 @@ def encoded(
     Args:
         instruction: the step.
         outcome: its outcome.
-        most: its bytes' limit.
+        most: the maximum number of bytes.
         encode: encodes a value with a codec.
 
     Raises:
         NotRecordable: the outcome is too large, or declared without an error type.
-        InvalidInput: the outcome is not of the declared type.
+        InvalidInput: the outcome does not have the declared type.
     """
     values, errors = codecs_of(instruction)
     if isinstance(outcome, Success):
@@ -214,7 +214,7 @@ def recordable(name: str, outcome: bytes, most: int) -> bytes:
 
 
 def line_of(loop: Loop[Any, Any]) -> str | None:
-    """Return the file and line of the innermost do-block of a program that waits. None outside of any.
+    """Return the file and line where a waiting program's innermost do-block is. None outside any do-block.
 
     Args:
         loop: the program's interpreter.
@@ -273,7 +273,7 @@ def diverged(
 class Index:
     """The last number and the names of a journal's rows, by their branch's prefix.
 
-    It reads no more rows than an answer needs: a replay of a long journal must not block the event loop.
+    It reads no more rows than an answer needs: replaying a long journal must not block the event loop.
     """
 
     def __init__(self, bodies: Sequence[str], first: int = 0) -> None:
@@ -285,7 +285,7 @@ class Index:
     def is_past(self, prefix: str, number: int, name: str) -> bool:
         """Return whether the journal continues in a branch from a number on, without a step of this name there.
 
-        A branch's rows are in the order of its numbers, so the first one from this number on decides.
+        A branch's rows are ordered by number, so the first one from this number on decides.
         """
         # No further than needed: read in full, each patch would cost as much as the journal is long.
         while self._last.get(prefix, -1) < number and self._read < len(self._bodies):

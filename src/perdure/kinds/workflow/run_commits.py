@@ -1,4 +1,4 @@
-"""A workflow's commits: in the middle of a run, and at its end. Pure."""
+"""A workflow's commits: during a run, and at its end. Pure."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def may_stop(replay: Replay) -> bool:
 
 
 def cut(replay: Replay, request: CancelRequest) -> None:
-    """Record that the program of a stopped run is cancelled, and that its steps were interrupted. Run nothing on."""
+    """Record that a stopped run's program is cancelled, and that its steps were interrupted. Continue no step."""
     if not replay.cancelled:
         cancel(replay, request.reason)
     interrupt(replay)
@@ -197,7 +197,7 @@ def _waiting(execute: Execute, header: Header, progress: RunProgress, replay: Re
 
 
 def _pending(execute: Execute, step: FailingStep) -> PendingRetry:
-    """Return the retry that the row shows: that of the step which is due first."""
+    """Return the retry that the row shows: the retry for the step that is due first."""
     claim = execute.claim
     return PendingRetry(
         run_id=claim.run_id,
@@ -308,7 +308,7 @@ def _ended(
 
 
 def _unreceived(count: int, replay: Replay, most: int = 10) -> str:
-    """Return the data of the event about signals that the program never received: how many, and their names."""
+    """Return the event data about signals that the program never received: how many, and their names."""
     names = {row.name: None for row in replay.inbox.waiting() if not is_child_signal(row.name)}
     return orjson.dumps({"count": count, "names": list(names)[:most]}).decode()
 
@@ -328,7 +328,7 @@ def _failed(log: EventRecorder, execute: Execute, error: FailureRecord, inputs: 
 def _started_over(
     execute: Execute, header: Header, progress: RunProgress, replay: Replay, state: str, inputs: TurnInputs
 ) -> Commit:
-    """Begin again with the signals that wait, and without the rest of the journal."""
+    """Begin again with the signals that wait, and without the journal's other rows."""
     before = execute.instance
     journal = _journal_of_fresh(before, progress, replay)
     kept = before.journal_length + len(journal.bodies) if journal.earlier == "kept" else 0
@@ -360,7 +360,7 @@ def _started_over(
 
 
 def _journal_of_fresh(before: Instance, progress: RunProgress, replay: Replay) -> JournalChange:
-    """Return the journal of a workflow that starts over: empty, but for the signals that wait.
+    """Return the journal for a workflow that starts over: empty, except for the signals that wait.
 
     They are written again only if they are no more than the rows that this deletes, so that a signal's cost does
     not depend on how many wait. Otherwise, and if a signal has arrived that this run has not read, all rows are kept,
@@ -392,7 +392,7 @@ def last_messages(instance: Instance, reason: str, inputs: TurnInputs) -> tuple[
 
 
 def parking_messages(instance: Instance, event: Parking, inputs: TurnInputs) -> tuple[Message, ...]:
-    """Return the message that tells the parent of a workflow that it is parked, or was resumed."""
+    """Return the message that notifies a workflow's parent that it is parked, or was resumed."""
     header = header_of(instance)
     # A pause is no news to the parent: nothing is wrong with the child.
     if header.parent is None or header.ended is not None or (isinstance(event, JobResumed) and event.was == "paused"):
@@ -412,8 +412,8 @@ def _parents(
 def interrupts(draft: object, row: Instance) -> bool:
     """Return whether a request in a row stops a run in progress, which then changes nothing more.
 
-    A run that still replays reads the request afterwards. One with a step that must not be stopped reads it with the
-    commit of that step.
+    A run that still replays reads the request afterwards. A run with a step that must not be stopped reads the request
+    with that step's commit.
     """
     request = header_of(row).cancel
     if not isinstance(draft, WorkflowDraft) or request is None or not request.interrupt:
@@ -432,7 +432,7 @@ def interrupts(draft: object, row: Instance) -> bool:
 
 
 def _interrupted(execute: Execute, replay: Replay, inputs: TurnInputs) -> Commit:
-    """Commit the end of a run that a request stopped: the next one continues at once, with the compensations."""
+    """Commit the end of a run that a request stopped: the next run continues immediately, with the compensations."""
     header = header_of(execute.instance)
     replay.known, replay.header = Known(execute.instance.data, header), header
     replay.now_ms = max(replay.now_ms, inputs.now_ms)
