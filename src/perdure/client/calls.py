@@ -18,7 +18,7 @@ E = TypeVar("E", bound=Exception)
 async def attempt(call: Call[A, E], /) -> Success[A] | Failure[E]:
     """Make a call and return how it ended, as a value to ``match`` on. ``await call`` alone raises the error.
 
-    The result is a closed union: both type checkers know the types of the error's answer and in each ``case``, and
+    The result is a closed union: in each ``case`` both type checkers know the answer's type or the error's type, and
     that ``case Success(...)`` with ``case Failure(...)`` is exhaustive.
 
     Args:

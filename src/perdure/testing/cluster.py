@@ -56,12 +56,12 @@ class ClusterEngine:
 
     Attributes:
         number: counts a cluster's engines, from 1.
-        app: its app.
-        process: its time and its tasks.
-        boundary: its way to the store and the services.
+        app: the app that it runs.
+        process: keeps time and runs the tasks.
+        boundary: the way to the store and the services.
         debug: whether it looks for hook mistakes.
-        store: its store, without the boundary. None until it is open.
-        client: its client. None until it is open.
+        store: the store, without the boundary. None until it is open.
+        client: the client. None until it is open.
         mistakes: the hook mistakes that its engine detected.
     """
 
@@ -195,7 +195,7 @@ class Cluster:
 
     Args:
         app: the app that the engines run.
-        services: its programs' services: your fakes, which replace the app's own services.
+        services: the programs' services: your fakes, which replace the app's own services.
         seed: determines interleavings, latencies, jitter and ids.
         lease: how long an engine's lease lasts.
         latency: how much time a call to the store takes at most, each way. An effect too.

@@ -176,13 +176,13 @@ class JobCoverage:
 
     Attributes:
         job: printed ``kind:name``.
-        states: the tags that its type declares.
-        events: its requests' tags.
+        states: the tags that the state type declares.
+        events: the request tags.
         steps: how often each step was observed.
         exits: how often each hook exit was observed, by the printed exit.
         mishaps: how often each fault and each crash occurred.
         effects: how often each service was called.
-        declared_exits: its hooks' exits, printed, as far as their annotations declare them.
+        declared_exits: the printed hook exits, as far as the hooks' annotations declare them.
         infallible: the services whose annotations declare no error: they cannot ``fail``.
     """
 
@@ -444,7 +444,7 @@ class RequestStep:
         request: the request.
         before: the state's tag before it.
         after: the state's tag after its commit. None before that commit.
-        run_id: its hook's run. None when no hook has run.
+        run_id: the hook's run. None when no hook has run.
         commits: how many commits the instance had while the request was in progress.
         company: whether another request to the instance, or its alarm run, was in progress at the same time.
         repeats: whether an earlier request had its idempotency key.
@@ -472,7 +472,7 @@ class RequestStep:
         Args:
             old: the instance before.
             new: the instance after.
-            after: its state's tag.
+            after: the new state's tag.
         """
         self.commits += 1
         if self.run_id is None or self.after is not None:
@@ -568,7 +568,7 @@ class WorldObserver:
         return ABSENT if job is None else state_tag(job, self._stored.get(address))
 
     def _mishap(self, what: str, address: Address | None = None) -> None:
-        """Count a fault: for its instance's job, or for all jobs."""
+        """Count a fault: for the instance's job, or for all jobs."""
         struck = None if address is None else self._job(address)
         for job in self.served().values() if struck is None else (struck,):
             self.observer.coverage(job).mishap(what)

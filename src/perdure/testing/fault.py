@@ -210,7 +210,7 @@ def by_call(plan: Faults) -> dict[tuple[str, int], Fault]:
     """Index a plan by location and call number.
 
     Raises:
-        TwoFaults: its faults' two are for the same call.
+        TwoFaults: the plan has two faults for one call.
     """
     sorted_: dict[tuple[str, int], Fault] = {}
     for fault in plan:

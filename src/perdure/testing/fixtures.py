@@ -22,8 +22,8 @@ class Worlds:
     """Opens one test's worlds.
 
     Attributes:
-        seed: their default seed.
-        clock: their default clock.
+        seed: the default seed.
+        clock: the default clock.
         opened: the worlds so far.
         events: the log's events, as they were committed.
     """

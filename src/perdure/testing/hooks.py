@@ -257,7 +257,7 @@ def hook_context(
         run_count: this run's number.
         event_count: events accepted before (task), or in the batch (debounce).
         limits: the engine's limits.
-        journal: its journal's rows, for a kind that keeps one.
+        journal: the instance's journal rows, for a kind that keeps one.
         inputs: keyword arguments for ``context`` if you wrote the job kind.
         **given: arguments that only some kinds take: ``failed_hook``, ``event`` and ``failed_draft`` (a task's
             ``on_error``), ``flush_reason`` (debounce), ``tick`` and ``missed`` (continuous).

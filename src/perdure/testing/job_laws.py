@@ -501,7 +501,7 @@ class InstanceView(Generic[S_co]):
 
     Attributes:
         id: the instance's id.
-        state: its decoded state. None when its kind stores none at the moment.
+        state: the decoded state. None when the kind stores none at the moment.
         alarm: when it is due next, an aware instant. None when nothing is scheduled, or it is paused or parked.
         now: the current time.
         effects: the effects that its runs have performed, in order, over all its incarnations.

@@ -58,7 +58,7 @@ def nondeterminism(job: AnyDefinition, instance: Instance, rows: Sequence[str]) 
     Args:
         job: the definition.
         instance: the stored instance.
-        rows: its journal's rows, or those up to a step.
+        rows: the journal rows, or those up to a step.
     """
     try:
         with _reads() as reads:
@@ -144,7 +144,7 @@ class RecordedJournal:
 
     Attributes:
         instance: the instance.
-        rows: its journal's rows.
+        rows: the journal rows.
     """
 
     __repr__ = fields_in_line
@@ -204,7 +204,7 @@ def replay_journal(definition: AnyDefinition, instance: Instance, rows: Sequence
     Args:
         definition: the job.
         instance: the instance, as `recorded_journals` reads it.
-        rows: its journal's rows.
+        rows: the journal rows.
 
     Raises:
         InvalidInput: this code cannot follow the journal. The problem names the step and the line.

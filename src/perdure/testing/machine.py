@@ -521,7 +521,7 @@ class JobMachine(Generic[R]):
         types: strategies for some types inside drawn inputs, such as ``{int: st.integers(1, 99)}``.
         commands: the commands to send. By default all that the kind has, also ``pause``, as an operator may.
         invariants: conditions that must hold for every stored instance after each step.
-        model: its events' expected effects.
+        model: the job's model.
         faults: additional effect faults and store faults.
         mishaps: whether crashes and faults are drawn without being named.
         finished: returns whether an instance in that state may wait for nothing. By default the definition decides.

@@ -90,7 +90,7 @@ class ContextStep:
 
     Attributes:
         operation: ``GetState``, ``SetAlarm`` or another one from `perdure.jobs.context`, or the kind's own operation.
-        answer: its result. For an update, the new state. ``Raised`` when it was refused.
+        answer: the result. For an update, the new state. ``Raised`` when it was refused.
         branch: the concurrent branch. Empty outside any branch.
     """
 
@@ -366,7 +366,7 @@ class Simulated(Generic[A_co, E_co, S_co]):
         exit: ``Success``, ``Failure``, ``Halted`` or ``Raised``, as for any program. ``ProcessDied`` when its process
             died. ``Hung`` when it never ends.
         draft: the requested changes at the run's end.
-        trace: its steps, in order.
+        trace: the steps, in order.
         faults: the fault plan.
         unused_faults: faults whose call was not made.
         never_run: programs that were built but not run. After a run that ended early, this includes programs for later.

@@ -58,7 +58,7 @@ class NoAnswer(PerdureError):
     """The fake services cannot draw a result for an effect.
 
     Attributes:
-        effect: its name.
+        effect: the effect's name.
         reason: the reason.
     """
 
@@ -454,7 +454,7 @@ def simulate(
 
     Args:
         program: the program, such as ``on_event(stage.ctx, event)``.
-        services: its services, or `FakeServices`, which draw every result.
+        services: the program's services, or `FakeServices`, which draw every result.
         on: the hook's context, when the program is one: its operations change the context's draft.
         faults: the fault plan. See `every_fault` and `faults`.
         seed: determines the order in which concurrent branches run, and the jitter. By default the order is first in,
@@ -465,7 +465,7 @@ def simulate(
             definition decides. Without a hook context it is 30 days.
 
     Returns:
-        Its steps and its exit.
+        The steps and the exit.
 
     Raises:
         TwoFaults: the plan has two faults for one call.

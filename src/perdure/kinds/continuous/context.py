@@ -41,10 +41,10 @@ class FailedRun:
     """A run that failed for good. A trigger before the next tick continues it.
 
     Attributes:
-        run_id: its id.
-        cause: its first attempt's cause.
+        run_id: the run's id.
+        cause: the first attempt's cause.
         attempts: how many attempts it had.
-        tick_ms: its tick. None for a start or a trigger.
+        tick_ms: the run's tick. None for a start or a trigger.
     """
 
     __repr__ = fields_in_line

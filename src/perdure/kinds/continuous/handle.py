@@ -38,8 +38,7 @@ class ContinuousHandle(JobHandle[S, E], Generic[S, E]):
 
         Args:
             id_: the instance.
-            state: its first state, an instance of the definition's state type. Anything else fails with
-                ``InvalidInput``.
+            state: the first state, with the definition's state type. Anything else fails with ``InvalidInput``.
             wait_for: ``completion``: return after the first attempt. ``start``: return after the claim.
             idempotency_key: a repeat with this key changes nothing and returns the first result.
         """

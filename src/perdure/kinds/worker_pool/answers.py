@@ -129,9 +129,9 @@ class ItemOutcome:
 
     Attributes:
         form: ``waiting`` for any item that is neither done nor parked.
-        status: its status. None if there is no item.
-        result: its work's value as JSON.
-        error: its last attempt's error.
+        status: the item's status. None if there is no item.
+        result: the work's value as JSON.
+        error: the last attempt's error.
     """
 
     __repr__ = fields_in_line

@@ -1,4 +1,4 @@
-"""A worker pool's items: their stored data, their work's context, and the commands that change them."""
+"""A worker pool's items: the stored data, the context for the work, and the commands that change items."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class ItemData:
 
     Attributes:
         key: the item's key when it was put. Empty without keys.
-        head_start_ms: its head start.
-        result: its work's value as JSON, once that succeeded.
+        head_start_ms: the item's head start.
+        result: the work's value as JSON, once the work succeeded.
     """
 
     __repr__ = fields_in_line

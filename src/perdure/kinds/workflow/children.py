@@ -43,7 +43,7 @@ def is_child_signal(name: str) -> bool:
 
 
 def has_secret_end(job: AnyWorkflow) -> bool:
-    """Return whether the value or a child's error has secrets."""
+    """Return whether a child's value or error has secrets."""
     return job.results.secret or (job.plan.errors is not None and job.plan.errors.secret)
 
 
@@ -51,7 +51,7 @@ def start_child(draft: Draft, call: CallChild, run_id: str, path: str) -> None:
     """Send the message that starts a child.
 
     Raises:
-        InvalidInput: its state is too large for an instance, or for a message.
+        InvalidInput: the child's state is too large for an instance, or for a message.
     """
     # Refused here: the child's engine would refuse the message each time, and this workflow would wait for no child.
     within(call.state.encode(), draft.limits.state_bytes, what=call.job.plan.state.what)
@@ -159,7 +159,7 @@ def failure_of(job: AnyWorkflow, value: str) -> object:
     """Return the typed error of a workflow that failed.
 
     Args:
-        job: its definition.
+        job: the workflow's definition.
         value: the value of its `Ended`.
     """
     return typed_error(FAILURE.decode(value.encode()), job.plan.errors)

@@ -58,7 +58,7 @@ class ChildEnd:
     Attributes:
         call: the call that waits.
         form: how the child ended.
-        value: its value, its error or its reason as JSON.
+        value: the child's value, error or reason as JSON.
         secret: whether the value or the child's error has secrets.
     """
 
@@ -190,8 +190,8 @@ class WorkflowOutcome:
 
     Attributes:
         form: how the workflow ended. ``running`` while it has not, ``absent`` when there is none.
-        value: its value as JSON.
-        error: its error.
+        value: the workflow's value as JSON.
+        error: the workflow's error.
         reason: why it was cancelled.
     """
 

@@ -67,8 +67,8 @@ def saga(
 
     Args:
         body: takes the `Undo` first, then the arguments.
-        args: its arguments.
-        kwargs: its keyword arguments.
+        args: the body's other arguments.
+        kwargs: the body's keyword arguments.
 
     Raises:
         DefinitionError: the body is not a function.

@@ -81,9 +81,9 @@ class WorkflowDefinition(Definition[H_co, T_co, R_contra]):
 
     Attributes:
         signals: the signals' codecs, by name.
-        results: its value's codec.
+        results: the value's codec.
         keep_ms: how long its end is kept. None for ever.
-        max_steps: its journal's limit.
+        max_steps: the journal's limit.
         inbox: how many signals wait at most.
     """
 

@@ -49,7 +49,7 @@ class _Body:
     """A function's code.
 
     Attributes:
-        code: its code.
+        code: the code object.
         names: each name's value.
         receiver: a method's first argument. Empty for other functions.
         package: the package whose functions are followed.

@@ -285,7 +285,7 @@ class Workflow(
 
         Args:
             instance: the stored instance.
-            bodies: its journal's rows.
+            bodies: the workflow's journal rows.
 
         Returns:
             The replay, with the steps that the workflow performs next.

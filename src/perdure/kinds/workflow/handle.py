@@ -70,7 +70,7 @@ class WorkflowHandle(JobHandle[S, E], Generic[S, A, E]):
         Args:
             id_: the instance.
             signal: the signal's declaration.
-            value: its value. Anything of another type fails with ``InvalidInput``.
+            value: the signal's value. A value with another type fails with ``InvalidInput``.
             idempotency_key: a repeat with this key changes nothing and returns the first result.
         """
         if not isinstance(signal, Signal):  # pyright: ignore[reportUnnecessaryIsInstance] - untyped callers

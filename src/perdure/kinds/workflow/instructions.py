@@ -48,8 +48,8 @@ class OneStep(Instruction[Any, Any]):
         name: the step's name.
         make: returns the program, when the step is performed.
         args: the function's arguments, for comparison.
-        values: its value's codec.
-        errors: its typed errors' codec. None if it has none.
+        values: the value's codec.
+        errors: the typed errors' codec. None if it has none.
     """
 
     __repr__ = fields_in_line
@@ -80,8 +80,8 @@ class CallChild(Instruction[Any, Any]):
     """Start another workflow and wait for its end.
 
     Attributes:
-        job: its definition.
-        id: its id.
+        job: the child's definition.
+        id: the child's id.
         state: the encoded state that it starts with.
         when_cancelled: whether the child is cancelled when the caller no longer waits.
     """

@@ -151,7 +151,7 @@ def codecs_of(instruction: ServiceCall | OneStep) -> Codecs:
     """Return the codecs for a step's outcome.
 
     Raises:
-        NotRecordable: its function's annotation does not declare them.
+        NotRecordable: the function's annotation does not declare them.
     """
     if isinstance(instruction, OneStep):
         return instruction.values, instruction.errors
@@ -183,7 +183,7 @@ def encoded(
 
     Args:
         instruction: the step.
-        outcome: its outcome.
+        outcome: the step's outcome.
         most: the maximum number of bytes.
         encode: encodes a value with a codec.
 

@@ -45,7 +45,7 @@ def after_failure(
         policy: the definition's retry policy.
         before: the step after its last failed attempt, if this is not the first.
         path: the step's path.
-        name: its name.
+        name: the step's name.
         defect: this attempt's exception.
         error: the exception, recorded.
         now_ms: when the attempt failed.

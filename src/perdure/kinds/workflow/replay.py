@@ -808,8 +808,8 @@ def progress_of(replay: Replay, rows: Sequence[Row], failures: tuple[StepFailure
 
     Args:
         replay: the run's replay.
-        rows: its rows since the last commit.
-        failures: its failed attempts since then.
+        rows: the rows since the last commit.
+        failures: the failed attempts since then.
     """
     draft = replay.draft
     messages = tuple(draft.messages)

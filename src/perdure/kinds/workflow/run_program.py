@@ -342,7 +342,7 @@ def continue_workflow(job: AnyWorkflow, instance: Instance) -> Do[None, Any, Any
     """Replay a workflow, and perform its next steps.
 
     Args:
-        job: its definition.
+        job: the workflow's definition.
         instance: the claimed instance.
     """
     services: Any = yield from asks(_same)

@@ -59,10 +59,10 @@ class Branch:
 
     Attributes:
         prefix: the path of its fork and its number, with a dot after each. Empty for the program itself.
-        loop: its program's interpreter.
-        clock_ms: its last answer's instant.
+        loop: the program's interpreter.
+        clock_ms: the last answer's instant.
         fork: the fork that it belongs to.
-        index: its number in the fork.
+        index: the branch's number in the fork.
         number: the number of its next instruction.
         asked: the instruction that it waits at.
         waits_for: the fork that it waits for.
@@ -93,11 +93,11 @@ class OpenFork:
     """A fork, until all its branches have ended.
 
     Attributes:
-        path: its path.
+        path: the fork's path.
         plan: the programs, and which exit decides.
         begin: makes the loop of one of the programs.
         parent: the branch that waits for it.
-        clock_ms: its branches' latest clock.
+        clock_ms: the branches' latest clock.
         next: the next program's number to start.
         live: the branches that run or wait, by number.
         values: the values of a `gather`, by number.

@@ -23,12 +23,12 @@ from perdure.values.errors import InvalidInput
 
 
 def arrival(number: int, name: str, value: str, at_ms: int, *, secret: bool) -> Row:
-    """Return the row of a signal, or of the end of a child, that arrives.
+    """Return the row for a signal, or for a child's end, that arrives.
 
     Args:
         number: the signal's number, from 1.
         name: the signal's name. ``child`` and the call's path for a child's end.
-        value: its value as JSON.
+        value: the signal's value as JSON.
         at_ms: the present.
         secret: whether the value has secrets.
     """

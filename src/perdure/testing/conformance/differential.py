@@ -332,7 +332,7 @@ class Operation:
     """One of several concurrent operations.
 
     Attributes:
-        letter: its name in the story.
+        letter: the operation's name in the story.
         asked: the operation, with the model's numbers.
         answered: the store's result. None without one.
     """

@@ -33,7 +33,7 @@ class InboundStep:
     Attributes:
         of: the listing: the deliverable messages, or all that were seen.
         number: which one, modulo the listing's length.
-        fate: its fate.
+        fate: the message's fate.
         not_before_ms: until when it is postponed.
     """
 

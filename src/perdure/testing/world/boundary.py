@@ -65,7 +65,7 @@ class PendingFault:
 
     Attributes:
         fault: the fault.
-        crossing: its location.
+        crossing: the location where it takes effect.
         after: how many calls to skip.
         times: how many calls to affect.
     """

@@ -61,7 +61,7 @@ class RecordedCall:
         method: the method that the test called on the world, or on a call in progress.
         arguments: plain values.
         of: the line that started the call in progress, if the method belongs to one.
-        asked: its requests, ordered by creation. None: unknown.
+        asked: the requests that it made, ordered by creation. None: unknown.
         ended: how they ended.
         number: numbers the call in progress, if a later line uses it.
     """

@@ -39,8 +39,8 @@ class EffectCall:
 
     Attributes:
         name: the ``@effect`` function's name.
-        args: its arguments, without the services.
-        kwargs: its keyword arguments.
+        args: the arguments, without the services.
+        kwargs: the keyword arguments.
         address: the instance whose run performs it.
         run_id: the run.
         attempt: the run's failures so far, plus 1.

@@ -177,8 +177,8 @@ class Worker:
 
     Attributes:
         number: counts a world's workers, from 1.
-        backend: its store's backend.
-        simulation: its time and its tasks.
+        backend: opens the store.
+        simulation: keeps time and runs the tasks.
         boundary: the boundary to the store and the services.
         store: the store, without the boundary.
         open_app: the app that it opened.

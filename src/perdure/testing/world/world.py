@@ -142,7 +142,7 @@ class World:
 
     Args:
         app: the app that the workers run.
-        services: its programs' services in this world: your fakes, which replace the app's own services.
+        services: the programs' services in this world: your fakes, which replace the app's own services.
         store: where the data is stored: ``memory://``, a SQLite file's path, another store's URL, or a function that
             opens a store.
         seed: determines interleavings, jitter and ids. The same seed reproduces the same history.
@@ -247,7 +247,7 @@ class World:
         """Open the next worker over the stored data.
 
         Args:
-            app: its app, as after a deploy. By default the previous worker's app.
+            app: the app, as after a deploy. By default the previous worker's app.
 
         Returns:
             Its client.
@@ -276,7 +276,7 @@ class World:
         self._workers.forget()
 
     def crash(self) -> None:
-        """Kill the worker at its current step: its later operations reach neither the store nor a service."""
+        """Kill the worker at its current step: later operations reach neither the store nor a service."""
         worker = self._workers.known("crash()")
         self._did("crash")
         worker.crash()
