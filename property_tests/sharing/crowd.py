@@ -21,8 +21,9 @@ from perdure import App, Backoff, Limits, Retry
 from perdure.client.client import Client
 from perdure.jobs.call import Call
 from perdure.jobs.definition import AnyDefinition
+from perdure.runtime.record import DEFAULT_SIZES, Sizes
 from perdure.stores.values import Query
-from perdure.testing.cluster import Cluster, ClusterEngine
+from perdure.testing.cluster import Cluster, ClusterEngine, with_sizes
 from perdure.testing.world.boundary import Requests
 from perdure.testing.world.trace import MessagesRead, TraceEvent, TransitionCommitted
 from perdure.values.errors import InstanceParked, PerdureError
@@ -32,6 +33,9 @@ from perdure.values.times import Duration
 Ask: TypeAlias = Callable[[Client], Call[Any, Any]]
 
 IDS: Final = "abc"
+SIZES: Final = (DEFAULT_SIZES, *(Sizes(**{field.name: size for field in attrs.fields(Sizes)}) for size in (1, 2, 4)))
+"""The internal sizes of a crowd's engines."""
+
 MODES: Final[tuple[tuple[Requests, bool], ...]] = (("single", True), ("grouped", False), ("grouped", True))
 """How requests reach the store, and whether the debug mode is on, by seed."""
 
@@ -120,7 +124,8 @@ class Crowd:
 
     def __attrs_post_init__(self) -> None:
         requests, debug = MODES[self.seed % len(MODES)]
-        self.cluster = Cluster(App(None), seed=self.seed, latency=self.latency, requests=requests, debug=debug)
+        cluster = Cluster(App(None), seed=self.seed, latency=self.latency, requests=requests, debug=debug)
+        self.cluster = with_sizes(cluster, SIZES[self.seed // len(MODES) % len(SIZES)])
         self.cluster.watch(self._note_messages)
 
     def _note_messages(self, event: TraceEvent) -> None:
