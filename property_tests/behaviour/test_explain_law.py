@@ -69,27 +69,25 @@ class Outside:
 
 @attrs.define
 class Recorded:
-    """The random values and commits of the engine."""
+    """The random value and the id that the engine draws during a step, and its commits.
+
+    All decisions of a step draw the same ones: a decision draws only the numbers that it reads, so the order of draws
+    does not name their decisions.
+    """
 
     simulation: Simulation
-    inputs: list[TurnInputs] = attrs.Factory(list[TurnInputs])
     commits: list[Transition] = attrs.Factory(list[Transition])
-    _jitter: float = 0.0
+    jitter: float = 0.0
+    id_base: int = 0
 
     def runtime(self) -> Runtime:
-        real = self.simulation.runtime
+        return attrs.evolve(self.simulation.runtime, random=lambda: self.jitter, new_id=lambda: self.id_base)
 
-        def random() -> float:
-            self._jitter = real.random()
-            return self._jitter
-
-        def new_id() -> int:
-            drawn = real.new_id()
-            now_ms = self.simulation.now_ms
-            self.inputs.append(TurnInputs(now_ms=now_ms, jitter=self._jitter, id_base=drawn, epoch=1, limits=LIMITS))
-            return drawn
-
-        return attrs.evolve(real, random=random, new_id=new_id)
+    def begin_step(self) -> TurnInputs:
+        self.jitter, self.id_base = self.simulation.runtime.random(), self.simulation.runtime.new_id()
+        return TurnInputs(
+            now_ms=self.simulation.now_ms, jitter=self.jitter, id_base=self.id_base, epoch=1, limits=LIMITS
+        )
 
     def store(self, store: Store) -> Store:
         def commit(transitions: Any, answered: Any) -> None:
@@ -153,6 +151,9 @@ STEPS: list[Step] = [
 ]
 
 
+MOST_DECISIONS = 20
+"""Of one request."""
+
 PAUSES_MS = (0, 998, 999, 1_000, 4_999, 9_999, 29_999, 59_999, 299_999, 1_799_999)
 """By how much time passes after a request: to just before, and to, an instant at which alarms are due."""
 
@@ -201,8 +202,9 @@ async def one_step(recorded: Recorded, outside: Outside, store: Store, jobs: Cli
     job, asked, call = step.job, step.asked, step.call
     address = job.address("1")
     loaded = (await answer_of(load_one(store, address, None, 0))).unwrap()
-    for seen in (recorded.inputs, recorded.commits, outside.answered):
+    for seen in (recorded.commits, outside.answered):
         seen.clear()
+    inputs = recorded.begin_step()
     result = await attempt(call(jobs))
     commits = [transition for transition in recorded.commits if transition.address == address]
     explanation = explain(
@@ -210,7 +212,7 @@ async def one_step(recorded: Recorded, outside: Outside, store: Store, jobs: Cli
         address,
         loaded,
         request_of(job, asked, key=None, max_bytes=LIMITS.payload_bytes),
-        inputs=tuple(recorded.inputs),
+        inputs=(inputs,) * MOST_DECISIONS,
         answers=in_turn(list(outside.answered)),
         incarnation=incarnation_in(commits),
     )

@@ -9,10 +9,9 @@ from hypothesis import strategies as st
 from returns.result import Success
 
 from perdure import Do, Limits, Task, TaskContext, program
-from perdure.jobs.fast_paths import accepted_instance, as_found, with_claim
 from perdure.jobs.request import ALARM
 from perdure.jobs.step import Commit, Execute
-from perdure.jobs.transitions import put
+from perdure.jobs.transitions import accepted_instance, as_found, put, with_claim
 from perdure.jobs.turn import begin
 from perdure.stores.contract import commit_one, load_one
 from perdure.stores.memory import memory_store

@@ -21,9 +21,9 @@ MUTANTS = (
     ),
     Mutant(
         "a child that died three times does not tell its parent",
-        "begin_any",
-        "return _concluded(job, _with_parking(job, step, inputs), request, inputs)",
-        "return _concluded(job, step, request, inputs)",
+        "recorded",
+        "step = _with_parking(job, step, inputs) if step.transition.events else step",
+        "step = step",
         f"{PARKED}::test_a_parent_shows_a_child_whose_step_killed_three_processes[memory://]",
     ),
     Mutant(

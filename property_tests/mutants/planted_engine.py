@@ -182,8 +182,8 @@ MUTANTS = (
     Mutant(
         "an event with an effect forgets its caller",
         "event_claim",
-        "        by=request.by,\n",
-        "",
+        "    claim.by = request.by\n",
+        "    claim.by = None\n",
         "tests/server/test_callers_in_events.py::test_events_name_the_token_of_a_call",
     ),
     Mutant(

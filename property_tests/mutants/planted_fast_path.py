@@ -2,8 +2,8 @@
 
 from mutant import Mutant
 
-EVENT = "engine/test_plain_event_laws.py::test_a_plain_event_is_decided_as_any_request"
-RUN = "engine/test_plain_run_laws.py::test_a_plain_run_is_decided_as_any_run"
+BRANCH = "engine/test_first_branch_laws.py::test_the_first_branch_decides_as_the_rest"
+NARROW = "engine/test_first_branch_laws.py::test_a_decision_about_a_known_row_is_that_about_any_and_names_its_columns"
 KEPT = "sharing/test_kept_rows.py::test_no_answer_rests_on_the_row_that_a_failed_turn_has_read_before"
 STATES = "tests/stores/test_conformance_grouped.py::test_a_change_of_a_state_alone_is_written_as_any_other"
 KEYS = "tests/behaviour/test_keys.py"
@@ -60,56 +60,98 @@ MUTANTS = (
         "        write = Put(write.instance, first.write.changes)\n",
         "values/test_folded_writes.py::test_folded_turns_leave_the_row_that_they_leave_one_after_the_other",
     ),
-    # ------------------------------------------------------------ plain events
+    # ------------------------------------------------------------ the first branch of `begin`
     Mutant(
-        "an event of a paused instance is handled as a plain one",
-        "begin_fast_event",
-        "        or instance.suspension is not None\n",
-        "",
-        EVENT,
+        "an event beside an abandoned run is handled before that is recovered",
+        "begin",
+        "row.claim is None and row.event_claim is None and",
+        "row.event_claim is None and",
+        BRANCH,
     ),
     Mutant(
-        "an event beside a claim is handled as a plain one",
-        "begin_fast_event",
-        "        or instance.event_claim is not None\n",
-        "",
-        EVENT,
+        "an event beside an abandoned event is handled before that is recovered",
+        "begin",
+        "row.claim is None and row.event_claim is None and",
+        "row.claim is None and",
+        BRANCH,
     ),
     Mutant(
-        "an event of an older state is handled as a plain one",
-        "begin_fast_event",
-        "        or instance.state_version != job.plan.state_version\n",
-        "",
-        EVENT,
+        "an instance that other code left is handled as any other",
+        "begin",
+        "row.event_claim is None and row.left is None))",
+        "row.event_claim is None))",
+        BRANCH,
     ),
     Mutant(
-        "the messages of a plain event are lost",
-        "fast_event_handled",
-        "        messages=tuple(event.messages) if event.messages else (),\n        before=before,",
-        "        before=before,",
-        EVENT,
-    ),
-    # ------------------------------------------------------------ plain runs
-    Mutant(
-        "a held job runs its plain alarms",
-        "begin_fast_run",
-        '        or inputs.hold != "released"\n',
+        "an event finds a state of an older version",
+        "begin",
+        "            and (row is None or row.state_version == job.plan.state_version)\n",
         "",
-        RUN,
+        BRANCH,
     ),
     Mutant(
-        "a pending retry is begun as a plain run",
-        "begin_fast_run",
-        "        or instance.pending_retry is not None\n",
+        "a held job runs its alarms",
+        "begin",
+        '            and inputs.hold == "released"\n',
         "",
-        RUN,
+        BRANCH,
     ),
     Mutant(
-        "a plain run begins before its alarm is due",
-        "begin_fast_run",
-        "        or (instance.lane is None and instance.alarm_ms > inputs.now_ms)\n",
+        "a run begins before its alarm is due",
+        "begin",
+        "            and (command is not AlarmDue or _is_due(row, inputs))\n",
         "",
-        RUN,
+        BRANCH,
+    ),
+    # ------------------------------------------------------------ writes of few columns
+    Mutant(
+        "an upgraded state is written without its version",
+        "event_handled",
+        "if execute.is_row and before.claim is None:",
+        "if before.claim is None:",
+        NARROW,
+    ),
+    Mutant(
+        "the claim of an event forgets that the state was upgraded",
+        "claim_event",
+        "is_narrow = execute.is_row and before.claim is None",
+        "is_narrow = before.claim is None",
+        NARROW,
+    ),
+    Mutant(
+        "the claim of a new run leaves the retry that it replaces",
+        "_has_room",
+        "        and row.pending_retry is None\n",
+        "",
+        NARROW,
+    ),
+    Mutant(
+        "a run that succeeds leaves the error of the last one",
+        "run_executed",
+        "        and before.last_error is None\n",
+        "",
+        NARROW,
+    ),
+    Mutant(
+        "the end of a claimed event is written as a state alone",
+        "event_handled",
+        '                changes = "event_end" if before.lane is None else "any"\n',
+        '                changes = "state"\n',
+        NARROW,
+    ),
+    Mutant(
+        "an event that sets the alarm is written as a state alone",
+        "event_handled",
+        "if not is_new and alarm_ms == before.alarm_ms and execute.prior is None:",
+        "if not is_new and execute.prior is None:",
+        NARROW,
+    ),
+    Mutant(
+        "the messages of an event are lost",
+        "event_handled",
+        "messages=tuple(draft.messages) if draft.messages else (),",
+        "messages=(),",
+        "tests/behaviour/test_messages.py::test_a_message_is_committed_with_the_turn_and_delivered_after[memory]",
     ),
     Mutant(
         "an alarm is lost whose row was read before an event changed the state",
@@ -268,8 +310,8 @@ MUTANTS = (
     Mutant(
         "a rejection is an answer although the key was not looked up",
         "TurnExecutor._handle",
-        "if execute.request.unread_key_ms is not None and type(begun) is not Success:",
-        "if execute.request.unread_key_ms is None and type(begun) is not Success:",
+        "if step.request.unread_key_ms is not None and type(begun) is not Success:",
+        "if step.request.unread_key_ms is None and type(begun) is not Success:",
         f"{KEYS}::test_a_known_key_is_answered_although_the_handler_refuses_now[memory]",
     ),
     Mutant(
@@ -300,12 +342,5 @@ MUTANTS = (
         "is_released = False",
         "tests/behaviour/test_common_answers.py::"
         "test_a_run_that_is_released_while_it_is_claimed_counts_no_crash[memory-at once]",
-    ),
-    Mutant(
-        "the answer of an event that was claimed is not stored under its key",
-        "claimed_event_handled",
-        "return with_key(job, commit, event, None)",
-        "return commit",
-        "engine/test_plain_event_laws.py::test_the_end_of_a_claimed_event_is_that_of_any_request",
     ),
 )

@@ -27,14 +27,14 @@ MUTANTS = (
     ),
     Mutant(
         "an event is not counted",
-        "_event_handled",
-        "event_count=instance.event_count + 1",
-        "event_count=instance.event_count",
+        "Instance.after_event",
+        "copy.event_count = self.event_count + 1",
+        "copy.event_count = self.event_count",
         TASK,
     ),
     Mutant(
         "a parked task takes events",
-        "_send",
+        "begin",
         'if instance.suspension is not None and instance.suspension != "paused":',
         'if instance.suspension == "not_retryable":',
         TASK,
@@ -54,9 +54,9 @@ MUTANTS = (
     ),
     Mutant(
         "messages of a run of a task to others are lost",
-        "_executed",
-        "events=(*events, *_scheduled(log, execute, alarm_ms)),\n        messages=tuple(execute.draft.messages),",
-        "events=(*events, *_scheduled(log, execute, alarm_ms)),",
+        "run_executed",
+        "messages=tuple(draft.messages) if draft.messages else (),",
+        "messages=(),",
         f"{CALLS}::test_messages_of_a_run_are_sent_with_its_commit",
     ),
     Mutant(
@@ -68,7 +68,7 @@ MUTANTS = (
     ),
     Mutant(
         "on_idle runs while something is scheduled",
-        "succeeded",
+        "Task.succeeded",
         "if alarm_ms is None and hooks.on_idle is not None and execute.hook",
         "if hooks.on_idle is not None and execute.hook",
         HOOKS,

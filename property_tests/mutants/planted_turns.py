@@ -36,8 +36,8 @@ MUTANTS = (
     Mutant(
         "the answer of a keyed request is not remembered",
         "_concluded",
-        "if request.idempotency_key is not None and isinstance(commit.result, Success):",
-        "if request.idempotency_key is None and isinstance(commit.result, Success):",
+        "case Success(answer) if request.idempotency_key is not None:",
+        "case Success(answer) if request.idempotency_key is None:",
         "tests/behaviour/test_keys.py::test_every_request_may_carry_a_key[sqlite]",
     ),
     Mutant(
@@ -93,8 +93,8 @@ MUTANTS = (
     Mutant(
         "the claim of a run is not written",
         "begin_run",
-        "claim=claim, run_count=run_count",
-        "claim=None, run_count=run_count",
+        "claim=claim, run_count=run_count, pending_retry=None",
+        "claim=None, run_count=run_count, pending_retry=None",
         TASK,
     ),
     Mutant(
@@ -296,7 +296,7 @@ MUTANTS = (
     ),
     Mutant(
         "a repeated key is not marked",
-        "begin_any",
+        "begin",
         "attempt=loaded.remembered.failures + 1)",
         "attempt=1)",
         f"{ONE_RUN}::test_a_keyed_event_is_one_run_until_it_is_applied",

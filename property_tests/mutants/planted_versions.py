@@ -122,9 +122,9 @@ MUTANTS = (
     ),
     Mutant(
         "a state in memory forgets the members that newer code wrote",
-        "PlainEvents.handle",
-        "event.state, event.opened)",
-        "event.state)",
+        "Runner.decide_end",
+        "Decoded(text, state, execute.draft.opened)",
+        "Decoded(text, state)",
         f"{OLDER}::test_older_code_continues_and_newer_code_finds_its_members",
     ),
     Mutant(

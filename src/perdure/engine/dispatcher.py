@@ -36,7 +36,7 @@ from perdure.engine.observing.reporting import Reporting, defect_in
 from perdure.engine.pending_work import AdmissionQueue, BusyInstances, ClaimsLeft, overload
 from perdure.engine.runs.run_executor import BackgroundRuns, RunExecutor
 from perdure.engine.runs.runner import Runner, is_cancelled
-from perdure.engine.turn.fast_path import EventBatch
+from perdure.engine.turn.event_batch import EventBatch
 from perdure.engine.turn.turn_executor import TurnExecutor
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.request import AHEAD, RECOVER, Recover, Request, Terminate

@@ -44,7 +44,7 @@ class Call(Coroutine[Any, Any, A_co], Generic[A_co, E_co]):
         return f"<Call {self._name}>"
 
     def __await__(self) -> Generator[Any, Any, A_co]:
-        ended: Any = yield from _begun(self).__await__()
+        ended: Any = yield from _taken(self)().__await__()
         if ended.__class__ is Success:  # `isinstance` and `unwrap` take half a microsecond
             answer: A_co = ended._inner_value  # noqa: SLF001 - as above
             return answer
@@ -110,14 +110,10 @@ class _Ended(Generic[A_co, E_co]):
         self._call = call
 
     def __await__(self) -> Generator[Any, Any, Result[A_co, E_co]]:
-        return _begun(self._call).__await__()
+        return _taken(self._call)().__await__()
 
 
 # pyright: reportPrivateUsage=false
-
-
-def _begun(call: Call[A, E]) -> Awaitable[Result[A, E]]:
-    return _taken(call)()
 
 
 def _taken(call: Call[A, E]) -> Callable[[], Awaitable[Result[A, E]]]:

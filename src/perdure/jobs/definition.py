@@ -37,50 +37,6 @@ from perdure.values.errors import (
 from perdure.values.excerpt import excerpt
 
 if TYPE_CHECKING:
-    from perdure.jobs.step import Commit, Execute, FastEvent
-    from perdure.runtime.run_context import RunIdentity
-    from perdure.values.instance import Instance
-    from perdure.values.limits import Limits
-    from perdure.values.turn_inputs import Decoded, TurnInputs
-
-
-class FastDecisions:
-    """One-step decisions for the common case, which a kind may offer. By default there are none.
-
-    Attributes:
-        fast_event: the event's command class, if the kind begins every event in the same way while the instance is not
-            suspended. None if it does not.
-        fast_alarm: whether the kind begins every alarm's run in the same way, for instances in lanes (``queued``) or
-            for others (``unqueued``).
-    """
-
-    __slots__ = ()
-    fast_event: ClassVar[type | None] = None
-    fast_alarm: ClassVar[Literal["none", "queued", "unqueued"]] = "none"
-
-    def fast_first_state(self, limits: Limits) -> Decoded | None:
-        """Return the state in which a fast event finds a new instance. None if the job's code returns it."""
-        return None
-
-    def event_program(self, instance: Instance, run: RunIdentity, command: object) -> Program[Any, Any, Any] | None:
-        """Return a fast event's program, as ``program`` does. None if more than a commit follows its success."""
-        return None
-
-    def fast_event_handled(self, event: FastEvent, *, wants_events: bool) -> Commit | None:
-        """Return the commit for a fast event that succeeded, if ``succeeded`` would return the same.
-
-        Args:
-            event: the event.
-            wants_events: whether the log keeps events or a sink reads them.
-        """
-        return None
-
-    def fast_run_executed(self, execute: Execute, inputs: TurnInputs) -> Commit | None:
-        """Return the commit for a fast run that succeeded, if ``succeeded`` would return the same."""
-        return None
-
-
-if TYPE_CHECKING:
     from perdure.jobs import draft
     from perdure.jobs.call import Call
     from perdure.jobs.draft import Draft
@@ -160,7 +116,7 @@ class PostCommand(Protocol):
     def __call__(self, action: str, value: object = None, /) -> Program[None]: ...
 
 
-class Definition(FastDecisions, ABC, Generic[H_co, T_co, R_contra]):
+class Definition(ABC, Generic[H_co, T_co, R_contra]):
     """One job: its name, its types, its policies and its hooks.
 
     ``H`` is the typed handle for clients, ``T`` the sender for other jobs, ``R`` the services that its programs need. A
@@ -176,6 +132,7 @@ class Definition(FastDecisions, ABC, Generic[H_co, T_co, R_contra]):
         run_now: the action that runs an instance now that waits for a retry. None if there is none.
         time_limit_of: whether the time limit is for a complete run, or for a run without a further checkpoint.
         interrupting: the command types that may stop a run in progress. See `interrupts`.
+        event: the event's command class. None for a kind without events.
     """
 
     __slots__ = ()
@@ -188,6 +145,7 @@ class Definition(FastDecisions, ABC, Generic[H_co, T_co, R_contra]):
     run_now: ClassVar[str | None] = None
     time_limit_of: ClassVar[Literal["run", "checkpoint"]] = "run"
     interrupting: ClassVar[frozenset[type]] = frozenset()
+    event: ClassVar[type | None] = None
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {excerpt(self.name)}>"
@@ -316,10 +274,6 @@ class Definition(FastDecisions, ABC, Generic[H_co, T_co, R_contra]):
     def state_of_run(self, instance: Instance, claim: Claim) -> str:
         """Return the encoded state that a run works on. It is the instance's own, unless the kind keeps another."""
         return instance.state
-
-    def alarm_of_run(self, instance: Instance, claim: Claim) -> int | None:
-        """Return the alarm that a run sees, in milliseconds: the first attempt of an alarm's run has consumed it."""
-        return None if claim.cause == "alarm" and instance.pending_retry is None else instance.alarm_ms
 
     def alarm_consumed(self, instance: Instance, claim: Claim, inputs: TurnInputs) -> Instance:
         """Return the instance after a failed attempt, while the run waits for its retry or is parked."""
@@ -607,7 +561,8 @@ class Definition(FastDecisions, ABC, Generic[H_co, T_co, R_contra]):
             address=instance.address,
             state=state,
             codec=self.plan.state,
-            current_alarm_ms=self.alarm_of_run(instance, claim),
+            # The first attempt of an alarm's run has consumed it.
+            current_alarm_ms=None if claim.cause == "alarm" and instance.pending_retry is None else instance.alarm_ms,
             now_ms=inputs.now_ms,
             limits=inputs.limits,
         )
@@ -626,7 +581,7 @@ class Definition(FastDecisions, ABC, Generic[H_co, T_co, R_contra]):
         Raises:
             InvalidInput: it does not have the declared type, or is too large.
         """
-        spec = self.plan.commands.get(action) or self._spec(action)
+        spec = self.plan.commands[action] if action in self.plan.commands else self._spec(action)
         codec = spec.input
         if codec is None or (value is None and spec.takes == "options"):
             return ""

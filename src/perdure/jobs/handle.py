@@ -119,7 +119,7 @@ class JobHandle(Generic[S, E]):
             payload = job.encode_input(action, value, limits.payload_bytes)
             return Request(command=command, action=action, payload=payload, idempotency_key=key, wait_for=wait_for)
 
-        return self.dispatch.request(job, id_, build, self._name_of(action))
+        return self.dispatch.request(job, id_, build, _call_name(job.kind, job.name, action))
 
     def _named(self, call: Call[T, CallError], action: str) -> Call[T, CallError]:
         """Name a call for Python's warning about calls that are never awaited."""

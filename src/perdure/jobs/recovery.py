@@ -168,6 +168,7 @@ def deliver(
         request=request,
         started_ms=inputs.now_ms,
         alone=mark.alone,
+        is_row=present is instance,
     )
 
 

@@ -62,19 +62,38 @@ def begin_run(
         changes: instance fields that the claim changes as well.
     """
     run_count = before.run_count + 1
-    log = EventRecorder(inputs, before.address, run_count)
-    events: tuple[Event, ...] = log.optional(JobStarted) if creates else ()
-    if before.pending_retry is not None:
-        events += (attrs.evolve(superseded(log, before.pending_retry), run_count=before.run_count),)
     if run_id is None:
         run_id = run_id_of(before.address, request, inputs.id)
     # The claim is written before the program starts. A run without one would not be recovered after a crash, and
     # nothing would tell that its effects may have happened.
     claim = _claim(request, inputs, cause=cause, run_id=run_id, creates=creates)
+    if before is inputs.row and not changes and _has_room(before):
+        claimed = before.changed(version=before.version + 1, updated_ms=inputs.now_ms, claim=claim, run_count=run_count)
+        # The narrow write stores the columns of a claim. Any other change in `claimed` would be lost.
+        write = Put(claimed, "claim")
+        transition = Transition(address=before.address, expected=before.fence, write=write, before=before)
+        return _execute(job, before, transition, claim, request, inputs, creates=False)
+    log = EventRecorder(inputs, before.address, run_count)
+    events: tuple[Event, ...] = log.optional(JobStarted) if creates else ()
+    if before.pending_retry is not None:
+        events += (attrs.evolve(superseded(log, before.pending_retry), run_count=before.run_count),)
     transition = put(
         before, inputs.now_ms, events=events, claim=claim, run_count=run_count, pending_retry=None, **changes
     )
     return _execute(job, before, transition, claim, request, inputs, creates=creates)
+
+
+def _has_room(row: Instance) -> bool:
+    """Return whether a run's claim changes a row's claim and run count alone."""
+    return (
+        row.incarnation != 0
+        and row.claim is None
+        and row.event_claim is None
+        and row.pending_retry is None
+        and row.suspension is None
+        and row.left is None
+        and row.ended_ms is None
+    )
 
 
 def begin_attempt(
@@ -129,10 +148,11 @@ def _execute(
         claim=claim,
         # The key is stored with the claim, not at the end: a repeat that arrives during the run must not begin a second
         # one.
-        claiming=_remembering(job, transition, claim, running_answer(created=creates), request, inputs),
+        claiming=transition if claim.key is None else _remembering(job, transition, claim, creates, request, inputs),
         claimed="before_run",
         request=request,
         started_ms=inputs.now_ms,
+        is_row=before is inputs.row,
     )
 
 
@@ -147,11 +167,17 @@ def running_answer(*, created: bool) -> RunAnswer:
 
 
 def _remembering(
-    job: AnyDefinition, transition: Transition, claim: Claim, answer: object, request: Request, inputs: TurnInputs
+    job: AnyDefinition,
+    transition: Transition,
+    claim: Claim,
+    creates: bool,  # noqa: FBT001 - private
+    request: Request,
+    inputs: TurnInputs,
 ) -> Transition:
-    """Store the result under the claim's idempotency key, if it has one."""
+    """Store the result under the claim's idempotency key."""
     if claim.key is None or claim.action is None:
         return transition
+    answer = running_answer(created=creates)
     digest = job.fingerprint(claim.action, claim.payload or "")
     remembered = remember(job, claim.key, claim.action, digest, answer, inputs)
     return attrs.evolve(transition, remember=(remembered,), new_keys=condition_of(request))
@@ -181,15 +207,19 @@ def paused_answer(instance: Instance) -> RunAnswer:
 
 # ---------------------------------------------------------------- success
 def executed(log: EventRecorder, execute: Execute, inputs: TurnInputs) -> tuple[JobExecuted, ...]:
-    """Record that a run succeeded."""
-    return log.optional(
+    """Record that a run succeeded, if the log keeps it or a sink listens."""
+    if not inputs.wants_events:
+        return ()
+    claim = execute.claim
+    done = log.add(
         JobExecuted,
-        run_id=execute.claim.run_id,
-        cause=execute.claim.cause,
-        attempt=execute.claim.attempt,
-        delivery=execute.claim.deliveries,
+        run_id=claim.run_id,
+        cause=claim.cause,
+        attempt=claim.attempt,
+        delivery=claim.deliveries,
         duration_ms=max(0, inputs.now_ms - execute.started_ms),
     )
+    return (done,)
 
 
 def run_answer(execute: Execute, after: Instance | None, outcome: OutcomeRecord) -> RunAnswer:
@@ -474,10 +504,15 @@ def begin_event(
 
     Its claim is prepared for the handler's first effect.
     """
-    run_id = run_id_of(before.address, request, inputs.id)
-    claim = event_claim(request, owner=inputs.epoch, run_id=run_id, now_ms=inputs.now_ms, creates=creates)
+    claim = event_claim(request, before, inputs, creates=creates)
     hook, program = job.program(before, claim, request.command)
-    draft = job.draft(before, claim, inputs) if state is None else job.draft_of(state.value, before, claim, inputs)
+    known = state or inputs.decoded
+    # `is`: the value must be of exactly this text, and the test must not cost as much as decoding a small state.
+    if known is not None and known.text is job.state_of_run(before, claim):
+        draft = job.draft_of(known.value, before, claim, inputs)
+        draft.opened = known.opened
+    else:
+        draft = job.draft(before, claim, inputs)
     draft.received = request.command
     return Execute(
         hook=hook,
@@ -489,6 +524,7 @@ def begin_event(
         claimed="before_effect",
         request=request,
         started_ms=inputs.now_ms,
+        is_row=before is inputs.row,
     )
 
 
@@ -500,8 +536,7 @@ def mark_first_event(fresh: Instance, request: Request, inputs: TurnInputs) -> M
         request: the event's request.
         inputs: the epoch, the clock and the run's id.
     """
-    run_id = run_id_of(fresh.address, request, inputs.id)
-    claim = event_claim(request, owner=inputs.epoch, run_id=run_id, now_ms=inputs.now_ms, creates=True)
+    claim = event_claim(request, fresh, inputs, creates=True)
     # `initial` is code of the job: if it ends the process, the next start must find a claim that counts.
     return Mark(transition=put(fresh, inputs.now_ms, event_claim=claim), claim=claim)
 
@@ -524,7 +559,7 @@ def claim_event(execute: Execute) -> Transition:
     """Return the transition that claims an event, before its handler's first effect."""
     before, claim = execute.instance, execute.claim
     after = before.changed(version=before.version + 1, updated_ms=claim.claimed_ms, event_claim=claim)
-    is_narrow = before.claim is None and before.event_claim is None and before.lane is None
+    is_narrow = execute.is_row and before.claim is None and before.event_claim is None and before.lane is None
     return Transition(
         address=before.address,
         expected=before.fence,

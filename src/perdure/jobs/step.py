@@ -1,18 +1,13 @@
-"""The pure core's results: a commit, a program or a claim that comes first, or a reason to wait.
-
-An event in the common case is a `FastEvent`: its draft, and the claim that it needs only at its first effect.
-"""
+"""The pure core's results: a commit, a program or a claim that comes first, or a reason to wait."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Final, Literal, TypeAlias
+from functools import partial
+from typing import Any, Literal, TypeAlias, final
 
 import attrs
 from returns.result import Result
 
-from perdure.codecs import Codec, Opened
-from perdure.jobs.context import Alarm
 from perdure.jobs.draft import Draft
 from perdure.jobs.request import Request, run_id_of
 from perdure.programs import Program
@@ -22,14 +17,14 @@ from perdure.values.excerpt import fields_in_line
 from perdure.values.failure import FailureRecord
 from perdure.values.frozen import turn_value
 from perdure.values.instance import Claim, Instance
-from perdure.values.limits import Limits
 from perdure.values.transition import Transition
-from perdure.values.turn_inputs import printed_id
+from perdure.values.turn_inputs import TurnInputs
 
 TurnResult: TypeAlias = Result[object, RequestError | HookFailed]
 """The result for the caller of a turn, or the error."""
 
 
+@final
 @turn_value
 class Commit:
     """Write the transition (unless it is empty), then return this result to the caller."""
@@ -40,6 +35,7 @@ class Commit:
     result: TurnResult
 
 
+@final
 @turn_value(kw_only=True)
 class Execute:
     """Run a user program outside any transaction, then call ``finish`` with its exit.
@@ -58,7 +54,8 @@ class Execute:
         prior: the failure that ``on_error`` handles.
         prior_hook: the hook that failed with it.
         prior_reason: why that run is not retried. None for an event, and for a job without retries.
-        is_fast_run: whether this is an alarm's run in the common case.
+        is_row: whether ``instance`` is the row as it is stored, so that a write over it may name the few columns that
+            it changes. An upgraded state, or data that a kind changed before the run, is not stored yet.
     """
 
     __repr__ = fields_in_line
@@ -76,7 +73,7 @@ class Execute:
     prior: FailureRecord | None = None
     prior_hook: str = ""
     prior_reason: str | None = None
-    is_fast_run: bool = False
+    is_row: bool = False
 
     def recorded(self, instance: Instance) -> Execute:
         """Return the same run with its claim recorded.
@@ -98,7 +95,7 @@ class Execute:
             prior=self.prior,
             prior_hook=self.prior_hook,
             prior_reason=self.prior_reason,
-            is_fast_run=self.is_fast_run,
+            is_row=True,  # the claim wrote all that this instance changes
         )
 
 
@@ -162,149 +159,37 @@ class NextStep:
     request: str | None = None
 
 
-def event_claim(request: Request, *, owner: int, run_id: str, now_ms: int, creates: bool) -> Claim:
-    """Return an event's claim.
+def event_claim(request: Request, before: Instance, inputs: TurnInputs, *, creates: bool) -> Claim:
+    """Return an event's claim. Its run's id is made when it is first read.
 
     Args:
         request: the event's request.
-        owner: the engine's epoch.
-        run_id: the run's id.
-        now_ms: the clock.
+        before: the instance.
+        inputs: the epoch, the clock and the run's id.
         creates: whether the event creates the instance.
     """
+    # Spelled out, because each event has a claim: the generated `__init__` would need the id of the run.
+    claim: Any = _new(Claim)
+    claim.name_run = partial(run_id_of, before.address, request, inputs.id)
+    claim.owner = inputs.epoch
+    claim.cause = "event"
+    claim.claimed_ms = inputs.now_ms
+    claim.attempt = request.attempt
+    claim.deliveries = 1
+    claim.recoveries = 0
+    claim.created = "here" if creates else "before"
+    claim.action = request.action
+    claim.payload = request.payload
+    claim.key = request.idempotency_key
     inbound = request.inbound
-    return Claim(
-        owner=owner,
-        cause="event",
-        run_id=run_id,
-        claimed_ms=now_ms,
-        attempt=request.attempt,
-        created="here" if creates else "before",
-        action=request.action,
-        payload=request.payload,
-        key=request.idempotency_key,
-        message_id=inbound.message_id if inbound else None,
-        message_sender=str(inbound.sender) if inbound else None,
-        # An event that is recovered after a crash has no request any more: its origin is in the claim alone.
-        by=request.by,
-    )
+    claim.message_id = inbound.message_id if inbound else None
+    claim.message_sender = str(inbound.sender) if inbound else None
+    claim.uncounted = 0
+    claim.trace = None
+    # An event that is recovered after a crash has no request any more: its origin is in the claim alone.
+    claim.by = request.by
+    made: Claim = claim
+    return made
 
 
-HOOK: Final = "on_event"
-
-_KEEP: Final = Alarm.keep
-
-
-@attrs.define(init=False, repr=False)
-class FastEvent(Draft):
-    """An event in the common case: its draft, and the delivery that its context shows.
-
-    Most such events need no claim. It is made when the handler has an effect, or reads the run id.
-
-    Args:
-        codec: checks and encodes the state.
-        instance: the stored instance, or the one that the event creates.
-        request: the request.
-        state: the decoded state.
-        now_ms: the clock.
-        limits: the engine's limits.
-        epoch: the number under which this engine opened the store.
-        new_id: draws this decision's first id. The others count up from it.
-        opened: the state with the members that newer code wrote. None if there are none.
-    """
-
-    instance: Instance
-    request: Request
-    _claim: Claim | None
-    _epoch: int
-    _new_id: Callable[[], int]
-    _id_base: int | None
-
-    def __init__(  # noqa: PLR0917 - keywords take longer, and only `begin_fast_event` calls it
-        self,
-        codec: Codec[Any],
-        instance: Instance,
-        request: Request,
-        state: object,
-        now_ms: int,
-        limits: Limits,
-        epoch: int,
-        new_id: Callable[[], int],
-        opened: Opened[Any] | None,
-    ) -> None:
-        self.address = instance.address
-        self.state = state
-        self.codec = codec
-        self.current_alarm_ms = instance.alarm_ms
-        self.now_ms = now_ms
-        self.limits = limits
-        self.encoded = None
-        self.alarm = _KEEP
-        self.messages = []
-        self.inspection = None
-        self.opened = opened
-        # Assigned here: calling the generated `__init__` takes longer, and this runs for each event.
-        self.received = request.command
-        self.left = None
-        self.instance = instance
-        self.request = request
-        self._claim = None
-        self._epoch = epoch
-        self._new_id = new_id
-        self._id_base = None
-
-    @property
-    def creates(self) -> bool:
-        """Whether the event creates the instance."""
-        return not self.instance.version
-
-    def id(self, offset: int = 0) -> str:
-        """Return an id for this decision, as `TurnInputs.id` does."""
-        # Drawn when it is first read: most events log nothing, have no effect and need no id.
-        if self._id_base is None:
-            self._id_base = self._new_id()
-        return printed_id(self._id_base + offset)
-
-    @property
-    def claim(self) -> Claim:
-        """The run's claim, if it is needed."""
-        if self._claim is None:
-            self._claim = event_claim(
-                self.request,
-                owner=self._epoch,
-                run_id=run_id_of(self.address, self.request, self.id),
-                now_ms=self.now_ms,
-                creates=self.creates,
-            )
-        return self._claim
-
-    @property
-    def run_id(self) -> str:
-        """The run's id."""
-        return self.claim.run_id
-
-    @property
-    def attempt(self) -> int:
-        """The first one."""
-        return 1
-
-    @property
-    def deliveries(self) -> int:
-        """Always one for an event."""
-        return 1
-
-    def run(self, program: Program[Any, Any, Any]) -> Execute:
-        """Return the same as a run, because it is special after all.
-
-        It does not hold its program, which holds its context and so the event: that would be a reference cycle.
-        """
-        return Execute(
-            hook=HOOK,
-            program=program,
-            instance=self.instance,
-            draft=self,
-            claim=self.claim,
-            claimed="before_effect",
-            request=self.request,
-            started_ms=self.now_ms,
-        )
+_new = object.__new__

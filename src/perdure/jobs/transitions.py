@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeVar
 import attrs
 from returns.result import Failure, Success
 
-from perdure.jobs.step import Commit, TurnResult
+from perdure.jobs.step import Commit, Execute, TurnResult
 from perdure.values.address import Address
 from perdure.values.errors import HookFailed, RequestError
 from perdure.values.event import Event, EventHeader
@@ -134,3 +134,46 @@ class EventRecorder:
         )
         self.used += 1
         return event
+
+
+# ---------------------------------------------------------------- one commit accepts a job and claims its run
+def accepted_instance(commit: Commit, now_ms: int) -> Instance | None:
+    """Return the instance that a commit writes, if its alarm is due now and nothing in it is in progress."""
+    write = commit.transition.write
+    if type(write) is not Put:
+        return None
+    instance = write.instance
+    due_ms = instance.due_ms
+    # A run that is claimed with its acceptance begins now: one that is due later would begin early.
+    if due_ms is None or due_ms > now_ms or instance.pending_retry is not None:
+        return None
+    return instance if instance.claim is None and instance.event_claim is None else None
+
+
+def as_found(instance: Instance) -> Instance:
+    """Return an instance as its alarm would find it in the store, which numbers new ones."""
+    # The store sets the number when it inserts the row, after this decision.
+    return instance if instance.incarnation else instance.changed(incarnation=1)
+
+
+def with_claim(commit: Commit, run: Execute) -> Transition | None:
+    """Return one transition that accepts a job and claims its run. None if that needs two transitions.
+
+    It is the acceptance, over the same row and with its key, messages, journal and message fate. But it writes the
+    claimed instance, whose version counts one commit, and logs both transitions' events.
+
+    Args:
+        commit: writes the accepted instance.
+        run: the decision about its alarm.
+    """
+    accepted, claiming = commit.transition.write, run.claiming
+    if claiming is None or not isinstance(accepted, Put) or not isinstance(claiming.write, Put):
+        return None
+    # Anything else that the claim would write has no place in the acceptance, and would be lost.
+    if run.claimed != "before_run" or claiming.messages or claiming.remember or claiming.inbound or claiming.journal:
+        return None
+    before = accepted.instance
+    # One commit is one version: a second one would fail the next commit, which expects the version that the store
+    # wrote.
+    claimed = claiming.write.instance.changed(incarnation=before.incarnation, version=before.version)
+    return attrs.evolve(commit.transition, write=Put(claimed), events=commit.transition.events + claiming.events)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, assert_never
+from typing import Any, Final, assert_never
 
 import attrs
 from returns.result import Failure, Success
@@ -12,7 +12,6 @@ from perdure.jobs.context import EndInstance
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.enrichment import with_origin, with_origin_of_run, with_state, with_state_of_run, with_trace
 from perdure.jobs.failures import record_failure
-from perdure.jobs.fast_paths import begin_fast_run, claimed_event_handled
 from perdure.jobs.keys import condition_of, remember, remember_failure, replay
 from perdure.jobs.recovery import deliver, is_claimed_elsewhere, is_running, left_behind, recover
 from perdure.jobs.redaction import redacted_events, redacted_failure, secrets_of_request, with_shown_events
@@ -50,7 +49,7 @@ from perdure.values.event import Event, JobLeft, JobParked, JobResumed, JobStart
 from perdure.values.failure import FailureRecord
 from perdure.values.instance import Claim, Instance, Left
 from perdure.values.message import Consumed
-from perdure.values.transition import Loaded, Put, Transition
+from perdure.values.transition import Loaded, NewKeys, Put, Transition, remembering
 from perdure.values.turn_inputs import NO_OTHERS, OtherEngines, TurnInputs
 
 FIRST_VERSION = 1
@@ -64,8 +63,6 @@ def new_instance(step: Step, state_version: int) -> Step:
         step: the decision for an address without an instance.
         state_version: the version that the definition writes.
     """
-    if state_version == FIRST_VERSION:
-        return step
     match step:
         case Commit(transition, result):
             return Commit(_stamped(transition, state_version), result)
@@ -97,42 +94,63 @@ def begin(job: AnyDefinition, address: Address, loaded: Loaded, request: Request
         request: the request.
         inputs: the clock, the random value and the ids.
     """
-    if type(request.command) is AlarmDue:
-        plain = begin_fast_run(job, loaded.instance, request, inputs)
-        if plain is not None:
-            return plain
-    return begin_any(job, address, loaded, request, inputs)
-
-
-def begin_any(job: AnyDefinition, address: Address, loaded: Loaded, request: Request, inputs: TurnInputs) -> Step:
-    """Decide any request. See `begin`."""
-    if request.idempotency_key is not None:
-        remembered = replay(job, address, loaded, request, request.idempotency_key, inputs)
+    key, row, command = request.idempotency_key, loaded.instance, type(request.command)
+    if key is not None and (loaded.remembered is not None or loaded.keys_held >= inputs.limits.keys_per_address):
+        remembered = replay(job, address, loaded, request, key, inputs)
         if remembered is not None:
             return remembered
         if loaded.remembered is not None:
             # Earlier attempts of this key may have had effects. Without the number, the handler would take the repeat
             # for the first attempt and repeat them.
             request = attrs.evolve(request, attempt=loaded.remembered.failures + 1)
+    step: Step
     try:
-        step = _decide(job, address, loaded.instance, request, inputs)
+        # The common case first: the kind's own request to an instance without a claim, in the present version. Each
+        # condition excludes a rule of `decide_any`, and a new rule needs its condition here.
+        if (
+            (row is None or (row.claim is None and row.event_claim is None and row.left is None))
+            and (row is None or row.state_version == job.plan.state_version)
+            and command not in SHARED_COMMANDS
+            and inputs.hold == "released"
+            and (command is not AlarmDue or _is_due(row, inputs))
+        ):
+            step = job.begin(address, row, request, inputs)
+        else:
+            step = decide_any(job, address, row, request, inputs)
     except InvalidInput as problem:
         # Without a stored row no mark can be written: the caller gets the error.
-        if loaded.instance is None:
+        if row is None:
             raise
-        step = _left(job, loaded.instance, problem, request, inputs)
-    if loaded.instance is None:
+        step = _left(job, row, problem, request, inputs)
+    # A program whose claim is not written yet, of a stored instance: nothing is to be recorded before its end.
+    if type(step) is Execute and step.claiming is None and row is not None and inputs.trace is None:
+        return step
+    return recorded(job, step, row, request, inputs)
+
+
+SHARED_COMMANDS: Final = frozenset((Terminate, Pause, Resume, Recover, TakeUp))
+"""The commands that no kind decides itself."""
+
+
+def recorded(job: AnyDefinition, step: Step, row: Instance | None, request: Request, inputs: TurnInputs) -> Step:
+    """Return a decision with what all decisions record: the trace, the origin, states in events, the key."""
+    if row is None and job.plan.state_version != FIRST_VERSION:
         step = new_instance(step, job.plan.state_version)
     if inputs.trace is not None:
-        step = with_trace(step, loaded.instance, inputs.trace)
-    if isinstance(step, Execute) and step.claiming is None:
+        step = with_trace(step, row, inputs.trace)
+    writes = step.transition if isinstance(step, Commit) else step.claiming if isinstance(step, Execute) else None
+    if writes is not None and writes.events:
+        # Secrets are replaced last: `with_state` adds states to events, and the log and its exports keep events as they
+        # are.
+        step = with_shown_events(job, with_state(job, with_origin(step, request)))
+    if not isinstance(step, Commit):
         return step
-    # Secrets are replaced last: `with_state` adds states to events, and the log and its exports keep events as they
-    # are.
-    step = with_shown_events(job, with_state(job, with_origin(step, request)))
     # Parking is decided here too: a run that has died three times is parked without `finish`, and its parent waits for
     # the message.
-    return _concluded(job, _with_parking(job, step, inputs), request, inputs) if isinstance(step, Commit) else step
+    step = _with_parking(job, step, inputs) if step.transition.events else step
+    if request.idempotency_key is None and request.inbound is None:
+        return step
+    return _concluded(job, step, request, inputs, condition_of(request))
 
 
 def begin_marked(
@@ -188,9 +206,10 @@ def _left(
     return leave(job, instance, problem, inputs)
 
 
-def _decide(
+def decide_any(
     job: AnyDefinition, address: Address, instance: Instance | None, request: Request, inputs: TurnInputs
 ) -> Step:
+    """Decide any request: also those that all kinds share, and those to an instance that a claim or a mark is on."""
     command = request.command
     if isinstance(command, Terminate):
         if command.when == "after_run" and instance is not None and _is_occupied(job, instance, inputs):
@@ -344,43 +363,51 @@ def finish(job: AnyDefinition, execute: Execute, exit_: Exit[Any, Any], inputs: 
         exit_: the program's exit.
         inputs: the clock, the random value and the ids, drawn after the exit.
     """
-    # Only successes: a failure needs the retry policy and `on_error`, which the short form does not know.
-    if type(exit_) is Success:
-        if execute.is_fast_run:
-            handled = job.fast_run_executed(execute, inputs)
-        else:
-            handled = claimed_event_handled(job, execute, inputs)
-        if handled is not None:
-            return handled
-    return finish_any(job, execute, exit_, inputs)
-
-
-def finish_any(job: AnyDefinition, execute: Execute, exit_: Exit[Any, Any], inputs: TurnInputs) -> Commit | Execute:
-    """Decide on any program's exit. See `finish`."""
-    # `_unread` first: a run that dropped a member of newer code must not be committed, even if its program succeeded.
-    step = _unread(job, execute, inputs) or _settle(job, execute, exit_, inputs)
-    if isinstance(step, Execute):
+    # A run that dropped a member of newer code must not be committed, even if its program succeeded.
+    left = None
+    if execute.draft.left is not None or inputs.others is not NO_OTHERS:
+        left = _unread(job, execute, inputs)
+    # A kind may decide on any exit itself; a success is the common case of the others.
+    step = left or job.exited(execute, exit_, inputs)
+    if step is None:
+        match exit_:
+            case Success(value):
+                step = job.succeeded(execute, value, inputs)
+            case _:
+                step = _failed(job, execute, exit_, inputs)
+    if type(step) is Execute:
         return step
-    if execute.claim.trace is not None or execute.instance.alarm_trace is not None:
+    claim, request = execute.claim, execute.request
+    if claim.trace is not None or execute.instance.alarm_trace is not None:
         step = _traced(step, execute)
     if step.transition.events:
         step = with_state_of_run(job, execute, with_origin_of_run(step, execute))
         step = _with_parking(job, Commit(redacted_events(job, step.transition), step.result), inputs)
-    if execute.claim.key is None and execute.request.inbound is None:
+    if claim.key is None and request.inbound is None:
         return step
-    # Rebuilt from the claim: after a crash the request of this delivery is `recover`, whose key and message are not the
-    # run's.
-    served = _served(execute)
-    return _concluded(job, _marked(job, step, execute, served, inputs), served, inputs)
+    if claim.key is not None and claim.key != request.idempotency_key:
+        # Rebuilt from the claim: after a crash the request of this delivery is `recover`, whose key and message are not
+        # the run's.
+        request = attrs.evolve(
+            request,
+            action=claim.action or request.action,
+            payload=claim.payload or request.payload,
+            idempotency_key=claim.key,
+        )
+    # A claim was stored under the condition that the key is new, and may have stored the key itself.
+    new_keys = None if execute.claimed == "recorded" else condition_of(request)
+    if execute.instance.event_claim is not None and type(step.result) is not Success:
+        step = _marked(job, step, execute, request, inputs)
+    return _concluded(job, step, request, inputs, new_keys)
 
 
 def _marked(job: AnyDefinition, commit: Commit, execute: Execute, request: Request, inputs: TurnInputs) -> Commit:
     """Note that a keyed event failed and may have had effects: its repeat is the same run's next attempt."""
-    claim, key = execute.claim, request.idempotency_key
     # Without a stored claim no effect has begun, so a repeat needs no mark.
-    if key is None or execute.instance.event_claim is None or isinstance(commit.result, Success):
+    key = request.idempotency_key
+    if key is None:
         return commit
-    failed = remember_failure(job, key, request, claim.attempt, inputs)
+    failed = remember_failure(job, key, request, execute.claim.attempt, inputs)
     return Commit(attrs.evolve(commit.transition, remember=(failed,)), commit.result)
 
 
@@ -412,13 +439,10 @@ def _traced(commit: Commit, execute: Execute) -> Commit:
     return traced if isinstance(traced, Commit) else commit
 
 
-def _settle(job: AnyDefinition, execute: Execute, exit_: Exit[Any, Any], inputs: TurnInputs) -> Commit | Execute:
-    decided = job.exited(execute, exit_, inputs)
-    if decided is not None:
-        return decided
+def _failed(
+    job: AnyDefinition, execute: Execute, exit_: Failure[Any] | Halted | Raised, inputs: TurnInputs
+) -> Commit | Execute:
     match exit_:
-        case Success(value):
-            return job.succeeded(execute, value, inputs)
         case Halted(EndInstance(reason)):
             return _ended(job, execute, reason, inputs)
         case Failure() | Halted() | Raised():
@@ -468,31 +492,19 @@ def _with_parking(job: AnyDefinition, commit: Commit, inputs: TurnInputs) -> Com
     return Commit(attrs.evolve(transition, messages=(*transition.messages, *messages)), commit.result)
 
 
-def _served(execute: Execute) -> Request:
-    """Return the request that a run serves, rebuilt from its claim if it was recovered."""
-    claim, request = execute.claim, execute.request
-    if claim.key is None:
-        return request
-    return attrs.evolve(
-        request,
-        # The claim was stored under the condition that the key is new, and may have stored the key itself.
-        unread_key_ms=None if execute.claimed == "recorded" else request.unread_key_ms,
-        action=claim.action or request.action,
-        payload=claim.payload or request.payload,
-        idempotency_key=claim.key or request.idempotency_key,
-    )
-
-
-def _concluded(job: AnyDefinition, commit: Commit, request: Request, inputs: TurnInputs) -> Commit:
+def _concluded(
+    job: AnyDefinition, commit: Commit, request: Request, inputs: TurnInputs, new_keys: NewKeys | None
+) -> Commit:
     """Store the result under the request's key, and settle the request's message."""
-    if request.idempotency_key is None and request.inbound is None:
-        return commit
     transition = commit.transition
     # Only results: a stored refusal would answer every repeat for the key's lifetime, also after its cause is fixed.
-    if request.idempotency_key is not None and isinstance(commit.result, Success):
-        answer, digest = commit.result.unwrap(), job.fingerprint(request.action, request.payload)
-        remembered = remember(job, request.idempotency_key, request.action, digest, answer, inputs)
-        transition = attrs.evolve(transition, remember=(remembered,), new_keys=condition_of(request))
+    match commit.result:
+        case Success(answer) if request.idempotency_key is not None:
+            digest = job.fingerprint(request.action, request.payload)
+            remembered = remember(job, request.idempotency_key, request.action, digest, answer, inputs)
+            transition = remembering(transition, remembered, new_keys)
+        case _:
+            pass
     if request.inbound is not None:
         return _consumed(job, Commit(transition, commit.result), request, request.inbound, inputs)
     return Commit(transition, commit.result)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine
 from datetime import timedelta
 from functools import cache, partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar, assert_never
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar, assert_never, final
 
 from returns.context import (
     RequiresContext,
@@ -264,6 +264,7 @@ def run_sync(
     return _go_on_in_simulation(loop, (instruction, scope), handler)
 
 
+@final
 @turn_value(eq=False)
 class Suspended(Generic[A, E]):
     """A program that was started synchronously and waits for an instruction to be performed.

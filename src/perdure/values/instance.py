@@ -5,7 +5,8 @@ Code that cannot read an instance leaves it to other code: the mark `Left` says 
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal, TypeAlias
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import attrs
 
@@ -125,8 +126,25 @@ class Fence:
     version: int
 
 
+class _NamesRun:
+    """Makes a run's id when it is first read: an event without effects needs none."""
+
+    __slots__ = ("name_run",)
+    name_run: Callable[[], str]
+
+    if not TYPE_CHECKING:  # a type checker would take each attribute for one
+
+        def __getattr__(self, name: str) -> Any:
+            # Python calls this for an empty slot alone: an id that is made, or was given, is read directly.
+            if name != "run_id":
+                raise AttributeError(name)
+            self.run_id = self.name_run()
+            del self.name_run  # it holds the inputs of the turn, and the row may keep the claim for long
+            return self.run_id
+
+
 @turn_value(kw_only=True)
-class Claim:
+class Claim(_NamesRun):
     """User code is running for this instance. The claim is committed before the code starts.
 
     Attributes:

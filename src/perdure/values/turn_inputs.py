@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import attrs
 
 from perdure.values.excerpt import fields_in_line
 from perdure.values.frozen import turn_value
+from perdure.values.instance import Instance
 from perdure.values.limits import Limits
 from perdure.values.status import Hold
 
@@ -64,14 +66,34 @@ NO_OTHERS: Final = OtherEngines()
 """This engine owns its store."""
 
 
+class _Draws:
+    """Draws the random number and the id when they are first read: most decisions need neither."""
+
+    __slots__ = ("draw_id", "draw_jitter")
+    draw_id: Callable[[], int]
+    draw_jitter: Callable[[], float]
+
+    if not TYPE_CHECKING:  # a type checker would take each attribute for one
+
+        def __getattr__(self, name: str) -> Any:
+            # Python calls this for an empty slot alone: a number that is drawn, or was given, is read directly.
+            if name == "id_base":
+                self.id_base = self.draw_id()
+                return self.id_base
+            if name == "jitter":
+                self.jitter = self.draw_jitter()
+                return self.jitter
+            raise AttributeError(name)
+
+
 @turn_value(kw_only=True)
-class TurnInputs:
+class TurnInputs(_Draws):
     """One decision's clock, random number and ids.
 
     Attributes:
         now_ms: the wall clock, integer milliseconds UTC.
-        jitter: a random number from [0, 1).
-        id_base: a UUIDv7 as an integer. This decision's ids count up from it.
+        jitter: a random number from [0, 1). The engine draws it when it is first read.
+        id_base: a UUIDv7 as an integer, drawn when it is first read. This decision's ids count up from it.
         epoch: the number under which this engine opened the store.
         running: the run ids of this instance that are in progress in this process.
         limits: the engine's limits.
@@ -84,6 +106,8 @@ class TurnInputs:
         others: the other engines that share the store.
         reads: the texts that the store can read, beside the job's code: see `Store.reads`.
         ahead_ms: how far the job's lane clock is ahead, because the wall clock went back.
+        row: the row as it is stored, or as a pending commit will store it. A write over this very value may name the
+            few columns that it changes. None if that is not known.
     """
 
     __repr__ = fields_in_line
@@ -102,6 +126,7 @@ class TurnInputs:
     reads: str = ""
     decoded: Decoded | None = None
     ahead_ms: int = 0
+    row: Instance | None = None
 
     def id(self, offset: int = 0) -> str:
         """Return the UUIDv7 that is ``offset`` after the base, printed."""

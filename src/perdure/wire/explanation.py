@@ -83,7 +83,8 @@ class ExplainInputs:
 def encode_explain_inputs(moment: ExplainInputs) -> bytes:
     """Encode a moment as JSON."""
     # Decoded values stay in the process: the client decodes with its own types.
-    inputs = data_of(attrs.evolve(moment.inputs, decoded=None))
+    inputs = data_of(attrs.evolve(moment.inputs, decoded=None, row=None))
+    del inputs["row"]
     inputs["id_base"] = f"{inputs['id_base']:x}"  # 128 bits: more than a number in JSON
     return orjson.dumps({"loaded": data_of(moment.loaded), "inputs": inputs, "journal": moment.journal})
 

@@ -214,8 +214,9 @@ class Commits:
             stored: the answer.
             turns: the decisions that it is made of, with their events; None: those of its steps.
         """
-        cell = pending.cell
-        if stored is AS_EXPECTED and cell is not None and len(pending.steps) <= 1 and not self.cache.watched:
+        cell, steps = pending.cell, pending.steps
+        is_single = len(steps) == 1
+        if stored is AS_EXPECTED and cell is not None and (is_single or not steps) and not self.cache.watched:
             self.cache.keep(cell, pending.loaded, pending.decoded)
         else:
             self.cache.on_answer(pending, stored)  # first: whatever fails below, no older row is kept
@@ -225,7 +226,9 @@ class Commits:
         if type(stored) is Success:
             if pending.transition.remember and cell is not None:
                 self.keys.stored(cell, pending.transition.remember)
-            self.committed(pending.transition, turns or [commit.transition for _, commit in pending.steps])
+            if turns is None:
+                turns = (steps[0][1].transition,) if is_single else [commit.transition for _, commit in steps]
+            self.committed(pending.transition, turns)
         # The commit may have set an alarm or written a message that no loop of this engine knows.
         elif isinstance(stored.failure(), OutcomeUnknown):
             self.in_doubt()

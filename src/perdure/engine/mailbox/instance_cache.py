@@ -108,9 +108,11 @@ class InstanceCache:
         instance = loaded.instance
         weight = 0
         if instance is not None:
-            weight = len(instance.state) + len(instance.data) + OVERHEAD_BYTES
+            weight = (size := len(instance.state)) + OVERHEAD_BYTES
+            if instance.data:
+                weight += len(instance.data)
             if decoded is not None:
-                weight += DECODED_FACTOR * len(decoded.text)
+                weight += DECODED_FACTOR * size
         before, cell.weight = cell.weight, weight
         self.size_bytes += weight - before
         cell.loaded, cell.decoded = loaded, decoded
@@ -248,12 +250,6 @@ class InstanceCache:
             return  # it was read for a key, and a checkpoint has been written meanwhile
         if cell.job.state_of_run(row, execute.claim) is row.state and draft.codec.may_be_kept(draft.state):
             self.keep(cell, Loaded(instance=row), Decoded(row.state, draft.state, draft.opened))
-
-    def note_drafted(self, cell: InstanceCell, execute: Execute) -> None:
-        """Keep the state that a run has set, for the row that its commit will write."""
-        draft = execute.draft
-        if draft.encoded is not None and draft.codec.may_be_kept(draft.state):
-            cell.drafted = Decoded(draft.encoded, draft.state, draft.opened)
 
     def doubt_all(self) -> None:
         """Read all rows again before their next turns, those too that are being read or that did not exist."""

@@ -7,6 +7,7 @@ inspects a sample of the runs, and the log names each mistake's location once.
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Literal, TypeAlias
 
@@ -321,7 +322,7 @@ class HookChecks:
     found: MistakeFound
     first: int = 32
     one_of: int = 64
-    _runs: dict[tuple[str, str, type], int] = attrs.Factory(dict[tuple[str, str, type], int])
+    _runs: defaultdict[tuple[str, str, type], int] = attrs.Factory(lambda: defaultdict[tuple[str, str, type], int](int))
 
     def samples(self, job: AnyDefinition, hook: str, command: object) -> bool:
         """Return whether the next run of a hook is inspected, and count the run.
@@ -334,10 +335,13 @@ class HookChecks:
         if self.one_of == 1:
             return True
         # By the class of the event: each class is a branch of the hook, and a rare one may hold the mistake.
-        what = (job.name, hook, getattr(command, "event", command).__class__)
-        runs = self._runs.get(what, 0)
-        self._runs[what] = runs + 1
-        return runs < self.first or runs % self.one_of == 0
+        kind, given = command.__class__, command
+        if kind is job.event:
+            event: Any = command
+            given = event.event
+        what = (job.name, hook, given.__class__)
+        self._runs[what] = runs = self._runs[what] + 1
+        return runs <= self.first or runs % self.one_of == 1
 
     def report(self, job: AnyDefinition, execute: Execute, exit_: Exit[Any, Any]) -> None:
         """Report a hook's mistakes, once each time that a program ends.

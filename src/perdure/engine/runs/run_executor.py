@@ -34,11 +34,11 @@ from perdure.engine.runs.concurrency import Company, lane_of
 from perdure.engine.runs.effects import RunLost
 from perdure.engine.runs.runner import Runner, is_cancelled
 from perdure.jobs.checkpoint import AwaitChange, Checkpoint, ReadJournal
-from perdure.jobs.fast_paths import accepted_instance, as_found, with_claim
 from perdure.jobs.recovery import is_event_between
 from perdure.jobs.request import ALARM
 from perdure.jobs.run import running_answer
 from perdure.jobs.step import Commit, Defer, Execute, run_of
+from perdure.jobs.transitions import accepted_instance, as_found, with_claim
 from perdure.jobs.turn import begin, merge_background_run
 from perdure.programs import Exit, Raised
 from perdure.programs.drivers import Suspended, run_while_answered
@@ -121,7 +121,7 @@ def is_plain(runner: Runner) -> bool:
 
 def _decided(runner: Runner, cell: InstanceCell, loaded: Loaded, decoded: Decoded | None = None) -> Execute | None:
     """Return the run of a due alarm; None if it begins none, or if a hook raised."""
-    inputs = runner.inputs_of(cell, decoded)
+    inputs = runner.inputs_of(cell, decoded, loaded.instance)
     around = outside_runs()
     try:
         step = begin(cell.job, cell.address, loaded, ALARM, inputs)

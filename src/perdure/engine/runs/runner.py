@@ -30,6 +30,7 @@ from perdure.engine.runs.effects import (
 )
 from perdure.engine.sinks import Tracing
 from perdure.jobs.context import RunInterrupted
+from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.recovery import keeping, release
 from perdure.jobs.run import claim_event
 from perdure.jobs.step import Commit, Execute, Mark, run_of
@@ -37,8 +38,7 @@ from perdure.jobs.turn import finish, interrupted
 from perdure.programs import Exit, Halted, Raised
 from perdure.programs.drivers import Suspended
 from perdure.programs.exit import ENDS_PROCESS, is_closing
-from perdure.programs.inline import run_to_first_effect
-from perdure.programs.interpreter import interpret
+from perdure.programs.inline import run_inline
 from perdure.runtime.record import LogRecord, Runtime
 from perdure.runtime.run_context import InRun, enter_run, leave_run
 from perdure.stores.contract import Store
@@ -72,6 +72,17 @@ async def take_cancellation_back(runtime: Runtime) -> None:
     with suppress(runtime.cancelled):
         await runtime.sleep(0)
     uncancel(runtime)
+
+
+_new = object.__new__
+
+
+def unchanged_state(job: AnyDefinition, execute: Execute) -> str | None:
+    """Return the row's state text if an event has left it unchanged. None if the event worked on another state."""
+    instance, claim = execute.instance, execute.claim
+    if claim.cause != "event" or job.state_of_run(instance, claim) is not instance.state:
+        return None
+    return instance.state
 
 
 def uncancel(runtime: Runtime) -> None:
@@ -160,24 +171,28 @@ class Runner:
     def __attrs_post_init__(self) -> None:
         self._keeps_history = self.limits.keeps_history
 
-    def inputs_of(self, cell: InstanceCell, decoded: Decoded | None = None) -> TurnInputs:
-        """Collect a decision's inputs."""
-        now_ms = self.runtime.now_ms()
-        return TurnInputs(
-            now_ms=now_ms,
-            jitter=self.runtime.random(),
-            id_base=self.runtime.new_id(),
-            epoch=self.store.epoch,
-            limits=self.limits,
-            running=cell.running,
-            code=self.code,
-            wants_events=self._keeps_history or bool(self.reporting.sinks.told),
-            hold=self.holds.of(cell.job.kind, cell.job.name) if self.holds.jobs else "released",
-            decoded=decoded,
-            others=self.others,
-            reads=self.store.reads,
-            ahead_ms=self.gates.ahead_ms(cell.job_name, now_ms) if self.gates.lanes else 0,
-        )
+    def inputs_of(self, cell: InstanceCell, decoded: Decoded | None = None, row: Instance | None = None) -> TurnInputs:
+        """Collect a decision's inputs. The random number and the id are drawn when they are read."""
+        runtime, store = self.runtime, self.store
+        # Spelled out, because each turn collects some: the generated `__init__` would need what is not drawn yet.
+        inputs: Any = _new(TurnInputs)
+        inputs.now_ms = now_ms = runtime.now_ms()
+        inputs.draw_jitter = runtime.random
+        inputs.draw_id = runtime.new_id
+        inputs.epoch = store.epoch
+        inputs.running = cell.running
+        inputs.limits = self.limits
+        inputs.wants_events = self._keeps_history or self.reporting.sinks.told != ()
+        inputs.trace = None
+        inputs.code = self.code
+        inputs.hold = self.holds.of(cell.job.kind, cell.job.name) if self.holds.jobs else "released"
+        inputs.others = self.others
+        inputs.reads = store.reads
+        inputs.decoded = decoded
+        inputs.row = row
+        inputs.ahead_ms = self.gates.ahead_ms(cell.job_name, now_ms) if self.gates.lanes else 0
+        collected: TurnInputs = inputs
+        return collected
 
     # ------------------------------------------------------------ slots
     def refused(self, cell: InstanceCell, step: Execute | Mark) -> TurnAnswered | None:
@@ -219,7 +234,7 @@ class Runner:
         checks, job = self.hook_checks, cell.job
         if checks is not None and checks.samples(job, execute.hook, execute.request.command):
             return run_inspected(job, execute, self.services)
-        return run_to_first_effect(interpret(execute.program, self.services, (execute.draft,)))
+        return run_inline(execute.program, self.services, execute.draft)
 
     async def run_to_end(
         self, cell: InstanceCell, execute: Execute, begun: Suspended[Any, Any] | None = None
@@ -265,7 +280,7 @@ class Runner:
             self.note_end(exit_)
         if self.run_ended is not None:
             self.run_ended(execute, exit_)
-        if self.hook_checks is not None:
+        if self.hook_checks is not None and execute.draft.inspection is not None:
             self.hook_checks.report(cell.job, execute, exit_)
         try:
             step = finish(cell.job, execute, exit_, inputs)
@@ -275,8 +290,11 @@ class Runner:
             return finish(cell.job, execute, broken, inputs)
         if self.reporting.sinks.told:
             self.reporting.finished(cell, execute, exit_, step)
-        if isinstance(step, Commit):
-            self.cache.note_drafted(cell, execute)
+        if type(step) is Commit:
+            text = execute.draft.encoded or unchanged_state(cell.job, execute)
+            codec, state = execute.draft.codec, execute.draft.state
+            if text is not None and (codec.always_kept or codec.may_be_kept(state)):
+                cell.drafted = Decoded(text, state, execute.draft.opened)
         return step
 
     def note_end(self, exit_: Exit[Any, Any]) -> None:

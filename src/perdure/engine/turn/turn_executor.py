@@ -29,13 +29,12 @@ from perdure.engine.mailbox.known_keys import KnownKeys
 from perdure.engine.runs.run_executor import JOURNALS
 from perdure.engine.runs.runner import Runner
 from perdure.engine.sinks import Tracing, turn_begun
-from perdure.engine.turn.fast_path import PlainEvents, plain_events
 from perdure.jobs.recovery import withdraw
 from perdure.jobs.request import Recover, Request
 from perdure.jobs.run import running_answer
-from perdure.jobs.step import Commit, Defer, Execute, Mark, RecoverFirst, Step, run_of
+from perdure.jobs.step import Commit, Defer, Execute, Mark, RecoverFirst
 from perdure.jobs.turn import begin, begin_marked
-from perdure.programs import Exit, Raised
+from perdure.programs import Raised
 from perdure.programs.drivers import Suspended, asks_service
 from perdure.programs.exit import ENDS_PROCESS
 from perdure.runtime.record import Runtime
@@ -110,11 +109,6 @@ class _KeyMatters(Exception):
     """A decision depends on whether the key of its request is new, and no commit of it would find out."""
 
 
-def _finds_key(step: Step) -> bool:
-    """Return whether a decision has a commit that conflicts if its key is known, or will have one."""
-    return isinstance(step, Execute) or (isinstance(step, Commit) and step.transition.new_keys is not None)
-
-
 OnTurnLoaded: TypeAlias = Callable[[InstanceCell, MailboxEntry, Result[Loaded, Any]], None]
 
 
@@ -137,14 +131,12 @@ class TurnExecutor:
     keys: KnownKeys = attrs.field(init=False)
     coalescing: Coalescing = attrs.field(init=False)
     reads: Reads = attrs.field(init=False)
-    _plain: PlainEvents | None = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self.runtime, self.cache = self.runner.runtime, self.runner.cache
         self.keys = self.runner.commits.keys
         self.coalescing = Coalescing(self.cache, self.keys)
         self.reads = Reads(self.runner.store, self.runtime)
-        self._plain = plain_events(self.runner)
 
     # ------------------------------------------------------------ the turn
     def begin(self, cell: InstanceCell, entry: MailboxEntry, tell: OnTurnLoaded) -> Begun | Reading:
@@ -220,7 +212,7 @@ class TurnExecutor:
         known = self.keys.find(cell, key, now_ms)
         if known is not None:
             read = Loaded(instance=loaded.instance, remembered=known)
-            return self._decide_any(cell, entry, entry.request, read, decoded)
+            return self._decide(cell, entry, entry.request, read, decoded)
         try:
             return self._decide(cell, entry, entry.request.unread(now_ms), loaded, decoded)
         except _KeyMatters:
@@ -234,52 +226,35 @@ class TurnExecutor:
         Raises:
             _KeyMatters: its key was not looked up, and the decision has no commit that would find it.
         """
-        # Suspect code is claimed before it runs, and the fast path claims nothing: a handler that kills the process
-        # would never be counted.
-        if self._plain is None or self.runner.code == "suspect" or run_around() is not None:
-            return self._decide_any(cell, entry, request, loaded, decoded)
-        # The fast path takes each key for a new one.
-        if loaded.remembered is not None or loaded.keys_held >= self.keys.max_keys:
-            return self._decide_any(cell, entry, request, loaded, decoded)
-        try:
-            handled = self._plain.handle(cell, request, loaded.instance, decoded)
-        except BaseException as defect:  # noqa: BLE001 - a hook may raise any class; its caller gets `HookRaised`
-            return self._not_begun(cell, request, loaded.instance, defect)
-        if isinstance(handled, tuple):
-            execute, ended = handled
-            if execute.draft.encoded is None and cell.decoded is None:
-                self.cache.note_decoded(cell, execute)
-            return self._handle(cell, entry, execute, None, ended)
-        return self._decide_any(cell, entry, request, loaded, decoded) if handled is None else handled
-
-    def _decide_any(
-        self, cell: InstanceCell, entry: MailboxEntry, request: Request, loaded: Loaded, decoded: Decoded | None
-    ) -> Begun:
-        """Decide with the general path."""
         runner = self.runner
-        inputs = runner.inputs_of(cell, decoded)
+        inputs = runner.inputs_of(cell, decoded, loaded.instance)
         if runner.tracing is not None:
             inputs = traced_inputs(runner.tracing, cell.address, entry, loaded, inputs)
-        around = outside_runs()
+        around = None if run_around() is None else outside_runs()
         try:
             step = begin(cell.job, cell.address, loaded, request, inputs)
-        except BaseException as defect:  # noqa: BLE001 - as in `_decide`: not an engine's defect, but the hook's
+        except BaseException as defect:  # noqa: BLE001 - a hook may raise any class; its caller gets `HookRaised`
             return self._not_begun(cell, request, loaded.instance, defect)
         finally:
             if around is not None:
                 leave_run(around)
-        if request.unread_key_ms is not None and not _finds_key(step):
+        # A decision that has no commit, now or later, does not find out that its key is known.
+        if (
+            request.unread_key_ms is not None
+            and type(step) is not Execute
+            and (type(step) is not Commit or step.transition.new_keys is None)
+        ):
             raise _KeyMatters
         if runner.reporting.sinks.told:
             runner.reporting.decided(cell, entry, loaded.instance, step)
-        if isinstance(step, Execute):
+        if type(step) is Execute:
             if entry.span is not None:
                 entry.span.runs(step.claim)
             if cell.decoded is None:
                 self.cache.note_decoded(cell, step)
             if step.claimed == "before_effect" and runner.code == "trusted":
                 return self._handle(cell, entry, step, inputs)
-        return step if isinstance(step, Commit) else self._wait_first(cell, entry, step)
+        return step if type(step) is Commit else self._wait_first(cell, entry, step)
 
     def _wait_first(
         self, cell: InstanceCell, entry: MailboxEntry, step: Execute | Mark | Defer | RecoverFirst
@@ -370,40 +345,32 @@ class TurnExecutor:
         return await self.runner.run_to_end(cell, execute)
 
     # ------------------------------------------------------------ events
-    def _handle(
-        self,
-        cell: InstanceCell,
-        entry: MailboxEntry,
-        execute: Execute,
-        inputs: TurnInputs | None,
-        ended: Exit[Any, Any] | Suspended[Any, Any] | None = None,
-    ) -> Begun:
-        """Handle an event. As long as its program neither waits nor has effects, it needs no slot, claim or task.
-
-        Inputs are collected when they are read: each collection draws an id, and a dry run draws as many.
-        """
-        step: Commit | Execute = execute
-        while isinstance(step, Execute):
-            execute = step
-            around = enter_run(run_of(execute))
+    def _handle(self, cell: InstanceCell, entry: MailboxEntry, execute: Execute, inputs: TurnInputs) -> Begun:
+        """Handle an event. As long as its program neither waits nor has effects, it needs no slot, claim or task."""
+        runner, step = self.runner, execute
+        while True:
+            around = enter_run((step.instance.address, step.claim, step.hook))
             try:
-                begun, ended = ended or self.runner.until_effect(cell, execute), None
-                if isinstance(begun, Suspended):
-                    return self._has_effect(cell, entry, execute, begun)
+                begun = runner.until_effect(cell, step)
+                if type(begun) is Suspended:
+                    return self._has_effect(cell, entry, step, begun)
                 # Decided again once the key is looked up: a repeat is answered as its first request was.
-                if execute.request.unread_key_ms is not None and type(begun) is not Success:
+                if step.request.unread_key_ms is not None and type(begun) is not Success:
                     raise _KeyMatters
                 if type(begun) is Raised and is_interrupt(begun):
-                    self.runner.note_end(begun)
+                    runner.note_end(begun)
                     return TurnAnswered(Failure(EngineClosed()))
-                if inputs is None or self.runtime.now_ms() != inputs.now_ms:
-                    inputs = self.runner.inputs_of(cell)
-                step = self.runner.decide_end(cell, execute, begun, inputs)
+                if self.runtime.now_ms() != inputs.now_ms:
+                    inputs = runner.inputs_of(cell)
+                ended = runner.decide_end(cell, step, begun, inputs)
             finally:
                 leave_run(around)
-        if execute.request.unread_key_ms is not None and not _finds_key(step):
+            if type(ended) is Commit:
+                break
+            step = ended
+        if step.request.unread_key_ms is not None and ended.transition.new_keys is None:
             raise _KeyMatters
-        return step
+        return ended
 
     def _has_effect(
         self, cell: InstanceCell, entry: MailboxEntry, execute: Execute, begun: Suspended[Any, Any]

@@ -82,6 +82,7 @@ class Debounce(Definition["DebounceHandle[S, V, E]", "DebounceSender[V]", R_cont
     """
 
     kind: ClassVar[str] = "debounce"
+    event: ClassVar[type | None] = AddCommand
     run_now: ClassVar[str | None] = "flush"
     occupancy: ClassVar[Literal["mailbox", "claim_only"]] = "claim_only"
     name: str

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Never, TypedDict, TypeVar, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Never, TypedDict, TypeVar, Unpack, cast, overload
 
 import attrs
 from returns.result import Result
@@ -12,7 +12,7 @@ from typing_extensions import TypeVar as DefaultTypeVar
 
 from perdure._lazy import lazy_module
 from perdure.codecs import Codec, Migrations
-from perdure.jobs.context import Decision
+from perdure.jobs.context import Alarm, Decision
 from perdure.jobs.definition import Definition, Dispatch, PostCommand
 from perdure.jobs.hooks import FROM_HOOKS, FromHooks, HookResult, RetryPolicy, check_function, hook
 from perdure.jobs.plan import DEFAULT_RUN_TIMEOUT, Plan, build_plan
@@ -33,16 +33,17 @@ from perdure.values.times import Duration
 from perdure.values.turn_inputs import Decoded
 
 if TYPE_CHECKING:
-    from perdure.jobs.step import Commit, Execute, FastEvent, Step
+    from perdure.jobs import run as runs
+    from perdure.jobs.step import Commit, Execute, Step
     from perdure.kinds.task import handle, handler
     from perdure.kinds.task.handle import TaskHandle, TaskSender
-    from perdure.runtime.run_context import RunIdentity
     from perdure.values.address import Address
     from perdure.values.failure import Defect
     from perdure.values.instance import Claim, Instance
     from perdure.values.limits import Limits
     from perdure.values.turn_inputs import TurnInputs
 else:  # deciding turns and calling jobs need more modules than defining jobs
+    runs = lazy_module("perdure.jobs.run")
     handle = lazy_module("perdure.kinds.task.handle")
     handler = lazy_module("perdure.kinds.task.handler")
 
@@ -107,8 +108,7 @@ class Task(Definition["TaskHandle[S, V, E]", "TaskSender[V]", R_contra], Generic
 
     kind: ClassVar[str] = "task"
     run_now: ClassVar[str | None] = "trigger"
-    fast_event: ClassVar[type | None] = SendCommand
-    fast_alarm: ClassVar[Literal["none", "queued", "unqueued"]] = "unqueued"
+    event: ClassVar[type | None] = SendCommand
     name: str
     plan: Plan
     hooks: TaskHooks
@@ -349,6 +349,9 @@ class Task(Definition["TaskHandle[S, V, E]", "TaskSender[V]", R_contra], Generic
 
     def begin(self, address: Address, instance: Instance | None, request: Request, inputs: TurnInputs) -> Step:
         """Decide a command or an alarm."""
+        # The common case first.
+        if type(request.command) is SendCommand and instance is not None and instance.suspension is None:
+            return runs.begin_event(self, instance, request, inputs, creates=False)
         return handler.begin(self, self.hooks.first, address, instance, request, inputs)
 
     def first_state(self, id_: str, limits: Limits) -> str:
@@ -357,31 +360,23 @@ class Task(Definition["TaskHandle[S, V, E]", "TaskSender[V]", R_contra], Generic
 
     def program(self, instance: Instance, claim: Claim, command: object) -> tuple[str, Program[Any, Any, Any]]:
         """Return the hook and its program for a claim."""
-        return handler.program(self.hooks, instance, claim, command)
+        hooks = self.hooks
+        ctx: TaskContext[Any] = hooks.context(instance, claim)
+        # The common case first: a run has a command only if a call triggers it.
+        if type(command) is SendCommand:
+            return "on_event", hooks.on_event(ctx, command.event)
+        return "execute", handler.execute_of(hooks, ctx, claim)
 
     def succeeded(self, execute: Execute, value: object, inputs: TurnInputs) -> Commit | Execute:
-        """Settle a hook that succeeded."""
-        return handler.succeeded(self.hooks, execute, inputs)
-
-    def event_program(self, instance: Instance, run: RunIdentity, command: object) -> Program[Any, Any, Any] | None:
-        """Return the program for an event that no ``on_idle`` follows."""
-        hooks = self.hooks
-        if instance.alarm_ms is None and hooks.on_idle is not None:
-            return None
-        given: Any = command  # a `SendCommand`
-        return hooks.on_event(hooks.context(instance, run), given.event)
-
-    def fast_first_state(self, limits: Limits) -> Decoded | None:
-        """Return the first state if it is a value."""
-        return handler.first_state(self.hooks.first, limits)
-
-    def fast_event_handled(self, event: FastEvent, *, wants_events: bool) -> Commit | None:
-        """Return the commit for an event that no ``on_idle`` follows."""
-        return handler.event_handled_fast(self, self.hooks, event, wants_events=wants_events)
-
-    def fast_run_executed(self, execute: Execute, inputs: TurnInputs) -> Commit | None:
-        """Return the commit for a run that no ``on_idle`` follows."""
-        return None if self.plan.state_in_events else handler.executed_fast(self.hooks, execute, inputs)
+        """Settle a hook that succeeded: run ``on_idle`` first if no alarm is set, then commit."""
+        draft, hooks = execute.draft, self.hooks
+        # From the draft, and not the row: the program may have set the alarm, or cleared it, in this turn.
+        alarm_ms = draft.current_alarm_ms if draft.alarm is Alarm.keep else draft.alarm_ms(inputs.now_ms)
+        if alarm_ms is None and hooks.on_idle is not None and execute.hook != "on_idle":
+            idle = hooks.on_idle(hooks.context(execute.instance, execute.claim))
+            return attrs.evolve(execute, hook="on_idle", program=idle)
+        settle = handler.event_handled if execute.claim.cause == "event" else handler.run_executed
+        return settle(execute, alarm_ms, inputs)
 
     def alarm_consumed(self, instance: Instance, claim: Claim, inputs: TurnInputs) -> Instance:
         """Return the instance without the alarm that a failed first attempt consumed."""

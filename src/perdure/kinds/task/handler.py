@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any, Final, TypeAlias, assert_never, cast
 
 import attrs
+from returns.result import Success
 
-from perdure.jobs.context import Alarm
 from perdure.jobs.definition import AnyDefinition
-from perdure.jobs.fast_paths import fast_event_handled, fast_event_scheduled, fast_event_started, fast_run_executed
 from perdure.jobs.recovery import claimed_command
 from perdure.jobs.request import AlarmDue, Request
 from perdure.jobs.run import (
@@ -23,8 +22,8 @@ from perdure.jobs.run import (
     run_answer,
     started,
 )
-from perdure.jobs.step import HOOK, Commit, Execute, FastEvent, Step
-from perdure.jobs.transitions import EventRecorder, answered, put, refuse, reply, stored
+from perdure.jobs.step import Commit, Execute, Step
+from perdure.jobs.transitions import EventRecorder, answered, refuse, reply
 from perdure.kinds.task.context import SendCommand, TaskContext, TaskErrorContext, TaskHooks, TriggerTaskCommand
 from perdure.programs import Program, succeed
 from perdure.programs.exit import ENDS_PROCESS
@@ -32,9 +31,9 @@ from perdure.values.address import Address
 from perdure.values.answer import OutcomeRecord, RunAnswer, Sent
 from perdure.values.errors import DefinitionError, InstanceParked
 from perdure.values.event import Event, TaskScheduled
-from perdure.values.instance import Claim, Instance
-from perdure.values.limits import Limits
+from perdure.values.instance import Claim, Fence, Instance
 from perdure.values.times import from_ms
+from perdure.values.transition import Changes, Put, Transition
 from perdure.values.turn_inputs import Decoded, TurnInputs
 
 MAX_BYTES_OF_CHARACTER: Final = 4
@@ -64,7 +63,12 @@ def begin(
     command = cast("TaskCommand", request.command)
     match command:
         case SendCommand():
-            return _send(job, first, address, instance, request, inputs)
+            if instance is None:
+                return _create(job, first, address, request, inputs)
+            # Refused, so that the state remains as it was when the run failed.
+            if instance.suspension is not None and instance.suspension != "paused":
+                return refuse(address, InstanceParked(str(address), instance.suspension))
+            return begin_event(job, instance, request, inputs, creates=False)
         case TriggerTaskCommand():
             return _trigger(job, address, instance, command, request, inputs)
         case AlarmDue():
@@ -73,30 +77,14 @@ def begin(
             assert_never(command)
 
 
-def _send(
-    job: AnyDefinition,
-    first: Decoded | None,
-    address: Address,
-    instance: Instance | None,
-    request: Request,
-    inputs: TurnInputs,
-) -> Step:
-    if instance is None:
-        return _create(job, first, address, request, inputs)
-    # Refused, so that the state remains as it was when the run failed.
-    if instance.suspension is not None and instance.suspension != "paused":
-        return refuse(address, InstanceParked(str(address), instance.suspension))
-    return begin_event(job, instance, request, inputs, creates=False)
-
-
 def _create(job: AnyDefinition, first: Decoded | None, address: Address, request: Request, inputs: TurnInputs) -> Step:
     fresh = Instance(address=address, created_ms=inputs.now_ms, updated_ms=inputs.now_ms)
     # For messages as well: `initial` may be the code that ends the process.
     if inputs.code == "suspect":
         return mark_first_event(fresh, request, inputs)
-    known = first_state(first, inputs.limits)
-    if known is not None:
-        return begin_event(job, fresh.changed(state=known.text), request, inputs, creates=True, state=known)
+    # A cheap bound, so that the common case need not encode the text to measure it.
+    if first is not None and len(first.text) <= inputs.limits.state_bytes // MAX_BYTES_OF_CHARACTER:
+        return begin_event(job, fresh.changed(state=first.text), request, inputs, creates=True, state=first)
     try:
         state = job.first_state(address.id, inputs.limits)
     except ENDS_PROCESS:
@@ -104,14 +92,6 @@ def _create(job: AnyDefinition, first: Decoded | None, address: Address, request
     except BaseException as defect:  # noqa: BLE001 - `initial` may raise any class, as each hook
         return broken_before(job, fresh, request, "initial", defect, inputs)
     return begin_event(job, fresh.changed(state=state), request, inputs, creates=True)
-
-
-def first_state(first: Decoded | None, limits: Limits) -> Decoded | None:
-    """Return every instance's first state, if it is known and certainly no larger than permitted."""
-    # A cheap bound, so that the common case need not encode the text to measure it.
-    if first is None or len(first.text) > limits.state_bytes // MAX_BYTES_OF_CHARACTER:
-        return None
-    return first
 
 
 def _trigger(
@@ -144,12 +124,9 @@ def _alarm(
 
 
 # ---------------------------------------------------------------- the program of a claim
-def program(hooks: TaskHooks, instance: Instance, claim: Claim, command: object) -> tuple[str, Program[Any, Any, Any]]:
-    """Return the hook and its program for a claim."""
-    ctx: TaskContext[Any] = hooks.context(instance, claim)
-    if isinstance(command, SendCommand):
-        return "on_event", hooks.on_event(ctx, command.event)
-    return "execute", _nothing(claim) if hooks.execute is None else hooks.execute(ctx)
+def execute_of(hooks: TaskHooks, ctx: TaskContext[Any], claim: Claim) -> Program[Any, Any, Any]:
+    """Return a run's program."""
+    return _nothing(claim) if hooks.execute is None else hooks.execute(ctx)
 
 
 def _nothing(claim: Claim) -> Program[None]:
@@ -184,108 +161,94 @@ def error_handler(
 
 
 # ---------------------------------------------------------------- finish
-def succeeded(hooks: TaskHooks, execute: Execute, inputs: TurnInputs) -> Commit | Execute:
-    """Settle a hook that succeeded: run ``on_idle`` first if no alarm is set, then commit."""
-    # From the draft, and not the row: the program may have set the alarm, or cleared it, in this turn.
-    alarm_ms = execute.draft.alarm_ms(inputs.now_ms)
-    if alarm_ms is None and hooks.on_idle is not None and execute.hook != "on_idle":
-        idle = hooks.on_idle(hooks.context(execute.instance, execute.claim))
-        return attrs.evolve(execute, hook="on_idle", program=idle)
-    if execute.claim.cause == "event":
-        return _event_handled(execute, alarm_ms, inputs)
-    return _executed(execute, alarm_ms, inputs)
-
-
-def _event_handled(execute: Execute, alarm_ms: int | None, inputs: TurnInputs) -> Commit:
-    instance = execute.instance
-    log = EventRecorder(inputs, instance.address, instance.run_count)
-    events = (*started(log, execute), *prior_failed(log, execute, inputs), *_scheduled(log, execute, alarm_ms))
-    transition = put(
-        instance,
-        inputs.now_ms,
-        events=events,
-        messages=tuple(execute.draft.messages),
-        state=execute.draft.encoded or instance.state,
-        alarm_ms=alarm_ms,
-        event_claim=None,
-        event_count=instance.event_count + 1,
-    )
-    return answered(transition, _sent(execute, stored(transition)))
-
-
-def _sent(execute: Execute, after: Instance | None) -> Sent:
-    due_ms = None if after is None else after.alarm_ms
-    return Sent(
-        created=execute.claim.created == "here",
-        status=None if after is None else after.status,
-        scheduled_at=None if due_ms is None else from_ms(due_ms),
-    )
-
-
-def event_handled_fast(job: AnyDefinition, hooks: TaskHooks, event: FastEvent, *, wants_events: bool) -> Commit | None:
-    """Settle a fast event that succeeded, as `succeeded` does. None if anything is special about it."""
-    alarm_ms, before = event.current_alarm_ms, event.instance
-    if event.alarm is not Alarm.keep:
-        alarm_ms = event.alarm_ms(event.now_ms)
-        # The general path runs `on_idle`.
-        if alarm_ms is None and hooks.on_idle is not None:
-            return None
-    if before.incarnation and alarm_ms == before.alarm_ms:
-        return fast_event_handled(event)
-    if not wants_events:
-        return fast_event_scheduled(event, alarm_ms, ())
-    # Only the general path adds states, and hides their secrets.
-    if job.plan.state_in_events:
-        return None
-    logged = fast_event_started(event)
-    if alarm_ms is not None and alarm_ms != before.alarm_ms:
-        scheduled = TaskScheduled(
-            event_id=event.id(1 + len(logged)),
-            at_ms=event.now_ms,
-            address=str(event.address),
-            run_count=before.run_count,
-            scheduled_at_ms=alarm_ms,
-            hook=HOOK,
-        )
-        logged = (*logged, scheduled)
-    return fast_event_scheduled(event, alarm_ms, logged)
-
-
-def executed_fast(hooks: TaskHooks, execute: Execute, inputs: TurnInputs) -> Commit | None:
-    """Settle an ``execute`` run in the common case, as `succeeded` does. None otherwise."""
-    draft, alarm_ms = execute.draft, None
-    scheduled: tuple[Event, ...] = ()
-    if draft.alarm is not Alarm.keep or draft.current_alarm_ms is not None:
-        alarm_ms = draft.alarm_ms(inputs.now_ms)
-        # 0 is the id of the run, and 1 that of its own event.
-        log = EventRecorder(inputs, execute.instance.address, execute.instance.run_count, used=2)
-        scheduled = _scheduled(log, execute, alarm_ms)
-    if execute.hook != "execute" or (alarm_ms is None and hooks.on_idle is not None):
-        return None
-    return fast_run_executed(execute, alarm_ms, scheduled, inputs)
-
-
-def _executed(execute: Execute, alarm_ms: int | None, inputs: TurnInputs) -> Commit:
-    instance = execute.instance
-    log = EventRecorder(inputs, instance.address, instance.run_count)
-    outcome = OutcomeRecord(form="completed")
-    events: tuple[Event, ...] = prior_failed(log, execute, inputs)
-    if execute.prior is not None:
-        outcome = OutcomeRecord(form="failed", error=execute.prior)
+def event_handled(execute: Execute, alarm_ms: int | None, inputs: TurnInputs) -> Commit:
+    """Settle an event whose hooks succeeded."""
+    draft, before = execute.draft, execute.instance
+    after = before.after_event(draft.encoded or before.state, inputs.now_ms, alarm_ms)
+    events: tuple[Event, ...] = ()
+    changes: Changes = "any"
+    # The common case first: it changes the state of a stored instance alone, and logs nothing.
+    is_new = execute.claim.created == "here"
+    if not is_new and alarm_ms == before.alarm_ms and execute.prior is None:
+        # The narrow write stores the state and few more columns. Another field that differs in `after` would be lost.
+        if execute.is_row and before.claim is None:
+            changes = "state"
+            if before.event_claim is not None:
+                changes = "event_end" if before.lane is None else "any"
     else:
-        events = executed(log, execute, inputs)
-    transition = put(
-        instance,
-        inputs.now_ms,
-        events=(*events, *_scheduled(log, execute, alarm_ms)),
-        messages=tuple(execute.draft.messages),
-        state=execute.draft.encoded or instance.state,
+        log = EventRecorder(inputs, before.address, before.run_count)
+        events = (*started(log, execute), *prior_failed(log, execute, inputs), *_scheduled(log, execute, alarm_ms))
+    transition = Transition(
+        address=before.address,
+        expected=Fence(before.incarnation, before.version) if before.incarnation else None,
+        write=Put(after, changes),
+        messages=tuple(draft.messages) if draft.messages else (),
+        events=events,
+        before=before if before.incarnation and execute.is_row else None,
+    )
+    if (
+        not is_new
+        and alarm_ms is None
+        and before.pending_retry is None
+        and before.suspension is None
+        and before.claim is None
+        and before.lane is None
+    ):
+        return Commit(transition, _IDLE)
+    return Commit(transition, _sent(execute, after))
+
+
+_IDLE: Final[Success[Sent]] = Success(Sent(created=False, status="idle", scheduled_at=None))
+
+
+def _sent(execute: Execute, after: Instance) -> Success[Sent]:
+    return Success(
+        Sent(
+            created=execute.claim.created == "here",
+            status=after.status,
+            scheduled_at=None if after.alarm_ms is None else from_ms(after.alarm_ms),
+        )
+    )
+
+
+def run_executed(execute: Execute, alarm_ms: int | None, inputs: TurnInputs) -> Commit:
+    """Settle a run whose hooks succeeded."""
+    draft, before, prior = execute.draft, execute.instance, execute.prior
+    log = EventRecorder(inputs, before.address, before.run_count)
+    events: tuple[Event, ...] = executed(log, execute, inputs) if prior is None else prior_failed(log, execute, inputs)
+    after = before.changed(
+        version=before.version + 1,
+        updated_ms=inputs.now_ms,
+        state=draft.encoded or before.state,
         alarm_ms=alarm_ms,
         claim=None,
         pending_retry=None,
-        last_error=execute.prior,
+        last_error=prior,
     )
-    return answered(transition, run_answer(execute, stored(transition), outcome))
+    # The narrow write does not clear an old error, and it is of an instance that is idle or has an alarm.
+    is_narrow = (
+        execute.is_row
+        and prior is None
+        and before.last_error is None
+        and before.pending_retry is None
+        and before.suspension is None
+        and before.event_claim is None
+        and before.lane is None
+        and before.ended_ms is None
+    )
+    transition = Transition(
+        address=before.address,
+        expected=before.fence,
+        write=Put(after, "run" if is_narrow else "any"),
+        messages=tuple(draft.messages) if draft.messages else (),
+        events=(*events, *_scheduled(log, execute, alarm_ms)),
+        before=before if before.incarnation and execute.is_row else None,
+    )
+    outcome = _COMPLETED if prior is None else OutcomeRecord(form="failed", error=prior)
+    return answered(transition, run_answer(execute, after, outcome))
+
+
+_COMPLETED: Final = OutcomeRecord(form="completed")
 
 
 def _scheduled(log: EventRecorder, execute: Execute, alarm_ms: int | None) -> tuple[Event, ...]:

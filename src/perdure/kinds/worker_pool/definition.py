@@ -94,7 +94,6 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
     """
 
     kind: ClassVar[str] = "pool"
-    fast_alarm: ClassVar[Literal["none", "queued", "unqueued"]] = "queued"
     occupancy: ClassVar[Literal["mailbox", "claim_only"]] = "claim_only"
     error_hook: ClassVar[str] = "on_error"
     run_now: ClassVar[str | None] = "trigger"

@@ -190,7 +190,7 @@ def draft_of(job: AnyDefinition, state: object, instance: Instance, claim: Claim
         address=instance.address,
         state=state,
         codec=job.plan.state,
-        current_alarm_ms=job.alarm_of_run(instance, claim),
+        current_alarm_ms=None if claim.cause == "alarm" and instance.pending_retry is None else instance.alarm_ms,
         now_ms=inputs.now_ms,
         limits=inputs.limits,
     )
