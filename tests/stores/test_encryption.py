@@ -330,6 +330,17 @@ def test_keys_are_read_from_lines_and_never_shown(tmp_path: Path) -> None:
         assert NEW.line[4:20] not in f"{refused.value}"
 
 
+def test_keys_are_read_from_the_environment_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PERDURE_KEYS", f"{NEW.line},{OLD.line}")
+    read = Encryption.from_environment(plain="accepted")
+    assert (read.primary, read.older, read.plain) == (NEW, (OLD,), "accepted")
+    monkeypatch.setenv("MY_KEYS", OLD.line)
+    assert Encryption.from_environment("MY_KEYS") == Encryption(primary=OLD)
+    monkeypatch.delenv("MY_KEYS")
+    with pytest.raises(DefinitionError, match="the environment variable MY_KEYS"):
+        Encryption.from_environment("MY_KEYS")
+
+
 def test_a_world_keeps_plain_data_and_reads_no_keys() -> None:
     def no_keys() -> Encryption:
         raise AssertionError("the keys of production are not here")

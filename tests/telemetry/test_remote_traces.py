@@ -122,3 +122,13 @@ def test_a_hook_that_is_not_a_function_is_refused() -> None:
     hook: Any = TRACE
     with pytest.raises(DefinitionError, match="trace of a client"), connect_sync("http://127.0.0.1:1", trace=hook):
         pass
+
+
+def test_a_call_by_name_takes_its_trace_as_an_argument() -> None:
+    traces = Traces()
+    with engine_served(App(None).with_jobs(orders).with_sinks(traces.sink())) as url:
+        with connect_sync(url) as jobs:
+            jobs.run(jobs.handle_by_name("task", "orders").call("send", "a", "1", trace=TRACE))
+        parent = traces.one("send task:orders").parent
+        assert parent is not None
+        assert f"{parent.trace_id:x}" == TRACE[4:35]
