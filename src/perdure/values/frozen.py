@@ -5,17 +5,41 @@ Both postpone or leave out what attrs would generate, because most processes nee
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
 
-__all__ = ["frozen", "turn_value"]
+__all__ = ["frozen", "made_late", "turn_value"]
+
+
+T = TypeVar("T")
+
+
+def made_late(cls: type[T], name: str, make: Callable[[T], object]) -> None:
+    """Let a slot's value be made when it is first read, if it was not set.
+
+    Args:
+        cls: the class.
+        name: the slot.
+        make: returns the value.
+    """
+    slot: Any = vars(cls)[name]
+
+    def read(self: T) -> object:
+        try:
+            return slot.__get__(self)
+        except AttributeError:
+            value = make(self)
+            slot.__set__(self, value)
+            return value
+
+    # A property of this slot alone: a `__getattr__` would slow every read of every slot.
+    setattr(cls, name, property(read, slot.__set__))
 
 
 if TYPE_CHECKING:
     from attrs import frozen
 else:
-    from collections.abc import Callable
     from functools import partial
-    from typing import Any
 
     import attrs
 

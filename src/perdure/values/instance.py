@@ -6,14 +6,14 @@ Code that cannot read an instance leaves it to other code: the mark `Left` says 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import attrs
 
 from perdure.values.address import Address
 from perdure.values.excerpt import excerpt, fields_in_line, size_only
 from perdure.values.failure import FailureRecord
-from perdure.values.frozen import turn_value
+from perdure.values.frozen import made_late, turn_value
 from perdure.values.status import Status, Suspension
 
 MAX_CODES: Final = 16
@@ -132,16 +132,6 @@ class _NamesRun:
     __slots__ = ("name_run",)
     name_run: Callable[[], str]
 
-    if not TYPE_CHECKING:  # a type checker would take each attribute for one
-
-        def __getattr__(self, name: str) -> Any:
-            # Python calls this for an empty slot alone: an id that is made, or was given, is read directly.
-            if name != "run_id":
-                raise AttributeError(name)
-            self.run_id = self.name_run()
-            del self.name_run  # it holds the inputs of the turn, and the row may keep the claim for long
-            return self.run_id
-
 
 @turn_value(kw_only=True)
 class Claim(_NamesRun):
@@ -184,6 +174,15 @@ class Claim(_NamesRun):
     uncounted: int = 0
     trace: str | None = None
     by: str | None = attrs.field(default=None, repr=excerpt)
+
+
+def _named(claim: Claim) -> str:
+    run_id = claim.name_run()
+    del claim.name_run  # it holds the inputs of the turn, and the row may keep the claim for long
+    return run_id
+
+
+made_late(Claim, "run_id", _named)
 
 
 @turn_value(kw_only=True)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import Any, Final, Literal
 
 import attrs
 
 from perdure.values.excerpt import fields_in_line
-from perdure.values.frozen import turn_value
+from perdure.values.frozen import made_late, turn_value
 from perdure.values.instance import Instance
 from perdure.values.limits import Limits
 from perdure.values.status import Hold
@@ -73,18 +73,6 @@ class _Draws:
     draw_id: Callable[[], int]
     draw_jitter: Callable[[], float]
 
-    if not TYPE_CHECKING:  # a type checker would take each attribute for one
-
-        def __getattr__(self, name: str) -> Any:
-            # Python calls this for an empty slot alone: a number that is drawn, or was given, is read directly.
-            if name == "id_base":
-                self.id_base = self.draw_id()
-                return self.id_base
-            if name == "jitter":
-                self.jitter = self.draw_jitter()
-                return self.jitter
-            raise AttributeError(name)
-
 
 @turn_value(kw_only=True)
 class TurnInputs(_Draws):
@@ -131,6 +119,10 @@ class TurnInputs(_Draws):
     def id(self, offset: int = 0) -> str:
         """Return the UUIDv7 that is ``offset`` after the base, printed."""
         return printed_id(self.id_base + offset)
+
+
+made_late(TurnInputs, "id_base", lambda inputs: inputs.draw_id())
+made_late(TurnInputs, "jitter", lambda inputs: inputs.draw_jitter())
 
 
 def printed_id(number: int) -> str:
