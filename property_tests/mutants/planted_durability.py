@@ -60,7 +60,7 @@ MUTANTS = (
         "GroupWriter.write",
         "if len(group) == 1 or not self.is_trusted:",
         "if True:",
-        ALONE,
+        "tests/stores/test_sqlite_group_commit.py::test_a_write_that_fails_takes_no_other_of_its_transaction_with_it",
     ),
     Mutant(
         "numbers of rolled back rows are not used again",

@@ -101,6 +101,27 @@ def test_one_value_that_cannot_be_written_fails_alone(tmp_path):
     assert [number for number, one in enumerate(loaded) if one is None] == failed
 
 
+def test_a_write_that_fails_takes_no_other_of_its_transaction_with_it(tmp_path):
+    """Commits and other requests that arrive together share a transaction."""
+
+    async def main():
+        store = await open_sqlite(tmp_path / "jobs.db")
+        transitions = [put(address("good")), put(address("bad"), alarm_ms=2**70), put(address("fine"))]
+        try:
+            *commits, held = await asyncio.gather(
+                *(answer(commit_one(store, each)) for each in transitions),
+                answer(store.set_hold(("task", "orders"), "held")),
+            )
+            return commits, held, await value(store.holds())
+        finally:
+            await store.close()
+
+    (good, bad, fine), held, holds = asyncio.run(main())
+    assert isinstance(bad.failure(), StoreUnavailable)
+    assert all(isinstance(each, Success) for each in (good, fine, held))
+    assert holds == (("task", "orders"),)
+
+
 def test_commits_of_one_instance_may_be_queued_behind_each_other(tmp_path):
     async def main():
         store = await open_sqlite(tmp_path / "jobs.db")
