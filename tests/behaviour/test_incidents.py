@@ -164,7 +164,7 @@ async def test_a_message_that_becomes_a_dead_letter(world: World) -> None:
     await world.advance(hours=2)
     (letter,) = [record for record in world.world.logs if record.message == "message became a dead letter"]
     assert letter.level == "error"
-    fields = [letter.fields[name] for name in ("job", "id", "attempts", "error")]
+    fields = [letter.fields[name] for name in ("job", "id", "deliveries", "error")]
     assert fields == ["debounce:target", "b", 10, "ZeroDivisionError: bug"]
 
 

@@ -1,7 +1,7 @@
-"""The contract for stores that can be copied: their tables as plain rows, read and written in pages.
+"""The contract of a store that can be copied: its tables as plain rows, read and written in pages.
 
-A copy does not open the store: it claims nothing, and the source keeps its epoch. The rows are not decoded: encrypted
-and corrupt rows are copied unchanged. ``perdure.testing.conformance`` checks an implementation.
+A copy is no opening: it claims nothing, and its source keeps its epoch. The rows are those that the store keeps, not
+decoded: encrypted and corrupt ones are copied unchanged. ``perdure.testing.conformance`` checks an implementation.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from perdure.values.excerpt import fields_in_line
 Table: TypeAlias = Literal["instances", "journal", "messages", "dead_letters", "keys", "events", "holds"]
 
 PAGE_ROWS: Final = 1_000
-"""The rows on one page."""
+"""The rows of a page."""
 
 Row: TypeAlias = tuple[Any, ...]
-"""A row's column values: integers, texts and None."""
+"""The values of a table's columns: integers, texts and None."""
 
 
 @attrs.frozen
 class TableColumns:
-    """A table's columns.
+    """The columns of a table.
 
     Attributes:
-        names: the column names, in the order of a row's values.
-        key: how many of the first columns are the key. Rows are read and written in key order.
+        names: the names, in the order of a row's values.
+        key: how many of the first columns are the key; rows are read and written in its order.
     """
 
     names: tuple[str, ...]
@@ -66,11 +66,11 @@ COLUMNS: Final[Mapping[Table, TableColumns]] = {
 
 @attrs.frozen(kw_only=True)
 class CopiedCursor:
-    """A sink's position in the event history, whatever numbers the events have.
+    """The position of a sink in the event history, whatever the numbers of the events are.
 
     Attributes:
         name: the sink.
-        sequence: the sequence number up to which it was moved.
+        sequence: the number up to which it was moved.
         deleted: how many events after the position retention has deleted.
         remaining: how many events after the position are stored.
     """
@@ -85,16 +85,16 @@ class CopiedCursor:
 
 @attrs.frozen(kw_only=True)
 class Numbers:
-    """A store's counters, which its rows do not show.
+    """The numbers of a store that its rows do not tell.
 
     Attributes:
-        epoch: the newest opening's epoch.
+        epoch: of the newest opening.
         incarnation: the newest that was assigned.
         message_id: the newest that was assigned.
-        sequence: the newest event's number, also if retention has deleted the event.
+        sequence: the number of the newest event that was ever logged.
         pruned_to: the number up to which retention has deleted the events.
-        events: ``dense`` if the stored events' numbers have no gaps, otherwise ``sparse``.
-        cursors: the sink positions, ordered by sink name.
+        events: whether the numbers of the stored events have gaps.
+        cursors: the positions of sinks, in the order of their names.
     """
 
     __repr__ = fields_in_line
@@ -119,7 +119,7 @@ class CopyPosition:
 
     Attributes:
         table: the table.
-        key: the key of the last row that is stored in it. Empty if no row is.
+        key: the key of the last row of it that is stored; empty if none is.
     """
 
     table: Table
@@ -130,7 +130,7 @@ class PagesOperation(Protocol):
     """The function ``pages``."""
 
     def __call__(self, table: Table, after: Row, /) -> AsyncGenerator[Sequence[Row]]:
-        """Yield a table's rows after a key, `PAGE_ROWS` at a time. An empty key means from the first row on."""
+        """Yield the rows of a table after a key, `PAGE_ROWS` at a time; an empty key: from the first row on."""
         ...
 
 
@@ -138,15 +138,15 @@ class PagesOperation(Protocol):
 class CopySource:
     """A store that is read. Its functions raise ``StoreError``.
 
-    A store that an engine has open is refused with ``StoreLocked``, and no engine can open it until the source is
-    closed. To read a store is not to open it: its epoch and its rows do not change.
+    A store that an engine has open is refused with ``StoreLocked``, and no engine can open it until it is closed. It is
+    not an opening: its epoch and its rows stay as they are.
 
     Attributes:
-        name: the store's name in messages, the same for every caller.
-        numbers: ``()``: returns its counters.
-        sizes: ``()``: returns about how many rows each table has, for the progress.
-        pages: ``(table, after)``: yields a table's rows after a key, in key order. Each page has `PAGE_ROWS` rows, the
-            last one fewer, and no page is empty.
+        name: the name of the store in messages, the same for every caller.
+        numbers: ``()``: its numbers.
+        sizes: ``()``: about how many rows each table has, for the progress.
+        pages: ``(table, after)``: the rows of a table after a key, in the order of the key. Each page has `PAGE_ROWS`
+            rows, the last one fewer, and none is empty.
         close: ``()``: releases the store.
     """
 
@@ -161,17 +161,18 @@ class CopySource:
 class CopyTarget:
     """A store that is written. Its functions raise ``StoreError``.
 
-    No engine can open it before ``finish`` has returned. Rows with any text and any number are stored unchanged.
+    No engine can open it before ``finish`` has returned. Rows of any text and any number are stored unchanged.
 
     Attributes:
-        name: the store's name in messages.
-        begin: ``(source, numbers)``: returns how far an interrupted copy from this source, with these numbers, came.
+        name: the name of the store in messages.
+        begin: ``(source, numbers)``: returns where an interrupted copy of this source, with these numbers, has come to;
             None for a store without rows. Any other target is refused with ``CopyFailed``, here or when it is opened.
-        write: ``(position, rows)``: writes a table's next rows, together with the position, in one transaction.
-        finish: ``(numbers)``: durably makes it a store that opens. No number that the source has assigned is assigned
-            again, and claims belong to earlier openings. After each sink position come the events that follow it in
-            the source, also where the store numbers the events from scratch.
-        written: reads the rows that are written so far.
+        write: ``(position, rows)``: writes rows of a table, which follow those before, together with the position, in
+            one transaction.
+        finish: ``(numbers)``: makes it a store that opens, durably. No number that its source has assigned is assigned
+            again, and claims belong to earlier openings. Positions of sinks have the events after them that they have
+            in the source, also where the store numbers the events anew.
+        written: the rows that are written so far, to read them.
         close: ``()``: releases the store. An unfinished copy can be continued.
     """
 
@@ -185,7 +186,7 @@ class CopyTarget:
 
 @attrs.frozen(kw_only=True)
 class Copying:
-    """How one kind of store is copied. An installed package declares it in the entry points ``perdure.copying``.
+    """How a kind of store is copied. An installed package declares it in the entry points ``perdure.copying``.
 
     Attributes:
         open_source: ``(url)``: opens a store that is read. Raises ``StoreLocked`` while an engine has it open.
@@ -197,7 +198,7 @@ class Copying:
 
 
 def claim_owner(claim: str | None) -> int | None:
-    """Return the epoch in a stored claim. None without a claim, or if it cannot be read."""
+    """Return the epoch in a stored claim; None without one, or if it cannot be read."""
     try:
         found: Any = None if claim is None else orjson.loads(claim)["owner"]
     except (orjson.JSONDecodeError, KeyError, TypeError):

@@ -121,8 +121,26 @@ class TurnInputs(_Draws):
         return printed_id(self.id_base + offset)
 
 
-made_late(TurnInputs, "id_base", lambda inputs: inputs.draw_id())
-made_late(TurnInputs, "jitter", lambda inputs: inputs.draw_jitter())
+class NotDrawn(Exception):
+    """The engine's runtime raised instead of drawing: no code of the job is to blame."""
+
+
+def _id_base(inputs: TurnInputs) -> int:
+    try:
+        return inputs.draw_id()
+    except Exception as defect:
+        raise NotDrawn from defect
+
+
+def _jitter(inputs: TurnInputs) -> float:
+    try:
+        return inputs.draw_jitter()
+    except Exception as defect:
+        raise NotDrawn from defect
+
+
+made_late(TurnInputs, "id_base", _id_base)
+made_late(TurnInputs, "jitter", _jitter)
 
 
 def printed_id(number: int) -> str:

@@ -47,7 +47,7 @@ from perdure.values.instance import Fence, Instance
 from perdure.values.limits import Limits
 from perdure.values.status import Hold
 from perdure.values.transition import AS_EXPECTED, Put, Transition
-from perdure.values.turn_inputs import NO_OTHERS, Decoded, OtherEngines, TurnInputs
+from perdure.values.turn_inputs import NO_OTHERS, Decoded, NotDrawn, OtherEngines, TurnInputs
 
 
 def is_cancelled(runtime: Runtime, raised: BaseException) -> bool:
@@ -284,6 +284,9 @@ class Runner:
             self.hook_checks.report(cell.job, execute, exit_)
         try:
             step = finish(cell.job, execute, exit_, inputs)
+        # Of the engine: to end the run by it would park an instance whose code has no fault.
+        except NotDrawn:
+            raise
         except BaseException as defect:  # noqa: BLE001 - a user policy raised, perhaps `SystemExit`: the run ends by it
             broken = Raised(defect)
             self.note_end(broken)
