@@ -87,10 +87,8 @@ class StoredLanes(Protocol):
         ...
 
     def last_rank(self, job: Job, /) -> FutureResult[int | None, StoreError]:
-        """Return the greatest rank of a job's queued instances; None if none is queued.
-
-        The engine reads it once, when it opens the store. The time may grow with the number of queued instances.
-        """
+        """Return the greatest rank of a job's queued instances; None if none is queued."""
+        # Read once, when an engine opens the store: the time may grow with the number of queued instances.
         ...
 
 
