@@ -12,7 +12,7 @@ from perdure.values.limits import Limits
 
 HOUR_MS = 3_600_000
 BESIDE_HOUSEKEEPING_MS = 45_000  # the log is pruned at full hours: so it is measured when it is equally long each time
-FEW_OBJECTS = 100
+FEW_OBJECTS = 300  # a cache of some kilobytes fills and empties; one object a run would be 1,260
 FEW_BYTES = 131_072  # the interpreter's free list of small tuples settles after a day
 
 

@@ -625,7 +625,7 @@ class Dispatcher:
 
     def broken_rule(self) -> str | None:
         """Return the first rule that the instances break between two steps of the event loop. None if all are legal."""
-        return self.busy.broken_rule(self.cache, self._pending)
+        return self.busy.broken_rule(self.cache, self._pending, self._batch.cells)
 
     def close_intake(self) -> None:
         """Accept no more requests. Waiting requests fail with ``EngineClosed``. Runs in progress continue."""

@@ -7,7 +7,7 @@ wait here for their recovery.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Final, Literal, TypeAlias
 
 import attrs
@@ -119,7 +119,7 @@ class BusyInstances:
             self._emptied.append(emptied := self.runtime.future())
             await emptied
 
-    def broken_rule(self, cache: InstanceCache, pending: int) -> str | None:
+    def broken_rule(self, cache: InstanceCache, pending: int, batch: Collection[InstanceCell] = ()) -> str | None:
         """Return the first rule that an engine's cells break, with the cell. None if all are legal.
 
         Beside each cell's rules, `cells` are exactly those with work: one that is missing is dropped from memory
@@ -130,9 +130,13 @@ class BusyInstances:
         Args:
             cache: the engine's cells.
             pending: how many requests the engine counts.
+            batch: the cells whose turns begin when the step ends.
         """
         for cell in {**dict.fromkeys(cache.all_cells()), **self.cells}:
             rule = broken_cell_rule(cell)
+            # Its event was queued again behind those of a commit that failed; the end of the step serves them.
+            if rule == SERVES and cell.waiting and cell in batch:
+                rule = None
             if rule is None and (cell in self.cells) != (cell.state == "busy" or not cell.is_empty):
                 rule = "the busy instances are those with work"
             if rule is None and cache.get(cell.address) is not cell:
@@ -212,6 +216,9 @@ def broken_cell_rule(cell: InstanceCell) -> str | None:
     succeed first
     ========================================  =====  ==========  =========  ======  =============  ========
 
+    An event that waits for the end of the step may wait in `waiting` instead of `undecided`, if the commit that it
+    found pending has failed. `BusyInstances.broken_rule` knows those cells.
+
     Beside each state a run may be in progress in the background: then `background` is its task, and `served` holds its
     entry. When it has ended, its end waits in `waiting` or in `deferred`. `deferred` is not empty only while a run is
     in progress, or a timer looks again for another engine's run.
@@ -225,13 +232,15 @@ def _runs_by(cell: InstanceCell, by: Literal["worker", "background"]) -> int:
     return sum(run.by == by for run in cell.runs)
 
 
+SERVES: Final = "a busy cell serves a request, or reads its row for one"
+
 CELL_RULES: Final[tuple[tuple[str, Callable[[InstanceCell], bool]], ...]] = (
     (
         "an idle cell has no turn in progress",
         lambda cell: cell.state == "busy" or (cell.worker is None and cell.undecided is None and cell.held == 0),
     ),
     (
-        "a busy cell serves a request, or reads its row for one",
+        SERVES,
         lambda cell: cell.state == "idle" or (cell.held > 0) != (cell.undecided is not None),
     ),
     (

@@ -27,6 +27,7 @@ class EventBatch:
         rows: know whether rows in memory are mostly the stored ones.
         decide: decides the turn of an instance's event; None if there is nothing to conclude. It raises nothing.
         conclude: begins to commit a turn that is decided; it raises nothing.
+        cells: the instances whose events are decided when the step ends.
     """
 
     runtime: Runtime
@@ -36,7 +37,7 @@ class EventBatch:
     conclude: Callable[[InstanceCell, MailboxEntry, Begun | Reading], None]
     _has_groups: bool = attrs.field(init=False)
     _largest: int = attrs.field(init=False)
-    _cells: list[InstanceCell] = attrs.Factory(list[InstanceCell])
+    cells: list[InstanceCell] = attrs.Factory(list[InstanceCell])
     _context: Context = attrs.Factory(copy_context)  # of the engine: the batch is of no single caller
 
     def __attrs_post_init__(self) -> None:
@@ -56,8 +57,8 @@ class EventBatch:
             return False
         # Busy from now on: a request that arrives in the same step queues behind this one.
         cell.state, cell.undecided = "busy", entry
-        is_first = not self._cells
-        self._cells.append(cell)
+        is_first = not self.cells
+        self.cells.append(cell)
         if is_first:
             self._decide_soon()
         return True
@@ -71,8 +72,8 @@ class EventBatch:
 
     def _end_step(self) -> None:
         # The rest in the next step: a batch without a bound would keep timers and sockets waiting.
-        batch, self._cells = self._cells[: self._largest], self._cells[self._largest :]
-        if self._cells:
+        batch, self.cells = self.cells[: self._largest], self.cells[self._largest :]
+        if self.cells:
             self._decide_soon()
         self._context.copy().run(self._decide, batch)  # a variable that a handler sets reaches no later batch
 
