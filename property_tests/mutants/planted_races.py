@@ -45,10 +45,8 @@ MUTANTS = (
     Mutant(
         "a read that ends late replaces the row of a commit",
         "InstanceCache.loaded",
-        "        if kept is not None and self.may_use_rows:\n"
-        "            return\n"
-        "        if kept is not None and version_of",
-        "        if kept is not None and version_of",
+        "        if kept is not None and self.may_use_rows:\n            return\n",
+        "",
         "engine/test_resident_races.py::test_of_an_owned_store_a_kept_row_is_the_stored_one",
     ),
     Mutant(
@@ -247,6 +245,13 @@ MUTANTS = (
         "len(groups[at]) == largest",
         "len(groups[at]) > largest",
         "stores/test_batch_models.py::test_changes_that_touch_the_same_are_in_different_groups_in_their_order",
+    ),
+    Mutant(
+        "a row that was doubted during its read is kept",
+        "InstanceCache.loaded",
+        "        if cell.is_doubted:\n            return\n",
+        "",
+        "engine/test_resident_races.py::test_of_an_owned_store_a_kept_row_is_the_stored_one",
     ),
     Mutant(
         "the second close of a file never returns",

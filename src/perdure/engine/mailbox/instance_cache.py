@@ -142,6 +142,9 @@ class InstanceCache:
         # A commit that was answered during the read has written a newer row than the read may have found.
         if kept is not None and self.may_use_rows:
             return
+        # The read may be older than a background run's commit, whose row was doubted since.
+        if cell.is_doubted:
+            return
         if kept is not None and version_of(kept.instance) == version_of(instance):
             self._note_current(1.0)
             return
@@ -264,6 +267,7 @@ class InstanceCache:
         """Read the row again before its next turn: it may have changed."""
         if self._reads:
             self._note_change(cell.address)
+        cell.is_doubted = True
         self.size_bytes -= cell.weight
         cell.loaded, cell.decoded, cell.weight = None, None, 0
         cell.keys, cell.keys_held = None, None

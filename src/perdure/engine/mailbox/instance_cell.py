@@ -73,6 +73,7 @@ class InstanceCell:
         undecided: the request whose turn waits for the row, or for the end of the step; nothing of it is decided.
         keys: the idempotency keys that this process has stored lately, with their results; None for none.
         keys_held: how many keys the address holds at most; None if they must be counted.
+        is_doubted: whether its row was doubted since a turn last began to read it.
     """
 
     address: Address
@@ -94,6 +95,7 @@ class InstanceCell:
     undecided: MailboxEntry | None = None
     keys: dict[str, Remembered] | None = None
     keys_held: int | None = None
+    is_doubted: bool = False
 
     @property
     def job_name(self) -> str:

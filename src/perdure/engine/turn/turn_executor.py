@@ -165,6 +165,7 @@ class TurnExecutor:
         if begun is not None:
             return begun
         now_ms = 0 if key is None else self.runtime.now_ms()
+        cell.is_doubted = False
         loaded = self.reads.load(cell.address, key, now_ms, partial(tell, cell, entry))
         return "reading" if loaded is None else self.decide(cell, entry, loaded)
 
