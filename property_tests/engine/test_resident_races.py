@@ -148,6 +148,7 @@ TWO_PAGES = ["commit", "begin page", "begin page", "end page", "doubt", "end pag
 
 @example([(action, "a") for action in TWO_PAGES])
 @example([(action, "a") for action in ("begin", "commit", "doubt", "end")])
+@example([(action, "a") for action in ("begin", "commit", "end")])
 @given(ACTIONS)
 def test_of_an_owned_store_a_kept_row_is_the_stored_one(actions: list[tuple[str, str]]) -> None:
     """Whichever reads end when: a row that was read before a commit does not replace the row that it wrote."""
