@@ -1,6 +1,7 @@
 """Every planted mutant."""
 
 import planted_alarms
+import planted_answers
 import planted_cancelling
 import planted_deploys
 import planted_durability
@@ -34,6 +35,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *planted_kinds.MUTANTS,
     *planted_workflow.MUTANTS,
     *planted_cancelling.MUTANTS,
+    *planted_answers.MUTANTS,
     *planted_journals.MUTANTS,
     *planted_engine.MUTANTS,
     *planted_limits.MUTANTS,

@@ -12,6 +12,7 @@ from collections import Counter
 from types import ModuleType
 
 import planted_alarms
+import planted_answers
 import planted_cancelling
 import planted_fast_path
 import planted_feeder
@@ -47,6 +48,7 @@ def test_there_are_many_and_each_has_a_name_of_its_own() -> None:
     [
         planted_workflow,
         planted_cancelling,
+        planted_answers,
         planted_pool,
         planted_journals,
         planted_fast_path,

@@ -84,7 +84,7 @@ def test_requests_that_the_document_permits_are_answered_as_it_says(fuzzed, data
     case = data.draw(operation.as_strategy(generation_mode=GenerationMode.POSITIVE), label="request")
     if "id" in case.path_parameters and data.draw(st.booleans(), label="of an instance that may exist"):
         case.path_parameters["id"] = "one"
-    if operation.path.endswith("/wait"):
+    if "/wait" in operation.path:
         case.query = {**(case.query or {}), "timeout": "1 ms"}  # each answer could take 20 seconds
     response = answered(fuzzed, case, CHECKS)
     if response.status_code == 422:

@@ -189,3 +189,25 @@ def test_a_store_at_rest_shows_the_same_with_its_app(tmp_path: Path, capsys: Out
     assert CARD not in shown
     assert run_command(["show", "workflow:bills:pay", *at_rest]) == 0
     assert "outcome" not in fields_in(capsys.readouterr().out)
+
+
+def test_a_command_waits_for_the_end_of_its_work(engine: dict[str, list[str]], capsys: Out) -> None:
+    named = engine["server"]
+    for words, code, status, outcome in (
+        (["start", "workflow:bills:w-1", '"pay"'], 0, "done", '{"number":7,"card":"<secret>"}'),
+        (["start", "workflow:bills:w-2", '"fail"'], 3, "done (failed)", ""),
+        (["put", "pool:pictures:w-1", '"good"'], 0, "done", '{"number":4,"card":"<secret>"}'),
+        (["put", "pool:pictures:w-2", '"bad"'], 3, "parked (retries_exhausted)", ""),
+        (["call", "workflow:bills:w-1", "start", '"pay"'], 0, "done", '{"number":7,"card":"<secret>"}'),
+    ):
+        assert run_command([*words, "--wait", "1 minute", *named]) == code
+        printed = fields_in(capsys.readouterr().out)
+        assert (printed["status"], printed.get("outcome", "")) == (status, outcome)
+        assert ("error" in printed) == (code == 3)
+    assert run_command(["start", "workflow:bills:w-3", '"wait"', "--wait", "1 ms", *named, "--json"]) == 1
+    (late,) = json_of(capsys.readouterr().out)
+    assert (late["form"], late["answer"]["created"], "outcome" in late) == ("not_reached", True, False)
+    assert run_command(["signal", "workflow:bills:w-3", "approval", '"yes"', *named]) == 0
+    capsys.readouterr()
+    assert run_command(["start", "workflow:bills:w-3", '"wait"', "--wait", "1 minute", *named, "--json"]) == 0
+    assert json_of(capsys.readouterr().out)[0]["outcome"]["form"] == "done"

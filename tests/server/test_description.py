@@ -80,8 +80,9 @@ def test_the_page_about_http_has_every_route_parameter_and_code():
     for path, methods in play(document_at)["paths"].items():
         route = re.sub(r"^/v1/jobs/[^/]+/[^/]+/instances/{id}", "{instance}", path)
         route = re.sub(r"^/v1/jobs/[^/{]+/[^/{]+/(hold|release|count)$", r"/v1/jobs/{kind}/{name}/\1", route)
-        if "/explain/" in route:
-            route = "{instance}/explain/{action}"
+        for before in ("explain", "wait"):
+            if f"/{before}/" in route:
+                route = f"{{instance}}/{before}/{{action}}"
         for method, operation in methods.items():
             action = "{instance}/{action}" if method == "post" and route.count("/") == 1 else route
             assert f"`{method.upper()} {action}`" in page

@@ -7,10 +7,10 @@ from datetime import datetime
 from typing import Final, cast
 
 from perdure.jobs.definition import AnyDefinition, Definition
-from perdure.values.errors import DefinitionError, InvalidArgument
+from perdure.values.errors import InvalidArgument
 from perdure.values.listings import ListFilter
 from perdure.values.status_wait import AWAITED_STATUSES, WaitCondition
-from perdure.values.times import Duration, duration_ms, to_ms
+from perdure.values.times import to_ms
 from perdure.wire.operations import LIST, check_text
 
 MAX_WANTED: Final = 20
@@ -97,15 +97,3 @@ def check_wanted(statuses: tuple[object, ...], phases: object) -> WaitCondition:
     words = tuple(check_text(phase, what="phase of until") for phase in given)
     named = tuple(str(status) for status in statuses)
     return WaitCondition(named, words) if named or words else WaitCondition()
-
-
-def check_timeout(value: object) -> int:
-    """Check how long a wait may take, and return it in milliseconds.
-
-    Raises:
-        InvalidArgument: the value is not a duration.
-    """
-    try:
-        return duration_ms(cast("Duration", value), what="timeout of until", minimum_ms=0)
-    except DefinitionError as wrong:
-        raise InvalidArgument("timeout of until", value, wrong.expected) from wrong

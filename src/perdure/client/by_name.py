@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from functools import partial
+from typing import Any, Literal, Protocol
 
 import attrs
 import orjson
+from returns.result import Failure, Result, Success
 
 from perdure.client.gateway import Gateway, JobByName
 from perdure.codecs import NewerOnly
-from perdure.jobs.call import Call, mapped
+from perdure.jobs.call import Call, mapped, result_of
 from perdure.jobs.definition import AnyDefinition, CallError, Definition, EventError
 from perdure.jobs.explanation import NO_ANSWERS, Answers
+from perdure.jobs.handle import sent_and_over
 from perdure.jobs.redaction import has_secrets
 from perdure.jobs.request import ALARM, Request, Terminate, WaitFor, check_wait, within
 from perdure.values.errors import InvalidArgument, InvalidInput
 from perdure.values.limits import Limits
 from perdure.values.listings import InstanceOutcome, StepRecord
 from perdure.values.status import InstanceStatus
+from perdure.values.status_wait import CallEnd, Reached
+from perdure.values.times import Duration
 from perdure.values.trace import trace_context
 from perdure.wire.explanation import explanation_data
 from perdure.wire.operations import check_text
@@ -74,6 +79,33 @@ class NamedJob(JobByName):
         build = builder(job, action, payload, idempotency_key, wait_for, interrupt=interrupt, trace=trace)
         sent = self.gateway.request(job, id_, build, f"call of {job.kind}:{job.name}")
         return mapped(sent, lambda answer: orjson.loads(answers.encode(answer)))
+
+    def call_and_wait(
+        self,
+        action: str,
+        id_: str,
+        /,
+        payload: str = "",
+        *,
+        timeout: Duration = "1 minute",
+        idempotency_key: str | None = None,
+        trace: str | None = None,
+    ) -> Call[CallEnd, EventError[Any]]:
+        """Send a request, and wait until its work is over."""
+        send = partial(self.call, action, id_, payload, idempotency_key=idempotency_key, wait_for="start", trace=trace)
+        return Call(partial(self._call_and_wait, action, id_, send, timeout, idempotency_key), "call_and_wait")
+
+    async def _call_and_wait(
+        self, action: str, id_: str, send: Callable[[], Call[Any, Any]], longest: Duration, key: str | None
+    ) -> Result[CallEnd, Any]:
+        job, of = self.definition, "call_and_wait"
+        over = await sent_and_over(self.gateway, job, action, id_, send, longest=longest, key=key, of=of)
+        if not isinstance(over, Success):
+            return Failure(over.failure())
+        answer, awaited = over.unwrap()
+        form: Literal["reached", "not_reached"] = "reached" if isinstance(awaited, Reached) else "not_reached"
+        outcome = await result_of(self.shown_outcome(id_))
+        return outcome.map(lambda found: CallEnd(form=form, answer=answer, status=awaited.status, outcome=found))
 
     def explain(
         self,

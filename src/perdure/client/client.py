@@ -14,7 +14,6 @@ from returns.result import Failure, Result, Success
 from perdure.client.arguments import (
     check_backup,
     check_definition,
-    check_timeout,
     check_wanted,
     list_filter,
 )
@@ -22,7 +21,7 @@ from perdure.client.gateway import Gateway, JobByName
 from perdure.jobs.call import Call, result_of
 from perdure.jobs.definition import AnyDefinition, CallError, Definition
 from perdure.jobs.explanation import NO_ANSWERS, Answers, Asked, Explanation, request_of
-from perdure.jobs.request import Request
+from perdure.jobs.request import Request, check_timeout
 from perdure.stores.values import Backup, BackupProgress, Health, LoggedEvent, OnBackupProgress
 from perdure.values.address import Address, check_id
 from perdure.values.errors import RequestError

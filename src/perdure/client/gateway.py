@@ -10,11 +10,11 @@ from typing import Any, Protocol, TypeVar
 import attrs
 from returns.result import Failure, Result
 
-from perdure.client.arguments import check_timeout, check_wanted
+from perdure.client.arguments import check_wanted
 from perdure.jobs.call import Call, result_of
 from perdure.jobs.definition import AnyDefinition, CallError, Dispatch, EventError
 from perdure.jobs.explanation import NO_ANSWERS, Answers, Explanation
-from perdure.jobs.request import Request, WaitFor
+from perdure.jobs.request import Request, WaitFor, check_timeout
 from perdure.stores.values import Backup, LoggedEvent, OnBackupProgress
 from perdure.values.address import Address, Job, check_id
 from perdure.values.errors import RequestError, UnknownJob
@@ -22,7 +22,7 @@ from perdure.values.limits import Limits
 from perdure.values.listings import HoldResult, InstanceOutcome, JobCount, StepRecord
 from perdure.values.live_event import EngineStopped
 from perdure.values.status import InstanceStatus
-from perdure.values.status_wait import Awaited, AwaitedStatus, WaitCondition
+from perdure.values.status_wait import Awaited, AwaitedStatus, CallEnd
 from perdure.values.times import Duration
 from perdure.wire.operations import HISTORY, ClientOperation
 
@@ -70,6 +70,29 @@ class JobByName(ABC):
 
         Returns:
             The answer as JSON-able data.
+        """
+
+    @abstractmethod
+    def call_and_wait(
+        self,
+        action: str,
+        id_: str,
+        /,
+        payload: str = "",
+        *,
+        timeout: Duration = "1 minute",
+        idempotency_key: str | None = None,
+    ) -> Call[CallEnd, EventError[Any]]:
+        """Send a request, and wait until its work is over: a workflow, an item or a task has ended, or rests.
+
+        A wait that is over loses nothing: the work continues, and a repeat of this call waits on.
+
+        Args:
+            action: such as ``start``.
+            id_: the instance.
+            payload: the input as JSON text. Empty when the action takes none.
+            timeout: how long to wait.
+            idempotency_key: needed for an action that a repeat would apply again, such as ``send``.
         """
 
     @abstractmethod
@@ -191,10 +214,6 @@ class Gateway(Dispatch, Protocol):
         self, address: Address, /, *, before: int | None, limit: int
     ) -> Call[tuple[LoggedEvent, ...], CallError]:
         """Read an address's newest events, the newest first."""
-        ...
-
-    def until(self, address: Address, wanted: WaitCondition, timeout_ms: int, /) -> Call[Awaited, CallError]:
-        """Wait until an instance has a wanted status."""
         ...
 
     def perform(self, operation: ClientOperation[A], /, **given: object) -> Call[A, CallError]:

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from perdure.values.message import Message
     from perdure.values.secret import Hide
     from perdure.values.status import Hold, InstanceStatus
+    from perdure.values.status_wait import Awaited, AwaitedStatus, WaitCondition
     from perdure.values.turn_inputs import TurnInputs
 else:  # running jobs needs more modules than defining them
     draft = lazy_module("perdure.jobs.draft")
@@ -105,6 +106,10 @@ class Dispatch(Protocol):
         """Find instances."""
         ...
 
+    def until(self, address: Address, wanted: WaitCondition, timeout_ms: int, /) -> Call[Awaited, CallError]:
+        """Wait until an instance has a wanted status."""
+        ...
+
     def concurrently(self, calls: Sequence[Call[Any, Any]], /) -> Call[tuple[Result[Any, Any], ...], Never]:
         """Make several such calls at the same time, and return their results in order."""
         ...
@@ -133,6 +138,7 @@ class Definition(ABC, Generic[H_co, T_co, R_contra]):
         time_limit_of: whether the time limit is for a complete run, or for a run without a further checkpoint.
         interrupting: the command types that may stop a run in progress. See `interrupts`.
         event: the event's command class. None for a kind without events.
+        end_statuses: the statuses in which a request's work is over, for a caller that waits for that.
     """
 
     __slots__ = ()
@@ -146,6 +152,7 @@ class Definition(ABC, Generic[H_co, T_co, R_contra]):
     time_limit_of: ClassVar[Literal["run", "checkpoint"]] = "run"
     interrupting: ClassVar[frozenset[type]] = frozenset()
     event: ClassVar[type | None] = None
+    end_statuses: ClassVar[tuple[AwaitedStatus, ...]] = ("ended",)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {excerpt(self.name)}>"

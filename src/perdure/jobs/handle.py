@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections.abc import Awaitable, Callable
+from functools import lru_cache, partial
+from operator import itemgetter
 from typing import Any, Generic, TypeVar
 
 import attrs
+from returns.result import Failure, Result, Success
 
-from perdure.jobs.call import Call, named
+from perdure.jobs.call import Call, named, result_of
 from perdure.jobs.definition import CallError, Definition, Dispatch
+from perdure.jobs.display import NOT_FOUND
 from perdure.jobs.failures import typed_error
-from perdure.jobs.request import Pause, Request, Resume, Terminate, WaitFor, check_wait
-from perdure.values.address import Job
+from perdure.jobs.request import (
+    Pause,
+    Request,
+    Resume,
+    Terminate,
+    WaitFor,
+    check_repeatable,
+    check_timeout,
+    check_wait,
+)
+from perdure.values.address import Job, check_id
 from perdure.values.answer import OutcomeRecord, PauseResult, RunAnswer, Terminated
+from perdure.values.errors import RequestError
 from perdure.values.failure import Defect, FailureRecord
 from perdure.values.limits import Limits
 from perdure.values.listings import HoldResult, JobCount
@@ -28,11 +42,49 @@ from perdure.values.outcome import (
     Triggered,
 )
 from perdure.values.status import Held, InstanceStatus
-from perdure.values.times import from_ms
+from perdure.values.status_wait import NeverStored, NoOutcome, NotReached, Reached, WaitCondition, WaitOver
+from perdure.values.times import Duration, from_ms
 
 S = TypeVar("S")
 T = TypeVar("T")
 E = TypeVar("E")
+
+
+async def sent_and_over(
+    dispatch: Dispatch,
+    job: Definition[Any, Any, Any],
+    action: str,
+    id_: str,
+    send: Callable[[], Call[Any, Any]],
+    *,
+    longest: Duration,
+    key: str | None,
+    of: str,
+) -> Result[tuple[Any, Reached | NotReached], Any]:
+    """Send a request, and wait until its work is over. Return its answer, and the wait's.
+
+    Args:
+        dispatch: waits.
+        job: the definition.
+        action: the request's action.
+        id_: the instance.
+        send: makes the request's call.
+        longest: how long to wait.
+        key: the request's idempotency key.
+        of: the caller's method, for messages.
+    """
+    try:
+        timeout_ms, address = check_timeout(longest, of=of), job.address(check_id(id_))
+        check_repeatable(job.plan.commands.get(action), key, of=of)
+    except RequestError as refused:
+        return Failure(refused)
+    sent = await result_of(send())
+    if not isinstance(sent, Success):
+        return Failure(sent.failure())
+    awaited = await result_of(dispatch.until(address, WaitCondition(job.end_statuses), timeout_ms))
+    # The request was answered, so there has been an instance: its history is not kept.
+    over = awaited.map(lambda found: Reached(NOT_FOUND) if isinstance(found, NeverStored) else found)
+    return over.map(lambda found: (sent.unwrap(), found))
 
 
 @attrs.frozen
@@ -120,6 +172,52 @@ class JobHandle(Generic[S, E]):
             return Request(command=command, action=action, payload=payload, idempotency_key=key, wait_for=wait_for)
 
         return self.dispatch.request(job, id_, build, _call_name(job.kind, job.name, action))
+
+    def _and_wait(
+        self, action: str, id_: str, send: Callable[[], Call[Any, Any]], timeout: Duration, key: str | None
+    ) -> Call[Reached, Any]:
+        """Send a request, and wait until its work is over. Its answer is dropped."""
+        return Call(partial(self._sent_and_over, action, id_, send, timeout, key), self._name_of(f"{action}_and_wait"))
+
+    def _and_outcome(
+        self,
+        action: str,
+        id_: str,
+        send: Callable[[], Call[Any, Any]],
+        outcome: Callable[[str], Call[T | None, Any]],
+        timeout: Duration,
+        key: str | None,
+    ) -> Call[T, Any]:
+        """Send a request, wait until its work is over, and read its outcome."""
+        ended = partial(self._sent_and_over, action, id_, send, timeout, key)
+        return Call(partial(self._outcome_after, ended, id_, outcome), self._name_of(f"{action}_and_wait"))
+
+    async def _sent_and_over(
+        self, action: str, id_: str, send: Callable[[], Call[Any, Any]], longest: Duration, key: str | None
+    ) -> Result[Reached, Any]:
+        of = f"{action}_and_wait"
+        over = await sent_and_over(self.dispatch, self.definition, action, id_, send, longest=longest, key=key, of=of)
+        match over.map(itemgetter(1)):
+            case Success(NotReached(status)):
+                wanted = WaitCondition(self.definition.end_statuses)
+                return Failure(WaitOver(str(self.definition.address(id_)), wanted, status))
+            case reached:
+                return reached
+
+    async def _outcome_after(
+        self,
+        ended: Callable[[], Awaitable[Result[Reached, Any]]],
+        id_: str,
+        outcome: Callable[[str], Call[T | None, Any]],
+    ) -> Result[T, Any]:
+        over = await ended()
+        if not isinstance(over, Success):
+            return Failure(over.failure())
+        read: Result[T | None, Any] = await result_of(outcome(id_))
+        if not isinstance(read, Success):
+            return Failure(read.failure())
+        found = read.unwrap()
+        return Failure(NoOutcome(str(self.definition.address(id_)))) if found is None else Success(found)
 
     def _named(self, call: Call[T, CallError], action: str) -> Call[T, CallError]:
         """Name a call for Python's warning about calls that are never awaited."""

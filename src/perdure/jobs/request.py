@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar
+from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar, cast
 
 import attrs
 import orjson
@@ -11,9 +11,10 @@ import orjson
 from perdure.codecs import Codec, NewerOnly
 from perdure.values.address import Address
 from perdure.values.answer import PauseResult, Terminated
-from perdure.values.errors import InvalidArgument, InvalidInput
+from perdure.values.errors import DefinitionError, InvalidArgument, InvalidInput
 from perdure.values.excerpt import fields_in_line, size_only
 from perdure.values.frozen import frozen, turn_value
+from perdure.values.times import Duration, duration_ms
 from perdure.values.turn_inputs import digest, printed_id
 
 
@@ -320,6 +321,29 @@ def check_wait(action: str, wait_for: object, interrupt: object) -> None:
         raise InvalidArgument(f"interrupt of {action}", interrupt, "True or False")
     if wait_for not in ("completion", "start"):
         raise InvalidArgument(f"wait_for of {action}", wait_for, "'completion' or 'start'")
+
+
+def check_timeout(value: object, *, of: str = "until") -> int:
+    """Check how long a wait may take, and return it in milliseconds.
+
+    Raises:
+        InvalidArgument: the value is not a duration.
+    """
+    try:
+        return duration_ms(cast("Duration", value), what=f"timeout of {of}", minimum_ms=0)
+    except DefinitionError as wrong:
+        raise InvalidArgument(f"timeout of {of}", value, wrong.expected) from wrong
+
+
+def check_repeatable(spec: CommandSpec[Any] | None, key: str | None, *, of: str) -> None:
+    """Check that a caller whose wait ends early can repeat its request, and wait on.
+
+    Raises:
+        InvalidArgument: a repeat without a key would apply the request again.
+    """
+    if key is None and spec is not None and spec.repeat == "applies_again":
+        expected = "a key: a repeat of this call, after its wait was over, would otherwise apply the request again"
+        raise InvalidArgument(f"idempotency_key of {of}", key, expected)
 
 
 @frozen

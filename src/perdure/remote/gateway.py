@@ -19,7 +19,7 @@ from perdure.jobs.definition import AnyDefinition, CallError, EventError
 from perdure.jobs.display import NOT_FOUND
 from perdure.jobs.explanation import NO_ANSWERS, Answers, Explanation, explain
 from perdure.jobs.keys import check_key
-from perdure.jobs.request import Repeat, Request, Terminate, WaitFor, check_wait
+from perdure.jobs.request import Repeat, Request, Terminate, WaitFor, check_timeout, check_wait
 from perdure.remote.servers import CallRepeat, Server, ServerCall, Servers
 from perdure.stores.values import Backup, LoggedEvent, OnBackupProgress
 from perdure.values.address import Address, Job, check_id
@@ -46,8 +46,8 @@ from perdure.values.listings import (
 )
 from perdure.values.live_event import EngineStopped
 from perdure.values.status import Hold, InstanceStatus
-from perdure.values.status_wait import Awaited, NeverStored, NotReached, Reached, WaitCondition
-from perdure.values.times import from_ms
+from perdure.values.status_wait import Awaited, CallEnd, NeverStored, NotReached, Reached, WaitCondition
+from perdure.values.times import Duration, from_ms
 from perdure.values.trace import CurrentTrace, trace_context
 from perdure.wire.explanation import explain_inputs_of
 from perdure.wire.operations import COUNT, HISTORY, HOLD, LIST, RELEASE, ClientOperation, check_text
@@ -99,6 +99,42 @@ class RemoteJob(JobByName):
             )
 
         return Call(partial(self._ask, build), "call")
+
+    def call_and_wait(
+        self,
+        action: str,
+        id_: str,
+        /,
+        payload: str = "",
+        *,
+        timeout: Duration = "1 minute",
+        idempotency_key: str | None = None,
+    ) -> Call[CallEnd, EventError[Any]]:
+        """Send a request, and wait until its work is over. See `JobByName.call_and_wait`.
+
+        Each request of it waits 20 seconds at most. It is repeated, which changes nothing.
+        """
+        return Call(partial(self._call_and_wait, action, id_, payload, timeout, idempotency_key), "call_and_wait")
+
+    async def _call_and_wait(
+        self, action: str, id_: str, payload: str, within: Duration, key: str | None
+    ) -> Result[CallEnd, Any]:
+        try:
+            envelope = self._envelope(action, id_, payload, key=_in_a_header(key))
+            timeout_ms = check_timeout(within, of="call_and_wait")
+        except RequestError as refused:
+            return Failure(refused)
+        address, clock = Address(*self.job, id_), self.gateway.servers.runtime
+        deadline = clock.now_ms() + timeout_ms
+        while True:
+            left_ms = max(0, round(deadline - clock.now_ms()))
+            wait_ms = min(left_ms, self.gateway.longest_wait_ms)
+            path = f"{instance_path(address, 'wait', action)}?{urlencode({'timeout': f'{wait_ms} ms'})}"
+            # The server refuses a request without a key that a repeat would apply again.
+            call = ServerCall(about=str(address), repeat="changes_nothing", waits_ms=wait_ms)
+            answer = await self.gateway.http("POST", path, _end, call, envelope.payload, key)
+            if not isinstance(answer, Success) or answer.unwrap().form == "reached" or left_ms <= wait_ms:
+                return answer
 
     async def _ask(self, build: Callable[[], Envelope]) -> Result[Any, Any]:
         try:
@@ -181,7 +217,11 @@ def _in_a_header(key: str | None) -> str | None:
     check_key(key)
     if key is None or (key.isprintable() and key == key.strip()):
         return key
-    raise InvalidArgument("idempotency_key of explain", key, "printable text without blanks at its ends")
+    raise InvalidArgument("idempotency_key in a header", key, "printable text without blanks at its ends")
+
+
+def _end(answer: Any) -> CallEnd:
+    return record_of(CallEnd, answer)
 
 
 def _unchanged(answer: Any) -> Any:

@@ -197,11 +197,16 @@ def routes(
         jobs = gateway_of(asked.client).definitions.values()
         return json_reply(description.encoded(jobs, server=asked.request.scope.get(MOUNTED_AT, "")))
 
-    return _table(route, one_of_few, _waiting(waits), describe, ready)
+    return _table(route, one_of_few, _waiting(waits, _wait), _waiting(waits, _call_and_wait), describe, ready)
 
 
 def _table(
-    route: Callable[..., Route], one_of_few: Callable[[Handle], Handle], wait: Handle, describe: Handle, ready: Handle
+    route: Callable[..., Route],
+    one_of_few: Callable[[Handle], Handle],
+    wait: Handle,
+    call_and_wait: Handle,
+    describe: Handle,
+    ready: Handle,
 ) -> list[BaseRoute]:
     return [
         route("/openapi.json", one_of_few(describe), "read"),
@@ -211,6 +216,7 @@ def _table(
         route(f"{INSTANCE}/state", _state, "read"),
         route(f"{INSTANCE}/wait", wait, "read", "GET", "until", "phase", "timeout"),
         route(f"{INSTANCE}/explain/{{action}}", one_of_few(_explain), "read", "POST"),
+        route(f"{INSTANCE}/wait/{{action}}", call_and_wait, "action", "POST", "timeout"),
         route(f"{INSTANCE}/{{action}}", _call, "action", "POST", "wait_for", "interrupt"),
     ]
 
@@ -256,9 +262,10 @@ async def _state(asked: Asked) -> Response:
     return await asked.answer_of_own_type(_job(asked).get_state(asked.part("id")), orjson.dumps)
 
 
-def _waiting(waits: Bulkhead) -> Handle:
+def _waiting(waits: Bulkhead, handle: Callable[[Asked], Coroutine[Any, Any, Response]]) -> Handle:
     async def wait(asked: Asked) -> Response:
-        return await waits.perform(asked.client_key, lambda: unless_gone(_wait(asked), asked.left()))
+        await asked.request.body()  # before `left` reads on: the connection's messages have one reader
+        return await waits.perform(asked.client_key, lambda: unless_gone(handle(asked), asked.left()))
 
     return wait
 
@@ -280,14 +287,18 @@ async def unless_gone(work: Coroutine[Any, Any, Response], left: Coroutine[Any, 
         leaving.cancel()
 
 
-async def _wait(asked: Asked) -> Response:
-    query = asked.request.query_params
+def _longest(asked: Asked) -> str:
     try:
-        longest_ms = min(duration_ms(query.get("timeout", "20 s"), what="timeout", minimum_ms=0), LONGEST_WAIT_MS)
+        given_ms = duration_ms(asked.request.query_params.get("timeout", "20 s"), what="timeout", minimum_ms=0)
     except DefinitionError as wrong:
         raise InvalidArgument("timeout", wrong.got, wrong.expected) from wrong
+    return f"{min(given_ms, LONGEST_WAIT_MS)} ms"
+
+
+async def _wait(asked: Asked) -> Response:
+    query = asked.request.query_params
     statuses, phases = query.getlist("until"), tuple(query.getlist("phase"))
-    wait = _job(asked).until(asked.part("id"), *statuses, phases=phases, timeout=f"{longest_ms} ms")
+    wait = _job(asked).until(asked.part("id"), *statuses, phases=phases, timeout=_longest(asked))
     return await asked.answer(wait, awaited_json)
 
 
@@ -303,6 +314,19 @@ async def _call(asked: Asked) -> Response:
         trace=asked.trace,
     )
     return await asked.answer(call, orjson.dumps, job.definition.plan.errors)
+
+
+async def _call_and_wait(asked: Asked) -> Response:
+    job = _job(asked)
+    call = job.call_and_wait(
+        asked.part("action"),
+        asked.part("id"),
+        await _payload(asked.request),
+        timeout=_longest(asked),
+        idempotency_key=asked.key,
+        trace=asked.trace,
+    )
+    return await asked.answer(call, json_of, job.definition.plan.errors)
 
 
 async def _explain(asked: Asked) -> Response:

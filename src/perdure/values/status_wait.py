@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal, TypeAlias, get_args
+from typing import Any, Final, Literal, TypeAlias, get_args
 
 import attrs
 
 from perdure.values.errors import PerdureError
 from perdure.values.excerpt import fields_in_line
+from perdure.values.listings import InstanceOutcome
 from perdure.values.status import InstanceStatus, Status
 
 AwaitedStatus: TypeAlias = Literal["ended", "not_found"] | Status
@@ -77,6 +78,25 @@ Awaited: TypeAlias = Reached | NotReached | NeverStored
 """The answer to a wait, as it is sent."""
 
 
+@attrs.frozen(kw_only=True)
+class CallEnd:
+    """A request's answer, and the end of its work, as tools show it.
+
+    Attributes:
+        form: whether the work was over in time.
+        answer: the request's answer as JSON-able data.
+        status: the committed status at the end of the wait.
+        outcome: how the instance ended, without secrets. None if it has not, or if its kind does not keep that.
+    """
+
+    __repr__ = fields_in_line
+
+    form: Literal["reached", "not_reached"]
+    answer: Any
+    status: InstanceStatus
+    outcome: InstanceOutcome | None = None
+
+
 @attrs.frozen(repr=False, str=False)
 class WaitOver(PerdureError, TimeoutError):
     """A wait's time is over, and the instance did not have the wanted status.
@@ -97,6 +117,23 @@ class WaitOver(PerdureError, TimeoutError):
         return (
             f"{self.address} was {found}, not {wanted}, when the time of the wait was over: repeat it, or pass a "
             "longer timeout="
+        )
+
+
+@attrs.frozen(repr=False, str=False)
+class NoOutcome(PerdureError, LookupError):
+    """An instance has ended, and no outcome of it is kept.
+
+    Attributes:
+        address: the instance, printed ``kind:name:id``.
+    """
+
+    address: str
+
+    def _text(self) -> str:
+        return (
+            f"{self.address} has ended without an outcome that is kept: it was terminated, or cancelled as an item, or "
+            "its definition keeps outcomes for a shorter time; see its history, or pass a longer keep="
         )
 
 

@@ -24,7 +24,7 @@ from perdure.jobs.keys import MAX_KEY_CHARACTERS
 from perdure.jobs.request import ALARM, PAUSE, RESUME, TERMINATE, CommandSpec
 from perdure.values.address import MAX_ID_CHARACTERS
 from perdure.values.answer import RunAnswer
-from perdure.values.status_wait import AWAITED_STATUSES
+from perdure.values.status_wait import AWAITED_STATUSES, CallEnd
 from perdure.wire.engine_info import installed_version
 from perdure.wire.openapi_components import Components, add_problems, add_rejection, free, refusals
 from perdure.wire.operations import HISTORY, ID, OF_JOB, OPERATIONS, STATUS, STEPS, Argument, ClientOperation, Scope
@@ -161,6 +161,13 @@ def job_operations(components: Components, job: AnyDefinition, *, owner: str) ->
             id=f"{owner}_{spec.name}",
             body=_call(components, job, spec, owner=owner, rejection=None if spec in _BUILT_IN else rejection),
         )
+        if spec.absent == "creates":
+            yield ApiOperation(
+                method="post",
+                path=f"{path}/wait/{quote(spec.name, safe='')}",
+                id=f"{owner}_{spec.name}_and_wait",
+                body=_call_and_wait(components, job, spec, owner=owner, rejection=rejection),
+            )
     yield from _reads(components, job, path, owner=owner)
     for operation in OPERATIONS:
         if operation.of == "job":
@@ -185,6 +192,24 @@ def _call(
         answer=answer,
         refusals=refusals(components, _CALLED, rejection=rejection, runs=True),
     )
+    return _with_input(components, operation, spec, owner=owner)
+
+
+def _call_and_wait(
+    components: Components, job: AnyDefinition, spec: CommandSpec[Any], *, owner: str, rejection: str | None
+) -> JsonSchema:
+    operation = _operation(
+        f"Call `{spec.name}` of an instance of {job.name}, and wait until its work is over.",
+        tag=job.name,
+        scope="call",
+        parameters=[_ID, _KEY | {"required": spec.repeat == "applies_again"}, _TRACE, _TIMEOUT],
+        answer=answer_of(components, CallEnd),
+        refusals=refusals(components, _CALLED, rejection=rejection, runs=True),
+    )
+    return _with_input(components, operation, spec, owner=owner)
+
+
+def _with_input(components: Components, operation: JsonSchema, spec: CommandSpec[Any], *, owner: str) -> JsonSchema:
     if spec.input is not None:
         schema = components.add(spec.input.json_schema(), owner=owner)
         operation["requestBody"] = _body(schema, required=spec.takes == "input")
@@ -411,6 +436,11 @@ _WAIT_FOR: Final = _query(
 _INTERRUPT: Final = _query(
     "interrupt", {"type": "boolean", "default": False}, "Whether to cancel a run in progress; by default wait for it."
 )
+_TIMEOUT: Final = _query(
+    "timeout",
+    {"type": "string", "pattern": "^(1?[1-9]|10|20) s$", "default": "20 s"},
+    "How long to wait, such as `5 s`; at most 20 seconds. Other units are accepted, too.",
+)
 _WANTED: Final = (
     _query(
         "until",
@@ -418,11 +448,7 @@ _WANTED: Final = (
         "The statuses that end the wait; by default `ended`.",
     ),
     _query("phase", {"type": "array", "items": _TEXT, "maxItems": 20}, "The phases that end the wait."),
-    _query(
-        "timeout",
-        {"type": "string", "pattern": "^(1?[1-9]|10|20) s$", "default": "20 s"},
-        "How long to wait, such as `5 s`; at most 20 seconds. Other units are accepted, too.",
-    ),
+    _TIMEOUT,
 )
 
 

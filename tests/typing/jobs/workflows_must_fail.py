@@ -14,6 +14,8 @@ def calls(jobs: Client) -> None:
     flow.signal("1", approval, "ann")  # error: mypy, pyright
     flow.start("1", Approval("ann"))  # error: mypy, pyright
     flow.cancel("1", 7)  # error: mypy, pyright
+    flow.start_and_wait("1", Approval("ann"))  # error: mypy, pyright
+    flow.start_and_wait("1", Purchase("a", "b", 1)).map(shown)  # error: mypy, pyright
     flow.outcome("1").map(shown)  # error: mypy, pyright
     tell(fulfilment, "1").signal(approval, 7)  # error: mypy, pyright
 

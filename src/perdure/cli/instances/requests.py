@@ -13,7 +13,15 @@ import attrs
 import orjson
 from cyclopts import Parameter
 
-from perdure.cli.instances.presentation import answer_lines, code_of_answer, shown_name, value_text
+from perdure.cli.instances.presentation import (
+    answer_lines,
+    code_of_answer,
+    error_text,
+    shown_name,
+    status_text,
+    value_text,
+)
+from perdure.cli.instances.reading import outcome_data, outcome_text
 from perdure.cli.instances.selection import AddressArgument, address_of
 from perdure.cli.options import JsonOption
 from perdure.cli.output import array_of, object_of, write_fields, write_json, write_styled_lines
@@ -23,6 +31,7 @@ from perdure.cli.target.target import InstanceRequest
 from perdure.jobs.request import ALARM, WaitFor
 from perdure.values.excerpt import shortened
 from perdure.wire.diagnosis import readable_answer, why_no_alarm
+from perdure.wire.records import data_of
 
 FROM_STDIN: Final = "-"
 
@@ -52,6 +61,14 @@ WaitOption: TypeAlias = Annotated[
     WaitFor, Parameter(help="Return after the first attempt of the run (completion), or when it is claimed (start).")
 ]
 
+EndOption: TypeAlias = Annotated[
+    str | None,
+    Parameter(
+        help="Wait this long until the work is over, such as `1 hour`, and print the outcome. Needs `--key` "
+        "where a repeat would apply the request again."
+    ),
+]
+
 
 def start(
     address: AddressArgument,
@@ -61,11 +78,13 @@ def start(
     target: TargetOptions = UNSET,
     wait_for: WaitOption = "completion",
     key: KeyOption = None,
+    wait: EndOption = None,
     json: JsonOption = False,
 ) -> int:
     """Start a continuous job or a workflow. An existing instance is unchanged.
 
-    Exit code: 0 done, 2 the command cannot start, 3 refused or the run did not succeed, 4 no engine answers, 5 unknown.
+    Exit code: 0 done, 1 not over in the time of --wait, 2 the command cannot start, 3 refused, or the run did not
+    succeed, 4 no engine answers, 5 unknown.
 
     Parameters
     ----------
@@ -75,7 +94,7 @@ def start(
     asked = InstanceRequest(
         address=address_of(address), action="start", payload=json_payload(state), key=key, wait_for=wait_for
     )
-    return request(asked, target, json=json)
+    return request(asked, target, json=json, wait=wait)
 
 
 def send(
@@ -85,11 +104,13 @@ def send(
     *,
     target: TargetOptions = UNSET,
     key: KeyOption = None,
+    wait: EndOption = None,
     json: JsonOption = False,
 ) -> int:
     """Send an event to a task. An absent instance is created.
 
-    Exit code: 0 done, 2 the command cannot start, 3 refused, 4 no engine answers, 5 unknown.
+    Exit code: 0 done, 1 not over in the time of --wait, 2 the command cannot start, 3 refused, 4 no engine answers, 5
+    unknown.
 
     Parameters
     ----------
@@ -100,6 +121,7 @@ def send(
         InstanceRequest(address=address_of(address), action="send", payload=json_payload(event), key=key),
         target,
         json=json,
+        wait=wait,
     )
 
 
@@ -137,11 +159,13 @@ def put(
     after: str | None = None,
     head_start: str | None = None,
     key: KeyOption = None,
+    wait: EndOption = None,
     json: JsonOption = False,
 ) -> int:
     """Put an item into a worker pool. An existing one is unchanged.
 
-    Exit code: 0 done, 2 the command cannot start, 3 refused, 4 no engine answers, 5 unknown.
+    Exit code: 0 done, 1 not over in the time of --wait, 2 the command cannot start, 3 refused, 4 no engine answers, 5
+    unknown.
 
     Parameters
     ----------
@@ -154,9 +178,8 @@ def put(
     """
     options = {name: value for name, value in (("after", after), ("head_start", head_start)) if value is not None}
     payload = orjson.dumps({"item": orjson.Fragment(json_payload(item)), **options}).decode()
-    return request(
-        InstanceRequest(address=address_of(address), action="put", payload=payload, key=key), target, json=json
-    )
+    asked = InstanceRequest(address=address_of(address), action="put", payload=payload, key=key)
+    return request(asked, target, json=json, wait=wait)
 
 
 def signal(
@@ -240,11 +263,13 @@ def call(
     target: TargetOptions = UNSET,
     wait_for: WaitOption = "completion",
     key: KeyOption = None,
+    wait: EndOption = None,
     json: JsonOption = False,
 ) -> int:
     """Send any request, also to a kind of job of your own. It asks for no confirmation.
 
-    Exit code: 0 done, 2 the command cannot start, 3 refused or the run did not succeed, 4 no engine answers, 5 unknown.
+    Exit code: 0 done, 1 not over in the time of --wait, 2 the command cannot start, 3 refused, or the run did not
+    succeed, 4 no engine answers, 5 unknown.
 
     Parameters
     ----------
@@ -255,11 +280,13 @@ def call(
     """
     text = "" if payload is None else json_payload(payload)
     asked = InstanceRequest(address=address_of(address), action=action, payload=text, key=key, wait_for=wait_for)
-    return request(asked, target, json=json)
+    return request(asked, target, json=json, wait=wait)
 
 
-def request(asked: InstanceRequest, options: TargetOptions, *, json: bool) -> ExitCode:
-    """Send a request and print its answer."""
+def request(asked: InstanceRequest, options: TargetOptions, *, json: bool, wait: str | None = None) -> ExitCode:
+    """Send a request and print its answer, or the end of its work."""
+    if wait is not None:
+        return _request_and_wait(asked, options, wait, json=json)
     with open_target(options) as target:
         answer = target.call(asked)
     if json:
@@ -267,6 +294,23 @@ def request(asked: InstanceRequest, options: TargetOptions, *, json: bool) -> Ex
     else:
         write_fields(list(answer_lines(readable_answer(asked.address.kind, answer))))
     return code_of_answer(answer)
+
+
+def _request_and_wait(asked: InstanceRequest, options: TargetOptions, wait: str, *, json: bool) -> ExitCode:
+    with open_target(options) as target:
+        end = target.call_and_wait(asked, wait)
+    if json:
+        outcome = {} if end.outcome is None else {"outcome": outcome_data(end.outcome)}
+        write_json([{"form": end.form, "answer": end.answer, "status": data_of(end.status)} | outcome])
+    else:
+        status = status_text(end.status.status.replace("_", " "), end.status)
+        error = error_text(None if end.outcome is None else end.outcome.error)
+        fields = (("status", status), ("outcome", outcome_text(end.outcome)), ("error", error))
+        write_fields([(name, text) for name, text in fields if text])
+    if end.form == "not_reached":
+        return ExitCode.FAILED
+    is_failed = end.status.status == "parked" or (end.outcome is not None and end.outcome.form != "done")
+    return ExitCode.REFUSED if is_failed else ExitCode.DONE
 
 
 @attrs.frozen

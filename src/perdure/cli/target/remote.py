@@ -22,7 +22,7 @@ from perdure.values.listings import (
     Listed,
     ListFilter,
 )
-from perdure.values.status_wait import Awaited, AwaitedStatus
+from perdure.values.status_wait import Awaited, AwaitedStatus, CallEnd
 from perdure.values.times import Duration, from_ms
 from perdure.wire.operations import ClientOperation
 
@@ -111,6 +111,14 @@ class Remote:
             interrupt=asked.interrupt,
         )
         return _without_error_data(self.jobs.run(call))
+
+    def call_and_wait(self, asked: InstanceRequest, within: Duration, /) -> CallEnd:
+        """Send a request, and wait until its work is over."""
+        job = self.jobs.handle_by_name(asked.address.kind, asked.address.name)
+        call = job.call_and_wait(
+            asked.action, asked.address.id, asked.payload, timeout=within, idempotency_key=asked.key
+        )
+        return self.jobs.run(call)
 
 
 def _without_error_data(answer: object) -> object:

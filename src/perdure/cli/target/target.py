@@ -16,7 +16,7 @@ if TYPE_CHECKING:
         Listed,
         ListFilter,
     )
-    from perdure.values.status_wait import Awaited, AwaitedStatus
+    from perdure.values.status_wait import Awaited, AwaitedStatus, CallEnd
     from perdure.values.times import Duration
     from perdure.wire.operations import ClientOperation
 
@@ -96,6 +96,10 @@ class Target(Protocol):
 
     def call(self, asked: InstanceRequest, /) -> object:
         """Send a request, and return its answer as JSON-able data."""
+        ...
+
+    def call_and_wait(self, asked: InstanceRequest, within: Duration, /) -> CallEnd:
+        """Send a request, and wait until its work is over."""
         ...
 
 

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from perdure.values.failure import Defect
     from perdure.values.instance import Claim, Instance
     from perdure.values.limits import Limits
+    from perdure.values.status_wait import AwaitedStatus
     from perdure.values.turn_inputs import TurnInputs
 else:  # deciding turns and calling jobs need more modules than defining jobs
     runs = lazy_module("perdure.jobs.run")
@@ -109,6 +110,7 @@ class Task(Definition["TaskHandle[S, V, E]", "TaskSender[V]", R_contra], Generic
     kind: ClassVar[str] = "task"
     run_now: ClassVar[str | None] = "trigger"
     event: ClassVar[type | None] = SendCommand
+    end_statuses: ClassVar[tuple[AwaitedStatus, ...]] = ("ended", "idle", "parked")
     name: str
     plan: Plan
     hooks: TaskHooks

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Generic, TypeVar
 
 import attrs
@@ -15,6 +16,8 @@ from perdure.programs import Program
 from perdure.values.answer import RunAnswer, Sent
 from perdure.values.failure import Defect
 from perdure.values.outcome import Triggered
+from perdure.values.status_wait import Reached, WaitOver
+from perdure.values.times import Duration
 
 S = TypeVar("S")
 V = TypeVar("V")
@@ -39,6 +42,27 @@ class TaskHandle(JobHandle[S, E], Generic[S, V, E]):
             error, ``HookRaised`` if the handler raised, ``RunTimeout`` if it timed out.
         """
         return self._send(id_, SendCommand(event), "send", event, key=idempotency_key)
+
+    def send_and_wait(
+        self, id_: str, event: V, /, *, idempotency_key: str, timeout: Duration = "1 minute"
+    ) -> Call[Reached, EventError[E] | WaitOver]:
+        """Send an event, and wait until the task has nothing more to do: it is idle or parked, or has ended.
+
+        A wait that is over, or whose engine stopped, loses nothing: the task continues, and a repeat of this call with
+        the same key waits on.
+
+        Args:
+            id_: the instance.
+            event: as for `send`.
+            idempotency_key: a repeat with this key sends nothing.
+            timeout: how long to wait. ``"0 ms"`` to answer immediately.
+
+        Returns:
+            The committed status that ended the wait. It fails as `send` does, and with `WaitOver` when the time is
+            over.
+        """
+        send = partial(self.send, id_, event, idempotency_key=idempotency_key)
+        return self._and_wait("send", id_, send, timeout, idempotency_key)
 
     def trigger(
         self,

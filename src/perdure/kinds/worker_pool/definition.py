@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from perdure.values.instance import Claim, Instance
     from perdure.values.listings import InstanceOutcome
     from perdure.values.secret import Hide
+    from perdure.values.status_wait import AwaitedStatus
     from perdure.values.turn_inputs import TurnInputs
 else:  # deciding turns and calling jobs need more modules than defining jobs
     handle = lazy_module("perdure.kinds.worker_pool.handle")
@@ -94,6 +95,7 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
     """
 
     kind: ClassVar[str] = "pool"
+    end_statuses: ClassVar[tuple[AwaitedStatus, ...]] = ("ended", "parked")
     occupancy: ClassVar[Literal["mailbox", "claim_only"]] = "claim_only"
     error_hook: ClassVar[str] = "on_error"
     run_now: ClassVar[str | None] = "trigger"

@@ -36,6 +36,7 @@ from perdure.values.limits import Limits
 from perdure.values.listings import JobCount, ListFilter
 from perdure.values.outcome import Failed
 from perdure.values.status import Status
+from perdure.values.status_wait import NoOutcome, WaitOver
 from perdure.values.times import Duration
 
 V = TypeVar("V")
@@ -186,6 +187,51 @@ class PoolHandle(JobHandle[V, E], Generic[V, A, E]):
             return Request(command=put_command(new), action="put", payload=payload, idempotency_key=idempotency_key)
 
         return self.dispatch.request(job, id_, build, f"put of {job.kind}:{job.name}")
+
+    def put_and_wait(
+        self,
+        id_: str,
+        item: V,
+        /,
+        *,
+        after: Duration | None = None,
+        at: datetime | None = None,
+        head_start: Duration | None = None,
+        timeout: Duration = "1 minute",
+        idempotency_key: str | None = None,
+    ) -> Call[Done[A] | Failed[E | Defect], CallError | WaitOver | NoOutcome]:
+        """Put an item, and wait until it is done, or has failed for good and is parked.
+
+        An existing item is unchanged, and awaited. So a wait that is over, or whose engine stopped, loses nothing: the
+        item keeps its place, and a repeat of this call returns its outcome.
+
+        Args:
+            id_: the item's id.
+            item: of the pool's item type.
+            after: as for `put`.
+            at: as for `put`.
+            head_start: as for `put`.
+            timeout: how long to wait. ``"0 ms"`` to answer immediately.
+            idempotency_key: as for `put`. Needed if the pool keeps results for less than 10 minutes: a late repeat
+                would put the item again.
+
+        Returns:
+            The outcome. It fails with `WaitOver` when the time is over, and with `NoOutcome` if the item was cancelled
+            or terminated, or its result is no longer kept.
+        """
+        put = partial(self.put, id_, item, after=after, at=at, head_start=head_start, idempotency_key=idempotency_key)
+        return Call(partial(self._put_and_wait, id_, put, timeout, idempotency_key), self._name_of("put_and_wait"))
+
+    async def _put_and_wait(
+        self, id_: str, put: Callable[[], Call[ItemPut, CallError]], longest: Duration, key: str | None
+    ) -> Result[Done[A] | Failed[E | Defect], Any]:
+        while True:
+            found = await result_of(self._and_outcome("put", id_, put, self.outcome, longest, key))
+            if not isinstance(found, Success):
+                return Failure(found.failure())
+            outcome = found.unwrap()
+            if not isinstance(outcome, Waiting):  # an operator resumed the parked item before its outcome was read
+                return Success(outcome)
 
     def cancel(self, id_: str, /, *, idempotency_key: str | None = None) -> Call[ItemCancelled, CallError]:
         """Delete an item, also a parked one, unless its work has begun or is done."""

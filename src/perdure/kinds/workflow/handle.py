@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Generic, TypeVar, cast
 
 import attrs
@@ -27,6 +28,8 @@ from perdure.values.errors import InvalidArgument
 from perdure.values.failure import Defect
 from perdure.values.listings import StepRecord
 from perdure.values.outcome import Failed, Started
+from perdure.values.status_wait import NoOutcome, WaitOver
+from perdure.values.times import Duration
 
 S = TypeVar("S")
 A = TypeVar("A")
@@ -54,6 +57,28 @@ class WorkflowHandle(JobHandle[S, E], Generic[S, A, E]):
             id_, StartWorkflow(state), "start", state, key=idempotency_key, wait_for=wait_for
         )
         return mapped(answer, self._started)
+
+    def start_and_wait(
+        self, id_: str, state: S, /, *, timeout: Duration = "1 minute", idempotency_key: str | None = None
+    ) -> Call[Done[A] | Failed[E | Defect] | WasCancelled, CallError | WaitOver | NoOutcome]:
+        """Start a workflow, and wait for its outcome.
+
+        An existing one is unchanged, and awaited. So a wait that is over, or whose engine stopped, loses nothing: the
+        workflow continues, and a repeat of this call returns its outcome.
+
+        Args:
+            id_: the instance.
+            state: the state that it starts with, if it does not exist.
+            timeout: how long to wait. ``"0 ms"`` to answer immediately.
+            idempotency_key: as for `start`. Needed if the definition keeps outcomes for less than 10 minutes: a late
+                repeat would start the workflow again.
+
+        Returns:
+            The outcome. It fails with `WaitOver` when the time is over, and with `NoOutcome` if the workflow was
+            terminated, or its outcome is no longer kept.
+        """
+        start = partial(self.start, id_, state, idempotency_key=idempotency_key)
+        return self._and_outcome("start", id_, start, self.outcome, timeout, idempotency_key)
 
     def steps(self, id_: str, /) -> Call[tuple[StepRecord, ...], CallError]:
         """Read a workflow's steps: those of its journal, ordered by ends, then those in progress."""

@@ -44,6 +44,7 @@ from perdure.values.address import Address, Job
 from perdure.values.limits import Limits
 from perdure.values.listings import HoldResult, JobCount, ListFilter, Listing, StepRecord
 from perdure.values.status import Hold, InstanceStatus
+from perdure.values.status_wait import Awaited, WaitCondition
 
 Read: TypeAlias = Callable[[AnyDefinition, str], Call[Any, Any]]
 
@@ -162,6 +163,10 @@ class CurrentGateway:
     def find(self, wanted: ListFilter, /) -> Call[Listing, CallError]:
         """Find instances."""
         return gateway_of(self.jobs()).find(wanted)
+
+    def until(self, address: Address, wanted: WaitCondition, timeout_ms: int, /) -> Call[Awaited, CallError]:
+        """Wait until an instance has a wanted status."""
+        return gateway_of(self.jobs()).until(address, wanted, timeout_ms)
 
     def concurrently(self, calls: Sequence[Call[Any, Any]], /) -> Call[tuple[Result[Any, Any], ...], Never]:
         """Make several calls at the same time."""

@@ -1,0 +1,50 @@
+"""Bugs in calls that start and wait, and in the answers of workflows."""
+
+from mutant import Mutant
+
+WAIT = "tests/behaviour/test_call_and_wait.py"
+
+MUTANTS = (
+    Mutant(
+        "a call whose wait is over reports the end of the work",
+        "JobHandle._sent_and_over",
+        "                return Failure(WaitOver(str(self.definition.address(id_)), wanted, status))",
+        "                return Success(Reached(status))",
+        f"{WAIT}::test_a_task_is_awaited_until_it_rests",
+    ),
+    Mutant(
+        "a call that waits for an item waits on when that is parked",
+        "WorkerPool",
+        'end_statuses: ClassVar[tuple[AwaitedStatus, ...]] = ("ended", "parked")',
+        'end_statuses: ClassVar[tuple[AwaitedStatus, ...]] = ("ended",)',
+        f"{WAIT}::test_an_item_is_put_and_its_outcome_is_returned",
+    ),
+    Mutant(
+        "an end without an outcome looks like an outcome",
+        "JobHandle._outcome_after",
+        "Failure(NoOutcome(str(self.definition.address(id_)))) if found is None else Success(found)",
+        "Success(found)",
+        f"{WAIT}::test_a_workflow_that_ends_without_an_outcome_is_a_typed_error",
+    ),
+    Mutant(
+        "an event without a key is sent again by a repeat of the wait",
+        "check_repeatable",
+        'spec.repeat == "applies_again"',
+        'spec.repeat == "reads"',
+        f"{WAIT}::test_wrong_arguments_are_refused_and_nothing_is_started",
+    ),
+    Mutant(
+        "a client of another process waits for one request alone",
+        "RemoteJob._call_and_wait",
+        'answer.unwrap().form == "reached" or left_ms <= wait_ms',
+        "left_ms > 0",
+        f"{WAIT}::test_a_client_of_another_process_starts_and_waits_over_several_requests",
+    ),
+    Mutant(
+        "a failed workflow looks like success to a script",
+        "_request_and_wait",
+        'end.outcome.form != "done"',
+        'end.outcome.form == ""',
+        "tests/cli/test_outcomes.py::test_a_command_waits_for_the_end_of_its_work",
+    ),
+)
