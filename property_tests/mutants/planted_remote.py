@@ -124,8 +124,8 @@ MUTANTS = (
     Mutant(
         "a wait lasts longer than its client",
         "_waiting",
-        "lambda: unless_gone(_wait(asked), asked.left()))",
-        "lambda: _wait(asked))",
+        "lambda: unless_gone(handle(asked), asked.left()))",
+        "lambda: handle(asked))",
         f"{HOSTILE}::test_a_wait_ends_when_its_client_leaves",
     ),
     Mutant(

@@ -84,7 +84,7 @@ MAX_WORDS = {
     "tutorial": 3_350,
     "explanation": 8_000,
     "guarantees": 5_600,
-    "reference": 22_600,
+    "reference": 23_200,
     "index": 430,
     "faq": 540,
 }
