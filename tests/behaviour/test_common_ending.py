@@ -160,6 +160,17 @@ async def test_interrupt_cancels_a_run_first(world: World) -> None:
 
 
 @on_each_store
+async def test_an_interrupt_by_name_cancels_a_run_too(world: World) -> None:
+    jobs = await world.open(app(world.outside))
+    await world.run(jobs.handle(machine).send("a", OnAlarm(3_600_000, (Wait(3_600_000), Say("never")))))
+    call = world.start(jobs.handle(machine).trigger("a"))
+    await world.settle()
+    before_ms = world.now_ms
+    await world.run(jobs.handle_by_name("task", "machine").call("terminate", "a", '"by hand"', interrupt=True))
+    assert (call.result().unwrap().outcome, world.now_ms) == (SelfTerminated("interrupted"), before_ms)
+
+
+@on_each_store
 async def test_an_interrupt_whose_caller_gave_up_leaves_no_run_behind(world: World) -> None:
     """No instance is left without its alarm: a run that was interrupted for nothing is delivered again."""
     jobs = (await world.open(app(world.outside))).handle(machine)

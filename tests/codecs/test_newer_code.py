@@ -112,6 +112,7 @@ def test_unknown_members_are_kept_over_two_changes() -> None:
         (lambda lines: (Line("c"), *lines), [C, A, B]),
         (lambda lines: (lines[1], Line("c")), [B, C]),  # as a queue: no member tells the new line from the old ones
         (lambda lines: (Line("a"), Line("b")), [A, B]),
+        (lambda lines: (*lines, lines[0]), [A, B, {"sku": "a", "n": 1}]),  # the copy is a new line
         (lambda _: (), []),
     ],
 )
@@ -126,6 +127,7 @@ def test_a_line_is_found_again(change: Any, expected: list[Any]) -> None:
         lambda lines: (lines[0], Line("c")),  # changed, or another one?
         lambda _: (Line("b"), Line("a")),  # moved, or each changed?
         lambda _: (Line("a"), Line("b"), Line("a")),  # which is the old one?
+        lambda lines: (lines[0], lines[0]),  # which of both is the old one?
     ],
 )
 def test_a_line_with_no_certain_place_is_left_for_newer_code(change: Any) -> None:
@@ -175,6 +177,14 @@ def test_entries_are_found_at_another_key_by_their_objects() -> None:
     }
     with pytest.raises(NewerOnly):
         codec.close({"y": y, "z": evolve(x, n=3)}, opened)
+
+
+def test_an_entry_that_is_repeated_at_another_key_stays_at_its_own() -> None:
+    codec = Codec.of(dict[str, Line], what="lines")
+    opened = codec.open(orjson.dumps({"x": A, "y": B}))
+    x, y = opened.value["x"], opened.value["y"]
+    closed, _ = codec.close({"x": x, "y": y, "z": x}, opened)
+    assert orjson.loads(closed) == {"x": A, "y": B, "z": {"sku": "a", "n": 1}}
 
 
 def test_objects_of_an_input_take_over_no_members() -> None:

@@ -1,7 +1,8 @@
 """A hook that the engine could not call, or whose answer it could not use, is refused where it is defined."""
 
+from collections.abc import Generator
 from functools import partial, wraps
-from typing import Any
+from typing import Annotated, Any, Never
 
 import pytest
 from returns.future import future_safe
@@ -10,7 +11,7 @@ from returns.result import Result, Success, safe
 
 from perdure import Backoff, Continuous, Debounce, Program, Retry, Task, every
 from perdure.jobs.context import Decision
-from perdure.jobs.hooks import hook
+from perdure.jobs.hooks import error_of, hook, value_of
 from perdure.programs import Do, program, succeed
 from perdure.values.errors import DefinitionError
 
@@ -199,3 +200,24 @@ def test_a_decider_may_be_any_callable():
 
     for given in (decide, partial(decide), lambda state, event: decide(state, event)):  # noqa: PLW0108 - a lambda, too
         Task("order", state=int, event=int, initial=0, decide=given)
+
+
+FORMS: list[tuple[Any, Any, Any]] = [
+    (Program[int, str], int, str),
+    (Do[int, str], int, str),
+    (Do[int], int, Never),
+    (Generator[Any, Any, int], int, Any),
+    (Annotated[Result[int, str], "a note"], int, str),
+    (Result[int, str] | Result[bytes, bool], int | bytes, str | bool),
+    (Result[int, Any] | Result[bytes, bool], int | bytes, Any),
+    (Result[Any, str] | Result[bytes, bool], Any, str | bool),
+    (int, Any, Any),
+]
+
+
+@pytest.mark.parametrize(("form", "value", "error"), FORMS, ids=[str(form) for form, *_ in FORMS])
+def test_the_types_of_a_value_and_of_an_error_are_read_from_an_annotation(form, value, error):
+    def hooked(): ...
+
+    hooked.__annotations__["return"] = form
+    assert (value_of(hooked), error_of(hooked)) == (value, error)

@@ -12,7 +12,20 @@ import attrs
 import pytest
 from pool import Images, Picture, Unreachable, app_of, pool_of, thumbnails
 
-from perdure import App, Backoff, Do, ItemContext, Limits, Program, Retry, WorkerPool, program
+from perdure import (
+    App,
+    Backoff,
+    Do,
+    ItemContext,
+    Limits,
+    Program,
+    Retry,
+    Task,
+    TaskContext,
+    WorkerPool,
+    program,
+    succeed,
+)
 from perdure.kinds.worker_pool import Done, Failed, ItemCancelled, ItemPut, ItemTriggered, PoolProgress, Waiting
 from perdure.testing import Crash, Delay, Hang, WorkerDied, World
 from perdure.values.errors import InvalidArgument, InvalidInput
@@ -534,3 +547,27 @@ def test_a_pause_of_an_item_that_is_done_has_no_effect(store: Any) -> None:
         assert world.run(pool.progress()).done == 1
         world.advance("1 hour")
         assert world.run(pool.outcome("a")) is None
+
+
+def _later(ctx: TaskContext[int], _: int) -> Program[None]:
+    return ctx.schedule(after="1 day")
+
+
+def _nothing(_: TaskContext[int]) -> Program[None]:
+    return succeed(None)
+
+
+def test_a_drain_reads_no_other_kind_with_the_same_name() -> None:
+    """Its ids are those of other jobs: the item of such an id may be one that does not wait."""
+    pool = pool_of(retry=Retry(max_attempts=1))
+    task = Task(pool.name, state=int, event=int, initial=0, on_event=_later, execute=_nothing)
+    with World(app_of(Images(), pool, task)) as world:
+        items = world.handle(pool)
+        world.run(items.put("parked", BAD))
+        world.settle()
+        world.run(items.put("waits", PICTURE, after="1 hour"))
+        for id_ in ("parked", "waits"):
+            world.run(world.handle(task).send(id_, 1))
+        assert world.run(items.drain()).cancelled == 1
+        statuses = [(each.address.kind, each.address.id, each.status) for each in world.run(world.jobs.list())]
+    assert statuses == [("pool", "parked", "parked"), ("task", "parked", "scheduled"), ("task", "waits", "scheduled")]

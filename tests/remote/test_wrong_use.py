@@ -1,11 +1,14 @@
 """A client that is used outside its block, or awaited twice, says how to use it."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
-from perdure import App, attempt
+from perdure import App, Task, attempt
+from perdure.client.calls import Call
 from perdure.remote import connect, connect_sync
+from perdure.values.errors import InvalidId
 
 OPEN = "async with app.open(store) as jobs:"
 CONNECT = "async with connect(...) as jobs:"
@@ -48,3 +51,19 @@ def test_an_invalid_call_is_refused():
 
     with pytest.raises(TypeError, match=r"argument of attempt: expected a call that was not awaited, .*; got Health"):
         asyncio.run(main())
+
+
+def test_a_wrong_id_is_refused_before_a_server_is_asked():
+    task = Task("counter", state=int, event=int, initial=0, on_event=lambda ctx, event: ctx.set_state(event))
+    wrong: Any = 5
+
+    def calls(jobs: Any) -> list[Call[Any, Any]]:
+        typed, named = jobs.handle(task), jobs.handle_by_name("task", "counter")
+        each = [typed.send(wrong, 1), typed.status(wrong), typed.get_state(wrong), named.call("send", wrong, "1")]
+        return [*each, named.status(wrong), named.get_state(wrong), named.explain("send", wrong, "1")]
+
+    async def main():
+        async with connect("http://127.0.0.1:9", task) as jobs:  # nobody listens there
+            return [(await attempt(call)).failure() for call in calls(jobs)]
+
+    assert {type(error) for error in asyncio.run(main())} == {InvalidId}

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from perdure.runtime.on_asyncio import asyncio_runtime
 from perdure.runtime.record import Runtime
 from perdure.server import listening as unix_sockets
 from perdure.server.addresses import MAX_BINDS, TcpBind, is_local, parse_bind
-from perdure.server.listening import CLIENT_GRACE_MS, AsgiApp, Listening, listening, unix_socket
+from perdure.server.listening import CLIENT_GRACE_MS, AsgiApp, Listening, check_free, listening, unix_socket
 from perdure.stores.sqlite import files as owner_sockets
 from perdure.stores.sqlite.files import owner_socket, short_path
 from perdure.values.errors import DefinitionError, ListenFailed
@@ -424,6 +425,45 @@ def test_a_request_that_is_not_answered_in_time_is_cut_off(caplog: pytest.LogCap
 
     run(scenario)
     assert caplog.records == []
+
+
+class Names(asyncio.SelectorEventLoop):
+    """Resolves each name to the same addresses."""
+
+    def __init__(self, addresses: tuple[str, ...]) -> None:
+        super().__init__()
+        self.addresses = addresses
+
+    async def getaddrinfo(self, host: Any, port: Any, **_: Any) -> Any:
+        """Resolve each name."""
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in self.addresses]
+
+
+ELSEWHERE = ("240.0.0.1", "240.0.0.2")  # reserved: no machine has them
+
+
+def bound_by(*addresses: str, port: int = 0) -> str:
+    """Return why a name with these addresses cannot be listened on; nothing if it can."""
+    with asyncio.Runner(loop_factory=partial(Names, addresses)) as runner:
+        try:
+            runner.run(check_free([TcpBind("name", port)]))
+        except ListenFailed as error:
+            return error.reason
+    return ""
+
+
+def test_a_name_needs_one_address_of_this_machine() -> None:
+    assert bound_by("127.0.0.1", ELSEWHERE[0]) == bound_by(ELSEWHERE[0], "127.0.0.1") == ""
+    assert bound_by(*ELSEWHERE) == "none of its addresses belongs to this machine"
+    assert bound_by(ELSEWHERE[0]).endswith("; choose another address")
+
+
+def test_a_name_is_refused_if_one_of_its_addresses_is_in_use() -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.2", 0))
+        other.listen()
+        reason = bound_by("127.0.0.1", "127.0.0.2", port=other.getsockname()[1])
+    assert reason.endswith("; stop the process that listens there, or choose another port")
 
 
 def test_a_hurried_stop_waits_for_no_run() -> None:

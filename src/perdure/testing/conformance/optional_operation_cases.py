@@ -12,7 +12,7 @@ from typing import Any, cast
 import attrs
 
 from perdure.stores.contract import Store, commit_one, load_one
-from perdure.stores.copying import COLUMNS, PAGE_ROWS, CopyPosition, CopySource, Row, Table
+from perdure.stores.copying import COLUMNS, PAGE_ROWS, CopyPosition, CopySource, Numbers, Row, Table
 from perdure.stores.transfer import StoreCopy, copy_store
 from perdure.stores.values import Query, QueuedLane, Retention
 from perdure.testing.conformance.assertions import RequirementViolated, failure, holds, same, value
@@ -397,6 +397,32 @@ async def a_copy_assigns_no_number_again(new_harness: NewHarness) -> None:
             same(getattr(log[-1].event, "event_id", None), "later", "the newest event is the last one")
 
 
+@in_harness(COPY_NUMBERS, COPY_CURSORS, needs="copies")
+async def a_copy_of_a_pruned_log_has_its_numbers(new_harness: NewHarness) -> None:
+    """The copy knows which events retention had deleted, and whether a sink had missed them."""
+    async with AsyncExitStack() as stack:
+        source, target = await _two(new_harness, stack)
+        async with _open(source) as store:
+            await fill(store)
+            await value(store.prune(Retention(now_ms=0, events_since_ms=FAR_MS, max_events=0)))
+        await _copied(source, target)
+        first, other = await _numbers(source), await _numbers(target)
+        missed = [[(each.name, each.deleted, each.remaining) for each in one.cursors] for one in (first, other)]
+        same(missed[1], missed[0], "the events that each sink missed")
+        for numbers in (first, other):
+            same(numbers.sequence, numbers.pruned_to, "the newest event is the last deleted one")
+        if first.events == other.events == "sparse":
+            same(other.pruned_to, first.pruned_to, "the number of the last deleted event")
+
+
+async def _numbers(harness: CopyableHarness) -> Numbers:
+    reading = await harness.copy_source()
+    try:
+        return await reading.numbers()
+    finally:
+        await reading.close()
+
+
 @in_harness(COPY_BEGINS, COPY_CLOSES, COPY_WRITES, COPY_WRITTEN, COPY_INCOMPLETE, needs="copies")
 async def an_interrupted_copy_continues(new_harness: NewHarness) -> None:
     """Wherever it ends, the next one continues, and until it is complete no engine can open the target."""
@@ -636,6 +662,7 @@ async def _pages(source: CopySource, table: Table, after: Row) -> list[Sequence[
 COPYING_CASES: tuple[Case, ...] = (
     a_copy_has_everything,
     a_copy_assigns_no_number_again,
+    a_copy_of_a_pruned_log_has_its_numbers,
     an_interrupted_copy_continues,
     a_target_with_other_rows_is_refused,
     a_copy_excludes_engines,
