@@ -331,3 +331,15 @@ def test_members_of_a_set_that_are_equal_to_older_code_are_left() -> None:
     codec = Codec.of(frozenset[Line], what="lines")
     with pytest.raises(NewerOnly, match="members of a set"):
         codec.open(orjson.dumps([A, {**A, "gift": False}]))
+
+
+def test_each_place_of_a_fixed_tuple_keeps_its_members() -> None:
+    codec = Codec.of(tuple[Line, Line], what="pair")
+    opened = codec.open(orjson.dumps([A, B]))
+    one, other = opened.value
+    assert orjson.loads(codec.close((other, evolve(one, n=5)), opened)[0]) == [
+        {**A, "sku": "b"},
+        {**B, "sku": "a", "n": 5},
+    ]
+    with pytest.raises(InvalidInput):
+        codec.open(orjson.dumps([A]))

@@ -6,7 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from perdure.dashboard.overview import overdue_of
-from perdure.telemetry.activity import KEPT_FAILURES, KEPT_MINUTES, MAX_JOBS, MINUTE_MS, Activity
+from perdure.telemetry.activity import (
+    KEPT_FAILURES,
+    KEPT_MINUTES,
+    MAX_JOBS,
+    MINUTE_MS,
+    Activity,
+    RecentFailure,
+    failure_in,
+)
 from perdure.values.address import Address
 from perdure.values.event import (
     JobExecuted,
@@ -16,8 +24,10 @@ from perdure.values.event import (
     JobPaused,
     JobRecovered,
     JobResumed,
+    JobRetryExhausted,
     JobStarted,
     JobTerminated,
+    MessageDeadLettered,
 )
 from perdure.values.failure import FailureRecord
 from perdure.values.instance import Instance
@@ -123,3 +133,35 @@ def test_no_instance_is_late_by_a_negative_time(alarms_ms, now_ms):
     late = overdue_of(rows, now_ms)
     assert [each.late_ms for each in late] == [now_ms - alarm_ms for alarm_ms in alarms_ms if alarm_ms < now_ms]
     assert all(each.late_ms > 0 for each in late)
+
+
+JOB = {"event_id": "e", "at_ms": 7, "address": "task:orders:1"}
+
+
+@pytest.mark.parametrize(
+    ("event", "error", "message"),
+    [
+        (failed(7), "NoStock", "none left"),
+        (JobRetryExhausted(**JOB, run_id="r", attempt=3, reason="max_attempts", error=ERROR), "NoStock", "none left"),
+        (
+            MessageDeadLettered(**JOB, message_id=1, sender="task:a:1", action="send", deliveries=3, error=ERROR),
+            "NoStock",
+            "none left",
+        ),
+        (
+            JobLeft(**JOB, code="c", error_type="NewerData", detail="a class of newer code"),
+            "NewerData",
+            "a class of newer code",
+        ),
+        (JobParked(**JOB, reason="not_retryable", detail="no such order"), "not_retryable", "no such order"),
+    ],
+    ids=lambda each: getattr(each, "type", ""),
+)
+def test_the_trouble_of_an_event_has_its_error_and_its_text(event, error, message):
+    assert failure_in(event) == RecentFailure(
+        at_ms=7, address="task:orders:1", type=event.type, error=error, message=message
+    )
+
+
+def test_other_events_are_no_trouble():
+    assert failure_in(executed(7)) is None

@@ -10,11 +10,15 @@ from urllib.parse import urlencode
 import orjson
 import pytest
 import scene
+from hypothesis import given
+from hypothesis import strategies as st
 from visitor import OWN, SECRETS, TOKENS, fields_of, path_of, signed_in, visit
 
 from perdure.cli.commands import command_line
+from perdure.client.local_gateway import engine_of
 from perdure.dashboard.actions import BULK
 from perdure.dashboard.instance import steps_panel
+from perdure.dashboard.jobs import _PLACES, Step, lifecycle_diagram
 from perdure.dashboard.page import Frame, Links, still_counting
 from perdure.server.dashboard_pages import whole
 from perdure.server.listening import CLOSING
@@ -169,9 +173,10 @@ def test_each_page_has_a_twin_in_json_and_in_the_shell(path):
         page = await visitor.get(path)
         twin = re.search(r'id="twin" href="([^"]+)"', page.text)[1]
         answer = await visitor.http.get(twin.replace("&amp;", "&"))
-        return answer.headers["content-type"], type(orjson.loads(answer.content)), "<code>perdure " in page.text
+        texts = ["<code>perdure " in page.text, "<code>GET /v1/" in page.text]
+        return answer.headers["content-type"], type(orjson.loads(answer.content)), texts
 
-    assert visit(scenario) == ("application/json", dict, True)
+    assert visit(scenario) == ("application/json", dict, [True, True])
 
 
 def test_a_page_runs_no_script_but_its_own_and_no_site_frames_it():
@@ -633,3 +638,68 @@ def test_counts_say_that_they_are_partial_or_old():
     assert still_counting(True, 999) is None
     assert "Counted 1 min ago" in str(still_counting(True, 65_000))
     assert "Partial" in str(still_counting(False, 65_000))
+
+
+def test_the_page_of_a_job_lists_its_requests_once_with_and_without_ticks():
+    async def scenario(visitor):
+        pages = [(await visitor.get(f"/jobs/{job}")).text for job in ("task/orders", "continuous/exchange-rates")]
+        return [(page.count("<h2>Requests</h2>"), page.count("<h2>Next ticks</h2>")) for page in pages]
+
+    assert visit(scenario) == [(1, 0), (1, 1)]
+
+
+def test_a_retry_is_due_at_its_time_unless_the_instance_is_paused():
+    async def scenario(visitor):
+        [retrying] = await visitor.api.client.list(status="retrying")
+        at = retrying.address
+        pages = []
+        for action in ("pause", "resume"):
+            await visitor.api.client.handle_by_name(at.kind, at.name).call(action, at.id)
+            pages.append((await visitor.get(path_of(f"{at.kind}/{at.name}/{at.id}"))).text)
+        return ["once it is resumed" in page for page in pages]
+
+    assert visit(scenario) == [True, False]
+
+
+def test_the_next_page_of_dead_letters_keeps_the_place_in_the_list_of_items():
+    async def scenario(visitor):
+        jobs = visitor.api.client
+        orders = jobs.handle(scene.orders)
+        for number in range(51):
+            await orders.send(f"unlucky-{number}", scene.Placed(13))
+            await orders.send(f"unlucky-{number}", scene.Paid(13))
+        while len(await jobs.dead_letters(limit=52)) < 52:
+            await engine_of(jobs).runtime.sleep(1)
+        page = await visitor.get("/dead-letters?item=pool:images:9")
+        return re.findall(r'rel="next" href="[^"]+after=(\d+)&amp;item=([^"]+)"', page.text)
+
+    [(after, item)] = visit(scenario)
+    assert (after > "0", item) == (True, "pool%3Aimages%3A9")
+
+
+PLACES = list(_PLACES)
+
+
+@given(st.lists(st.tuples(st.sampled_from(PLACES), st.sampled_from(PLACES)), min_size=1, max_size=5, unique=True))
+def test_each_arrow_of_a_diagram_leaves_a_box_at_its_edge_and_ends_at_the_edge_of_the_other(pairs):
+    steps = [Step(before=before, after=after, count=1) for before, after in pairs]
+    drawn = str(lifecycle_diagram(steps))
+    boxes = [
+        tuple(map(int, box)) for box in re.findall(r'<rect x="(\d+)" y="(\d+)" width="(\d+)" height="(\d+)"', drawn)
+    ]
+    arrows = [
+        [int(each) for each in re.findall(r"-?\d+", path)]
+        for path in re.findall(r'class="step"><path d="([^"]+)', drawn)
+    ]
+
+    def edge_of(x, y):
+        return [
+            at
+            for at, (left, top, width, height) in enumerate(boxes)
+            if left < x < left + width and y in {top, top + height}
+        ]
+
+    assert len(arrows) == len(pairs)
+    for (before, after), path in zip(pairs, arrows, strict=True):
+        assert [len(edge_of(*path[:2])), len(edge_of(*path[-2:]))] == [1, 1]
+        assert (edge_of(*path[:2]) == edge_of(*path[-2:])) == (before == after)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -144,3 +145,14 @@ def test_an_item_that_was_paused_keeps_its_place_among_those_of_one_instant() ->
         world.run(pool.release())
         world.advance("1 s")
         assert images.urls == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("options", [{"after": "1 hour"}, {"at": datetime(2026, 1, 1, 1, tzinfo=UTC)}])
+def test_each_of_many_items_waits_until_its_time(options: dict[str, Any]) -> None:
+    images = Images()
+    with World(app_of(images)) as world:
+        world.run(world.handle(thumbnails).put_many(pictures(3), chunk=2, **options))
+        world.advance("59 minutes")
+        assert images.urls == []
+        world.advance("1 minute")
+        assert len(images.urls) == 3

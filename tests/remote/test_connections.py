@@ -24,11 +24,16 @@ A = TypeVar("A")
 
 @define
 class Server:
-    """Answers each request with the next of its responses, and then closes the connection."""
+    """Answers each request with the next of its responses, and then closes the connection.
+
+    Attributes:
+        left: set when a client closes a connection.
+    """
 
     responses: list[Sequence[bytes]]
     requests: list[bytes] = field(factory=list[bytes])
     connected: int = 0
+    left: asyncio.Event = field(factory=asyncio.Event)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connected += 1
@@ -41,6 +46,8 @@ class Server:
                     writer.write(part)
                     await writer.drain()
                     await asyncio.sleep(0)
+        if self.responses:
+            self.left.set()
         writer.close()
 
 
@@ -246,3 +253,21 @@ def test_a_connection_that_was_idle_for_long_is_not_used_again(pause_ms: int, co
 
     found, server = with_server([[sized([b"a"])], [sized([b"b"])]], two)
     assert (found, server.connected) == ([b"a", b"b"], connected)
+
+
+def test_a_connection_that_is_not_used_again_is_closed() -> None:
+    async def idle(connections: Connections) -> None:
+        connections.runtime = evolve(connections.runtime, monotonic_ms=lambda: 0.0)
+        await answer(connections)
+        connections.runtime = evolve(connections.runtime, monotonic_ms=lambda: MAX_IDLE_MS + 1.0)
+        await answer(connections)
+        await asyncio.wait_for(server.left.wait(), 60)
+
+    server = Server([[sized([b"a"])], [sized([b"b"])], [sized([b"never"])]])
+
+    async def run() -> None:
+        async with connected(server) as connections:
+            await idle(connections)
+
+    asyncio.run(run())
+    assert server.connected == 2

@@ -125,6 +125,24 @@ def test_an_eager_task_begins_at_once_unless_a_factory_makes_the_tasks(factory):
     assert over_asyncio(scenario) == expected
 
 
+def test_the_current_task_is_the_one_that_runs_also_after_an_eager_one(run):
+    async def scenario(runtime: Runtime) -> Any:
+        async def inner() -> Any:
+            before = runtime.current_task()
+            await runtime.sleep(0)
+            return before, runtime.current_task()
+
+        async def outer() -> Any:
+            before = runtime.current_task()
+            eager = runtime.spawn_eagerly(inner(), name="inner")
+            after = runtime.current_task()
+            return before is after, [each is eager for each in await eager]
+
+        return await runtime.spawn(outer(), name="outer")
+
+    assert run(scenario) == (True, [True, True])
+
+
 def test_a_task_raises_the_error_of_its_coroutine_at_each_await(run):
     async def scenario(runtime: Runtime) -> Any:
         async def fail() -> None:

@@ -114,3 +114,16 @@ def test_a_batch_with_a_bad_line_is_refused_as_a_whole():
         return (await client.get("/v1/instances")).json()["instances"]
 
     assert play(scenario) == []
+
+
+def test_a_lifespan_inside_another_one_opens_and_closes_nothing():
+    async def main():
+        api = asgi(App(None).with_jobs(ORDERS), "memory://")
+        async with api.lifespan(), client_of(api) as client:
+            states = []
+            for _ in range(2):
+                async with api.lifespan():
+                    states.append((await client.get("/v1/health")).json()["state"])
+            return [*states, (await client.get("/v1/health")).json()["state"]]
+
+    assert asyncio.run(main()) == ["ok", "ok", "ok"]

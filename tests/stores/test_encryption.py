@@ -258,7 +258,7 @@ def changed(sealed: str) -> str:
     return sealed[:middle] + ("A" if sealed[middle] != "A" else "B") + sealed[middle + 1 :]
 
 
-@pytest.mark.parametrize("tampering", ["changed", "cut", "moved", "another field"])
+@pytest.mark.parametrize("tampering", ["changed", "cut", "longer", "moved", "another field"])
 def test_a_text_that_was_changed_or_moved_is_refused(tmp_path: Path, tampering: str) -> None:
     store = url(tmp_path)
 
@@ -270,7 +270,13 @@ def test_a_text_that_was_changed_or_moved_is_refused(tmp_path: Path, tampering: 
     asyncio.run(write())
     with closing(sqlite3.connect(tmp_path / "jobs.db")) as database, database:
         rows = dict(database.execute("SELECT id, state FROM instances WHERE name = 'notes'").fetchall())
-        forged = {"changed": changed(rows["a"]), "cut": rows["a"][:30], "moved": rows["b"], "another field": rows["a"]}
+        forged = {
+            "changed": changed(rows["a"]),
+            "cut": rows["a"][:30],
+            "longer": f"{rows['a'][:-9]}!{rows['a'][-9:]}",
+            "moved": rows["b"],
+            "another field": rows["a"],
+        }
         sql = "UPDATE instances SET state = ? WHERE id = 'a'"
         if tampering == "another field":
             sql = "UPDATE instances SET data = ?, state = '' WHERE id = 'a'"

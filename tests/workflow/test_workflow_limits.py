@@ -235,6 +235,21 @@ def test_many_steps_that_fail_together_are_parked_and_their_row_stays_small() ->
         assert len(world.effects) == 600
 
 
+@pytest.mark.parametrize(("most", "ends"), [(4, True), (3, False)])
+def test_max_steps_counts_no_note_of_waits_that_began_together(most: int, *, ends: bool) -> None:
+    @program
+    def waiting(ctx: WorkflowContext[int]) -> Do[int, str]:
+        yield from gather(act(0), sleep("1 second"), sleep("2 seconds"))
+        return (yield from act(1))
+
+    job = flow_of(waiting, max_steps=most)
+    with World(App(None).with_jobs(job)) as world:
+        world.run(world.handle(job).start("f", 0))
+        world.advance("1 minute")
+        found = world.run(world.handle(job).status("f"))
+        assert (found.status, found.parked) == (("done", None) if ends else ("parked", "not_retryable"))
+
+
 @given(most=st.integers(1, 6), chunk=st.integers(1, 3), signals=st.integers(0, 3))
 @settings(max_examples=20)
 def test_max_steps_counts_answers_and_no_signal_that_waits(most: int, chunk: int, signals: int) -> None:
