@@ -9,6 +9,7 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import CommandError, call_command
 from django.db import transaction
+from django.db.models.signals import post_delete
 from django_project import set_up_project
 from engine_on_socket import engine_on
 from web_shop.jobs import app, orders
@@ -110,6 +111,32 @@ def test_a_refused_request_stays_with_its_error_and_is_not_repeated(socket: Path
         assert "NotPossible" in OutboxRequest.objects.get().error
         assert stage("o-1") == "awaiting_payment"
         assert send_waiting().refused == 0
+
+
+@pytest.mark.filterwarnings("ignore:.*socket.socket:pytest.PytestUnraisableExceptionWarning")  # httpcore leaves it open
+@pytest.mark.parametrize("answers", [True, False])
+def test_a_row_that_another_process_sends_meanwhile_is_no_error(socket: Path, *, answers: bool) -> None:
+    settings.PERDURE_TIMEOUT = "1 ms"
+    place("o-1")
+    send_after_commit(orders, "o-1", lambda sender: sender.send(Ship("1Z9")))  # not possible yet
+    client.close()
+    settings.PERDURE_TIMEOUT = "5 seconds"
+
+    def sent_elsewhere(instance: OutboxRequest, **_: object) -> None:
+        if not answers:
+            settings.PERDURE_TIMEOUT = "1 ms"
+            settings.PERDURE_URL = f"http+unix://{socket}-gone"
+            client.close()
+        OutboxRequest.objects.exclude(pk=instance.pk).delete()
+
+    post_delete.connect(sent_elsewhere, sender=OutboxRequest)
+    try:
+        with engine_on(socket, app):
+            done = send_waiting()
+    finally:
+        post_delete.disconnect(sent_elsewhere, sender=OutboxRequest)
+    assert (done.sent, done.refused, done.stopped_by is None) == (1, int(answers), answers)
+    assert not OutboxRequest.objects.exists()
 
 
 def test_an_input_of_a_wrong_type_is_refused_in_the_view(socket: Path) -> None:

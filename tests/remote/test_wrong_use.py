@@ -63,7 +63,7 @@ def test_a_wrong_id_is_refused_before_a_server_is_asked():
         return [*each, named.status(wrong), named.get_state(wrong), named.explain("send", wrong, "1")]
 
     async def main():
-        async with connect("http://127.0.0.1:9", task) as jobs:  # nobody listens there
-            return [(await attempt(call)).failure() for call in calls(jobs)]
+        async with connect("http://127.0.0.1:9", task) as jobs:  # no server listens there
+            return [(await attempt(asked)).failure() for asked in calls(jobs)]
 
     assert {type(error) for error in asyncio.run(main())} == {InvalidId}

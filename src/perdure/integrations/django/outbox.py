@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import attrs
 from django.db import transaction
+from django.db.models import F
 from returns.result import Failure, Success
 
 from perdure.integrations.django.client import jobs
@@ -106,16 +107,16 @@ def send_waiting(*, instance: str | None = None, using: str | None = None) -> Se
     sent = refused = 0
     for row in rows[:MAX_ROWS]:
         call = jobs().handle_by_name(row.kind, row.job).call
+        # Not `row.save`: it fails if another process has sent the row meanwhile, and deleted it.
+        of_row = OutboxRequest.objects.using(using).filter(pk=row.pk)
         match jobs().attempt(call(row.action, row.instance, row.payload, idempotency_key=row.key)):
             case Success(_):
                 row.delete()
                 sent += 1
             case Failure(error) if isinstance(error, _AGAIN):
-                row.attempts += 1
-                row.save(update_fields=["attempts"])
+                of_row.update(attempts=F("attempts") + 1)
                 return SentRows(sent=sent, refused=refused, stopped_by=error)
             case Failure(error):
-                row.error = str(error)
-                row.save(update_fields=["error"])
+                of_row.update(error=str(error))
                 refused += 1
     return SentRows(sent=sent, refused=refused, stopped_by=None)
