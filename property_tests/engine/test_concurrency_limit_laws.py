@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from math import inf
 from typing import Any
 
@@ -13,6 +14,7 @@ from perdure.engine.loops.rate_limits import RateLimit
 from perdure.engine.pending_work import AdmissionQueue
 from perdure.engine.runs.concurrency import Company, ConcurrencyLimit, ConcurrencyLimits, LaneLimit
 from perdure.jobs.plan import Rate
+from perdure.jobs.slots import reserve_of
 from perdure.runtime.record import Future, Runtime, SpawnedTask
 from perdure.runtime.simulated import Simulation
 from perdure.values.address import Address
@@ -96,6 +98,76 @@ def test_places_are_bounded_fair_and_never_lost(given_: list[Any], places: int, 
     assert (gates.held, gates.waiting) == (0, 0)
     free = [guest.came_in_ms for guest in everyone if guest.job == JOBS[1] and guest.came_in_ms is not None]
     assert free == sorted(free), "a newcomer overtook a run that waited"
+
+
+SHARING = ("a", "b", "c", "d")
+
+
+@attrs.define(eq=False)
+class SharedSlots:
+    """Slots that four jobs share, and the runs that have one or wait for one.
+
+    Attributes:
+        runtime: runs the tasks.
+        gate: the slots.
+        inside: number of runs of each job that have a slot.
+        waiting: the tasks of each job, also those that have a slot by now.
+    """
+
+    runtime: Runtime
+    gate: ConcurrencyLimit
+    inside: Counter[str] = attrs.Factory(Counter[str])
+    waiting: dict[str, list[SpawnedTask[None]]] = attrs.Factory(lambda: {job: [] for job in SHARING})
+
+    def room(self, job: str) -> bool:
+        """Whether a job may have another slot: without a run any, otherwise none that is kept for the others."""
+        kept = min(sum(self.inside[other] == 0 for other in SHARING), self.gate.reserve)
+        return self.gate.slots - self.inside.total() > (kept if self.inside[job] else 0)
+
+    def waits(self, job: str) -> list[SpawnedTask[None]]:
+        return [task for task in self.waiting[job] if not task.done()]
+
+    async def enter(self, job: str) -> None:
+        await self.gate.enter("beside_others", job)
+        assert self.room(job), "a run took a slot that is kept for another job"
+        others = [other for other in SHARING if other != job and self.waits(other) and self.room(other)]
+        assert all(self.inside[job] <= self.inside[other] for other in others), "a job with more slots came first"
+        self.inside[job] += 1
+
+    def come(self, job: str) -> None:
+        self.waiting[job].append(self.runtime.spawn(self.enter(job), name=job))
+
+    def leave(self, job: str) -> None:
+        if self.inside[job]:
+            self.inside[job] -= 1
+            self.gate.leave("beside_others", job)
+
+    def give_up(self, job: str) -> None:
+        for task in self.waits(job)[:1]:
+            task.cancel()
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["come", "leave", "give_up"]), st.sampled_from(SHARING)), max_size=40),
+    st.integers(1, 9),
+    st.integers(0, 99),
+)
+@example([("come", "a")] * 4 + [("come", "b"), ("come", "b"), ("leave", "a")], 4, 0)
+@example([*[("come", job) for job in "aaaaaaab"], ("come", "c"), ("come", "c"), ("come", "a"), ("leave", "a")], 8, 0)
+@example([*[("come", job) for job in "aaab"], ("give_up", "a"), ("leave", "b"), ("come", "a")], 3, 0)
+@example([*[("come", job) for job in "aaabab"], ("leave", "a")], 5, 0)
+def test_jobs_without_a_run_have_slots_and_the_others_go_to_the_job_with_the_fewest(
+    steps: list[tuple[str, str]], slots: int, seed: int
+) -> None:
+    simulation = Simulation(seed=seed)
+    gate = ConcurrencyLimit(simulation.runtime, slots, jobs=len(SHARING), reserve=reserve_of(slots, len(SHARING)))
+    shared = SharedSlots(simulation.runtime, gate)
+    for step, job in steps:
+        getattr(shared, step)(job)
+        simulation.settle()
+        assert simulation.unhandled == ()
+        assert gate.held == shared.inside.total() <= slots
+        assert not any(shared.waits(other) and shared.room(other) for other in SHARING), "a run waits for nothing"
 
 
 @attrs.define(eq=False)

@@ -239,8 +239,8 @@ MUTANTS = (
     Mutant(
         "the workers of a pool take every slot of the engine",
         "_gates",
-        "LaneLimit(runtime, min(slots, most), job.lane_slots)",
-        "LaneLimit(runtime, slots, job.lane_slots)",
+        "min(wanted, slots_of(limits.concurrency, len(jobs), job))",
+        "wanted",
         f"{LIMITS}::test_a_pool_with_more_workers_than_slots_leaves_slots_to_other_jobs",
     ),
     Mutant(
@@ -253,17 +253,17 @@ MUTANTS = (
     Mutant(
         "a rate counts a run before it waits for a slot of the engine",
         "ConcurrencyLimits._enter_by_lane",
-        """            await self.engine.enter(company)
+        """            await self.engine.enter(company, job)
         except BaseException:  # as in `enter`: the lane's slot, and the place in its rate
             limit.give_up(address, entered)
             raise
         try:
             await limit.begin_recorded(address, entered)
         except BaseException:  # the limit has returned its own slot by then
-            self.engine.leave(company)
+            self.engine.leave(company, job)
 """,
         """            await limit.begin_recorded(address, entered)
-            await self.engine.enter(company)
+            await self.engine.enter(company, job)
         except BaseException:
 """,
         f"{GATES}::test_a_rate_counts_runs_when_they_begin_behind_all_waits",

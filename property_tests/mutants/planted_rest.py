@@ -13,6 +13,11 @@ LOST_AT_STOP = "behaviour/test_doubt.py::test_answers_that_are_lost_during_a_sto
 BATCHED = "tests/behaviour/test_event_batches.py"
 ANSWERED = "tests/behaviour/test_every_caller_is_answered.py"
 LAWS = "tests/testing/test_machine_laws.py::test_a_violation_of_one_law_is_reported_by_that_law_only"
+SHARED_SLOTS = (
+    "engine/test_concurrency_limit_laws.py"
+    "::test_jobs_without_a_run_have_slots_and_the_others_go_to_the_job_with_the_fewest"
+)
+SLOTS = "tests/behaviour/test_slots.py::"
 PAIRS = "behaviour/test_feature_pairs.py::"
 LIMITS = "behaviour/test_limits.py::"
 RECOVERED = LIMITS + "test_every_run_is_recovered_whichever_page_it_is_on"
@@ -24,15 +29,15 @@ MUTANTS = (
     Mutant(
         "a run that stops waiting as it is let in keeps its place",
         "ConcurrencyLimit.enter",
-        "                self.leave(company)",
+        "                self.leave(company, job)",
         "                pass",
         LET_IN,
     ),
     Mutant(
         "a newcomer overtakes a run that must go alone",
         "ConcurrencyLimit.try_enter",
-        "if self._waiting or not self._has_room(company):",
-        "if not self._has_room(company):",
+        """elif self._lone or self._alone == "running" or (""",
+        """elif self._alone == "running" or (""",
         GATE,
     ),
     Mutant(
@@ -48,6 +53,41 @@ MUTANTS = (
         '            self._alone = "none"\n        if self',
         "            pass\n        if self",
         GATE,
+    ),
+    Mutant(
+        "a job with a run takes the slots that are kept for others",
+        "ConcurrencyLimit.try_enter",
+        "(self._kept if used else 0)",
+        "0",
+        SHARED_SLOTS,
+    ),
+    Mutant(
+        "a job that has no run any more has no slot kept",
+        "ConcurrencyLimit.leave",
+        "            self._idle += 1",
+        "            pass",
+        SHARED_SLOTS,
+    ),
+    Mutant(
+        "a returned slot goes to the run that came first, whatever its job has",
+        "ConcurrencyLimit._next",
+        "(self._used[run.job], run.number, run.job)",
+        "(0, run.number, run.job)",
+        SHARED_SLOTS,
+    ),
+    Mutant(
+        "runs of one job with many slots starve the others",
+        "reserve_of",
+        "return min(jobs - 1, max(1, slots // MOST_KEPT), slots - 1)",
+        "return 0",
+        f"{SLOTS}test_an_event_with_an_effect_does_not_wait_for_the_long_runs_of_another_job[events-8]",
+    ),
+    Mutant(
+        "a job that wants more slots than it can have is no warning",
+        "too_many_runs",
+        "if wanted[job] > slots[job]",
+        "if wanted[job] > limits.concurrency",
+        f"{SLOTS}test_a_job_that_can_never_have_its_runs_is_a_warning_and_a_sentence_of_check[16-16-15]",
     ),
     Mutant(
         "those behind a lone run that gives up wait on",

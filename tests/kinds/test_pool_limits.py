@@ -291,7 +291,7 @@ def test_a_pool_with_more_workers_than_slots_leaves_slots_to_other_jobs(concurre
         world.run(world.handle(other).send("a", "event"))
         assert images.urls == ["event"]  # it did not wait for an item
         (warning,) = [record for record in world.logs if record.level == "warning"]
-        assert warning.fields["workers"] == workers
+        assert warning.fields["wanted"] == workers
         world.advance("5 minutes")
 
 

@@ -83,7 +83,7 @@ MAX_WORDS = {
     "how-to": 14_900,
     "tutorial": 3_350,
     "explanation": 8_000,
-    "guarantees": 5_600,
+    "guarantees": 5_800,
     "reference": 23_200,
     "index": 430,
     "faq": 540,

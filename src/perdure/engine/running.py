@@ -22,7 +22,7 @@ from perdure.engine.mailbox.instance_cache import InstanceCache
 from perdure.engine.mailbox.instance_cell import InstanceCell
 from perdure.engine.observing.caller_reads import DirectReads, StatusWaiters
 from perdure.engine.observing.reporting import INCIDENTS, HookChecks, Reporting, incident
-from perdure.engine.runs.concurrency import ConcurrencyLimit, ConcurrencyLimits, Holds, LaneLimit, spare_slots
+from perdure.engine.runs.concurrency import ConcurrencyLimit, ConcurrencyLimits, Holds, LaneLimit
 from perdure.engine.runs.effects import Perform, perform_directly, traced
 from perdure.engine.runs.runner import RunEnded, Runner
 from perdure.engine.sharing.membership import HEARTBEATS, Membership
@@ -43,6 +43,7 @@ from perdure.jobs.code_fingerprint import code_of
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.ensured import Ensured
 from perdure.jobs.recovery import is_delivered_beside_others, left_behind
+from perdure.jobs.slots import reserve_of, slots_of, too_many_runs
 from perdure.runtime.record import Future, LogRecord, Runtime, SpawnedTask, Timer
 from perdure.runtime.tasks import ended
 from perdure.stores.contract import Store
@@ -564,18 +565,21 @@ def _gates(runtime: Runtime, limits: Limits, jobs: Mapping[tuple[str, str], AnyD
         if job.plan.concurrency is not None and job.lanes is None
     }
     workers = {
-        f"{kind}:{name}": (job.plan.concurrency or limits.concurrency, job.lanes)
+        f"{kind}:{name}": (job.plan.concurrency or limits.concurrency, job, job.lanes)
         for (kind, name), job in jobs.items()
         if job.lanes is not None
     }
-    most = limits.concurrency if len(jobs) == 1 else max(1, limits.concurrency - spare_slots(limits.concurrency))
-    lanes = {name: LaneLimit(runtime, min(slots, most), job.lane_slots) for name, (slots, job) in workers.items()}
-    wanted = sum(slots for slots, _ in workers.values())
-    if len(jobs) > 1 and wanted > most:
-        fields = {"workers": wanted, "concurrency": limits.concurrency, "jobs": ", ".join(workers)}
-        fix = {"fix": "set Limits.concurrency above the sum of workers, or fewer workers: other jobs wait for slots"}
-        runtime.log(LogRecord("warning", "workers of pools can take the slots of other jobs", fields | fix))
-    return ConcurrencyLimits(runtime, ConcurrencyLimit(runtime, limits.concurrency), own, lanes)
+    lanes = {
+        name: LaneLimit(runtime, min(wanted, slots_of(limits.concurrency, len(jobs), job)), limits_of_lanes.lane_slots)
+        for name, (wanted, job, limits_of_lanes) in workers.items()
+    }
+    for found in too_many_runs(limits, jobs):
+        fields = {"job": found.job, "wanted": found.wanted, "slots": found.slots, "concurrency": found.concurrency}
+        fix = {"fix": "set Limits.concurrency higher, or the job's workers or concurrency lower"}
+        runtime.log(LogRecord("warning", "job may have more runs than the engine has slots for it", fields | fix))
+    reserve = reserve_of(limits.concurrency, len(jobs))
+    engine = ConcurrencyLimit(runtime, limits.concurrency, jobs=len(jobs), reserve=reserve)
+    return ConcurrencyLimits(runtime, engine, own, lanes)
 
 
 def _fence_lost(store: Store, address: str) -> str:

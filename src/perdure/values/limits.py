@@ -40,7 +40,8 @@ class Limits:
     Durations are a ``timedelta`` or text such as ``"30 seconds"``.
 
     Attributes:
-        concurrency: user code runs at the same time, over all jobs. Further ones wait in a fair queue.
+        concurrency: user code runs at the same time, over all jobs. Further ones wait. A slot goes to the job with the
+            fewest, and each job without a run has one kept, up to a quarter of the slots.
         mailbox_size: requests that wait for one instance, beside the one in progress. Beyond, see ``on_full``.
         max_pending: requests that wait or are being handled, in the whole engine: it also bounds its writes. Beyond,
             see ``on_full``. Alarms and messages have their own room, and wait in the store for it.

@@ -39,6 +39,7 @@ from perdure.codecs import Codec, fingerprint
 from perdure.codecs.compatibility import Difference, Kind, unread, verdict
 from perdure.codecs.json_schema import JsonSchema
 from perdure.jobs.definition import AnyDefinition
+from perdure.jobs.slots import too_many_runs
 from perdure.jobs.suspension import check_readable
 from perdure.kinds.workflow.declared_steps import PATCH, declared_steps
 from perdure.kinds.workflow.definition import Workflow
@@ -534,6 +535,8 @@ def check(
     With --deploy it reads no store. It prints each type or job that changed since the app version whose definitions are
     in the file, and whether the change needs a version or a deploy order.
 
+    It names each job that may have more runs than an engine has slots for it, which is no problem of the data.
+
     Exit code: 0 the code can decode everything, or no change needs a version, 1 there are problems, 2 the check cannot
     start.
 
@@ -562,10 +565,12 @@ def check(
     with probed(store, line) as reader:
         judge = RowCheck(code.served, records_of(code), partial(at_rest.journal, reader))
         scan(reader, judge, report, now_ms=time.time_ns() // 1_000_000, progress=Progress(line).show)
+    slots = [str(found) for found in too_many_runs(code.limits, code.served)]
     if json:
-        write_object({"code": files} | report.data)
+        write_object({"code": files, "slots": slots} | report.data)
     else:
-        write_lines([*(f"code: {name} from {file}" for name, file in files.items()), ""])
+        imported = [f"code: {name} from {file}" for name, file in files.items()]
+        write_lines([*imported, *(f"slots: {sentence}" for sentence in slots), ""])
         write_lines(report.lines(CAN_READ))
     return report.exit_code
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections import deque
+import math
+from collections import defaultdict, deque
 from collections.abc import Callable
-from typing import Any, Literal, Protocol
+from functools import partial
+from typing import Any, Literal, NamedTuple, Protocol
 
 import attrs
 from returns.result import Failure, Result, Success
@@ -339,29 +341,45 @@ def lane_of(job: AnyDefinition, step: Execute | Mark) -> str:
 Company = Literal["alone", "beside_others"]
 
 
-SPARE = 8
-"""One slot in so many is not taken by the workers of one pool, if the engine serves other jobs."""
+class _Waiting(NamedTuple):
+    """A run that waits for a slot: in the order of arrival."""
 
-
-def spare_slots(slots: int) -> int:
-    """Return how many of an engine's slots the workers of one pool leave to other jobs."""
-    return max(1, slots // SPARE)
+    number: int
+    place: Future[Any]
+    company: Company
+    job: str
 
 
 @attrs.define
 class ConcurrencyLimit:
-    """Counts slots, with a fair queue. A run that must be alone waits for all slots and holds them all.
+    """Counts slots, and shares them between jobs. A run that must be alone waits for all slots and holds them all.
+
+    A job without a run takes any free slot. Another one leaves a slot for each job without a run, up to the reserve. A
+    slot that is returned goes to the waiting job with the fewest slots. The runs of one job come in their order.
 
     Attributes:
         runtime: creates the futures that runs wait for.
         slots: how many slots.
+        jobs: how many jobs share the slots.
+        reserve: at most this many slots are kept for jobs without a run.
     """
 
     runtime: Runtime
     slots: int
+    jobs: int = 1
+    reserve: int = 0
     _inside: int = 0
+    _used: defaultdict[str, int] = attrs.Factory(partial(defaultdict[str, int], int))
+    _idle: int = attrs.field(init=False)  # jobs without a run
+    _kept: int = attrs.field(init=False)  # slots that are kept for them
     _alone: Literal["none", "running"] = "none"
-    _waiting: deque[tuple[Company, Future[Any]]] = attrs.Factory(deque[tuple[Company, Future[Any]]])
+    _waiting: dict[str, deque[_Waiting]] = attrs.Factory(dict[str, Any])  # by job
+    _lone: deque[_Waiting] = attrs.Factory(deque[Any])
+    _arrived: int = 0
+
+    def __attrs_post_init__(self) -> None:
+        self._idle = self.jobs
+        self._kept = min(self._idle, self.reserve)
 
     @property
     def held(self) -> int:
@@ -371,63 +389,90 @@ class ConcurrencyLimit:
     @property
     def waiting(self) -> int:
         """Number of runs that wait for a slot."""
-        return sum(not place.done() for _, place in self._waiting)
+        return sum(not run.place.done() for line in (self._lone, *self._waiting.values()) for run in line)
 
-    def try_enter(self, company: Company) -> bool:
+    def try_enter(self, company: Company, job: str = "") -> bool:
         """Take a slot if no run has to wait for one. Return whether it is taken."""
-        if company == "beside_others" and not self._waiting and self._alone == "none" and self._inside < self.slots:
-            self._inside += 1
-            return True
-        if self._waiting or not self._has_room(company):
+        if company == "alone":
+            if self._inside or self._waiting or self._lone:
+                return False
+            self._alone = "running"
+        elif self._lone or self._alone == "running" or (self._waiting and job in self._waiting):
             return False
-        self._admit(company)
+        # Spelled out, as in `leave`: each run with an effect takes a slot.
+        used = self._used[job]
+        if self.slots - self._inside <= (self._kept if used else 0):
+            return False
+        self._inside += 1
+        self._used[job] = used + 1
+        if self.reserve and not used:
+            self._idle -= 1
+            self._kept = min(self._idle, self.reserve)
         return True
 
-    async def enter(self, company: Company) -> None:
+    async def enter(self, company: Company, job: str = "") -> None:
         """Take a slot, waiting in line for it. A cancelled wait takes none."""
-        if self.try_enter(company):
+        if self.try_enter(company, job):
             return
         place = self.runtime.future()
-        self._waiting.append((company, place))
+        line = self._lone if company == "alone" else self._waiting.setdefault(job, deque())
+        self._arrived += 1
+        line.append(_Waiting(self._arrived, place, company, job))
         try:
             await place
         except self.runtime.cancelled:
             if place.done() and not place.cancelled():
-                self.leave(company)  # it was admitted at the same moment
+                self.leave(company, job)  # it was admitted at the same moment
             else:
                 place.cancel()
                 self._admit_waiting()  # those behind a run that had to be alone
             raise
 
-    def leave(self, company: Company) -> None:
+    def leave(self, company: Company, job: str = "") -> None:
         """Return the slot, and admit the next runs."""
         self._inside -= 1
+        self._used[job] = used = self._used[job] - 1
+        if self.reserve and not used:
+            self._idle += 1
+            self._kept = min(self._idle, self.reserve)
         if company == "alone":
             self._alone = "none"
-        if self._waiting:
+        if self._waiting or self._lone:
             self._admit_waiting()
 
     def _admit_waiting(self) -> None:
-        while self._waiting:
-            following, place = self._waiting[0]
-            if place.done():  # its wait was cancelled
-                self._waiting.popleft()
-                continue
-            if not self._has_room(following):
-                return
-            self._waiting.popleft()
-            self._admit(following)
-            place.set_result(None)
+        while (run := self._next()) is not None:
+            if run.company == "alone":
+                self._alone = "running"
+            self._inside += 1
+            self._used[run.job] += 1
+            if self.reserve and self._used[run.job] == 1:
+                self._idle -= 1
+                self._kept = min(self._idle, self.reserve)
+            run.place.set_result(None)
 
-    def _has_room(self, company: Company) -> bool:
-        if company == "alone":
-            return self._inside == 0
-        return self._alone == "none" and self._inside < self.slots
+    def _next(self) -> _Waiting | None:
+        """Remove the run whose turn it is, and return it: of the jobs that may have a slot, the one with the fewest."""
+        self._forget_cancelled()
+        if self._alone == "running":
+            return None
+        lone = self._lone[0].number if self._lone else math.inf
+        first = [line[0] for line in self._waiting.values() if line[0].number < lone]
+        ready = [(self._used[run.job], run.number, run.job) for run in first if self._has_room(run.job)]
+        if ready:
+            _, _, job = min(ready)
+            return self._waiting[job].popleft()
+        return self._lone.popleft() if self._lone and not self._inside else None
 
-    def _admit(self, company: Company) -> None:
-        self._inside += 1
-        if company == "alone":
-            self._alone = "running"
+    def _forget_cancelled(self) -> None:
+        for line in (self._lone, *self._waiting.values()):
+            while line and line[0].place.done():
+                line.popleft()
+        self._waiting = {job: line for job, line in self._waiting.items() if line}
+
+    def _has_room(self, job: str) -> bool:
+        """Whether a job may have another slot."""
+        return self.slots - self._inside > (self._kept if self._used[job] else 0)
 
 
 @attrs.define
@@ -466,13 +511,13 @@ class ConcurrencyLimits:
         """
         lanes = self.lanes.get(job)
         if lanes is not None:
-            return lanes.is_reserved(address) and self.engine.try_enter(company) and lanes.use(address)
+            return lanes.is_reserved(address) and self.engine.try_enter(company, job) and lanes.use(address)
         gate = self.jobs.get(job)
         if gate is None:
-            return self.engine.try_enter(company)
+            return self.engine.try_enter(company, job)
         if not gate.try_enter("beside_others"):
             return False
-        if self.engine.try_enter(company):
+        if self.engine.try_enter(company, job):
             return True
         gate.leave("beside_others")
         return False
@@ -489,28 +534,29 @@ class ConcurrencyLimits:
             lane: its lane, if the job has lanes.
         """
         if job in self.lanes:
-            await self._enter_by_lane(self.lanes[job], company, address, lane)
+            await self._enter_by_lane(job, company, address, lane)
             return
         if job in self.jobs:
             await self.jobs[job].enter("beside_others")
         try:
-            await self.engine.enter(company)
+            await self.engine.enter(company, job)
         # A cancelled wait for the engine's slot must return the job's, or that job loses one for good.
         except BaseException:
             self._leave_job(job, address)
             raise
 
-    async def _enter_by_lane(self, limit: LaneLimit, company: Company, address: Address, lane: str) -> None:
+    async def _enter_by_lane(self, job: str, company: Company, address: Address, lane: str) -> None:
+        limit = self.lanes[job]
         entered = await limit.enter_lane(address, lane)
         try:
-            await self.engine.enter(company)
+            await self.engine.enter(company, job)
         except BaseException:  # as in `enter`: the lane's slot, and the place in its rate
             limit.give_up(address, entered)
             raise
         try:
             await limit.begin_recorded(address, entered)
         except BaseException:  # the limit has returned its own slot by then
-            self.engine.leave(company)
+            self.engine.leave(company, job)
             raise
 
     def doubt_claim(self, job: str, address: Address) -> None:
@@ -520,7 +566,7 @@ class ConcurrencyLimits:
 
     def leave(self, job: str, company: Company, address: Address) -> None:
         """Return both slots."""
-        self.engine.leave(company)
+        self.engine.leave(company, job)
         if self.jobs or self.lanes:
             self._leave_job(job, address)
 
