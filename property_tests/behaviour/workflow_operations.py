@@ -144,10 +144,12 @@ class Called:
     """Attributes:
     method: a method of the handle; ``start`` by default.
     given: its arguments after the id.
+    options: its keyword arguments.
     """
 
     method: str = "start"
     given: tuple[Any, ...] = (0,)
+    options: tuple[tuple[str, Any], ...] = ()
 
 
 def workflow_with(body: Body, **options: Any) -> Flow:
@@ -199,7 +201,9 @@ def operation(
         name=f"workflow: {name}",
         app=lambda world: App(world.outside).with_jobs(job, *others),
         arrange=arrange,
-        request=lambda world: getattr(world.jobs.handle(job), called.method)("a", *called.given, idempotency_key=KEY),
+        request=lambda world: getattr(world.jobs.handle(job), called.method)(
+            "a", *called.given, **dict(called.options), idempotency_key=KEY
+        ),
         wait_ms=wait_ms,
         looks=looks,
         marks="step_key",
@@ -208,6 +212,7 @@ def operation(
 
 START, GO = Called(), Called("signal", (go, "now"))
 CANCEL = Called("cancel", ("enough",))
+NEXT = Called("signal_with_start", (go, "now", 0), (("if_ended", "start"),))
 
 OPERATIONS = (
     operation("a start, and its steps", two_steps),
@@ -221,6 +226,8 @@ FURTHER = (
     operation("a signal that it does not wait for", receiving, Called("signal", (stop, "now")), START),
     operation("a signal before it is received", receiving, GO, START, GO),
     operation("a signal during a step", racing, GO, START),
+    operation("a signal that starts", receiving, Called("signal_with_start", (go, "now", 0))),
+    operation("a signal that starts the next one", receiving, NEXT, START, GO, keep="1 hour"),
     operation("parallel steps", parallel),
     operation("a failure that undoes its steps", failing),
     operation("a start that starts over", counting),

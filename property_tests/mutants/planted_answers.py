@@ -2,6 +2,7 @@
 
 from mutant import Mutant
 
+SIGNALS = "tests/workflow/test_workflow_signals.py"
 WAIT = "tests/behaviour/test_call_and_wait.py"
 
 MUTANTS = (
@@ -46,5 +47,26 @@ MUTANTS = (
         'end.outcome.form != "done"',
         'end.outcome.form == ""',
         "tests/cli/test_outcomes.py::test_a_command_waits_for_the_end_of_its_work",
+    ),
+    Mutant(
+        "the next workflow of an ended one keeps the old journal",
+        "_signal_with_start",
+        '"kept" if instance is None else "cut"',
+        '"kept"',
+        f"{SIGNALS}::test_a_signal_starts_the_next_workflow_of_an_ended_one_if_it_may[memory://]",
+    ),
+    Mutant(
+        "a signal that starts is stored without being counted",
+        "_signal_with_start",
+        "started_ms=inputs.now_ms, signals=1, waiting=1)",
+        "started_ms=inputs.now_ms)",
+        f"{SIGNALS}::test_a_signal_starts_an_absent_workflow_in_one_commit[memory://]",
+    ),
+    Mutant(
+        "an ended workflow is started again although the caller did not ask for it",
+        "_signal_with_start",
+        'not (ended and command.start.if_ended == "start")',
+        "not ended",
+        f"{SIGNALS}::test_a_signal_starts_the_next_workflow_of_an_ended_one_if_it_may[memory://]",
     ),
 )

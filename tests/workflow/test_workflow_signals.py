@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 from flows import (
     Declined,
@@ -28,7 +31,7 @@ from perdure import App, Do, Limits, Task, TaskContext, Workflow, WorkflowContex
 from perdure.programs import gather, sleep
 from perdure.testing import Delay, Raise, WorkerDied, World
 from perdure.values.answer import Done, WasCancelled
-from perdure.values.errors import Overloaded, SignalRefused
+from perdure.values.errors import InvalidArgument, InvalidInput, Overloaded, SignalRefused
 from perdure.values.failure import Defect
 from perdure.values.outcome import Failed
 
@@ -74,6 +77,74 @@ def test_requests_find_an_absent_a_running_and_an_ended_workflow() -> None:
         world.advance("1 hour")
         assert world.run(flow.outcome("t")) is None
         assert world.run(flow.status("t")).status == "not_found"
+
+
+@pytest.mark.parametrize("store", ["memory://", "jobs.db"])
+def test_a_signal_starts_an_absent_workflow_in_one_commit(store: str, tmp_path: Path) -> None:
+    job = Workflow("two", state=int, run=two_signals, signals=(number,), keep="1 hour")
+    place: Any = store if "://" in store else tmp_path / store
+    with World(App(Shop()).with_jobs(job), store=place) as world:
+        flow = world.handle(job)
+        begun = world.run(flow.signal_with_start("t", number, 10, 5, idempotency_key="k"))
+        assert (begun.accepted, begun.found) == (True, "absent")
+        again = world.run(flow.signal_with_start("t", number, 10, 5, idempotency_key="k"))
+        assert again == begun  # by its key
+        found = world.run(flow.signal_with_start("t", number, 100, 7))
+        assert (found.accepted, found.found) == (True, "running")
+        world.advance("1 second")
+        assert world.run(flow.outcome("t")) == Done(value=110)
+        accepted, _, _ = world.trace_text().partition("#1 returned")
+        assert accepted.count("commit workflow:two:t") == 1  # the workflow with its signal
+
+
+@pytest.mark.parametrize("store", ["memory://", "jobs.db"])
+def test_a_signal_starts_the_next_workflow_of_an_ended_one_if_it_may(store: str, tmp_path: Path) -> None:
+    job = Workflow("two", state=int, run=two_signals, signals=(number,), keep="1 hour")
+    place: Any = store if "://" in store else tmp_path / store
+    with World(App(Shop()).with_jobs(job), store=place) as world:
+        flow = world.handle(job)
+        world.run(flow.start("t", 0))
+        for value in (1, 2):
+            world.run(flow.signal("t", number, value))
+            world.advance("1 second")
+        refused = world.error_of(flow.signal_with_start("t", number, 3, 0))
+        assert isinstance(refused, SignalRefused)
+        assert world.run(flow.outcome("t")) == Done(value=3)
+        begun = world.run(flow.signal_with_start("t", number, 30, 1_000, if_ended="start"))
+        assert (begun.accepted, begun.found) == (True, "ended")
+        world.advance("1 second")
+        assert (world.run(flow.outcome("t")), world.run(flow.status("t")).phase) == (None, None)
+        world.advance("2 hours")  # the alarm that deletes the earlier outcome is gone
+        assert world.run(flow.get_state("t")) == 1_000
+        assert names(journal(world, job, "t")) == ["label", "signal number"]
+        world.run(flow.signal("t", number, 4))
+        world.advance("1 second")
+        assert world.run(flow.outcome("t")) == Done(value=34)
+
+
+def test_a_job_sends_a_signal_that_starts_and_a_wrong_one_is_refused() -> None:
+    job = Workflow("two", state=int, run=two_signals, signals=(number,), keep="1 hour")
+
+    @program
+    def passing(ctx: TaskContext[int], event: int) -> Do[None]:
+        yield from tell(job, "t").signal_with_start(number, event, 5)
+
+    task = Task("passing", state=int, event=int, initial=0, on_event=passing)
+    with World(App(Shop(), limits=Limits(state_bytes=10)).with_jobs(job, task)) as world:
+        flow = world.handle(job)
+        for value in (1, 2):
+            world.run(world.handle(task).send("a", value))
+        world.advance("1 second")
+        assert world.run(flow.outcome("t")) == Done(value=3)
+        for call in (
+            flow.signal_with_start("u", number, 1, "five"),  # type: ignore[arg-type]
+            flow.signal_with_start("u", number, "one", 5),  # type: ignore[arg-type]
+            flow.signal_with_start("u", "number", 1, 5),  # type: ignore[arg-type]
+            flow.signal_with_start("u", number, 1, 5, if_ended="continue"),  # type: ignore[arg-type]
+            flow.signal_with_start("u", number, 1, 12_345_678_901),
+        ):
+            assert isinstance(world.error_of(call), InvalidInput | InvalidArgument)
+        assert world.instance(job, "u") is None
 
 
 @pytest.mark.parametrize("end", ["done", "cancelled"])

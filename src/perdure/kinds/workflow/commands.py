@@ -122,6 +122,39 @@ class SendSignal:
     value: Any  # of the signal's own type
 
 
+V = TypeVar("V")
+
+IfEnded: TypeAlias = Literal["refuse", "start"]
+"""Whether ``signal_with_start`` refuses a signal to a workflow that has ended, or starts the next one of its id."""
+
+
+@frozen(kw_only=True)
+class StartingSignal(Generic[S, V]):
+    """The ``signal_with_start`` input.
+
+    Attributes:
+        state: the state that an absent workflow starts with.
+        value: the signal's value.
+        if_ended: whether a workflow that has ended refuses the signal, or is started again.
+    """
+
+    __repr__ = fields_in_line
+
+    state: S
+    value: V
+    if_ended: IfEnded = "refuse"
+
+
+@frozen
+class SignalWithStart:
+    """Store a signal, and start the workflow if there is none."""
+
+    __repr__ = fields_in_line
+
+    name: str
+    start: StartingSignal[Any, Any]
+
+
 @frozen(kw_only=True)
 class Cancellation:
     """The ``cancel`` input that also stops the steps in progress. A plain reason lets them end.

@@ -30,7 +30,9 @@ from perdure.kinds.workflow.commands import (
     ReadOutcome,
     SendSignal,
     Signalled,
+    SignalWithStart,
     StartChild,
+    StartingSignal,
     StartWorkflow,
     WorkflowOutcome,
     cancel_of,
@@ -174,7 +176,7 @@ class Workflow(
             concurrency=concurrency,
             versions=versions,
             state_in_events=state_in_events,
-            commands=_commands(state, codecs, tags, name, repeat_of_creating(keep_ms)),
+            commands=_commands(state, codecs, declared, tags, name, repeat_of_creating(keep_ms)),
             answers=ANSWERS,
             kept=(results,),
         )
@@ -378,6 +380,10 @@ class Workflow(
         """Return the handle method that makes a request. A signal is passed as its declaration."""
         if isinstance(request.command, SendSignal):
             return "signal", (self.declared[request.command.name], request.command.value)
+        if isinstance(request.command, SignalWithStart):
+            name, start = request.command.name, request.command.start
+            given = (self.declared[name], start.value, start.state)
+            return "signal_with_start", (*given, Keyword("if_ended", start.if_ended))
         if isinstance(request.command, CancelWorkflow):
             stops = (Keyword("interrupt", value=True),) if request.command.interrupt else ()
             return "cancel", (request.command.reason, *stops)
@@ -477,6 +483,7 @@ def _whole(value: object, what: str) -> int:
 def _commands(
     state: TypeForm[Any],
     signals: Mapping[str, Codec[Any]],
+    declared: Mapping[str, Signal[Any]],
     tags: Mapping[type, str] | None,
     name: str,
     repeat: Repeat,
@@ -487,6 +494,21 @@ def _commands(
     sent = (
         CommandSpec(name=f"signal.{signal}", command=partial(SendSignal, signal), input=codec, answer=Signalled)
         for signal, codec in signals.items()
+    )
+    starting = (
+        CommandSpec(
+            name=f"signal_with_start.{signal}",
+            command=partial(SignalWithStart, signal),
+            input=Codec.of(
+                cast("Any", StartingSignal)[state, declared[signal].value],
+                what=f"start with signal {signal} of workflow:{name}",
+                tags=tags,
+                ignores_other_tags=True,
+            ),
+            absent="creates",
+            answer=Signalled,
+        )
+        for signal in signals
     )
     return (
         CommandSpec(
@@ -510,4 +532,5 @@ def _commands(
         CommandSpec(name="cancel", command=cancel_of, input=CANCELLATION, answer=Signalled),
         CommandSpec(name="outcome", command=ReadOutcome, answer=WorkflowOutcome, repeat="reads"),
         *sent,
+        *starting,
     )

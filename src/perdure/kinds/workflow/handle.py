@@ -14,9 +14,12 @@ from perdure.jobs.handle import JobHandle
 from perdure.jobs.request import WaitFor
 from perdure.kinds.workflow.commands import (
     CancelWorkflow,
+    IfEnded,
     ReadOutcome,
     SendSignal,
     Signalled,
+    SignalWithStart,
+    StartingSignal,
     StartWorkflow,
     WorkflowOutcome,
     input_of_cancel,
@@ -104,6 +107,38 @@ class WorkflowHandle(JobHandle[S, E], Generic[S, A, E]):
         action = f"signal.{signal.name}"
         return self._send(id_, SendSignal(signal.name, value), action, value, key=idempotency_key)
 
+    def signal_with_start(
+        self,
+        id_: str,
+        signal: Signal[V],
+        value: V,
+        state: S,
+        /,
+        *,
+        if_ended: IfEnded = "refuse",
+        idempotency_key: str | None = None,
+    ) -> Call[Signalled, CallError]:
+        """Send a signal, and start the workflow if it does not exist: both in one commit.
+
+        Args:
+            id_: the instance.
+            signal: the signal's declaration.
+            value: the signal's value.
+            state: the state that an absent workflow starts with. A running one ignores it.
+            if_ended: whether a workflow that has ended refuses the signal with `SignalRefused`, or the next workflow of
+                its id starts with this state, this signal and an empty journal. The earlier outcome is then gone.
+            idempotency_key: a repeat with this key changes nothing and returns the first result.
+
+        Returns:
+            The result, whose ``found`` is ``absent`` or ``ended`` if this call started the workflow.
+        """
+        if not isinstance(signal, Signal):  # pyright: ignore[reportUnnecessaryIsInstance] - untyped callers
+            wrong = InvalidArgument("signal", signal, "a declared Signal, not its name")
+            return refused(wrong, self._name_of("signal_with_start"))
+        start: StartingSignal[S, V] = StartingSignal(state=state, value=value, if_ended=if_ended)
+        action = f"signal_with_start.{signal.name}"
+        return self._send(id_, SignalWithStart(signal.name, start), action, start, key=idempotency_key)
+
     def cancel(
         self, id_: str, /, reason: str = "cancelled", *, interrupt: bool = False, idempotency_key: str | None = None
     ) -> Call[Signalled, CallError]:
@@ -170,6 +205,13 @@ class WorkflowSender(Generic[S_contra]):
         If there is no workflow to receive it, this instance's history has a ``message.rejected``.
         """
         return self.post(f"signal.{signal.name}", value)
+
+    def signal_with_start(
+        self, signal: Signal[V], value: V, state: S_contra, /, *, if_ended: IfEnded = "refuse"
+    ) -> Program[None]:
+        """Send a signal with this turn's commit. The target starts with this state if it does not exist."""
+        start: StartingSignal[Any, V] = StartingSignal(state=state, value=value, if_ended=if_ended)
+        return self.post(f"signal_with_start.{signal.name}", start)
 
     def cancel(self, reason: str = "cancelled", /, *, interrupt: bool = False) -> Program[None]:
         """Cancel a workflow. Its finalizers and compensations run. With `interrupt`, its steps in progress are stopped.

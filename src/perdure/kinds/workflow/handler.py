@@ -21,6 +21,7 @@ from perdure.kinds.workflow.commands import (
     ReadOutcome,
     SendSignal,
     Signalled,
+    SignalWithStart,
     StartChild,
     StartWorkflow,
     WorkflowOutcome,
@@ -48,6 +49,7 @@ WorkflowCommand: TypeAlias = (
     | ChildParked
     | ChildResumed
     | SendSignal
+    | SignalWithStart
     | CancelWorkflow
     | ReadOutcome
     | AlarmDue
@@ -66,19 +68,23 @@ def begin(
     # only workflows send these
     if request.inbound is None and isinstance(command, StartChild | ChildEnded | ChildParked | ChildResumed):
         return refuse(address, UnknownAction(f"{job.kind}:{job.name}", request.action, tuple(job.plan.offered)))
+    step: Step
     match command:
         case StartWorkflow() | StartChild():
-            return _start(job, address, instance, request, inputs)
+            step = _start(job, address, instance, request, inputs)
         case SendSignal() | ChildEnded() | ChildParked() | ChildResumed():
-            return _arrived(job, address, instance, request, inputs)
+            step = _arrived(job, address, instance, command, request, inputs)
+        case SignalWithStart():
+            step = _signal_with_start(job, address, instance, command, request, inputs)
         case CancelWorkflow():
-            return _cancel(address, instance, command, inputs)
+            step = _cancel(address, instance, command, inputs)
         case ReadOutcome():
-            return reply(address, outcome_of(instance))
+            step = reply(address, outcome_of(instance))
         case AlarmDue():
-            return _alarm(job, address, instance, request, inputs)
+            step = _alarm(job, address, instance, request, inputs)
         case _:
             assert_never(command)
+    return step
 
 
 def begin_unread(
@@ -110,19 +116,67 @@ def _start(
         return refuse(address, refused)
     # One id for all runs of the workflow: keys of steps are made of it, and must not change between its parts.
     header = Header(run_id=inputs.id(), started_ms=inputs.now_ms, parent=parent)
-    fresh = Instance(
-        address=address,
-        created_ms=inputs.now_ms,
-        updated_ms=inputs.now_ms,
-        state=encoded,
-        data=written(header),
-    )
+    fresh = _fresh(address, encoded, header, inputs)
     if request.inbound is None:
         return begin_run(job, fresh, request, inputs, cause="start", creates=True, run_id=header.run_id)
     # The message is consumed when the workflow is stored, and not at the end of its first run.
     events = EventRecorder(inputs, address, 0).optional(JobStarted)
     transition = put(fresh, inputs.now_ms, events=events, alarm_ms=inputs.now_ms)
     return answered(transition, RunAnswer(created=True, found="absent", status="scheduled"))
+
+
+def _fresh(address: Address, state: str, header: Header, inputs: TurnInputs) -> Instance:
+    return Instance(
+        address=address,
+        created_ms=inputs.now_ms,
+        updated_ms=inputs.now_ms,
+        state=state,
+        data=written(header),
+    )
+
+
+def _signal_with_start(
+    job: AnyWorkflow,
+    address: Address,
+    instance: Instance | None,
+    command: SignalWithStart,
+    request: Request,
+    inputs: TurnInputs,
+) -> Step:
+    """Store a signal. A workflow that is absent, or has ended and may start again, begins with it in its inbox."""
+    ended = instance is not None and header_of(instance).ended is not None
+    if instance is not None and not (ended and command.start.if_ended == "start"):
+        signal = SendSignal(command.name, command.start.value)
+        return _arrived(job, address, instance, signal, request, inputs)
+    encoded = job.plan.state.encode(command.start.state).decode()
+    refused = too_large(encoded, inputs.limits.state_bytes, what=job.plan.state.what)
+    if refused is not None:
+        return refuse(address, refused)
+    codec = job.signals[command.name]
+    row = arrival(1, command.name, codec.encode(command.start.value).decode(), inputs.now_ms, secret=codec.secret)
+    header = Header(run_id=inputs.id(), started_ms=inputs.now_ms, signals=1, waiting=1)
+    # The same row for the next workflow of the id: a purge and an insert would need two commits.
+    before = _fresh(address, encoded, header, inputs) if instance is None else instance
+    run_count = before.run_count
+    transition = put(
+        before,
+        inputs.now_ms,
+        events=EventRecorder(inputs, address, run_count).optional(JobStarted),
+        journal=JournalChange((body_of(row),), "kept" if instance is None else "cut"),
+        state=encoded,
+        data=written(header),
+        event_count=before.event_count + 1,
+        alarm_ms=inputs.now_ms,
+        pending_retry=None,
+        suspension=None,
+        ended_ms=None,
+        last_error=None,
+    )
+    after = stored(transition)
+    status = None if after is None else after.status
+    return answered(
+        transition, Signalled(accepted=True, found="absent" if instance is None else "ended", status=status)
+    )
 
 
 def _exists(address: Address, instance: Instance, parent: Parent | None, inputs: TurnInputs) -> Commit:
@@ -160,11 +214,11 @@ def _arrived(
     job: AnyWorkflow,
     address: Address,
     instance: Instance | None,
+    command: SendSignal | ChildEnded | ChildParked | ChildResumed,
     request: Request,
     inputs: TurnInputs,
 ) -> Step:
     """Store a signal, or a child's end. Also while the workflow is parked: the program receives it later."""
-    command = cast("SendSignal | ChildEnded | ChildParked | ChildResumed", request.command)
     header = None if instance is None else header_of(instance)
     if instance is None or header is None or header.ended is not None:
         found: Literal["absent", "ended"] = "absent" if instance is None else "ended"
