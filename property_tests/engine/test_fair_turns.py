@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from perdure.engine.loops.fair_queue import FairQueue, Rest
+from perdure.runtime.record import Sizes
 from perdure.values.address import Address
 
 LANES = ("a", "b", "c", "")
@@ -190,3 +191,23 @@ def test_hundred_thousands_of_lanes_take_bounded_memory(lanes: int) -> None:
     assert turns.lanes <= 4_096
     assert turns.unread
     assert turns.take() == (at(0), "lane 0")
+
+
+FEW = st.integers(1, 5)
+
+
+@given(room=st.integers(1, 40), lane_share=FEW, lanes_read=st.integers(1, 12), lanes=st.integers(0, 6))
+def test_a_read_takes_no_more_of_a_lane_and_of_all_than_the_sizes_say(
+    room: int, lane_share: int, lanes_read: int, lanes: int
+) -> None:
+    turns = FairQueue(room, lambda _: False, sizes=Sizes(lane_share=lane_share, lanes_read=lanes_read))
+    share = turns.share(lanes)
+    assert 1 <= share <= lane_share
+    assert share == 1 or share * lanes <= lanes_read
+
+
+@given(lane_low=FEW, entries=st.integers(1, 6), rest=st.sampled_from(["some", "none"]))
+def test_a_lane_is_read_again_before_it_is_empty(lane_low: int, entries: int, rest: Rest) -> None:
+    turns = FairQueue(4_096, lambda _: False, sizes=Sizes(lane_low=lane_low))
+    turns.read("a", [(rank, rank, Address("pool", "p", str(rank))) for rank in range(entries)], rest)
+    assert turns.low() == (("a",) if rest == "some" and entries < lane_low else ())

@@ -5,8 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perdure.jobs.step import Execute
-from perdure.values.instance import Instance
+from perdure.jobs.step import Commit, Execute
+from perdure.jobs.turn import merge_background_run
+from perdure.values.address import Address
+from perdure.values.instance import Claim, Instance
+from perdure.values.transition import Loaded
 from perdure.values.turn_inputs import OtherEngines
 
 NAMES = [field.name for field in attrs.fields(Instance)]
@@ -61,3 +64,32 @@ def test_an_engine_may_be_alive_if_it_was_or_joined_since_and_is_another_one(liv
 def test_a_job_is_served_otherwise_by_an_engine_of_other_code(codes, kind, name, code):
     served = {known for of_kind, of_name, known in codes if (of_kind, of_name) == (kind, name)}
     assert OtherEngines(codes=codes).serve_otherwise(kind, name, code) == bool(served - {code})
+
+
+INSTANCE = Instance(**dict.fromkeys(NAMES, 0) | {"address": Address("task", "a", "1")})
+RUN = Claim(owner=1, cause="alarm", run_id="r", claimed_ms=0)
+
+
+@pytest.mark.parametrize(
+    ("claim", "goes_with_it"),
+    [
+        (RUN, True),
+        (attrs.evolve(RUN, run_id="another run"), False),
+        (attrs.evolve(RUN, owner=2), False),  # taken over by an engine that lives
+        (attrs.evolve(RUN, owner=3), True),
+        (None, False),
+    ],
+)
+def test_a_run_beside_the_mailbox_changes_its_instance_only_while_it_has_the_claim(claim, goes_with_it):
+    fields = {field.name: 0 for field in attrs.fields(Execute)}
+    execute = Execute(**fields | {"claim": RUN, "instance": INSTANCE})
+    stored = INSTANCE.changed(claim=claim, version=9)
+    found = merge_background_run(execute, Loaded(instance=stored), OtherEngines(frozenset({2}), known_up_to=3, me=1))
+    assert found == attrs.evolve(execute, instance=stored) if goes_with_it else isinstance(found, Commit)
+
+
+def test_a_run_beside_the_mailbox_changes_nothing_once_its_instance_is_gone():
+    fields = {field.name: 0 for field in attrs.fields(Execute)}
+    found = merge_background_run(Execute(**fields | {"claim": RUN, "instance": INSTANCE}), Loaded())
+    assert isinstance(found, Commit)
+    assert found.transition.is_empty

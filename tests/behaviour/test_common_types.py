@@ -145,6 +145,7 @@ async def test_a_job_that_is_not_served_is_unknown(world: World) -> None:
     ):
         with pytest.raises(UnknownJob, match=why):
             ask()
+    assert isinstance(await world.error_of(jobs.until(define(), "a")), UnknownJob)
     named = jobs.handle_by_name("task", "machine")
     error = await world.error_of(named.call("explode", "a"))
     assert isinstance(error, UnknownAction)

@@ -6,7 +6,7 @@ import pytest
 from attrs import frozen
 from world import HasOutside, Refused, World, on_each_store, say
 
-from perdure import App, Backoff, Continuous, ContinuousContext, Do, Retry, every, program
+from perdure import App, Backoff, Continuous, ContinuousContext, Do, Retry, Task, every, program, tell
 from perdure.programs import sleep
 from perdure.values.answer import Terminated
 from perdure.values.errors import IdempotencyConflict, InvalidInput
@@ -168,6 +168,20 @@ async def test_a_trigger_of_a_new_run_drops_an_open_retry(world: World) -> None:
     assert (abandoned.run_count, executed.run_count) == (1, 2)
     await world.advance(s=30)
     assert runs(world) == ["run 1, attempt 1, delivery 1", "run 2, attempt 1, delivery 1"]
+
+
+@pytest.mark.parametrize("new_run", [True, False])
+@on_each_store
+async def test_a_trigger_by_a_message_has_its_options(world: World, *, new_run: bool) -> None:
+    relay = Task(
+        "relay", state=int, event=str, initial=0, on_event=lambda _, at: tell(retried, at).trigger(new_run=new_run)
+    )
+    jobs = await world.open(App(world.outside).with_jobs(relay, retried))
+    world.outside.refusals["work"] = 1
+    await world.run(jobs.handle(retried).start("a", Tally()))
+    await world.run(jobs.handle(relay).send("r", "a"))
+    await world.settle()
+    assert runs(world)[1:] == ["run 2, attempt 1, delivery 1" if new_run else "run 1, attempt 2, delivery 1"]
 
 
 @on_each_store

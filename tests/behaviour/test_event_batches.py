@@ -6,10 +6,17 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
+import attrs
+import pytest
 from returns.result import Failure
 
 from perdure import App, Task, TaskContext, program
+from perdure.engine.mailbox.entry import MailboxEntry
+from perdure.engine.turn.event_batch import EventBatch
+from perdure.jobs.request import Request
 from perdure.programs import Do
+from perdure.runtime.record import Sizes
+from perdure.runtime.simulated import Simulation
 from perdure.stores.contract import overlay
 from perdure.stores.sqlite import open_sqlite
 from perdure.values.errors import Conflict
@@ -87,3 +94,58 @@ def test_an_event_stays_behind_an_earlier_request_that_is_decided_again(tmp_path
 
     assert asyncio.run(main()) == ["pause", "event"]
     assert not conflicts
+
+
+@attrs.frozen
+class Job:
+    """Has texts as its events."""
+
+    event: type = str
+
+
+@attrs.define
+class Cell:
+    """An instance in memory."""
+
+    job: Job = Job()
+    loaded: object = "a row"
+    pending: object = None
+    state: str = "idle"
+    undecided: object = None
+
+
+@attrs.define
+class Groups:
+    """Stands for the commits, and for the cache of a store with groups."""
+
+    has_groups: bool = True
+    may_use_rows: bool = True
+
+    def hold_back(self) -> None:
+        """Begin a group."""
+
+    def flush(self) -> None:
+        """End it."""
+
+
+@pytest.mark.parametrize(("most", "steps"), [(1, [1, 1, 1, 1, 1]), (2, [2, 2, 1]), (4, [4, 1]), (5, [5]), (6, [5])])
+def test_a_step_decides_some_events_and_the_next_one_the_others(most: int, steps: list[int]) -> None:
+    simulation = Simulation(order="fifo")
+    decided = [0]
+
+    def decide(_: object) -> None:
+        decided[-1] += 1
+
+    async def main() -> list[int]:
+        runtime = attrs.evolve(simulation.runtime, sizes=Sizes(batch=most))
+        stands: Any = Groups()
+        batch = EventBatch(runtime, stands, stands, decide, lambda *_: None)
+        entry: Any = MailboxEntry(Request(command="an event", action="send", payload=""), runtime.future())
+        cells: Any = [Cell() for _ in range(5)]
+        assert all(batch.take(cell, entry) for cell in cells)
+        while sum(decided) < 5:
+            await runtime.sleep(0)
+            decided.append(0)
+        return [each for each in decided if each]
+
+    assert simulation.run(main()) == steps

@@ -11,6 +11,7 @@ from returns.result import Result, Success
 from world import STORES
 
 from perdure import App, Decision, Do, Migrations, Task, TaskContext, effect, program
+from perdure.jobs.failures import traceback_text
 from perdure.testing import Crash, WorkerDied, World
 from perdure.values.answer import PauseResult
 from perdure.values.errors import HookRaised, Undecodable
@@ -131,3 +132,10 @@ def test_a_state_that_cannot_be_upgraded_is_left_and_says_why(store: Any) -> Non
         world.restart(App(object()).with_jobs(JOB))
         assert world.run(world.handle(JOB).resume("a")) == PauseResult(changed=False, status="idle")
         assert world.run(world.handle(JOB).resume("b")) == PauseResult(changed=False, status=None)
+
+
+def test_exceptions_that_cause_each_other_have_a_traceback() -> None:
+    one, other = ValueError("one"), KeyError("other")
+    one.__cause__, other.__cause__ = other, one
+    text = traceback_text(one, frozenset())
+    assert ("ValueError: one" in text, "KeyError: 'other'" in text) == (True, True)

@@ -15,8 +15,8 @@ from returns.result import Failure, Result, Success
 
 from perdure import App, Backoff, Do, ItemContext, Retry, WorkerPool, effect, program
 from perdure.cli.commands import run_command
-from perdure.cli.engine import PoolWatch, fields_of
-from perdure.values.listings import JobCount
+from perdure.cli.engine import PoolWatch, _rest, fields_of
+from perdure.values.listings import JobCount, StoreCounts
 
 Out = pytest.CaptureFixture[str]
 
@@ -135,3 +135,9 @@ def test_a_job_of_another_kind_is_no_pool(tmp_path: Path, capsys: Out) -> None:
     code = run_command(["pool", "task:orders", "--store", f"sqlite:///{tmp_path / 'jobs.db'}"])
     assert code == 2
     assert "task:orders is not a worker pool: write pool:name" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("complete", [True, False])
+def test_counts_say_that_they_are_not_complete(*, complete: bool) -> None:
+    lines = list(_rest(StoreCounts(complete=complete)))
+    assert any("still counting" in line for line in lines) is not complete

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import httpx2
 from attrs import frozen
-from visitor import Visitor
+from visitor import Visitor, fields_of
 
 from perdure import (
     App,
@@ -155,6 +155,7 @@ def test_instances_and_messages_that_code_left_are_on_the_pages_of_those_that_wa
             await jobs.handle(numbers).terminate("a")
             (message,) = await jobs.left_messages()
             form = {"csrf": await visitor.token_of_forms("/dead-letters"), "message": f"{message.message_id}"}
+            assert fields_of(pages[2])["message"] == form["message"]  # of the button
             asked = (await visitor.post("/dead-letters/bury", form)).text
             done = [(await visitor.post("/dead-letters/bury", form | {"confirmed": "yes"})).text for _ in range(2)]
             (letter,) = await jobs.dead_letters()

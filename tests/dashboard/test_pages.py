@@ -703,3 +703,11 @@ def test_each_arrow_of_a_diagram_leaves_a_box_at_its_edge_and_ends_at_the_edge_o
     for (before, after), path in zip(pairs, arrows, strict=True):
         assert [len(edge_of(*path[:2])), len(edge_of(*path[-2:]))] == [1, 1]
         assert (edge_of(*path[:2]) == edge_of(*path[-2:])) == (before == after)
+
+
+def test_only_a_later_page_of_a_list_links_the_first_one():
+    async def scenario(visitor):
+        paths = ("/instances", "/instances?after=task:orders:2026-0003")
+        return ["First page" in (await visitor.get(path)).text for path in paths]
+
+    assert visit(scenario) == [False, True]

@@ -104,6 +104,12 @@ def test_the_migrations_make_the_tables_of_the_models(socket: Path) -> None:
     call_command("makemigrations", check_changes=True, dry_run=True, verbosity=0)
 
 
+def test_tables_that_are_there_already_are_taken_over(socket: Path) -> None:
+    call_command("migrate", "perdure", "zero", fake=True, verbosity=0)
+    call_command("migrate", "perdure", fake_initial=True, verbosity=0)
+    assert not OutboxRequest.objects.exists()
+
+
 def test_a_refused_request_stays_with_its_error_and_is_not_repeated(socket: Path) -> None:
     with engine_on(socket, app):
         send_after_commit(orders, "o-1", lambda sender: sender.send(Ship("1Z9")))

@@ -1,6 +1,7 @@
 """The connections of batches: every framing of a response, in whatever parts it arrives, and answers that are none."""
 
 import asyncio
+import gc
 import gzip
 import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
@@ -255,7 +256,7 @@ def test_a_connection_that_was_idle_for_long_is_not_used_again(pause_ms: int, co
     assert (found, server.connected) == ([b"a", b"b"], connected)
 
 
-def test_a_connection_that_is_not_used_again_is_closed() -> None:
+def test_a_connection_that_is_not_used_again_is_closed(recwarn: pytest.WarningsRecorder) -> None:
     async def idle(connections: Connections) -> None:
         connections.runtime = evolve(connections.runtime, monotonic_ms=lambda: 0.0)
         await answer(connections)
@@ -270,4 +271,6 @@ def test_a_connection_that_is_not_used_again_is_closed() -> None:
             await idle(connections)
 
     asyncio.run(run())
+    gc.collect()
     assert server.connected == 2
+    assert [each for each in recwarn if each.category is ResourceWarning] == []  # by the client, not by its collector

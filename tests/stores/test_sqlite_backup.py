@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import shutil
 import sqlite3
 import stat
 import subprocess
 import sys
+import weakref
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from perdure.client.local_gateway import engine_of
 from perdure.stores.contract import Store, commit_one
 from perdure.stores.memory import memory_store
 from perdure.stores.sqlite import open_sqlite
+from perdure.stores.sqlite.thread import ConnectionLoan, WorkConnection
 from perdure.stores.values import Backup, BackupProgress, OnBackupProgress, Query
 from perdure.testing.conformance.assertions import answer, value
 from perdure.testing.conformance.sample_values import address, created, put
@@ -361,3 +364,14 @@ def test_a_backup_opens_and_continues_from_the_state_of_the_store(tmp_path: Path
 
     asyncio.run(original())
     asyncio.run(restored())
+
+
+def test_a_loan_that_is_over_is_forgotten_with_the_next_one() -> None:
+    with closing(sqlite3.connect(":memory:", factory=WorkConnection)) as connection:
+        loans = [ConnectionLoan(is_over=at < 2) for at in range(3)]
+        known = [weakref.ref(loan) for loan in loans]
+        for loan in loans:
+            connection.lend(loan)
+        del loans, loan
+        gc.collect()
+        assert [loan() is None for loan in known] == [True, True, False]

@@ -4,7 +4,7 @@ import asyncio
 import importlib
 import pkgutil
 import re
-from typing import Any
+from typing import Annotated, Any
 
 import attrs
 import pytest
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from returns.result import Result, Success
 
 import perdure.testing
-from perdure import App, Client, Decision, Limits, Task, TaskContext, cron
+from perdure import App, Client, Decision, Limits, Secret, Task, TaskContext, cron
 from perdure.app import OpenApp
 from perdure.client.by_name import NamedJob
 from perdure.client.local_gateway import LocalGateway, engine_of
@@ -41,6 +41,7 @@ from perdure.values.excerpt import (
 from perdure.values.failure import Defect, FailureRecord
 from perdure.values.instance import Claim, Instance
 from perdure.values.schedule import Cron
+from perdure.values.secret import shown_fields
 from perdure.values.status import InstanceStatus
 from perdure.values.status_wait import WaitCondition
 
@@ -258,3 +259,19 @@ def test_a_repr_of_fields_leaves_out_fields_without_repr():
         _private: int = 3
 
     assert fields_in_line(Pair(1, 2)) == "Pair(shown=1, private=3)"
+
+
+class Undeclared:
+    """Neither an attrs class nor a dataclass: its annotations mark no field."""
+
+    token: Annotated[str, Secret]
+
+
+@attrs.frozen
+class Holder:
+    held: Undeclared
+    number: int = 0
+
+
+def test_only_declared_classes_have_marked_fields() -> None:
+    assert shown_fields(Holder) is None

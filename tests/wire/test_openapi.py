@@ -156,3 +156,8 @@ def test_every_answer_of_a_read_is_as_the_document_says(answer):
 def test_every_answer_of_an_action_is_as_the_document_says(answer):
     data = orjson.loads(order_processor.plan.answers.encode(answer))
     assert list(component(type(answer).__name__).iter_errors(data)) == []
+
+
+def test_only_the_probe_that_may_fail_has_a_refusal():
+    responses = [set(DOCUMENT["paths"][path]["get"]["responses"]) for path in ("/live", "/ready")]
+    assert responses == [{"200"}, {"200", "503"}]

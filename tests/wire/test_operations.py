@@ -19,6 +19,8 @@ from perdure.remote.gateway import RemoteJob
 from perdure.values.address import Address
 from perdure.values.errors import InvalidArgument
 from perdure.values.listings import LISTED_STATUSES
+from perdure.wire.diagnosis import readable_answer
+from perdure.wire.explanation import with_changes
 from perdure.wire.operations import DEAD_LETTERS, LIST, MAX_NUMBER, MAX_PAGE, OPERATIONS, Argument, ClientOperation
 
 OF_ENGINE = [operation for operation in OPERATIONS if operation.of == "engine"]
@@ -157,3 +159,31 @@ def test_the_type_of_an_answer_is_that_of_the_method():
     for operation in OF_ENGINE:
         answered = get_type_hints(getattr(LocalGateway, operation.name))["return"] if operation is not LIST else None
         assert answered is None or answered.__args__[0] == operation.answer
+
+
+@pytest.mark.parametrize(
+    ("shown", "old", "new", "expected"),
+    [
+        (["<secret>", 1], ["<secret>1", 1], ["<secret>2", 1], ["<secret> (changed)", 1]),
+        (["<secret>", "<secret>"], ["<secret>1"], ["<secret>1", "<secret>2"], ["<secret>", "<secret>"]),
+        ([["<secret>"]], [["<secret>1"]], [["<secret>1"]], [["<secret>"]]),
+        (["<secret>"], None, ["<secret>1"], ["<secret>"]),
+    ],
+)
+def test_a_secret_in_a_list_that_changed_is_marked(shown, old, new, expected):
+    assert with_changes(shown, old, new) == expected
+
+
+@pytest.mark.parametrize(
+    ("kind", "found", "expected"),
+    [
+        ("workflow", "running", {"workflow": "has not ended"}),
+        ("workflow", "ended", {"workflow": "has ended"}),
+        ("workflow", "absent", {"workflow": "absent"}),
+        ("task", "running", {"found": "running"}),
+    ],
+)
+def test_the_answer_to_a_signal_says_whether_the_workflow_has_ended(kind, found, expected):
+    answer = {"type": "Signalled", "accepted": True, "found": found, "status": "idle"}
+    rest = {"type": "Signalled", "accepted": True, "status": "idle"}
+    assert readable_answer(kind, answer) == rest | expected
