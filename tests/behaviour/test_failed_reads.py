@@ -51,6 +51,7 @@ READS: dict[str, Callable[[Client], Any]] = {
     "outcome of an item": lambda jobs: jobs.handle(pool).outcome("2"),
     "count": lambda jobs: jobs.handle(pool).count(),
     "counts": lambda jobs: jobs.counts(),
+    "demand": lambda jobs: jobs.demand(within="1 hour"),
     "progress": lambda jobs: jobs.handle(pool).progress(),
     "explain": lambda jobs: jobs.explain(tasks, "a", lambda job: job.send(3)),
     "members": lambda jobs: jobs.members(),

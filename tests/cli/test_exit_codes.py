@@ -79,6 +79,7 @@ READING: dict[str, list[tuple[list[str], Target, int]]] = {
     "dead-letters": [([], "engine", 0), ([], "at rest", 0)],
     "jobs": [([], "engine", 0), ([], "at rest", 4)],
     "counts": [([], "engine", 0), ([], "at rest", 4)],
+    "demand": [([], "engine", 0), (["--within", "soon"], "engine", 2), ([], "at rest", 4)],
     "members": [([], "engine", 0)],
     "pool": [(["pool:work"], "engine", 0), (["pool:no-such"], "engine", 3)],
     "health": [([], "engine", 0), ([], "failed store", 1)],

@@ -40,6 +40,7 @@ _POSTGRES = (
     "property_tests/sharing/",
     "tests/cli/test_postgres_tools.py",
     "tests/project/test_deploy_web_page.py",
+    "tests/project/test_scaling_page.py",
     "tests/stores/test_left.py",
     "tests/stores/test_postgres_",
 )

@@ -131,6 +131,7 @@ def calls(jobs: Any) -> list[Callable[[], Any]]:
         *(jobs.dead_letters, lambda: jobs.redrive(7), jobs.left_messages, lambda: jobs.bury(7)),
         jobs.health,
         jobs.counts,
+        *(jobs.demand, lambda: jobs.demand(within="2 hours"), lambda: jobs.demand(within="soon")),
         jobs.members,
         jobs.metrics,
         jobs.info,

@@ -6,11 +6,12 @@ import asyncio
 
 from postgres_harness import SharedPostgresHarness
 
-from perdure.stores.contract import Store
+from perdure.stores.contract import Store, commit_one
 from perdure.stores.postgres.queries import SELDOM
 from perdure.testing.conformance.assertions import value
-from perdure.testing.conformance.sample_values import address, created
+from perdure.testing.conformance.sample_values import CLAIM, address, created, instance, told
 from perdure.values.listings import StatusCount, StoreCounts
+from perdure.values.transition import Put, Transition
 
 FEW = (StatusCount("task", "orders", "idle", 1),)
 KEPT = (StatusCount("task", "orders", "idle", 7),)
@@ -67,6 +68,38 @@ def test_one_engine_counts_at_a_time(postgres_url: str):
         assert (found.instances, found.age_ms > SELDOM * MINUTE_MS) == (KEPT, True)
         assert await counted(store) == StoreCounts(instances=FEW)
         await store.close()
+        await harness.discard()
+
+    asyncio.run(main())
+
+
+def test_the_database_answers_the_demand_while_no_engine_runs(postgres_url: str):
+    """One number: with the alarms of a time to come, for all jobs or some, without what a held job keeps waiting."""
+    harness = SharedPostgresHarness(postgres_url)
+
+    async def demand(arguments: str = "") -> int:
+        found: int = await harness.value(f"SELECT perdure.demand({arguments})")
+        return found
+
+    async def main() -> None:
+        store = await harness.open()
+        assert await demand() == 0
+        now_ms = int(await harness.value("SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint"))
+        await created(store, address("due"), alarm_ms=now_ms)
+        await created(store, address("later", name="other"), alarm_ms=now_ms + 30 * MINUTE_MS)
+        await told(store, address("due"), address("first", name="absent"), "1", "2")
+        await value(store.close())
+        assert await demand() == 2
+        assert await demand("within => '1 hour'") == 3
+        assert await demand("jobs => ARRAY['task:orders']") == 1
+        assert await demand("'1 hour', ARRAY['task:orders', 'task:other', 'task:nowhere']") == 2
+        store = await harness.open()
+        await value(store.set_hold(("task", "orders"), "held"))
+        assert await demand() == 1
+        claimed = instance(address("runs"), claim=CLAIM)
+        await value(commit_one(store, Transition(address=claimed.address, write=Put(claimed))))
+        assert await demand() == 2
+        await value(store.close())
         await harness.discard()
 
     asyncio.run(main())

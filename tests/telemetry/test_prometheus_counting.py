@@ -15,7 +15,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from perdure.engine.sinks import SinkLag
-from perdure.stores.values import Health
+from perdure.stores.values import Health, JobWork
 from perdure.telemetry.prometheus import prometheus
 from perdure.telemetry.prometheus.metrics import (
     COUNTED,
@@ -125,6 +125,7 @@ READINGS = st.builds(
     store=HOSTILE,
     health=st.none() | st.builds(Health, state=st.sampled_from(["ok", "degraded", "failed"])),
     counts=st.none() | COUNTS,
+    demand=st.sampled_from([(), (JobWork(kind="task", name="orders", queued=1, due=2, messages=3, running=4),)]),
     in_flight=st.builds(InFlight, requests=st.integers(0, 9)),
     lags=st.dictionaries(
         HOSTILE, st.builds(SinkLag, events=st.integers(0, 9), oldest_ms=st.none() | st.integers(0, 9))
@@ -141,6 +142,8 @@ def test_readings_have_no_negative_value_and_no_label_of_a_job_that_is_not_serve
         if "job_name" in metric.labels:
             assert labels[:2] in {("task", "orders"), ("other", "other")}
     instances = [number for metric, _, number in found if metric.name == "perdure_instances"]
+    demand = {labels[2]: number for metric, labels, number in found if metric.name == "perdure_demand"}
+    assert demand == ({"queued": 1, "due": 2, "messages": 3, "running": 4} if readings.demand else {})
     counts = readings.counts
     assert sum(instances) == (counts.total if counts is not None and counts.complete else 0)
 

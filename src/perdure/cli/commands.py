@@ -115,6 +115,7 @@ COMMANDS: Final[Mapping[str, LazyCommand]] = {
     "counts": LazyCommand(
         "engine:counts", "Count the instances of a running engine by job and status, and its messages.", READING
     ),
+    "demand": LazyCommand("engine:demand", "Count the work that waits or runs: what an autoscaler needs.", READING),
     "members": LazyCommand(
         "engine:members",
         "List the engines that share the store of a running engine. The engine of an owned store lists none.",

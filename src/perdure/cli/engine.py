@@ -1,6 +1,7 @@
 """The commands about a running engine.
 
-They are ``perdure jobs``, ``counts``, ``members``, ``health``, ``metrics``, ``hold``, ``release`` and ``pool``.
+They are ``perdure jobs``, ``counts``, ``demand``, ``members``, ``health``, ``metrics``, ``hold``, ``release`` and
+``pool``.
 """
 
 from __future__ import annotations
@@ -31,9 +32,10 @@ from perdure.cli.target.opening import UNSET, TargetOptions, open_target
 from perdure.kinds.worker_pool import WorkerPool
 from perdure.kinds.worker_pool.handle import progress_of
 from perdure.values.address import Job
-from perdure.values.listings import MAX_COUNTED, EngineMember, HoldResult, JobCount, StoreCounts
+from perdure.values.errors import InvalidArgument
+from perdure.values.listings import MAX_COUNTED, EngineMember, HoldResult, JobCount, JobDemand, StoreCounts
 from perdure.values.times import format_duration
-from perdure.wire.operations import COUNT, COUNTS, HEALTH, HOLD, INFO, MEMBERS, METRICS, RELEASE
+from perdure.wire.operations import COUNT, COUNTS, DEMAND, HEALTH, HOLD, INFO, MEMBERS, METRICS, RELEASE
 from perdure.wire.records import data_of
 
 
@@ -98,6 +100,40 @@ def age_text(age_ms: int) -> str:
 
 def _up_to(number: int) -> str:
     return f"{number:,}" if number < MAX_COUNTED else f"{MAX_COUNTED:,} or more"
+
+
+WithinOption: TypeAlias = Annotated[
+    str,
+    Parameter(name="--within", help="Alarms that are due within this time count as due, such as 30s."),
+]
+
+
+def demand(*, within: WithinOption = "0s", target: TargetOptions = UNSET, json: JsonOption = False) -> int:
+    """Count the work that waits or runs, for each job that a running engine serves: what an autoscaler needs.
+
+    Exit code: 0 done, 2 the command cannot start, 4 no engine answers.
+    """
+    try:
+        given = DEMAND.checked({"within": within})
+    except InvalidArgument as wrong:
+        raise UsageError(f"--within {within}: expected {wrong.expected}") from wrong
+    with open_target(target) as found:
+        demanded = found.perform(DEMAND, **given)
+    if json:
+        write_json([data_of(demanded)])
+    else:
+        columns = ("JOB", "QUEUED", "DUE", "MESSAGES", "RUNNING", "TOTAL", "NEXT ALARM", "HOLD")
+        table = Table(columns, tuple(map(_demand_row, demanded.jobs)), frozenset())
+        write_table(table.without_empty("NEXT ALARM").without_empty("HOLD"))
+        write_styled_lines([f"total  {demanded.total:,}"])
+    return ExitCode.DONE
+
+
+def _demand_row(job: JobDemand) -> tuple[str, ...]:
+    numbers = map(_up_to, (job.queued, job.due, job.messages, job.running))
+    next_alarm = "" if job.next_alarm is None else instant(job.next_alarm)
+    hold = "held" if job.hold == "held" else ""
+    return f"{job.kind}:{job.name}", *numbers, f"{job.total:,}", next_alarm, hold
 
 
 def members(*, target: TargetOptions = UNSET, json: JsonOption = False) -> int:

@@ -27,7 +27,7 @@ from perdure.values.address import Address, check_id
 from perdure.values.errors import RequestError
 from perdure.values.excerpt import MAX_LINE_CHARACTERS, shortened
 from perdure.values.limits import Limits
-from perdure.values.listings import EngineMember, InFlight, ListedStatus, ListFilter, Listing, StoreCounts
+from perdure.values.listings import Demand, EngineMember, InFlight, ListedStatus, ListFilter, Listing, StoreCounts
 from perdure.values.live_event import EngineStopped
 from perdure.values.message import StoredMessage
 from perdure.values.status_wait import (
@@ -46,6 +46,7 @@ from perdure.wire.operations import (
     BURY,
     COUNTS,
     DEAD_LETTERS,
+    DEMAND,
     HEALTH,
     HISTORY,
     IN_FLIGHT,
@@ -409,6 +410,24 @@ class Client:
         ``complete`` is False, and each call continues the count.
         """
         return self._gateway.perform(COUNTS)
+
+    def demand(self, *, within: Duration = "0 ms") -> Call[Demand, CallError]:
+        """Count the work that waits or runs, for each job that the engine serves: what an autoscaler needs.
+
+        The numbers are those of the whole store, whichever of its engines answers. Counting costs the same, however
+        many instances are stored.
+
+        Args:
+            within: alarms that are due within this time count as due. The time that a new engine needs to start.
+        """
+        return Call(partial(self._demand, within), "demand")
+
+    async def _demand(self, within: Duration) -> Result[Demand, CallError]:
+        try:
+            given = DEMAND.checked({"within": within})
+        except RequestError as refused:
+            return Failure(refused)
+        return await result_of(self._gateway.perform(DEMAND, **given))
 
     def members(self) -> Call[tuple[EngineMember, ...], CallError]:
         """Return the engines that share the store, by epoch. None if one engine owns the store."""

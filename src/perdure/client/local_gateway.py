@@ -33,7 +33,7 @@ from perdure.programs.future import KNOWN, answer_of
 from perdure.runtime.record import Future
 from perdure.stores.contract import Store, load_one
 from perdure.stores.shares import Members, reported
-from perdure.stores.values import Backup, Health, OnBackupProgress
+from perdure.stores.values import Backup, Health, JobWork, OnBackupProgress, StoredWork
 from perdure.values.address import Address, Job, check_id
 from perdure.values.errors import (
     BackupFailed,
@@ -49,16 +49,20 @@ from perdure.values.errors import (
 from perdure.values.event import Event
 from perdure.values.limits import Limits
 from perdure.values.listings import (
+    MAX_COUNTED,
+    Demand,
     EngineMember,
     HoldResult,
     InFlight,
     JobCount,
+    JobDemand,
     StoreCounts,
 )
 from perdure.values.live_event import EngineStopped
 from perdure.values.message import StoredMessage
 from perdure.values.status import Hold
 from perdure.values.status_wait import Awaited, WaitCondition
+from perdure.values.times import Duration, duration_ms
 from perdure.values.transition import Loaded
 from perdure.wire.engine_info import EngineInfo, installed_version, job_info
 from perdure.wire.explanation import ExplainInputs
@@ -381,6 +385,20 @@ class LocalGateway(ReadingGateway):
             return Failure(StoreUnavailable("count", f"{self.name} does not count its instances"))
         return await self.engine.reads.answer(lambda: answer_of(counts.instances()))
 
+    def demand(self, within: Duration) -> Call[Demand, CallError]:
+        """Count the work of the jobs that the engine serves, on the whole store."""
+        return Call(partial(self._demand, within), "demand")
+
+    async def _demand(self, within: Duration) -> Result[Demand, CallError]:
+        engine = self.engine
+        counts = engine.store.counts
+        if counts is None:
+            return Failure(StoreUnavailable("count the work", f"{self.name} does not count its instances"))
+        until_ms = engine.runtime.now_ms() + duration_ms(within, what="within", minimum_ms=0)
+        jobs = tuple(sorted(engine.jobs))
+        found = await engine.reads.answer(lambda: answer_of(counts.work(jobs, until_ms, MAX_COUNTED)))
+        return found.map(lambda work: demand_of(work, engine.runner.holds.of))
+
     def members(self) -> Call[tuple[EngineMember, ...], CallError]:
         """Read the engines that share the store."""
         return Call(self._members, "members")
@@ -450,3 +468,29 @@ def engine_of(client: Client, /) -> RunningEngine:
     if isinstance(gateway, LocalGateway):
         return gateway.engine
     raise TypeError(f"{client!r} reaches an engine in another process")
+
+
+def demand_of(work: StoredWork, hold_of: Callable[[str, str], Hold]) -> Demand:
+    """Return jobs' work as callers see it.
+
+    Args:
+        work: the work as the store counted it.
+        hold_of: returns whether a job is held.
+    """
+    jobs = tuple(_demand_of_job(one, work.alarms_to_ms, hold_of(one.kind, one.name)) for one in work.jobs)
+    return Demand(jobs=jobs, total=sum(job.total for job in jobs))
+
+
+def _demand_of_job(work: JobWork, alarms_to_ms: int | None, hold: Hold) -> JobDemand:
+    waiting = 0 if hold == "held" else work.queued + work.due + work.messages
+    return JobDemand(
+        kind=work.kind,
+        name=work.name,
+        hold=hold,
+        queued=work.queued,
+        due=work.due,
+        messages=work.messages,
+        running=work.running,
+        next_alarm_ms=alarms_to_ms if work.next_alarm_ms is None else work.next_alarm_ms,
+        total=waiting + work.running,
+    )

@@ -43,6 +43,7 @@ from perdure.stores.values import (
     Query,
     QueuedLane,
     Retention,
+    StoredWork,
 )
 from perdure.values.address import Address, Job
 from perdure.values.errors import Conflict, OutcomeUnknown, StoreError
@@ -124,7 +125,7 @@ class Cursors(Protocol):
 
 
 class StoredCounts(Protocol):
-    """The capability ``counts``: how many instances and messages there are."""
+    """The capability ``counts``: how many instances and messages there are, and how much work."""
 
     def instances(self) -> FutureResult[StoreCounts, StoreError]:
         """Count the instances of each job and status, in the order of kind, name and status.
@@ -132,6 +133,15 @@ class StoredCounts(Protocol):
         All counts are those of one moment between the call and the answer. Counting delays no commit: a store that has
         not counted all instances yet answers ``complete=False`` after a while, with the counts so far, and counts on at
         the next call. Where that takes long it may return earlier counts, with ``age_ms``.
+        """
+        ...
+
+    def work(self, jobs: Sequence[Job], until_ms: int, limit: int, /) -> FutureResult[StoredWork, StoreError]:
+        """Count the work of these jobs, in their order: what is queued, due at the instant, deliverable then, claimed.
+
+        A claimed instance is not due. It reads of the whole store the first ``limit`` alarms and claims, and the first
+        messages that ``messages`` returns for the instant and the limit, and of each job ``limit`` queued instances.
+        Its time depends on the jobs and the limit, and not on the number of instances.
         """
         ...
 
@@ -230,7 +240,7 @@ class Store(ABC):
         lanes: lets jobs have lanes.
         journal: lets jobs have journals, as workflows do.
         cursors: lets sinks have a position in the log.
-        counts: counts instances and messages; without it ``health`` counts only the first message of each pair.
+        counts: counts instances, messages and work; without it ``health`` counts only the first message of each pair.
         backup: copies the open store; None for a store that has other means.
         sharing: lets several engines open the store together; None for an owned store.
         lost: done, with the reason, when an owned store no longer belongs to this engine: every later operation returns

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Final, Literal, TypeAlias
 
 import attrs
 
-from perdure.values.address import Address
+from perdure.values.address import Address, Job
 from perdure.values.event import Event
 from perdure.values.excerpt import fields_in_line
 from perdure.values.frozen import turn_value
@@ -103,6 +104,89 @@ class Found:
 
     instances: tuple[Instance, ...]
     after: Address | None
+
+
+@attrs.frozen(kw_only=True)
+class JobWork:
+    """The work of one job in a store: what waits for an engine, and what engines do.
+
+    Attributes:
+        kind: the job's kind.
+        name: its name.
+        queued: queued instances.
+        due: instances whose alarm, timer or retry is due.
+        messages: messages that may be delivered, at most one of each sender for an instance.
+        running: instances with a claim.
+        next_alarm_ms: the earliest alarm, timer or retry, due or not. None if it is not among those that were read.
+    """
+
+    __repr__ = fields_in_line
+
+    kind: str
+    name: str
+    queued: int = 0
+    due: int = 0
+    messages: int = 0
+    running: int = 0
+    next_alarm_ms: int | None = None
+
+
+@attrs.frozen(kw_only=True)
+class StoredWork:
+    """The work of some jobs in a store.
+
+    Attributes:
+        jobs: the jobs, in the caller's order.
+        alarms_to_ms: the last alarm that was read. Later ones may exist. None if all were read.
+    """
+
+    __repr__ = fields_in_line
+
+    jobs: tuple[JobWork, ...] = ()
+    alarms_to_ms: int | None = None
+
+    @classmethod
+    def of(
+        cls,
+        jobs: Sequence[Job],
+        until_ms: int,
+        limit: int,
+        *,
+        alarms: Iterable[tuple[Job, int]],
+        queued: Mapping[Job, int],
+        messages: Mapping[Job, int],
+        running: Mapping[Job, int],
+    ) -> StoredWork:
+        """Put the rows that a store read together.
+
+        Args:
+            jobs: the jobs.
+            until_ms: alarms up to this instant are due.
+            limit: the maximum number of alarms.
+            alarms: the first alarms, the earliest first, with the job of each.
+            queued: the number of queued instances of each job that has some. Likewise the others.
+            messages: the number of messages that may be delivered.
+            running: the number of claimed instances.
+        """
+        due, first = Counter[Job](), dict[Job, int]()
+        number, last_ms = 0, None
+        for job, at_ms in alarms:
+            number, last_ms = number + 1, at_ms
+            first.setdefault(job, at_ms)
+            due[job] += at_ms <= until_ms
+        found = tuple(
+            JobWork(
+                kind=job[0],
+                name=job[1],
+                queued=min(queued.get(job, 0), limit),
+                due=due[job],
+                messages=messages.get(job, 0),
+                running=running.get(job, 0),
+                next_alarm_ms=first.get(job),
+            )
+            for job in jobs
+        )
+        return cls(jobs=found, alarms_to_ms=last_ms if number >= limit else None)
 
 
 @attrs.frozen(kw_only=True)

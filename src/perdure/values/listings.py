@@ -239,6 +239,56 @@ class JobCount:
 
 
 @attrs.frozen(kw_only=True)
+class JobDemand:
+    """The work of one job: what waits for an engine, and what engines do. No number is greater than `MAX_COUNTED`.
+
+    Attributes:
+        kind: the job's kind.
+        name: its name.
+        hold: whether the job is held. The work of a held job waits for its release, and for no engine.
+        queued: a pool's items that wait for a worker.
+        due: instances without a run whose alarm, timer or retry is due.
+        messages: messages to the job that can be delivered, of each sender the first.
+        running: instances with a run in progress.
+        next_alarm_ms: their earliest alarm, timer or retry, due or not, integer milliseconds UTC. If `MAX_COUNTED` alarms
+            of other jobs come first, the last one of these: the job has none before it. None if there is none.
+        total: all four numbers together; of a held job only ``running``.
+    """
+
+    __repr__ = fields_in_line
+
+    kind: str
+    name: str
+    hold: Hold = "released"
+    queued: int = 0
+    due: int = 0
+    messages: int = 0
+    running: int = 0
+    next_alarm_ms: int | None = None
+    total: int = 0
+
+    @property
+    def next_alarm(self) -> datetime | None:
+        """``next_alarm_ms`` in UTC."""
+        return None if self.next_alarm_ms is None else from_ms(self.next_alarm_ms)
+
+
+@attrs.frozen(kw_only=True)
+class Demand:
+    """The work of the jobs that an engine serves, on the whole store: what an autoscaler asks for.
+
+    Attributes:
+        jobs: the jobs, ordered by kind and name.
+        total: the work of all jobs together. Divide it by the work that one engine should have.
+    """
+
+    __repr__ = fields_in_line
+
+    jobs: tuple[JobDemand, ...] = ()
+    total: int = 0
+
+
+@attrs.frozen(kw_only=True)
 class ServedVersion:
     """A job that an engine serves.
 

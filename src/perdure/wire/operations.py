@@ -20,6 +20,7 @@ from perdure.values.address import MAX_ID_CHARACTERS, Address, is_text
 from perdure.values.errors import DefinitionError, InvalidArgument
 from perdure.values.listings import (
     LISTED_STATUSES,
+    Demand,
     EngineMember,
     HoldResult,
     InFlight,
@@ -30,7 +31,7 @@ from perdure.values.listings import (
 )
 from perdure.values.message import StoredMessage
 from perdure.values.status import InstanceStatus
-from perdure.values.times import to_ms
+from perdure.values.times import Duration, duration_ms, format_duration, to_ms
 from perdure.wire.engine_info import EngineInfo
 from perdure.wire.records import record_of
 from perdure.wire.requests import path_part
@@ -125,6 +126,13 @@ def _check_instant(value: object, what: str) -> object:
     return value
 
 
+def _check_duration(value: object, what: str) -> str:
+    try:
+        return format_duration(duration_ms(cast("Duration", value), what=what, minimum_ms=0))
+    except DefinitionError as wrong:
+        raise InvalidArgument(what, value, wrong.expected) from wrong
+
+
 def _read_instant(text: str, name: str) -> datetime:
     try:
         instant = datetime.fromisoformat(text)
@@ -161,6 +169,11 @@ _INSTANT: Final = ArgumentType(
     check=_check_instant,
     text=datetime.isoformat,
     read=_read_instant,
+)
+_DURATION: Final = ArgumentType(
+    schema={"type": "string", "maxLength": MAX_ID_CHARACTERS, "example": "30s", "default": "0ms"},
+    check=_check_duration,
+    read=lambda text, _: text,
 )
 _ADDRESS: Final = ArgumentType(
     schema={"type": "string", "pattern": r"^[^:]{1,512}:[^:]{1,512}:[\s\S]{1,512}$"},
@@ -299,6 +312,21 @@ COUNTS: Final = ClientOperation(
     path="/v1/counts",
     answer=StoreCounts,
     summary="Count the instances by job and status.",
+    bounded_by="lists",
+)
+DEMAND: Final = ClientOperation(
+    name="demand",
+    path="/v1/demand",
+    answer=Demand,
+    summary="Count the work that waits or runs, for an autoscaler.",
+    arguments=(
+        Argument(
+            name="within",
+            type=_DURATION,
+            default="0ms",
+            description="Alarms that are due within this time count as due, such as `30s`.",
+        ),
+    ),
     bounded_by="lists",
 )
 MEMBERS: Final[ClientOperation[tuple[EngineMember, ...]]] = ClientOperation(
@@ -442,7 +470,7 @@ COUNT: Final = ClientOperation(
 )
 
 OPERATIONS: Final[tuple[ClientOperation[Any], ...]] = (
-    *(INFO, HEALTH, COUNTS, MEMBERS, IN_FLIGHT, LIST, DEAD_LETTERS, REDRIVE, LEFT_MESSAGES, BURY, METRICS),
+    *(INFO, HEALTH, COUNTS, DEMAND, MEMBERS, IN_FLIGHT, LIST, DEAD_LETTERS, REDRIVE, LEFT_MESSAGES, BURY, METRICS),
     *(STATUS, STEPS, HISTORY, HOLD, RELEASE, COUNT),
 )
 """Every operation, in the OpenAPI document's order."""

@@ -74,6 +74,9 @@ class Ordered:
     def __contains__(self, entry: Entry) -> bool:
         return next(self.from_(entry), None) == entry
 
+    def __len__(self) -> int:
+        return sum(map(len, self._blocks))
+
     def __iter__(self) -> Iterator[Entry]:
         for block in self._blocks:
             yield from block
@@ -124,6 +127,11 @@ class LaneIndex:
         """Return the greatest rank of a job; None if it has none."""
         lanes = self._jobs.get(job)
         return None if lanes is None else max((lane.last[0] for lane in lanes.entries.values()), default=None)
+
+    def number_of(self, job: Job) -> int:
+        """Return how many instances of a job are queued."""
+        lanes = self._jobs.get(job)
+        return 0 if lanes is None else sum(map(len, lanes.entries.values()))
 
     def _add(self, job: Job, lane: str, entry: Entry) -> None:
         lanes = self._jobs.setdefault(job, _JobLanes())
@@ -219,6 +227,13 @@ class Instances:
     def next_alarm(self, after_ms: int) -> int | None:
         """Return the earliest due instant after this one."""
         return next((due_ms for due_ms, _ in self._due.from_((after_ms + 1,))), None)
+
+    def alarms(self, limit: int) -> Iterator[tuple[Job, int]]:
+        """Yield the earliest alarms of instances without a claim, with the job of each."""
+        unclaimed = ((due_ms, one) for due_ms, one in self._due if one not in self._claimed)
+        for due_ms, incarnation in islice(unclaimed, limit):
+            address = self._rows[incarnation].address
+            yield (address.kind, address.name), due_ms
 
     def claimed(self, after_incarnation: int, limit: int) -> tuple[Instance, ...]:
         """Return instances with a claim, by incarnation."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, Never, TypeAlias, TypeVar, assert_never
 
@@ -23,6 +24,7 @@ from perdure.stores.values import (
     Query,
     QueuedLane,
     Retention,
+    StoredWork,
 )
 from perdure.values.address import Address, Job
 from perdure.values.errors import Conflict, StoreError, StoreUnavailable
@@ -278,6 +280,10 @@ class _MemoryCounts:
         """Count instances and messages."""
         return self.opening.answer("count", _counts)
 
+    def work(self, jobs: Sequence[Job], until_ms: int, limit: int, /) -> FutureResult[StoredWork, StoreError]:
+        """Count the jobs' work."""
+        return self.opening.answer("count the work", lambda tables: _work(tables, jobs, until_ms, limit))
+
     def messages(
         self, pairs: Sequence[tuple[Address, Address]], limit: int, /
     ) -> FutureResult[tuple[int, ...], StoreError]:
@@ -312,6 +318,19 @@ def _prune(tables: Tables, retention: Retention) -> int:
     removed += tables.mail.prune_dead_letters(retention.dead_letters_since_ms, retention.limit - removed)
     left = retention.limit - removed
     return removed + tables.log.prune(retention.events_since_ms, retention.max_events, left)
+
+
+def _work(tables: Tables, jobs: Sequence[Job], until_ms: int, limit: int) -> StoredWork:
+    instances, heads = tables.instances, tables.mail.deliverable(until_ms, limit)
+    return StoredWork.of(
+        jobs,
+        until_ms,
+        limit,
+        alarms=instances.alarms(limit),
+        queued={job: instances.lanes.number_of(job) for job in jobs},
+        messages=Counter((to.kind, to.name) for to in (head.message.target for head in heads)),
+        running=Counter((one.address.kind, one.address.name) for one in instances.claimed(0, limit)),
+    )
 
 
 def _counts(tables: Tables) -> StoreCounts:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final, Literal, TypeVar, cast
 
 import orjson
@@ -24,7 +25,7 @@ from perdure.stores.postgres.encoding import (
 )
 from perdure.stores.postgres.operations import PostgresOperations
 from perdure.stores.rows import after_prefix
-from perdure.stores.values import DuePosition, Found, Health, Query, QueuedLane
+from perdure.stores.values import DuePosition, Found, Health, JobWork, Query, QueuedLane, StoredWork
 from perdure.values.address import Address, Job
 from perdure.values.errors import StoreCorrupt, StoreError
 from perdure.values.instance import Instance
@@ -481,6 +482,13 @@ class PostgresCounts:
         found = self._operations.read("count messages", sql, senders, targets, limit)
         return converted(answered_by(found), lambda rows: _up_to(limit, [row[0] for row in rows]))
 
+    def work(self, jobs: Sequence[Job], until_ms: int, limit: int, /) -> FutureResult[StoredWork, StoreError]:
+        """Count the jobs' work."""
+        kinds, names = [encoded(kind) for kind, _ in jobs], [encoded(name) for _, name in jobs]
+        sql = f"SELECT * FROM {self._operations.schema}.work($1, $2, $3::text[], $4::text[])"
+        found = self._operations.read("count the work", sql, until_ms, limit, kinds, names)
+        return converted(answered_by(found), partial(_work, jobs))
+
     def instances(self) -> FutureResult[StoreCounts, StoreError]:
         """Count instances and messages."""
         return asked(self._instances())
@@ -509,6 +517,22 @@ class PostgresCounts:
             kept = orjson.dumps([(one.kind, one.name, one.status, one.number) for one in instances]).decode()
             await self._operations.write("keep a count", self._keep, took_ms, kept)  # a failure is one more count
         return Success(StoreCounts(instances=instances, **rest))
+
+
+def _work(jobs: Sequence[Job], rows: Sequence[Row]) -> StoredWork:
+    found = tuple(
+        JobWork(
+            kind=kind,
+            name=name,
+            queued=queued,
+            due=due,
+            messages=messages,
+            running=running,
+            next_alarm_ms=next_alarm_ms,
+        )
+        for (kind, name), (queued, due, messages, running, next_alarm_ms, _) in zip(jobs, rows, strict=True)
+    )
+    return StoredWork(jobs=found, alarms_to_ms=rows[0][-1] if rows else None)
 
 
 def _counted(rows: Sequence[Row]) -> tuple[StatusCount, ...]:

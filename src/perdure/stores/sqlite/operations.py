@@ -35,6 +35,7 @@ from perdure.stores.values import (
     Query,
     QueuedLane,
     Retention,
+    StoredWork,
 )
 from perdure.values.address import Address, Job
 from perdure.values.errors import StoreCorrupt, StoreError
@@ -369,6 +370,10 @@ class _SqliteCounts:
     def instances(self) -> FutureResult[StoreCounts, StoreError]:
         """Count instances and messages. Other requests run between the portions."""
         return asked(self._instances())
+
+    def work(self, jobs: Sequence[Job], until_ms: int, limit: int, /) -> FutureResult[StoredWork, StoreError]:
+        """Count the jobs' work."""
+        return self.store.read("count the work", lambda cursor: queries.work(cursor, jobs, until_ms, limit))
 
     def messages(
         self, pairs: Sequence[tuple[Address, Address]], limit: int, /

@@ -6,6 +6,7 @@ A search reads in chunks, so that other requests do not wait long.
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeAlias, TypeVar
 
@@ -27,7 +28,7 @@ from perdure.stores.rows import (
     readable,
 )
 from perdure.stores.sqlite.counters import StatusCounts
-from perdure.stores.values import Cursor, DuePosition, LoadRequest, LoggedEvent, Query, QueuedLane
+from perdure.stores.values import Cursor, DuePosition, LoadRequest, LoggedEvent, Query, QueuedLane, StoredWork
 from perdure.values.address import Address, Job
 from perdure.values.errors import StoreCorrupt
 from perdure.values.instance import Instance, is_left_to
@@ -97,6 +98,24 @@ WHERE incarnation > ? AND left_by = ? ORDER BY incarnation LIMIT ?
 _LEFT_MESSAGES = f"""
 SELECT {MESSAGE_COLUMNS} FROM messages INDEXED BY messages_left
 WHERE message_id > ? AND left_by = ? AND place = 'head' ORDER BY message_id LIMIT ?
+"""
+_ALARMS = """
+SELECT kind, name, due_ms FROM instances INDEXED BY instances_due
+WHERE due_ms IS NOT NULL AND owner IS NULL ORDER BY due_ms LIMIT ?
+"""
+_CLAIMS = """
+SELECT kind, name, count(*) FROM (
+  SELECT kind, name FROM instances INDEXED BY instances_owner WHERE owner IS NOT NULL ORDER BY incarnation LIMIT ?
+) GROUP BY 1, 2
+"""
+_TARGETS = """
+SELECT target FROM messages INDEXED BY messages_heads
+WHERE place = 'head' AND not_before_ms <= ? ORDER BY message_id LIMIT ?
+"""
+_QUEUE_LENGTH = """
+SELECT count(*) FROM (
+  SELECT 1 FROM instances INDEXED BY instances_lanes WHERE kind = ? AND name = ? AND rank_ms IS NOT NULL LIMIT ?
+)
 """
 _PAIR_COUNT = "SELECT count(*) FROM (SELECT 1 FROM messages WHERE sender = ? AND target = ? LIMIT ?)"
 _SOME_MESSAGES = "SELECT count(*) FROM (SELECT 1 FROM messages LIMIT ?)"
@@ -314,6 +333,20 @@ def counts(cursor: sqlite3.Cursor, counted: StatusCounts) -> StoreCounts:
         oldest_due_ms=_number(cursor, _NEXT_ALARM, -1),
         messages=_number(cursor, _SOME_MESSAGES, MAX_COUNTED) or 0,
         dead_letters=_number(cursor, _SOME_DEAD_LETTERS, MAX_COUNTED) or 0,
+    )
+
+
+def work(cursor: sqlite3.Cursor, jobs: Sequence[Job], until_ms: int, limit: int) -> StoredWork:
+    """Count the work of jobs."""
+    targets = (Address.parse(target) for (target,) in cursor.execute(_TARGETS, (until_ms, limit)).fetchall())
+    return StoredWork.of(
+        jobs,
+        until_ms,
+        limit,
+        alarms=[((kind, name), due_ms) for kind, name, due_ms in cursor.execute(_ALARMS, (limit,))],
+        queued={job: _number(cursor, _QUEUE_LENGTH, *job, limit) or 0 for job in jobs},
+        messages=Counter((target.kind, target.name) for target in targets),
+        running={(kind, name): number for kind, name, number in cursor.execute(_CLAIMS, (limit,))},
     )
 
 

@@ -21,11 +21,12 @@ from perdure.programs.future import answer_of
 from perdure.runtime.record import LogRecord, SpawnedTask
 from perdure.runtime.tasks import ended
 from perdure.stores.shares import parts_of
-from perdure.stores.values import Health
+from perdure.stores.values import Health, JobWork
+from perdure.values.address import Job
 from perdure.values.event import JobExecuted, JobFailed, JobLeft, JobParked, JobRecovered
 from perdure.values.excerpt import excerpt, fields_in_line
 from perdure.values.instance import HEALS
-from perdure.values.listings import InFlight, StoreCounts
+from perdure.values.listings import MAX_COUNTED, InFlight, StoreCounts
 from perdure.values.live_event import (
     AlarmFired,
     AnyEvent,
@@ -113,6 +114,9 @@ COUNTED: Final = (
 # ------------------------------------------------------------ read at a scrape
 IN_FLIGHT: Final = _gauge("in_flight", "Accepted and unfinished work.", "work")
 INSTANCES: Final = _gauge("instances", "Instances by status.", "kind", "job_name", "status")
+DEMAND: Final = _gauge(
+    "demand", "Work of a served job, each up to 10000; of a held job only what runs.", "kind", "job_name", "work"
+)
 COUNTS_COMPLETE: Final = _gauge("counts_complete", "1 if perdure_instances has all instances, 0 while it counts.")
 DUE_AGE: Final = _gauge("oldest_due_alarm_age_seconds", "How long the oldest due alarm has been due; 0 if none is.")
 MESSAGES: Final = _gauge("waiting_messages", "Messages that wait for their delivery, up to 10000.")
@@ -133,6 +137,7 @@ INFO: Final = _gauge("info", "The version of the library and the store; always 1
 READ: Final = (
     IN_FLIGHT,
     INSTANCES,
+    DEMAND,
     COUNTS_COMPLETE,
     DUE_AGE,
     MESSAGES,
@@ -392,6 +397,9 @@ class Counting:
 WORK = ("requests", "programs", "slots", "waiting_for_slot", "waiting_for_room", "alarms", "messages")
 """The fields of `InFlight` that are exposed."""
 
+WAITING_WORK = ("queued", "due", "messages", "running")
+"""The fields of `JobDemand` that are exposed."""
+
 Sample: TypeAlias = tuple[Metric, LabelValues, float]
 """A gauge, the values of its labels, and its value."""
 
@@ -419,6 +427,7 @@ class Readings:
     store: str = ""
     health: Health | None = None
     counts: StoreCounts | None = None
+    demand: tuple[JobWork, ...] = ()
     epoch: int = 0
     members: Mapping[int, float] | None = None
     in_flight: InFlight = attrs.Factory(InFlight)
@@ -436,6 +445,9 @@ def samples(readings: Readings, jobs: KnownJobs) -> Iterator[Sample]:
         yield SHARE, (), readings.members.get(readings.epoch, 0)
     if readings.counts is not None:
         yield from _of_counts(readings.counts, readings.now_ms, jobs)
+    for one in readings.demand:
+        for work in WAITING_WORK:
+            yield DEMAND, (*jobs.of_job(one.kind, one.name).values, work), getattr(one, work)
     for sink, lag in readings.lags.items():
         yield LAG_EVENTS, (sink,), lag.events
         yield LAG_AGE, (sink,), 0 if lag.oldest_ms is None else _age_s(lag.oldest_ms, readings.now_ms)
@@ -494,6 +506,7 @@ class EngineReader:
     name: str
     _health: Health | None = None
     _counts: StoreCounts | None = None
+    _demand: tuple[JobWork, ...] = ()
     _members: Mapping[int, float] | None = None
     _reading: SpawnedTask[None] | None = None
     _version: str = attrs.Factory(installed_version)
@@ -506,6 +519,7 @@ class EngineReader:
             store=self.engine.store.name,
             health=self._health,
             counts=self._counts,
+            demand=self._demand,
             epoch=self.engine.store.epoch,
             members=self._members,
             in_flight=self.engine.in_flight(),
@@ -534,25 +548,43 @@ class EngineReader:
         if not reading.done():
             # Unknown, not the last known: old values would hide for hours that the store does not answer.
             self._health = self._counts = self._members = None
+            self._demand = ()
 
     async def _read(self) -> None:
         store = self.engine.store
         try:
             health = await _known(store.health())
             counts = None if store.counts is None else await _known(store.counts.instances())
+            demand = await self._read_demand(counts)
             members = None if store.sharing is None else await _known(store.sharing.members())
         except Exception as error:  # noqa: BLE001 - of a store; a scrape says that it does not answer
-            health = counts = members = None
+            health, counts, demand, members = None, None, (), None
             fields = {"sink": self.name, "error": excerpt(error)}
             self.engine.runtime.log(LogRecord("warning", "store not read for metrics", fields))
-        self._health, self._counts = health, counts
+        self._health, self._counts, self._demand = health, counts, demand
         self._members = None if members is None else parts_of(members)
+
+    async def _read_demand(self, counts: StoreCounts | None) -> tuple[JobWork, ...]:
+        store, jobs = self.engine.store, tuple(sorted(self.engine.jobs))
+        if store.counts is None or counts is None:
+            return ()
+        now_ms = self.engine.runtime.now_ms()
+        held = await _known(store.holds())
+        work = await _known(store.counts.work(jobs, now_ms, MAX_COUNTED))
+        if held is None or work is None:
+            return ()
+        return tuple(_unless_held(one, frozenset(held)) for one in work.jobs)
 
     async def close(self) -> None:
         """End a read in progress."""
         if self._reading is not None:
             self._reading.cancel()
             await ended(self._reading, self.engine.runtime)
+
+
+def _unless_held(work: JobWork, held: frozenset[Job]) -> JobWork:
+    is_held = (work.kind, work.name) in held
+    return JobWork(kind=work.kind, name=work.name, running=work.running) if is_held else work
 
 
 async def _known(call: FutureResult[T, Any]) -> T | None:

@@ -37,6 +37,8 @@ from perdure.testing.conformance.requirements import (
     PURGE_OWN,
     PUT_VERSION,
     SEARCH,
+    WORK,
+    WORK_LIMIT,
 )
 from perdure.testing.conformance.sample_values import (
     CLAIM,
@@ -51,6 +53,7 @@ from perdure.testing.conformance.sample_values import (
     put,
     remembered,
     started,
+    told,
 )
 from perdure.values.address import Address
 from perdure.values.errors import Conflict
@@ -383,6 +386,49 @@ async def counts_are_those_of_the_instances(store: Store) -> None:
     same(counted.oldest_due_ms, 7, "the earliest alarm")
 
 
+@in_store(WORK, WORK_LIMIT)
+async def the_work_of_jobs_is_that_of_the_rows(store: Store) -> None:
+    """Queued, due, deliverable and claimed rows, under limits below, at and above their numbers."""
+    if store.counts is None:
+        return
+    mine, other, absent = ("task", "orders"), ("task", "other"), ("task", "absent")
+    rows: list[tuple[str, Instance]] = [
+        *(("orders", instance(address(f"alarm{ms}"), alarm_ms=ms)) for ms in (3, 9)),
+        ("orders", instance(address("late"), alarm_ms=20)),
+        ("orders", instance(address("busy"), claim=CLAIM, alarm_ms=1)),
+        ("orders", attrs.evolve(instance(address("event")), event_claim=CLAIM)),
+        ("orders", attrs.evolve(instance(address("paused"), alarm_ms=1), suspension="paused")),
+        ("orders", attrs.evolve(instance(address("retry")), pending_retry=PENDING_RETRY)),
+        ("other", instance(address("soon", name="other"), alarm_ms=5)),
+    ]
+    if store.lanes is not None:
+        rows += [
+            ("orders", attrs.evolve(instance(address(f"item{n}"), alarm_ms=n), lane=lane))
+            for n, lane in ((1, "a"), (2, "a"), (3, "b"))
+        ]
+    for _, one in rows:
+        await value(commit_one(store, Transition(address=one.address, write=Put(one))))
+    await told(store, address("busy"), address("new", name="absent"), "1", "2")
+    await told(store, address("event"), address("new", name="absent"), "3")
+    for until_ms in (2, 9, 90):
+        for limit in (1, 2, 3, 5, 100):
+            work = await value(store.counts.work((other, mine, absent), until_ms, limit))
+            alarms = sorted((one.due_ms, name) for name, one in rows if one.due_ms is not None and one.owner is None)[
+                :limit
+            ]
+            same([(one.kind, one.name) for one in work.jobs], [other, mine, absent], "the jobs, in their order")
+            for job in work.jobs:
+                due = [at_ms for at_ms, name in alarms if name == job.name and at_ms is not None]
+                queued = sum(name == job.name and one.rank_ms is not None for name, one in rows)
+                same(job.due, sum(at_ms <= until_ms for at_ms in due), f"due of {job} until {until_ms} of {limit}")
+                same(job.next_alarm_ms, min(due, default=None), f"the next alarm of {job}, limit {limit}")
+                same(job.queued, min(queued, limit), f"queued of {job}, limit {limit}")
+                same(job.running, min(2, limit) if job.name == "orders" else 0, f"claimed of {job}, limit {limit}")
+                same(job.messages, min(2, limit) if job.name == "absent" else 0, f"messages to {job}, limit {limit}")
+            last = alarms[-1][0] if len(alarms) == limit else None
+            same(work.alarms_to_ms, last, f"how far the alarms were read, limit {limit}")
+
+
 @in_store(SEARCH)
 async def searches_continue_where_they_stopped(store: Store) -> None:
     """However few instances a search may read, its continuations find what ``find`` finds."""
@@ -441,6 +487,7 @@ INSTANCE_CASES: tuple[Case, ...] = (
     instances_are_left_to_other_code,
     find_meets_every_condition,
     counts_are_those_of_the_instances,
+    the_work_of_jobs_is_that_of_the_rows,
     searches_continue_where_they_stopped,
     find_pages_in_the_order_of_addresses,
 )

@@ -339,6 +339,19 @@ COUNTS_ON = Requirement(
     "Counting delays no commit: a store that has not counted all instances yet answers ``complete=False`` after a "
     "while, with the counts so far, and counts on at the next call.",
 )
+WORK = Requirement(
+    "counts.work",
+    "Count the work of these jobs, in their order: what is queued, due at the instant, deliverable then, claimed. A "
+    "claimed instance is not due.",
+)
+WORK_LIMIT = Requirement(
+    "counts.work",
+    "It reads of the whole store the first ``limit`` alarms and claims, and the first messages that ``messages`` "
+    "returns for the instant and the limit, and of each job ``limit`` queued instances.",
+)
+WORK_TIME = Requirement(
+    "counts.work", "Its time depends on the jobs and the limit, and not on the number of instances."
+)
 COUNTS_AGE = Requirement("counts.instances", "Where that takes long it may return earlier counts, with ``age_ms``.")
 SEARCH = Requirement(
     "search",
@@ -383,7 +396,7 @@ HAS_JOURNAL = Requirement("journal", "lets jobs have journals, as workflows do."
 HAS_CURSORS = Requirement("cursors", "lets sinks have a position in the log.")
 HAS_COUNTS = Requirement(
     "counts",
-    "counts instances and messages; without it ``health`` counts only the first message of each pair.",
+    "counts instances, messages and work; without it ``health`` counts only the first message of each pair.",
 )
 HAS_BACKUP = Requirement("backup", "copies the open store; None for a store that has other means.")
 SHARING = Requirement("sharing", "lets several engines open the store together; None for an owned store.")
@@ -503,6 +516,7 @@ NO_CASE: dict[Requirement, str] = {
     COUNTS_MESSAGES: "optional, and only `health` shows the numbers",
     COUNTS_UP_TO: "optional, and only `health` shows the numbers",
     COUNTS_AGE: "a permission",
+    WORK_TIME: "a time is measured, by the benchmarks of a store",
     AS_EXPECTED_ANSWER: "a permission",
     JOURNAL_GAP: "no commit leaves a gap, and each store loses a row in its own way",
     JOURNAL_IS_FLAT: "a cost, which no answer shows: measure it",
