@@ -1,4 +1,4 @@
-"""The demand is the work of a store: what waits for an engine and what runs, of the jobs that the engine serves."""
+"""The demand is the work of a store that waits for an engine or runs, for each job that the engine serves."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ app: App[None] = App(None).with_jobs(items, mails)
 
 @on_each_store
 async def test_the_work_of_each_job_is_counted(world: World) -> None:
-    """What is queued, due and running; alarms to come with `within`; a held job demands only what runs."""
+    """Queued, due and running instances; alarms to come with `within`; a held job has only its runs."""
     jobs = await world.open(app)
     assert await world.run(jobs.demand()) == Demand(
         jobs=(JobDemand(kind="pool", name="items"), JobDemand(kind="task", name="mails"))

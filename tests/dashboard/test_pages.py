@@ -711,3 +711,12 @@ def test_only_a_later_page_of_a_list_links_the_first_one():
         return ["First page" in (await visitor.get(path)).text for path in paths]
 
     assert visit(scenario) == [False, True]
+
+
+def test_the_overview_shows_the_demand():
+    async def scenario(visitor):
+        demand = await visitor.api.client.demand()
+        return demand.total, (await visitor.get("")).text
+
+    total, page = visit(scenario)
+    assert f"<b>{total}</b>" in page.partition("demand</span>")[0].rpartition("<a")[2]

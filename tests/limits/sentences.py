@@ -24,6 +24,7 @@ SENTENCES: Final = {
     "how-to/find-instances-and-their-history.md: up to 1,000,000": "the default of `Limits.history_events`",
     "how-to/handle-dead-letters.md: up to 1,000": f"{ROW}Client.left_messages limit",
     "how-to/run-a-worker.md: up to 64": "memory of a cache: no request is refused",
+    "how-to/scale-with-the-demand.md: at most 10,000": "a count, and nothing is refused",
     "how-to/set-limits.md: at most 200": ("tests/kinds/test_worker_pool.py::test_a_key_must_be_a_short_text"),
     "how-to/store-in-postgresql.md: up to 15": TIME,
     "how-to/use-idempotency-keys.md: 1 to 512": f"{ROW}handle.idempotency_key",

@@ -62,7 +62,7 @@ def texts() -> frozenset[str]:
 
 
 # ---------------------------------------------------------------- dotted names
-SQL = {"perdure.migrations", "perdure.send"}
+SQL = {"perdure.demand", "perdure.migrations", "perdure.send"}
 """A table and a function in the schema of PostgreSQL."""
 
 

@@ -352,6 +352,6 @@ def test_the_kernel_reads_in_an_afternoon() -> None:
     page = (ROOT / "docs" / "contributing" / "the-kernel.md").read_text(encoding="utf-8")
     listed = {module: int(lines) for module, lines in KERNEL_MODULE.findall(page)}
     lines = {module: len((SOURCE / module).read_text(encoding="utf-8").splitlines()) for module in listed}
-    assert len(listed) >= 20
+    assert len(listed) >= 19
     assert sum(lines.values()) <= MAX_KERNEL_LINES
     assert {module for module in listed if abs(lines[module] - listed[module]) > 20 + lines[module] // 10} == set()

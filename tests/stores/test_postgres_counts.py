@@ -74,7 +74,7 @@ def test_one_engine_counts_at_a_time(postgres_url: str):
 
 
 def test_the_database_answers_the_demand_while_no_engine_runs(postgres_url: str):
-    """One number: with the alarms of a time to come, for all jobs or some, without what a held job keeps waiting."""
+    """One number: with the alarms of a time to come, for all jobs or some, without the waiting work of held jobs."""
     harness = SharedPostgresHarness(postgres_url)
 
     async def demand(arguments: str = "") -> int:

@@ -110,6 +110,7 @@ class Overview:
         minutes: the last hour.
         troubles: the newest failures since the engine started.
         overdue: the instances that are overdue, the oldest first, at most 10.
+        demand: the work that waits for an engine or runs, as ``Demand.total``.
         messages: the messages that wait for delivery, at most `MAX_COUNTED`.
         dead_letters: the dead letters, at most `MAX_COUNTED`.
         health: the store's health.
@@ -123,6 +124,7 @@ class Overview:
     minutes: tuple[Minute, ...]
     troubles: tuple[RecentFailure, ...]
     overdue: tuple[Overdue, ...]
+    demand: int
     messages: int
     dead_letters: int
     health: Health
@@ -145,7 +147,7 @@ def overview_page(frame: Frame, view: Overview, /) -> Page:
             h.div(".grid.two")[_store(view), _engine(view)],
             _members(frame, view) if view.members else None,
         ],
-        command="perdure counts; perdure health",
+        command="perdure counts; perdure demand; perdure health",
         route="GET /v1/counts",
     )
 
@@ -164,8 +166,11 @@ def _numbers(frame: Frame, view: Overview) -> h.Element:
     letters = h.a(class_=f"number {'quiet' if not view.dead_letters else ''}", href=links.page("/dead-letters"))[
         h.b[_up_to(view.dead_letters)], h.span(".status.bad")["dead letters"]
     ]
+    demand = h.a(class_=f"number {'quiet' if not view.demand else ''}", href=links.page("/jobs"))[
+        h.b[f"{view.demand:,}"], h.span(".status", title="work that waits for an engine or runs")["demand"]
+    ]
     note = still_counting(view.complete, view.age_ms)
-    return h.section("#numbers", aria_label="Instances by status")[h.div(".numbers")[shown, letters], note]
+    return h.section("#numbers", aria_label="Instances by status")[h.div(".numbers")[shown, letters, demand], note]
 
 
 def _up_to(number: int) -> str:

@@ -108,6 +108,7 @@ class PageSource:
             minutes=self.activity.minutes(self.now_ms),
             troubles=self.activity.troubles,
             overdue=overdue_of(due, asked_ms),
+            demand=(await known(client.demand())).total,
             messages=counts.messages,
             dead_letters=counts.dead_letters,
             health=await known(client.health()),

@@ -250,8 +250,8 @@ class JobDemand:
         due: instances without a run whose alarm, timer or retry is due.
         messages: messages to the job that can be delivered, of each sender the first.
         running: instances with a run in progress.
-        next_alarm_ms: their earliest alarm, timer or retry, due or not, integer milliseconds UTC. If `MAX_COUNTED` alarms
-            of other jobs come first, the last one of these: the job has none before it. None if there is none.
+        next_alarm_ms: their earliest alarm, timer or retry, due or not, integer milliseconds UTC. If `MAX_COUNTED`
+            alarms of other jobs come first, the last one of these: the job has none before it. None if there is none.
         total: all four numbers together; of a held job only ``running``.
     """
 

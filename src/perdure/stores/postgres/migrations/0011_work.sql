@@ -35,7 +35,7 @@ BEGIN
     ORDER BY j.place;
 END $$;
 
--- How much work waits or runs: one number for an autoscaler, also while no engine runs. Nobody serves the work of a held
+-- How much work waits or runs: one number for an autoscaler, also while no engine runs. No engine begins the work of a held
 -- job, but its runs go on. Jobs are written kind:name; without them all count. Alarms within the interval count, so that
 -- an engine that has to start first is there in time.
 CREATE FUNCTION perdure.demand(within interval DEFAULT '0 s', jobs text[] DEFAULT NULL) RETURNS bigint
