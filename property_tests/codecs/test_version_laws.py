@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from type_pairs import Built, Many, Maybe, Named, OneOf, Record, changes
 
-from perdure.codecs import NewerOnly
+from perdure.codecs import Codec, NewerOnly
 from perdure.codecs.compatibility import verdict
+from perdure.codecs.unknown_members import CarriedMembers
 from perdure.values.errors import InvalidInput
 from perdure.values.secret import HIDDEN
 
@@ -58,6 +59,30 @@ def test_a_value_that_older_code_does_not_change_is_unchanged(change, data):
     closed, again = old.codec.close(opened.value, opened)
     assert wholly(new.codec, closed) == value
     assert old.codec.open(closed) == again
+
+
+@MANY
+@given(kept_changes(), st.data())
+def test_the_objects_of_a_value_keep_their_members_in_a_value_of_another_type(change, data):
+    """In sets and dicts, too: each object is found by its identity, wherever a program puts it."""
+    old, new = Built(change.old), Built(change.new)
+    values = data.draw(st.lists(new.values, min_size=1, max_size=3))
+    opened = []
+    for each in values:
+        try:
+            opened.append(old.codec.open(new.codec.encode(each)))
+        except NewerOnly:
+            return
+    carried = CarriedMembers()
+    for each in opened:
+        if each.rest is not None:
+            carried.note(each.value, each.rest)
+    order = data.draw(st.permutations(range(len(values))))
+    other = Codec.of(dict[int, tuple[old.form, ...]], what="another type")
+    value = {7: tuple(opened[at].value for at in order), 8: ()}
+    text = other.carry(other.encode(value), value, carried)
+    expected = {7: tuple(values[at] for at in order), 8: ()}
+    assert wholly(Codec.of(dict[int, tuple[new.form, ...]], what="another type"), text) == expected
 
 
 @MANY

@@ -11,8 +11,8 @@ MUTANTS = (
     Mutant(
         "a workflow waits for ever for a child whose state no engine accepts",
         "start_child",
-        "    within(call.state.encode(), draft.limits.state_bytes, what=call.job.plan.state.what)\n",
-        "",
+        "within(draft.encode(states, call.state), draft.limits.state_bytes, what=states.what)",
+        "draft.encode(states, call.state).decode()",
         f"{EDGES}[state_bytes, of a child-memory]",
     ),
     Mutant(

@@ -91,8 +91,8 @@ MUTANTS = (
     Mutant(
         "put replaces an item that is there",
         "begin",
-        "return _exists(instance) if instance is not None else _put(job, how, address, command, inputs)",
-        "return _put(job, how, address, command, inputs)",
+        "return _exists(instance) if instance is not None else _put(job, how, address, request, inputs)",
+        "return _put(job, how, address, request, inputs)",
         f"{CALLS}::test_an_item_is_worked_on_and_its_result_is_kept[memory]",
     ),
     Mutant(

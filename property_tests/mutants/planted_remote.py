@@ -342,9 +342,9 @@ MUTANTS = (
     ),
     Mutant(
         "an engine drops a part of an input that it does not know",
-        "Codec.accept",
-        "            raise NewerOnly(self.what, self._unknown(orjson.loads(data)))\n",
-        "            return opened.value\n",
+        "Codec._accepted",
+        "raise NewerOnly(strict.what, unknown)",
+        "return opened.value",
         f"{VERSIONS}::test_an_engine_refuses_the_part_of_an_input_that_it_does_not_know",
     ),
     Mutant(
@@ -356,9 +356,9 @@ MUTANTS = (
     ),
     Mutant(
         "an input without defaults takes those of the engine",
-        "_accepted",
-        "    return codec.open(payload).value\n",
-        "    return codec.accept(bare)\n",
+        "Codec._accepted",
+        "raise strict from None\n        return opened.value",
+        "raise strict from None\n        return self.accept(bare or data)",
         f"{VERSIONS}::test_a_known_member_keeps_its_value_if_the_defaults_differ",
     ),
     Mutant(

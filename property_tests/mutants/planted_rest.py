@@ -291,7 +291,7 @@ MUTANTS = (
     ),
     Mutant(
         "a turn sends one message more than its limit",
-        "Draft._post",
+        "Draft.send",
         "if len(self.messages) >= self.limits.messages_per_turn:",
         "if len(self.messages) > self.limits.messages_per_turn:",
         LIMITS + "test_a_turn_sends_as_many_messages_as_its_limit",

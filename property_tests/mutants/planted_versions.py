@@ -73,9 +73,9 @@ MUTANTS = (
     ),
     Mutant(
         "unknown members of an input are dropped",
-        "Codec.accept",
-        "        if opened.rest is not None:\n            raise",
-        "        if False:\n            raise",
+        "Codec._accepted",
+        "if (opened.rest is not None or bare) and",
+        "if bare and",
         f"{EXAMPLES}::test_an_input_with_an_unknown_member_is_refused_with_its_path",
     ),
     Mutant(

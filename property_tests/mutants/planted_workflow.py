@@ -31,7 +31,7 @@ MUTANTS = (
     Mutant(
         "the outcome of a workflow has no limit",
         "_over",
-        "encoded = recordable(name, replay.draft.encode(job.results, value), most)",
+        "encoded = recordable(name, replay.draft.encode_result(job.results, value), most)",
         "encoded = job.results.encode(value)",
         f"{LIMITS}::test_an_outcome_or_a_message_has_at_most_payload_bytes",
     ),
@@ -354,8 +354,8 @@ MUTANTS = (
     Mutant(
         "the secrets of signals are shown",
         "_arrived",
-        "secret=codec.secret)",
-        "secret=False)",
+        "inputs.now_ms, secret=codec.secret",
+        "inputs.now_ms, secret=False",
         "tests/workflow/test_workflow_secrets.py::test_the_inbox_the_steps_and_the_outcome_are_shown_without_secrets",
     ),
     Mutant(

@@ -28,6 +28,7 @@ from perdure.cli.inspection.check import order_of, types_of
 from perdure.codecs import Codec
 from perdure.testing.machine import PHASES
 from perdure.values.answer import Done
+from perdure.values.errors import InstanceParked
 
 NIGHTLY = settings.get_current_profile_name() == "nightly"
 EXAMPLES = {"nightly": 300, "ci": 10, "explore": 40, "mutants": 20}.get(settings.get_current_profile_name(), 8)
@@ -185,6 +186,33 @@ def test_additive_changes_are_compatible_in_both_directions(kind: str, data: st.
     check(scene, data)
     if {*pair.changed} <= NEVER_LEFT and "frozenset" not in repr(pair.old):
         assert scene.left == [], "older code continues with new fields"
+
+
+FOUND: dict[str, tuple[str, list[Step]]] = {
+    "an event for a task whose retries are used up": (
+        "task",
+        [
+            Step("request", "old", at=0, keyed=False, form=0, ms=300),
+            Step("refuse", "old", at=2, keyed=False, form=0, ms=2_500),
+            Step("read", "old", at=0, keyed=False, form=0, ms=2_500),
+            Step("request", "old", at=0, keyed=False, form=1, ms=0),
+            Step("request", "new", at=0, keyed=True, form=1, ms=0),
+        ],
+    ),
+}
+"""Scripts that the drawn tests have found, each with its kind."""
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_the_laws_hold_for_scripts_that_were_found(name: str) -> None:
+    kind, script = FOUND[name]
+    scene = Rollout(kind, {"old": Code(Version(ONE_FIELD)), "new": Code(Version(WITH_A_FIELD))})
+    with scene.cluster:
+        play(scene, script, Caller(scene, lambda age: scene.codes[age].built.form(f0=1)))
+        scene.replace_all("new")
+        settle(scene)
+        assert any(isinstance(each.error, InstanceParked) for call in scene.calls for each in call.tries)
+        Laws(scene).check()
 
 
 @pytest.mark.parametrize("kind", ["task", "debounce", "continuous"])

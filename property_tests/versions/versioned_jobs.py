@@ -45,6 +45,9 @@ PATIENT: Retry[Any] = Retry(100, Backoff.constant("1 second"))
 ECHO = "~"
 """Ends the id of an instance that is sent messages only."""
 
+FORWARDED = "~~"
+"""Ends the id of an instance that is sent the payload of another instance's state."""
+
 PART = "-part"
 """Ends the id of a workflow that another one called."""
 
@@ -125,7 +128,8 @@ class Code:
         self.Busy = _class("Busy", work=str)
         self.Answer = _class("Answer", work=str, **self._if("answer field", hint=(str, "")))
         self.Item = _class("Item", number=int, payload=payload, **self._if("state field", note=(str, "")))
-        self.Result = _class("Result", number=int, payload=payload, **self._if("result field", more=(int, 0)))
+        more = self._if("result field", more=(int, 0))
+        self.Result = _class("Result", number=int, payload=payload, part=(payload | None, None), **more)
         self.Go = _class("Go", number=int, payload=payload, **self._if("signal field", note=(str, "")))
         self.Event = self.Put | self.Touch | self.Extra if self.has("event class") else self.Put | self.Touch
         self.Error = self.Refusal | self.Busy if self.has("error class") else self.Refusal
@@ -216,7 +220,8 @@ class Code:
             if event.number % 3 == 0 and not ctx.id.endswith(ECHO):
                 yield from tell(self.job("task"), f"{ctx.id}{ECHO}").send(event)
             yield from ctx.set_state(self.after(box, event))
-            yield from ctx.schedule(after="2 seconds")
+            if not ctx.id.endswith(FORWARDED):
+                yield from ctx.schedule(after="2 seconds")
 
         return Task(
             "orders",
@@ -224,18 +229,20 @@ class Code:
             event=self.Event,
             initial=self.Box(),
             on_event=on_event,
-            execute=self._execute(),
+            execute=self._execute(sends=True),
             retry=RETRY,
             errors=self.Error,
             versions=self.upgrades,
         )
 
-    def _execute(self) -> Any:
+    def _execute(self, *, sends: bool = False) -> Any:
         @program
         def execute(ctx: Any) -> Do[None, Any, Any]:
             box = yield from ctx.state
             yield from self.hear(f"run {box.runs} of {ctx.id}", ctx.run_id)
             yield from ctx.update_state(lambda now: evolve(now, runs=now.runs + 1))
+            if sends and box.payload is not None:
+                yield from tell(self.job("task"), f"{ctx.id}{FORWARDED}").send(self.Put(0, box.payload))
 
         return execute
 
@@ -330,7 +337,8 @@ class Code:
             yield from self._step(f"last of {ctx.id}")
             yield from further(f"further of {ctx.id}")
             yield from further(f"very last of {ctx.id}")
-            return self.Result(part.number + go.number, go.payload, **self._if("result field", more=7))
+            more = self._if("result field", more=7)
+            return self.Result(part.number + go.number, go.payload, part=part.payload, **more)
 
         return Workflow(
             "sales",

@@ -3,6 +3,7 @@
 from typing import Any
 
 import orjson
+import pytest
 from attrs import evolve, field, frozen
 from world import World, on_each_store
 
@@ -22,10 +23,14 @@ from perdure import (
     Workflow,
     WorkflowContext,
     every,
+    fail,
     program,
     step,
     succeed,
+    tell,
 )
+from perdure.codecs import NewerOnly
+from perdure.jobs.messages import received
 from perdure.jobs.redaction import redacted_instance
 from perdure.values.address import Address
 from perdure.values.errors import Undecodable
@@ -424,3 +429,206 @@ async def test_the_state_of_a_workflow_keeps_them_as_its_result(world: World) ->
     await world.close()
     jobs = (await world.open(App(world.outside).with_jobs(new))).handle(new)
     assert (await world.run(jobs.outcome("a"))).value == NewCart((NewLine("x", gift=True),), 1, "hi")
+
+
+# ---------------------------------------------------------------- sets and dicts
+@on_each_store
+async def test_the_objects_of_sets_and_dicts_keep_them_in_a_result(world: World) -> None:
+    """Each element is found, wherever its JSON is sorted: the members decide the order in newer code."""
+
+    def pool(line: Any) -> Any:
+        @program
+        def work(ctx: ItemContext[Any]) -> Do[Any]:
+            lines = yield from ctx.item
+            by_number = {each.n: each for each in lines}
+            return frozenset({*by_number.values(), line("z", 0)}), by_number
+
+        result = tuple[frozenset[line], dict[int, line]]
+        return WorkerPool("packing", item=frozenset[line], work=work, result=result)
+
+    new, old = pool(NewLine), pool(Line)
+    lines = frozenset({NewLine("x", 2, gift=True), NewLine("x", 1), NewLine("a", 3, gift=True)})
+    jobs = (await world.open(App(world.outside).with_jobs(new))).handle(new)
+    await world.run(jobs.put("a", lines, after="1 minute"))
+    await world.close()
+    await world.open(App(world.outside).with_jobs(old))
+    await world.advance(hours=1)
+    await world.close()
+    jobs = (await world.open(App(world.outside).with_jobs(new))).handle(new)
+    found = (await world.run(jobs.outcome("a"))).value
+    assert found == ({*lines, NewLine("z", 0)}, {each.n: each for each in lines})
+
+
+# ---------------------------------------------------------------- messages, children and typed errors
+@frozen
+class Refused:
+    line: Line
+
+
+@frozen
+class NewRefused:
+    line: NewLine
+
+
+class Shop:
+    """Jobs of one version. The task `carts` sends the lines of its state to the other ones."""
+
+    def __init__(self, line: Any, cart: Any, refused: Any, **extra: Any) -> None:
+        @program
+        def pack(ctx: ItemContext[Any]) -> Do[Any, Any]:
+            item = yield from ctx.item
+            if item.n > 1:
+                yield from fail(refused(item))
+            return item
+
+        @program
+        def ship(ctx: WorkflowContext[Any]) -> Do[Any]:
+            return (yield from ctx.state), (yield from self.bring.receive())
+
+        @program
+        def watch(_: ContinuousContext[Any]) -> Do[None]:
+            yield from succeed(None)
+
+        @program
+        def box(ctx: TaskContext[Any], one: Any) -> Do[None]:
+            yield from ctx.update_state(lambda lines: (*lines, one))
+
+        @program
+        def on_event(ctx: TaskContext[Any], event: Event) -> Do[None]:
+            cart = yield from ctx.state
+            if isinstance(event, More):
+                for one in cart.lines:
+                    yield from tell(self.packing, one.sku).put(one)
+                    yield from tell(self.shipping, one.sku).start(one)
+                    yield from tell(self.shipping, one.sku).signal(self.bring, one)
+                    yield from tell(self.shipping, f"{one.sku}-2").signal_with_start(self.bring, one, one)
+                    yield from tell(self.watching, one.sku).start(one)
+                    yield from tell(self.boxes, one.sku).send(one)
+            elif isinstance(event, Add):
+                yield from ctx.set_state(evolve(cart, lines=(*cart.lines, line(event.sku, len(event.sku), **extra))))
+
+        self.bring = Signal("bring", line)
+        self.packing = WorkerPool("packing", item=line, work=pack, result=line, errors=refused)
+        self.shipping = Workflow(
+            "shipping", state=line, run=ship, signals=(self.bring,), result=tuple[line, line], keep="1 day"
+        )
+        self.watching = Continuous("watching", state=line, schedule=every("1 hour"), execute=watch)
+        self.boxes = Task("boxes", state=tuple[line, ...], event=line, initial=(), on_event=box)
+        self.carts = Task("carts", state=cart, event=Event, initial=cart(), on_event=on_event)
+
+    def app(self, world: World) -> Any:
+        return App(world.outside).with_jobs(self.packing, self.shipping, self.watching, self.boxes, self.carts)
+
+
+NEW_SHOP, OLD_SHOP = Shop(NewLine, NewCart, NewRefused, gift=True), Shop(Line, Cart, Refused)
+
+
+@on_each_store
+async def test_messages_of_older_code_keep_them(world: World) -> None:
+    """Where the target stores the input, older engines continue with it. Elsewhere the message waits for newer code."""
+    jobs = await world.open(NEW_SHOP.app(world))
+    for sku in ("x", "yy"):
+        await world.run(jobs.handle(NEW_SHOP.carts).send("a", Add(sku)))
+    await world.close()
+    jobs = await world.open(OLD_SHOP.app(world))
+    await world.run(jobs.handle(OLD_SHOP.carts).send("a", More(0)))
+    await world.advance(minutes=5)
+    assert (await world.run(jobs.handle(OLD_SHOP.shipping).status("x"))).status == "done"
+    waiting = await world.messages()
+    assert [(each.message.action, each.deliveries) for each in waiting] == [("send", 0), ("send", 0)]
+    await world.close()
+    jobs = await world.open(NEW_SHOP.app(world))
+    await world.advance(minutes=1)
+    for sku, line in (("x", NewLine("x", 1, gift=True)), ("yy", NewLine("yy", 2, gift=True))):
+        packed = await world.run(jobs.handle(NEW_SHOP.packing).outcome(sku))
+        assert packed.value == line if sku == "x" else packed.error == NewRefused(line)
+        assert (await world.run(jobs.handle(NEW_SHOP.shipping).outcome(sku))).value == (line, line)
+        assert (await world.run(jobs.handle(NEW_SHOP.shipping).outcome(f"{sku}-2"))).value == (line, line)
+        assert await world.run(jobs.handle(NEW_SHOP.watching).get_state(sku)) == line
+        assert await world.run(jobs.handle(NEW_SHOP.boxes).get_state(sku)) == (line,)
+    assert await world.messages() == ()
+
+
+def test_a_message_is_left_with_an_unknown_part_beside_the_one_that_is_stored() -> None:
+    """Such as an option that a newer release of the library knows."""
+    line = '{"sku":"x","n":1,"gift":true}'
+    kept = received(OLD_SHOP.packing, "put", f'{{"item":{line},"after":"0ms","at":null,"head_start":"0ms"}}')
+    assert '"gift":true' in kept.payload
+    with pytest.raises(NewerOnly, match="urgent"):
+        received(OLD_SHOP.packing, "put", f'{{"item":{line},"after":"0ms","urgent":true}}')
+    with pytest.raises(NewerOnly, match="gift"):
+        received(OLD_SHOP.boxes, "send", line)
+
+
+def family(line: Any, refused: Any) -> tuple[Any, Any]:
+    """Return a workflow that starts over once, and calls another one that fails with an object."""
+
+    @program
+    def part(ctx: WorkflowContext[Any]) -> Do[None, Any]:
+        one = yield from ctx.state
+        yield from fail(refused(one))
+
+    @program
+    def run(ctx: WorkflowContext[Any]) -> Do[None, Any]:
+        one = yield from ctx.state
+        yield from GO.receive()
+        if one.n < 2:
+            yield from ctx.start_over(evolve(one, n=2))
+        yield from parts.call(f"{ctx.id}-part", one)
+
+    parts = Workflow("parts", state=line, run=part, errors=refused, keep="1 day")
+    return Workflow("whole", state=line, run=run, signals=(GO,), errors=refused, keep="1 day"), parts
+
+
+@on_each_store
+async def test_children_restarts_and_typed_errors_of_older_code_keep_them(world: World) -> None:
+    """The error that the child fails with is the parent's error, too."""
+    new, old = family(NewLine, NewRefused), family(Line, Refused)
+    jobs = await world.open(App(world.outside).with_jobs(*new))
+    await world.run(jobs.handle(new[0]).start("a", NewLine("x", 1, gift=True)))
+    await world.close()
+    jobs = await world.open(App(world.outside).with_jobs(*old))
+    for number in (1, 2):
+        await world.run(jobs.handle(old[0]).signal("a", GO, number))
+    await world.advance(minutes=1)
+    await world.close()
+    jobs = await world.open(App(world.outside).with_jobs(*new))
+    line = NewLine("x", 2, gift=True)
+    assert (await world.run(jobs.handle(new[0]).outcome("a"))).error == NewRefused(line)
+    assert (await world.run(jobs.handle(new[1]).outcome("a-part"))).error == NewRefused(line)
+    assert await world.run(jobs.handle(new[1]).get_state("a-part")) == line
+
+
+@on_each_store
+async def test_the_object_of_an_error_keeps_them_where_on_error_stores_it(world: World) -> None:
+    """The failed run has changed the object: nothing but the object itself says whose members it has."""
+
+    def carts(line: Any, refused: Any, **extra: Any) -> Any:
+        @program
+        def on_event(ctx: TaskContext[Any], event: Event) -> Do[None, Any]:
+            lines = yield from ctx.state
+            if isinstance(event, Add):
+                yield from ctx.set_state({event.sku: line(event.sku, **extra)})
+            else:
+                changed = evolve(lines["x"], n=9)
+                yield from ctx.set_state({"x": changed})
+                yield from fail(refused(changed))
+
+        @program
+        def on_error(ctx: TaskContext[Any], error: Any) -> Do[None]:
+            yield from ctx.update_state(lambda lines: {**lines, "refused": error.line})
+
+        return Task(
+            "carts",
+            state=dict[str, line],
+            event=Event,
+            initial={},
+            on_event=on_event,
+            on_error=on_error,
+            errors=refused,
+        )
+
+    new, old = carts(NewLine, NewRefused, gift=True), carts(Line, Refused)
+    await sent(world, new, Add("x"))
+    await sent(world, old, More(1))
+    assert await sent(world, new) == {"x": NewLine("x", gift=True), "refused": NewLine("x", 9, gift=True)}

@@ -90,7 +90,6 @@ NOT_FROZEN = {
     "perdure.codecs.grammar.Grammar": "remembers the shapes of one type while it is read",
     "perdure.codecs.json_schema.Definitions": "collects the definitions of one JSON Schema",
     "perdure.jobs.draft.Draft": "collects the requests of one turn, and is discarded with it",
-    "perdure.jobs.draft.CarryingDraft": "the same, of a run whose values are kept",
     "perdure.jobs.explanation._DryTurn": "continues from one decision of a dry run to the next",
     "perdure.jobs.explanation.DryRun": "runs once, and knows then the time of the clock",
     "perdure.jobs.draft.Inspection": "collects the mistakes of one run",

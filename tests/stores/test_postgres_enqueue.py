@@ -244,9 +244,9 @@ def test_keys_that_are_none_are_refused():
         enqueue(psycopg.Connection.__new__(psycopg.Connection), *commands("a"), encryption=wrong)
 
 
-def test_a_command_has_the_declared_type():
-    with pytest.raises(InvalidInput):
-        tell(ORDERS, "a").send("paid")  # type: ignore[arg-type]
+def test_a_command_has_the_declared_type(postgres_url: str):
+    with psycopg.connect(urls(PostgresHarness(postgres_url))[0]) as connection, pytest.raises(InvalidInput):
+        enqueue(connection, tell(ORDERS, "a").send("paid"))  # type: ignore[arg-type]
 
 
 def test_other_connections_and_programs_are_refused(postgres_url: str):

@@ -134,7 +134,7 @@ def fingerprint(data: bytes) -> str:
 if TYPE_CHECKING:
     from perdure.codecs import unknown_members
     from perdure.codecs.shapes import Shape
-    from perdure.codecs.unknown_members import ValueRest
+    from perdure.codecs.unknown_members import CarriedMembers, ValueRest
 else:
     unknown_members = lazy_module("perdure.codecs.unknown_members")  # for values of newer code only
 
@@ -310,17 +310,36 @@ class Codec(Generic[T]):
             pass
         return self._reopened(data)
 
-    def accept(self, data: bytes) -> T:
+    def accept(self, data: bytes, bare: bytes = b"") -> T:
         """Decode an input, which a caller with newer or older code may have sent: no part may be lost.
+
+        Args:
+            data: the input.
+            bare: the same without the members that have their defaults, as the sender's code knows them. See `bare`.
+                A member that this code does not know carries nothing if it is missing there.
 
         Raises:
             NewerOnly: it has a part that this code does not know, an unknown member included.
             InvalidInput: it does not have the type.
         """
-        opened = self.open(data)
-        # An input has no row that could keep the rest: dropped, a part of the request would silently not happen.
-        if opened.rest is not None:
-            raise NewerOnly(self.what, self._unknown(orjson.loads(data)))
+        try:
+            return self.decode(data)
+        except InvalidInput as strict:
+            return self._accepted(data, bare, strict)
+
+    def _accepted(self, data: bytes, bare: bytes, strict: InvalidInput) -> T:
+        try:
+            opened = self.open(data)
+            # An input has no row that could keep the rest: dropped, a part of the request would silently not happen.
+            # Looked for in `bare`, because a known member may be missing there, and has another default here.
+            if (opened.rest is not None or bare) and (unknown := self.unknown(bare or data)):
+                raise NewerOnly(strict.what, unknown)  # noqa: TRY301 - as below
+        except NewerOnly as newer:
+            places = {_place(each) for each in newer.problems}
+            said = tuple(each for each in strict.problems if _place(each) in places)  # it names the expected type
+            raise NewerOnly(strict.what, newer.problems if self.secret or not said else said) from None
+        except InvalidInput:
+            raise strict from None
         return opened.value
 
     def unknown(self, data: bytes) -> tuple[str, ...]:
@@ -360,6 +379,16 @@ class Codec(Generic[T]):
         except unknown_members.NotKept as lost:
             raise NewerOnly(self.what, (str(lost),)) from None
         return orjson.dumps(joined), Opened(value, rest)
+
+    def carry(self, data: bytes, value: T, carried: CarriedMembers) -> bytes:
+        """Return an encoded value with the unknown members that belong to its objects.
+
+        Args:
+            data: the encoded value.
+            value: the value itself.
+            carried: the members, by the objects that a run has read.
+        """
+        return orjson.dumps(self._shape().carry(orjson.loads(data), value, carried))
 
     def bare(self, data: bytes) -> bytes:
         """Return an encoded value's shortest form, which is the same in older and newer code.
@@ -546,6 +575,10 @@ class Codec(Generic[T]):
 
     def _faults(self, direction: Direction, value: Any) -> Iterator[str]:
         return faults(self._schema, direction, value, hides_secrets=self.secret)
+
+
+def _place(problem: str) -> str:
+    return problem.partition(": ")[0]
 
 
 class _NotKept(ValueError):

@@ -227,7 +227,7 @@ def _collection(
 
     def structure() -> shapes.Shape:
         is_set = issubclass(cls, (set, frozenset))
-        return shapes.SetShape(item.shape(), item.read) if is_set else shapes.ListShape(item.shape())
+        return shapes.SetShape(item.shape(), item.read, item.write) if is_set else shapes.ListShape(item.shape())
 
     return Schema(
         name=name,

@@ -21,6 +21,7 @@ import orjson
 
 from perdure.codecs.json_schema import TAG, is_whole
 from perdure.codecs.unknown_members import (
+    CarriedMembers,
     Element,
     NotKept,
     Place,
@@ -129,6 +130,10 @@ class Shape(Protocol):
         """
         ...
 
+    def carry(self, data: Any, value: Any, carried: CarriedMembers) -> Any:
+        """Put the unknown members that belong to a value's objects into the value's JSON."""
+        ...
+
     def unknown(self, data: Any, path: str) -> Iterator[Unknown]:
         """Yield the JSON's unknown parts."""
         ...
@@ -160,6 +165,9 @@ class ScalarShape:
 
     def join(self, data: Any, value: Any, rest: ValueRest, joining: Joining) -> tuple[Any, ValueRest | None]:
         return data, None
+
+    def carry(self, data: Any, value: Any, carried: CarriedMembers) -> Any:
+        return data
 
     def unknown(self, data: Any, path: str) -> Iterator[Unknown]:
         # 1 is a valid float in JSON, and 1.0 a valid int: no unknown forms.
@@ -232,6 +240,14 @@ class ObjectShape:
                 found = self.fields[key].join(data[key], _field(value, key), part, joining.at(f".{key}"))
                 _put(joined, parts, key, found)
         return {**joined, **rest.unknown}, _joined(data, rest.unknown, parts, rest.tag)
+
+    def carry(self, data: Any, value: Any, carried: CarriedMembers) -> Any:
+        known = {
+            key: self.fields[key].carry(each, _field(value, key), carried) if key in self.fields else each
+            for key, each in data.items()
+        }
+        # A member that is there already was written by newer code after this object was read.
+        return {**known, **{key: each for key, each in carried.members_of(value).items() if key not in known}}
 
     def unknown(self, data: Any, path: str) -> Iterator[Unknown]:
         if type(data) is not dict:
@@ -315,6 +331,9 @@ class TaggedShape:
             return data, None  # this code replaced the object by one of another class
         return self._member(rest).join(data, value, rest, joining)
 
+    def carry(self, data: Any, value: Any, carried: CarriedMembers) -> Any:
+        return self.members[data[TAG]].carry(data, value, carried)
+
     def unknown(self, data: Any, path: str) -> Iterator[Unknown]:
         tag = self._tag(data)
         if type(data) is not dict:
@@ -361,6 +380,10 @@ class UnionShape:
             return data, None  # this code replaced the value by one of another type
         return self.members[type(data)].join(data, value, rest, joining)
 
+    def carry(self, data: Any, value: Any, carried: CarriedMembers) -> Any:
+        member = self.members.get(type(data))
+        return data if member is None else member.carry(data, value, carried)
+
     def unknown(self, data: Any, path: str) -> Iterator[Unknown]:
         member = self.members.get(type(data))
         return iter((_other_form(data, path),)) if member is None else member.unknown(data, path)
@@ -392,6 +415,10 @@ class TupleShape:
         for at, part in _placed(rest):
             _put(joined, parts, at, self.items[at].join(data[at], value[at], part, joining.at(f"[{at}]")))
         return joined, _joined(data, {}, parts)
+
+    def carry(self, data: Any, value: Any, carried: CarriedMembers) -> Any:
+        parts = zip(self.items, data, value, strict=True)
+        return [item.carry(each, held, carried) for item, each, held in parts]
 
     def unknown(self, data: Any, path: str) -> Iterator[Unknown]:
         if type(data) is not list or len(data) != len(self.items):
@@ -430,6 +457,9 @@ class ListShape:
         joined, parts = self.join_found(news, rest, places_in_list(rest, joining.old(news), joining.path), joining)
         return joined, _joined(data, {}, parts, held=dict(enumerate(value)))
 
+    def carry(self, data: Any, value: Any, carried: CarriedMembers) -> Any:
+        return [self.item.carry(each, held, carried) for each, held in zip(data, value, strict=True)]
+
     def join_found(
         self, news: Sequence[Element], rest: ValueRest, found: Iterable[tuple[Place, Place]], joining: Joining
     ) -> tuple[list[Any], dict[Place, ValueRest]]:
@@ -457,20 +487,31 @@ class SetShape(ListShape):
     """A set: its elements are found by their known JSON alone, and sorted by their complete JSON."""
 
     read: Callable[[Any, Any], Any]
+    write: Callable[[Any], Any]
 
     def hold(self, rest: ValueRest, value: Any) -> ValueRest:
-        # Read again, because a set has no order to find the elements by.
-        held = [self.read(each, None) for each in rest.known]  # in the order of the JSON
-        return super().hold(rest, held)
+        # Read and written again: other code may have written one element as another text, such as 1 for 1.0.
+        found = {self._text(each): each for each in value}
+        return super().hold(rest, [found[self._text(self.read(each, None))] for each in rest.known])
+
+    def _text(self, element: Any) -> bytes:
+        return orjson.dumps(self.write(element))
+
+    def _sorted(self, value: Any) -> list[Any]:
+        """Return a set's elements in the order of its JSON."""
+        return sorted(value, key=self._text)
 
     def join(self, data: Any, value: Any, rest: ValueRest, joining: Joining) -> tuple[Any, ValueRest | None]:
-        news = [Element(at, each, self.read(each, None)) for at, each in enumerate(data)]
+        news = [Element(at, each, held) for at, (each, held) in enumerate(zip(data, self._sorted(value), strict=True))]
         joined, parts = self.join_found(news, rest, places_in_set(rest, news, joining.path), joining)
         # Sorted with the unknown members, as newer code sorts it: the text of one value must be the same.
         order = sorted(range(len(joined)), key=lambda at: orjson.dumps(joined[at]))
         moved: dict[Place, ValueRest] = {to: parts[at] for to, at in enumerate(order) if at in parts}
         held: dict[Place, Any] = {to: news[at].held for to, at in enumerate(order)}
         return [joined[at] for at in order], _joined([data[at] for at in order], {}, moved, held=held)
+
+    def carry(self, data: Any, value: Any, carried: CarriedMembers) -> Any:
+        return sorted(super().carry(data, self._sorted(value), carried), key=orjson.dumps)
 
     def unknown(self, data: Any, path: str) -> Iterator[Unknown]:
         yield from super().unknown(data, path)
@@ -514,6 +555,10 @@ class DictShape:
             _put(joined, parts, key, part)
         return joined, _joined(data, {}, parts, held=held)
 
+    def carry(self, data: Any, value: Any, carried: CarriedMembers) -> Any:
+        held = self._held(value)
+        return {key: self.value.carry(each, held[key], carried) for key, each in data.items()}
+
     def unknown(self, data: Any, path: str) -> Iterator[Unknown]:
         if type(data) is not dict:
             yield _other_form(data, path)
@@ -550,6 +595,9 @@ class RecursiveShape:
     def join(self, data: Any, value: Any, rest: ValueRest, joining: Joining) -> tuple[Any, ValueRest | None]:
         return self.shape().join(data, value, rest, joining)
 
+    def carry(self, data: Any, value: Any, carried: CarriedMembers) -> Any:
+        return self.shape().carry(data, value, carried)
+
     def unknown(self, data: Any, path: str) -> Iterator[Unknown]:
         return self.shape().unknown(data, path)
 
@@ -575,6 +623,9 @@ class SecretShape:
         except NotKept:
             # Without the inner path and its cause: both may print a part of the secret.
             raise NotKept(joining.path, "newer code wrote into it, and a part was changed or replaced") from None
+
+    def carry(self, data: Any, value: Any, carried: CarriedMembers) -> Any:
+        return self.shape.carry(data, value, carried)
 
     def unknown(self, data: Any, path: str) -> Iterator[Unknown]:
         found = list(self.shape.unknown(data, path))

@@ -9,7 +9,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import attrs
 import orjson
@@ -42,6 +42,7 @@ class ValueRest:
     held: Mapping[Place, Any] = attrs.field(factory=dict["Place", Any], eq=False)
 
 
+_NO_MEMBERS: Final[Mapping[str, Any]] = {}
 _Member: TypeAlias = tuple[str, bytes]
 """A known member of an object: its key, and its JSON as text."""
 
@@ -104,15 +105,13 @@ class CarriedMembers:
         """Remember the objects in a value that was read with a rest."""
         self._of.update((id(held), (held, members)) for held, members in _with_members(value, rest))
 
-    def put_back(self, data: bytes, value: object) -> bytes:
-        """Return a value's JSON with the unknown members that belong to the objects."""
-        plain = orjson.loads(data)
-        for known, held in list(_objects(plain, value)):
-            if id(held) in self._of:
-                members = self._of[id(held)][1]
-                # What is there already was written by newer code after this was read.
-                known.update({key: each for key, each in members.items() if key not in known})
-        return orjson.dumps(plain)
+    def note_all(self, others: CarriedMembers) -> None:
+        """Remember the objects that another run has read."""
+        self._of.update(others._of)
+
+    def members_of(self, held: object) -> Mapping[str, Any]:
+        """Return the unknown members that belong to an object."""
+        return self._of[id(held)][1] if id(held) in self._of else _NO_MEMBERS
 
 
 def _with_members(value: Any, rest: ValueRest) -> Iterator[tuple[object, Mapping[str, Any]]]:
@@ -121,19 +120,6 @@ def _with_members(value: Any, rest: ValueRest) -> Iterator[tuple[object, Mapping
     for place, part in rest.parts.items():
         held = rest.held[place] if rest.held else value[place] if isinstance(place, int) else _member(value, place)
         yield from _with_members(held, part)
-
-
-def _objects(data: Any, value: Any) -> Iterator[tuple[dict[str, Any], object]]:
-    """Yield each object in a value, with the JSON. Elements in a set have no certain place in the JSON."""
-    if type(data) is dict:
-        yield data, value
-        pairs = [(each, _member(value, key)) for key, each in data.items() if key != TAG]
-    elif type(data) is list and isinstance(value, (list, tuple)):
-        pairs = list(zip(data, value, strict=False))
-    else:
-        return
-    for each, held in pairs:
-        yield from _objects(each, held)
 
 
 def _member(value: Any, key: str) -> Any:
@@ -147,7 +133,7 @@ class Element:
     Attributes:
         place: where it is.
         data: its known JSON.
-        held: the object. None in a set, whose objects are made again.
+        held: the object. None for an old one in a set, which is found by its text alone.
     """
 
     place: Place

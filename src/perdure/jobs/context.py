@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Never, TypeAlias, Type
 
 import attrs
 
+from perdure.codecs import Codec
 from perdure.programs import Instruction, Program, halt, now, perform
 from perdure.programs.container import node
 from perdure.programs.instructions import PERFORM
 from perdure.values.address import Address
-from perdure.values.excerpt import excerpt, fields_in_line, size_only
+from perdure.values.excerpt import excerpt, fields_in_line
 from perdure.values.frozen import frozen, turn_value
 from perdure.values.times import Duration, due_ms, duration_ms
 
@@ -166,13 +167,29 @@ class SetAlarm(Instruction[None, Never]):
 
 @frozen
 class Post(Instruction[None, Never]):
-    """Send a message with this turn's commit."""
+    """Send a message with this turn's commit.
+
+    Attributes:
+        target: the instance.
+        action: the command.
+        value: the input.
+        codec: encodes the input. None if the command takes none.
+    """
 
     __repr__ = fields_in_line
 
     target: Address
     action: str
-    payload: str = attrs.field(repr=size_only)
+    value: object
+    codec: Codec[Any] | None = attrs.field(eq=False, repr=False)
+
+    def payload(self, encode: Callable[[Codec[Any], object], bytes] = Codec[Any].encode) -> str:
+        """Return the input as JSON.
+
+        Raises:
+            InvalidInput: it does not have the declared type.
+        """
+        return "" if self.codec is None else encode(self.codec, self.value).decode()
 
 
 CONTEXT_OPERATIONS = (GetState, SetState, UpdateState, GetAlarm, SetAlarm, Post)

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Never, Protocol, TypeAlias, TypeVar
@@ -342,7 +341,7 @@ class Definition(ABC, Generic[H_co, T_co, R_contra]):
         A `World` writes the test that reproduces a failure with them. By default the method has the action's name and
         takes its input.
         """
-        spec = self._spec(request.action)
+        spec = self.spec(request.action)
         # The test that a `World` prints must run as it stands, so options that were left out stay left out.
         if spec.input is None or (spec.takes == "options" and not request.payload):
             return request.action, ()
@@ -499,7 +498,7 @@ class Definition(ABC, Generic[H_co, T_co, R_contra]):
             NewerOnly: this code does not know a part of the payload.
             InvalidInput: the payload is not a valid input for the command.
         """
-        command, written = self._spec(action).accept(payload, bare)
+        command, written = self.spec(action).accept(payload, bare)
         return Request(command=command, action=action, payload=written, idempotency_key=idempotency_key)
 
     def fingerprint(self, action: str, payload: str) -> str:
@@ -522,7 +521,12 @@ class Definition(ABC, Generic[H_co, T_co, R_contra]):
         spec = self.plan.commands.get(action)
         return None if spec is None else spec.input
 
-    def _spec(self, action: str) -> CommandSpec[Any]:
+    def spec(self, action: str) -> CommandSpec[Any]:
+        """Return a command.
+
+        Raises:
+            UnknownAction: this kind has no such command.
+        """
         spec = self.plan.commands.get(action)
         if spec is None:
             raise UnknownAction(f"{self.kind}:{self.name}", action, tuple(self.plan.offered))
@@ -559,7 +563,8 @@ class Definition(ABC, Generic[H_co, T_co, R_contra]):
         else:
             opened = self.open_state(instance, claim)
             fresh, fresh_opened = self.draft_of(opened.value, instance, claim, inputs), opened.with_rest()
-        fresh.opened = fresh_opened
+        if fresh_opened is not None:
+            fresh.found(fresh_opened)
         return fresh
 
     def draft_of(self, state: object, instance: Instance, claim: Claim, inputs: TurnInputs) -> Draft:
@@ -588,12 +593,16 @@ class Definition(ABC, Generic[H_co, T_co, R_contra]):
         Raises:
             InvalidInput: it does not have the declared type, or is too large.
         """
-        spec = self.plan.commands[action] if action in self.plan.commands else self._spec(action)
-        codec = spec.input
-        if codec is None or (value is None and spec.takes == "options"):
+        codec = self.input_codec(action, value)
+        if codec is None:
             return ""
         data = codec.encode(value)
         return data.decode() if len(data) <= max_bytes else within(data, max_bytes, what=codec.what)
+
+    def input_codec(self, action: str, value: object) -> Codec[object] | None:
+        """Return the codec for a command's input. None if the command takes none, or options that are left out."""
+        spec = self.plan.commands[action] if action in self.plan.commands else self.spec(action)
+        return None if value is None and spec.takes == "options" else spec.input
 
 
 AnyDefinition: TypeAlias = Definition[Any, Any, Any]
@@ -632,7 +641,7 @@ def tell(definition: Definition[Any, T, Any], id_: str, /) -> T:
     target = check_definition(definition).address(check_id(id_))
 
     def post(action: str, value: object = None) -> Program[None]:
-        payload = definition.encode_input(action, value, sys.maxsize)  # the draft checks the engine's limit
-        return perform(Post(target, action, payload))
+        # The draft encodes the input: it knows the members that newer code wrote into the objects.
+        return perform(Post(target, action, value, definition.input_codec(action, value)))
 
     return definition.sender(post)

@@ -89,6 +89,7 @@ class Draft:
         opened: the state with the members that newer code wrote. None if there are none.
         received: an event's command: its objects take over no such members.
         left: why the state that the program set can only be written by newer code.
+        carried: the unknown members, by the objects that the run has read. None without such members.
     """
 
     __repr__ = fields_in_line
@@ -106,6 +107,7 @@ class Draft:
     opened: Opened[Any] | None = None
     received: object = None
     left: NewerOnly | None = None
+    carried: CarriedMembers | None = None
 
     @property
     def is_complete(self) -> bool:
@@ -157,6 +159,8 @@ class Draft:
             data, opened = self.codec.encode(state), None
         else:
             data, opened = self.closed(state, self.opened)
+        if self.carried is not None:
+            data = self.codec.carry(data, state, self.carried)
         limit = self.limits.state_bytes
         self.encoded = data.decode() if len(data) <= limit else within(data, limit, what=self.codec.what)
         # Both: the next change in this turn is joined with what this one kept of newer code's members, not with the
@@ -176,31 +180,14 @@ class Draft:
             # Kept, because the program may catch the exception: `finish` must still leave the run to newer code.
             self.left = left
             raise
+        self.known(after)
         return data, after.with_rest()
 
-    def _post(self, post: Post) -> None:
-        # All messages of a turn are in one commit, whose size this bounds.
-        if len(self.messages) >= self.limits.messages_per_turn:
-            raise TooManyMessages(self.limits.messages_per_turn)
-        within(post.payload.encode(), self.limits.payload_bytes, what=f"{post.action} to {post.target}")
-        self.messages.append(
-            Message(
-                sender=self.address, target=post.target, action=post.action, payload=post.payload, sent_ms=self.now_ms
-            )
-        )
-
-
-@attrs.define(kw_only=True)
-class CarryingDraft(Draft):
-    """A draft for a run that keeps values, such as a result, with what newer code wrote into the values that are read.
-
-    Attributes:
-        carried: the unknown members, by the objects that the run has read. None without such members.
-    """
-
-    __repr__ = fields_in_line
-
-    carried: CarriedMembers | None = None
+    # ------------------------------------------------------------ members that newer code wrote
+    def found(self, opened: Opened[Any]) -> None:
+        """Take over the state that the program begins with: each state that it sets is joined with this one."""
+        self.opened = opened
+        self.known(opened)
 
     def known(self, opened: Opened[T]) -> T:
         """Return a value that the program reads, and remember the unknown members."""
@@ -209,32 +196,47 @@ class CarryingDraft(Draft):
             self.carried.note(opened.value, opened.rest)
         return opened.value
 
-    def closed(self, state: object, opened: Opened[Any]) -> tuple[bytes, Opened[Any] | None]:
-        """Encode a state. The objects keep unknown members in other values, too."""
-        data, after = super().closed(state, opened)
-        if after is not None:
-            self.known(after)
-        return data, after
+    def know_as(self, other: Draft) -> None:
+        """Remember the unknown members in another draft's objects, too."""
+        if other.carried is not None:
+            self.carried = self.carried or unknown_members.CarriedMembers()
+            self.carried.note_all(other.carried)
 
     def encode(self, codec: Codec[T], value: T) -> bytes:
-        """Encode a value with the unknown members in the objects. A value with the state's type is a state.
+        """Encode a value that the run stores or sends, with the unknown members in the objects.
+
+        Raises:
+            InvalidInput: the value does not have the type.
+        """
+        data = codec.encode(value)
+        return data if self.carried is None else codec.carry(data, value, self.carried)
+
+    def encode_result(self, codec: Codec[T], value: T) -> bytes:
+        """Encode a result. One with the state's type is the next state, and joined as one.
 
         Raises:
             NewerOnly: a member has no certain place in the changed state. The run is left to newer code.
-            InvalidInput: the value has another type.
+            InvalidInput: the value does not have the type.
         """
         opened = self.opened
-        if opened is not None and type(value) is type(opened.value) and codec.form == self.codec.form:
-            data = self.closed(value, opened)[0]
-        else:
-            data = codec.encode(value)
-        return data if self.carried is None else self.carried.put_back(data, value)
+        if opened is None or type(value) is not type(opened.value) or codec.form != self.codec.form:
+            return self.encode(codec, value)
+        data = self.closed(value, opened)[0]
+        return data if self.carried is None else codec.carry(data, value, self.carried)
 
-    def _set(self, state: object) -> None:
-        super()._set(state)
-        if self.encoded is not None and self.carried is not None:
-            data = self.carried.put_back(self.encoded.encode(), state)
-            self.encoded = within(data, self.limits.state_bytes, what=self.codec.what)
+    # ------------------------------------------------------------ messages
+    def _post(self, post: Post) -> None:
+        self.send(post.target, post.action, post.payload(self.encode))
+
+    def send(self, target: Address, action: str, payload: str) -> None:
+        """Send a message whose input is encoded."""
+        # All messages of a turn are in one commit, whose size this bounds.
+        if len(self.messages) >= self.limits.messages_per_turn:
+            raise TooManyMessages(self.limits.messages_per_turn)
+        within(payload.encode(), self.limits.payload_bytes, what=f"{action} to {target}")
+        self.messages.append(
+            Message(sender=self.address, target=target, action=action, payload=payload, sent_ms=self.now_ms)
+        )
 
 
 @attrs.frozen

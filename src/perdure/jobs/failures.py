@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar, cast
 
 from returns.result import Failure
 
-from perdure.codecs import Codec
+from perdure.codecs import Codec, Opened
 from perdure.programs import Halted, Raised
 from perdure.values.errors import HookFailed, HookRaised, InvalidInput, Rejected, RunTimeout
 from perdure.values.excerpt import excerpt
@@ -18,8 +18,16 @@ from perdure.values.secret import scrubbed, shown_fields
 E = TypeVar("E")
 
 
+def _value_of(opened: Opened[E]) -> E:
+    return opened.value
+
+
 def record_failure(
-    exit_: Failure[Any] | Raised | Halted, errors: Codec[Any] | None, *, secrets: frozenset[str] = frozenset()
+    exit_: Failure[Any] | Raised | Halted,
+    errors: Codec[Any] | None,
+    *,
+    secrets: frozenset[str] = frozenset(),
+    encode: Callable[[Codec[Any], Any], bytes] = Codec[Any].encode,
 ) -> FailureRecord:
     """Describe why a run did not succeed.
 
@@ -27,10 +35,11 @@ def record_failure(
         exit_: the program's exit.
         errors: the codec for the definition's typed errors. An error that it cannot encode is kept as text.
         secrets: the secrets that the program had. They are removed from the message and the traceback.
+        encode: encodes a typed error, with the members that newer code wrote into the objects.
     """
     match exit_:
         case Failure(error):
-            data = _encoded(error, errors)
+            data = _encoded(error, errors, encode)
             if data is not None and errors is not None:
                 secrets |= errors.secrets(data.encode())
             message = _text(error, secrets)
@@ -50,11 +59,19 @@ def record_failure(
             )
 
 
-def typed_error(record: FailureRecord, errors: Codec[E] | None) -> E | Defect:
-    """Return the recorded typed error, or a ``Defect`` if its type was not declared."""
+def typed_error(
+    record: FailureRecord, errors: Codec[E] | None, known: Callable[[Opened[E]], E] = _value_of
+) -> E | Defect:
+    """Return the recorded typed error, or a ``Defect`` if its type was not declared.
+
+    Args:
+        record: the record.
+        errors: the codec for the definition's typed errors.
+        known: returns an error that was opened.
+    """
     if record.data is not None and errors is not None:
         try:
-            return errors.open(record.data.encode()).value
+            return known(errors.open(record.data.encode()))
         except InvalidInput:
             pass
     return Defect(record.error_type, record.message, record.traceback)
@@ -124,10 +141,10 @@ def _plain_text(error: object) -> str:
         return f"<{type(error).__name__}, whose text raised {type(broken).__name__}>"
 
 
-def _encoded(error: object, errors: Codec[Any] | None) -> str | None:
+def _encoded(error: object, errors: Codec[Any] | None, encode: Callable[[Codec[Any], Any], bytes]) -> str | None:
     if errors is None:
         return None
     try:
-        return errors.encode(error).decode()
+        return encode(errors, error).decode()
     except InvalidInput:
         return None

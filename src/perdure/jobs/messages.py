@@ -1,10 +1,15 @@
-"""Decides the outcome for a message that its target did not consume, and records dead letter events."""
+"""Reads messages, decides the outcome for one that its target did not consume, and records dead letter events."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import attrs
 
+from perdure._lazy import lazy_module
+from perdure.codecs import NewerOnly
 from perdure.jobs.failures import record_failure
+from perdure.jobs.request import Request
 from perdure.jobs.transitions import EventRecorder, nothing, put
 from perdure.programs import Raised
 from perdure.values.errors import HookRaised, InstanceParked, PerdureError
@@ -16,9 +21,50 @@ from perdure.values.retry import Backoff
 from perdure.values.transition import Purge, Transition
 from perdure.values.turn_inputs import TurnInputs
 
+if TYPE_CHECKING:
+    from perdure.codecs import unknown_members
+    from perdure.codecs.unknown_members import ValueRest
+    from perdure.jobs.definition import AnyDefinition
+else:
+    unknown_members = lazy_module("perdure.codecs.unknown_members")  # for values of newer code only
+
 MESSAGE_BACKOFF = Backoff.exponential("1 second", max="5 minutes")
 HELD_MS = 60_000
 """How often a message to an instance that is parked or left is delivered again, in case its resumption was missed."""
+
+
+def received(job: AnyDefinition, action: str, payload: str) -> Request:
+    """Build a request from a message. The part that the instance stores may have members that this code does not know.
+
+    Args:
+        job: the target's definition.
+        action: the command.
+        payload: its input.
+
+    Raises:
+        UnknownAction: this kind has no such command.
+        NewerOnly: this code does not know a part of the input, which the instance would not store.
+        InvalidInput: the payload is not a valid input for the command.
+    """
+    try:
+        return job.parse(action, payload)
+    except NewerOnly:
+        spec = job.spec(action)
+        if spec.input is None or spec.stored is None:
+            raise
+        opened = spec.input.open(payload.encode())
+        # Anything else that is unknown would be lost: no row keeps it.
+        if opened.rest is None or not _is_in(spec.stored, opened.rest):
+            raise
+    carried = unknown_members.CarriedMembers()
+    carried.note(opened.value, opened.rest)
+    written = spec.input.carry(spec.input.encode(opened.value), opened.value, carried).decode()
+    return Request(command=spec.command(opened.value), action=action, payload=written, carried=carried)
+
+
+def _is_in(stored: tuple[str, ...], rest: ValueRest) -> bool:
+    """Return whether everything unknown is in fields of the input that are stored, or the complete input is."""
+    return not stored or (not rest.unknown and all(place in stored for place in rest.parts))
 
 
 def left_message(stored: StoredMessage, error: BaseException, code: str, inputs: TurnInputs) -> Transition:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeAlias, TypeVar, cast
 
 import attrs
 import orjson
 
-from perdure.codecs import Codec, NewerOnly
+from perdure.codecs import Codec
 from perdure.values.address import Address
 from perdure.values.answer import PauseResult, Terminated
 from perdure.values.errors import DefinitionError, InvalidArgument, InvalidInput
@@ -16,6 +16,9 @@ from perdure.values.excerpt import fields_in_line, size_only
 from perdure.values.frozen import frozen, turn_value
 from perdure.values.times import Duration, duration_ms
 from perdure.values.turn_inputs import digest, printed_id
+
+if TYPE_CHECKING:
+    from perdure.codecs.unknown_members import CarriedMembers
 
 
 def within(data: bytes, max_bytes: int, *, what: str) -> str:
@@ -43,6 +46,7 @@ def too_large(data: str, max_bytes: int, *, what: str) -> InvalidInput | None:
 
 
 C = TypeVar("C")
+T = TypeVar("T")
 
 KEPT_MS = 600_000
 """Where an id is kept for this long after its instance ended, a repeat of the request that creates it changes nothing:
@@ -114,6 +118,8 @@ class CommandSpec(Generic[C]):
         answer: the answer class, for interface descriptions. None for any answer that the kind has.
         repeat: how a repeat without a key acts, after an answer was lost.
         takes: whether its input may be left out. Then the command has the default.
+        stored: the input's fields that the instance stores, empty for the complete input: a row keeps members that
+            only newer code knows. None if it stores none.
     """
 
     __repr__ = fields_in_line
@@ -128,6 +134,7 @@ class CommandSpec(Generic[C]):
     answer: type | None = None
     repeat: Repeat = "applies_again"
     takes: Literal["input", "options"] = "input"
+    stored: tuple[str, ...] | None = None
 
     def accept(self, payload: str, bare: str = "") -> tuple[C, str]:
         """Build the command from its encoded input, which older or newer code may have written.
@@ -150,32 +157,9 @@ class CommandSpec(Generic[C]):
             raise InvalidInput(f"input of {self.name}", (f"{self.name} needs its input as JSON, got none",))
         try:
             return self.command(self.input.decode(payload.encode())), payload
-        except InvalidInput as strict:
-            value = _accepted(self.input, payload.encode(), bare.encode(), strict)
+        except InvalidInput:
+            value = self.input.accept(payload.encode(), bare.encode())
         return self.command(value), self.input.encode(value).decode()
-
-
-def _accepted(codec: Codec[object], payload: bytes, bare: bytes, strict: InvalidInput) -> object:
-    """Read an input that the strict reader has refused."""
-    try:
-        if not bare:
-            return codec.accept(payload)
-        # First the check, then the lenient read: an unknown member with a value of its own must be refused, not
-        # dropped. A known member may be missing there: it has a default in the sender's code alone.
-        if unknown := codec.unknown(bare):
-            raise NewerOnly(strict.what, unknown)  # noqa: TRY301 - as the codec
-        # The full payload: `bare` lacks the members that have the sender's defaults, which may differ from ours.
-        return codec.open(payload).value
-    except NewerOnly as newer:
-        places = {_place(each) for each in newer.problems}
-        said = tuple(each for each in strict.problems if _place(each) in places)  # it names the expected type
-        raise NewerOnly(strict.what, said or newer.problems) from None
-    except InvalidInput:
-        raise strict from None
-
-
-def _place(problem: str) -> str:
-    return problem.partition(": ")[0]
 
 
 TERMINATE = CommandSpec(
@@ -245,6 +229,7 @@ class Request:
         attempt: which handling of an event this is: more than 1 if earlier ones failed, and may have had effects.
         unread_key_ms: when it was decided without a look at its key, as if that were new: its commit must have the
             condition that it is. None if the key was looked up, or if there is none.
+        carried: members in the input that only newer code knows, for a message whose input the instance stores.
     """
 
     __repr__ = fields_in_line
@@ -259,6 +244,16 @@ class Request:
     by: str | None = None
     attempt: int = 1
     unread_key_ms: int | None = None
+    carried: CarriedMembers | None = attrs.field(default=None, repr=False)
+
+    def encode(self, codec: Codec[T], value: T) -> bytes:
+        """Encode a part of the input that the instance stores, with the unknown members.
+
+        Raises:
+            InvalidInput: the value does not have the type.
+        """
+        data = codec.encode(value)
+        return data if self.carried is None else codec.carry(data, value, self.carried)
 
     def unread(self, now_ms: int) -> Request:
         """Return the same request, to be decided now without a look at its key."""
@@ -273,6 +268,7 @@ class Request:
             by=self.by,
             attempt=self.attempt,
             unread_key_ms=now_ms,
+            carried=self.carried,
         )
 
 

@@ -238,7 +238,7 @@ def run_failed(
     job: AnyDefinition, execute: Execute, exit_: Failure[Any] | Raised | Halted, inputs: TurnInputs
 ) -> Commit | Execute:
     """Settle a failed attempt: schedule a retry, run ``on_error``, or end the run."""
-    record = record_failure(exit_, job.plan.errors, secrets=secrets_of_run(job, execute))
+    record = record_failure(exit_, job.plan.errors, secrets=secrets_of_run(job, execute), encode=execute.draft.encode)
     # No further retry or `on_error`: a handler that fails would be called for its own failure without end.
     if execute.prior is not None:  # on_error failed too: both errors are recorded
         return _exhausted(job, execute, inputs, record=execute.prior, reason=f"{execute.hook}_failed", also=record)
@@ -292,6 +292,7 @@ def rescued(
     """
     # A fresh draft: `on_error` must not see, or commit, the changes of the run that failed.
     fresh = job.draft(execute.instance, execute.claim, inputs)
+    fresh.know_as(execute.draft)  # the error may hold its objects
     return attrs.evolve(
         execute,
         hook=job.error_hook,
@@ -510,7 +511,8 @@ def begin_event(
     # `is`: the value must be of exactly this text, and the test must not cost as much as decoding a small state.
     if known is not None and known.text is job.state_of_run(before, claim):
         draft = job.draft_of(known.value, before, claim, inputs)
-        draft.opened = known.opened
+        if known.opened is not None:
+            draft.found(known.opened)
     else:
         draft = job.draft(before, claim, inputs)
     draft.received = request.command
@@ -579,7 +581,7 @@ def event_failed(
     job: AnyDefinition, execute: Execute, exit_: Failure[Any] | Raised | Halted, inputs: TurnInputs
 ) -> Commit | Execute:
     """Settle an event whose handler failed: run ``on_error``, or return the error to the caller."""
-    record = record_failure(exit_, job.plan.errors, secrets=secrets_of_run(job, execute))
+    record = record_failure(exit_, job.plan.errors, secrets=secrets_of_run(job, execute), encode=execute.draft.encode)
     # `on_error` is called once, also if it fails: the second error goes to the caller.
     if execute.prior is None:
         program = job.error_handler(execute, error_for_hook(exit_, record))

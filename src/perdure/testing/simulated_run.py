@@ -253,8 +253,8 @@ def _operation(operation: object, answer: object) -> str:  # noqa: PLR0911 - one
             return f"alarm is {answer}"
         case SetAlarm(change):
             return _alarm(change)
-        case Post(target, action, payload):
-            return f"message to {target}: {action} {payload}".rstrip()
+        case Post(target, action):
+            return f"message to {target}: {action} {operation.payload()}".rstrip()
         case _:
             return repr(operation)
 

@@ -39,6 +39,7 @@ from perdure.codecs import Codec, fingerprint
 from perdure.codecs.compatibility import Difference, Kind, unread, verdict
 from perdure.codecs.json_schema import JsonSchema
 from perdure.jobs.definition import AnyDefinition
+from perdure.jobs.messages import received
 from perdure.jobs.slots import too_many_runs
 from perdure.jobs.suspension import check_readable
 from perdure.kinds.workflow.declared_steps import PATCH, declared_steps
@@ -437,7 +438,7 @@ class RowCheck:
             yield finding(waiting, _job_of(target), "the app has no such job", example)
             return
         try:
-            job.parse(row.message.action, row.message.payload)
+            received(job, row.message.action, row.message.payload)
         except InvalidInput as problem:
             reason = f"{row.message.action}: {'; '.join(problem.problems)}"
             yield finding(topic, _job_of(target), reason, example)

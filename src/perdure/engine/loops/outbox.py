@@ -17,7 +17,7 @@ from perdure.engine.observing.reporting import Reporting, dead_letter
 from perdure.engine.runs.runner import inputs_beside_turns
 from perdure.jobs.code_fingerprint import code_of
 from perdure.jobs.definition import AnyDefinition
-from perdure.jobs.messages import buried, left_message, postponement, unclaimed
+from perdure.jobs.messages import buried, left_message, postponement, received, unclaimed
 from perdure.jobs.request import Inbound
 from perdure.programs.container import result_inside
 from perdure.programs.exit import ENDS_PROCESS
@@ -392,7 +392,7 @@ class Outbox:
         pair = (message.sender, message.target)
         self._under_way.add(pair)
         try:
-            request = job.parse(message.action, message.payload)
+            request = received(job, message.action, message.payload)
         except BaseException as error:  # noqa: BLE001 - of a user's constructor: raised, it would end the outbox
             if isinstance(error, ENDS_PROCESS):
                 self.process_ends(error)

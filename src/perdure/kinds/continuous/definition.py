@@ -192,6 +192,7 @@ def _commands(state: TypeForm[Any], tags: Mapping[type, str] | None, name: str) 
             name="start",
             command=StartCommand,
             input=codec,
+            stored=(),
             absent="creates",
             answer=RunAnswer,
             repeat="starts_again",

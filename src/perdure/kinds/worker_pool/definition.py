@@ -35,7 +35,7 @@ from perdure.values.excerpt import MAX_LINE_CHARACTERS, shortened
 from perdure.values.times import Duration, duration_ms, format_duration, from_ms
 
 if TYPE_CHECKING:
-    from perdure.jobs.draft import CarryingDraft
+    from perdure.jobs.draft import Draft
     from perdure.jobs.step import Commit, Execute, Step
     from perdure.kinds.worker_pool import handle, handler
     from perdure.kinds.worker_pool.handle import PoolHandle, PoolSender
@@ -228,20 +228,9 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
         """Return the work on an item."""
         return "work", self.work(ItemContext(instance, claim))
 
-    def draft_of(self, state: object, instance: Instance, claim: Claim, inputs: TurnInputs) -> CarryingDraft:
+    def draft_of(self, state: object, instance: Instance, claim: Claim, inputs: TurnInputs) -> Draft:
         """Return a draft whose result keeps what newer code wrote into the item."""
         return handler.draft_of(self, state, instance, claim, inputs)
-
-    def draft(self, instance: Instance, claim: Claim, inputs: TurnInputs) -> CarryingDraft:
-        """Return a draft on the item.
-
-        Raises:
-            InvalidInput: this code cannot decode it.
-        """
-        fresh = cast("CarryingDraft", super().draft(instance, claim, inputs))
-        if fresh.opened is not None:
-            fresh.known(fresh.opened)
-        return fresh
 
     def succeeded(self, execute: Execute, value: object, inputs: TurnInputs) -> Commit | Execute:
         """Settle a work that succeeded, or ``on_error``."""
@@ -380,7 +369,15 @@ def _commands(
     form: Any = NewItem[cast("Any", item)]  # type: ignore[misc] # built at run time: an input is one value
     codec: Codec[Any] = Codec.of(form, what=f"item of pool:{name}", tags=tags, ignores_other_tags=True)
     return (
-        CommandSpec(name="put", command=put_command, input=codec, absent="creates", answer=ItemPut, repeat=repeat),
+        CommandSpec(
+            name="put",
+            command=put_command,
+            input=codec,
+            stored=("item",),
+            absent="creates",
+            answer=ItemPut,
+            repeat=repeat,
+        ),
         CommandSpec(name="cancel", command=CancelCommand, answer=ItemCancelled, effect="destroys"),
         CommandSpec(name="trigger", command=TriggerItemCommand, answer=ItemTriggered),
         CommandSpec(name="outcome", command=OutcomeCommand, answer=ItemOutcome, repeat="reads"),

@@ -8,7 +8,7 @@ import attrs
 
 from perdure.codecs import NewerOnly
 from perdure.jobs.definition import AnyDefinition
-from perdure.jobs.draft import CarryingDraft
+from perdure.jobs.draft import Draft
 from perdure.jobs.recovery import is_running
 from perdure.jobs.request import AlarmDue, Request, too_large, within
 from perdure.jobs.run import begin_attempt, begin_run, executed, prior_failed, result_not_stored, run_answer
@@ -52,7 +52,7 @@ def begin(
     match command:
         case PutCommand():
             # A put of a known id changes nothing: this is what makes producers safe to repeat.
-            return _exists(instance) if instance is not None else _put(job, how, address, command, inputs)
+            return _exists(instance) if instance is not None else _put(job, how, address, request, inputs)
         case CancelCommand():
             return _cancel(address, instance, inputs)
         case TriggerItemCommand():
@@ -74,8 +74,9 @@ def _item_put(instance: Instance, *, created: bool) -> ItemPut:
     return ItemPut(created=created, status=instance.status, due_at=None if due_ms is None else from_ms(due_ms))
 
 
-def _put(job: AnyDefinition, how: ItemPolicy, address: Address, command: PutCommand, inputs: TurnInputs) -> Commit:
-    now_ms, item = inputs.now_ms, job.plan.state.encode(command.item).decode()
+def _put(job: AnyDefinition, how: ItemPolicy, address: Address, request: Request, inputs: TurnInputs) -> Commit:
+    now_ms, command = inputs.now_ms, cast("PutCommand", request.command)
+    item = request.encode(job.plan.state, command.item).decode()
     refused = too_large(item, inputs.limits.state_bytes, what=job.plan.state.what)
     if refused is not None:
         return refuse(address, refused)
@@ -184,9 +185,9 @@ def alarm_consumed(instance: Instance) -> Instance:
 
 
 # ---------------------------------------------------------------- finish
-def draft_of(job: AnyDefinition, state: object, instance: Instance, claim: Claim, inputs: TurnInputs) -> CarryingDraft:
+def draft_of(job: AnyDefinition, state: object, instance: Instance, claim: Claim, inputs: TurnInputs) -> Draft:
     """Return a draft for work on an item."""
-    return CarryingDraft(
+    return Draft(
         address=instance.address,
         state=state,
         codec=job.plan.state,
@@ -217,9 +218,7 @@ def succeeded(
         gone = purge(instance, events=events, messages=messages, own_messages="kept")
         return answered(gone, run_answer(execute, None, outcome))
     try:
-        result = within(
-            cast("CarryingDraft", draft).encode(how.results, value), inputs.limits.state_bytes, what=how.results.what
-        )
+        result = within(draft.encode_result(how.results, value), inputs.limits.state_bytes, what=how.results.what)
     except NewerOnly as newer:
         return leave(job, instance, newer, inputs, ended=execute.claim.run_id)
     except InvalidInput as problem:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import attrs
@@ -10,7 +11,6 @@ import orjson
 from returns.result import Failure, Success
 
 from perdure.codecs import Opened
-from perdure.jobs.context import Post
 from perdure.jobs.draft import Draft
 from perdure.jobs.failures import typed_error
 from perdure.jobs.request import within
@@ -51,20 +51,21 @@ def start_child(draft: Draft, call: CallChild, run_id: str, path: str) -> None:
     """Send the message that starts a child.
 
     Raises:
-        InvalidInput: the child's state is too large for an instance, or for a message.
+        InvalidInput: the child's state has another type, or is too large for an instance, or for a message.
     """
+    states = call.job.plan.state
     # Refused here: the child's engine would refuse the message each time, and this workflow would wait for no child.
-    within(call.state.encode(), draft.limits.state_bytes, what=call.job.plan.state.what)
+    state = within(draft.encode(states, call.state), draft.limits.state_bytes, what=states.what)
     parent = {"address": str(draft.address), "call": child_signal(run_id, path)}
-    payload = orjson.dumps({"state": orjson.Fragment(call.state), "parent": parent}).decode()
-    draft.answer(Post(call.job.address(call.id), "start_child", payload))
+    payload = orjson.dumps({"state": orjson.Fragment(state), "parent": parent}).decode()
+    draft.send(call.job.address(call.id), "start_child", payload)
 
 
 def cancel_child(draft: Draft, call: CallChild, reason: str, *, interrupt: bool = False) -> None:
     """Send the message that cancels a child whose caller no longer waits, unless the call says to leave it."""
     if call.when_cancelled == "cancel":
         given = CANCELLATION.encode(input_of_cancel(reason, interrupt)).decode()
-        draft.answer(Post(call.job.address(call.id), "cancel", given))
+        draft.send(call.job.address(call.id), "cancel", given)
 
 
 def report_end(sender: Address, parent: Parent, form: str, value: str, now_ms: int, *, secret: bool = False) -> Message:
@@ -144,7 +145,7 @@ def answer_of_child(call: CallChild, stored: str, known: Callable[[Opened[Any]],
             # `open`: the child may run newer code than its parent.
             return Success(known(job.results.open(value.encode())))
         case "failed":
-            return Failure(failure_of(job, value))
+            return Failure(failure_of(job, value, known))
         case "cancelled" | "terminated":
             return Failure(Defect("ChildCancelled", orjson.loads(value)))
         case "exists":
@@ -155,11 +156,12 @@ def answer_of_child(call: CallChild, stored: str, known: Callable[[Opened[Any]],
             raise InvalidInput(f"end of child {job.name}:{call.id}", (f"unknown form {form!r}",))
 
 
-def failure_of(job: AnyWorkflow, value: str) -> object:
+def failure_of(job: AnyWorkflow, value: str, known: Callable[[Opened[Any]], Any] = attrgetter("value")) -> object:
     """Return the typed error of a workflow that failed.
 
     Args:
         job: the workflow's definition.
         value: the value of its `Ended`.
+        known: returns an error that was opened.
     """
-    return typed_error(FAILURE.decode(value.encode()), job.plan.errors)
+    return typed_error(FAILURE.decode(value.encode()), job.plan.errors, known)

@@ -247,8 +247,6 @@ class Workflow(
             InvalidInput: this code cannot decode that state, or the stored one.
         """
         fresh = cast("run_program.WorkflowDraft", super().draft(instance, claim, inputs))
-        if fresh.opened is not None:
-            fresh.known(fresh.opened)
         if header_of(instance).first is not None:
             fresh.stored = self.open_state(instance).with_rest()
             # The program begins with the first state, but unknown members are those of the newest one: newer code wrote
@@ -413,15 +411,13 @@ class Workflow(
 
         Raises:
             InvalidId: the id is invalid.
-            InvalidInput: the state does not have the declared type.
             DefinitionError: ``when_cancelled`` is neither ``cancel`` nor ``leave``.
         """
         if when_cancelled not in {"cancel", "leave"}:
             raise DefinitionError(
                 f"when_cancelled of a call of workflow:{self.name}", when_cancelled, "'cancel' or 'leave'"
             )
-        encoded = self.plan.state.encode(state).decode()
-        ended: Program[Any, Any] = perform(CallChild(self, check_id(id_), encoded, when_cancelled))
+        ended: Program[Any, Any] = perform(CallChild(self, check_id(id_), state, when_cancelled))
         return ended
 
     def handle(self, dispatch: Dispatch) -> WorkflowHandle[S, A, E]:
@@ -491,31 +487,24 @@ def _commands(
     start: Codec[Any] = Codec.of(state, what=f"state of workflow:{name}", tags=tags, ignores_other_tags=True)
     form: Any = cast("Any", ChildStart)[state]
     child: Codec[Any] = Codec.of(form, what=f"child start of workflow:{name}", tags=tags, ignores_other_tags=True)
-    sent = (
-        CommandSpec(name=f"signal.{signal}", command=partial(SendSignal, signal), input=codec, answer=Signalled)
-        for signal, codec in signals.items()
-    )
-    starting = (
-        CommandSpec(
-            name=f"signal_with_start.{signal}",
-            command=partial(SignalWithStart, signal),
-            input=Codec.of(
-                cast("Any", StartingSignal)[state, declared[signal].value],
-                what=f"start with signal {signal} of workflow:{name}",
-                tags=tags,
-                ignores_other_tags=True,
-            ),
-            absent="creates",
-            answer=Signalled,
-        )
-        for signal in signals
-    )
     return (
         CommandSpec(
-            name="start", command=StartWorkflow, input=start, absent="creates", answer=RunAnswer, repeat=repeat
+            name="start",
+            command=StartWorkflow,
+            input=start,
+            stored=(),
+            absent="creates",
+            answer=RunAnswer,
+            repeat=repeat,
         ),
         CommandSpec(
-            name="start_child", command=StartChild, input=child, absent="creates", sender="instance", answer=RunAnswer
+            name="start_child",
+            command=StartChild,
+            input=child,
+            stored=("state",),
+            absent="creates",
+            sender="instance",
+            answer=RunAnswer,
         ),
         CommandSpec(
             name="child_ended",
@@ -531,6 +520,37 @@ def _commands(
         ),
         CommandSpec(name="cancel", command=cancel_of, input=CANCELLATION, answer=Signalled),
         CommandSpec(name="outcome", command=ReadOutcome, answer=WorkflowOutcome, repeat="reads"),
-        *sent,
-        *starting,
+        *_signal_commands(state, signals, declared, tags, name),
     )
+
+
+def _signal_commands(
+    state: TypeForm[Any],
+    signals: Mapping[str, Codec[Any]],
+    declared: Mapping[str, Signal[Any]],
+    tags: Mapping[type, str] | None,
+    name: str,
+) -> tuple[CommandSpec[Any], ...]:
+    sent = (
+        CommandSpec(
+            name=f"signal.{signal}", command=partial(SendSignal, signal), input=codec, stored=(), answer=Signalled
+        )
+        for signal, codec in signals.items()
+    )
+    starting = (
+        CommandSpec(
+            name=f"signal_with_start.{signal}",
+            command=partial(SignalWithStart, signal),
+            input=Codec.of(
+                cast("Any", StartingSignal)[state, declared[signal].value],
+                what=f"start with signal {signal} of workflow:{name}",
+                tags=tags,
+                ignores_other_tags=True,
+            ),
+            stored=("state", "value"),
+            absent="creates",
+            answer=Signalled,
+        )
+        for signal in signals
+    )
+    return (*sent, *starting)

@@ -110,7 +110,7 @@ def _start(
         parent = command.start.parent
     if instance is not None:
         return _exists(address, instance, parent, inputs)
-    encoded = job.plan.state.encode(state).decode()
+    encoded = request.encode(job.plan.state, state).decode()
     refused = too_large(encoded, inputs.limits.state_bytes, what=job.plan.state.what)
     if refused is not None:
         return refuse(address, refused)
@@ -148,12 +148,13 @@ def _signal_with_start(
     if instance is not None and not (ended and command.start.if_ended == "start"):
         signal = SendSignal(command.name, command.start.value)
         return _arrived(job, address, instance, signal, request, inputs)
-    encoded = job.plan.state.encode(command.start.state).decode()
+    encoded = request.encode(job.plan.state, command.start.state).decode()
     refused = too_large(encoded, inputs.limits.state_bytes, what=job.plan.state.what)
     if refused is not None:
         return refuse(address, refused)
     codec = job.signals[command.name]
-    row = arrival(1, command.name, codec.encode(command.start.value).decode(), inputs.now_ms, secret=codec.secret)
+    value = request.encode(codec, command.start.value).decode()
+    row = arrival(1, command.name, value, inputs.now_ms, secret=codec.secret)
     header = Header(run_id=inputs.id(), started_ms=inputs.now_ms, signals=1, waiting=1)
     # The same row for the next workflow of the id: a purge and an insert would need two commits.
     before = _fresh(address, encoded, header, inputs) if instance is None else instance
@@ -236,7 +237,9 @@ def _arrived(
             return refuse(address, Overloaded(f"inbox of {address}", job.inbox))
         codec, waiting = job.signals[command.name], waiting + 1
         # The mark stays with the row: tools show the journal without the job's types.
-        row = arrival(number, command.name, codec.encode(command.value).decode(), inputs.now_ms, secret=codec.secret)
+        row = arrival(
+            number, command.name, request.encode(codec, command.value).decode(), inputs.now_ms, secret=codec.secret
+        )
     else:  # never refused for the limit of the inbox: the workflow itself started the child, and waits for its end
         end = command.end
         row = arrival(number, end.call, stored_end(end.form, end.value), inputs.now_ms, secret=end.secret)

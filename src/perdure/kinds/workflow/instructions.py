@@ -15,7 +15,7 @@ from perdure.programs import Instruction, Program, perform
 from perdure.programs.constructors import STEP_NAME
 from perdure.values.address import check_name
 from perdure.values.errors import DefinitionError
-from perdure.values.excerpt import fields_in_line, size_only
+from perdure.values.excerpt import fields_in_line
 from perdure.values.frozen import frozen
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class CallChild(Instruction[Any, Any]):
     Attributes:
         job: the child's definition.
         id: the child's id.
-        state: the encoded state that it starts with.
+        state: the state that it starts with.
         when_cancelled: whether the child is cancelled when the caller no longer waits.
     """
 
@@ -90,7 +90,7 @@ class CallChild(Instruction[Any, Any]):
 
     job: AnyDefinition = attrs.field(eq=False)
     id: str
-    state: str = attrs.field(repr=size_only)
+    state: Any  # of the child's own type
     when_cancelled: WhenCancelled
 
 

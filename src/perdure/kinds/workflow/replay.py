@@ -20,7 +20,7 @@ from returns.result import Failure, Success
 
 from perdure.codecs import Codec
 from perdure.jobs.context import GetState, Post, SetState, UpdateState
-from perdure.jobs.draft import CarryingDraft, ClosedDraft, Draft
+from perdure.jobs.draft import ClosedDraft, Draft
 from perdure.kinds.workflow.children import answer_of_child, cancel_child, child_signal, start_child
 from perdure.kinds.workflow.errors import NotInWorkflow, NotRecordable, ProgramStopped
 from perdure.kinds.workflow.header import Ended, FailingStep, Header
@@ -241,7 +241,7 @@ class Replay:
 
     known: Known
     bodies: Sequence[str]
-    draft: CarryingDraft
+    draft: Draft
     signals: Mapping[str, Codec[Any]]
     max_steps: int
     now_ms: int
@@ -631,7 +631,7 @@ class Replay:
             case Success() | Failure():
                 try:
                     most = self.draft.limits.payload_bytes
-                    value, secret = encoded(asked.instruction, exit_, most, self.draft.encode)
+                    value, secret = encoded(asked.instruction, exit_, most, self.draft.encode_result)
                 except (InvalidInput, NotRecordable) as problem:
                     return problem if isinstance(problem, NotRecordable) else NotRecordable(asked.name, str(problem))
                 row = self.record(

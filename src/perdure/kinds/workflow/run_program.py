@@ -14,9 +14,10 @@ from returns.result import Failure, Success
 from perdure.codecs import Opened
 from perdure.jobs.checkpoint import AwaitChange, Checkpoint, ReadJournal
 from perdure.jobs.context import EndInstance
-from perdure.jobs.draft import CarryingDraft
+from perdure.jobs.draft import Draft
 from perdure.jobs.failures import record_failure
 from perdure.jobs.redaction import has_secrets, secrets_of_instance
+from perdure.jobs.request import within
 from perdure.kinds.workflow.commands import REASON
 from perdure.kinds.workflow.errors import JournalFull, NotRecordable
 from perdure.kinds.workflow.header import FAILURE, Ended, header_of
@@ -42,7 +43,7 @@ class GetDraft(Instruction["WorkflowDraft", Never]):
 
 
 @attrs.define(kw_only=True)
-class WorkflowDraft(CarryingDraft):
+class WorkflowDraft(Draft):
     """A run's draft.
 
     Attributes:
@@ -419,16 +420,17 @@ def _over(job: AnyWorkflow, steps: Steps, replay: Replay) -> Do[None, Any, Any]:
         match replay.exit:
             case Success(value):
                 # The outcome is stored, and sent to a parent: without a limit it could be larger than any message.
-                encoded = recordable(name, replay.draft.encode(job.results, value), most)
+                encoded = recordable(name, replay.draft.encode_result(job.results, value), most)
                 replay.end = Ended(form="done", value=encoded.decode(), at_ms=now_ms)
             case Failure() as failure:
-                record = record_failure(failure, job.plan.errors, secrets=steps.secrets())
+                record = record_failure(failure, job.plan.errors, secrets=steps.secrets(), encode=replay.draft.encode)
                 recordable(name, (record.data or "").encode(), most)
                 replay.end = Ended(form="failed", value=FAILURE.encode(record).decode(), at_ms=now_ms)
             case Halted(WorkflowCancelled(reason)):
                 replay.end = Ended(form="cancelled", value=REASON.encode(reason).decode(), at_ms=now_ms)
             case Halted(StartOver(state)):
-                replay.fresh = job.encode_state(state, replay.draft.limits)
+                data = replay.draft.encode_result(job.plan.state, state)
+                replay.fresh = within(data, replay.draft.limits.state_bytes, what=job.plan.state.what)
             case Halted(EndInstance()):
                 pass
             case Halted() as halted:

@@ -55,6 +55,7 @@ def enqueue(
     Raises:
         DefinitionError: the connection is async or from another library, or a command is another program.
         InvalidArgument: an id contains U+0000, which PostgreSQL does not accept.
+        InvalidInput: a command's input does not have the declared type.
     """
     execute = _sync(connection)
     return tuple(int(execute(statement)) for statement in _statements(commands, schema, encryption))
@@ -81,6 +82,7 @@ async def enqueue_async(
     Raises:
         DefinitionError: the connection is not async or from another library, or a command is another program.
         InvalidArgument: an id contains U+0000, which PostgreSQL does not accept.
+        InvalidInput: a command's input does not have the declared type.
     """
     execute = _async(connection)
     return tuple([int(await execute(statement)) for statement in _statements(commands, schema, encryption)])
@@ -119,7 +121,7 @@ def _post(command: object) -> Post:
 
 
 def _values(post: Post, encryption: Encryption | None) -> tuple[str, ...]:
-    target, payload = post.target, post.payload
+    target, payload = post.target, post.payload()
     # The function of the schema takes the id as it is, and PostgreSQL has no text with U+0000.
     if "\0" in str(target):
         raise InvalidArgument("id of a command to enqueue", target.id, "text without U+0000")
