@@ -18,6 +18,7 @@ from world import ProcessDied, StoreKind, World, play
 
 from perdure import App
 from perdure.jobs.call import Call
+from perdure.runtime.record import DEFAULT_SIZES, Sizes
 from perdure.stores.values import Query
 from perdure.values.event import JobRecovered, JobStarted, JobTerminated
 from perdure.values.instance import Instance
@@ -103,14 +104,14 @@ class Swept:
     complaints: tuple[str, ...] = ()
 
 
-def sweep(operation: Operation, kind: StoreKind, folder: Path) -> Swept:
+def sweep(operation: Operation, kind: StoreKind, folder: Path, sizes: Sizes = DEFAULT_SIZES) -> Swept:
     """Let the process die at every crash point, one after the other."""
     expected = undisturbed(operation, kind, _new(folder, "undisturbed"))
     assert (expected.stuck, expected.unmarked) == ((), ())
-    crash_points = crossings_of(operation, kind, _new(folder, "crash_points"))
+    crash_points = crossings_of(operation, kind, _new(folder, "crash_points"), sizes)
     swept = Swept(points=len(crash_points))
     for place, crash_point in enumerate(crash_points):
-        found = crashed(operation, kind, _new(folder, str(place)), place)
+        found = crashed(operation, kind, _new(folder, str(place)), place, sizes=sizes)
         swept = _counted(swept, found, expected, f"after a crash {crash_point} (number {place})")
     return swept
 
@@ -139,7 +140,7 @@ def _new(folder: Path, name: str) -> Path:
     return new
 
 
-def crossings_of(operation: Operation, kind: StoreKind, folder: Path) -> list[str]:
+def crossings_of(operation: Operation, kind: StoreKind, folder: Path, sizes: Sizes = DEFAULT_SIZES) -> list[str]:
     """Run the operation without a crash, and return every crash point on the way."""
 
     async def scenario(world: World) -> list[str]:
@@ -148,7 +149,7 @@ def crossings_of(operation: Operation, kind: StoreKind, folder: Path) -> list[st
         await _carried_out(operation, world)
         return world.process.boundary.crash_points[before:]
 
-    return play(kind, folder, scenario, requests="single")
+    return play(kind, folder, scenario, requests="single", sizes=sizes)
 
 
 def undisturbed(operation: Operation, kind: StoreKind, folder: Path) -> Found:
@@ -162,7 +163,7 @@ def undisturbed(operation: Operation, kind: StoreKind, folder: Path) -> Found:
     return play(kind, folder, scenario, requests="single")
 
 
-def crashed(operation: Operation, kind: StoreKind, folder: Path, *places: int) -> Found:
+def crashed(operation: Operation, kind: StoreKind, folder: Path, *places: int, sizes: Sizes = DEFAULT_SIZES) -> Found:
     """Let one process after the other die at its crash point, then let one finish; return the state found.
 
     Args:
@@ -171,6 +172,7 @@ def crashed(operation: Operation, kind: StoreKind, folder: Path, *places: int) -
         folder: where it lies.
         places: the crash point at which each process dies, counted from the beginning of the operation in the first and
             from its opening in the others.
+        sizes: the internal sizes.
     """
 
     async def scenario(world: World) -> Found:
@@ -190,7 +192,7 @@ def crashed(operation: Operation, kind: StoreKind, folder: Path, *places: int) -
         await world.advance(ms=operation.wait_ms)
         return await _inspected(operation, world, len(places))
 
-    return play(kind, folder, scenario, requests="single")
+    return play(kind, folder, scenario, requests="single", sizes=sizes)
 
 
 async def _repeated(operation: Operation, world: World) -> None:

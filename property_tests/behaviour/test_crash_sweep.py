@@ -11,7 +11,10 @@ import pytest
 from crash_sweep import Operation, crashed, crossings_of, sweep, undisturbed
 from crash_table import ALL_OPERATIONS, OPERATIONS, documented
 from hypothesis import settings
+from small_limits import ONES, TWOS
 from world import STORES, StoreKind
+
+from perdure.runtime.record import Sizes
 
 NIGHTLY = settings.get_current_profile_name() == "nightly"
 SWEPT = tuple(
@@ -29,6 +32,16 @@ def test_a_crash_anywhere_is_recovered(operation: Operation, kind: StoreKind, tm
     assert (swept.stuck, swept.half_written, swept.unmarked) == (0, 0, 0)
     counted = (swept.points, swept.repeated)
     assert counted == documented()[operation.name], "docs/contributing/crash-points.md says otherwise"
+
+
+@pytest.mark.parametrize("operation", ALL_OPERATIONS if NIGHTLY else OPERATIONS[::3], ids=lambda each: each.name)
+@pytest.mark.parametrize("sizes", [ONES, TWOS] if NIGHTLY else [ONES], ids=lambda sizes: str(sizes.batch))
+def test_a_crash_anywhere_is_recovered_with_small_internal_sizes(
+    operation: Operation, sizes: Sizes, tmp_path: Path
+) -> None:
+    swept = sweep(operation, "memory", tmp_path, sizes)
+    assert swept.complaints == ()
+    assert (swept.stuck, swept.half_written, swept.unmarked) == (0, 0, 0)
 
 
 @pytest.mark.parametrize(

@@ -12,14 +12,17 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import pytest
 from attrs import frozen
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from machine import Add, Mark, OnAlarm, Tell, app, machine, steps
 from returns.result import Failure, Success
+from small_limits import TWOS, sizes
 from world import ProcessDied, StoreKind, World, play
 
 from perdure.client.local_gateway import engine_of
+from perdure.runtime.record import DEFAULT_SIZES, Sizes
 from perdure.stores.values import Query
 from perdure.testing import Crash, Delay, Fail
 from perdure.values.errors import Conflict, EngineClosed, OutcomeUnknown, Overloaded, Rejected, StoreUnavailable
@@ -164,19 +167,33 @@ WITH_GROUPS = 1
 
 
 @given(
-    moments, faults, st.none() | st.integers(0, 40), st.sampled_from(("memory", "memory", "sqlite")), st.integers(0, 99)
+    moments,
+    faults,
+    st.none() | st.integers(0, 40),
+    st.sampled_from(("memory", "memory", "sqlite")),
+    st.integers(0, 99),
+    sizes,
 )
-@example(TOGETHER, [Fail("store.commit", StoreUnavailable("commit", "the disk is full"), call=2)], None, "memory", 0)
-@example(TOGETHER, [Crash("store.commit", call=3)], None, "sqlite", 0)
+@example(
+    TOGETHER, [Fail("store.commit", StoreUnavailable("commit", "the disk is full"), call=2)], None, "memory", 0, TWOS
+)
+@example(TOGETHER, [Crash("store.commit", call=3)], None, "sqlite", 0, DEFAULT_SIZES)
+@example(TOGETHER, [Crash("store.commit", call=3)], None, "sqlite", 0, TWOS)
 @settings(max_examples=2_000 if NIGHTLY else 60)
-def test_each_turn_of_a_group_happens_once_or_not_at_all(
-    tmp_path_factory: Any, history: Any, planned: list[Any], dies_at: int | None, kind: StoreKind, seed: int
+def test_each_turn_of_a_group_happens_once_or_not_at_all(  # noqa: PLR0917 - all are drawn
+    tmp_path_factory: Any,
+    history: Any,
+    planned: list[Any],
+    dies_at: int | None,
+    kind: StoreKind,
+    seed: int,
+    sizes: Sizes,
 ) -> None:
     folder: Path = tmp_path_factory.mktemp("world")
-    play(kind, folder, lambda world: scenario(world, history, planned, dies_at), seed=seed)
+    play(kind, folder, lambda world: scenario(world, history, planned, dies_at), seed=seed, sizes=sizes)
 
 
-def crash_points_of(folder: Path) -> list[str]:
+def crash_points_of(folder: Path, sizes: Sizes) -> list[str]:
     """Play one moment without a crash, and return the crash points."""
     points: list[str] = []
 
@@ -184,12 +201,19 @@ def crash_points_of(folder: Path) -> list[str]:
         await scenario(world, TOGETHER, [], None)
         points.extend(world.process.boundary.crash_points)
 
-    play("memory", folder, undisturbed, seed=WITH_GROUPS)
+    play("memory", folder, undisturbed, seed=WITH_GROUPS, sizes=sizes)
     return points
 
 
-def test_a_crash_anywhere_around_a_group_and_within_it(tmp_path: Path) -> None:
-    points = crash_points_of(tmp_path)
+@pytest.mark.parametrize("sizes", [DEFAULT_SIZES, TWOS], ids=["default", "two"])
+def test_a_crash_anywhere_around_a_group_and_within_it(tmp_path: Path, sizes: Sizes) -> None:
+    points = crash_points_of(tmp_path, sizes)
     assert "within commit" in points
     for place in range(len(points)):
-        play("memory", tmp_path, lambda world, place=place: scenario(world, TOGETHER, [], place), seed=WITH_GROUPS)
+        play(
+            "memory",
+            tmp_path,
+            lambda world, place=place: scenario(world, TOGETHER, [], place),
+            seed=WITH_GROUPS,
+            sizes=sizes,
+        )

@@ -16,7 +16,7 @@ from returns.future import FutureResult
 from returns.result import Failure, Success
 
 from perdure import Do, ItemContext, WorkerPool, program
-from perdure.engine.loops.lane_feeder import REST_MS, LaneFeeder, lane_feeders
+from perdure.engine.loops.lane_feeder import REST_MS, LaneFeeder, _groups, lane_feeders
 from perdure.engine.mailbox.entry import MailboxEntry
 from perdure.engine.mailbox.instance_cache import InstanceCache
 from perdure.engine.runs.concurrency import ConcurrencyLimit, ConcurrencyLimits, Holds, LaneLimit
@@ -527,3 +527,17 @@ def test_a_recovered_run_waits_for_its_rate_and_no_longer() -> None:
     engine = interrupted({"rate_per_key": (1, f"{RATE_MS} ms")}, after_ms=100 * RATE_MS)
     engine.ends()
     engine.crash()
+
+
+@given(
+    unclaimed=st.dictionaries(st.sampled_from("abcdef"), st.integers(0, 6)),
+    page=st.integers(1, 4),
+    few=st.integers(1, 5),
+)
+def test_each_lane_is_read_once_and_one_with_many_unclaimed_items_alone(
+    unclaimed: dict[str, int], page: int, few: int
+) -> None:
+    groups = list(_groups("abcdef", unclaimed, page, few))
+    assert sorted(lane for group in groups for lane in group) == list("abcdef")
+    assert all(len(group) <= page for group in groups)
+    assert all(len(group) == 1 or unclaimed.get(lane, 0) <= few for group in groups for lane in group)

@@ -6,7 +6,7 @@ from collections import defaultdict
 from itertools import accumulate
 from math import inf
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from perdure.engine.loops.rate_limits import LaneRates, RateLimit, packed
@@ -68,13 +68,14 @@ def test_a_run_keeps_its_place_in_the_rate_however_long_it_waits(
     gaps=st.lists(st.integers(0, 400), max_size=300),
     most=st.integers(1, 64),
 )
+@example(runs=200, window=10_000, gaps=[1] * 200, most=2)
 def test_the_stored_form_of_the_runs_is_small_and_makes_none_earlier(
     runs: int, window: int, gaps: list[int], most: int
 ) -> None:
     begun = list(accumulate(gaps))[-runs:]
     begun = [at for at in begun if at > begun[-1] - window]
     parts = packed(begun, window, most)
-    assert len(parts) <= most + 1
+    assert len(parts) <= most
     restored = [at for at, number in parts for _ in range(number)]
     assert len(restored) == len(begun)
     assert all(0 <= later - at <= window / most for at, later in zip(begun, restored, strict=True))

@@ -4,12 +4,17 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from perdure import Task, TaskContext, program
-from perdure.engine.mailbox.instance_cache import InstanceCache
+from perdure.engine.mailbox.entry import MailboxEntry
+from perdure.engine.mailbox.instance_cache import MOST_CURRENT, InstanceCache
+from perdure.engine.mailbox.instance_cell import InstanceCell
+from perdure.engine.mailbox.known_keys import MOST_NEW, KnownKeys
+from perdure.jobs.request import Request
 from perdure.runtime.record import Sizes
+from perdure.runtime.simulated import Simulation
 from perdure.stores.contract import overlay
 from perdure.stores.memory import MemoryBackend
 from perdure.values.instance import Instance
-from perdure.values.transition import Loaded
+from perdure.values.transition import Loaded, Remembered
 from perdure.values.turn_inputs import Decoded
 
 LIMIT = 8_000
@@ -110,3 +115,41 @@ def test_of_instances_that_no_caller_asked_those_that_ended_last_are_kept(finish
     kept = {number for number in range(10) if cache.row(orders.address(str(number))) is not None}
     assert kept == {number for number in finished if number in asked} | set(list(last_first)[:3])
     assert cache.size_bytes == sum(cache.at(orders, orders.address(str(number))).weight for number in kept)
+
+
+def remembered(key: str, answer: str) -> Remembered:
+    return Remembered(key=key, action="send", fingerprint="f", answer=answer, expires_ms=9)
+
+
+def keys_with(sizes: Sizes) -> tuple[KnownKeys, InstanceCell]:
+    cache = InstanceCache(MemoryBackend().open(), sizes=sizes)
+    return KnownKeys(cache, max_keys=1_000), cache.at(orders, orders.address("a"))
+
+
+@given(most=st.integers(1, 5), longest=st.integers(1, 5), answers=st.lists(st.integers(0, 8), max_size=12))
+def test_the_keys_in_memory_are_the_newest_with_a_short_answer(most, longest, answers):
+    known, cell = keys_with(Sizes(known_keys=most, known_answer=longest))
+    for number, length in enumerate(answers):
+        known.stored(cell, [remembered(f"k{number}", "x" * length)])
+    kept = [number for number in range(len(answers)) if known.find(cell, f"k{number}", 0) is not None]
+    assert kept == [number for number, length in enumerate(answers) if length <= longest][-most:]
+
+
+@example(lately=1, repeats=0)
+@given(lately=st.integers(1, 100), repeats=st.integers(0, 15))
+def test_keys_are_looked_up_first_once_they_were_repeated_lately(lately, repeats):
+    known, cell = keys_with(Sizes(lately=lately))
+    for _ in range(1 + repeats):
+        known.looked_up(cell, Loaded(remembered=remembered("k", "")))
+    request = MailboxEntry(Request(command=1, action="send", idempotency_key="k"), Simulation().runtime.future())
+    assert known.may_skip(cell, request) == ((1 - 1 / lately) ** (1 + repeats) >= MOST_NEW)
+
+
+@example(lately=1, outdated=1)
+@given(lately=st.integers(1, 100), outdated=st.integers(1, 15))
+def test_rows_in_memory_are_not_relied_on_once_they_were_outdated_lately(lately, outdated):
+    cache = InstanceCache(MemoryBackend().open(), sizes=Sizes(lately=lately))
+    cache.may_use_rows = False  # other engines write the same instances
+    for _ in range(outdated):
+        cache._note_current(0.0)  # pyright: ignore[reportPrivateUsage]
+    assert cache.are_current == ((1 - 1 / lately) ** outdated >= MOST_CURRENT)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import ContextVar
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,12 @@ import attrs
 import pytest
 from returns.result import Failure
 
-from perdure import App, Task, TaskContext, program
+from perdure import App, Task, TaskContext, attempt, program
 from perdure.engine.mailbox.entry import MailboxEntry
 from perdure.engine.turn.event_batch import EventBatch
 from perdure.jobs.request import Request
 from perdure.programs import Do
+from perdure.runtime.on_asyncio import asyncio_runtime
 from perdure.runtime.record import Sizes
 from perdure.runtime.simulated import Simulation
 from perdure.stores.contract import overlay
@@ -149,3 +151,42 @@ def test_a_step_decides_some_events_and_the_next_one_the_others(most: int, steps
         return [each for each in decided if each]
 
     assert simulation.run(main()) == steps
+
+
+@pytest.mark.parametrize(("most", "commits"), [(1, 6), (2, 4), (4, 3), (5, 2), (6, 2)])
+def test_a_commit_holds_some_turns_of_an_instance_and_the_next_one_the_others(
+    most: int, commits: int, tmp_path: Path
+) -> None:
+    """Five events arrive while the commit of another one is in progress."""
+    held, passed = list[Callable[[], None]](), list[int]()
+
+    async def main() -> str | None:
+        runtime = attrs.evolve(asyncio_runtime(), sizes=Sizes(turns_in_a_commit=most))
+        store = await open_sqlite(tmp_path / "jobs.db", runtime=runtime)
+
+        def commit(transitions: Sequence[Transition], answered: Callable[[Sequence[Any]], None]) -> None:
+            passed.append(len(transitions))
+            send = partial(store.commit, transitions, answered)
+            if len(passed) == 2:
+                held.append(send)
+            else:
+                send()
+
+        opening = App(None).with_jobs(notes).open(overlay(store, commit=commit), runtime=runtime, debug=False)
+        async with opening as jobs:
+            calls = jobs.handle(notes)
+            await calls.send("a", "first")
+            sends = [asyncio.ensure_future(attempt(calls.send("a", "again")))]
+            while not held:  # noqa: ASYNC110 - the store has no event
+                await asyncio.sleep(0)
+            sends += [asyncio.ensure_future(attempt(calls.send("a", "again"))) for _ in range(5)]
+            for _ in range(20):
+                await asyncio.sleep(0)
+            held.pop()()
+            await asyncio.gather(*sends)
+            return await calls.get_state("a")
+
+    state = asyncio.run(main())
+    assert state is not None
+    assert state.count("again") == 6
+    assert passed == [1] * (1 + commits)

@@ -1,6 +1,7 @@
 """``reference/behaviour.md`` 1, *Messages between jobs*."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,9 +25,10 @@ from machine import (
     steps,
 )
 from returns.result import Success
-from world import World, on_each_store
+from world import World, on_each_store, play
 
 from perdure import App, Continuous, Debounce, DebounceContext, Do, Task, TaskContext, every, program, tell
+from perdure.runtime.record import Sizes
 from perdure.stores.contract import commit_one
 from perdure.values.address import Address
 from perdure.values.errors import StoreUnavailable
@@ -210,6 +212,28 @@ async def test_a_left_message_is_buried_and_the_next_one_of_its_pair_is_delivere
     assert await world.run(jobs.redrive(left.message_id)) == "redriven"
     await world.advance(ms=1)
     assert [again.message_id for again in await world.run(jobs.left_messages())] == [left.message_id]
+
+
+@pytest.mark.parametrize(("most", "seen"), [(1, 1), (2, 2), (3, 3), (4, 3)])
+def test_an_operator_sees_some_left_messages_at_a_time(most: int, seen: int, tmp_path: Path) -> None:
+    wide = Task("target", state=Total, event=Steps, initial=Total(), on_event=lambda _, __: Success(None))
+    narrow = Task("target", state=Total, event=Say, initial=Total(), on_event=lambda _, __: Success(None))
+    sender = Task(
+        "sender", state=Total, event=Steps, initial=Total(), on_event=lambda _, event: tell(wide, "b").send(event)
+    )
+
+    async def scenario(world: World) -> None:
+        jobs = await world.open(App(world.outside).with_jobs(sender, narrow))
+        for id_ in "xyz":
+            await world.run(jobs.handle(sender).send(id_, steps(Add())))
+        await world.advance(ms=1)
+        found = await world.run(jobs.left_messages())
+        assert [each.message.sender.id for each in found] == list("xyz")[:seen]
+        for each in found:
+            assert await world.run(jobs.bury(each.message_id)) == "buried"
+        assert len(await world.run(jobs.left_messages())) == min(most, 3 - seen)
+
+    play("memory", tmp_path, scenario, sizes=Sizes(left_messages=most))
 
 
 @on_each_store

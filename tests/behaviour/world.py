@@ -25,7 +25,7 @@ from perdure.app import App
 from perdure.client.client import Client
 from perdure.jobs.call import Call
 from perdure.programs import Program, effect
-from perdure.runtime.record import Future, SpawnedTask
+from perdure.runtime.record import DEFAULT_SIZES, Future, Sizes, SpawnedTask
 from perdure.stores.contract import Store, load_one
 from perdure.stores.rows import event_body, logged_event
 from perdure.testing.fault import Delay, Fail
@@ -34,6 +34,7 @@ from perdure.testing.world import World as TheWorld
 from perdure.testing.world.boundary import Boundary, Requests
 from perdure.testing.world.trace import TransitionCommitted
 from perdure.testing.world.worker import Worker
+from perdure.testing.world.world import with_sizes
 from perdure.values.address import Address
 from perdure.values.event import Event
 from perdure.values.instance import Instance
@@ -139,6 +140,7 @@ class World:
         seed: what interleavings, jitter and ids are drawn from.
         url: of the PostgreSQL store.
         requests: how loads and commits reach the store.
+        sizes: the internal sizes.
         outside: what programs reach.
         commits: every transition that was committed, over all engines.
     """
@@ -148,6 +150,7 @@ class World:
     seed: int = 0
     url: str = ""
     requests: Requests = "grouped"
+    sizes: Sizes = DEFAULT_SIZES
     outside: Outside = attrs.Factory(Outside)
     commits: list[Transition] = attrs.Factory(list[Transition])
     world: TheWorld = attrs.field(init=False)
@@ -157,7 +160,8 @@ class World:
         store = {"memory": "memory://", "sqlite": self.folder / "jobs.db", "postgres": self.url}[self.kind]
         # An inspected run uses the general interpreter: on files, runs take the shorter one, as most runs of users do.
         debug = self.kind == "memory" and os.environ.get("PERDURE_DEBUG") != "0"
-        self.world = TheWorld(App(self.outside), store=store, seed=self.seed, requests=self.requests, debug=debug)
+        world = TheWorld(App(self.outside), store=store, seed=self.seed, requests=self.requests, debug=debug)
+        self.world = with_sizes(world, self.sizes)
         self.world.watch(self._watch)
 
     def restart_with(self, seed: int) -> None:
@@ -336,10 +340,11 @@ def play(
     *,
     seed: int = 0,
     requests: Requests = "grouped",
+    sizes: Sizes = DEFAULT_SIZES,
 ) -> A:
     """Run one scenario in a world of its own."""
 
-    world = World(kind, folder, seed, EMPTY_SCHEMA.url() if kind == "postgres" else "", requests)
+    world = World(kind, folder, seed, EMPTY_SCHEMA.url() if kind == "postgres" else "", requests, sizes)
     try:
         answer = completed(scenario(world))
         completed(world.finish())

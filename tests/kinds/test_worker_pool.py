@@ -27,7 +27,9 @@ from perdure import (
     succeed,
 )
 from perdure.kinds.worker_pool import Done, Failed, ItemCancelled, ItemPut, ItemTriggered, PoolProgress, Waiting
+from perdure.runtime.record import Sizes
 from perdure.testing import Crash, Delay, Hang, WorkerDied, World
+from perdure.testing.world.world import with_sizes
 from perdure.values.errors import InvalidArgument, InvalidInput
 from perdure.values.failure import Defect
 from perdure.values.status import InstanceStatus
@@ -343,6 +345,19 @@ def test_a_held_pool_accepts_items_and_begins_none_also_after_a_restart(store: A
         world.run(pool.release())
         world.settle()
         assert len(images.calls) == 2
+
+
+@pytest.mark.parametrize(("compared", "oldest"), [(1, "a"), (2, "b"), (3, "c"), (4, "c")])
+def test_the_longest_waiting_item_is_that_of_the_first_keys(compared: int, oldest: str, store: Any) -> None:
+    with with_sizes(World(app_of(Images()), store=store), Sizes(lanes_compared=compared)) as world:
+        pool = world.handle(thumbnails)
+        world.run(pool.hold())
+        put_at = {}
+        for key in ("c", "b", "a"):
+            put_at[key] = world.now
+            world.run(pool.put(key, Picture(key, "a.png")))
+            world.advance("1 s")
+        assert world.run(pool.progress()).oldest == put_at[oldest]
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
