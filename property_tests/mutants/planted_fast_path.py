@@ -295,7 +295,7 @@ MUTANTS = (
     ),
     Mutant(
         "PostgreSQL stores a known key",
-        "0010_new_keys.sql",
+        "0012_keys_in_turn.sql",
         "AND k.expires_ms > y.at_ms));",
         "AND k.expires_ms < y.at_ms));",
         f"{KEYS}::test_a_repeat_that_this_process_has_not_seen_is_found_by_the_commit[postgres]",

@@ -88,8 +88,8 @@ MUTANTS = (
     Mutant(
         "the feeder sleeps over the end of a window",
         "LaneFeeder._wake_ms",
-        "instants.append(self.rates.lanes.next_ms())",
-        "pass",
+        "[self.rates.lanes.next_ms(), self.rates.look_ms(now_ms)]",
+        "[self.rates.look_ms(now_ms)]",
         FEEDER,
     ),
     Mutant(
@@ -158,7 +158,7 @@ MUTANTS = (
     Mutant(
         "runs whose rate could not be stored keep their slots",
         "LaneFeeder._record",
-        "                    self._answered(address, Failure(failure))",
+        "                    self._answered(address, refused)",
         "                    pass",
         FEEDER,
     ),
@@ -172,8 +172,8 @@ MUTANTS = (
     Mutant(
         "rates are not read again after an error",
         "LaneFeeder._wants_rates",
-        "rates.is_unread and self._rest_until_ms <= self.runtime.monotonic_ms()",
-        "rates.is_unread and self._rest_until_ms == -math.inf",
+        "and self._rest_until_ms <= now_ms",
+        "and self._rest_until_ms == -math.inf",
         FEEDER,
     ),
     Mutant(

@@ -6,6 +6,7 @@ CALLS = "tests/kinds/test_worker_pool.py"
 LIMITS = "tests/kinds/test_pool_limits.py"
 TURNS = "engine/test_fair_turns.py"
 RATES = "engine/test_rate_limit.py"
+SHARED_RATES = "sharing/test_rates.py::test_no_window_holds_more_runs_than_the_rates_over_all_engines"
 GATES = "engine/test_concurrency_limit_laws.py"
 LANES = "engine/test_lane_limit_model.py"
 
@@ -211,30 +212,51 @@ MUTANTS = (
     Mutant(
         "a rate is not enforced",
         "RateLimit.free_ms",
-        "return max(now_ms, self._begun[-free] + self.rate.window_ms)",
+        "return max(now_ms, begun[-free] + self.rate.window_ms)",
         "return now_ms",
         f"{RATES}::test_no_window_holds_more_runs_than_the_rate",
     ),
     Mutant(
         "a restart begins a rate again",
-        "StoredRates.read",
-        "            self.rate.restore(found.unwrap())\n",
-        "",
+        "StoredRates._take_over",
+        "                self.rate.restore(begun)\n",
+        "                pass\n",
         f"{LIMITS}::test_restarts_neither_stop_a_rate_nor_begin_it_again[memory]",
     ),
     Mutant(
         "a restart begins the rate of a key again",
-        "StoredRates.read",
-        "self.lanes.restore(lane, found.unwrap())",
+        "StoredRates._take_over",
+        "self.lanes.restore(lane, begun)",
         "self.lanes.restore(lane, ())",
         f"{LIMITS}::test_restarts_do_not_begin_a_rate_per_key_again[memory]",
     ),
     Mutant(
         "a run begins before the store counts it",
         "LaneFeeder._record",
-        "            failure = await rates.record({lane for _, lane in begun})",
-        "            failure = None",
+        "            failures = await rates.record(lanes)",
+        "            failures = {}",
         "kinds/test_rates_over_restarts.py::test_no_window_holds_more_runs_than_the_rates_whatever_crashes[memory]",
+    ),
+    Mutant(
+        "a rate does not count the runs of other engines",
+        "StoredRates._write",
+        "if self.store.sharing is not None else None",
+        "if self.store.sharing is None else None",
+        f"{SHARED_RATES}[none-100-0]",
+    ),
+    Mutant(
+        "an engine begins its runs after it has read that others have the places",
+        "StoredRates._store",
+        "if not limit.is_kept(self.runtime.monotonic_ms()):",
+        "if limit.rate.runs < 0:",
+        f"{SHARED_RATES}[none-100-0]",
+    ),
+    Mutant(
+        "an engine drops the runs that others have stored",
+        "StoredRates._write",
+        "if part[0] + rate.window_ms > wall_ms]",
+        "if part[0] + rate.window_ms < wall_ms]",
+        f"{SHARED_RATES}[none-100-0]",
     ),
     Mutant(
         "the workers of a pool take every slot of the engine",
@@ -313,8 +335,8 @@ MUTANTS = (
     Mutant(
         "nothing wakes a lane whose rate has room again",
         "LaneFeeder._wake_ms",
-        "instants.append(self.rates.lanes.next_ms())",
-        "pass",
+        "[self.rates.lanes.next_ms(), self.rates.look_ms(now_ms)]",
+        "[self.rates.look_ms(now_ms)]",
         f"{LIMITS}::test_a_rate_per_key_holds_for_each_key_alone",
     ),
     Mutant(

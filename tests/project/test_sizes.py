@@ -54,6 +54,7 @@ EXPLAINED = {
     "engine/mailbox/known_keys.py:MOST_NEW": RATIO,
     "engine/observing/reporting.py:HookChecks.first": "a sample of runs; worlds inspect each",
     "engine/observing/reporting.py:HookChecks.one_of": "a sample of runs; worlds inspect each",
+    "engine/loops/rate_limits.py:MAX_TRIES": "tries over an entry that others change; then the runs wait",
     "engine/runs/effects.py:MAX_CONFLICTS": TRIES,
     "engine/sharing/membership.py:HEARTBEATS": RATIO,
     "engine/sharing/membership.py:Membership._pause_ms: min(self._failures - 1, 16)": PAUSE,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from datetime import timedelta
+from typing import Never
 
 import attrs
 import pytest
@@ -221,6 +223,54 @@ def test_the_workers_of_a_pool_count_in_each_engine(postgres_url: str):
             while (await pool.count()).by_status.get("done", 0) < ITEMS:  # noqa: ASYNC110 - it asks the store
                 await asyncio.sleep(0.02)
         assert [desk.most for desk in desks] == [WORKERS, WORKERS]
+        await harness.discard()
+
+    asyncio.run(main())
+
+
+@attrs.define
+class Begun:
+    """Notes the items that begin, and whether the rate is used up."""
+
+    items: list[int] = attrs.Factory(list[int])
+    used_up: asyncio.Event = attrs.Factory(asyncio.Event)
+
+
+@effect
+def note(begun: Begun, item: int) -> FutureResult[None, Never]:
+    begun.items.append(item)
+    if len(begun.items) == 5:
+        begun.used_up.set()
+    return FutureResult.from_value(None)
+
+
+@program
+def noted(ctx: ItemContext[int]) -> Do[None, Never, Begun]:
+    yield from note((yield from ctx.item))
+
+
+def key_of(item: int) -> str:
+    return str(item % 4)
+
+
+RATED = WorkerPool("rated", item=int, work=noted, key=key_of, workers=4, rate=(5, "1 hour"), rate_per_key=(2, "1 hour"))
+
+
+def test_a_rate_counts_the_runs_of_both_engines(postgres_url: str):
+    """Both begin items together, and a third engine opens later: five in an hour over all, two of a key."""
+    harness, begun = SharedPostgresHarness(postgres_url), Begun()
+    app = App(begun).with_jobs(RATED)
+
+    async def main() -> None:
+        async with asyncio.timeout(120), app.open(harness.url) as jobs, app.open(harness.url):
+            pool = jobs.handle(RATED)
+            await pool.put_many((f"{number}", number) for number in range(ITEMS))
+            await begun.used_up.wait()
+            async with app.open(harness.url):
+                for _ in range(20):  # the engines look again meanwhile
+                    await asyncio.sleep(0.02)
+            assert len(begun.items) == 5
+            assert max(Counter(map(key_of, begun.items)).values()) == 2
         await harness.discard()
 
     asyncio.run(main())

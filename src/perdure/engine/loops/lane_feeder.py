@@ -24,10 +24,10 @@ from perdure.jobs.plan import Lanes
 from perdure.jobs.request import ALARM
 from perdure.programs.future import answer_of
 from perdure.runtime.record import Future, LogRecord, Runtime, Timer
-from perdure.stores.contract import Store, StoredLanes
+from perdure.stores.contract import NotCommitted, Store, StoredLanes
 from perdure.stores.values import QueuedLane
 from perdure.values.address import Address, Job
-from perdure.values.errors import EngineClosed, OutcomeUnknown, StoreError, StoreUnavailable
+from perdure.values.errors import Conflict, EngineClosed, OutcomeUnknown, StoreError, StoreUnavailable
 from perdure.values.instance import Instance
 from perdure.values.times import from_ms
 
@@ -239,7 +239,8 @@ class LaneFeeder:
 
     # ------------------------------------------------------------ rates
     def _wants_rates(self, rates: StoredRates) -> bool:
-        return rates.is_unread and self._rest_until_ms <= self.runtime.monotonic_ms()
+        now_ms = self.runtime.monotonic_ms()
+        return (rates.is_unread or rates.look_ms(now_ms) <= now_ms) and self._rest_until_ms <= now_ms
 
     async def _read_rates(self, rates: StoredRates) -> None:
         """Read the runs that began before this engine opened."""
@@ -253,16 +254,21 @@ class LaneFeeder:
     async def _record(self, rates: StoredRates) -> None:
         """Store that runs begin, then begin them: after a crash none is missing in the window of the next engine."""
         begun, self._begun = self._begun, []
-        failure: StoreError | OutcomeUnknown | EngineClosed | None = EngineClosed()
+        lanes = {lane for _, lane in begun}
+        failures: Mapping[str, NotCommitted | EngineClosed] = dict.fromkeys(lanes, EngineClosed())
         try:
-            failure = await rates.record({lane for _, lane in begun})
+            failures = await rates.record(lanes)
         # A cancelled write may have been stored: each instance returns its slot, and its lane is read again.
         finally:
-            for address, _ in begun:
-                if failure is None:
+            for address, lane in begun:
+                if lane not in failures:
                     self._begin(address)
                 else:
-                    self._answered(address, Failure(failure))
+                    refused: TurnAnswer = Failure(failures[lane])
+                    self._answered(address, refused)
+        # The rate of the job counts them: other engines wait until it is stored without them.
+        if any(isinstance(failure, Conflict) for failure in failures.values()):
+            await rates.record(())
 
     def is_limited(self, lane: str) -> bool:
         """Whether the rates have no place for a run of a lane."""
@@ -308,7 +314,9 @@ class LaneFeeder:
 
     async def record(self, lane: str) -> None:
         """Store that runs of a lane begin."""
-        failure = None if self.rates is None else await self.rates.record((lane,))
+        failure = None if self.rates is None else (await self.rates.record((lane,))).get(lane)
+        if isinstance(failure, Conflict):
+            raise StoreUnavailable("count a run", "other engines took its place in the rate; it is delivered again")
         if failure is not None:
             raise failure
 
@@ -366,6 +374,9 @@ class LaneFeeder:
         if self._is_held:
             self.queue.reread(lane)
             return
+        if isinstance(error, Conflict):  # the runs of other engines took its place in the rate, which is known now
+            self.queue.reread(lane)
+            return
         # Not the instance's fault: the store refused its claim, or the job was held during its turn and is released
         # already. No other one overtakes it.
         if error is None or isinstance(error, StoreUnavailable):
@@ -390,7 +401,7 @@ class LaneFeeder:
             self._claims_at_ms = now_ms + REST_MS
         instants.append(self._claims_at_ms)
         if self.rates is not None and (self.queue.lanes or self.queue.unread):  # also lanes that are only in the store
-            instants.append(self.rates.lanes.next_ms())
+            instants += [self.rates.lanes.next_ms(), self.rates.look_ms(now_ms)]
         if self._rest_until_ms > now_ms:
             instants.append(self._rest_until_ms)
         later_ms = min((at for at in instants if at > now_ms), default=math.inf)

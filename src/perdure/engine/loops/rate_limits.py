@@ -1,6 +1,7 @@
-"""Rate limits: at most so many runs begin in any window of a length, also over restarts.
+"""Rate limits: at most so many runs begin in any window of a length, over restarts and over engines.
 
-The store remembers when the runs of the last window began.
+The store remembers when the runs of the last window began, those of each engine apart. On a shared store an engine
+writes its part only over the entry that it has read: so it has counted the runs of the others.
 """
 
 from __future__ import annotations
@@ -9,19 +10,22 @@ import heapq
 import json
 import math
 from collections import deque
-from collections.abc import Iterable, Sequence
-from typing import Any, Final, Literal
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, Literal, TypeAlias
 
 import attrs
-from returns.result import Failure, Result, Success
+from returns.result import Result, Success
 
 from perdure.jobs.plan import Rate
 from perdure.programs.future import answer_of
 from perdure.runtime.record import DEFAULT_SIZES, Future, Runtime, SpawnedTask
-from perdure.stores.contract import Store, commit_one, load_one
+from perdure.stores.contract import NotCommitted, Store, commit_one, load_one
 from perdure.values.address import Address, Job
-from perdure.values.errors import OutcomeUnknown, StoreError
-from perdure.values.transition import Loaded, Remembered, Transition
+from perdure.values.errors import Conflict, OutcomeUnknown, StoreError
+from perdure.values.transition import Loaded, NewKeys, Remembered, Transition
+
+Part: TypeAlias = tuple[int, int, int]
+"""An instant of the wall clock, how many runs began then, and the engine that began them."""
 
 
 @attrs.define
@@ -33,10 +37,16 @@ class RateLimit:
     Attributes:
         rate: the limit.
         waiting: number of runs that have a place and have not begun.
+        others: the runs of other engines, as they are stored.
+        elsewhere: when those began, in order.
+        seen_ms: when the stored entry expires that has these runs; 0: none was read.
     """
 
     rate: Rate
     waiting: int = 0
+    others: tuple[Part, ...] = ()
+    elsewhere: tuple[float, ...] = ()
+    seen_ms: int = 0
     _begun: deque[float] = attrs.Factory(deque[float])
 
     @property
@@ -53,9 +63,15 @@ class RateLimit:
         free = self.rate.runs - self.waiting
         if free <= 0:
             return math.inf
-        if len(self._begun) < free:
+        begun = sorted((*self._begun, *self.elsewhere)) if self.elsewhere else self._begun
+        if len(begun) < free:
             return now_ms
-        return max(now_ms, self._begun[-free] + self.rate.window_ms)
+        return max(now_ms, begun[-free] + self.rate.window_ms)
+
+    def is_kept(self, now_ms: float) -> bool:
+        """Return whether the window that ends now holds no more runs than the rate, with those that have a place."""
+        after_ms = now_ms - self.rate.window_ms
+        return self.waiting + sum(at > after_ms for at in (*self._begun, *self.elsewhere)) <= self.rate.runs
 
     def take_place(self) -> None:
         """Take the place of a run that begins as soon as it can."""
@@ -76,7 +92,9 @@ class RateLimit:
         """Forget the runs that left the window, and return how many are remembered, or have a place."""
         while self._begun and self._begun[0] + self.rate.window_ms <= now_ms:
             self._begun.popleft()
-        return len(self._begun) + self.waiting
+        if self.elsewhere:
+            self.elsewhere = tuple(at for at in self.elsewhere if at + self.rate.window_ms > now_ms)
+        return len(self._begun) + len(self.elsewhere) + self.waiting
 
 
 @attrs.define
@@ -100,6 +118,10 @@ class LaneRates:
     _read: set[str] = attrs.Factory(set[str])
     _lanes: dict[str, RateLimit] = attrs.Factory(dict[str, RateLimit])
     _order: list[tuple[float, str]] = attrs.Factory(list[tuple[float, str]])  # a heap: when each run leaves the window
+    _elsewhere: list[tuple[float, str]] = attrs.Factory(
+        list[tuple[float, str]]
+    )  # the same, of other engines' first runs
+    _watched: set[str] = attrs.Factory(set[str])  # the lanes in it
 
     @property
     def remembered(self) -> int:
@@ -155,6 +177,19 @@ class LaneRates:
             for at in begun:
                 heapq.heappush(self._order, (at + self.rate.window_ms, lane))
 
+    def know(self, lane: str, others: tuple[Part, ...], elsewhere: tuple[float, ...], seen_ms: int) -> None:
+        """Take over the runs of a lane that other engines have begun."""
+        # A lane of which no run is known costs nothing.
+        if self.rate is not None and (elsewhere or lane in self._lanes):
+            limit = self._lanes.setdefault(lane, RateLimit(self.rate))
+            limit.others, limit.elsewhere, limit.seen_ms = others, elsewhere, seen_ms
+            self._watch(lane, limit)
+
+    def _watch(self, lane: str, limit: RateLimit) -> None:
+        if limit.elsewhere and lane not in self._watched:
+            self._watched.add(lane)
+            heapq.heappush(self._elsewhere, (limit.elsewhere[0] + limit.rate.window_ms, lane))
+
     def _is_read(self, lane: str, now_ms: float, window_ms: int) -> bool:
         if lane in self._read:
             return True
@@ -166,17 +201,29 @@ class LaneRates:
 
     def next_ms(self) -> float:
         """Return when the next lane may be free again; infinite if none is limited."""
-        return self._order[0][0] if self._order else math.inf
+        return min((heap[0][0] for heap in (self._order, self._elsewhere) if heap), default=math.inf)
 
     def _forget(self, now_ms: float) -> None:
         while self._order and self._order[0][0] <= now_ms:
             _, lane = heapq.heappop(self._order)
             self._forget_lane(lane, now_ms)
+        while self._elsewhere and self._elsewhere[0][0] <= now_ms:
+            _, lane = heapq.heappop(self._elsewhere)
+            self._watched.remove(lane)
+            self._forget_lane(lane, now_ms)
+            if lane in self._lanes:
+                self._watch(lane, self._lanes[lane])
 
     def _forget_lane(self, lane: str, now_ms: float) -> None:
         if lane in self._lanes and self._lanes[lane].forget(now_ms) == 0:
             del self._lanes[lane]
 
+
+LOOK_MS: Final = 1_000
+"""How often an engine looks whether others have returned places of a job's rate."""
+
+MAX_TRIES: Final = 20
+"""How often the runs of a moment are written over entries that other engines change meanwhile, before they wait."""
 
 KEY: Final = "begun"
 """The idempotency key of an entry. It expires with the window, so the store deletes it as any other key."""
@@ -203,6 +250,7 @@ class StoredRates:
     rate: RateLimit | None
     lanes: LaneRates
     _job_read: bool = attrs.field(init=False)
+    _looked_ms: float = -math.inf  # when the runs of the job were read
     _state: Literal["idle", "storing"] = "idle"
     _waiting: list[Future[None]] = attrs.Factory(list[Any])
 
@@ -213,6 +261,17 @@ class StoredRates:
     def is_unread(self) -> bool:
         """Whether runs of the job, or of a lane that was met, may be stored and were not read."""
         return not self._job_read or bool(self.lanes.unread)
+
+    def look_ms(self, now_ms: float) -> float:
+        """Return when to read the runs of the job again, because those of other engines have its places.
+
+        An engine whose runs did not begin returns their places. The entries of lanes are not read for that: an engine
+        writes those when the job has a place, so they rarely have such runs.
+        """
+        rate = self.rate
+        if rate is None or not rate.elsewhere or not self._job_read or rate.free_ms(now_ms) <= now_ms:
+            return math.inf
+        return self._looked_ms + LOOK_MS
 
     def free_ms(self, lane: str, now_ms: float) -> float:
         """Return when the next run of a lane may take a place; infinite if that is not known yet."""
@@ -245,22 +304,26 @@ class StoredRates:
 
     async def read(self) -> StoreError | OutcomeUnknown | None:
         """Read the runs that began before this engine opened; return an error of the store."""
-        if self.rate is not None and not self._job_read:
-            found = await self._load(self._of_job, self.rate.rate)
-            if not isinstance(found, Success):
-                return found.failure()
-            self.rate.restore(found.unwrap())
+        now_ms = self.runtime.monotonic_ms()
+        if self.rate is not None and (not self._job_read or self.look_ms(now_ms) <= now_ms):
+            failure = await self._read_entry(None, self.rate.rate, "restart")
+            if failure is not None:
+                return failure
             self._job_read = True
         for lane in tuple(self.lanes.unread):
             if self.lanes.rate is not None:
-                found = await self._load(self._of_lane(lane), self.lanes.rate)
-                if not isinstance(found, Success):
-                    return found.failure()
-                self.lanes.restore(lane, found.unwrap())
+                failure = await self._read_entry(lane, self.lanes.rate, "restart")
+                if failure is not None:
+                    return failure
         return None
 
-    async def record(self, lanes: Iterable[str]) -> StoreError | OutcomeUnknown | None:
-        """Store the runs of the last window, of the job and of some lanes; return an error of the store."""
+    async def record(self, lanes: Iterable[str]) -> Mapping[str, NotCommitted]:
+        """Store the runs of the last window, of the job and of some lanes.
+
+        Returns:
+            The lanes whose runs may not begin, with an error of the store, or ``Conflict`` if the runs of other engines
+            have taken the places meanwhile.
+        """
         # One after the other: a store may answer two writes of one entry in any order, and the older one must not stay.
         while self._state == "storing":
             self._waiting.append(over := self.runtime.future())
@@ -275,49 +338,104 @@ class StoredRates:
                 if not over.done():
                     over.set_result(None)
 
-    async def _record(self, lanes: Iterable[str]) -> StoreError | OutcomeUnknown | None:
-        writes = [] if self.rate is None else [self._write(self._of_job, self.rate)]
+    async def _record(self, lanes: Iterable[str]) -> Mapping[str, NotCommitted]:
+        failure = None if self.rate is None else await self._store(None, self.rate)
+        if failure is not None:
+            return dict.fromkeys(lanes, failure)
+        # After the job: a place that is counted for nothing is missing in all engines, and only that of the job is
+        # looked for.
         limits = {lane: self.lanes.of(lane) for lane in lanes}
-        writes += [self._write(self._of_lane(lane), limit) for lane, limit in limits.items() if limit is not None]
-        tasks: list[SpawnedTask[Any]] = [self.runtime.spawn(self._commit(write), name="rate") for write in writes]
-        answers: list[Any] = [await task for task in tasks]
-        return next((_error(answer) for answer in answers if not isinstance(answer, Success)), None)
+        tasks: dict[str, SpawnedTask[NotCommitted | None]] = {
+            lane: self.runtime.spawn(self._store(lane, limit), name="rate")
+            for lane, limit in limits.items()
+            if limit is not None
+        }
+        answers = {lane: await task for lane, task in tasks.items()}
+        return {lane: answer for lane, answer in answers.items() if answer is not None}
+
+    async def _store(self, lane: str | None, limit: RateLimit) -> NotCommitted | None:
+        """Store the runs of a limit: on a shared store over the entry that was read, and only while all have places."""
+        for _ in range(MAX_TRIES):
+            write = self._write(lane, limit)
+            failure = _failure(await answer_of(commit_one(self.store, write)))
+            if failure is None:
+                limit.seen_ms = write.remember[0].expires_ms
+                return None
+            if not isinstance(failure, Conflict):
+                return failure
+            unread = await self._read_entry(lane, limit.rate, "beside")
+            if unread is not None:
+                return unread
+            if not limit.is_kept(self.runtime.monotonic_ms()):
+                break
+        return Conflict(str(self._entry(lane)))
 
     # ------------------------------------------------------------ the entries
-    async def _commit(self, write: Transition) -> Any:
-        return await answer_of(commit_one(self.store, write))
+    def _entry(self, lane: str | None) -> Address:
+        kind, name = self.job
+        return Address("rate", name, kind if lane is None else f"{kind}:{lane}")
 
-    @property
-    def _of_job(self) -> Address:
-        return Address("rate", self.job[1], self.job[0])
-
-    def _of_lane(self, lane: str) -> Address:
-        return Address("rate", self.job[1], f"{self.job[0]}:{lane}")
-
-    def _write(self, address: Address, limit: RateLimit) -> Transition:
+    def _write(self, lane: str | None, limit: RateLimit) -> Transition:
         now_ms, wall_ms, rate = self.runtime.monotonic_ms(), self.runtime.now_ms(), limit.rate
         begun = [math.ceil(wall_ms - (now_ms - at)) for at in limit.begun]
-        runs = packed([*begun, *[wall_ms] * limit.waiting], rate.window_ms, self.runtime.sizes.rate_parts)
-        entry = Remembered(
-            key=KEY, action=KEY, fingerprint="", answer=json.dumps(runs), expires_ms=wall_ms + rate.window_ms
-        )
-        return Transition(address=address, remember=(entry,))
+        own = packed([*begun, *[wall_ms] * limit.waiting], rate.window_ms, self.runtime.sizes.rate_parts)
+        others = [part for part in limit.others if part[0] + rate.window_ms > wall_ms]
+        runs: list[Part] = [*((at, number, self.store.epoch) for at, number in own), *others]
+        # Later than that of the entry below it: by its end, the store knows which one was read.
+        expires_ms = max(wall_ms + rate.window_ms, limit.seen_ms + 1)
+        answer = json.dumps(runs)
+        entry = Remembered(key=KEY, action=KEY, fingerprint="", answer=answer, expires_ms=expires_ms)
+        unread = NewKeys((KEY,), max(wall_ms, limit.seen_ms)) if self.store.sharing is not None else None
+        return Transition(address=self._entry(lane), remember=(entry,), new_keys=unread)
 
-    async def _load(self, address: Address, rate: Rate) -> Result[list[float], StoreError]:
-        """Return the instants of the stored runs on the monotonic clock, at most those that the rate allows."""
-        now_ms, wall_ms = self.runtime.monotonic_ms(), self.runtime.now_ms()
-        found = await answer_of(load_one(self.store, address, KEY, wall_ms))
+    async def _read_entry(
+        self, lane: str | None, rate: Rate, why: Literal["restart", "beside"]
+    ) -> StoreError | OutcomeUnknown | None:
+        """Read the stored runs, at most those that a rate allows.
+
+        Args:
+            lane: the lane; None: the job.
+            rate: its rate.
+            why: ``restart``: the runs that began before this engine opened. ``beside``: those of other engines.
+        """
+        wall_ms = self.runtime.now_ms()
+        found: Result[Loaded, StoreError] = await answer_of(load_one(self.store, self._entry(lane), KEY, wall_ms))
         if not isinstance(found, Success):
-            return Failure(found.failure())
-        loaded: Loaded = found.unwrap()
-        stored: list[tuple[int, int]] = [] if loaded.remembered is None else json.loads(loaded.remembered.answer)
-        begun = [now_ms - max(0, wall_ms - at) for at, number in stored for _ in range(number)]
-        return Success(sorted(begun)[-rate.runs :])
+            return found.failure()
+        entry, now_ms, wall_ms = found.unwrap().remembered, self.runtime.monotonic_ms(), self.runtime.now_ms()
+        stored: list[Part] = [] if entry is None else [(at, number, by) for at, number, by in json.loads(entry.answer)]
+        others = tuple(part for part in stored if part[2] != self.store.epoch)
+        begun = sorted(now_ms - max(0, wall_ms - at) for at, number, _ in others for _ in range(number))[-rate.runs :]
+        self._take_over(lane, others, begun, 0 if entry is None else entry.expires_ms, why)
+        return None
+
+    def _take_over(
+        self,
+        lane: str | None,
+        others: tuple[Part, ...],
+        begun: Sequence[float],
+        seen_ms: int,
+        why: Literal["restart", "beside"],
+    ) -> None:
+        if self.store.sharing is None:
+            # No other engine writes them: they count as those of this one, which stores them again.
+            if lane is not None:
+                self.lanes.restore(lane, begun)
+            elif self.rate is not None:
+                self.rate.restore(begun)
+            return
+        if lane is not None:
+            if why == "restart":
+                self.lanes.restore(lane, ())
+            self.lanes.know(lane, others, tuple(begun), seen_ms)
+        elif self.rate is not None:
+            self._looked_ms = self.runtime.monotonic_ms()
+            self.rate.others, self.rate.elsewhere, self.rate.seen_ms = others, tuple(begun), seen_ms
 
 
-def _error(refused: Any) -> StoreError | OutcomeUnknown:
-    error: StoreError | OutcomeUnknown = refused.failure()
-    return error
+def _failure(answer: Any) -> NotCommitted | None:
+    failure: NotCommitted | None = None if isinstance(answer, Success) else answer.failure()
+    return failure
 
 
 def packed(begun: Sequence[int], window_ms: int, most: int) -> list[tuple[int, int]]:

@@ -30,6 +30,7 @@ from perdure.testing.conformance.requirements import (
     MEMBERS,
     MEMBERSHIP,
     MESSAGES_IN_SHARE,
+    NEW_KEYS,
     OLDEST_FIRST,
     WRONG_VIEW,
 )
@@ -41,6 +42,7 @@ from perdure.testing.conformance.sample_values import (
     instance,
     message,
     put,
+    remembered,
     settled_by,
     started,
 )
@@ -48,7 +50,7 @@ from perdure.values.errors import OwnershipLost
 from perdure.values.event import JobStarted
 from perdure.values.instance import Fence
 from perdure.values.message import Consumed
-from perdure.values.transition import Put, Transition
+from perdure.values.transition import NewKeys, Put, Transition
 from perdure.values.turn_inputs import OtherEngines
 
 if TYPE_CHECKING:
@@ -187,6 +189,18 @@ async def openings_write_the_same_instances_at_once(new_harness: NewHarness) -> 
             fences = won
 
 
+@in_harness(NEW_KEYS, CONCURRENT, needs="shared")
+async def of_two_openings_that_store_a_new_key_one_conflicts(new_harness: NewHarness) -> None:
+    """Also where the transitions write no instance, whose fence would let only one of them through."""
+    async with two_openings(new_harness) as (here, there):
+        for end_ms in range(1, _ROUNDS):
+            # Over the entry that expires at `end_ms`, if it is still that one.
+            key, new = remembered("k", expires_ms=end_ms + 1), NewKeys(("k",), end_ms)
+            write = Transition(address=A, remember=(key,), new_keys=new)
+            stored = await asyncio.gather(*(answer(commit_one(store, write)) for store in (here, there)))
+            same(sum(isinstance(each, Success) for each in stored), 1, f"one of two transitions: {stored}")
+
+
 @in_harness(OLDEST_FIRST, WRONG_VIEW, needs="shared")
 async def a_pair_keeps_its_order_over_openings(new_harness: NewHarness) -> None:
     """One opening sends while another consumes the head: no message stays behind, and none overtakes."""
@@ -240,6 +254,7 @@ MEMBERSHIP_CASES: tuple[Case, ...] = (
     an_opening_that_stalls_before_its_first_heartbeat_ends,
     openings_at_once_are_told_apart,
     openings_write_the_same_instances_at_once,
+    of_two_openings_that_store_a_new_key_one_conflicts,
     a_pair_keeps_its_order_over_openings,
     a_reader_of_the_log_misses_nothing,
 )
