@@ -20,6 +20,7 @@ from sick_disk import Illness, SickDisk
 
 from perdure.client.client import Client
 from perdure.client.local_gateway import engine_of
+from perdure.runtime.record import DEFAULT_SIZES, Sizes
 from perdure.runtime.simulated import Simulation
 from perdure.stores.sqlite import open_sqlite
 from perdure.values.errors import OutcomeUnknown, StoreError
@@ -88,10 +89,12 @@ def record_bank(
     steps: int,
     seed: int = 0,
     illness: Illness | None = None,
+    sizes: Sizes = DEFAULT_SIZES,
 ) -> BankRecording:
     """Let every client take a number of steps, on a disk that may fail meanwhile, and keep the log of the disk."""
     recorder = SickDisk(f"bank-{folder}")
     simulation = Simulation(seed=seed)
+    runtime = attrs.evolve(simulation.runtime, sizes=sizes)
     witness = Witness(recorder.log)
 
     async def day() -> None:
@@ -100,9 +103,9 @@ def record_bank(
             recorder,
             durability=durability,
             checkpoint_pages=checkpoint_pages,
-            runtime=simulation.runtime,
+            runtime=runtime,
         )
-        async with bank(witness).open(store, runtime=simulation.runtime) as jobs:
+        async with bank(witness).open(store, runtime=runtime) as jobs:
             recorder.fall_ill(illness)
             await _busy(jobs, witness, dict.fromkeys(CLIENTS, 0), steps)
 

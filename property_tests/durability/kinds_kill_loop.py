@@ -23,6 +23,7 @@ from random import Random
 from typing import Any
 
 import attrs
+from drawn_sizes import runtime_of_this_process
 from returns.result import Result, Success
 
 from perdure import App, Client, Do, ItemContext, Signal, WorkerPool, Workflow, WorkflowContext, effect, program
@@ -183,7 +184,8 @@ async def work(folder: Path, store: str, workflows: int, items: int) -> None:
     """Start, signal and await the workflows, and put and await the items; a repeat of the calls changes nothing."""
     file = os.open(folder / "effects.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     app = App(Outside(file, Random())).with_jobs(flow, pool)  # noqa: S311 - how long a call takes
-    async with app.open(store or f"sqlite:///{folder}/jobs.db", on_locked="wait") as client:
+    opening = app.open(store or f"sqlite:///{folder}/jobs.db", on_locked="wait", runtime=runtime_of_this_process())
+    async with opening as client:
         ids_of_all = [(flow, f"f{number}") for number in range(workflows)]
         ids_of_all += [(pool, f"i{number}") for number in range(items)]
         operator = Operator(client, file, Random(), ids_of_all)  # noqa: S311 - which action

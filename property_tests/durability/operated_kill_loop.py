@@ -33,6 +33,7 @@ from random import Random
 from typing import Any
 
 import attrs
+from drawn_sizes import runtime_of_this_process
 from kinds_kill_loop import killed
 from returns.result import Failure, Result, Success
 
@@ -59,7 +60,6 @@ from perdure import (
     saga,
 )
 from perdure.programs import sleep
-from perdure.runtime.on_asyncio import asyncio_runtime
 from perdure.values.answer import Done, WasCancelled
 
 POLL_S = 0.05
@@ -306,7 +306,7 @@ async def outcomes(client: Client, each: int) -> dict[str, Any]:
 def opened(folder: Path, store: str, skew_s: float) -> tuple[Outside, Any]:
     """Return the external system, and the app that opens with a clock that is wrong."""
     file = os.open(folder / "effects.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    runtime = asyncio_runtime()
+    runtime = runtime_of_this_process()
     wrong = attrs.evolve(runtime, now_ms=lambda: runtime.now_ms() + int(1_000 * skew_s))
     is_shared = "ownership=shared" in store
     random = Random()  # noqa: S311 - how long a call takes

@@ -20,10 +20,10 @@ from pathlib import Path
 from random import Random
 
 import attrs
+from drawn_sizes import runtime_of_this_process
 from returns.result import Result, Success
 
 from perdure import App, Do, ItemContext, WorkerPool, effect, program
-from perdure.runtime.on_asyncio import asyncio_runtime
 
 KEYS = 4
 POLL_S = 0.05
@@ -77,7 +77,7 @@ async def serve(folder: Path, store: str, items: int, skew_s: float) -> None:
     """Put items, a few at a time while others are worked on, and wait until all are done."""
     file = os.open(folder / "effects.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     app = App(Outside(file, Random())).with_jobs(pool)  # noqa: S311 - how long a call takes
-    runtime, wrong_ms = asyncio_runtime(), int(1_000 * skew_s)
+    runtime, wrong_ms = runtime_of_this_process(), int(1_000 * skew_s)
     wrong = attrs.evolve(runtime, now_ms=lambda: runtime.now_ms() + wrong_ms)
     async with app.open(store, runtime=wrong) as client:
         handle = client.handle(pool)

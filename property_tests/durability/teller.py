@@ -22,11 +22,12 @@ from attrs import asdict, frozen
 from bank import PULSE, Beats, Happened, Step, bank, pulse
 from clients import client, quiet
 from disk import Entry
+from drawn_sizes import runtime_of_this_process
 from recording import Recorder, open_recorded
 from returns.result import Result, Success
 
 from perdure.client.client import Client
-from perdure.runtime.on_asyncio import asyncio_runtime
+from perdure.runtime.record import Runtime
 from perdure.stores.contract import Store
 from perdure.stores.sqlite import open_sqlite
 
@@ -79,23 +80,24 @@ async def serve(jobs: Client, reader: asyncio.StreamReader, writer: asyncio.Stre
     writer.close()
 
 
-async def opened(path: str, durability: Any, disk: str | None) -> Store:
+async def opened(path: str, durability: Any, disk: str | None, runtime: Runtime) -> Store:
     """Open the store, on the real disk or on one that is written down."""
     if disk is None:
-        return await open_sqlite(path, durability=durability, on_locked="wait")
+        return await open_sqlite(path, durability=durability, on_locked="wait", runtime=runtime)
     return await open_recorded(
         Path(path),
         WrittenDown(disk),
         durability=durability,
         checkpoint_pages=CHECKPOINT_PAGES,
-        runtime=asyncio_runtime(),
+        runtime=runtime,
     )
 
 
 async def main(path: str, durability: str, outside: str, window: str, disk: str | None = None) -> None:
     """Serve until killed, or until all is done."""
-    store = await opened(path, durability, disk)
-    async with bank(Journal(appended(outside))).open(store) as jobs:
+    runtime = runtime_of_this_process()
+    store = await opened(path, durability, disk, runtime)
+    async with bank(Journal(appended(outside))).open(store, runtime=runtime) as jobs:
         say(f"open {time.time()}")
         await jobs.handle(pulse).start(PULSE, Beats(), wait_for="start")
         async with await asyncio.start_unix_server(partial(serve, jobs), window):

@@ -11,6 +11,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from recording import Chosen
 from sick_disk import AILMENTS, Illness
+from small_limits import TWOS
+
+from perdure.runtime.record import DEFAULT_SIZES, Sizes
 
 NIGHTLY = settings.get_current_profile_name() == "nightly"
 STEPS = 12
@@ -18,6 +21,7 @@ CHECKPOINT_PAGES = 100  #: so that a short day sees several
 
 mercies = st.just(NoMercy()) | st.builds(Whim, st.integers(0, 2**32), st.sampled_from([0.0, 0.5, 0.9]))
 cuts = st.integers(0, 10**6)  # in millionths of the log
+either = st.sampled_from([DEFAULT_SIZES, TWOS])
 illnesses = st.builds(
     Illness, ailment=st.sampled_from(list(AILMENTS)), after=st.integers(0, 400), lasts=st.integers(1, 60)
 )
@@ -25,29 +29,31 @@ few = settings(max_examples=300 if NIGHTLY else 15)  # each is a day of the whol
 
 
 @cache
-def recording(durability: Chosen) -> BankRecording:
+def recording(durability: Chosen, sizes: Sizes = DEFAULT_SIZES) -> BankRecording:
     with TemporaryDirectory(prefix="perdure-") as folder:
-        return record_bank(Path(folder), durability=durability, checkpoint_pages=CHECKPOINT_PAGES, steps=STEPS)
+        return record_bank(
+            Path(folder), durability=durability, checkpoint_pages=CHECKPOINT_PAGES, steps=STEPS, sizes=sizes
+        )
 
 
 def place(day: BankRecording, millionths: int) -> int:
     return len(day.log) * millionths // 10**6
 
 
-@given(cuts, mercies)
+@given(cuts, mercies, either)
 @few
-def test_full_durability_loses_nothing_and_does_nothing_twice(millionths: int, mercy: Mercy) -> None:
-    day = recording("full")
+def test_full_durability_loses_nothing_and_does_nothing_twice(millionths: int, mercy: Mercy, sizes: Sizes) -> None:
+    day = recording("full", sizes)
     with TemporaryDirectory(prefix="perdure-") as folder:
         after = power_comes_back(day, place(day, millionths), mercy, Path(folder) / "disk", more=3)
     verdict = audit(after.acknowledged, after.stored, after.happened)
     assert (verdict.lost, verdict.twice, verdict.broken, verdict.unmarked) == ((), (), (), ())
 
 
-@given(cuts, mercies)
+@given(cuts, mercies, either)
 @few
-def test_relaxed_durability_loses_the_newest_and_breaks_nothing(millionths: int, mercy: Mercy) -> None:
-    day = recording("relaxed")
+def test_relaxed_durability_loses_the_newest_and_breaks_nothing(millionths: int, mercy: Mercy, sizes: Sizes) -> None:
+    day = recording("relaxed", sizes)
     with TemporaryDirectory(prefix="perdure-") as folder:
         after = power_comes_back(day, place(day, millionths), mercy, Path(folder) / "disk", more=0)
     assert audit_prefix(dict.fromkeys(CLIENTS, STEPS), after.stored) == ()
