@@ -235,6 +235,19 @@ def test_many_steps_that_fail_together_are_parked_and_their_row_stays_small() ->
         assert len(world.effects) == 600
 
 
+@pytest.mark.parametrize(("failing", "full"), [(19, 19), (20, 20), (21, 20), (40, 20)])
+@pytest.mark.parametrize("attempts", [1, 2])
+def test_twenty_steps_that_fail_together_keep_their_tracebacks(failing: int, full: int, attempts: int) -> None:
+    job = flow_of(all_broken)
+    with World(App(None).with_jobs(job)) as world:
+        world.run(world.handle(job).start("f", failing))
+        while len(world.effects) < attempts * failing:
+            world.advance("100 ms")
+        steps = world.run(world.handle(job).steps("f"))
+        errors = [step.error for step in steps if step.error is not None]
+        assert [len(errors), sum(bool(error.traceback) for error in errors)] == [failing, full]
+
+
 @program
 def four_acts() -> Do[int, str]:
     number = 0

@@ -656,7 +656,8 @@ class Replay:
     def failed(self, step: FailingStep, took_ms: int) -> None:
         """Note a failed attempt of a step, or of the program itself."""
         # The header is written with each commit: a thousand tracebacks in it would be written a thousand times.
-        self.failing[step.path] = step if len(self.failing) < FULL_ERRORS else shortened_error(step)
+        full = sum(bool(each.error.traceback) for path, each in self.failing.items() if path != step.path)
+        self.failing[step.path] = step if full < FULL_ERRORS else shortened_error(step)
         self.failures.append(StepFailure(step, took_ms))
         asked = self.tree.asked.get(step.path)
         if asked is None:
