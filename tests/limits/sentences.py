@@ -8,11 +8,14 @@ ROW: Final = "row: "
 """Before the name of a row of the tables of options."""
 
 TIME: Final = "a time that the library waits, and no limit of a caller"
+CACHE: Final = (
+    "property_tests/engine/test_resident_laws.py::test_a_row_is_the_one_kept_last_and_the_bound_holds_at_rest"
+)
 MEASURED: Final = "a measured number"
 
 SENTENCES: Final = {
     "explanation/many-engines.md: up to 50": TIME,
-    "explanation/sqlite.md: up to 64": "memory of a cache: no request is refused",
+    "explanation/sqlite.md: up to 64": CACHE,
     "explanation/what-it-costs.md: at most 13": MEASURED,
     "guarantees.md: at most 10": "tests/behaviour/test_ensuring.py::test_a_start_does_not_wait_long_for_a_slot",
     "guarantees.md: at most 20": (
@@ -23,7 +26,7 @@ SENTENCES: Final = {
     "how-to/deploy-on-kubernetes.md: up to 100": "a sum of shares",
     "how-to/find-instances-and-their-history.md: up to 1,000,000": "the default of `Limits.history_events`",
     "how-to/handle-dead-letters.md: up to 1,000": f"{ROW}Client.left_messages limit",
-    "how-to/run-a-worker.md: up to 64": "memory of a cache: no request is refused",
+    "how-to/run-a-worker.md: up to 64": CACHE,
     "how-to/scale-with-the-demand.md: at most 10,000": "a count, and nothing is refused",
     "how-to/set-limits.md: at most 200": ("tests/kinds/test_worker_pool.py::test_a_key_must_be_a_short_text"),
     "how-to/store-in-postgresql.md: up to 15": TIME,
@@ -35,7 +38,9 @@ SENTENCES: Final = {
         "tests/dashboard/test_pages.py::test_an_action_is_for_one_to_a_hundred_instances"
     ),
     "reference/behaviour.md: 1 to 512": f"{ROW}handle.id",
-    "reference/command-line.md: at most 100,000": "100,001 instances take longer to make than all tests of this folder",
+    "reference/command-line.md: at most 100,000": (
+        "tests/cli/test_paging.py::test_a_command_changes_a_hundred_thousand_instances_at_most"
+    ),
     "reference/conformance.md: at most 500": "the effort of a search: nothing is refused",
     "reference/errors.md: 1 to 512": f"{ROW}handle.id",
     "reference/events.md: at most 20": (
@@ -45,9 +50,13 @@ SENTENCES: Final = {
     "reference/http.md: 1 to 512": f"{ROW}handle.idempotency_key",
     "reference/http.md: at most 20": f"{ROW}Client.until phases",
     "reference/integrations.md: at most 1,000": "the rest is sent by the next call: nothing is refused",
-    "reference/perdure.md: at most 500": "further calls travel in the next request: nothing is refused",
+    "reference/perdure.md: at most 500": (
+        "tests/remote/test_connections.py::test_at_most_500_calls_of_a_moment_travel_together"
+    ),
     "reference/perdure.md: up to 250": TIME,
-    "reference/prometheus.md: up to 10000": "a metric that stops counting: nothing is refused",
+    "reference/prometheus.md: up to 10000": (
+        "tests/stores/test_sqlite_counts.py::test_messages_and_dead_letters_are_counted_up_to_ten_thousand"
+    ),
     "reference/schedules.md: 1 to 1,000": f"{ROW}every.catch_up_limit",
     "reference/schedules.md: at most 100": f"{ROW}every.interval",
     "reference/schedules.md: at most 60": "the meaning of on time",

@@ -15,9 +15,10 @@ from attrs import define, evolve, field
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perdure.remote.async_channel import MAX_HEAD_BYTES, MAX_IDLE_MS, AsyncChannel, Connections
+from perdure.remote.async_channel import MAX_HEAD_BYTES, MAX_IDLE_MS, AsyncChannel, CallBatcher, Connections
 from perdure.remote.channel import AnswerLost, NotSent
 from perdure.runtime.on_asyncio import asyncio_runtime
+from perdure.runtime.simulated import Simulation
 from perdure.wire.requests import Envelope
 
 A = TypeVar("A")
@@ -274,3 +275,25 @@ def test_a_connection_that_is_not_used_again_is_closed(recwarn: pytest.WarningsR
     gc.collect()
     assert server.connected == 2
     assert [each for each in recwarn if each.category is ResourceWarning] == []  # by the client, not by its collector
+
+
+@pytest.mark.parametrize(("calls", "batches"), [(500, [500]), (501, [500, 1]), (1_000, [500, 500])])
+def test_at_most_500_calls_of_a_moment_travel_together(calls: int, batches: list[int]) -> None:
+    simulation = Simulation(order="fifo")
+    sent: list[int] = []
+
+    async def post(lines: bytes, _: float) -> AsyncGenerator[bytes]:
+        sent.append(lines.count(b"\n") + 1)
+        raise NotSent("no server listens")
+        yield b""
+
+    async def main() -> None:
+        batcher = CallBatcher(post, max_batches=2, runtime=simulation.runtime)
+        envelope = Envelope(number=0, kind="task", job="j", id="a", action="status")
+        tasks = [simulation.runtime.spawn_eagerly(batcher.call(envelope, 1_000), name="call") for _ in range(calls)]
+        for task in tasks:
+            with pytest.raises(NotSent):
+                await task
+
+    simulation.run(main())
+    assert sent == batches

@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable
 from contextlib import closing
 from pathlib import Path
 
+import pytest
+
 from perdure.runtime.record import DEFAULT_SIZES
 from perdure.stores.contract import Store, commit_one
 from perdure.stores.sqlite import open_sqlite
@@ -123,3 +125,21 @@ def test_changes_of_rows_that_the_caller_does_not_know_are_counted(tmp_path: Pat
 
     found = asyncio.run(main())
     assert (found.by_status(), found.oldest_due_ms) == ({"scheduled": 1}, 9)
+
+
+@pytest.mark.parametrize(("number", "counted"), [(9_999, 9_999), (10_000, 10_000), (10_001, 10_000)])
+def test_messages_and_dead_letters_are_counted_up_to_ten_thousand(number: int, counted: int, tmp_path: Path) -> None:
+    opened(tmp_path / "jobs.db", counts)
+    columns = "sender, target, action, payload, sent_ms, attempts"
+    with closing(sqlite3.connect(tmp_path / "jobs.db")) as file:
+        for table, more, values in (("messages", ", not_before_ms, place", ", 0, 'behind'"), ("dead_letters", "", "")):
+            file.execute(
+                f"""
+                WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?)
+                INSERT INTO {table} ({columns}{more}) SELECT 'task:a:1', 'task:b:1', 'send', '', 0, 0{values} FROM n
+                """,  # noqa: S608 - made of constants
+                (number,),
+            )
+        file.commit()
+    found = opened(tmp_path / "jobs.db", counts)
+    assert (found.messages, found.dead_letters) == (counted, counted)
