@@ -4,18 +4,22 @@ import asyncio
 import sqlite3
 from contextlib import closing
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from perdure.runtime.on_asyncio import asyncio_runtime
+from perdure.runtime.record import Sizes
 from perdure.stores.contract import commit_one
 from perdure.stores.rows import INSTANCE_COLUMNS
 from perdure.stores.sqlite import open_sqlite, queries
-from perdure.stores.values import LoadRequest
+from perdure.stores.values import LoadRequest, Query
+from perdure.testing.conformance.assertions import value
 from perdure.values.address import Address
 from perdure.values.errors import StoreCorrupt
 from perdure.values.instance import Instance
-from perdure.values.transition import Put, Remembered, Transition
+from perdure.values.transition import Loaded, Put, Remembered, Transition
 
 NOW_MS = 1_000
 names = st.sampled_from(("orders", "mails"))
@@ -71,3 +75,44 @@ def test_a_row_that_the_index_finds_under_another_id_is_corrupt():
         connection.execute(f"INSERT INTO instances VALUES ({marks})", values)  # noqa: S608 - marks alone
         with pytest.raises(StoreCorrupt, match="another id"):
             queries.load_all(connection.cursor(), [LoadRequest(Address("task", "orders", "a"), None, NOW_MS)], 256)
+
+
+class Statements:
+    """Counts the addresses of each statement, and finds none."""
+
+    def __init__(self) -> None:
+        self.read: list[int] = []
+
+    def execute(self, _: str, values: tuple[str, ...]) -> "Statements":
+        self.read.append(len(set(values[2:])))
+        return self
+
+    def fetchall(self) -> list[tuple[object, ...]]:
+        return []
+
+
+@pytest.mark.parametrize(("most", "read"), [(1, [1, 1, 1, 1, 1]), (2, [2, 2, 1]), (4, [4, 1]), (5, [5]), (6, [5])])
+def test_a_statement_reads_some_addresses_and_the_next_one_the_others(most, read):
+    statements = Statements()
+    requests = [LoadRequest(Address("task", "orders", str(number)), None, NOW_MS) for number in range(5)]
+    assert queries.load_all(statements, requests, most) == [Loaded()] * 5
+    assert statements.read == read
+
+
+@pytest.mark.parametrize(("size", "found"), [(1, 3), (2, 4), (3, 3), (5, 5)])
+def test_a_search_reads_a_chunk_at_a_time_up_to_its_bound(tmp_path, size, found):
+    """Three instances may be read: it stops after the chunk that reaches the bound."""
+
+    async def main():
+        runtime = attrs.evolve(asyncio_runtime(), sizes=Sizes(searched_rows=size))
+        store = await open_sqlite(tmp_path / "jobs.db", runtime=runtime)
+        for number in range(9):
+            row = Instance(address=Address("task", "orders", str(number)), created_ms=1, updated_ms=1)
+            await commit_one(store, Transition(address=row.address, write=Put(row)))
+        page = await value(store.search(Query(limit=9), 3))
+        rest = await value(store.find(Query(limit=9, after=page.after)))
+        await store.close()
+        return [row.address.id for row in page.instances], [row.address.id for row in rest]
+
+    page, rest = asyncio.run(main())
+    assert (len(page), page + rest) == (found, [str(number) for number in range(9)])
