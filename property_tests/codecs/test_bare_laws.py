@@ -85,3 +85,9 @@ def test_a_digest_has_a_limit():
     codec = Codec.of(cls, what="it")
     assert len(codec.input_digest(codec.encode(cls()))) == 32 + 16 * 12
     assert len(codec.input_digest(codec.encode(cls(*range(1, 41))))) == 32
+
+
+@given(st.sampled_from(["[1]", '"text"', "7", "null", '{"a":[]}', '{"a":{"b":1}}']))
+def test_json_of_another_form_stays_as_it_is(text):
+    for form in (dict[str, dict[str, int]], dict[str, list[int]], list[dict[str, int]]):
+        assert orjson.loads(Codec.of(form, what="it").bare(text.encode())) == orjson.loads(text)

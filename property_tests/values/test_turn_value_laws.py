@@ -9,7 +9,8 @@ from perdure.jobs.step import Commit, Execute
 from perdure.jobs.turn import merge_background_run
 from perdure.values.address import Address
 from perdure.values.instance import Claim, Instance
-from perdure.values.transition import Loaded
+from perdure.values.message import Consumed
+from perdure.values.transition import Loaded, NewKeys, Purge, Remembered, Transition
 from perdure.values.turn_inputs import OtherEngines
 
 NAMES = [field.name for field in attrs.fields(Instance)]
@@ -93,3 +94,20 @@ def test_a_run_beside_the_mailbox_changes_nothing_once_its_instance_is_gone():
     found = merge_background_run(Execute(**fields | {"claim": RUN, "instance": INSTANCE}), Loaded())
     assert isinstance(found, Commit)
     assert found.transition.is_empty
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"write": Purge()},
+        {"remember": (Remembered(key="k", action="send", fingerprint="", answer="", expires_ms=1),)},
+        {"new_keys": NewKeys(("k",), 1)},
+        {"inbound": Consumed(1)},
+        {"messages": ("a message",)},
+        {"events": ("an event",)},
+        {},
+    ],
+    ids=lambda change: next(iter(change), "nothing"),
+)
+def test_a_transition_is_empty_if_it_writes_nothing(change):
+    assert Transition(address=INSTANCE.address, **change).is_empty == (not change)

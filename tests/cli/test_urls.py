@@ -142,3 +142,11 @@ def test_a_url_with_a_broken_host_is_a_usage_error(capsys: Out, url: str) -> Non
     for command in (*STORES, *SERVERS):
         assert run_command([*command, url]) in {1, 2}, command
         assert "expected" in capsys.readouterr().err or command[0] == "doctor"
+
+
+@pytest.mark.parametrize(
+    ("option", "example"), [("--server", "http://127.0.0.1:8080"), ("--store", "sqlite:///jobs.db")]
+)
+def test_a_url_of_another_scheme_is_answered_with_an_example(option: str, example: str, capsys: Out) -> None:
+    assert run_command(["list", option, "ftp://host/x"]) == 2
+    assert f"such as {example}" in " ".join(capsys.readouterr().err.split())

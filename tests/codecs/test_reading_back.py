@@ -115,3 +115,18 @@ def test_a_field_that_was_never_set_is_a_problem():
     with pytest.raises(InvalidInput) as caught:
         Codec.of(Positive, what="it").encode(object.__new__(Positive))
     assert caught.value.problems == ("$.count: was never set",)
+
+
+@pytest.mark.parametrize(
+    ("form", "value", "kept"),
+    [
+        (float, 3.0, True),
+        (float, 3, False),  # read back as 3.0
+        (int, 3, True),
+        (str, "3", True),
+        (tuple[float, ...], (1.0, 2), False),
+        (tuple[float, ...], (1.0, 2.0), True),
+    ],
+)
+def test_a_value_that_reads_back_as_another_one_is_not_kept(form, value, kept):
+    assert Codec.of(form, what="it").may_be_kept(value) == kept

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import httpx2
 from attrs import frozen
+from returns.result import Result, Success
 from visitor import Visitor, fields_of
 
 from perdure import (
@@ -21,6 +22,7 @@ from perdure import (
     Workflow,
     WorkflowContext,
     attempt,
+    effect,
     fail,
     program,
     tell,
@@ -160,6 +162,7 @@ def test_instances_and_messages_that_code_left_are_on_the_pages_of_those_that_wa
             done = [(await visitor.post("/dead-letters/bury", form | {"confirmed": "yes"})).text for _ in range(2)]
             (letter,) = await jobs.dead_letters()
             assert (letter.message_id, await jobs.left_messages()) == (message.message_id, ())
+            assert f'aria-label="Select message {letter.message_id}"' in (await visitor.get("/dead-letters")).text
             return *pages, (await visitor.get("/parked")).text, asked, *done
 
     parked, instance, letters, after, asked, buried, again = asyncio.run(main())
@@ -175,3 +178,32 @@ def test_instances_and_messages_that_code_left_are_on_the_pages_of_those_that_wa
     assert "Left messages" in letters
     assert "task:sender:s" in letters
     assert "left it (" not in after
+
+
+@effect
+def charge(_: object) -> Result[int, str]:
+    return Success(7)
+
+
+@program
+def charging(_: WorkflowContext[str]) -> Do[int, str]:
+    number = yield from charge()
+    yield from approval.receive()
+    return number
+
+
+def test_the_page_of_a_workflow_shows_its_steps_and_that_of_a_task_none() -> None:
+    charges = Workflow("charges", state=str, run=charging, signals=(approval,))
+    notes = Task("notes", state=int, event=int, initial=0, on_event=lambda ctx, event: ctx.set_state(event))
+
+    async def main() -> list[bool]:
+        api = asgi(App(None).with_jobs(charges, notes), "memory://", dashboard=True)
+        transport = httpx2.ASGITransport(api)
+        async with api.lifespan(), httpx2.AsyncClient(transport=transport, base_url="http://localhost") as http:
+            visitor, jobs = Visitor(http, api), api.client
+            await jobs.handle(charges).start("a", "")
+            await jobs.handle(notes).send("a", 1)
+            paths = ("/jobs/workflow/charges/instances/a", "/jobs/task/notes/instances/a")
+            return ["charge</" in (await visitor.get(path)).text for path in paths]
+
+    assert asyncio.run(main()) == [True, False]

@@ -15,6 +15,7 @@ from pool import Images, Picture, Unreachable, app_of, pool_of, thumbnails
 from perdure import (
     App,
     Backoff,
+    Debounce,
     Do,
     ItemContext,
     Limits,
@@ -23,6 +24,7 @@ from perdure import (
     Task,
     TaskContext,
     WorkerPool,
+    fail,
     program,
     succeed,
 )
@@ -586,3 +588,21 @@ def test_a_drain_reads_no_other_kind_with_the_same_name() -> None:
         assert world.run(items.drain()).cancelled == 1
         statuses = [(each.address.kind, each.address.id, each.status) for each in world.run(world.jobs.list())]
     assert statuses == [("pool", "parked", "parked"), ("task", "parked", "scheduled"), ("task", "waits", "scheduled")]
+
+
+@pytest.mark.parametrize(
+    ("keep", "repeat"), [(None, "changes_nothing"), ("1 hour", "changes_nothing"), ("0 ms", "applies_again")]
+)
+def test_a_put_whose_answer_was_lost_is_repeated_only_while_its_id_is_kept(keep: Any, repeat: str) -> None:
+    assert pool_of(keep=keep).plan.commands["put"].repeat == repeat
+
+
+def _unreachable(_: Any) -> Program[None, Unreachable]:
+    return fail(Unreachable("a"))
+
+
+def test_tags_may_name_classes_that_only_some_types_of_a_job_have() -> None:
+    tags = {Picture: "picture", Unreachable: "unreachable"}
+    assert pool_of(tags=tags).plan.state.encode(PICTURE) == b'{"type":"picture","customer":"ann","url":"a.png"}'
+    batch = Debounce("batch", event=Picture, flush_after="1 s", execute=_unreachable, tags=tags)
+    assert batch.plan.commands["add"].input is not None

@@ -29,8 +29,9 @@ from perdure.programs import (
     sandbox,
     succeed,
 )
-from perdure.programs.drivers import Suspended, default_handler, run_while_answered
+from perdure.programs.drivers import Suspended, asks_service, default_handler, run_while_answered
 from perdure.programs.inline import run_to_first_effect
+from perdure.programs.instructions import Jitter, Now, Sleep, SleepUntil
 from perdure.programs.interpreter import interpret
 from perdure.runtime.simulated import SimulatedCancellation
 
@@ -441,3 +442,10 @@ def test_a_program_that_is_dropped_leaves_no_coroutine_that_was_never_awaited(se
         del begun
         gc.collect()
     assert warned == []
+
+
+@pytest.mark.parametrize("instruction", [Sleep(1), SleepUntil(1), Now(), Jitter()])
+def test_the_time_is_asked_of_no_service(instruction: object) -> None:
+    waits: Any = None
+    assert not asks_service(Suspended(waits, (instruction, None)))
+    assert asks_service(Suspended(waits, ("a call of a service", None)))
