@@ -2,6 +2,7 @@
 
 import planted_alarms
 import planted_answers
+import planted_attributes
 import planted_cancelling
 import planted_deploys
 import planted_durability
@@ -55,4 +56,5 @@ MUTANTS: tuple[Mutant, ...] = (
     *planted_races.MUTANTS,
     *planted_feeder.MUTANTS,
     *planted_alarms.MUTANTS,
+    *planted_attributes.MUTANTS,
 )

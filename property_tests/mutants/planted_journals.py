@@ -75,7 +75,7 @@ MUTANTS = (
     ),
     Mutant(
         "a store without journals serves jobs that have them",
-        "_check_journals",
+        "_check_capabilities",
         "if job.keeps_journal and store.journal is None:",
         "if False:",
         f"{CHECKPOINTS}::test_a_store_that_keeps_no_journals_serves_no_job_that_has_them",

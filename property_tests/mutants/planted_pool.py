@@ -21,8 +21,8 @@ MUTANTS = (
     Mutant(
         "the next page of parked items begins again",
         "_waiting",
-        'status="parked", after=begin), left)',
-        'status="parked"), left)',
+        'status="parked", after=begin), left,',
+        'status="parked"), left,',
         "tests/cli/test_operating.py::test_a_file_at_rest_lists_its_parked_items",
     ),
     Mutant(

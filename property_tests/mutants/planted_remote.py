@@ -110,8 +110,8 @@ MUTANTS = (
     Mutant(
         "an argument is sent under its name in Python",
         "ClientOperation.url",
-        "each.parameter: each.type",
-        "each.name: each.type",
+        "(each.parameter, each.type",
+        "(each.name, each.type",
         f"{OPERATIONS}::test_an_argument_has_its_own_name_in_a_url",
     ),
     Mutant(

@@ -96,7 +96,7 @@ MUTANTS = (
     ),
     Mutant(
         "the key is not written",
-        "apply",
+        "_remember_all",
         "        remember(cursor, key)\n",
         "        pass\n",
         STORES,

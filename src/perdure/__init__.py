@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from perdure.kinds.worker_pool import ItemContext, WorkerPool
     from perdure.kinds.workflow import Signal, Undo, Workflow, WorkflowContext, patched, saga, step, step_key
     from perdure.programs import Do, Program, effect, fail, lift, program, succeed
+    from perdure.values.attributes import Attribute, Condition, attribute
     from perdure.values.failure import Defect
     from perdure.values.limits import Limits
     from perdure.values.retry import Backoff, Retry
@@ -57,6 +58,7 @@ else:
             "perdure.programs": ("Do", "Program", "effect", "fail", "lift", "program", "succeed"),
             "perdure.values.retry": ("Backoff", "Retry"),
             "perdure.values.schedule": ("cron", "every"),
+            "perdure.values.attributes": ("Attribute", "Condition", "attribute"),
             "perdure.values.failure": ("Defect",),
             "perdure.values.limits": ("Limits",),
             "perdure.values.secret": ("Secret",),
@@ -66,9 +68,11 @@ else:
 __all__ = [
     "Alarm",
     "App",
+    "Attribute",
     "Backoff",
     "Call",
     "Client",
+    "Condition",
     "Continuous",
     "ContinuousContext",
     "Debounce",
@@ -91,6 +95,7 @@ __all__ = [
     "Workflow",
     "WorkflowContext",
     "attempt",
+    "attribute",
     "cron",
     "effect",
     "every",

@@ -11,6 +11,7 @@ import attrs
 
 from perdure.client.client import AsyncContextGuard, Client
 from perdure.client.local_gateway import LocalGateway
+from perdure.engine.loops.upkeep import keeping_attributes
 from perdure.engine.mailbox.instance_cache import InstanceCache
 from perdure.engine.observing.reporting import HookChecks, MistakeFound, MistakeLog
 from perdure.engine.running import RunningEngine, running_engine
@@ -248,8 +249,8 @@ class OpenApp(AsyncContextGuard):
             if isinstance(self.store, str) and (warning := await key_warning(store, keys)) is not None:
                 runtime.log(warning)
             cache = InstanceCache(store if keys is None else encrypted_store(store, keys), sizes=runtime.sizes)
-            store = cache.shown()
-            _check_journals(store, self.app.served)
+            store = keeping_attributes(cache.shown(), self.app.served, runtime.sizes)
+            _check_capabilities(store, self.app.served)
             services = await _entered(self.app.services, stack)
             _check(services, self.app.served)
             sinks, started = OpenSinks(runtime), list[RunningEngine]()
@@ -372,11 +373,13 @@ def _check(services: object, served: Mapping[tuple[str, str], AnyDefinition]) ->
         check_services(services, job.plan.needs, job=f"{kind}:{name}")
 
 
-def _check_journals(store: Store, served: Mapping[tuple[str, str], AnyDefinition]) -> None:
-    """Refuse a job whose journal the store would not keep: its steps would be lost."""
+def _check_capabilities(store: Store, served: Mapping[tuple[str, str], AnyDefinition]) -> None:
+    """Refuse a job whose journal or attributes the store would not keep."""
     for (kind, name), job in served.items():
         if job.keeps_journal and store.journal is None:
             raise DefinitionError(f"store of {kind}:{name}", store.name, "a store that keeps journals")
+        if job.plan.attributes and store.attributes is None:
+            raise DefinitionError(f"store of {kind}:{name}", store.name, "a store that keeps attributes")
 
 
 async def _close(store: Store) -> None:

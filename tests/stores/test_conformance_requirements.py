@@ -20,6 +20,7 @@ CAPABILITIES = (
     contract.Cursors,
     contract.StoredCounts,
     contract.Backups,
+    contract.StoredAttributes,
     contract.Sharing,
 )
 

@@ -92,6 +92,7 @@ VALUES: dict[str, st.SearchStrategy[object]] = {
     "max_scanned": st.integers(1, MAX_NUMBER),
     "before": st.integers(0, MAX_NUMBER),
     "message_id": st.integers(0, MAX_NUMBER),
+    "where": st.lists(st.sampled_from(("amount>1", "tenant=a&b", "past_due")), max_size=3).map(tuple),
 }
 ADDRESSES = st.builds(Address, PARTS, PARTS, FILLED)
 
@@ -117,6 +118,9 @@ def read(operation: ClientOperation[object], url: str) -> dict[str, object]:
         if each.place == "path":
             found[each.name] = each.type.read(unquote(scope["path_params"][each.name]), each.name)
         else:
+            if each.type.is_repeated:
+                found[each.name] = tuple(each.type.read(text, each.parameter) for text in query.getlist(each.parameter))
+                continue
             text = query.get(each.parameter)
             found[each.name] = each.default if text is None else each.type.read(text, each.parameter)
     return found
@@ -132,11 +136,13 @@ def test_a_server_reads_the_arguments_that_a_client_sends(data: st.DataObject):
 
 
 def test_an_argument_has_its_own_name_in_a_url():
-    given: dict[str, object] = dict.fromkeys(each.name for each in LIST.arguments)
+    given: dict[str, object] = {each.name: each.default for each in LIST.arguments}
     checked = LIST.checked(
-        {**given, "name": "orders", "id_prefix": "", "after": Address("task", "a b", "1"), "limit": 7}
+        {**given, "name": "orders", "where": ["a>1", "b=2"], "after": Address("task", "a b", "1"), "limit": 7}
     )
-    assert LIST.url(checked) == "/v1/instances?job=orders&id_prefix=&after=task%3Aa+b%3A1&limit=7"
+    assert (
+        LIST.url(checked) == "/v1/instances?job=orders&id_prefix=&where=a%3E1&where=b%3D2&after=task%3Aa+b%3A1&limit=7"
+    )
 
 
 WRONG = st.none() | st.booleans() | st.floats() | st.binary() | st.integers(max_value=-1) | st.just("\ud800")

@@ -88,7 +88,7 @@ def _waiting(target: Target, after: int | Address, most: int | None) -> Iterator
             yield letters
             left = None if left is None else left - len(letters)
     begin = after if isinstance(after, Address) else None
-    yield from pages(target, ListFilter(kind=WorkerPool.kind, status="parked", after=begin), left)
+    yield from pages(target, ListFilter(kind=WorkerPool.kind, status="parked", after=begin), left, lambda: None)
 
 
 def _key_of(waiting: Waiting) -> str:

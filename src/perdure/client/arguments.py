@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Final, cast
 
 from perdure.jobs.definition import AnyDefinition, Definition
+from perdure.values.attributes import checked_where
 from perdure.values.errors import InvalidArgument
 from perdure.values.listings import ListFilter
 from perdure.values.status_wait import AWAITED_STATUSES, WaitCondition
@@ -36,6 +37,7 @@ def list_filter(
     status: object,
     id_prefix: object,
     due_before: object,
+    where: object,
     after: object,
     limit: object,
     max_scanned: object,
@@ -57,6 +59,7 @@ def list_filter(
             "status": status,
             "id_prefix": id_prefix,
             "due_before": due_before,
+            "where": checked_where(where, "where of list"),
             "after": after,
             "limit": limit,
             "max_scanned": max_scanned,

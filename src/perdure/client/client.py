@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn, TypeVar
@@ -24,6 +24,7 @@ from perdure.jobs.explanation import NO_ANSWERS, Answers, Asked, Explanation, re
 from perdure.jobs.request import Request, check_timeout
 from perdure.stores.values import Backup, BackupProgress, Health, LoggedEvent, OnBackupProgress
 from perdure.values.address import Address, check_id
+from perdure.values.attributes import Attribute, Condition
 from perdure.values.errors import RequestError
 from perdure.values.excerpt import MAX_LINE_CHARACTERS, shortened
 from perdure.values.limits import Limits
@@ -197,6 +198,7 @@ class Client:
         status: ListedStatus | None = None,
         id_prefix: str = "",
         due_before: datetime | None = None,
+        where: Sequence[Condition | Attribute[Any, bool] | str] = (),
         after: Address | None = None,
         limit: int = 100,
         max_scanned: int | None = None,
@@ -211,6 +213,8 @@ class Client:
                 instances whose job it serves.
             id_prefix: only ids that begin with this text.
             due_before: only instances that are due before this aware instant.
+            where: only instances whose attributes meet all these conditions, such as ``[tenant == "acme", past_due]``,
+                or as text, ``["amount>100"]``. The call names one job that the app serves.
             after: the previous page's ``after``, or any address.
             limit: maximum number, 1 to 1,000.
             max_scanned: about how many instances the store may read to find them, from 1. None for all. A search that
@@ -225,6 +229,7 @@ class Client:
                 status=status,
                 id_prefix=id_prefix,
                 due_before=due_before,
+                where=where,
                 after=after,
                 limit=limit,
                 max_scanned=max_scanned,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
@@ -17,9 +17,10 @@ from perdure.jobs.explanation import NO_ANSWERS, Answers, Explanation
 from perdure.jobs.request import Request, WaitFor, check_timeout
 from perdure.stores.values import Backup, LoggedEvent, OnBackupProgress
 from perdure.values.address import Address, Job, check_id
+from perdure.values.attributes import Attribute, Condition
 from perdure.values.errors import RequestError, UnknownJob
 from perdure.values.limits import Limits
-from perdure.values.listings import HoldResult, InstanceOutcome, JobCount, StepRecord
+from perdure.values.listings import HoldResult, InstanceOutcome, JobCount, MatchCount, StepRecord
 from perdure.values.live_event import EngineStopped
 from perdure.values.status import InstanceStatus
 from perdure.values.status_wait import Awaited, AwaitedStatus, CallEnd
@@ -163,6 +164,12 @@ class JobByName(ABC):
     def count(self) -> Call[JobCount, CallError]:
         """Count the job's instances by status, and read whether it is held."""
         return self.gateway.count(self.job)
+
+    def count_matching(
+        self, *, where: Sequence[Condition | Attribute[Any, bool] | str] = ()
+    ) -> Call[MatchCount, CallError]:
+        """Count the job's instances whose attributes meet all conditions. See `JobHandle.count_matching`."""
+        return self.gateway.count_matching(self.job, where)
 
     def history(
         self, id_: str, /, *, before: int | None = None, limit: int = 100

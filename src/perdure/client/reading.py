@@ -7,13 +7,15 @@ at rest.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
+import attrs
 from returns.future import FutureResult
 from returns.result import Failure, Result, Success
 
+from perdure.jobs.attributes import generations_of, types_of
 from perdure.jobs.call import Call, mapped
 from perdure.jobs.definition import AnyDefinition, CallError
 from perdure.jobs.display import NOT_FOUND
@@ -24,9 +26,10 @@ from perdure.stores.contract import Store
 from perdure.stores.snapshots import read_journal
 from perdure.stores.values import Found, LoggedEvent, Query
 from perdure.values.address import Address, Job, check_id
-from perdure.values.errors import InvalidInput, RequestError, StoreError, Undecodable
+from perdure.values.attributes import Attribute, Condition, KeyRange, StoredAttribute, checked_where, key_ranges
+from perdure.values.errors import InvalidArgument, InvalidInput, RequestError, StoreError, Undecodable
 from perdure.values.instance import Instance
-from perdure.values.listings import InstanceOutcome, Listed, ListFilter, Listing, StepRecord
+from perdure.values.listings import InstanceOutcome, Listed, ListFilter, Listing, MatchCount, StepRecord
 from perdure.values.message import StoredMessage
 from perdure.values.status import InstanceStatus
 from perdure.values.transition import Loaded
@@ -147,15 +150,73 @@ class ReadingGateway(ABC):
         return Call(partial(self._find, wanted), "find")
 
     async def _find(self, wanted: ListFilter) -> Result[Listing, CallError]:
-        query = self.query(wanted)
-        if (most := wanted.max_scanned) is not None:
+        try:
+            query = self.query(wanted)
+        except RequestError as refused:
+            return Failure(refused)
+        if query.where:
+            return await self._complete(query, lambda: self._page(query, wanted.max_scanned), _marked)
+        return await self._page(query, wanted.max_scanned)
+
+    async def _page(self, query: Query, most: int | None) -> Result[Listing, CallError]:
+        if most is not None:
             stopped = await self.answer(lambda: answer_of(self.store.search(query, most)))
             return stopped.map(lambda found: self._listing(found, query.limit))
         found = await self.answer(lambda: answer_of(self.store.find(query)))
         return found.map(lambda rows: self._listing(_all_of(rows, query.limit), query.limit))
 
+    def count_matching(
+        self, job: Job, where: Sequence[Condition | Attribute[Any, bool] | str], /
+    ) -> Call[MatchCount, CallError]:
+        """Count a job's instances whose attributes meet all conditions."""
+        return Call(partial(self._count_matching, job, where), "count_matching")
+
+    async def _count_matching(self, job: Job, where: object) -> Result[MatchCount, CallError]:
+        kind, name = job
+        try:
+            texts = checked_where(where, "where of count_matching")
+            query = self.query(ListFilter(kind=kind, name=name, where=texts))
+        except RequestError as refused:
+            return Failure(refused)
+        attributes = self.store.attributes
+        if not query.where or attributes is None:
+            return Failure(InvalidArgument("where of count_matching", where, "at least one condition"))
+
+        async def counted() -> Result[MatchCount, CallError]:
+            number: Result[int, CallError] = await self.answer(lambda: answer_of(attributes.count(query)))
+            return number.map(lambda found: MatchCount(number=found))
+
+        return await self._complete(query, counted, _marked)
+
+    async def _complete(
+        self, query: Query, read: Callable[[], Awaitable[Result[A, CallError]]], marked: Callable[[A], A]
+    ) -> Result[A, CallError]:
+        """Read by attributes, and mark the answer unless they were whole before and after: one state all the time."""
+        before = await self._generations(query)
+        answer = await read()
+        after = await self._generations(query)
+        for generations in (before, after):
+            if not isinstance(generations, Success):
+                return Failure(generations.failure())
+        # An engine of other code may have come and gone meanwhile: then the generation is another one.
+        is_whole = before.value_or(None) is not None and before == after
+        return answer if is_whole else answer.map(marked)
+
+    async def _generations(self, query: Query) -> Result[tuple[int, ...] | None, CallError]:
+        """Return the generations of the attributes of a query. None if one is not whole."""
+        attributes = self.store.attributes
+        job = self.definitions[query.kind or "", query.name or ""]
+        if attributes is None:
+            return Success(None)
+        known: Result[tuple[StoredAttribute, ...], CallError] = await self.answer(lambda: answer_of(attributes.known()))
+        return known.map(lambda found: generations_of(job, query.where, found))
+
     def query(self, wanted: ListFilter, /) -> Query:
-        """Return a list's conditions."""
+        """Return a list's conditions.
+
+        Raises:
+            InvalidArgument: its conditions on attributes do not fit the job.
+        """
         served = tuple(self.definitions)
         return Query(
             kind=wanted.kind,
@@ -165,9 +226,17 @@ class ReadingGateway(ABC):
             id_prefix=wanted.id_prefix,
             status=None if wanted.status == "orphaned" else wanted.status,
             due_before_ms=wanted.due_before_ms,
+            where=self._where(wanted) if wanted.where else (),
             after=wanted.after,
             limit=wanted.limit,
         )
+
+    def _where(self, wanted: ListFilter) -> tuple[KeyRange, ...]:
+        job = self.definitions.get((wanted.kind or "", wanted.name or ""))
+        if job is None or wanted.status == "orphaned":
+            place = f"{wanted.kind or '*'}:{wanted.name or '*'}"
+            raise InvalidArgument("where", place, "a job that the engine serves: its code knows the attributes")
+        return key_ranges(types_of(job), wanted.where, f"{job.kind}:{job.name}")
 
     def _listing(self, found: Found, limit: int) -> Listing:
         return Listing(
@@ -210,6 +279,10 @@ class ReadingGateway(ABC):
     def of_store(self, read: Callable[[Store], FutureResult[A, StoreError]], name: str, /) -> Call[A, CallError]:
         """Return a call that reads from the store."""
         return Call(lambda: self.answer(lambda: answer_of(read(self.store))), name)
+
+
+def _marked(answer: Any) -> Any:
+    return attrs.evolve(answer, complete=False)
 
 
 def _all_of(rows: tuple[Instance, ...], limit: int) -> Found:

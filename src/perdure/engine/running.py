@@ -16,7 +16,7 @@ from perdure.engine.dispatcher import Dispatcher
 from perdure.engine.loops.alarms import Alarms
 from perdure.engine.loops.lane_feeder import LaneFeeder, lane_feeders
 from perdure.engine.loops.outbox import Outbox
-from perdure.engine.loops.upkeep import Ensuring, Maintenance, Recovery, TakingUp
+from perdure.engine.loops.upkeep import Ensuring, FillingAttributes, Maintenance, Recovery, TakingUp
 from perdure.engine.loops.waker import Waker, every
 from perdure.engine.mailbox.instance_cache import InstanceCache
 from perdure.engine.mailbox.instance_cell import InstanceCell
@@ -138,6 +138,12 @@ class RunningEngine:
         if self.store.previous_exit == "died" and self.membership is None:
             self.runner.code = "suspect"
             self._suspicion = self.runtime.call_later(SUSPICION_MS, self._trust)
+        # Before the first commit: a store keeps no attributes that it does not know.
+        filling = FillingAttributes(
+            *(self.store, self.runtime, self.jobs, self._is_own),
+            others=self.membership is not None,
+        )
+        attributes = await filling.begin()
         if self.membership is not None:
             await self._join(self.membership)
         await self.runner.holds.read()
@@ -166,6 +172,8 @@ class RunningEngine:
             others=self.membership is not None,
         )
         self._loop(taking_up.run(), "taking up")
+        if attributes == "work":
+            self._loop(filling.run(), "attributes")
         self._loop(Maintenance(self.store, self.runtime, self.limits).run(), "maintenance")
         if self.membership is not None and self._sweep is not None:
             self._loop(every(self.runtime, ALARM_POLL_MS, self._look_at_alarms), "alarm poll")
@@ -181,13 +189,13 @@ class RunningEngine:
     def _recovery(self, store: Store, **judges: Any) -> Recovery:
         return Recovery(store, self.dispatcher, self.jobs, limits=self.limits, **judges)
 
+    def _is_own(self, address: Address) -> bool:
+        """Return whether this engine does the work on an address: always, or while it is in its share."""
+        return self.membership is None or address in self.membership.share
+
     async def _join(self, membership: Membership) -> None:
         """Join the engines of a shared store, without a share of the work."""
-
-        def is_own(address: Address) -> bool:
-            return address in membership.share
-
-        self.outbox.is_own = is_own
+        self.outbox.is_own = self._is_own
         own = self._recovery(work_of(self.store, membership))
         left = self._recovery(left_work_of(self.store, membership), recovers=is_delivered_beside_others)
         self._sweep = ClaimSweeper(self.runtime, membership, self.runner.holds, own, left)

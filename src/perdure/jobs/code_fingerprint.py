@@ -69,6 +69,19 @@ def _code(key: _Identity) -> str:
     return fingerprint(orjson.dumps((plan.state_version, parts, list(_texts(functions)))))[:_DIGITS]
 
 
+def read_by(definition: AnyDefinition) -> str:
+    """Return a fingerprint of the types and functions that read a stored state of this definition."""
+    plan = definition.plan
+    older = [_schema(step.codec) for step in plan.upgrades.steps]
+    functions = list(_texts([step.upcast.function for step in plan.upgrades.steps]))
+    return fingerprint(orjson.dumps((plan.state_version, _schema(plan.state), older, functions)))[:_DIGITS]
+
+
+def function_texts(functions: tuple[object, ...]) -> Iterator[str]:
+    """Yield the texts of functions, and of those that they call in the same package."""
+    return _texts(list(functions))
+
+
 def _schema(codec: Codec[Any] | None) -> object:
     return None if codec is None else canonical(codec.json_schema())
 

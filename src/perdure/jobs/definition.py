@@ -43,10 +43,19 @@ if TYPE_CHECKING:
     from perdure.jobs.step import Commit, Execute, NextStep, Step
     from perdure.programs import Exit
     from perdure.values.address import Job
+    from perdure.values.attributes import Attribute, Condition
     from perdure.values.event import Parking
     from perdure.values.instance import Claim, Instance
     from perdure.values.limits import Limits
-    from perdure.values.listings import HoldResult, InstanceOutcome, JobCount, ListFilter, Listing, StepRecord
+    from perdure.values.listings import (
+        HoldResult,
+        InstanceOutcome,
+        JobCount,
+        ListFilter,
+        Listing,
+        MatchCount,
+        StepRecord,
+    )
     from perdure.values.message import Message
     from perdure.values.secret import Hide
     from perdure.values.status import Hold, InstanceStatus
@@ -99,6 +108,12 @@ class Dispatch(Protocol):
 
     def count(self, job: Job, /) -> Call[JobCount, CallError]:
         """Count a job's instances by status."""
+        ...
+
+    def count_matching(
+        self, job: Job, where: Sequence[Condition | Attribute[Any, bool] | str], /
+    ) -> Call[MatchCount, CallError]:
+        """Count a job's instances whose attributes meet all conditions."""
         ...
 
     def find(self, wanted: ListFilter, /) -> Call[Listing, CallError]:

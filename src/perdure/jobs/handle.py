@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import lru_cache, partial
 from operator import itemgetter
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import attrs
 from returns.result import Failure, Result, Success
@@ -29,7 +29,7 @@ from perdure.values.answer import OutcomeRecord, PauseResult, RunAnswer, Termina
 from perdure.values.errors import RequestError
 from perdure.values.failure import Defect, FailureRecord
 from perdure.values.limits import Limits
-from perdure.values.listings import HoldResult, JobCount
+from perdure.values.listings import HoldResult, JobCount, MatchCount
 from perdure.values.outcome import (
     Completed,
     Failed,
@@ -44,6 +44,9 @@ from perdure.values.outcome import (
 from perdure.values.status import Held, InstanceStatus
 from perdure.values.status_wait import NeverStored, NoOutcome, NotReached, Reached, WaitCondition, WaitOver
 from perdure.values.times import Duration, from_ms
+
+if TYPE_CHECKING:
+    from perdure.values.attributes import Attribute, Condition
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -147,6 +150,14 @@ class JobHandle(Generic[S, E]):
     def count(self) -> Call[JobCount, CallError]:
         """Count the job's instances by status, and read whether it is held. See `Client.counts`."""
         return self._named(self.dispatch.count(self._job), "count")
+
+    def count_matching(self, *, where: Sequence[Condition | Attribute[Any, bool] | str]) -> Call[MatchCount, CallError]:
+        """Count the job's instances whose attributes meet all conditions, such as ``[past_due, "amount>100"]``.
+
+        Args:
+            where: at least one condition. See `Client.list`.
+        """
+        return self._named(self.dispatch.count_matching(self._job, where), "count_matching")
 
     @property
     def _job(self) -> Job:

@@ -6,7 +6,7 @@ import inspect
 import typing
 from collections.abc import Generator, Mapping
 from datetime import timedelta
-from typing import Any, Literal, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args, get_origin
 
 import attrs
 from typing_extensions import TypeAliasType, TypeForm, get_protocol_members, is_protocol
@@ -25,6 +25,9 @@ from perdure.values.excerpt import fields_in_line
 from perdure.values.frozen import frozen
 from perdure.values.retry import Retry
 from perdure.values.times import Duration, duration_ms, format_duration
+
+if TYPE_CHECKING:
+    from perdure.values.attributes import Attribute
 
 
 @frozen
@@ -131,6 +134,7 @@ class Plan:
         kept: the codecs for the data that the kind stores beside the state, such as a run's value.
         needs: the service members that the hooks declare to need.
         state_in_events: whether events that record a state change carry the state.
+        attributes: the values that the store keeps beside each state, to find instances by them.
         hooks: the user's functions, by the hook's name.
         has_secrets: whether a type has a marked part.
     """
@@ -151,6 +155,7 @@ class Plan:
     hooks: Mapping[str, object] = attrs.Factory(dict[str, object])
     state_version: int = 1
     state_in_events: bool = False
+    attributes: tuple[Attribute[Any, Any], ...] = attrs.field(default=(), eq=False)
     has_secrets: bool = attrs.field(init=False, default=attrs.Factory(_some_codec_is_secret, takes_self=True))
 
     @property
@@ -184,6 +189,7 @@ def build_plan(
     kept: tuple[Codec[Any], ...] = (),
     versions: Migrations[Any] | None = None,
     state_in_events: bool = False,
+    attributes: object = (),
 ) -> Plan:
     """Validate a definition's parts.
 
@@ -204,6 +210,7 @@ def build_plan(
         kept: the codecs for the data that the kind stores beside the state.
         versions: the state's older types, and the functions that upgrade them.
         state_in_events: whether events that record a state change carry the state.
+        attributes: the values that the store keeps beside each state.
 
     Raises:
         DefinitionError: a part is invalid. The message says how to fix it.
@@ -233,7 +240,30 @@ def build_plan(
         needs=required_services(tuple(given.values())),
         hooks=given,
         state_in_events=_state_in_events(state_in_events, job),
+        attributes=_attributes(attributes, job),
     )
+
+
+def _attributes(given: object, job: str) -> tuple[Attribute[Any, Any], ...]:
+    if given == ():
+        return ()
+    from perdure.values.attributes import MAX_ATTRIBUTES, Attribute  # noqa: PLC0415 - most definitions need none
+
+    what, expected = f"attributes of {job}", f"a tuple of at most {MAX_ATTRIBUTES} attributes, declared with @attribute"
+    if not isinstance(given, tuple | list):
+        raise DefinitionError(what, given, expected)
+    declared = cast("tuple[object, ...]", tuple(given))  # pyright: ignore[reportUnknownArgumentType] - checked below
+    if len(declared) > MAX_ATTRIBUTES:
+        raise DefinitionError(what, f"{len(declared)} attributes", expected)
+    found: dict[str, Attribute[Any, Any]] = {}
+    for one in declared:
+        if not isinstance(one, Attribute):
+            raise DefinitionError(what, one, expected)
+        known: Attribute[Any, Any] = one  # pyright: ignore[reportUnknownVariableType] - of any state
+        if known.name in found:
+            raise DefinitionError(what, known.name, "different names")
+        found[known.name] = known
+    return tuple(found.values())
 
 
 def _state_in_events(value: object, job: str) -> bool:

@@ -23,6 +23,7 @@ from perdure.jobs.request import Repeat, Request, Terminate, WaitFor, check_time
 from perdure.remote.servers import CallRepeat, Server, ServerCall, Servers
 from perdure.stores.values import Backup, LoggedEvent, OnBackupProgress
 from perdure.values.address import Address, Job, check_id
+from perdure.values.attributes import Attribute, Condition, checked_where
 from perdure.values.errors import (
     BackupFailed,
     InvalidArgument,
@@ -42,6 +43,7 @@ from perdure.values.listings import (
     JobCount,
     ListFilter,
     Listing,
+    MatchCount,
     StepRecord,
 )
 from perdure.values.live_event import EngineStopped
@@ -50,7 +52,7 @@ from perdure.values.status_wait import Awaited, CallEnd, NeverStored, NotReached
 from perdure.values.times import Duration, from_ms
 from perdure.values.trace import CurrentTrace, trace_context
 from perdure.wire.explanation import explain_inputs_of
-from perdure.wire.operations import COUNT, HISTORY, HOLD, LIST, RELEASE, ClientOperation, check_text
+from perdure.wire.operations import COUNT, COUNT_MATCHING, HISTORY, HOLD, LIST, RELEASE, ClientOperation, check_text
 from perdure.wire.problems import error_of
 from perdure.wire.records import LONGEST_WAIT_MS, awaited_of, record_of, steps_from
 from perdure.wire.requests import READS, Envelope, instance_path
@@ -335,6 +337,20 @@ class RemoteGateway:
         kind, name = job
         return self.perform(COUNT, kind=kind, name=name)
 
+    def count_matching(
+        self, job: Job, where: Sequence[Condition | Attribute[Any, bool] | str], /
+    ) -> Call[MatchCount, CallError]:
+        """Count a job's instances whose attributes meet all conditions."""
+        return Call(partial(self._count_matching, job, where), "count_matching")
+
+    async def _count_matching(self, job: Job, where: object) -> Result[MatchCount, CallError]:
+        kind, name = job
+        try:
+            checked = checked_where(where, "where of count_matching")
+        except RequestError as refused:
+            return Failure(refused)
+        return await self._perform(COUNT_MATCHING, {"kind": kind, "name": name, "where": checked})
+
     async def _read(
         self, job: AnyDefinition, id_: str, action: str, decode: Callable[[Any], Any], key: str | None = None
     ) -> Result[Any, Any]:
@@ -398,6 +414,7 @@ class RemoteGateway:
             status=wanted.status,
             id_prefix=wanted.id_prefix or None,
             due_before=None if due is None else from_ms(due),
+            where=wanted.where,
             after=wanted.after,
             limit=wanted.limit,
             max_scanned=wanted.max_scanned,

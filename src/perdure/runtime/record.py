@@ -177,6 +177,8 @@ class Sizes:
         searched_rows: instances that one search chunk covers in SQLite: a few milliseconds.
         counted_rows: instances that SQLite counts in one chunk: a few milliseconds.
         counted_parts: chunks in one call that counts.
+        attribute_rows: instances whose attributes are filled in one portion, and keys that are deleted in one.
+        remembered_attributes: instances whose attributes' keys are kept in memory, to write only those that change.
         connections: connections to PostgreSQL, beside one for urgent statements.
         statements: PostgreSQL statements that run at the same time. With one, a slow search would delay the reads for
             due alarms and messages.
@@ -213,6 +215,8 @@ class Sizes:
     searched_rows: int = _size(2_000)
     counted_rows: int = _size(5_000)
     counted_parts: int = _size(10)
+    attribute_rows: int = _size(500)
+    remembered_attributes: int = _size(10_000)
     connections: int = _size(4)
     statements: int = _size(2)
     rows_at_rest: int = _size(500)

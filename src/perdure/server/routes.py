@@ -118,6 +118,9 @@ class Asked:
         if argument.place == "path":
             encoded: str = self.request.path_params[argument.name]
             return argument.type.read(self.part(argument.name) if argument.type.is_quoted else encoded, argument.name)
+        if argument.type.is_repeated:
+            parts = self.request.query_params.getlist(argument.parameter)
+            return tuple(argument.type.read(part, argument.parameter) for part in parts)
         text = self.request.query_params.get(argument.parameter)
         return argument.default if text is None else argument.type.read(text, argument.parameter)
 

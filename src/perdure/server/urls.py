@@ -43,8 +43,8 @@ def with_raw_path(scope: Scope) -> Scope:
     return changed
 
 
-SEVERAL: Final = frozenset({"until", "phase"})
-"""A wait's parameters that may occur several times."""
+SEVERAL: Final = frozenset({"until", "phase", "where"})
+"""The parameters that may occur several times."""
 
 
 def only(query: QueryParams, names: frozenset[str]) -> None:

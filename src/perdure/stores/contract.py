@@ -1,6 +1,6 @@
 """The contract of a store: one class, with its guarantees at each function.
 
-An author inherits from `Store`: the engine, the client and the command line use nothing else. A store may lack six
+An author inherits from `Store`: the engine, the client and the command line use nothing else. A store may lack seven
 capabilities, each found by one attribute that is None without it. ``perdure.testing.conformance`` checks an
 implementation against these requirements; the memory store is the reference.
 
@@ -27,6 +27,7 @@ from returns.result import Result
 
 from perdure.programs.future import answered_by, converted
 from perdure.runtime.record import Future, Runtime
+from perdure.stores.attributes import StoredAttributes
 from perdure.stores.shares import Members, Served, Share
 from perdure.stores.values import (
     DEFAULT_CACHE_BYTES,
@@ -242,6 +243,7 @@ class Store(ABC):
         cursors: lets sinks have a position in the log.
         counts: counts instances, messages and work; without it ``health`` counts only the first message of each pair.
         backup: copies the open store; None for a store that has other means.
+        attributes: keeps attributes beside the instances, to find them.
         sharing: lets several engines open the store together; None for an owned store.
         lost: done, with the reason, when an owned store no longer belongs to this engine: every later operation returns
             ``OwnershipLost``, and the engine stops. None for a store that cannot be lost.
@@ -262,6 +264,7 @@ class Store(ABC):
     cursors: Cursors | None = None
     counts: StoredCounts | None = None
     backup: Backups | None = None
+    attributes: StoredAttributes | None = None
     sharing: Sharing | None = None
     lost: Future[str] | None = None
     synchronous: bool = False

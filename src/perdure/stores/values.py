@@ -10,6 +10,7 @@ from typing import Final, Literal, TypeAlias
 import attrs
 
 from perdure.values.address import Address, Job
+from perdure.values.attributes import AttributeKeys, KeyRange
 from perdure.values.event import Event
 from perdure.values.excerpt import fields_in_line
 from perdure.values.frozen import turn_value
@@ -74,6 +75,8 @@ class Query:
         id_prefix: only ids that begin with this text.
         status: only instances with this status.
         due_before_ms: only alarms due before this instant.
+        where: only instances whose attributes have keys in these ranges, one for each attribute. It needs kind and
+            name.
         after: only addresses after this one, the last address on the previous page.
         limit: the maximum number of results, 1 to 1,000.
     """
@@ -87,8 +90,45 @@ class Query:
     id_prefix: str = ""
     status: Status | None = None
     due_before_ms: int | None = None
+    where: tuple[KeyRange, ...] = ()
     after: Address | None = None
     limit: int = 100
+
+
+@attrs.frozen(kw_only=True)
+class FilledRow:
+    """One instance whose attributes were computed.
+
+    Attributes:
+        id: its id.
+        incarnation: its incarnation.
+        version: the version of the row that they were computed from.
+        keys: the attributes with their keys.
+    """
+
+    __repr__ = fields_in_line
+
+    id: str
+    incarnation: int
+    version: int
+    keys: AttributeKeys
+
+
+@attrs.frozen(kw_only=True)
+class FilledPage:
+    """The attributes of the next instances of a job, by id, which the store did not have.
+
+    Attributes:
+        generations: the attributes with the generations that they were computed for.
+        rows: the instances, in the order of their ids.
+        rest: whether there may be further ones.
+    """
+
+    __repr__ = fields_in_line
+
+    generations: tuple[tuple[str, int], ...]
+    rows: tuple[FilledRow, ...]
+    rest: Literal["none", "some"]
 
 
 @attrs.frozen(kw_only=True)

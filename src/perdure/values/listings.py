@@ -47,6 +47,7 @@ class ListFilter:
         status: only this status. None for every status.
         id_prefix: only ids that begin with this text.
         due_before_ms: only instances that are due before this instant.
+        where: only instances whose attributes meet all these conditions, such as ``amount>100``.
         after: the previous page's last address.
         limit: maximum number.
         max_scanned: about how many instances the store may read to find them. None for all.
@@ -59,6 +60,7 @@ class ListFilter:
     status: ListedStatus | None = None
     id_prefix: str = ""
     due_before_ms: int | None = None
+    where: tuple[str, ...] = ()
     after: Address | None = None
     limit: int = 100
     max_scanned: int | None = None
@@ -72,6 +74,8 @@ class Listing(Sequence[Listed]):
         instances: the instances, ordered by addresses.
         after: the address to continue after, as ``after=`` in the next call. None at the list's end.
         partial: whether the search stopped at ``max_scanned``, before the page was full and before the end.
+        complete: whether every instance has the attributes that were asked for. If not, some that match may be missing:
+            an attribute is new and is being filled, other code writes the job, or a value could not be computed.
     """
 
     __repr__ = fields_in_line
@@ -79,6 +83,7 @@ class Listing(Sequence[Listed]):
     instances: tuple[Listed, ...] = ()
     after: Address | None = None
     partial: bool = False
+    complete: bool = True
 
     @overload
     def __getitem__(self, index: int) -> Listed: ...
@@ -236,6 +241,21 @@ class JobCount:
     def total(self) -> int:
         """The instance count."""
         return sum(self.by_status.values())
+
+
+@attrs.frozen(kw_only=True)
+class MatchCount:
+    """Result of ``count_matching``.
+
+    Attributes:
+        number: how many instances match.
+        complete: whether every instance has the attributes that were asked for. See `Listing`.
+    """
+
+    __repr__ = fields_in_line
+
+    number: int
+    complete: bool = True
 
 
 @attrs.frozen(kw_only=True)

@@ -6,7 +6,7 @@ repeat.
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import attrs
 from returns.result import Success
@@ -17,6 +17,9 @@ from perdure.values.excerpt import fields_in_line, size_only
 from perdure.values.frozen import turn_value
 from perdure.values.instance import Fence, Instance
 from perdure.values.message import Message, MessageFate
+
+if TYPE_CHECKING:  # a definition without attributes loads none of them
+    from perdure.values.attributes import AttributeKeys
 
 
 @attrs.frozen
@@ -143,6 +146,8 @@ class Transition:
         before: the stored row that ``expected`` names, as the engine knows it. None if the engine does not know it. A
             store may leave out the columns that do not change. It takes nothing but the incarnation, the version,
             ``status``, ``due_ms`` and ``owner`` from it.
+        attributes: beside ``Put``, the attributes that change, with their keys. Beside ``Purge``, empty: all are
+            deleted. None: the stored ones stay as they are.
     """
 
     __repr__ = fields_in_line
@@ -157,6 +162,7 @@ class Transition:
     events: tuple[Event, ...] = ()
     journal: JournalChange | None = None
     before: Instance | None = attrs.field(default=None, eq=False, repr=False)
+    attributes: AttributeKeys | None = None
 
     @property
     def is_empty(self) -> bool:

@@ -17,6 +17,7 @@ from typing_extensions import TypeForm
 from perdure.codecs.json_schema import JsonSchema
 from perdure.stores.values import Health, LoggedEvent
 from perdure.values.address import MAX_ID_CHARACTERS, Address, is_text
+from perdure.values.attributes import MAX_CONDITIONS, checked_where
 from perdure.values.errors import DefinitionError, InvalidArgument
 from perdure.values.listings import (
     LISTED_STATUSES,
@@ -26,6 +27,7 @@ from perdure.values.listings import (
     InFlight,
     JobCount,
     Listing,
+    MatchCount,
     StepRecord,
     StoreCounts,
 )
@@ -58,6 +60,8 @@ class ArgumentType:
         read: returns a text's value in a URL. The call refuses a value that it cannot read: its text, or it
             raises `InvalidArgument`. The second argument is the name in the URL.
         is_quoted: whether the text is percent-encoded in a path.
+        is_repeated: whether a query may have it several times: the value is a sequence, whose parts are read and
+            written one by one.
     """
 
     schema: JsonSchema
@@ -65,6 +69,7 @@ class ArgumentType:
     text: Callable[[Any], str] = str
     read: Callable[[str, str], Any]
     is_quoted: bool = False
+    is_repeated: bool = False
 
 
 def check_whole(value: object, *, what: str, least: int, most: int = MAX_NUMBER) -> int:
@@ -182,6 +187,14 @@ _ADDRESS: Final = ArgumentType(
 )
 
 
+_CONDITIONS: Final = ArgumentType(
+    schema={"type": "array", "items": {"type": "string"}, "maxItems": MAX_CONDITIONS},
+    check=checked_where,
+    read=lambda text, _: text,
+    is_repeated=True,
+)
+
+
 @attrs.frozen(kw_only=True)
 class Argument:
     """One operation argument.
@@ -269,11 +282,12 @@ class ClientOperation(Generic[A]):
         path = self.path.format_map(
             {each.name: path_part(each.type.text(given[each.name])) for each in self.in_the("path")}
         )
-        query = {
-            each.parameter: each.type.text(given[each.name])
+        query = [
+            (each.parameter, each.type.text(part))
             for each in self.in_the("query")
             if given[each.name] is not None
-        }
+            for part in (given[each.name] if each.type.is_repeated else (given[each.name],))
+        ]
         return f"{path}?{urlencode(query)}" if query else path
 
     def answer_of(self, data: object) -> A:
@@ -290,6 +304,12 @@ JOB: Final = "/v1/jobs/{kind}/{name}"
 INSTANCE: Final = f"{JOB}/instances/{{id}}"
 
 _LIMIT: Final = Argument(name="limit", type=_PAGE, default=100, description="The maximum number.")
+_WHERE: Final = Argument(
+    name="where",
+    type=_CONDITIONS,
+    default=(),
+    description="Only instances whose attributes meet this condition, such as `amount>100`. It may be repeated.",
+)
 _MESSAGE: Final = Argument(name="message_id", place="path", type=_NUMBER)
 OF_JOB: Final = tuple(Argument(name=name, place="path", type=_FILLED_TEXT) for name in ("kind", "name"))
 ID: Final = Argument(
@@ -356,6 +376,7 @@ LIST: Final = ClientOperation(
         Argument(name="status", type=_STATUS, description="Only this status."),
         Argument(name="id_prefix", type=_TEXT, default="", description="Only ids that begin with this text."),
         Argument(name="due_before", type=_INSTANT, description="Only instances that are due before this instant."),
+        _WHERE,
         Argument(
             name="after", type=_ADDRESS, description="The last address of the previous page, printed `kind:name:id`."
         ),
@@ -468,9 +489,17 @@ COUNT: Final = ClientOperation(
     arguments=OF_JOB,
     bounded_by="lists",
 )
+COUNT_MATCHING: Final = ClientOperation(
+    name="count_matching",
+    path=f"{JOB}/count-matching",
+    answer=MatchCount,
+    summary="Count the instances of the job whose attributes meet all conditions.",
+    arguments=(*OF_JOB, _WHERE),
+    bounded_by="lists",
+)
 
 OPERATIONS: Final[tuple[ClientOperation[Any], ...]] = (
     *(INFO, HEALTH, COUNTS, DEMAND, MEMBERS, IN_FLIGHT, LIST, DEAD_LETTERS, REDRIVE, LEFT_MESSAGES, BURY, METRICS),
-    *(STATUS, STEPS, HISTORY, HOLD, RELEASE, COUNT),
+    *(STATUS, STEPS, HISTORY, HOLD, RELEASE, COUNT, COUNT_MATCHING),
 )
 """Every operation, in the OpenAPI document's order."""

@@ -20,7 +20,15 @@ from perdure.cli.instances.presentation import (
     status_text,
     value_text,
 )
-from perdure.cli.instances.selection import ALL, AddressArgument, FilterOptions, address_of, list_filter, pages
+from perdure.cli.instances.selection import (
+    ALL,
+    INCOMPLETE,
+    AddressArgument,
+    FilterOptions,
+    address_of,
+    list_filter,
+    pages,
+)
 from perdure.cli.options import JsonOption
 from perdure.cli.output import Table, write_fields, write_json, write_table
 from perdure.cli.process import ExitCode, UsageError, write_lines
@@ -68,8 +76,10 @@ def list_instances(
     begin = None if after is None else address_of(after)
     left, last, told = limit, None, dict[str, None]()
     columns: tuple[str, ...] = ()
+    gaps: list[str] = []
     with open_target(target) as found:
-        for page in pages(found, list_filter(wanted, after=begin), None if all_ else limit + 1):
+        listed = list_filter(wanted, after=begin)
+        for page in pages(found, listed, None if all_ else limit + 1, lambda: gaps.append(INCOMPLETE)):
             shown = page if all_ else page[:left]
             if shown:
                 columns = _write(shown, columns, json=json)
@@ -81,6 +91,8 @@ def list_instances(
         sys.stderr.write(f"perdure: {one_line(remedy)}\n")
     if last is None:
         sys.stderr.write("perdure: no instance matches\n")
+    for gap in gaps[:1]:
+        sys.stderr.write(f"perdure: {gap}\n")
     return ExitCode.DONE
 
 

@@ -13,7 +13,8 @@ from cyclopts import Parameter
 from perdure.cli.process import UsageError
 from perdure.cli.target.target import Target
 from perdure.values.address import Address
-from perdure.values.errors import DefinitionError, InvalidId
+from perdure.values.attributes import checked_where
+from perdure.values.errors import DefinitionError, InvalidArgument, InvalidId
 from perdure.values.listings import Listed, ListedStatus, ListFilter
 from perdure.values.times import duration_ms, to_ms
 
@@ -67,6 +68,15 @@ class FilterOptions:
         str | None, Parameter(help='Only instances that are due within this time from now, such as "5 minutes".')
     ] = None
 
+    where: Annotated[
+        tuple[str, ...],
+        Parameter(
+            consume_multiple=False,
+            negative="",
+            help="Only instances with such an attribute, written 'amount>100'. Repeatable. It needs --job.",
+        ),
+    ] = ()
+
     @property
     def is_empty(self) -> bool:
         """Whether every instance matches."""
@@ -88,12 +98,19 @@ def list_filter(options: FilterOptions, *, after: Address | None = None, limit: 
         UsageError: an option is not valid, or contradicts another one.
     """
     kind, name = _job(options)
+    if options.where and name is None:
+        raise UsageError("--where: conditions are on the attributes of one job; pass --job kind:name as well")
+    try:
+        where = checked_where(options.where, "--where")
+    except InvalidArgument as error:
+        raise UsageError(str(error)) from error
     return ListFilter(
         kind=kind,
         name=name,
         status=options.status,
         id_prefix=options.id_prefix,
         due_before_ms=_due_before_ms(options),
+        where=where,
         after=after,
         limit=limit,
     )
@@ -145,19 +162,36 @@ def _instant(text: str) -> datetime:
     return instant
 
 
-def pages(target: Target, wanted: ListFilter, most: int | None) -> Iterator[tuple[Listed, ...]]:
+INCOMPLETE: Final = (
+    "some instances may be missing: an attribute is being filled, other code writes the job, or a value could not be "
+    "computed; see the engine's log"
+)
+
+
+def pages(
+    target: Target, wanted: ListFilter, most: int | None, incomplete: Callable[[], None]
+) -> Iterator[tuple[Listed, ...]]:
     """Yield instance pages until there are no more.
 
     Args:
         target: the engine or the store.
         wanted: the filter, from the first page on.
         most: the limit for all pages together. None for no limit.
+        incomplete: called for a page in which instances may be missing.
     """
 
     def read(after: Address | None, limit: int) -> tuple[Listed, ...]:
-        return target.find(attrs.evolve(wanted, after=after, limit=limit))
+        found = target.find(attrs.evolve(wanted, after=after, limit=limit))
+        if not found.complete:
+            incomplete()
+        return found.instances
 
     return paged(read, _address, wanted.after, most)
+
+
+def _refuse() -> None:
+    # A change of many must not silently leave some out.
+    raise UsageError(INCOMPLETE)
 
 
 def _address(listed: Listed) -> Address | None:
@@ -190,7 +224,7 @@ def selected(target: Target, addresses: tuple[str, ...], wanted: FilterOptions, 
     if wanted.is_empty and not every:
         raise UsageError("no instance is selected; pass addresses, a filter such as --job kind:name, or --all")
     found: list[Address] = []
-    for page in pages(target, list_filter(wanted), MAX_SELECTED + 1):
+    for page in pages(target, list_filter(wanted), MAX_SELECTED + 1, _refuse):
         found += [each.address for each in page]
     if len(found) > MAX_SELECTED:
         raise UsageError(f"more than {MAX_SELECTED:,} instances match; narrow the filter")

@@ -37,7 +37,7 @@ from perdure.values.errors import InvalidInput, ServerUnreachable
 from perdure.values.failure import FailureRecord
 from perdure.values.instance import Instance
 from perdure.values.limits import Limits
-from perdure.values.listings import InstanceOutcome, Listed, ListFilter, StepRecord
+from perdure.values.listings import InstanceOutcome, Listed, ListFilter, Listing, StepRecord
 from perdure.values.message import StoredMessage
 from perdure.values.secret import why_unreadable
 from perdure.values.status import InstanceStatus
@@ -163,7 +163,7 @@ class AtRest:
         return bool(self.gateway.definitions)
 
     # ------------------------------------------------------------ reading
-    def find(self, wanted: ListFilter, /) -> tuple[Listed, ...]:
+    def find(self, wanted: ListFilter, /) -> Listing:
         """Find instances, ordered by address.
 
         Raises:
@@ -172,7 +172,7 @@ class AtRest:
         if wanted.status == "orphaned":
             raise UsageError(f"--status orphaned: only an engine knows the jobs that it serves, and {self._why()}")
         self._check_version()
-        return self.reader.wait(self.gateway.find(wanted)).instances
+        return self.reader.wait(self.gateway.find(wanted))
 
     def _status(self, address: Address) -> InstanceStatus:
         """Read an instance's status. ``not_found`` if there is no instance."""

@@ -17,11 +17,7 @@ from perdure.client.client import call_of
 from perdure.remote import SyncClient, connect_sync
 from perdure.values.address import Address
 from perdure.values.errors import ServerUnreachable
-from perdure.values.listings import (
-    InstanceOutcome,
-    Listed,
-    ListFilter,
-)
+from perdure.values.listings import InstanceOutcome, ListFilter, Listing
 from perdure.values.status_wait import Awaited, AwaitedStatus, CallEnd
 from perdure.values.times import Duration, from_ms
 from perdure.wire.operations import ClientOperation
@@ -60,7 +56,7 @@ class Remote:
         """Perform an operation, by the client's method."""
         return self.jobs.run(call_of(self.jobs, operation, given))
 
-    def find(self, wanted: ListFilter, /) -> tuple[Listed, ...]:
+    def find(self, wanted: ListFilter, /) -> Listing:
         """Find instances, ordered by address."""
         due = wanted.due_before_ms
         call = self.jobs.list(
@@ -69,10 +65,11 @@ class Remote:
             status=wanted.status,
             id_prefix=wanted.id_prefix,
             due_before=None if due is None else from_ms(due),
+            where=wanted.where,
             after=wanted.after,
             limit=wanted.limit,
         )
-        return self.jobs.run(call).instances
+        return self.jobs.run(call)
 
     def state(self, address: Address, /) -> object:
         """Read an instance's state as JSON-able data, without its secrets. None if there is no instance."""

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from perdure.values.address import Address
     from perdure.values.listings import (
         InstanceOutcome,
-        Listed,
         ListFilter,
+        Listing,
     )
     from perdure.values.status_wait import Awaited, AwaitedStatus, CallEnd
     from perdure.values.times import Duration
@@ -72,7 +72,7 @@ class Target(Protocol):
         """
         ...
 
-    def find(self, wanted: ListFilter, /) -> tuple[Listed, ...]:
+    def find(self, wanted: ListFilter, /) -> Listing:
         """Find instances, ordered by address."""
         ...
 

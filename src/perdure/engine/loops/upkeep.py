@@ -1,7 +1,8 @@
 """Looks after stored instances, besides alarms and messages.
 
 Before the engine accepts requests, it recovers abandoned runs and creates the instances that an app declares. Then it
-takes up the instances and messages that other code left, and deletes expired keys, events and dead letters.
+takes up the instances and messages that other code left, fills attributes, and deletes expired keys, events and dead
+letters.
 """
 
 from __future__ import annotations
@@ -18,19 +19,23 @@ from perdure.engine.loops.outbox import Outbox
 from perdure.engine.loops.waker import Waker
 from perdure.engine.mailbox.entry import TurnAnswer
 from perdure.engine.mailbox.instance_cache import InstanceCache
+from perdure.jobs.attributes import declared_by, keys_of
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.ensured import Ensured
 from perdure.jobs.request import RECOVER, TAKE_UP, TakeUp
 from perdure.programs.container import result_inside
 from perdure.programs.future import answer_of
-from perdure.runtime.record import Future, LogRecord, Runtime, SpawnedTask
-from perdure.stores.contract import Store
+from perdure.runtime.record import Future, LogRecord, Runtime, Sizes, SpawnedTask
+from perdure.stores.attributes import StoredAttributes
+from perdure.stores.contract import Answered, NotCommitted, Store, overlay
 from perdure.stores.snapshots import read_journal
-from perdure.stores.values import Retention
+from perdure.stores.values import FilledPage, FilledRow, Query, Retention
 from perdure.values.address import Address, Job
-from perdure.values.errors import EnsureFailed, InvalidInput
-from perdure.values.instance import Instance
+from perdure.values.attributes import AttributeKeys, StoredAttribute
+from perdure.values.errors import EnsureFailed, InvalidInput, StoreError
+from perdure.values.instance import Fence, Instance
 from perdure.values.limits import Limits
+from perdure.values.transition import Purge, Put, Transition
 
 
 @attrs.frozen
@@ -312,3 +317,211 @@ class Maintenance:
             if pruned.unwrap() < retention.limit:
                 return
             await self.runtime.sleep(0)
+
+
+@attrs.define
+class AttributeChanges:
+    """Adds the changed attributes to transitions.
+
+    Attributes:
+        jobs: the definitions that have attributes.
+        most: how many instances' keys are remembered.
+    """
+
+    jobs: Mapping[tuple[str, str], AnyDefinition]
+    most: int
+    _known: dict[Address, tuple[tuple[int, str, str], AttributeKeys]] = attrs.Factory(dict[Any, Any])
+
+    def with_attributes(self, transition: Transition) -> Transition:
+        """Return a transition with the attributes that it changes. A function of the states before and after it."""
+        address, write = transition.address, transition.write
+        job = self.jobs.get((address.kind, address.name))
+        if job is None:
+            return transition
+        if type(write) is Purge:
+            self._known.pop(address, None)
+            return attrs.evolve(transition, attributes=())
+        if type(write) is not Put:
+            return transition
+        before, after = transition.before, write.instance
+        if before is not None and _text_of(before) == _text_of(after):
+            return transition
+        keys = keys_of(job, after)
+        changed = keys
+        if before is not None:
+            # By purity: whatever wrote the row before, its attributes are those that these functions compute from it.
+            held = dict(self._keys_before(job, before))
+            changed = tuple(pair for pair in keys if held.get(pair[0]) != pair[1])
+        self._remember(after, keys)
+        return attrs.evolve(transition, attributes=changed) if changed else transition
+
+    def _keys_before(self, job: AnyDefinition, instance: Instance) -> AttributeKeys:
+        known = self._known.get(instance.address)
+        return known[1] if known is not None and known[0] == _text_of(instance) else keys_of(job, instance)
+
+    def _remember(self, instance: Instance, keys: AttributeKeys) -> None:
+        self._known.pop(instance.address, None)
+        if len(self._known) >= self.most:
+            del self._known[next(iter(self._known))]
+        self._known[instance.address] = (_text_of(instance), keys)
+
+
+def _text_of(instance: Instance) -> tuple[int, str, str]:
+    """Return all that a visible state is read from."""
+    return instance.state_version, instance.state, instance.data
+
+
+def keeping_attributes(store: Store, jobs: Mapping[Job, AnyDefinition], sizes: Sizes) -> Store:
+    """Return a store whose commits bring the attributes. The store itself if no job has any.
+
+    Args:
+        store: the engine's store.
+        jobs: the served definitions.
+        sizes: the internal sizes.
+    """
+    attributed = {place: job for place, job in jobs.items() if job.plan.attributes}
+    if not attributed:
+        return store
+    changes = AttributeChanges(attributed, sizes.remembered_attributes)
+
+    # Here, behind all that joins turns: a transition that leaves has its last state, and the row that it replaces.
+    def commit(transitions: Sequence[Transition], answered: Answered[Fence, NotCommitted], /) -> None:
+        store.commit([changes.with_attributes(each) for each in transitions], answered)
+
+    return overlay(store, commit=commit)
+
+
+@attrs.define(eq=False)
+class FillingAttributes:
+    """The loop that declares attributes, deletes the keys of old ones and fills new ones, in portions.
+
+    Attributes:
+        store: the engine's store.
+        runtime: the only interface to time.
+        jobs: the served definitions.
+        is_own: whether this engine does the work on an address.
+        others: whether other engines may write the store at the same time.
+    """
+
+    store: Store
+    runtime: Runtime
+    jobs: Mapping[Job, AnyDefinition]
+    is_own: Callable[[Address], bool]
+    others: bool
+    _declared: Mapping[Job, Mapping[str, str]] = attrs.field(init=False)
+    _reported: set[tuple[str, str, str]] = attrs.Factory(set[tuple[str, str, str]])
+
+    def __attrs_post_init__(self) -> None:
+        self._declared = {job: declared_by(definition) for job, definition in self.jobs.items()}
+
+    async def begin(self) -> Literal["work", "nothing"]:
+        """Declare the attributes, before the first commit. Return whether `run` has anything to do.
+
+        Raises:
+            StoreError: the store failed.
+        """
+        attributes, has_any = self.store.attributes, any(self._declared.values())
+        if attributes is None:
+            return "nothing"
+        # An owned store knows only what its last engine has declared: without any there is nothing to say.
+        if has_any or self.others or await self._known(attributes):
+            await self._awaited(attributes.declare(self._declared))
+        return "work" if has_any or await self._known(attributes) else "nothing"
+
+    async def run(self) -> NoReturn:
+        """Work until the task is cancelled. An engine that owns its store works until all attributes are whole."""
+        attributes = self.store.attributes
+        while attributes is not None:
+            done = await self._round(attributes)
+            if done == "nothing" and not (self.others and any(self._declared.values())):
+                break
+            await self.runtime.sleep(0 if done == "portion" else POLL_MS)
+        await Waker(self.runtime).wait_until(None)
+        raise AssertionError  # not reached: nothing notifies that waker
+
+    async def _known(self, attributes: StoredAttributes) -> tuple[StoredAttribute, ...]:
+        found: tuple[StoredAttribute, ...] = await self._awaited(attributes.known())
+        return tuple(one for one in found if (one.kind, one.name) in self.jobs)
+
+    async def _round(self, attributes: StoredAttributes) -> Literal["portion", "wait", "nothing"]:
+        """Do one portion for each job."""
+        try:
+            known = await self._known(attributes)
+            if self._is_amiss(known):
+                await self._awaited(attributes.declare(self._declared))
+                known = await self._known(attributes)
+            self._report(known)
+            open_ = [one for one in known if one.state != "whole" and self.is_own(Address(one.kind, one.name, "*"))]
+            moved = [await self._portion(attributes, one, open_) for one in open_]
+        except StoreError as error:
+            self.runtime.log(LogRecord("warning", "attributes not filled", {"error": str(error)}))
+            return "wait"
+        if any(moved):
+            return "portion"
+        return "wait" if any(one.state != "whole" for one in known) else "nothing"
+
+    def _is_amiss(self, known: tuple[StoredAttribute, ...]) -> bool:
+        """Return whether the store's attributes are not those that this code computes, or in doubt."""
+        found = {(one.kind, one.name, one.attribute): one.fingerprint for one in known}
+        wanted = {(*job, name): code for job, declared in self._declared.items() for name, code in declared.items()}
+        return found != wanted or any(one.doubt == "some" for one in known)
+
+    def _report(self, known: tuple[StoredAttribute, ...]) -> None:
+        for one in known:
+            place = (one.kind, one.name, one.attribute)
+            if one.failures and place not in self._reported:
+                self._reported.add(place)
+                fields = {"job": f"{one.kind}:{one.name}", "attribute": one.attribute}
+                self.runtime.log(LogRecord("warning", "an attribute of some instances cannot be computed", fields))
+
+    async def _portion(
+        self, attributes: StoredAttributes, one: StoredAttribute, open_: Sequence[StoredAttribute]
+    ) -> bool:
+        """Clear or fill a portion of an attribute, with those that are as far. Return whether that was done."""
+        job, size = (one.kind, one.name), self.runtime.sizes.attribute_rows
+        if one.state == "clearing":
+            before = one.generation
+            await self._awaited(attributes.clear(job, one.attribute, size))
+            return one.doubt == "none" and before == one.generation
+        if one.doubt == "some" or self._declared[job].get(one.attribute) != one.fingerprint:
+            return False
+        alike = [each for each in open_ if _is_as_far(each, one)]
+        if alike[0] is not one:
+            return True  # the first of them fills all
+        await self._fill(attributes, job, alike, size)
+        return True
+
+    async def _fill(self, attributes: StoredAttributes, job: Job, alike: Sequence[StoredAttribute], size: int) -> None:
+        position = alike[0].position
+        after = Address(*job, position) if position else None
+        query = Query(kind=job[0], name=job[1], after=after, limit=size)
+        rows: tuple[Instance, ...] = await self._awaited(self.store.find(query))
+        names = {each.attribute for each in alike}
+        page = FilledPage(
+            generations=tuple((each.attribute, each.generation) for each in alike),
+            rows=tuple(_filled(self.jobs[job], row, names) for row in rows),
+            rest="some" if len(rows) == size else "none",
+        )
+        # Those that were changed meanwhile are in the next portion again, which begins at the same place.
+        await self._awaited(attributes.fill(job, page))
+
+    async def _awaited(self, operation: Any) -> Any:
+        answer = await answer_of(operation)
+        match answer:
+            case Success(value):
+                return value
+            case Failure(error):
+                raise error
+            case unexpected:
+                raise TypeError(f"a store returns Success or Failure, not {unexpected!r}")
+
+
+def _is_as_far(each: StoredAttribute, one: StoredAttribute) -> bool:
+    return (each.kind, each.name, each.state, each.position, each.doubt) == (
+        *(one.kind, one.name, one.state, one.position, one.doubt),
+    )
+
+
+def _filled(job: AnyDefinition, row: Instance, names: set[str]) -> FilledRow:
+    keys = tuple(pair for pair in keys_of(job, row) if pair[0] in names)
+    return FilledRow(id=row.address.id, incarnation=row.incarnation, version=row.version, keys=keys)

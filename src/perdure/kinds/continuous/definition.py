@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Never, TypeVar, cast
 
 import attrs
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from perdure.kinds.continuous import handle, handler
     from perdure.kinds.continuous.handle import ContinuousHandle, ContinuousSender
     from perdure.values.address import Address
+    from perdure.values.attributes import Attribute
     from perdure.values.instance import Claim, Instance
     from perdure.values.turn_inputs import TurnInputs
 else:  # deciding turns and calling jobs need more modules than defining jobs
@@ -61,6 +62,8 @@ class Continuous(Definition["ContinuousHandle[S, E]", "ContinuousSender[S]", R_c
         concurrency: at most this many concurrent runs of this job, 1 to 100,000. By default the engine's own limit.
         state_in_events: whether ``job.started`` and ``job.executed`` carry the state as JSON. By default no event holds
             your data.
+        attributes: values that the store keeps beside each state, to find instances by them: up to 16 functions that
+            `attribute` declares.
 
     Raises:
         DefinitionError: an argument is invalid. The message says how to fix it.
@@ -87,6 +90,7 @@ class Continuous(Definition["ContinuousHandle[S, E]", "ContinuousSender[S]", R_c
         versions: Migrations[S] | None = None,
         concurrency: int | None = None,
         state_in_events: bool = False,
+        attributes: Sequence[Attribute[S, Any]] = (),
     ) -> None:
         plan = build_plan(
             "continuous",
@@ -102,6 +106,7 @@ class Continuous(Definition["ContinuousHandle[S, E]", "ContinuousSender[S]", R_c
             concurrency=concurrency,
             versions=versions,
             state_in_events=state_in_events,
+            attributes=attributes,
             commands=_commands(state, tags, name),
         )
         recurrence = Recurrence(

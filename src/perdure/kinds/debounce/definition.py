@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Never, TypeVar, cast, overload
 
 import attrs
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from perdure.kinds.debounce import handle, handler
     from perdure.kinds.debounce.handle import DebounceHandle, DebounceSender
     from perdure.values.address import Address
+    from perdure.values.attributes import Attribute
     from perdure.values.instance import Claim, Instance
     from perdure.values.turn_inputs import TurnInputs
 else:  # deciding turns and calling jobs need more modules than defining jobs
@@ -76,6 +77,8 @@ class Debounce(Definition["DebounceHandle[S, V, E]", "DebounceSender[V]", R_cont
         concurrency: this job's maximum number of concurrent flushes, 1 to 100,000. By default the engine's own limit.
         state_in_events: whether ``job.started``, ``job.executed`` and ``debounce.flushed`` carry the state as JSON. By
             default no event holds your data.
+        attributes: values that the store keeps beside each state, to find instances by them: up to 16 functions that
+            `attribute` declares.
 
     Raises:
         DefinitionError: an argument is invalid. The message says how to fix it.
@@ -107,6 +110,7 @@ class Debounce(Definition["DebounceHandle[S, V, E]", "DebounceSender[V]", R_cont
         versions: Migrations[V1] | None = None,
         concurrency: int | None = None,
         state_in_events: bool = False,
+        attributes: Sequence[Attribute[V1, Any]] = (),
     ) -> None: ...
     # As for a `Task`: mypy infers the common base of two errors, `object`, where pyright infers their union.
     @overload
@@ -126,6 +130,7 @@ class Debounce(Definition["DebounceHandle[S, V, E]", "DebounceSender[V]", R_cont
         versions: Migrations[V1] | None = None,
         concurrency: int | None = None,
         state_in_events: bool = False,
+        attributes: Sequence[Attribute[V1, Any]] = (),
     ) -> None: ...
     # As for a `Task`: mypy infers the common base of two errors, `object`, where pyright infers their union.
     @overload
@@ -146,6 +151,7 @@ class Debounce(Definition["DebounceHandle[S, V, E]", "DebounceSender[V]", R_cont
         versions: Migrations[V1] | None = None,
         concurrency: int | None = None,
         state_in_events: bool = False,
+        attributes: Sequence[Attribute[V1, Any]] = (),
     ) -> None: ...
     @overload
     def __init__(
@@ -166,6 +172,7 @@ class Debounce(Definition["DebounceHandle[S, V, E]", "DebounceSender[V]", R_cont
         versions: Migrations[S1] | None = None,
         concurrency: int | None = None,
         state_in_events: bool = False,
+        attributes: Sequence[Attribute[S1, Any]] = (),
     ) -> None: ...
     @overload
     def __init__(
@@ -186,6 +193,7 @@ class Debounce(Definition["DebounceHandle[S, V, E]", "DebounceSender[V]", R_cont
         versions: Migrations[S1] | None = None,
         concurrency: int | None = None,
         state_in_events: bool = False,
+        attributes: Sequence[Attribute[S1, Any]] = (),
     ) -> None: ...
     @overload
     def __init__(
@@ -207,6 +215,7 @@ class Debounce(Definition["DebounceHandle[S, V, E]", "DebounceSender[V]", R_cont
         versions: Migrations[S] | None = None,
         concurrency: int | None = None,
         state_in_events: bool = False,
+        attributes: Sequence[Attribute[S, Any]] = (),
     ) -> None: ...
     def __init__(
         self,
@@ -227,6 +236,7 @@ class Debounce(Definition["DebounceHandle[S, V, E]", "DebounceSender[V]", R_cont
         versions: Any = None,
         concurrency: int | None = None,
         state_in_events: bool = False,
+        attributes: Sequence[Attribute[Any, Any]] = (),
     ) -> None:
         _check_state(name, event=event, state=state, initial=initial, on_event=on_event)
         plan = build_plan(
@@ -243,6 +253,7 @@ class Debounce(Definition["DebounceHandle[S, V, E]", "DebounceSender[V]", R_cont
             concurrency=concurrency,
             versions=versions,
             state_in_events=state_in_events,
+            attributes=attributes,
             commands=_commands(event, tags, name),
         )
         batching = Batching(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Never, TypedDict, TypeVar, Unpack, cast, overload
 
 import attrs
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from perdure.kinds.task import handle, handler
     from perdure.kinds.task.handle import TaskHandle, TaskSender
     from perdure.values.address import Address
+    from perdure.values.attributes import Attribute
     from perdure.values.failure import Defect
     from perdure.values.instance import Claim, Instance
     from perdure.values.limits import Limits
@@ -71,6 +72,7 @@ class _Options(TypedDict, Generic[S1], total=False):
     versions: Migrations[S1] | None
     concurrency: int | None
     state_in_events: bool
+    attributes: Sequence[Attribute[S1, Any]]
 
 
 @attrs.frozen(init=False, eq=False, repr=False)
@@ -102,6 +104,8 @@ class Task(Definition["TaskHandle[S, V, E]", "TaskSender[V]", R_contra], Generic
         concurrency: at most this many concurrent runs of this job, 1 to 100,000. By default the engine's own limit.
         state_in_events: whether ``job.started`` and ``job.executed`` carry the state as JSON. By default no event holds
             your data.
+        attributes: values that the store keeps beside each state, to find instances by them: up to 16 functions that
+            `attribute` declares.
 
     Raises:
         DefinitionError: an argument is invalid. The message says how to fix it.
@@ -294,6 +298,7 @@ class Task(Definition["TaskHandle[S, V, E]", "TaskSender[V]", R_contra], Generic
         versions: Migrations[S] | None = None,
         concurrency: int | None = None,
         state_in_events: bool = False,
+        attributes: Sequence[Attribute[S, Any]] = (),
     ) -> None: ...
     def __init__(
         self,
@@ -314,6 +319,7 @@ class Task(Definition["TaskHandle[S, V, E]", "TaskSender[V]", R_contra], Generic
         versions: Any = None,
         concurrency: int | None = None,
         state_in_events: bool = False,
+        attributes: Sequence[Attribute[Any, Any]] = (),
     ) -> None:
         plan = build_plan(
             "task",
@@ -334,6 +340,7 @@ class Task(Definition["TaskHandle[S, V, E]", "TaskSender[V]", R_contra], Generic
             concurrency=concurrency,
             versions=versions,
             state_in_events=state_in_events,
+            attributes=attributes,
             commands=_commands(event, tags, name),
         )
         hooks = _hooks(

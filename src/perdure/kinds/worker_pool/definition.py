@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Never, TypeVar, cast, overload
 
 import attrs
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from perdure.kinds.worker_pool import handle, handler
     from perdure.kinds.worker_pool.handle import PoolHandle, PoolSender
     from perdure.values.address import Address
+    from perdure.values.attributes import Attribute
     from perdure.values.failure import Defect
     from perdure.values.instance import Claim, Instance
     from perdure.values.listings import InstanceOutcome
@@ -89,6 +90,8 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
         tags: stable names for union members, instead of their class names.
         versions: the items' older types, and the functions that upgrade them. By default there are none.
         run_timeout: time limit for the work on an item, by default 15 minutes.
+        attributes: values that the store keeps beside each item, to find items by them: up to 16 functions that
+            `attribute` declares.
 
     Raises:
         DefinitionError: an argument is invalid. The message says how to fix it.
@@ -126,6 +129,7 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
         tags: Mapping[type, str] | None = None,
         versions: Migrations[V1] | None = None,
         run_timeout: Duration = DEFAULT_RUN_TIMEOUT,
+        attributes: Sequence[Attribute[V1, Any]] = (),
     ) -> None: ...
     @overload
     def __init__(
@@ -146,6 +150,7 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
         tags: Mapping[type, str] | None = None,
         versions: Migrations[V1] | None = None,
         run_timeout: Duration = DEFAULT_RUN_TIMEOUT,
+        attributes: Sequence[Attribute[V1, Any]] = (),
     ) -> None: ...
     @overload
     def __init__(
@@ -167,6 +172,7 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
         tags: Mapping[type, str] | None = None,
         versions: Migrations[V] | None = None,
         run_timeout: Duration = DEFAULT_RUN_TIMEOUT,
+        attributes: Sequence[Attribute[V, Any]] = (),
     ) -> None: ...
     def __init__(
         self,
@@ -187,6 +193,7 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
         tags: Mapping[type, str] | None = None,
         versions: Any = None,
         run_timeout: Duration = DEFAULT_RUN_TIMEOUT,
+        attributes: Sequence[Attribute[Any, Any]] = (),
     ) -> None:
         program = hook(work, what=f"work of pool:{name}")
         results = _results(work, result, tags, name)
@@ -207,6 +214,7 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
             answers=ANSWERS,
             kept=(results,),
             versions=versions,
+            attributes=attributes,
         )
         policy = ItemPolicy(
             key=None if key is None else _key(key, name),

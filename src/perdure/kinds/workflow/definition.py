@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from perdure.jobs.step import Commit, Execute, NextStep, Step
     from perdure.kinds.workflow import handle, handler, progress, replay, run_commits, run_program, step_listing
     from perdure.kinds.workflow.handle import WorkflowHandle, WorkflowSender
+    from perdure.values.attributes import Attribute
     from perdure.values.event import Parking
     from perdure.values.failure import Defect
     from perdure.values.instance import Claim, Instance
@@ -112,6 +113,8 @@ class Workflow(
         concurrency: at most this many concurrent runs of this job, 1 to 100,000. By default the engine's own limit.
         state_in_events: whether ``job.started`` and ``job.executed`` carry the state as JSON. By default no event holds
             your data.
+        attributes: values that the store keeps beside each state, to find instances by them: up to 16 functions that
+            `attribute` declares.
 
     Raises:
         DefinitionError: an argument is invalid. The message says how to fix it.
@@ -150,16 +153,12 @@ class Workflow(
         inbox: int = DEFAULT_INBOX,
         concurrency: int | None = None,
         state_in_events: bool = False,
+        attributes: Sequence[Attribute[S, Any]] = (),
     ) -> None:
         program = check_function(run, what=f"run of workflow:{name}", takes=("ctx",), expected="a Program")
         declared = _signals(signals, name)
         _check_retry(retry_defects, name)
-        codecs: dict[str, Codec[Any]] = {
-            signal.name: Codec.of(
-                signal.value, what=f"signal {signal.name} of workflow:{name}", tags=tags, ignores_other_tags=True
-            )
-            for signal in declared.values()
-        }
+        codecs = _codecs_of(declared, tags, name)
         results = _results(result, run, tags, name)
         keep_ms = None if keep is None else _keep_ms(keep, name)
         plan = build_plan(
@@ -176,6 +175,7 @@ class Workflow(
             concurrency=concurrency,
             versions=versions,
             state_in_events=state_in_events,
+            attributes=attributes,
             commands=_commands(state, codecs, declared, tags, name, repeat_of_creating(keep_ms)),
             answers=ANSWERS,
             kept=(results,),
@@ -427,6 +427,17 @@ class Workflow(
     def sender(self, post: PostCommand) -> WorkflowSender[S]:
         """Return the typed sender."""
         return handle.WorkflowSender(post)
+
+
+def _codecs_of(
+    declared: Mapping[str, Signal[Any]], tags: Mapping[type, str] | None, name: str
+) -> dict[str, Codec[Any]]:
+    return {
+        signal.name: Codec.of(
+            signal.value, what=f"signal {signal.name} of workflow:{name}", tags=tags, ignores_other_tags=True
+        )
+        for signal in declared.values()
+    }
 
 
 def _signals(signals: Sequence[Signal[Any]], name: str) -> dict[str, Signal[Any]]:

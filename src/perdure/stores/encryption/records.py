@@ -50,6 +50,7 @@ class RecordCipher:
             events=self.sealed_events(transition.events),
             journal=transition.journal and self._journal(transition.journal, transition.write, address),
             before=transition.before,
+            attributes=transition.attributes,
         )
 
     def sealed_events(self, events: Sequence[Event]) -> tuple[Event, ...]:

@@ -17,7 +17,7 @@ from returns.result import Failure, Result
 from perdure.programs.future import converted, settled
 from perdure.stores.contract import Store
 from perdure.stores.memory.opening import Committed, OpenMemoryStore
-from perdure.stores.memory.tables import Tables
+from perdure.stores.memory.tables import Opening, Tables
 from perdure.stores.shares import Members, Served, Share, StoreMember
 from perdure.stores.values import Capabilities, DuePosition, LoadRequest, PreviousExit
 from perdure.values.errors import OwnershipLost, StoreError
@@ -55,6 +55,7 @@ class MemoryBackend:
         self._epoch += 1
         # Before the new opening answers: otherwise the remaining tasks of a dead engine could still write.
         self._opening.end(f"it was opened again: epoch {self._epoch} has replaced this one")
+        self._tables.attributes.openings.clear()  # all have ended, and nobody writes beside this one
         self._opening = OpenMemoryStore(self._tables, name=self._name, epoch=self._epoch, previous_exit=previous_exit)
         return self._opening
 
@@ -119,6 +120,7 @@ class SharedMemoryBackend:
         now_ms = self._clock_ms()
         self._members[epoch] = _Joined({}, now_ms, now_ms + self._lease_ms, label)
         self._openings[epoch] = opening = self._opening(epoch)
+        self._tables.attributes.openings[epoch] = Opening()
         return opening
 
     def reader(self) -> Store:
@@ -135,16 +137,20 @@ class SharedMemoryBackend:
         # By the store's clock alone: an engine whose own clock is ahead would declare living members dead.
         for other in [other for other, member in self._members.items() if other != epoch and member.until_ms < now_ms]:
             del self._members[other]
+            self._tables.attributes.openings[other].is_open = False
             # In the same step as the deletion: a member that is not listed any more and still writes would run beside
             # its successor.
             self._openings.pop(other).declare_dead()
         self._members[epoch] = attrs.evolve(self._members[epoch], served=dict(served), until_ms=now_ms + self._lease_ms)
+        self._tables.attributes.openings[epoch].serves |= frozenset(served)
         return self.members()
 
     def leave(self, epoch: int) -> None:
         """End a membership."""
         self._members.pop(epoch, None)
         self._openings.pop(epoch, None)
+        if epoch in self._tables.attributes.openings:
+            self._tables.attributes.openings[epoch].is_open = False
 
     def members(self) -> Members:
         """Return the members."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from bisect import bisect_left, bisect_right, insort
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice, takewhile
 from operator import attrgetter
 from typing import TypeAlias
@@ -158,6 +158,10 @@ def _entry(instance: Instance | None) -> tuple[Job, str, int] | None:
 _Place: TypeAlias = tuple[str, str, str]  # an address as a plain tuple: hashed and compared in C
 
 
+def _matches(_: Instance, __: Query) -> bool:
+    return True
+
+
 class Instances:
     """Instances by address and by incarnation."""
 
@@ -253,9 +257,20 @@ class Instances:
         wanted = (row for row in rows if row.left is not None and _is_left_to(row.address, row.left.codes, codes))
         return tuple(islice(wanted, limit))
 
-    def find(self, query: Query) -> tuple[Instance, ...]:
-        """Return a page of instances, ordered by addresses."""
-        found = (instance for instance in self._rows.values() if _is_asked_for(instance, query))
+    def all(self) -> Iterable[Instance]:
+        """Return all instances, in no particular order."""
+        return self._rows.values()
+
+    def find(self, query: Query, matches: Callable[[Instance, Query], bool] = _matches) -> tuple[Instance, ...]:
+        """Return a page of instances, ordered by addresses.
+
+        Args:
+            query: the conditions.
+            matches: returns whether an instance has the attributes that they want.
+        """
+        found = (each for each in self._rows.values() if is_asked_for(each, query))
+        if query.where:
+            found = (each for each in found if matches(each, query))
         return tuple(heapq.nsmallest(query.limit, found, key=attrgetter("address")))
 
     def _create(self, after: Instance) -> Fence:
@@ -291,7 +306,8 @@ def _is_left_to(address: Address, left: tuple[str, ...], codes: Mapping[Job, str
     return code is not None and code not in left
 
 
-def _is_asked_for(instance: Instance, query: Query) -> bool:
+def is_asked_for(instance: Instance, query: Query) -> bool:
+    """Return whether an instance meets the conditions of a query that its row answers."""
     address, due_ms = instance.address, instance.due_ms
     return (
         (query.kind is None or address.kind == query.kind)

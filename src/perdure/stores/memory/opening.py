@@ -17,6 +17,7 @@ from perdure.stores.values import (
     Capabilities,
     Cursor,
     DuePosition,
+    FilledPage,
     Health,
     LoadRequest,
     LoggedEvent,
@@ -27,6 +28,7 @@ from perdure.stores.values import (
     StoredWork,
 )
 from perdure.values.address import Address, Job
+from perdure.values.attributes import StoredAttribute
 from perdure.values.errors import Conflict, StoreError, StoreUnavailable
 from perdure.values.event import Event
 from perdure.values.instance import Fence, Instance
@@ -66,6 +68,7 @@ class OpenMemoryStore(Store):
         self.journal = _MemoryJournal(self)
         self.cursors = _MemoryCursors(self)
         self.counts = _MemoryCounts(self)
+        self.attributes = _MemoryAttributes(self)
         self._tables = tables
         self._ended = ""  # why every operation is refused
 
@@ -114,6 +117,11 @@ class OpenMemoryStore(Store):
         fence = self._write_instance(transition.address, write, before)
         if transition.journal is not None:
             tables.journals.change(fence.incarnation, transition.journal)
+        if transition.attributes is not None:
+            if type(write) is Put:
+                tables.attributes.write(transition.address, fence.incarnation, transition.attributes)
+            elif before is not None:
+                tables.attributes.delete(transition.address, before.incarnation)
         return Success(fence)
 
     def due(
@@ -162,7 +170,7 @@ class OpenMemoryStore(Store):
 
     def find(self, query: Query, /) -> FutureResult[tuple[Instance, ...], StoreError]:
         """Return a page of instances."""
-        return self.answer("find", lambda tables: tables.instances.find(query))
+        return self.answer("find", lambda tables: tables.instances.find(query, tables.attributes.matches))
 
     def history(
         self, address: Address, before: int | None, limit: int, /
@@ -270,6 +278,34 @@ class _MemoryCursors:
     def move(self, name: str, sequence: int, events: Sequence[Event] = (), /) -> FutureResult[None, StoreError]:
         """Move a sink forward, and log events."""
         return self.opening.answer("move a cursor", lambda tables: tables.log.move_cursor(name, sequence, events))
+
+
+@attrs.frozen
+class _MemoryAttributes:
+    opening: OpenMemoryStore
+
+    def declare(self, jobs: Mapping[Job, Mapping[str, str]], /) -> FutureResult[None, StoreError]:
+        """Note the attributes that this opening computes."""
+        epoch = self.opening.epoch
+        return self.opening.answer("declare attributes", lambda tables: tables.attributes.declare(epoch, jobs))
+
+    def known(self) -> FutureResult[tuple[StoredAttribute, ...], StoreError]:
+        """Return the known attributes."""
+        return self.opening.answer("read attributes", lambda tables: tables.attributes.known())
+
+    def clear(self, job: Job, attribute: str, limit: int, /) -> FutureResult[int, StoreError]:
+        """Delete some keys."""
+        epoch, place = self.opening.epoch, (*job, attribute)
+        return self.opening.answer("clear", lambda tables: tables.attributes.clear(epoch, place, limit))
+
+    def fill(self, job: Job, page: FilledPage, /) -> FutureResult[tuple[str, ...], StoreError]:
+        """Write a page."""
+        return self.opening.answer("fill", lambda tables: tables.attributes.fill(tables.instances, job, page))
+
+    def count(self, query: Query, /) -> FutureResult[int, StoreError]:
+        """Count the instances that match."""
+        wanted = attrs.evolve(query, after=None)
+        return self.opening.answer("count", lambda tables: tables.attributes.count(tables.instances, wanted))
 
 
 @attrs.frozen

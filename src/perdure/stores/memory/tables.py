@@ -1,20 +1,23 @@
-"""All data in a memory store, with its smaller tables: idempotency keys, journals, and the log with its cursors."""
+"""All data in a memory store, with its smaller tables: keys, journals, the log with its cursors, and attributes."""
 
 from __future__ import annotations
 
 import heapq
 from collections import OrderedDict, deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import dropwhile, islice
+from typing import TypeAlias
 
 import attrs
 
 from perdure.runtime.record import DEFAULT_SIZES
-from perdure.stores.memory.instances import Instances
+from perdure.stores.memory.instances import Instances, is_asked_for
 from perdure.stores.memory.messages import MessageTable
-from perdure.stores.values import Cursor, LoggedEvent
+from perdure.stores.values import Cursor, FilledPage, LoggedEvent, Query
 from perdure.values.address import Address, Job
+from perdure.values.attributes import FAILED, AttributeKeys, StoredAttribute
 from perdure.values.event import Event
+from perdure.values.instance import Instance
 from perdure.values.transition import JournalChange, NewKeys, Remembered
 
 
@@ -193,6 +196,210 @@ class EventLog:
         return LoggedEvent(sequence=sequence, event=self._events[sequence])
 
 
+Place: TypeAlias = tuple[str, str, str]
+"""Kind, job and attribute."""
+
+Declared: TypeAlias = Mapping[Job, Mapping[str, str]]
+
+
+@attrs.define
+class Opening:
+    """One opening of a shared store, as far as it is known.
+
+    Attributes:
+        is_open: whether it may still write.
+        serves: the jobs that it has said to serve.
+        declared: the attributes that it computes. None: it has not said.
+    """
+
+    is_open: bool = True
+    serves: frozenset[Job] = frozenset()
+    declared: Declared | None = None
+
+    @property
+    def is_beginning(self) -> bool:
+        """Whether it may still declare its attributes: it has said nothing, and has served nothing."""
+        return self.is_open and self.declared is None and not self.serves
+
+    def may_spoil(self, place: Place, fingerprint: str) -> bool:
+        """Return whether its commits may leave other keys of an attribute."""
+        job = place[:2]
+        if self.declared is None:
+            return not self.serves or job in self.serves
+        return job in self.declared and self.declared[job].get(place[2]) != fingerprint
+
+
+@attrs.define
+class _KnownAttribute:
+    stored: StoredAttribute
+    keys: dict[int, tuple[str, str]] = attrs.Factory(dict[int, tuple[str, str]])  # id and key, by incarnation
+    since: int = 0  # the openings up to this one that have ended have spoiled nothing that is not filled again
+
+
+@attrs.define
+class AttributeTable:
+    """The attributes that a memory store knows.
+
+    Attributes:
+        openings: the openings by epoch; of an owned store, only the present one.
+    """
+
+    openings: dict[int, Opening] = attrs.Factory(dict[int, Opening])
+    _known: dict[Place, _KnownAttribute] = attrs.Factory(dict[Place, _KnownAttribute])
+
+    # ------------------------------------------------------------ commits
+    def write(self, address: Address, incarnation: int, keys: AttributeKeys) -> None:
+        """Write changed keys of an instance."""
+        for name, key in keys:
+            known = self._known.get((address.kind, address.name, name))
+            if known is None:
+                continue
+            if key is None:
+                known.keys.pop(incarnation, None)
+            else:
+                known.keys[incarnation] = address.id, key
+
+    def delete(self, address: Address, incarnation: int) -> None:
+        """Delete all keys of an instance."""
+        for place, known in self._known.items():
+            if place[:2] == (address.kind, address.name):
+                known.keys.pop(incarnation, None)
+
+    # ------------------------------------------------------------ reading
+    def known(self) -> tuple[StoredAttribute, ...]:
+        """Return the known attributes."""
+        return tuple(
+            attrs.evolve(
+                known.stored,
+                failures=any(key.startswith(FAILED) for _, key in known.keys.values()),
+                doubt="some" if self._is_doubtful(place, known) else "none",
+            )
+            for place, known in sorted(self._known.items())
+        )
+
+    def matches(self, instance: Instance, query: Query) -> bool:
+        """Return whether an instance has keys in the ranges of a query."""
+        address = instance.address
+        for wanted in query.where:
+            known = self._known.get((address.kind, address.name, wanted.attribute))
+            held = None if known is None else known.keys.get(instance.incarnation)
+            if held is None or held[1] not in wanted:
+                return False
+        return True
+
+    # ------------------------------------------------------------ the life of an attribute
+    def declare(self, epoch: int, jobs: Declared) -> None:
+        """Note the attributes that an opening computes, and begin those that are new, changed or spoiled."""
+        self.openings.setdefault(epoch, Opening()).declared = jobs
+        others = [each for other, each in self.openings.items() if other != epoch and each.is_open]
+        # The present code decides unless other code is open, too: two would begin it again in turns for ever.
+        for job, declared in jobs.items():
+            for name, fingerprint in declared.items():
+                place = (*job, name)
+                known = self._known.get(place)
+                if known is None:
+                    self._begin(place, fingerprint)
+                elif known.stored.fingerprint != fingerprint:
+                    if not any(each.declared is not None and each.may_spoil(place, fingerprint) for each in others):
+                        self._begin(place, fingerprint)
+                elif self._is_spoiled(place, known):
+                    self._begin(place, fingerprint)
+                elif not self._is_doubtful(place, known):
+                    known.since = max(known.since, self._settled())
+            for place, known in self._known.items():
+                is_over = place[:2] == job and place[2] not in declared and known.stored.state != "clearing"
+                if is_over and not any(place[2] in (each.declared or {}).get(job, {}) for each in others):
+                    self._begin(place, known.stored.fingerprint)
+
+    def clear(self, epoch: int, place: Place, limit: int) -> int:
+        """Delete some keys of an attribute that is being cleared."""
+        known = self._known.get(place)
+        if known is None or known.stored.state != "clearing":
+            return 0
+        declares = self._declares(epoch, place) == known.stored.fingerprint
+        others = (other for other, each in self.openings.items() if each.is_open and self._declares(other, place))
+        if self._is_doubtful(place, known) if declares else any(others):
+            return 0
+        gone = list(known.keys)[:limit]
+        for incarnation in gone:
+            del known.keys[incarnation]
+        if len(gone) < limit and declares:
+            known.stored = attrs.evolve(known.stored, state="filling", position="")
+        elif len(gone) < limit:
+            del self._known[place]
+        return len(gone)
+
+    def _declares(self, epoch: int, place: Place) -> str | None:
+        opening = self.openings.get(epoch)
+        declared = None if opening is None else opening.declared
+        return None if declared is None else declared.get(place[:2], {}).get(place[2])
+
+    def fill(self, instances: Instances, job: Job, page: FilledPage) -> tuple[str, ...]:
+        """Write the attributes of a page. Return the ids that were not written."""
+        filled = {
+            name: known
+            for name, generation in page.generations
+            if (known := self._known.get((*job, name))) is not None
+            and known.stored.generation == generation
+            and known.stored.state == "filling"
+            and not self._is_doubtful((*job, name), known)
+        }
+        if len(filled) < len(page.generations):
+            return ()
+        refused: list[str] = []
+        for row in page.rows:
+            stored = instances.get(Address(*job, row.id))
+            if stored is None or (stored.incarnation, stored.version) != (row.incarnation, row.version):
+                refused.append(row.id)
+                continue
+            self.write(stored.address, row.incarnation, tuple(pair for pair in row.keys if pair[0] in filled))
+        if not refused:
+            for known in filled.values():
+                position = page.rows[-1].id if page.rows else known.stored.position
+                known.stored = attrs.evolve(known.stored, position=position)
+                if page.rest == "none":
+                    known.stored = attrs.evolve(known.stored, state="whole")
+        return tuple(refused)
+
+    def count(self, instances: Instances, query: Query) -> int:
+        """Count the instances that match a query."""
+        return sum(is_asked_for(row, query) and self.matches(row, query) for row in instances.all())
+
+    # ------------------------------------------------------------ doubts
+    def _begin(self, place: Place, fingerprint: str) -> None:
+        known = self._known.get(place)
+        generation = 1 if known is None else known.stored.generation + 1
+        kind, name, attribute = place
+        stored = StoredAttribute(
+            kind=kind, name=name, attribute=attribute, fingerprint=fingerprint, generation=generation
+        )
+        self._known[place] = _KnownAttribute(stored, {} if known is None else known.keys, max(self.openings, default=0))
+
+    def _settled(self) -> int:
+        return min((epoch for epoch, each in self.openings.items() if each.is_open), default=1) - 1
+
+    def _suspects(self, place: Place, known: _KnownAttribute) -> list[Opening]:
+        return [
+            each
+            for epoch, each in self.openings.items()
+            if (each.is_open or epoch > known.since) and each.may_spoil(place, known.stored.fingerprint)
+        ]
+
+    def _is_doubtful(self, place: Place, known: _KnownAttribute) -> bool:
+        return bool(self._suspects(place, known))
+
+    def _is_spoiled(self, place: Place, known: _KnownAttribute) -> bool:
+        """Return whether other keys may have been written: an opening that is just beginning has written none."""
+        if all(each.is_beginning for each in self._suspects(place, known)):
+            return False
+        # While they are open, only an attribute that was filled has to be begun again, and once.
+        return known.stored.state != "clearing" or any(
+            not each.is_open
+            for epoch, each in self.openings.items()
+            if epoch > known.since and each.may_spoil(place, known.stored.fingerprint)
+        )
+
+
 @attrs.define
 class Tables:
     """All data in a memory store. It outlives the openings."""
@@ -204,3 +411,4 @@ class Tables:
     log: EventLog = attrs.Factory(EventLog)
     holds: set[Job] = attrs.Factory(set[Job])
     journals: Journals = attrs.Factory(Journals)
+    attributes: AttributeTable = attrs.Factory(AttributeTable)

@@ -136,6 +136,8 @@ def narrow_row(transition: Transition) -> NarrowRow | None:
     # `commit_narrow` writes one row and events: any other part of the transition would be acknowledged and lost.
     if transition.messages or transition.inbound or transition.remember or transition.new_keys or transition.journal:
         return None
+    if transition.attributes is not None:
+        return None
     after = write.instance
     form, number, body = _narrow_columns(write.changes, after)
     return expected.incarnation, expected.version, form, after.updated_ms, number, body
@@ -224,7 +226,10 @@ NARROW_TYPES: Final = (*NARROW_COLUMN_TYPES, *(f"{kind}[]" for kind in _TYPES["e
 _PURGED: Final = sum(len(_TYPES[table]) for table in ("over", "new", "columns")) + 1
 """Where the deleted incarnations are among the arguments."""
 
-Form: TypeAlias = Literal["any", "narrow", "both"]
+Form: TypeAlias = Literal["any", "narrow", "both", "any with attributes", "both with attributes"]
+
+ATTRIBUTE_TYPES: Final = (*("int[]", "text[]", "text[]", "text[]", "text[]", "text[]"), *("int[]", "bigint[]"))
+"""The argument types for ``write_attributes``, after those of the transitions that were committed."""
 
 COLUMNS: Final = ("due_ms", "owner", "event_owner", "lane", "rank_ms", *SET_COLUMNS.split(", ")[1:])
 """The columns that a transition writes in an instance's row, without its version."""
@@ -242,11 +247,15 @@ class Encoded:
         rows: the rows for all tables but ``columns``.
         columns: the row for ``columns``, from the instance that the transition writes.
         narrow: if few columns change, the instance's row for `narrow_arguments`, instead of both.
+        attributes: the attributes that change, as kind, name, id, attribute and key.
+        gone: the incarnation whose attributes are deleted.
     """
 
     rows: Sequence[tuple[ArgumentTable, Values]]
     columns: Values | None
     narrow: NarrowRow | None = None
+    attributes: Sequence[Values] = ()
+    gone: int | None = None
 
 
 def encode(transition: Transition) -> Encoded:
@@ -276,7 +285,14 @@ def encode(transition: Transition) -> Encoded:
     new = transition.new_keys
     if new is not None:
         rows.extend(("new_keys", (printed, encoded(key), new.at_ms)) for key in new.keys)
-    return Encoded(rows, columns)
+    if transition.attributes is None:
+        return Encoded(rows, columns)
+    if expected := (transition.expected if isinstance(transition.write, Purge) else None):
+        return Encoded(rows, columns, gone=expected.incarnation)
+    address = transition.address
+    place = encoded(address.kind), encoded(address.name), encoded(address.id)
+    changed = [(*place, encoded(name), encoded(key)) for name, key in transition.attributes]
+    return Encoded(rows, columns, attributes=changed)
 
 
 def event_row(event: Event) -> Values:
@@ -312,9 +328,10 @@ def statement(group: Sequence[Encoded], *, has_rivals: bool) -> tuple[Form, list
         group: one or more transitions.
         has_rivals: whether other engines may lock the same rows, in another order than a two-part statement does.
     """
+    more = _attribute_arrays(group)
     few = [(number, one.narrow) for number, one in enumerate(group) if one.narrow is not None]
     if not few:
-        return "any", arguments(group)
+        return ("any with attributes" if more else "any"), arguments(group) + more
     events = arrays(
         [(number, *row) for number, one in enumerate(group) if one.narrow is not None for _, row in one.rows],
         len(_TYPES["events"]),
@@ -325,7 +342,18 @@ def statement(group: Sequence[Encoded], *, has_rivals: bool) -> tuple[Form, list
     # Two parts of one statement lock rows one after the other. With other engines, the first part has to lock the
     # rows of the second one too, in the common order, or two statements deadlock.
     written = (*rest[1], *rest[_PURGED]) if has_rivals else ()
-    return "both", [*narrow_arguments(few, written), *events, *rest]
+    both = [*narrow_arguments(few, written), *events, *rest]
+    return ("both with attributes" if more else "both"), both + more
+
+
+def _attribute_arrays(group: Sequence[Encoded]) -> list[Sequence[Any]]:
+    """Return the arrays for ``write_attributes``. None at all if no transition has attributes."""
+    changed = [(number, *row) for number, one in enumerate(group) for row in one.attributes]
+    gone = [(number, one.gone) for number, one in enumerate(group) if one.gone is not None]
+    if not changed and not gone:
+        return []
+    width = len(ATTRIBUTE_TYPES)
+    return [*arrays(changed, width - 2), *arrays(gone, 2)]
 
 
 def arguments(group: Sequence[Encoded]) -> list[Sequence[Any]]:

@@ -34,6 +34,7 @@ from perdure.stores.postgres.operations import PostgresOperations
 from perdure.stores.postgres.ownership import Lease, LockRecovery, NotificationListener, OwnerLock
 from perdure.stores.postgres.queries import (
     InstanceSearch,
+    PostgresAttributes,
     PostgresCounts,
     PostgresJournal,
     PostgresLanes,
@@ -77,6 +78,7 @@ class PostgresStore(PostgresOperations, InstanceSearch, PostgresEventLog, Store)
         self.journal = PostgresJournal(self)
         self.cursors = PostgresCursors(self)
         self.counts = PostgresCounts(self, runtime)
+        self.attributes = PostgresAttributes(self)
         self.cache_bytes = settings.cache_bytes
         self.lost = self._lost
         self.runtime = runtime

@@ -27,6 +27,7 @@ from perdure.stores.postgres.connections import (
     unavailable,
 )
 from perdure.stores.postgres.encoding import (
+    ATTRIBUTE_TYPES,
     INSTANCE_COLUMNS,
     NARROW_TYPES,
     TYPES,
@@ -246,6 +247,7 @@ class PostgresOperations:
         damage: the rows that cannot be decoded.
         schema: the schema's quoted name.
         epoch: this opening's number.
+        portion: instances that one portion of a search by attributes covers.
     """
 
     def __init__(
@@ -260,6 +262,7 @@ class PostgresOperations:
         self.schema = settings.quoted
         self.epoch = epoch
         self.durability = settings.durability
+        self.portion = runtime.sizes.searched_rows
         self._lost: Future[str] = runtime.future()
         self._settings = settings
         self._connections = connections
@@ -485,8 +488,28 @@ def _commit_sql(schema: str) -> dict[Form, str]:
 
     narrow = f"SELECT n, {_REFUSED}::bigint FROM {schema}.commit_narrow({marks(NARROW_TYPES, 3)})"  # noqa: S608 - the name of the schema is checked
     group = f"SELECT n, incarnation FROM {schema}.commit_group"  # noqa: S608 - as above
-    rest = f"{group}({marks(TYPES, 3 + len(NARROW_TYPES))})"
-    return {"any": f"{group}({marks(TYPES, 3)})", "narrow": narrow, "both": f"{narrow} UNION ALL {rest}"}
+    first = 3 + len(NARROW_TYPES)
+    alone, rest = f"{group}({marks(TYPES, 3)})", f"{group}({marks(TYPES, first)})"
+
+    def with_attributes(committing: str, after: int) -> str:
+        """Return the statement that also writes the attributes of the transitions that were committed."""
+        given = ", ".join(f"${n}::{kind}" for n, kind in enumerate(ATTRIBUTE_TYPES, after))
+        return f"""
+            SELECT d.n, d.incarnation FROM (
+              WITH done AS MATERIALIZED ({committing}), written AS MATERIALIZED (
+                SELECT {schema}.write_attributes(coalesce(array_agg(done.n), '{{}}'),
+                  coalesce(array_agg(done.incarnation), '{{}}'), {given}) FROM done
+              ) SELECT done.n, done.incarnation FROM done, written
+            ) AS d
+        """  # noqa: S608 - as above
+
+    return {
+        "any": alone,
+        "narrow": narrow,
+        "both": f"{narrow} UNION ALL {rest}",
+        "any with attributes": with_attributes(alone, 3 + len(TYPES)),
+        "both with attributes": f"{narrow} UNION ALL {with_attributes(rest, first + len(TYPES))}",
+    }
 
 
 def _answers(group: Sequence[_Commit], rows: Rows, form: Form) -> list[Result[Fence, Any]]:

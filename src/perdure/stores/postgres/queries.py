@@ -6,12 +6,14 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, Literal, TypeVar, cast
 
+import attrs
 import orjson
 from returns.future import FutureResult
 from returns.result import Failure, Result, Success
 
 from perdure.programs.future import answer_of, answered_by, asked, converted
 from perdure.runtime.record import Runtime
+from perdure.stores.attributes import AttributeSearch, Statement, first_id, numbered
 from perdure.stores.postgres.encoding import (
     DEAD_LETTER_COLUMNS,
     INSTANCE_COLUMNS,
@@ -25,8 +27,9 @@ from perdure.stores.postgres.encoding import (
 )
 from perdure.stores.postgres.operations import PostgresOperations
 from perdure.stores.rows import after_prefix
-from perdure.stores.values import DuePosition, Found, Health, JobWork, Query, QueuedLane, StoredWork
+from perdure.stores.values import DuePosition, FilledPage, Found, Health, JobWork, Query, QueuedLane, StoredWork
 from perdure.values.address import Address, Job
+from perdure.values.attributes import StoredAttribute
 from perdure.values.errors import StoreCorrupt, StoreError
 from perdure.values.instance import Instance
 from perdure.values.listings import MAX_COUNTED, StatusCount, StoreCounts
@@ -309,6 +312,8 @@ class InstanceSearch(InstanceQueries):
 
     def find(self, query: Query, /) -> FutureResult[tuple[Instance, ...], StoreError]:
         """Return a page of instances."""
+        if query.where:
+            return converted(asked(self._search_by_attributes(query, None)), lambda found: found.instances)
         conditions = Conditions(query)
 
         def fetch(after: Row, wanted: int) -> Awaitable[Result[Any, Any]]:
@@ -327,7 +332,55 @@ class InstanceSearch(InstanceQueries):
         """Return a page of instances, or what the next ``max_scanned`` hold."""
         return asked(self._search(query, max_scanned))
 
+    async def _search_by_attributes(self, query: Query, max_scanned: int | None) -> Result[Found, StoreError]:
+        begun = await begin_search(self._operations, query)
+        if not isinstance(begun, Success):
+            return Failure(begun.failure())
+        search: AttributeSearch | None = begun.unwrap()
+        found: tuple[Instance, ...] = ()
+        after, scanned = first_id(query), 0
+        while search is not None and after is not None and (max_scanned is None or scanned < max_scanned):
+            wanted = query.limit - len(found)
+            answer = await self._operations.read("find", *numbered_marks(search.portion(after, wanted)))
+            if not isinstance(answer, Success):
+                return Failure(answer.failure())
+            rows = answer.unwrap()
+            matching = [row for row in rows if row[2]][:wanted]
+            page = await self._of_incarnations([row[1] for row in matching])
+            if not isinstance(page, Success):
+                return Failure(page.failure())
+            found, scanned = found + page.unwrap(), scanned + len(rows)
+            if len(found) == query.limit:
+                return Success(Found(instances=found, after=found[-1].address))
+            # A row that does not decode leaves room: the search goes on behind the last match that was read.
+            is_cut = len(matching) == wanted
+            last = matching[-1] if is_cut else rows[-1] if len(rows) == search.taken(wanted) else None
+            after = None if last is None else decoded(last[0])
+        at_end = search is None or not after
+        end = None if at_end else Address(query.kind or "", query.name or "", after or "")
+        return Success(Found(instances=found, after=end))
+
+    async def _of_incarnations(self, incarnations: Sequence[int]) -> Result[tuple[Instance, ...], StoreError]:
+        """Return the instances with these incarnations, by address."""
+        if not incarnations:
+            return Success(())
+        sql = f"""
+            SELECT {INSTANCE_COLUMNS} FROM {self._operations.schema}.instances
+            WHERE incarnation = ANY($1::bigint[]) ORDER BY kind, name, id
+        """
+        answer = await self._operations.read("find", sql, list(incarnations))
+        if not isinstance(answer, Success):
+            return Failure(answer.failure())
+        rows = [tuple(row) for row in answer.unwrap()]
+
+        async def fetched(_: Row, __: int) -> Result[Any, Any]:
+            return Success(rows)
+
+        return await self.readable(fetched, instance_from, lambda row: row[:1], (), len(rows) + 1)
+
     async def _search(self, query: Query, max_scanned: int) -> Result[Found, StoreError]:
+        if query.where:
+            return await self._search_by_attributes(query, max_scanned)
         if query.status in _OF_STATUS:  # an index holds only such instances
             found: Result[tuple[Instance, ...], StoreError] = await answer_of(self.find(query))
             return found.map(lambda instances: Found(instances=instances, after=_end(instances, query.limit)))
@@ -426,6 +479,116 @@ def _start(query: Query) -> Row:
 
 def _end(instances: tuple[Instance, ...], limit: int) -> Address | None:
     return instances[-1].address if len(instances) == limit else None
+
+
+def numbered_marks(statement: Statement) -> tuple[Any, ...]:
+    """Return a statement's text with numbered parameters, and its values, encoded."""
+    sql, values = statement
+    parts = sql.split("?")
+    text = "".join(f"{part}${number}" for number, part in enumerate(parts[:-1], 1)) + parts[-1]
+    return text, *(encoded(value) if isinstance(value, str) else value for value in values)
+
+
+async def begin_search(operations: PostgresOperations, query: Query) -> Result[AttributeSearch | None, StoreError]:
+    """Return the search of a query by attributes. None if nothing matches."""
+    sql = f"SELECT attribute, number FROM {operations.schema}.attributes WHERE kind = $1 AND name = $2"
+    answer = await operations.read("find", sql, encoded(query.kind), encoded(query.name))
+    if not isinstance(answer, Success):
+        return Failure(answer.failure())
+    ranges = numbered(query.where, {decoded(name): number for name, number in answer.unwrap()})
+    if ranges is None:
+        return Success(None)
+    size = operations.portion
+    search = AttributeSearch(query=query, ranges=ranges, prefix=f"{operations.schema}.", size=size)
+    lengths = await operations.read("find", *numbered_marks(search.lengths()))
+    return lengths.map(lambda rows: search.led_by(rows[0]))
+
+
+class PostgresAttributes:
+    """Keeps attributes through a store's statements."""
+
+    def __init__(self, operations: PostgresOperations) -> None:
+        self._operations = operations
+        self._schema = operations.schema
+
+    def declare(self, jobs: Mapping[Job, Mapping[str, str]], /) -> FutureResult[None, StoreError]:
+        """State the attributes that this opening computes."""
+        declared = {f"{kind}:{name}": dict(each) for (kind, name), each in jobs.items()}
+        sql = f"SELECT {self._schema}.declare_attributes($1, $2, $3::text::jsonb)"
+        operations = self._operations
+        values = (operations.epoch, operations.durability, orjson.dumps(declared).decode())
+        return converted(answered_by(operations.write("declare attributes", sql, *values)), lambda _: None)
+
+    def known(self) -> FutureResult[tuple[StoredAttribute, ...], StoreError]:
+        """Return the known attributes."""
+        sql = f"SELECT * FROM {self._schema}.known_attributes()"
+        return converted(answered_by(self._operations.read("read attributes", sql)), _known_attributes)
+
+    def clear(self, job: Job, attribute: str, limit: int, /) -> FutureResult[int, StoreError]:
+        """Delete some keys."""
+        operations = self._operations
+        sql = f"SELECT {self._schema}.clear_attribute($1, $2, $3, $4, $5, $6)"
+        values = (operations.epoch, operations.durability, *map(encoded, job), attribute, limit)
+        return converted(answered_by(operations.write("clear an attribute", sql, *values)), lambda rows: rows[0][0])
+
+    def fill(self, job: Job, page: FilledPage, /) -> FutureResult[tuple[str, ...], StoreError]:
+        """Write a page."""
+        operations = self._operations
+        sql = f"""
+            SELECT * FROM {self._schema}.fill_attributes($1, $2, $3, $4, $5::text[], $6::bigint[], $7::text[],
+              $8::bigint[], $9::bigint[], $10::int[], $11::text[], $12::text[], $13)
+        """
+        keys = [(number, name, key) for number, row in enumerate(page.rows, 1) for name, key in row.keys]
+        values = (
+            *(operations.epoch, operations.durability, *map(encoded, job)),
+            *([name for name, _ in page.generations], [generation for _, generation in page.generations]),
+            [encoded(row.id) for row in page.rows],
+            *([row.incarnation for row in page.rows], [row.version for row in page.rows]),
+            *([number for number, _, _ in keys], [name for _, name, _ in keys], [encoded(key) for _, _, key in keys]),
+            page.rest == "none",
+        )
+        filled = answered_by(operations.write("fill attributes", sql, *values))
+        return converted(filled, lambda rows: tuple(decoded(row[0]) for row in rows))
+
+    def count(self, query: Query, /) -> FutureResult[int, StoreError]:
+        """Count the instances that match."""
+        return asked(self._count(query))
+
+    async def _count(self, query: Query) -> Result[int, StoreError]:
+        begun = await begin_search(self._operations, attrs.evolve(query, after=None))
+        search = begun.value_or(None)
+        if search is None:
+            return begun.map(lambda _: 0)
+        if search.is_plain:
+            counted = await self._operations.read("count", *numbered_marks(search.count_all()))
+            return counted.map(lambda rows: rows[0][0])
+        total, after = 0, ""
+        while True:
+            answer = await self._operations.read("count", *numbered_marks(search.count_portion(after)))
+            if not isinstance(answer, Success):
+                return Failure(answer.failure())
+            ((read, number, last),) = answer.unwrap()
+            total += number
+            if read < search.size:
+                return Success(total)
+            after = decoded(last)
+
+
+def _known_attributes(rows: Sequence[Row]) -> tuple[StoredAttribute, ...]:
+    return tuple(
+        StoredAttribute(
+            kind=decoded(row[0]),
+            name=decoded(row[1]),
+            attribute=row[2],
+            fingerprint=row[3],
+            state=row[4],
+            position=decoded(row[5]),
+            generation=row[6],
+            failures=row[7],
+            doubt="some" if row[8] else "none",
+        )
+        for row in rows
+    )
 
 
 QUICK_MS: Final = 50

@@ -12,9 +12,11 @@ from typing import Final, Literal, TypeAlias, assert_never
 import attrs
 
 from perdure.stores.rows import SET_COLUMNS, Row, event_body, key_values, message_values, set_values, to_json
+from perdure.stores.sqlite.attributes import delete_keys, write_keys
 from perdure.stores.sqlite.counters import Counters
 from perdure.stores.values import Retention
 from perdure.values.address import Address, Job
+from perdure.values.attributes import AttributeKeys
 from perdure.values.event import Event
 from perdure.values.frozen import turn_value
 from perdure.values.instance import Fence, Instance, left_key
@@ -218,6 +220,7 @@ class FullChange:
         events: rows for the event history, without sequence numbers.
         journal: the change to the journal.
         journal_length: how many rows the journal has afterwards.
+        attributes: the attributes' keys that change. None if they stay.
     """
 
     address: Address
@@ -230,6 +233,7 @@ class FullChange:
     events: tuple[Row, ...]
     journal: JournalChange | None
     journal_length: int
+    attributes: AttributeKeys | None
 
 
 Change: TypeAlias = Update | FullChange
@@ -251,6 +255,7 @@ def encode(transition: Transition) -> Change:
         or transition.remember
         or transition.new_keys is not None
         or transition.journal is not None
+        or transition.attributes is not None
     ):
         return write
     return FullChange(
@@ -264,6 +269,7 @@ def encode(transition: Transition) -> Change:
         events=tuple(map(event_values, transition.events)),
         journal=transition.journal,
         journal_length=transition.write.instance.journal_length if isinstance(transition.write, Put) else 0,
+        attributes=transition.attributes,
     )
 
 
@@ -324,14 +330,29 @@ def apply(cursor: sqlite3.Cursor, counters: Counters, change: Change) -> Fence |
     elif isinstance(change.write, Delete) and (change.write.before is None or change.write.before.journal_length):
         # Rows of a purged incarnation are found by nothing, so they would stay in the file for ever.
         delete_journal(cursor, change.write.values[0])
+    _write_attributes(cursor, counters, change, fence)
     send(cursor, counters, change.messages)
     # A message that a purged instance sent to itself would start the next instance of that address.
     if change.own_messages == "dropped":
         forget_own(cursor, str(change.address))
-    for key in change.keys:
-        remember(cursor, key)
+    _remember_all(cursor, change.keys)
     append_events(cursor, counters, change.events)
     return fence
+
+
+def _remember_all(cursor: sqlite3.Cursor, keys: Iterable[Row]) -> None:
+    for key in keys:
+        remember(cursor, key)
+
+
+def _write_attributes(cursor: sqlite3.Cursor, counters: Counters, change: FullChange, fence: Fence) -> None:
+    """Write the attributes that a change of an instance brings, or delete those of a purged one."""
+    if change.attributes is None:
+        return
+    if isinstance(change.write, Delete):
+        delete_keys(cursor, change.write.values[0])
+    else:
+        write_keys(cursor, counters.attributes, change.address, fence.incarnation, change.attributes)
 
 
 def remember(cursor: sqlite3.Cursor, key: Row) -> bool:
@@ -539,7 +560,7 @@ def narrow_values(transition: Transition) -> tuple[NarrowForm, Row] | None:
         return None
     # These statements write four to eight columns of one row, and the group events and keys. Anything else must take
     # the complete form.
-    if transition.messages or transition.inbound or transition.journal:
+    if transition.messages or transition.inbound or transition.journal or transition.attributes is not None:
         return None
     after, version = write.instance, expected.version
     where = (expected.incarnation, version)

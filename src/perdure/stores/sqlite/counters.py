@@ -12,6 +12,7 @@ from typing import Literal, TypeAlias
 import attrs
 
 from perdure.runtime.record import DEFAULT_SIZES
+from perdure.stores.sqlite.attributes import Numbers, numbers_of
 from perdure.values.instance import Instance
 from perdure.values.listings import StatusCount
 from perdure.values.status import Status
@@ -155,16 +156,19 @@ class Counters:
         message_id: the last message's number.
         sequence: the last event's number.
         counts: the instances by job and status.
+        attributes: the numbers of the known attributes.
     """
 
     incarnation: int
     message_id: int
     sequence: int
     counts: StatusCounts = attrs.Factory(StatusCounts)
+    attributes: Numbers = attrs.Factory(dict[tuple[str, str, str], int])
+    _saved_attributes: Numbers = attrs.field(init=False)
     _saved: tuple[int, int, int] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._saved = self._now
+        self._saved, self._saved_attributes = self._now, self.attributes
 
     def save(self, cursor: sqlite3.Cursor) -> None:
         """Write the numbers in the open transaction, if they changed."""
@@ -176,11 +180,13 @@ class Counters:
         # After COMMIT only. Noted earlier, a rollback would return to numbers that were never stored.
         self._saved = self._now
         self.counts.committed()
+        self._saved_attributes = self.attributes
 
     def rolled_back(self) -> None:
         """Return to the stored numbers, so that the event history has no gaps."""
         # Numbers of rolled back rows are used again: no reader saw them, and the log must have no gaps.
         self.incarnation, self.message_id, self.sequence = self._saved
+        self.attributes = self._saved_attributes
         self.counts.rolled_back()
 
     @property
@@ -224,4 +230,4 @@ def read(cursor: sqlite3.Cursor, counts: StatusCounts) -> Counters:
     """
     query = "SELECT incarnation, message_id, sequence FROM counters"
     incarnation, message_id, sequence = cursor.execute(query).fetchone()
-    return Counters(incarnation, message_id, sequence, counts)
+    return Counters(incarnation, message_id, sequence, counts, numbers_of(cursor))

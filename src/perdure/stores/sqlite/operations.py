@@ -14,9 +14,10 @@ from returns.result import Failure, Result, Success
 
 from perdure.programs.future import answer_of, answered_by, asked, converted
 from perdure.runtime.record import DEFAULT_SIZES, Sizes
+from perdure.stores.attributes import AttributeSearch, first_id, numbered
 from perdure.stores.contract import Answered, Store
 from perdure.stores.rows import CorruptRows, Row
-from perdure.stores.sqlite import changes, queries
+from perdure.stores.sqlite import attributes, changes, queries
 from perdure.stores.sqlite.changes import append_events, event_values, prune
 from perdure.stores.sqlite.counters import Counters, StatusCounts
 from perdure.stores.sqlite.database import Note, Read
@@ -28,6 +29,7 @@ from perdure.stores.values import (
     Cursor,
     DuePosition,
     Durability,
+    FilledPage,
     Found,
     Health,
     LoadRequest,
@@ -38,6 +40,7 @@ from perdure.stores.values import (
     StoredWork,
 )
 from perdure.values.address import Address, Job
+from perdure.values.attributes import StoredAttribute
 from perdure.values.errors import StoreCorrupt, StoreError
 from perdure.values.event import Event
 from perdure.values.instance import Instance
@@ -110,6 +113,7 @@ class SqliteStore(Store):
         self.lanes = _SqliteLanes(self)
         self.journal = _SqliteJournal(self)
         self.cursors = _SqliteCursors(self)
+        self.attributes = _SqliteAttributes(self)
         self.counts = None if counted is None else _SqliteCounts(self, counted, sizes.counted_parts)
         self._sizes = sizes
         self._batcher = batcher
@@ -235,6 +239,8 @@ class SqliteStore(Store):
         return asked(self._close())
 
     async def _search(self, query: Query, max_scanned: int | None) -> Result[Found, StoreError]:
+        if query.where:
+            return await self._search_by_attributes(query, max_scanned)
         found: tuple[Instance, ...] = ()
         search, left = Search.of(query, self._sizes.searched_rows), max_scanned
         # A new read for each chunk, through the queue: one long statement would delay every commit behind it.
@@ -249,6 +255,42 @@ class SqliteStore(Store):
         if found and len(found) == query.limit:
             return Success(Found(instances=found, after=found[-1].address))
         return Success(Found(instances=found, after=None if search.after is None else Address(*search.after)))
+
+    async def _search_by_attributes(self, query: Query, max_scanned: int | None) -> Result[Found, StoreError]:
+        begun = await self.begin_search(query)
+        if not isinstance(begun, Success):
+            return Failure(begun.failure())
+        search: AttributeSearch | None = begun.unwrap()
+        found: tuple[Instance, ...] = ()
+        job, after, scanned = (query.kind or "", query.name or ""), first_id(query), 0
+        while search is not None and after is not None and (max_scanned is None or scanned < max_scanned):
+            work = partial(attributes.portion, search=search, damage=self.damage, after=after)
+            answer = await self._batcher.read(Read("find", partial(work, limit=query.limit - len(found))))
+            if not isinstance(answer, Success):
+                return Failure(answer.failure())
+            portion, after, read = answer.unwrap()
+            found, scanned = found + portion, scanned + read
+            if len(found) == query.limit:
+                return Success(Found(instances=found, after=found[-1].address))
+        at_end = search is None or after is None
+        return Success(Found(instances=found, after=None if at_end or not after else Address(*job, after)))
+
+    async def begin_search(self, query: Query) -> Result[AttributeSearch | None, StoreError]:
+        """Return the search of a query by attributes. None if nothing matches."""
+
+        def work(cursor: sqlite3.Cursor) -> AttributeSearch | None:
+            numbers = {
+                name: number
+                for (kind, job, name), number in attributes.numbers_of(cursor).items()
+                if (kind, job) == (query.kind, query.name)
+            }
+            ranges = numbered(query.where, numbers)
+            if ranges is None:
+                return None
+            search = AttributeSearch(query=query, ranges=ranges, size=self._sizes.searched_rows)
+            return attributes.lengths(cursor, search)
+
+        return await self._batcher.read(Read("find", work))
 
     def _loaded(self, address: Address, loaded: Result[Loaded, StoreError]) -> None:
         match loaded:
@@ -359,6 +401,77 @@ class _SqliteCursors:
         return self.store.write(
             "move a cursor", lambda cursor, counters: changes.move_cursor(cursor, counters, name, sequence, rows)
         )
+
+
+@attrs.define
+class _SqliteAttributes:
+    store: SqliteStore
+    declared: Mapping[Job, Mapping[str, str]] = attrs.Factory(dict[Job, "Mapping[str, str]"])
+
+    def declare(self, jobs: Mapping[Job, Mapping[str, str]], /) -> FutureResult[None, StoreError]:
+        """Begin new and changed attributes."""
+
+        def work(cursor: sqlite3.Cursor, counters: Counters) -> None:
+            counters.attributes = attributes.declare(cursor, jobs)
+            self.declared = jobs
+
+        return self.store.write("declare attributes", work)
+
+    def known(self) -> FutureResult[tuple[StoredAttribute, ...], StoreError]:
+        """Return the known attributes."""
+        return self.store.read("read attributes", attributes.known)
+
+    def clear(self, job: Job, attribute: str, limit: int, /) -> FutureResult[int, StoreError]:
+        """Delete some keys."""
+
+        def work(cursor: sqlite3.Cursor, counters: Counters) -> int:
+            declared = attribute in self.declared.get(job, {})
+            gone = attributes.clear(cursor, job, attribute, limit, declared=declared)
+            counters.attributes = attributes.numbers_of(cursor)
+            return gone
+
+        return self.store.write("clear an attribute", work)
+
+    def fill(self, job: Job, page: FilledPage, /) -> FutureResult[tuple[str, ...], StoreError]:
+        """Write a page."""
+        return self.store.write(
+            "fill attributes", lambda cursor, counters: attributes.fill(cursor, counters.attributes, job, page)
+        )
+
+    def count(self, query: Query, /) -> FutureResult[int, StoreError]:
+        """Count the instances that match. Other requests run between the portions."""
+        return asked(self._count(query))
+
+    async def _count(self, query: Query) -> Result[int, StoreError]:
+        begun = await self.store.begin_search(attrs.evolve(query, after=None))
+        search = begun.value_or(None)
+        if search is None:
+            return begun.map(lambda _: 0)
+        return await (self._count_plain(search) if search.is_plain else self._count_matches(search))
+
+    async def _count_plain(self, search: AttributeSearch) -> Result[int, StoreError]:
+        after: tuple[str, str] | None = (search.ranges[0].low, "")
+        total = 0
+        while after is not None:
+            work = partial(attributes.count_portion, search=search, after=after, size=search.most)
+            answer = await answer_of(self.store.read("count", work))
+            if not isinstance(answer, Success):
+                return Failure(answer.failure())
+            number, after = answer.unwrap()
+            total += number
+        return Success(total)
+
+    async def _count_matches(self, search: AttributeSearch) -> Result[int, StoreError]:
+        after: str | None = ""
+        total = 0
+        while after is not None:
+            work = partial(attributes.count_matches, search=search, after=after)
+            answer = await answer_of(self.store.read("count", work))
+            if not isinstance(answer, Success):
+                return Failure(answer.failure())
+            number, after = answer.unwrap()
+            total += number
+        return Success(total)
 
 
 @attrs.frozen

@@ -391,6 +391,50 @@ JOURNAL_COMMIT = Requirement(
 JOURNAL_GAP = Requirement("journal.read", "A missing place before a stored one is ``StoreCorrupt``.")
 JOURNAL_IS_FLAT = Requirement("journal.read", "Appending costs the same, however long the journal is.")
 
+ATTRIBUTES_COMMIT = Requirement(
+    "attributes",
+    "``commit`` writes the attributes of a transition together with its instance, and deletes those of a purged one. "
+    "It ignores attributes that the store does not know.",
+)
+ATTRIBUTES_FIND = Requirement(
+    "find", "``find`` and ``search`` return the instances whose keys are in all ranges of a query."
+)
+ATTRIBUTES_MISS = Requirement(
+    "attributes", "A filter on an attribute that is not whole, or in doubt, may miss instances."
+)
+DECLARE = Requirement(
+    "attributes.declare",
+    "State which attributes the code of this opening computes for the jobs that it serves, with fingerprints. An "
+    "attribute that is new, or has another fingerprint, is cleared and then filled. One that no open engine computes "
+    "any more is cleared and then forgotten. Declaring the same again changes nothing.",
+)
+DECLARE_DOUBT = Requirement(
+    "attributes.declare",
+    "While another engine that may write a job computes another fingerprint for its attribute, or has declared "
+    "nothing, the attribute is in doubt, and it is cleared and filled again after that engine's end.",
+)
+KNOWN = Requirement(
+    "attributes.known",
+    "Return the attributes that the store knows, in the order of kind, name and attribute.",
+)
+CLEAR = Requirement(
+    "attributes.clear",
+    "Delete keys of an attribute that is being cleared, up to the limit, and return their number. With fewer than the "
+    "limit, filling begins, or the attribute is forgotten.",
+)
+CLEAR_DOUBT = Requirement("attributes.clear", "Nothing is deleted while it is in doubt.")
+FILL = Requirement(
+    "attributes.fill",
+    "Write the attributes of a page, and return the ids of those that were not written. An instance is not written if "
+    "it has another version by now, or is gone. If all were written, the position moves to the page's last id, and "
+    "without a rest the attributes are whole.",
+)
+FILL_OTHERS = Requirement("attributes.fill", "Attributes of another generation, or in doubt, stay as they are.")
+COUNT_MATCHES = Requirement(
+    "attributes.count", "Count the instances that match a query, whatever its limit and position."
+)
+
+HAS_ATTRIBUTES = Requirement("attributes", "keeps attributes beside the instances, to find them.")
 HAS_LANES = Requirement("lanes", "lets jobs have lanes.")
 HAS_JOURNAL = Requirement("journal", "lets jobs have journals, as workflows do.")
 HAS_CURSORS = Requirement("cursors", "lets sinks have a position in the log.")
@@ -500,6 +544,8 @@ REQUIREMENTS: tuple[Requirement, ...] = tuple(one for one in tuple(globals().val
 NO_CASE: dict[Requirement, str] = {
     HAS_LANES: "the jobs of the app show it",
     HAS_JOURNAL: "as above",
+    HAS_ATTRIBUTES: "as above",
+    ATTRIBUTES_MISS: "it allows the answers that the others forbid",
     HAS_CURSORS: "as above",
     HAS_COUNTS: "as above",
     HAS_BACKUP: "as above",

@@ -11,6 +11,7 @@ import attrs
 
 from perdure.stores.values import Capabilities
 from perdure.testing.conformance.assertions import RequirementViolated
+from perdure.testing.conformance.attribute_cases import ATTRIBUTE_CASES
 from perdure.testing.conformance.differential import killable, take_steps
 from perdure.testing.conformance.harness import Case, NewHarness, NotApplicable, StoreHarness, opened
 from perdure.testing.conformance.histories import History, search, steps
@@ -82,6 +83,7 @@ CASES: tuple[Case, ...] = (
     *TEXT_CASES,
     *PAGE_CASES,
     *QUEUE_CASES,
+    *ATTRIBUTE_CASES,
     *CONCURRENCY_CASES,
     *CANCELLATION_CASES,
     *LIFECYCLE_CASES,

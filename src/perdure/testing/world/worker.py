@@ -41,8 +41,9 @@ from perdure.testing.world.errors import (
 from perdure.testing.world.recording import DeferredRequest, Reading, Timeline
 from perdure.testing.world.trace import ProgramEnded, WorkerOpened
 from perdure.values.address import Address, Job
+from perdure.values.attributes import Attribute, Condition
 from perdure.values.limits import Limits
-from perdure.values.listings import HoldResult, JobCount, ListFilter, Listing, StepRecord
+from perdure.values.listings import HoldResult, JobCount, ListFilter, Listing, MatchCount, StepRecord
 from perdure.values.status import Hold, InstanceStatus
 from perdure.values.status_wait import Awaited, WaitCondition
 
@@ -159,6 +160,12 @@ class CurrentGateway:
     def count(self, job: Job, /) -> Call[JobCount, CallError]:
         """Count a job's instances by status."""
         return gateway_of(self.jobs()).count(job)
+
+    def count_matching(
+        self, job: Job, where: Sequence[Condition | Attribute[Any, bool] | str], /
+    ) -> Call[MatchCount, CallError]:
+        """Count the instances with such attributes."""
+        return gateway_of(self.jobs()).count_matching(job, where)
 
     def find(self, wanted: ListFilter, /) -> Call[Listing, CallError]:
         """Find instances."""
