@@ -2,6 +2,7 @@
 
 import attrs
 import orjson
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from type_pairs import Built, changes
@@ -79,12 +80,60 @@ def test_inputs_that_have_the_different_defaults_of_two_versions_are_two_request
                 assert second.is_same_input(other, first.input_digest(one)) == (one == other)
 
 
-def test_a_digest_has_a_limit():
+def wide(*, required=(), optional=()):
+    """Return the codec for a class with these members."""
+    fields = {name: attrs.field(type=int) for name in required}
+    fields |= {name: attrs.field(type=int, default=0) for name in optional}
+    return Codec.of(attrs.make_class("Wide", fields, kw_only=True), what="it")
+
+
+@pytest.mark.parametrize("count", [1, 16, 17, 100])
+def test_inputs_of_two_versions_are_one_request_with_any_number_of_defaults(count):
+    names = [f"f{at}" for at in range(count)]
+    old = wide(required=["r"], optional=names)
+    new = wide(optional=["r", *names, *(f"n{at}" for at in range(count))])
+    text, other = b'{"r":0}', b'{"r":1}'
+    for first, second in ((old, new), (new, old)):
+        for value in (text, first.encode(first.decode(text))):
+            assert second.is_same_input(text, first.input_digest(value))
+            assert not second.is_same_input(other, first.input_digest(value))
+
+
+@pytest.mark.parametrize("count", [6, 7])
+def test_a_repeat_is_recognized_behind_six_members_that_only_newer_code_may_leave_out(count):
+    """More are more sets than an engine tries for a repeat that may well be another request."""
+    names = [f"f{at}" for at in range(count)]
+    old, new = wide(required=names), wide(optional=names)
+    text = orjson.dumps(dict.fromkeys(names, 0))
+    assert old.is_same_input(text, new.input_digest(text))
+    assert new.is_same_input(text, old.input_digest(text)) == (count == 6)
+
+
+@attrs.frozen
+class Tree:
+    left: "Tree | None" = None
+    right: "Tree | Leaf | None" = None
+    weight: int = 0
+
+
+@attrs.frozen
+class Leaf:
+    weight: int = 0
+
+
+def test_the_type_bounds_a_digest():
     names = [f"f{at}" for at in range(40)]
-    cls = attrs.make_class("Wide", {name: attrs.field(type=int, default=0) for name in names})
-    codec = Codec.of(cls, what="it")
-    assert len(codec.input_digest(codec.encode(cls()))) == 32 + 16 * 12
-    assert len(codec.input_digest(codec.encode(cls(*range(1, 41))))) == 32
+    codec = wide(optional=names)
+    assert len(codec.input_digest(b"{}")) == 32 + 40 * 12
+    assert len(codec.input_digest(orjson.dumps(dict.fromkeys(names, 1)))) == 32
+    trees, tree = Codec.of(Tree, what="it"), Tree(weight=1)
+    lengths = set()
+    for _ in range(20):
+        tree = Tree(Tree(), Tree(None, tree))
+        lengths.add(len(trees.input_digest(trees.encode(tree))))
+    assert max(lengths) <= 32 + 12 * 2 * 4, "each of the fields has one place in the outer object and one inside"
+    text = trees.encode(tree)
+    assert trees.is_same_input(text, trees.input_digest(text))
 
 
 @given(st.sampled_from(["[1]", '"text"', "7", "null", '{"a":[]}', '{"a":{"b":1}}']))

@@ -182,8 +182,8 @@ MUTANTS = (
     Mutant(
         "a repeat at a newer engine is another request",
         "_ways",
-        "for number in range(len(places) + 1):",
-        "for number in range(1):",
+        "for number in range(len(places) + 1)",
+        "for number in range(1)",
         f"{OTHER_VERSION}[task-old-new]",
     ),
     Mutant(
@@ -194,11 +194,26 @@ MUTANTS = (
         "codecs/test_bare_laws.py::test_inputs_that_have_the_different_defaults_of_two_versions_are_two_requests",
     ),
     Mutant(
-        "a digest has a mark for each of any number of members",
+        "a digest has no marks behind the sixteenth",
         "digest_of",
-        "[:MOST_MARKS]",
-        "",
-        "codecs/test_bare_laws.py::test_a_digest_has_a_limit",
+        "sorted(marks.of.values())",
+        "sorted(marks.of.values())[:16]",
+        "codecs/test_bare_laws.py::test_inputs_of_two_versions_are_one_request_with_any_number_of_defaults[17]",
+    ),
+    Mutant(
+        "a digest has a mark at each depth of a class inside itself",
+        "_place_in_type",
+        'return f"^{_fields(shape).name}" if isinstance(shape, RecursiveShape) else path',
+        "return path",
+        "codecs/test_bare_laws.py::test_the_type_bounds_a_digest",
+    ),
+    Mutant(
+        "an engine tries fewer forms of a repeat than it promises",
+        "_ways",
+        "max(_MOST_FORMS, ",
+        "max(_MOST_FORMS - 1, ",
+        "codecs/test_bare_laws.py"
+        "::test_a_repeat_is_recognized_behind_six_members_that_only_newer_code_may_leave_out[6]",
     ),
     Mutant(
         "an older engine accepts an event without the fields that it does not know",

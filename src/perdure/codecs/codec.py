@@ -408,7 +408,7 @@ class Codec(Generic[T]):
     def input_digest(self, data: bytes) -> str:
         """Return an encoded input's digest, which `is_same_input` compares.
 
-        It has at most 224 characters: 32, and 12 for each member that has its default, at most 16 members.
+        It has 32 characters, and 12 for each place in the type whose member has its default.
         """
         plain = orjson.loads(data)
         if self._unbounded and _is_deep(plain):

@@ -146,7 +146,8 @@ class Shape(Protocol):
         Args:
             data: the JSON.
             omits: whether a member is left out.
-            path: the place in the type. All elements in a list, and all values in a dict, have one place.
+            path: the place in the type. All elements in a list, and all values in a dict, have one place, and so has a
+                class inside itself at all depths.
         """
         ...
 
@@ -280,11 +281,13 @@ class ObjectShape:
         for key, each in {**self.defaults(), **data}.items():
             if key in self.fields:
                 bare = self.fields[key].bare(each, omits, f"{path}.{key}")
-                if not omits(f"{path}.{key}", bare, is_default=self._is_default(key, each)):
+                # Once for each depth: computed twice, it would take twice as long at each level below.
+                own = self.fields[key].bare(each, omits_defaults) if isinstance(omits, _AsOther) else bare
+                if not omits(f"{path}.{key}", bare, is_default=self._is_default(key, each, own)):
                     found[key] = bare
         return found
 
-    def _is_default(self, key: str, data: Any) -> bool:
+    def _is_default(self, key: str, data: Any, bare: Any) -> bool:
         defaults, shape = self.defaults(), self.fields[key]
         if key not in defaults:
             return False
@@ -292,7 +295,8 @@ class ObjectShape:
         # The common case. Not for 1, 1.0 and True, which Python takes for equal.
         if type(data) is type(default) and type(data) in _SIMPLE:
             return bool(data == default)
-        return _text(shape.bare(default, omits_defaults)) == _text(shape.bare(data, omits_defaults))
+        own = shape.bare(default, omits_defaults)
+        return type(own) is type(bare) and _text(own) == _text(bare)
 
     def _is_tagged(self, data: dict[str, Any]) -> bool:
         return self.tag is not None and TAG not in self.fields and data.get(TAG) == self.tag
@@ -350,8 +354,8 @@ class TaggedShape:
             return data
         is_first = tag == self.first
         # The first class has the place that it has alone: older code declared it so.
-        place = path if is_first else f"{path}|{tag}"
-        members = _fields(self.members[tag]).bare_members(_without_tag(data), omits, place)
+        member, place = self.members[tag], path if is_first else f"{path}|{tag}"
+        members = _fields(member).bare_members(_without_tag(data), omits, _place_in_type(member, place))
         return members if is_first else {TAG: tag, **members}
 
     def _tag(self, data: Any) -> str | None:
@@ -602,7 +606,7 @@ class RecursiveShape:
         return self.shape().unknown(data, path)
 
     def bare(self, data: Any, omits: Omits, path: str = "") -> Any:
-        return self.shape().bare(data, omits, path)
+        return self.shape().bare(data, omits, _place_in_type(self, path))
 
 
 @attrs.frozen
@@ -682,6 +686,11 @@ def _fields(shape: Shape) -> ObjectShape:
     return _fields(shape.shape()) if isinstance(shape, RecursiveShape) else cast("ObjectShape", shape)
 
 
+def _place_in_type(shape: Shape, path: str) -> str:
+    """Return a part's place in its type. A class inside itself has one place at each depth: digests have a bound."""
+    return f"^{_fields(shape).name}" if isinstance(shape, RecursiveShape) else path
+
+
 def _field(value: Any, key: str) -> Any:
     return value[key] if type(value) is dict else getattr(value, key)
 
@@ -703,15 +712,13 @@ def _other_form(data: Any, path: str) -> Unknown:
 
 
 # ---------------------------------------------------------------- one input in two versions of the code
-MOST_MARKS: Final = 16
-"""Of one digest. An input with more members that have their defaults has one mark for each of the first 16."""
-
 _DIGITS: Final = 32
 _PLACE: Final = 4
 _MARK: Final = 12
 
 _MOST_FORMS: Final = 64
-"""How many forms of an input are compared: one for each set of members that only one version may leave out."""
+"""How many forms of an input are compared: one for each set of members that only this code may leave out, and the other
+one requires. The sets of no member and of one are always tried, and the smaller ones first."""
 
 
 def digest_of(shape: Shape, data: Any) -> str:
@@ -722,7 +729,7 @@ def digest_of(shape: Shape, data: Any) -> str:
         data: its JSON.
     """
     marks = _Marks()
-    return _digest(shape.bare(data, marks)) + "".join(sorted(marks.of.values())[:MOST_MARKS])
+    return _digest(shape.bare(data, marks)) + "".join(sorted(marks.of.values()))
 
 
 def is_same_input(shape: Shape, data: Any, first: str) -> bool:
@@ -738,7 +745,7 @@ def is_same_input(shape: Shape, data: Any, first: str) -> bool:
     """
     bare, others = first[:_DIGITS], _marked(first[_DIGITS:])
     forms = (_digest(shape.bare(data, each)) for each in _ways(shape, data, others))
-    return any(form == bare for form in islice(forms, _MOST_FORMS))
+    return any(form == bare for form in forms)
 
 
 def _ways(shape: Shape, data: Any, others: Mapping[str, Collection[str]]) -> Iterator[_AsOther]:
@@ -747,9 +754,9 @@ def _ways(shape: Shape, data: Any, others: Mapping[str, Collection[str]]) -> Ite
     shape.bare(data, own)
     # The other code has no default for these: it does not know them, or it requires them.
     places = sorted({_place_of(mark) for mark in own.of.values()} - others.keys())
-    for number in range(len(places) + 1):
-        for kept in combinations(places, number):
-            yield _AsOther(others, frozenset(kept))
+    sets = (kept for number in range(len(places) + 1) for kept in combinations(places, number))
+    for kept in islice(sets, max(_MOST_FORMS, 1 + len(places))):
+        yield _AsOther(others, frozenset(kept))
 
 
 @attrs.frozen
