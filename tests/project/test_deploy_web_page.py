@@ -191,8 +191,10 @@ def test_both_tiers_are_replaced_and_rolled_back_and_no_request_is_refused(postg
                 await web.replace("second")
                 await engines.replace("first")  # newer web processes call older engines
                 await web.replace("first")
-                await web.replace("second")  # the other order forwards: either tier may be the first
+                await web.replace("second")  # the other order forwards: the web tier first
                 await engines.replace("second")
+                await web.replace("first")  # the other order backwards
+                await engines.replace("first")
             async with httpx2.AsyncClient() as client:
                 totals = {id_: (await client.get(f"{callers.url}/accounts/{id_}")).json() for id_ in ACCOUNTS}
             return callers, totals
