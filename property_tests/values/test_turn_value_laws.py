@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from perdure.jobs.recovery import MAX_RECOVERIES, is_delivered_beside_others
 from perdure.jobs.step import Commit, Execute
 from perdure.jobs.turn import merge_background_run
 from perdure.values.address import Address
@@ -111,3 +112,11 @@ def test_a_run_beside_the_mailbox_changes_nothing_once_its_instance_is_gone():
 )
 def test_a_transition_is_empty_if_it_writes_nothing(change):
     assert Transition(address=INSTANCE.address, **change).is_empty == (not change)
+
+
+@pytest.mark.parametrize("recoveries", range(MAX_RECOVERIES + 1))
+@pytest.mark.parametrize("of", ["claim", "event_claim"])
+def test_the_last_delivery_of_a_run_is_alone(recoveries, of):
+    claim = attrs.evolve(RUN, recoveries=recoveries)
+    row = INSTANCE.changed(**{"claim": None, "event_claim": None} | {of: claim})
+    assert is_delivered_beside_others(row) == (recoveries < MAX_RECOVERIES - 1)
