@@ -24,7 +24,32 @@ CROWD = "sharing/test_crowd.py::test_a_crowd_over_engines_that_suffer"
 
 LEFT = "sharing/test_left.py"
 
+PARTS = "sharing/test_parts.py::"
+
 MUTANTS = (
+    Mutant(
+        "a message to a job of another engine waits for the engine that wrote it",
+        "_Work.messages",
+        "membership.share, membership.writers, now_ms",
+        "membership.share, membership.others, now_ms",
+        PARTS + "test_each_engine_works_on_its_jobs_and_messages_reach_the_others_at_once",
+    ),
+    Mutant(
+        "instances of a job that another engine serves are orphaned",
+        "ReadingGateway.listed",
+        "job is None and place not in self.elsewhere",
+        "job is None",
+        PARTS + "test_each_engine_works_on_its_jobs_and_messages_reach_the_others_at_once",
+    ),
+    Mutant(
+        "a job that no engine serves is not shown",
+        "with_unserved",
+        """    if nowhere:
+""",
+        """    if False:
+""",
+        PARTS + "test_a_job_that_no_engine_serves_is_shown",
+    ),
     Mutant(
         "a call marks nothing on a shared store",
         "_left",

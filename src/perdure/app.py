@@ -29,7 +29,7 @@ from perdure.stores.encryption import Encryption, encrypted_store
 from perdure.stores.encryption.sealed_store import key_warning
 from perdure.stores.url_parts import redacted_url
 from perdure.stores.values import OnLocked
-from perdure.values.address import Address
+from perdure.values.address import Address, Job
 from perdure.values.errors import DefinitionError
 from perdure.values.excerpt import MAX_LINE_CHARACTERS, excerpt, shortened
 from perdure.values.limits import Limits
@@ -60,6 +60,7 @@ class App(Generic[R]):
         served: the definitions, by kind and name.
         ensured: the instances that exist after every start, by address.
         sinks: receive what the engine reports.
+        left_out: the jobs that `only` and `without` leave to other engines.
     """
 
     services: R | Callable[[], AbstractAsyncContextManager[R]]
@@ -68,6 +69,7 @@ class App(Generic[R]):
     ensured: Mapping[Address, Ensured]
     encryption: GivenEncryption = None
     sinks: tuple[EventSink, ...] = ()
+    left_out: tuple[Job, ...] = ()
 
     @overload
     def __init__(
@@ -109,6 +111,37 @@ class App(Generic[R]):
         if not callable(self.services):
             _check(self.services, served)
         return self._changed(served=served)
+
+    def only(self, *definitions: Definition[Any, Any, R]) -> App[R]:
+        """Return an app that serves these of its jobs alone: other engines on the shared store serve the others.
+
+        Raises:
+            DefinitionError: the app does not serve one of them, or there is none.
+        """
+        return self._serving({(job.kind, job.name): job for job in self._own(definitions, of="only")})
+
+    def without(self, *definitions: Definition[Any, Any, R]) -> App[R]:
+        """Return an app that serves all its jobs but these: other engines on the shared store serve them.
+
+        Raises:
+            DefinitionError: the app does not serve one of them, or no job is left.
+        """
+        left_out = {(job.kind, job.name) for job in self._own(definitions, of="without")}
+        return self._serving({job: each for job, each in self.served.items() if job not in left_out})
+
+    def _own(self, definitions: tuple[object, ...], *, of: str) -> list[AnyDefinition]:
+        own = [check_definition(each) for each in definitions]
+        for job in own:
+            if self.served.get((job.kind, job.name)) is not job:
+                raise DefinitionError(f"jobs of {of}", job, "definitions that the app serves: with_jobs(...) first")
+        return own
+
+    def _serving(self, served: Mapping[tuple[str, str], AnyDefinition]) -> App[R]:
+        if not served:
+            raise DefinitionError("jobs of the app", "none", "at least one job that the app serves")
+        left_out = {*self.left_out, *(self.served.keys() - served.keys())}
+        ensured = {at: each for at, each in self.ensured.items() if (at.kind, at.name) in served}
+        return self._changed(served=served, ensured=ensured, left_out=tuple(sorted(left_out)))
 
     def with_sinks(self, *sinks: EventSink) -> App[R]:
         """Return an app that reports to these sinks as well, such as ``tracker("https://...")``.
@@ -248,6 +281,9 @@ class OpenApp(AsyncContextGuard):
             stack.push_async_callback(_close, store)
             if isinstance(self.store, str) and (warning := await key_warning(store, keys)) is not None:
                 runtime.log(warning)
+            if self.app.left_out and store.sharing is None:
+                fields = {"jobs": ", ".join(map(":".join, self.app.left_out)), "store": store.name}
+                runtime.log(LogRecord("warning", "jobs are left out, and no other engine shares the store", fields))
             cache = InstanceCache(store if keys is None else encrypted_store(store, keys), sizes=runtime.sizes)
             store = keeping_attributes(cache.shown(), self.app.served, runtime.sizes)
             _check_capabilities(store, self.app.served)
@@ -272,6 +308,7 @@ class OpenApp(AsyncContextGuard):
                 self.app.limits,
                 self.app.served,
                 ensured=tuple(self.app.ensured.values()),
+                left_out=self.app.left_out,
                 perform=self.perform,
                 run_ended=self.run_ended,
                 hook_checks=self._hook_checks(runtime) if self.debug else None,

@@ -288,3 +288,45 @@ def test_a_run_that_does_not_end_is_left_to_the_next_start(start, shop):
     assert command.end() == 1
     assert "stopped without waiting for runs that ignored their cancellation: continuous:worker:a" in command.error
     start("run", "shop:app", "--store", "sqlite:///jobs.db").line("began, delivery 2")
+
+
+TWO_JOBS = """
+from perdure import App, Task
+
+one, two = (Task(name, state=int, event=int, initial=0, on_event=lambda ctx, event: ctx.set_state(event)) for name in
+    ("one", "two"))
+app = App(None).with_jobs(one, two)
+"""
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--only", "task:one"], "serving 1 job (task:one)"),
+        (["--except", "task:one"], "serving 1 job (task:two)"),
+        (["--only", "task:one", "--only", "task:two"], "serving 2 jobs (task:one, task:two)"),
+    ],
+)
+def test_an_engine_serves_the_selected_jobs(start, tmp_path, options, says):
+    (tmp_path / "parts.py").write_text(TWO_JOBS)
+    command = start("run", "parts:app", "--store", "memory://", *options)
+    command.line(says)
+    command.signal(signal.SIGTERM)
+    assert command.end() == 0
+    warned = "jobs are left out, and no other engine shares the store" in command.error
+    assert warned is (len(options) == 2)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--only", "task:three"], "the app has no job task:three; it has task:one, task:two"),
+        (["--only", "task:one", "--except", "task:two"], "--only and --except exclude each other"),
+        (["--except", "task:one", "--except", "task:two"], "no job of the app is left"),
+    ],
+)
+def test_a_selection_without_a_meaning_is_refused(start, tmp_path, options, says):
+    (tmp_path / "parts.py").write_text(TWO_JOBS)
+    command = start("run", "parts:app", "--store", "memory://", *options)
+    assert command.end() == 2
+    assert says in command.error

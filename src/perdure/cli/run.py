@@ -427,6 +427,24 @@ class Options:
             help="Where instances live: sqlite:///jobs.db, postgresql://user@host/database, or memory:// for a try.",
         ),
     ]
+    only: Annotated[
+        list[str] | None,
+        Parameter(
+            env_var="PERDURE_ONLY",
+            negative="",
+            help="Serve only this job of the app, written kind:name. Repeatable; in the variable separated by spaces. "
+            "Other engines on the shared store serve the others.",
+        ),
+    ] = None
+    left_out: Annotated[
+        list[str] | None,
+        Parameter(
+            name="--except",
+            env_var="PERDURE_EXCEPT",
+            negative="",
+            help="Serve every job of the app but this one, written kind:name. Repeatable, as --only.",
+        ),
+    ] = None
     standby: Annotated[
         bool,
         Parameter(
@@ -580,6 +598,27 @@ def serve(
     return _serve(app, options, bind or [DEFAULT_BIND])
 
 
+def _part_of(app: App[Any], options: Options) -> App[Any]:
+    """Return the app with the jobs that the options select.
+
+    Raises:
+        UsageError: both options are used, the app has no such job, or no job is left.
+    """
+    if options.only and options.left_out:
+        raise UsageError("--only and --except exclude each other: pass the jobs to serve, or those to leave out")
+    wanted = options.only or options.left_out or ()
+    jobs = {f"{kind}:{name}": job for (kind, name), job in app.served.items()}
+    unknown = [job for job in wanted if job not in jobs]
+    if unknown:
+        raise UsageError(f"the app has no job {', '.join(unknown)}; it has {', '.join(jobs)}")
+    chosen = [jobs[job] for job in wanted]
+    if options.only:
+        return app.only(*chosen)
+    if len(set(wanted)) == len(jobs):
+        raise UsageError("--except: no job of the app is left")
+    return app.without(*chosen) if chosen else app
+
+
 def _serve(app: str, options: Options, bind: list[str]) -> int:
     if bind and not can_listen():
         raise UsageError(
@@ -599,7 +638,7 @@ def _serve(app: str, options: Options, bind: list[str]) -> int:
         raise UsageError(str(error)) from error
     log_to_stderr(options.log_level, options.log_format)
     gc.set_threshold(*SELDOM)  # before the app's own module, which may set its own
-    loaded = import_app(app)
+    loaded = _part_of(import_app(app), options)
     if _metrics(options, binds) and not any(isinstance(sink, Prometheus) for sink in loaded.sinks):
         loaded = loaded.with_sinks(Prometheus())
     gc.freeze()

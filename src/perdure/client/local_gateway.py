@@ -147,6 +147,11 @@ class LocalGateway(ReadingGateway):
         return self.engine.reads.answer(read)
 
     @property
+    def elsewhere(self) -> frozenset[Job]:
+        """The jobs that other engines on the shared store serve."""
+        return self.engine.elsewhere
+
+    @property
     def definitions(self) -> Mapping[tuple[str, str], AnyDefinition]:
         """The served definitions, by kind and name."""
         return self.engine.jobs
@@ -420,7 +425,8 @@ class LocalGateway(ReadingGateway):
     async def _read_health(self) -> Result[Health, CallError]:
         health = await answer_of(self.engine.store.health())
         counts = await self.engine.outbox.unserved.counted(self.engine.store)
-        return health.map(lambda known: with_unserved(known, counts))
+        nowhere = tuple(map(":".join, self.engine.served_nowhere))
+        return health.map(lambda known: with_unserved(known, counts, nowhere))
 
     def metrics(self) -> Call[str, CallError]:
         """Read the engine's metrics in the Prometheus text format."""

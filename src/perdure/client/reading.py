@@ -48,6 +48,11 @@ class ReadingGateway(ABC):
         """The store."""
 
     @property
+    def elsewhere(self) -> frozenset[Job]:
+        """The jobs that other engines on the shared store serve. None without an engine."""
+        return frozenset()
+
+    @property
     @abstractmethod
     def definitions(self) -> Mapping[Job, AnyDefinition]:
         """The definitions, which decode instances and mark secrets, by kind and name."""
@@ -217,7 +222,7 @@ class ReadingGateway(ABC):
         Raises:
             InvalidArgument: its conditions on attributes do not fit the job.
         """
-        served = tuple(self.definitions)
+        served = tuple({*self.definitions, *self.elsewhere})
         return Query(
             kind=wanted.kind,
             name=wanted.name,
@@ -247,10 +252,12 @@ class ReadingGateway(ABC):
 
     def listed(self, instance: Instance, /) -> Listed:
         """Return an instance as lists show it."""
-        job = self.definitions.get((instance.address.kind, instance.address.name))
+        place = instance.address.kind, instance.address.name
+        job = self.definitions.get(place)
+        is_orphaned = job is None and place not in self.elsewhere
         return Listed(
             address=instance.address,
-            status="orphaned" if job is None else instance.status,
+            status="orphaned" if is_orphaned else instance.status,
             report=shown_status(job, instance),
         )
 

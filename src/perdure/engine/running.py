@@ -88,6 +88,7 @@ class RunningEngine:
         ended: done when the engine has stopped, for whatever reason; callers wait for it.
         membership: this engine among those of a shared store; None if it owns the store.
         feeders: fire the queued instances of the jobs that have lanes.
+        left_out: the app's jobs that this engine does not serve.
         left_behind: the instances whose runs ignored their cancellation when the engine stopped.
     """
 
@@ -106,6 +107,7 @@ class RunningEngine:
     stopped: Future[str]
     membership: Membership | None = None
     feeders: Mapping[Job, LaneFeeder] = attrs.Factory(dict["Job", LaneFeeder])
+    left_out: tuple[Job, ...] = ()
     left_behind: tuple[Address, ...] = ()
     ended: Future[EngineStopped] = attrs.field(init=False)
     _told: Literal["nothing", "start", "stop"] = "nothing"
@@ -125,6 +127,17 @@ class RunningEngine:
     def reads(self) -> DirectReads:
         """The reads of callers beside turns."""
         return self.waits.reads
+
+    @property
+    def elsewhere(self) -> frozenset[Job]:
+        """The jobs that other engines on the shared store serve."""
+        return frozenset((kind, name) for kind, name, _ in self.runner.others.codes)
+
+    @property
+    def served_nowhere(self) -> tuple[Job, ...]:
+        """The app's jobs that neither this engine nor another one on the shared store serves."""
+        elsewhere = self.elsewhere
+        return tuple(job for job in self.left_out if job not in elsewhere)
 
     async def start(self) -> None:
         """Recover abandoned runs, create the declared instances, then start to fire alarms and to deliver messages.
@@ -492,6 +505,7 @@ def running_engine(
     jobs: Mapping[tuple[str, str], AnyDefinition],
     *,
     ensured: Sequence[Ensured] = (),
+    left_out: Sequence[Job] = (),
     perform: Perform = perform_directly,
     run_ended: RunEnded | None = None,
     hook_checks: HookChecks | None = None,
@@ -507,6 +521,7 @@ def running_engine(
         limits: the engine's limits.
         jobs: the served definitions, by kind and name.
         ensured: the declared instances.
+        left_out: the app's jobs that this engine does not serve.
         perform: performs the effects of runs.
         run_ended: called with the end of every program.
         hook_checks: inspect a sample of the runs; None without the debug mode.
@@ -554,10 +569,12 @@ def running_engine(
         sinks,
         stopped=runtime.future(),
         membership=membership,
+        left_out=tuple(left_out),
         feeders=lane_feeders(dispatcher, jobs, cache, holds),
     )
     commits.committed, commits.in_doubt, holds.released = engine.committed, engine.doubt, engine.released
     runner.process_ends = outbox.process_ends = engine.process_ends
+    outbox.unserved.elsewhere = lambda: engine.elsewhere
     return engine
 
 

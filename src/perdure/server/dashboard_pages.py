@@ -5,7 +5,7 @@ The data is collected through the client and the engine.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final, TypeAlias, TypeVar, cast, get_args
 from urllib.parse import unquote
@@ -102,7 +102,7 @@ class PageSource:
         asked_ms = self.now_ms  # one instant: that of the page is earlier, and the lateness would be negative
         due = await self._read(lambda store: store.due(asked_ms, OVERDUE))
         return Overview(
-            jobs=_counted(counts, engine.jobs, engine.runner.holds.of),
+            jobs=_counted(counts, {*engine.jobs, *engine.elsewhere}, engine.runner.holds.of),
             complete=counts.complete,
             age_ms=counts.age_ms,
             minutes=self.activity.minutes(self.now_ms),
@@ -312,9 +312,7 @@ def _rest(found: Listing) -> dict[str, Any]:
     return {"following": "" if found.after is None else str(found.after), "partial": found.partial}
 
 
-def _counted(
-    counts: StoreCounts, served: Mapping[tuple[str, str], AnyDefinition], hold: Callable[[str, str], Hold]
-) -> tuple[CountedJob, ...]:
+def _counted(counts: StoreCounts, served: Collection[Job], hold: Callable[[str, str], Hold]) -> tuple[CountedJob, ...]:
     """Return the instances by job and status. If a job is not served, its instances are orphaned."""
     found: dict[tuple[str, str], dict[ListedStatus, int]] = {job: {} for job in served}
     for one in counts.instances:

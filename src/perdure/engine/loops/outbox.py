@@ -40,6 +40,7 @@ from perdure.values.errors import (
     StoreError,
     Undecodable,
 )
+from perdure.values.excerpt import shortened
 from perdure.values.limits import Limits
 from perdure.values.message import Consumed, DeadLettered, Postponed, StoredMessage
 from perdure.values.transition import Transition
@@ -61,10 +62,12 @@ class UnservedMessages:
     Attributes:
         runtime: writes the log.
         pairs: the pairs of sender and target that have such messages, by target job, printed ``kind:name``.
+        elsewhere: returns the jobs that other engines on the shared store serve. Set once, right after construction.
     """
 
     runtime: Runtime
     pairs: Mapping[str, list[Pair]] = attrs.Factory(dict[str, "list[Pair]"])
+    elsewhere: Callable[[], frozenset[Job]] = frozenset
     _logged: set[str] = attrs.Factory(set[str])
 
     @property
@@ -85,7 +88,7 @@ class UnservedMessages:
             pairs.setdefault(job, []).append((stored.message.sender, stored.message.target))
             examples.setdefault(job, stored)
         self.pairs = pairs
-        for job in pairs.keys() - self._logged:
+        for job in pairs.keys() - self._logged - self._served_elsewhere():
             self._logged.add(job)
             self.runtime.log(_record(job, examples[job]))
 
@@ -95,7 +98,8 @@ class UnservedMessages:
         Args:
             store: counts those behind the first; if it cannot, they are left out.
         """
-        pairs = self.pairs
+        elsewhere = self._served_elsewhere()
+        pairs = {job: waiting for job, waiting in self.pairs.items() if job not in elsewhere}
         counts = {job: len(waiting) for job, waiting in pairs.items()}
         if store.counts is None or not counts or sum(counts.values()) >= MAX_COUNTED:
             return counts
@@ -108,6 +112,9 @@ class UnservedMessages:
             behind[job] += count
         return {job: max(count, behind[job]) for job, count in counts.items()}
 
+    def _served_elsewhere(self) -> frozenset[str]:
+        return frozenset(map(":".join, self.elsewhere()))
+
 
 def _record(job: str, example: StoredMessage) -> LogRecord:
     fields = {
@@ -119,13 +126,21 @@ def _record(job: str, example: StoredMessage) -> LogRecord:
     return LogRecord("warning", "messages wait for a job that is not served", fields)
 
 
-def with_unserved(health: Health, counts: Mapping[str, int]) -> Health:
-    """Add to the health of a store that messages wait for jobs that the app does not serve.
+def with_unserved(health: Health, counts: Mapping[str, int], nowhere: tuple[str, ...] = ()) -> Health:
+    """Add to the health of a store the jobs that no engine serves: those of waiting messages, and those left out.
 
     Args:
         health: of the store.
         counts: the messages by target job.
+        nowhere: the app's jobs that neither this engine nor another one serves, printed ``kind:name``.
     """
+    if nowhere:
+        detail = f"no engine serves {shortened(', '.join(nowhere))}"
+        health = attrs.evolve(
+            health,
+            state="degraded" if health.state == "ok" else health.state,
+            detail="; ".join(filter(None, (health.detail, detail))),
+        )
     total = sum(counts.values())
     if total == 0:
         return health

@@ -49,6 +49,7 @@ class Membership:
         lost: called with the reason when the lease has ended, or another engine declared this one dead. Set together
             with ``changed``.
         others: the other engines that may be alive.
+        writers: those of them that serve each job of this engine, and so deliver the messages that they write.
         share: which alarms, messages and abandoned claims this engine handles.
         members: the members at the last heartbeat. None before the first.
     """
@@ -61,6 +62,7 @@ class Membership:
     expired: Callable[[StoreMember], None] = attrs.field(init=False)
     lost: Callable[[str], None] = attrs.field(init=False)
     others: OtherEngines = NO_OTHERS
+    writers: OtherEngines = NO_OTHERS
     share: Share = NOTHING
     members: Members | None = None
     _served: Served = attrs.Factory(dict[Job, ServedCode])
@@ -208,9 +210,13 @@ class Membership:
         others = [member for member in members.members if member.epoch != self.epoch]
         codes = frozenset((*job, served.code) for member in others for job, served in member.served.items())
         self.others = OtherEngines(frozenset(m.epoch for m in others), members.last_epoch, self.epoch, codes)
+        self.writers = attrs.evolve(self.others, living=self._who_serve_all(others))
         self.share = share_of(self.epoch, members)
         if before != (self.others, self.share):
             self.changed()
+
+    def _who_serve_all(self, others: list[StoreMember]) -> frozenset[int]:
+        return frozenset(other.epoch for other in others if other.served.keys() >= self.jobs.keys())
 
 
 def _repeatable(error: StoreError | OutcomeUnknown) -> StoreError:

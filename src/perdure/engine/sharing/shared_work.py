@@ -115,8 +115,9 @@ class _Work:
 
     def messages(self, now_ms: int, limit: int, /) -> FutureResult[tuple[StoredMessage, ...], StoreError]:
         # The engine that wrote a message delivers it. If others read it at the same time, most of their turns conflict.
+        # A writer that does not serve the target cannot.
         membership = self.membership
-        return self.sharing.messages(now_ms, limit, membership.share, membership.others, now_ms - WRITER_FIRST_MS)
+        return self.sharing.messages(now_ms, limit, membership.share, membership.writers, now_ms - WRITER_FIRST_MS)
 
     def claimed(self, after_incarnation: int, limit: int, /) -> FutureResult[tuple[Instance, ...], StoreError]:
         membership = self.membership
