@@ -308,13 +308,13 @@ class OpenApp(AsyncContextGuard):
                 self.app.limits,
                 self.app.served,
                 ensured=tuple(self.app.ensured.values()),
-                left_out=self.app.left_out,
                 perform=self.perform,
                 run_ended=self.run_ended,
                 hook_checks=self._hook_checks(runtime) if self.debug else None,
                 sinks=sinks,
                 cache=cache,
             )
+            engine.left_out = self.app.left_out
             started.append(engine)
             stack.push_async_callback(engine.stop)
             await engine.start()

@@ -88,7 +88,7 @@ class RunningEngine:
         ended: done when the engine has stopped, for whatever reason; callers wait for it.
         membership: this engine among those of a shared store; None if it owns the store.
         feeders: fire the queued instances of the jobs that have lanes.
-        left_out: the app's jobs that this engine does not serve.
+        left_out: the app's jobs that this engine does not serve. Set before ``start``.
         left_behind: the instances whose runs ignored their cancellation when the engine stopped.
     """
 
@@ -119,6 +119,7 @@ class RunningEngine:
 
     def __attrs_post_init__(self) -> None:
         self.ended = self.runtime.future()
+        self.outbox.unserved.elsewhere = lambda: self.elsewhere
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} on {self.store!r}>"
@@ -505,7 +506,6 @@ def running_engine(
     jobs: Mapping[tuple[str, str], AnyDefinition],
     *,
     ensured: Sequence[Ensured] = (),
-    left_out: Sequence[Job] = (),
     perform: Perform = perform_directly,
     run_ended: RunEnded | None = None,
     hook_checks: HookChecks | None = None,
@@ -521,7 +521,6 @@ def running_engine(
         limits: the engine's limits.
         jobs: the served definitions, by kind and name.
         ensured: the declared instances.
-        left_out: the app's jobs that this engine does not serve.
         perform: performs the effects of runs.
         run_ended: called with the end of every program.
         hook_checks: inspect a sample of the runs; None without the debug mode.
@@ -569,12 +568,10 @@ def running_engine(
         sinks,
         stopped=runtime.future(),
         membership=membership,
-        left_out=tuple(left_out),
         feeders=lane_feeders(dispatcher, jobs, cache, holds),
     )
     commits.committed, commits.in_doubt, holds.released = engine.committed, engine.doubt, engine.released
     runner.process_ends = outbox.process_ends = engine.process_ends
-    outbox.unserved.elsewhere = lambda: engine.elsewhere
     return engine
 
 
