@@ -109,6 +109,15 @@ def test_a_repeat_is_recognized_behind_six_members_that_only_newer_code_may_leav
     assert new.is_same_input(text, old.input_digest(text)) == (count == 6)
 
 
+@pytest.mark.parametrize(("count", "is_known"), [(2_000, True), (5_000, False)])
+def test_a_large_input_is_compared_in_fewer_forms(count, is_known):
+    """Sixty-four walks of the largest input would block an engine for minutes."""
+    old, new = (Codec.of(list[each.form], what="it") for each in (wide(required="ab"), wide(optional="ab")))
+    text = orjson.dumps([{"a": 0, "b": 0}] * count)
+    assert new.is_same_input(text, old.input_digest(text)) == is_known
+    assert new.is_same_input(text, new.input_digest(text))
+
+
 @attrs.frozen
 class Tree:
     left: "Tree | None" = None

@@ -421,7 +421,7 @@ class Codec(Generic[T]):
             return True
         plain = orjson.loads(data)
         is_deep = self._unbounded and _is_deep(plain)
-        return not is_deep and shapes.is_same_input(self._shape(), plain, first)
+        return not is_deep and shapes.is_same_input(self._shape(), plain, first, size=len(data))
 
     def check_json(self, data: bytes) -> None:
         """Check that an encoded value is JSON, for this type or for another one.

@@ -716,6 +716,9 @@ _DIGITS: Final = 32
 _PLACE: Final = 4
 _MARK: Final = 12
 
+_MOST_BYTES: Final = 262_144
+"""How many bytes of an input are compared, over all its forms."""
+
 _MOST_FORMS: Final = 64
 """How many forms of an input are compared: one for each set of members that only this code may leave out, and the other
 one requires. The sets of no member and of one are always tried, and the smaller ones first."""
@@ -732,7 +735,7 @@ def digest_of(shape: Shape, data: Any) -> str:
     return _digest(shape.bare(data, marks)) + "".join(sorted(marks.of.values()))
 
 
-def is_same_input(shape: Shape, data: Any, first: str) -> bool:
+def is_same_input(shape: Shape, data: Any, first: str, *, size: int) -> bool:
     """Return whether an input has the same digest as another one, which another code version may have computed.
 
     Two code versions may read one input differently in one way: a member has its default in one version, which leaves
@@ -742,10 +745,11 @@ def is_same_input(shape: Shape, data: Any, first: str) -> bool:
         shape: the input type's shape.
         data: the input's JSON.
         first: the other input's digest.
+        size: the JSON's size in bytes. A large input is compared in fewer forms, because each one costs a walk.
     """
     bare, others = first[:_DIGITS], _marked(first[_DIGITS:])
-    forms = (_digest(shape.bare(data, each)) for each in _ways(shape, data, others))
-    return any(form == bare for form in forms)
+    ways = islice(_ways(shape, data, others), max(1, _MOST_BYTES // size))
+    return any(_digest(shape.bare(data, each)) == bare for each in ways)
 
 
 def _ways(shape: Shape, data: Any, others: Mapping[str, Collection[str]]) -> Iterator[_AsOther]:
