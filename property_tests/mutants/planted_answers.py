@@ -3,6 +3,8 @@
 from mutant import Mutant
 
 SIGNALS = "tests/workflow/test_workflow_signals.py"
+UPDATES = "tests/workflow/test_workflow_updates.py"
+QUERIES = "tests/workflow/test_workflow_queries.py"
 WAIT = "tests/behaviour/test_call_and_wait.py"
 
 MUTANTS = (
@@ -58,7 +60,7 @@ MUTANTS = (
     Mutant(
         "a signal that starts is stored without being counted",
         "_signal_with_start",
-        "started_ms=inputs.now_ms, signals=1, waiting=1)",
+        "started_ms=inputs.now_ms, signals=number, waiting=1)",
         "started_ms=inputs.now_ms)",
         f"{SIGNALS}::test_a_signal_starts_an_absent_workflow_in_one_commit[memory://]",
     ),
@@ -68,5 +70,54 @@ MUTANTS = (
         'not (ended and command.start.if_ended == "start")',
         "not ended",
         f"{SIGNALS}::test_a_signal_starts_the_next_workflow_of_an_ended_one_if_it_may[memory://]",
+    ),
+    Mutant(
+        "an update that was answered stays without a reply",
+        "advanced",
+        "tuple(each for each in header.unanswered if each not in progress.replied)",
+        "header.unanswered",
+        f"{UPDATES}::test_an_update_is_answered_by_the_program_with_a_reply_or_a_typed_error[memory://]",
+    ),
+    Mutant(
+        "an ended workflow leaves the callers of updates waiting",
+        "has_answered",
+        " or header.ended is not None",
+        "",
+        f"{UPDATES}::test_a_workflow_that_ends_without_answering_is_a_typed_error[stopped]",
+    ),
+    Mutant(
+        "a ticket of an earlier instance finds the reply of the next one",
+        "LocalGateway._reply_to",
+        " or row.incarnation != incarnation",
+        "",
+        f"{UPDATES}::test_the_next_workflow_of_the_id_does_not_answer_for_the_last_one",
+    ),
+    Mutant(
+        "a workflow that starts over drops its replies",
+        "_journal_of_fresh",
+        "(*replies, *map(body_of, waiting))",
+        "tuple(map(body_of, waiting))",
+        f"{UPDATES}::test_replies_and_waiting_updates_outlast_a_workflow_that_starts_over",
+    ),
+    Mutant(
+        "the replay of a workflow that started over reads old replies as steps",
+        "_started_over",
+        "kept = sum(map(is_reply, journal.bodies))",
+        "kept = 0",
+        f"{UPDATES}::test_replies_and_waiting_updates_outlast_a_workflow_that_starts_over",
+    ),
+    Mutant(
+        "updates without a reply are not bounded",
+        "_update",
+        "header.waiting >= job.inbox or len(header.unanswered) >= job.inbox",
+        "header.waiting > job.inbox",
+        f"{UPDATES}::test_updates_up_to_the_inbox_and_wrong_arguments",
+    ),
+    Mutant(
+        "a query that raises shows the secrets of the state",
+        "_query",
+        "secrets=secrets_of_instance(job, instance)",
+        "secrets=frozenset()",
+        f"{QUERIES}::test_a_query_that_raises_or_is_wrong_is_a_typed_error_without_secrets",
     ),
 )

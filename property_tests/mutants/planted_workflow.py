@@ -74,8 +74,8 @@ MUTANTS = (
     Mutant(
         "starting over loses the signals that wait",
         "_journal_of_fresh",
-        'return JournalChange(tuple(map(body_of, waiting)), "cut")',
-        'return JournalChange((), "cut")',
+        "(*replies, *map(body_of, waiting))",
+        "(*replies,)",
         f"{INBOX}::test_signals_wait_through_start_over_in_order",
     ),
     Mutant(

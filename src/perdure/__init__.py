@@ -20,7 +20,18 @@ if TYPE_CHECKING:
     from perdure.kinds.debounce import Debounce, DebounceContext
     from perdure.kinds.task import Task, TaskContext, TaskErrorContext
     from perdure.kinds.worker_pool import ItemContext, WorkerPool
-    from perdure.kinds.workflow import Signal, Undo, Workflow, WorkflowContext, patched, saga, step, step_key
+    from perdure.kinds.workflow import (
+        Signal,
+        StateQuery,
+        Undo,
+        Update,
+        Workflow,
+        WorkflowContext,
+        patched,
+        saga,
+        step,
+        step_key,
+    )
     from perdure.programs import Do, Program, effect, fail, lift, program, succeed
     from perdure.values.attributes import Attribute, Condition, attribute
     from perdure.values.failure import Defect
@@ -47,7 +58,9 @@ else:
             "perdure.kinds.worker_pool": ("ItemContext", "WorkerPool"),
             "perdure.kinds.workflow": (
                 "Signal",
+                "StateQuery",
                 "Undo",
+                "Update",
                 "Workflow",
                 "WorkflowContext",
                 "patched",
@@ -87,10 +100,12 @@ __all__ = [
     "Retry",
     "Secret",
     "Signal",
+    "StateQuery",
     "Task",
     "TaskContext",
     "TaskErrorContext",
     "Undo",
+    "Update",
     "WorkerPool",
     "Workflow",
     "WorkflowContext",

@@ -20,7 +20,7 @@ import pytest
 from operated import APP, open_terminal, serving, write_store
 from returns.future import FutureResult
 
-from perdure import Signal, WorkerPool, Workflow, WorkflowContext
+from perdure import Signal, Update, WorkerPool, Workflow, WorkflowContext
 from perdure.cli.commands import COMMANDS, run_command
 from perdure.cli.process import ExitCode, code_of
 from perdure.stores.contract import Store, overlay
@@ -38,6 +38,7 @@ nothing listens on, a store without its engine, or a server that answers probes 
 
 ROOT: Final = Path(__file__).parents[2]
 GO = Signal("go", int)
+GROW = Update("grow", int, int)
 
 
 def raises(_: object) -> Any:
@@ -49,7 +50,7 @@ def waits(_: WorkflowContext[int]) -> Any:
 
 
 JOBS = (
-    Workflow("flow", state=int, run=waits, signals=[GO], result=int, errors=str),
+    Workflow("flow", state=int, run=waits, signals=[GO], updates=[GROW], result=int, errors=str),
     WorkerPool("work", item=int, work=raises, result=int, errors=str),
 )
 
@@ -110,6 +111,12 @@ CHANGING: dict[str, list[tuple[list[str], Target, int]]] = {
         (["workflow:flow:absent", "go", "1"], "engine", 3),
         (["workflow:flow:other", "stop", "1"], "engine", 3),
     ],
+    "update": [
+        (["workflow:flow:other", "grow", "1", "--key", "k", "--wait", "0 ms"], "engine", 1),
+        (["workflow:flow:absent", "grow", "1", "--key", "k"], "engine", 3),
+        (["workflow:flow:other", "shrink", "1", "--key", "k"], "engine", 3),
+        (["workflow:flow:other", "grow", "no JSON", "--key", "k"], "engine", 2),
+    ],
     "trigger": [(["task:order:o-2"], "engine", 0), (["continuous:tick:absent"], "engine", 3)],
     "flush": [(["debounce:batch:full"], "engine", 0), (["debounce:batch:absent"], "engine", 3)],
     "call": [
@@ -165,6 +172,7 @@ FREE: dict[str, list[tuple[list[str], int]]] = {
     "migrate": [(["--store", "sqlite:///jobs.db"], 2)],
 }
 ELSEWHERE = {
+    ("update", 0): "tests/cli/test_outcomes.py::test_a_command_prints_the_reply_to_an_update",
     ("bury", 0): "tests/cli/test_operating.py::test_a_left_message_is_listed_at_rest_and_buried_by_an_engine",
     ("run", 0): "tests/cli/test_run.py::test_it_stops_on_request",
     ("run", 1): "tests/cli/test_run.py::test_a_job_that_exits_ends_the_command_in_order",

@@ -18,11 +18,13 @@ from perdure import (
     Retry,
     Secret,
     Signal,
+    Update,
     WorkerPool,
     Workflow,
     WorkflowContext,
     fail,
     program,
+    succeed,
 )
 from perdure.cli.commands import run_command
 
@@ -37,6 +39,7 @@ class Receipt:
 
 
 approval = Signal("approval", str)
+priced = Update("priced", str, int)
 
 
 @program
@@ -44,6 +47,8 @@ def pay(ctx: WorkflowContext[str]) -> Do[Receipt, str]:
     order = yield from ctx.state
     if order == "wait":
         yield from approval.receive()
+    if order == "ask":
+        yield from priced.answer(lambda item: succeed(len(item)))
     if order == "fail":
         yield from fail("no money")
     return Receipt(7)
@@ -57,7 +62,7 @@ def shrink(ctx: ItemContext[str]) -> Do[Receipt, str]:
     return Receipt(len(item))
 
 
-bills = Workflow("bills", state=str, run=pay, signals=(approval,))
+bills = Workflow("bills", state=str, run=pay, signals=(approval,), updates=(priced,))
 pictures = WorkerPool("pictures", item=str, work=shrink, retry=Retry(1, Backoff.constant("1 ms")), keep="1 day")
 APP = App(None).with_jobs(bills, pictures)
 
@@ -211,3 +216,14 @@ def test_a_command_waits_for_the_end_of_its_work(engine: dict[str, list[str]], c
     capsys.readouterr()
     assert run_command(["start", "workflow:bills:w-3", '"wait"', "--wait", "1 minute", *named, "--json"]) == 0
     assert json_of(capsys.readouterr().out)[0]["outcome"]["form"] == "done"
+
+
+def test_a_command_prints_the_reply_to_an_update(engine: dict[str, list[str]], capsys: Out) -> None:
+    named = engine["server"]
+    assert run_command(["start", "workflow:bills:u-1", '"ask"', *named]) == 0
+    capsys.readouterr()
+    for _ in range(2):
+        assert run_command(["update", "workflow:bills:u-1", "priced", '"tea"', "--key", "1", *named]) == 0
+        assert fields_in(capsys.readouterr().out) == {"done": "3"}
+    assert run_command(["update", "workflow:bills:u-1", "priced", '"tea"', "--key", "2", "--json", *named]) == 3
+    assert json_of(capsys.readouterr().out) == [{"form": "unanswered"}]

@@ -18,7 +18,9 @@ from perdure import (
     Migrations,
     Retry,
     Signal,
+    StateQuery,
     Task,
+    Update,
     WorkerPool,
     Workflow,
     cron,
@@ -146,6 +148,8 @@ PAGED: dict[str, Callable[[Any, Any], Any]] = {
 RANGES = (
     *(text(f"{kind}.name", make, 128) for kind, make in NAMED.items()),
     text("Signal.name", lambda name: Signal(name, str), 128),
+    text("Update.name", lambda name: Update(name, str, str), 128),
+    text("StateQuery.name", lambda name: StateQuery(name, str, str, lambda state, _: str(state)), 128),
     *(whole(f"{kind}.concurrency", option(make, "concurrency"), 1, 100_000) for kind, make in CONCURRENT.items()),
     whole("WorkerPool.workers", option(pool, "workers"), 1, 100_000),
     whole("WorkerPool.rate", lambda value: pool(rate=(value, "1 minute")), 1, 100_000),

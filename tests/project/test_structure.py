@@ -98,7 +98,7 @@ NOT_FROZEN = {
     "perdure.kinds.workflow.run_program.WorkflowDraft": "the draft of one run, discarded with it",
     "perdure.kinds.workflow.waits.Inbox": "the signals of one replay",
     "perdure.kinds.workflow.replay.Replay": "interprets one program",
-    "perdure.kinds.workflow.replay.StateOperations": "answers from the draft of one run",
+    "perdure.jobs.draft.StateOperations": "answers from the draft of one run",
     "perdure.kinds.workflow.run_program.Steps": "performs the steps of one run",
     "perdure.kinds.workflow.waits.Timers": "the timers of one replay",
     "perdure.kinds.workflow.tree.Branch": "one branch of one replay",

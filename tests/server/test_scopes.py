@@ -41,6 +41,7 @@ NEEDED = {
     f"GET {ONE}": "read",
     f"GET {ONE}/wait": "read",
     f"GET {ONE}/state": "read",
+    f"GET {ONE}/replies/1.2.3": "call",
     f"GET {ONE}/history": "read",
     f"POST {ONE}/explain/send": "read",
     f"POST {ONE}/send": "call",

@@ -147,6 +147,9 @@ COMMANDS: Final[Mapping[str, LazyCommand]] = {
         "Send a signal to a workflow. It is stored until the program receives it.",
         CHANGING,
     ),
+    "update": LazyCommand(
+        "instances.requests:update", "Send an update to a workflow, and print the reply of its program.", CHANGING
+    ),
     "trigger": LazyCommand("instances.requests:trigger", "Run a continuous job or a task now.", CHANGING),
     "flush": LazyCommand("instances.requests:flush", "Flush the batch of a debounce now.", CHANGING),
     "call": LazyCommand(

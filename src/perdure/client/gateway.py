@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, Protocol, TypeVar
 
 import attrs
-from returns.result import Failure, Result
+from returns.result import Failure, Result, Success
 
 from perdure.client.arguments import check_wanted
 from perdure.jobs.call import Call, result_of
@@ -23,9 +23,9 @@ from perdure.values.limits import Limits
 from perdure.values.listings import HoldResult, InstanceOutcome, JobCount, MatchCount, StepRecord
 from perdure.values.live_event import EngineStopped
 from perdure.values.status import InstanceStatus
-from perdure.values.status_wait import Awaited, AwaitedStatus, CallEnd
+from perdure.values.status_wait import Awaited, AwaitedStatus, CallEnd, UpdateReply, WaitCondition
 from perdure.values.times import Duration
-from perdure.wire.operations import HISTORY, ClientOperation
+from perdure.wire.operations import HISTORY, REPLY, ClientOperation, check_text
 
 A = TypeVar("A")
 
@@ -152,6 +152,54 @@ class JobByName(ABC):
         except RequestError as refused:
             return Failure(refused)
         return await result_of(self.gateway.until(address, wanted, timeout_ms))
+
+    def reply(self, id_: str, ticket: str, /) -> Call[UpdateReply, CallError]:
+        """Read the reply to an update, without waiting for it.
+
+        Args:
+            id_: the instance.
+            ticket: the ticket that ``update.NAME`` returned.
+        """
+        return Call(partial(self._reply, id_, ticket), "reply")
+
+    async def _reply(self, id_: str, ticket: str) -> Result[UpdateReply, CallError]:
+        kind, name = self.job
+        try:
+            given = REPLY.checked({"kind": kind, "name": name, "id": check_id(id_), "ticket": ticket})
+        except RequestError as refused:
+            return Failure(refused)
+        return await result_of(self.gateway.perform(REPLY, **given))
+
+    def update(
+        self, name: str, id_: str, /, payload: str = "", *, idempotency_key: str, timeout: Duration = "1 minute"
+    ) -> Call[UpdateReply, CallError]:
+        """Send an update to a workflow, and wait for its reply. See `WorkflowHandle.update`.
+
+        Args:
+            name: the update's name.
+            id_: the instance.
+            payload: the request as JSON text.
+            idempotency_key: a repeat with this key sends nothing, and returns the same reply.
+            timeout: how long to wait. Then the reply's form is ``waiting``.
+        """
+        return Call(partial(self._update, name, id_, payload, idempotency_key, timeout), "update")
+
+    async def _update(self, name: str, id_: str, payload: str, key: str, longest: Duration) -> Result[UpdateReply, Any]:
+        try:
+            timeout_ms = check_timeout(longest, of="update")
+            check_text(name, what="name of an update")
+        except RequestError as refused:
+            return Failure(refused)
+        sent = await result_of(self.call(f"update.{name}", id_, payload, idempotency_key=key))
+        if not isinstance(sent, Success):
+            return Failure(sent.failure())
+        ticket = sent.unwrap()["ticket"]
+        if not ticket:
+            return Success(UpdateReply(form="unanswered"))
+        waited = await result_of(self.gateway.until(Address(*self.job, id_), WaitCondition((), (), ticket), timeout_ms))
+        if not isinstance(waited, Success):
+            return Failure(waited.failure())
+        return await self._reply(id_, ticket)
 
     def hold(self) -> Call[HoldResult, CallError]:
         """Hold the job. See `JobHandle.hold`."""

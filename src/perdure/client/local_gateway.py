@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, Literal, Never, TypeVar
+from typing import Any, Final, Literal, Never, TypeVar
 
 import attrs
 from returns.result import Failure, Result, Success
@@ -33,6 +33,7 @@ from perdure.programs.future import KNOWN, answer_of
 from perdure.runtime.record import Future
 from perdure.stores.contract import Store, load_one
 from perdure.stores.shares import Members, reported
+from perdure.stores.snapshots import read_journal
 from perdure.stores.values import Backup, Health, JobWork, OnBackupProgress, StoredWork
 from perdure.values.address import Address, Job, check_id
 from perdure.values.errors import (
@@ -47,6 +48,7 @@ from perdure.values.errors import (
     UnknownJob,
 )
 from perdure.values.event import Event
+from perdure.values.instance import Instance
 from perdure.values.limits import Limits
 from perdure.values.listings import (
     MAX_COUNTED,
@@ -61,7 +63,7 @@ from perdure.values.listings import (
 from perdure.values.live_event import EngineStopped
 from perdure.values.message import StoredMessage
 from perdure.values.status import Hold
-from perdure.values.status_wait import Awaited, WaitCondition
+from perdure.values.status_wait import Awaited, UpdateReply, WaitCondition, ticket_parts
 from perdure.values.times import Duration, duration_ms
 from perdure.values.transition import Loaded
 from perdure.wire.engine_info import EngineInfo, installed_version, job_info
@@ -109,6 +111,8 @@ class Redrive:
 
 
 A = TypeVar("A")
+
+NO_REPLY: Final = UpdateReply(form="unanswered")
 
 
 @attrs.frozen
@@ -223,6 +227,49 @@ class LocalGateway(ReadingGateway):
         except InvalidInput as problem:
             return Undecodable(str(address), problem.problems) if isinstance(rows, Success) else None
         return None
+
+    def reply_to(self, definition: AnyDefinition, id_: str, ticket: str, /) -> Call[UpdateReply, CallError]:
+        """Read the reply to an update."""
+        return Call(partial(self._reply_to, definition, id_, ticket), "reply_to")
+
+    async def _reply_to(self, job: AnyDefinition, id_: str, ticket: str) -> Result[UpdateReply, CallError]:
+        try:
+            address, place = job.address(check_id(id_)), ticket_parts(ticket)
+        except RequestError as refused:
+            return Failure(refused)
+        loaded = await self.engine.reads.load(address)
+        if not isinstance(loaded, Success):
+            return Failure(loaded.failure())
+        row, (incarnation, number, since) = loaded.unwrap().instance, place
+        try:
+            is_open = row is not None and not job.has_answered(row, place)
+        except InvalidInput as problem:
+            return Failure(Undecodable(str(address), problem.problems))
+        if is_open or row is None or row.incarnation != incarnation:
+            return Success(UpdateReply(form="waiting") if is_open else NO_REPLY)
+        found = await self._found_reply(job, row, number, since)
+        # From the beginning if the workflow has started over since: its replies were moved there.
+        return await self._found_reply(job, row, number, 0) if since and found == Success(NO_REPLY) else found
+
+    async def _found_reply(
+        self, job: AnyDefinition, row: Instance, number: int, first: int
+    ) -> Result[UpdateReply, CallError]:
+        rows: Result[tuple[str, ...], Any] = await self.engine.reads.answer(
+            lambda: read_journal(self.store, row, self.journal_page, first)
+        )
+
+        def reply(bodies: tuple[str, ...]) -> UpdateReply:
+            found = job.reply_in(bodies, number)
+            return NO_REPLY if found is None else UpdateReply(form=found[0], value=found[1])
+
+        return rows.map(reply)
+
+    def reply(self, kind: str, name: str, id: str, ticket: str) -> Call[UpdateReply, CallError]:  # noqa: A002 - of the path
+        """Read the reply to an update, by the job's name."""
+        job = self.engine.jobs.get((kind, name))
+        if job is None:
+            return Call(lambda: KNOWN(Failure(self.unknown(kind, name))), "reply")
+        return self.reply_to(job, id, ticket)
 
     def set_hold(self, job: Job, hold: Hold, /) -> Call[HoldResult, CallError]:
         """Hold or release a job."""

@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     from perdure.values.message import Message
     from perdure.values.secret import Hide
     from perdure.values.status import Hold, InstanceStatus
-    from perdure.values.status_wait import Awaited, AwaitedStatus, WaitCondition
+    from perdure.values.status_wait import Awaited, AwaitedStatus, UpdateReply, WaitCondition
     from perdure.values.turn_inputs import TurnInputs
 else:  # running jobs needs more modules than defining them
     draft = lazy_module("perdure.jobs.draft")
@@ -122,6 +122,10 @@ class Dispatch(Protocol):
 
     def until(self, address: Address, wanted: WaitCondition, timeout_ms: int, /) -> Call[Awaited, CallError]:
         """Wait until an instance has a wanted status."""
+        ...
+
+    def reply_to(self, definition: Definition[Any, Any, Any], id_: str, ticket: str, /) -> Call[UpdateReply, CallError]:
+        """Read the reply to an update."""
         ...
 
     def concurrently(self, calls: Sequence[Call[Any, Any]], /) -> Call[tuple[Result[Any, Any], ...], Never]:
@@ -349,6 +353,19 @@ class Definition(ABC, Generic[H_co, T_co, R_contra]):
         A caller that waits for an end (`Client.until`) waits until this is True, or the instance is gone.
         """
         return instance.ended_ms is not None
+
+    def has_answered(self, instance: Instance, ticket: tuple[int, int, int]) -> bool:
+        """Return whether an update has its reply, or will never have one. Only workflows answer updates.
+
+        Args:
+            instance: the stored instance.
+            ticket: the update's incarnation, number and place in the journal.
+        """
+        return True
+
+    def reply_in(self, rows: Sequence[str], number: int) -> tuple[Literal["done", "failed"], str] | None:
+        """Return the form and the JSON of an update's reply. None if these journal rows have none."""
+        return None
 
     def handle_call(self, request: Request) -> tuple[str, tuple[object, ...]]:
         """Return the handle method that makes a request, and its arguments after the id.

@@ -404,3 +404,21 @@ def _encoded(codec: Codec[object], value: object) -> bytes:
         return codec.encode(value)
     except InvalidInput:  # a value that was changed in place may not have its type any more
         return b""
+
+
+@attrs.define(eq=False)
+class StateOperations:
+    """Answers the operations on the state, which a replay repeats: they leave no row in a journal."""
+
+    draft: Draft | ClosedDraft
+
+    def answer(self, instruction: object, /) -> object:
+        """Answer an operation on the state. Return PASS for anything else."""
+        kind = instruction.__class__
+        if kind is GetState or kind is SetState or kind is UpdateState:
+            return self.draft.answer(instruction)
+        return PASS
+
+    def branch(self) -> StateOperations:
+        """Return the operations of a branch, which refuse: the state has one writer."""
+        return StateOperations(ClosedDraft())

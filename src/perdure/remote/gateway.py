@@ -48,11 +48,21 @@ from perdure.values.listings import (
 )
 from perdure.values.live_event import EngineStopped
 from perdure.values.status import Hold, InstanceStatus
-from perdure.values.status_wait import Awaited, CallEnd, NeverStored, NotReached, Reached, WaitCondition
+from perdure.values.status_wait import Awaited, CallEnd, NeverStored, NotReached, Reached, UpdateReply, WaitCondition
 from perdure.values.times import Duration, from_ms
 from perdure.values.trace import CurrentTrace, trace_context
 from perdure.wire.explanation import explain_inputs_of
-from perdure.wire.operations import COUNT, COUNT_MATCHING, HISTORY, HOLD, LIST, RELEASE, ClientOperation, check_text
+from perdure.wire.operations import (
+    COUNT,
+    COUNT_MATCHING,
+    HISTORY,
+    HOLD,
+    LIST,
+    RELEASE,
+    REPLY,
+    ClientOperation,
+    check_text,
+)
 from perdure.wire.problems import error_of
 from perdure.wire.records import LONGEST_WAIT_MS, awaited_of, record_of, steps_from
 from perdure.wire.requests import READS, Envelope, instance_path
@@ -327,6 +337,10 @@ class RemoteGateway:
         """Read an instance's steps. None if there is no instance."""
         return Call(partial(self._read, definition, id_, "steps", steps_from), "steps")
 
+    def reply_to(self, definition: AnyDefinition, id_: str, ticket: str, /) -> Call[UpdateReply, CallError]:
+        """Read the reply to an update."""
+        return self.perform(REPLY, kind=definition.kind, name=definition.name, id=id_, ticket=ticket)
+
     def set_hold(self, job: Job, hold: Hold, /) -> Call[HoldResult, CallError]:
         """Hold or release a job. A repeat changes nothing."""
         kind, name = job
@@ -435,6 +449,8 @@ class RemoteGateway:
         clock, seen = self.servers.runtime, False
         deadline = clock.now_ms() + timeout_ms
         query = [("until", status) for status in wanted.statuses] + [("phase", phase) for phase in wanted.phases]
+        if wanted.ticket:
+            query = [("ticket", wanted.ticket)]
         while True:
             left_ms = max(0, round(deadline - clock.now_ms()))
             wait_ms = min(left_ms, self.longest_wait_ms)

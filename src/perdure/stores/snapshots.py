@@ -15,13 +15,16 @@ from perdure.values.errors import StoreCorrupt, StoreError
 from perdure.values.instance import Instance
 
 
-async def read_journal(store: Store, instance: Instance | None, page: int) -> Result[tuple[str, ...], StoreError]:
+async def read_journal(
+    store: Store, instance: Instance | None, page: int, first: int = 0
+) -> Result[tuple[str, ...], StoreError]:
     """Read the journal that a stored row had: later journal rows are left out.
 
     Args:
         store: the store.
         instance: the stored row. None if there is none.
         page: how many rows one query reads.
+        first: the place of the first row that is read.
 
     Returns:
         The rows. Fewer than the stored row counts if the instance has been purged or has begun again since.
@@ -29,9 +32,9 @@ async def read_journal(store: Store, instance: Instance | None, page: int) -> Re
     rows: list[str] = []
     if instance is None or store.journal is None:
         return Success(())
-    while len(rows) < instance.journal_length:
-        limit = min(page, instance.journal_length - len(rows))
-        read = await answer_of(store.journal.read(instance.address, instance.incarnation, len(rows), limit))
+    while (place := first + len(rows)) < instance.journal_length:
+        limit = min(page, instance.journal_length - place)
+        read = await answer_of(store.journal.read(instance.address, instance.incarnation, place, limit))
         if not isinstance(read, Success):
             return Failure(read.failure())
         rows += read.unwrap()

@@ -6,8 +6,8 @@ from typing import Any, Final, Literal, TypeAlias, get_args
 
 import attrs
 
-from perdure.values.errors import PerdureError
-from perdure.values.excerpt import fields_in_line
+from perdure.values.errors import InvalidArgument, PerdureError
+from perdure.values.excerpt import fields_in_line, size_only
 from perdure.values.listings import InstanceOutcome
 from perdure.values.status import InstanceStatus, Status
 
@@ -24,12 +24,14 @@ class WaitCondition:
     Attributes:
         statuses: statuses.
         phases: phases that the job's kind reports.
+        ticket: an update of a workflow whose reply ends the wait, instead of a status. Empty for none.
     """
 
     __repr__ = fields_in_line
 
     statuses: tuple[str, ...] = ("ended",)
     phases: tuple[str, ...] = ()
+    ticket: str = ""
 
     def ends_with(self, status: InstanceStatus, *, over: bool) -> bool:
         """Return whether a committed status ends the wait.
@@ -112,7 +114,9 @@ class WaitOver(PerdureError, TimeoutError):
     status: InstanceStatus
 
     def _text(self) -> str:
-        wanted = " or ".join((*self.wanted.statuses, *self.wanted.phases))
+        wanted = " or ".join((*self.wanted.statuses, *self.wanted.phases)) or "the reply to an update"
+        if self.wanted.ticket:
+            return f"{self.address} sent no reply in the time of the wait: repeat the call with the same key"
         found = self.status.status if self.status.parked is None else f"parked ({self.status.parked})"
         return (
             f"{self.address} was {found}, not {wanted}, when the time of the wait was over: repeat it, or pass a "
@@ -135,6 +139,54 @@ class NoOutcome(PerdureError, LookupError):
             f"{self.address} has ended without an outcome that is kept: it was terminated, or cancelled as an item, or "
             "its definition keeps outcomes for a shorter time; see its history, or pass a longer keep="
         )
+
+
+@attrs.frozen(kw_only=True)
+class UpdateReply:
+    """The reply to an update, as it is stored and sent.
+
+    Attributes:
+        form: ``done`` or ``failed`` by the handler. ``waiting``: there is no reply yet. ``unanswered``: there will be
+            none.
+        value: the reply, or the typed error, as JSON.
+    """
+
+    __repr__ = fields_in_line
+
+    form: Literal["done", "failed", "waiting", "unanswered"]
+    value: str | None = attrs.field(default=None, repr=size_only)
+
+
+@attrs.frozen(repr=False, str=False)
+class UpdateUnanswered(PerdureError, LookupError):
+    """An update got no reply and will get none: the workflow is absent, has ended, or has started over.
+
+    Attributes:
+        address: the instance, printed ``kind:name:id``.
+        update: the update's name.
+    """
+
+    address: str
+    update: str
+
+    def _text(self) -> str:
+        return (
+            f"{self.address} did not answer the update {self.update!r}, and will not: it is absent, has ended, or has "
+            "started over; its status and its outcome say more"
+        )
+
+
+def ticket_parts(ticket: str, what: str = "ticket of an update") -> tuple[int, int, int]:
+    """Return a ticket's incarnation, number and place in the journal.
+
+    Raises:
+        InvalidArgument: it is not a ticket.
+    """
+    parts = ticket.split(".") if isinstance(ticket, str) else []  # pyright: ignore[reportUnnecessaryIsInstance] - untyped callers
+    if len(parts) == 3 and all(part.isascii() and part.isdecimal() and len(part) < 20 for part in parts):  # noqa: PLR2004 - as above
+        incarnation, number, since = map(int, parts)
+        return incarnation, number, since
+    raise InvalidArgument(what, ticket, "the ticket that update.NAME returned")
 
 
 @attrs.frozen(repr=False, str=False)

@@ -27,7 +27,18 @@ from perdure.values.answer import RunAnswer
 from perdure.values.status_wait import AWAITED_STATUSES, CallEnd
 from perdure.wire.engine_info import installed_version
 from perdure.wire.openapi_components import Components, add_problems, add_rejection, free, refusals
-from perdure.wire.operations import HISTORY, ID, OF_JOB, OPERATIONS, STATUS, STEPS, Argument, ClientOperation, Scope
+from perdure.wire.operations import (
+    HISTORY,
+    ID,
+    OF_JOB,
+    OPERATIONS,
+    REPLY,
+    STATUS,
+    STEPS,
+    Argument,
+    ClientOperation,
+    Scope,
+)
 from perdure.wire.records import AwaitedRecord
 
 _ANY_TEXT: Final[JsonSchema] = {"type": "string"}
@@ -246,6 +257,7 @@ def _reads(components: Components, job: AnyDefinition, path: str, *, owner: str)
     )
     if job.keeps_journal:
         yield operation_of(components, STEPS, job, owner=owner)
+        yield operation_of(components, REPLY, job, owner=owner)
     yield operation_of(components, HISTORY, job, owner=owner)
     yield from _explanations(components, job, path, owner=owner)
 
@@ -448,6 +460,11 @@ _WANTED: Final = (
         "The statuses that end the wait; by default `ended`.",
     ),
     _query("phase", {"type": "array", "items": _TEXT, "maxItems": 20}, "The phases that end the wait."),
+    _query(
+        "ticket",
+        {"type": "string", "pattern": r"^\d{1,19}\.\d{1,19}\.\d{1,19}$"},
+        "The update whose reply ends the wait, instead of a status.",
+    ),
     _TIMEOUT,
 )
 

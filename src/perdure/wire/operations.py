@@ -33,6 +33,7 @@ from perdure.values.listings import (
 )
 from perdure.values.message import StoredMessage
 from perdure.values.status import InstanceStatus
+from perdure.values.status_wait import UpdateReply, ticket_parts
 from perdure.values.times import Duration, duration_ms, format_duration, to_ms
 from perdure.wire.engine_info import EngineInfo
 from perdure.wire.records import record_of
@@ -148,6 +149,11 @@ def _read_instant(text: str, name: str) -> datetime:
     return instant
 
 
+def _check_ticket(value: object, what: str) -> object:
+    ticket_parts(cast("str", value), what)
+    return value
+
+
 def _check_address(value: object, what: str) -> Address:
     if isinstance(value, Address) and all(map(_is_text, (value.kind, value.name, value.id))):
         return value
@@ -166,6 +172,11 @@ _FROM_1: Final = _whole(1)
 _PAGE: Final = _whole(1, MAX_PAGE, default=100)
 _TEXT: Final = _text()
 _FILLED_TEXT: Final = _text(minLength=1)
+_TICKET: Final = ArgumentType(
+    schema={"type": "string", "pattern": r"^\d{1,19}\.\d{1,19}\.\d{1,19}$"},
+    check=_check_ticket,
+    read=lambda text, _: text,
+)
 _STATUS: Final = ArgumentType(
     schema={"type": "string", "enum": list(LISTED_STATUSES)}, check=_check_status, read=lambda text, _: text
 )
@@ -446,6 +457,19 @@ STEPS: Final[ClientOperation[tuple[StepRecord, ...]]] = ClientOperation(
     arguments=(*OF_JOB, ID),
     bounded_by="lists",
 )
+REPLY: Final = ClientOperation(
+    name="reply",
+    path=f"{INSTANCE}/replies/{{ticket}}",
+    answer=UpdateReply,
+    scope="call",
+    summary="Read the reply to an update of a workflow.",
+    arguments=(
+        *OF_JOB,
+        ID,
+        Argument(name="ticket", place="path", type=_TICKET, description="The ticket that `update.NAME` returned."),
+    ),
+    bounded_by="lists",
+)
 HISTORY: Final[ClientOperation[tuple[LoggedEvent, ...]]] = ClientOperation(
     name="history",
     path=f"{INSTANCE}/history",
@@ -500,6 +524,6 @@ COUNT_MATCHING: Final = ClientOperation(
 
 OPERATIONS: Final[tuple[ClientOperation[Any], ...]] = (
     *(INFO, HEALTH, COUNTS, DEMAND, MEMBERS, IN_FLIGHT, LIST, DEAD_LETTERS, REDRIVE, LEFT_MESSAGES, BURY, METRICS),
-    *(STATUS, STEPS, HISTORY, HOLD, RELEASE, COUNT, COUNT_MATCHING),
+    *(STATUS, STEPS, REPLY, HISTORY, HOLD, RELEASE, COUNT, COUNT_MATCHING),
 )
 """Every operation, in the OpenAPI document's order."""

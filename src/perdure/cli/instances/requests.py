@@ -208,6 +208,39 @@ def signal(
     return request(asked, target, json=json)
 
 
+def update(
+    address: AddressArgument,
+    name: Annotated[str, Parameter(name="UPDATE")],
+    value: Annotated[str, Parameter(name="VALUE")],
+    /,
+    *,
+    key: Annotated[str, Parameter(help="Idempotency key: a repeat with this key prints the same reply.")],
+    target: TargetOptions = UNSET,
+    wait: Annotated[str, Parameter(help="How long to wait for the reply, such as `1 hour`.")] = "1 minute",
+    json: JsonOption = False,
+) -> int:
+    """Send an update to a workflow, and print the reply of its program.
+
+    Exit code: 0 done, 1 no reply in the time of --wait, 2 the command cannot start, 3 refused, or there will be no
+    reply, 4 no engine answers, 5 unknown.
+
+    Parameters
+    ----------
+    name
+        The update's name.
+    value
+        Its value as JSON, or - to read standard input.
+    """
+    asked = InstanceRequest(address=address_of(address), action=name, payload=json_payload(value), key=key)
+    with open_target(target) as found:
+        reply = found.update(asked, wait)
+    if json:
+        write_json([{"form": reply.form} | ({} if reply.value is None else {"value": orjson.loads(reply.value)})])
+    else:
+        write_fields([(reply.form, reply.value or "")])
+    return {"done": ExitCode.DONE, "waiting": ExitCode.FAILED}.get(reply.form, ExitCode.REFUSED)
+
+
 def trigger(
     address: AddressArgument,
     /,

@@ -18,7 +18,7 @@ from perdure.remote import SyncClient, connect_sync
 from perdure.values.address import Address
 from perdure.values.errors import ServerUnreachable
 from perdure.values.listings import InstanceOutcome, ListFilter, Listing
-from perdure.values.status_wait import Awaited, AwaitedStatus, CallEnd
+from perdure.values.status_wait import Awaited, AwaitedStatus, CallEnd, UpdateReply
 from perdure.values.times import Duration, from_ms
 from perdure.wire.operations import ClientOperation
 
@@ -108,6 +108,14 @@ class Remote:
             interrupt=asked.interrupt,
         )
         return _without_error_data(self.jobs.run(call))
+
+    def update(self, asked: InstanceRequest, within: Duration, /) -> UpdateReply:
+        """Send an update, and wait for its reply."""
+        job = self.jobs.handle_by_name(asked.address.kind, asked.address.name)
+        key = asked.key or ""
+        return self.jobs.run(
+            job.update(asked.action, asked.address.id, asked.payload, timeout=within, idempotency_key=key)
+        )
 
     def call_and_wait(self, asked: InstanceRequest, within: Duration, /) -> CallEnd:
         """Send a request, and wait until its work is over."""

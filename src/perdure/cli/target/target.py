@@ -16,7 +16,7 @@ if TYPE_CHECKING:
         ListFilter,
         Listing,
     )
-    from perdure.values.status_wait import Awaited, AwaitedStatus, CallEnd
+    from perdure.values.status_wait import Awaited, AwaitedStatus, CallEnd, UpdateReply
     from perdure.values.times import Duration
     from perdure.wire.operations import ClientOperation
 
@@ -96,6 +96,10 @@ class Target(Protocol):
 
     def call(self, asked: InstanceRequest, /) -> object:
         """Send a request, and return its answer as JSON-able data."""
+        ...
+
+    def update(self, asked: InstanceRequest, within: Duration, /) -> UpdateReply:
+        """Send an update, whose name is the request's action, and wait for its reply."""
         ...
 
     def call_and_wait(self, asked: InstanceRequest, within: Duration, /) -> CallEnd:

@@ -22,7 +22,7 @@ from perdure.values.address import Address
 from perdure.values.errors import EngineClosed, Overloaded
 from perdure.values.instance import Instance
 from perdure.values.status import InstanceStatus
-from perdure.values.status_wait import Awaited, NeverStored, NotReached, Reached, WaitCondition
+from perdure.values.status_wait import Awaited, NeverStored, NotReached, Reached, WaitCondition, ticket_parts
 from perdure.values.transition import Loaded, Purge, Put, Transition
 
 A = TypeVar("A")
@@ -137,6 +137,9 @@ class _Wait:
     def see(self, instance: Instance | None) -> InstanceStatus | None:
         """Return the committed status if it ends the wait."""
         status = shown_status(self.job, instance)
+        if self.wanted.ticket:
+            is_over = instance is None or self.job.has_answered(instance, ticket_parts(self.wanted.ticket))
+            return status if is_over else None
         over = instance is not None and self.job.is_over(instance)
         return status if self.wanted.ends_with(status, over=over) else None
 
@@ -208,7 +211,7 @@ class StatusWaiters:
 
     async def _read(self, address: Address, wait: _Wait, status: InstanceStatus) -> Result[Awaited, CallError]:
         """Answer with a status that was read. The log knows whether an absent instance has existed."""
-        if status.status != "not_found" or "not_found" in wait.wanted.statuses:
+        if status.status != "not_found" or wait.wanted.ticket or "not_found" in wait.wanted.statuses:
             return Success(Reached(status))
         logged: Result[Any, CallError] = await self.reads.answer(
             lambda: answer_of(self.store.history(address, None, 1))

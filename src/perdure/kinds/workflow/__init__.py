@@ -11,6 +11,8 @@ from perdure.kinds.workflow.errors import Diverged as Diverged
 from perdure.kinds.workflow.errors import JournalFull as JournalFull
 from perdure.kinds.workflow.errors import NotRecordable as NotRecordable
 from perdure.kinds.workflow.instructions import Signal as Signal
+from perdure.kinds.workflow.instructions import StateQuery as StateQuery
+from perdure.kinds.workflow.instructions import Update as Update
 from perdure.kinds.workflow.instructions import patched as patched
 from perdure.kinds.workflow.instructions import step as step
 from perdure.kinds.workflow.instructions import step_key as step_key
@@ -29,7 +31,9 @@ __all__ = [
     "NotRecordable",
     "Signal",
     "Signalled",
+    "StateQuery",
     "Undo",
+    "Update",
     "Workflow",
     "WorkflowContext",
     "WorkflowHandle",

@@ -194,6 +194,58 @@ def input_of_cancel(reason: str, interrupt: object) -> str | Cancellation:
 
 
 @frozen
+class SendUpdate:
+    """Store an update, which the program answers."""
+
+    __repr__ = fields_in_line
+
+    name: str
+    value: Any  # of the update's own type
+
+
+@frozen(kw_only=True)
+class UpdateSent:
+    """The result that ``update.NAME`` returns, once the update is stored.
+
+    Attributes:
+        accepted: whether it is stored.
+        found: the state in which the update found the workflow.
+        ticket: names the update for ``reply``. Empty if it is not stored.
+        status: the status after the call. None when there is no instance.
+    """
+
+    accepted: bool
+    found: Literal["running", "ended", "absent"]
+    ticket: str = ""
+    status: Status | None = None
+
+
+@frozen
+class AskQuery:
+    """Compute a query's answer from the committed state."""
+
+    __repr__ = fields_in_line
+
+    name: str
+    value: Any  # of the query's own type
+
+
+@frozen(kw_only=True)
+class QueryAnswer:
+    """The answer to a query, as it is sent.
+
+    Attributes:
+        found: the state in which the query found the workflow.
+        value: the answer as JSON. None if there is no workflow.
+    """
+
+    __repr__ = fields_in_line
+
+    found: Literal["running", "ended", "absent"]
+    value: str | None = attrs.field(default=None, repr=size_only)
+
+
+@frozen
 class ReadOutcome:
     """Read how a workflow ended."""
 
@@ -236,7 +288,9 @@ class WorkflowOutcome:
     reason: str | None = attrs.field(default=None, repr=excerpt)
 
 
-WorkflowAnswer: TypeAlias = RunAnswer | Terminated | PauseResult | Signalled | WorkflowOutcome
+WorkflowAnswer: TypeAlias = (
+    RunAnswer | Terminated | PauseResult | Signalled | WorkflowOutcome | QueryAnswer | UpdateSent
+)
 ANSWERS: Codec[Any] = Codec.of(WorkflowAnswer, what="answers of a workflow")
 REASON: Codec[Any] = Codec.of(str, what="reason of cancel")
 CANCELLATION: Codec[Any] = Codec.of(str | Cancellation, what="input of cancel")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, Never, TypeAlias, TypeVar, cast
 from perdure.codecs import Codec
 from perdure.jobs.context import READ_STATE, EndInstance, SetState, UpdateState
 from perdure.jobs.definition import Definition, H_co, R_contra, T_co
-from perdure.kinds.workflow.instructions import StartOver
+from perdure.kinds.workflow.instructions import StartOver, StateQuery, Update
 from perdure.programs import Program, halt, now, perform
 from perdure.values.excerpt import excerpt
 from perdure.values.frozen import frozen
@@ -81,6 +81,9 @@ class WorkflowDefinition(Definition[H_co, T_co, R_contra]):
 
     Attributes:
         signals: the signals' codecs, by name.
+        updates: the updates, by name.
+        received: the codecs of signals and updates, by the names under which they are stored.
+        queries: the queries, by name, with the codecs of their answers.
         results: the value's codec.
         keep_ms: how long its end is kept. None for ever.
         max_steps: the journal's limit.
@@ -89,6 +92,9 @@ class WorkflowDefinition(Definition[H_co, T_co, R_contra]):
 
     __slots__ = ()
     signals: Mapping[str, Codec[Any]]
+    updates: Mapping[str, Update[Any, Any, Any]]
+    received: Mapping[str, Codec[Any]]
+    queries: Mapping[str, tuple[StateQuery[Any, Any, Any], Codec[Any]]]
     results: Codec[Any]
     keep_ms: int | None
     max_steps: int

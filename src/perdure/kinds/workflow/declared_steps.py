@@ -15,8 +15,8 @@ import attrs
 from attrs import evolve
 
 from perdure.jobs.code_fingerprint import MAX_FUNCTIONS, package_of, unwrapped
-from perdure.kinds.workflow.instructions import Signal, patched
-from perdure.kinds.workflow.journal import CHILD, SIGNAL
+from perdure.kinds.workflow.instructions import Signal, Update, patched
+from perdure.kinds.workflow.journal import CHILD, SIGNAL, UPDATE
 from perdure.programs import gather, race, sleep, sleep_until
 from perdure.programs.constructors import STEP_NAME
 from perdure.values.frozen import frozen
@@ -120,6 +120,8 @@ class _Reading:
             return (_NAMED[id(value)],)
         if isinstance(owner, Signal):
             return (f"{SIGNAL}{owner.name}",)
+        if isinstance(owner, Update):
+            return (f"{UPDATE}{owner.name}",)
         if isinstance(owner, Workflow):
             return (f"{CHILD}{cast('Workflow[Any, Any, Any]', owner).name}",)
         name = getattr(value, STEP_NAME, None)

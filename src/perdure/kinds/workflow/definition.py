@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Never, TypeVar, cast
 
@@ -22,24 +22,28 @@ from perdure.kinds.workflow.commands import (
     CANCELLATION,
     CHILD_END,
     CHILD_PARKING,
+    AskQuery,
     CancelWorkflow,
     ChildEnded,
     ChildParked,
     ChildResumed,
     ChildStart,
+    QueryAnswer,
     ReadOutcome,
     SendSignal,
+    SendUpdate,
     Signalled,
     SignalWithStart,
     StartChild,
     StartingSignal,
     StartWorkflow,
+    UpdateSent,
     WorkflowOutcome,
     cancel_of,
 )
 from perdure.kinds.workflow.context import WorkflowContext, WorkflowDefinition
 from perdure.kinds.workflow.header import header_of, written
-from perdure.kinds.workflow.instructions import CallChild, Signal, WhenCancelled
+from perdure.kinds.workflow.instructions import CallChild, Signal, StateQuery, Update, WhenCancelled, update_signal
 from perdure.programs import Exit, Program, perform
 from perdure.values.address import Address, check_id
 from perdure.values.answer import RunAnswer
@@ -52,7 +56,16 @@ from perdure.values.times import Duration, duration_ms
 
 if TYPE_CHECKING:
     from perdure.jobs.step import Commit, Execute, NextStep, Step
-    from perdure.kinds.workflow import handle, handler, progress, replay, run_commits, run_program, step_listing
+    from perdure.kinds.workflow import (
+        handle,
+        handler,
+        journal,
+        progress,
+        replay,
+        run_commits,
+        run_program,
+        step_listing,
+    )
     from perdure.kinds.workflow.handle import WorkflowHandle, WorkflowSender
     from perdure.values.attributes import Attribute
     from perdure.values.event import Parking
@@ -66,6 +79,7 @@ else:  # deciding turns and calling jobs need more modules than defining jobs
     run_program = lazy_module("perdure.kinds.workflow.run_program")
     handle = lazy_module("perdure.kinds.workflow.handle")
     handler = lazy_module("perdure.kinds.workflow.handler")
+    journal = lazy_module("perdure.kinds.workflow.journal")
     step_listing = lazy_module("perdure.kinds.workflow.step_listing")
     progress = lazy_module("perdure.kinds.workflow.progress")
     replay = lazy_module("perdure.kinds.workflow.replay")
@@ -99,6 +113,8 @@ class Workflow(
         state: the state's type, which ``start`` takes and ``get_state`` returns.
         run: the program.
         signals: the signals that it may receive.
+        updates: the requests that its program answers.
+        queries: the questions about its state that it answers.
         retry_defects: the durable retry for a step that raises or times out. Typed errors are values in the program: it
             handles them, also by ``.retry(...)``, or fails with them.
         keep: how long the outcome is kept, and the id is not reused. None: until an operator terminates the instance.
@@ -108,8 +124,8 @@ class Workflow(
         versions: the state's older types, and the functions that upgrade them. By default there are none.
         run_timeout: a step's time limit, by default 15 minutes.
         max_steps: the journal's limit, 1 to 1,000,000 answers. A workflow that reaches it is parked.
-        inbox: how many signals wait at most, 1 to 1,000,000. Beyond, ``signal`` fails with ``Overloaded``. Signals
-            about ended children do not count.
+        inbox: how many signals and updates wait at most, and how many updates have no reply, 1 to 1,000,000. Beyond,
+            ``signal`` and ``update`` fail with ``Overloaded``. Signals about ended children do not count.
         concurrency: at most this many concurrent runs of this job, 1 to 100,000. By default the engine's own limit.
         state_in_events: whether ``job.started`` and ``job.executed`` carry the state as JSON. By default no event holds
             your data.
@@ -130,6 +146,9 @@ class Workflow(
     run: WorkflowProgram
     signals: Mapping[str, Codec[Any]]
     declared: Mapping[str, Signal[Any]]
+    updates: Mapping[str, Update[Any, Any, Any]]
+    received: Mapping[str, Codec[Any]]
+    queries: Mapping[str, tuple[StateQuery[Any, Any, Any], Codec[Any]]]
     results: Codec[Any]
     keep_ms: int | None
     max_steps: int
@@ -142,6 +161,8 @@ class Workflow(
         state: TypeForm[S],
         run: Callable[[WorkflowContext[S]], Program[A, E, R_contra]],
         signals: Sequence[Signal[Any]] = (),
+        updates: Sequence[Update[Any, Any, Any]] = (),
+        queries: Sequence[StateQuery[S, Any, Any]] = (),
         retry_defects: Retry[Any] | None = None,
         keep: Duration | None = "7 days",
         result: TypeForm[A] | FromHooks = FROM_HOOKS,
@@ -157,6 +178,7 @@ class Workflow(
     ) -> None:
         program = check_function(run, what=f"run of workflow:{name}", takes=("ctx",), expected="a Program")
         declared = _signals(signals, name)
+        asked, requests = _queries(queries, tags, name), _updates(updates, name)
         _check_retry(retry_defects, name)
         codecs = _codecs_of(declared, tags, name)
         results = _results(result, run, tags, name)
@@ -176,21 +198,18 @@ class Workflow(
             versions=versions,
             state_in_events=state_in_events,
             attributes=attributes,
-            commands=_commands(state, codecs, declared, tags, name, repeat_of_creating(keep_ms)),
+            commands=(
+                *_commands(state, codecs, declared, tags, name, repeat_of_creating(keep_ms)),
+                *_query_commands(asked, tags, name),
+                *_update_commands(requests),
+            ),
             answers=ANSWERS,
             kept=(results,),
         )
-        cast("Any", self).__attrs_init__(
-            name,
-            plan,
-            program,
-            codecs,
-            declared,
-            results,
-            keep_ms,
-            _whole(max_steps, f"max_steps of workflow:{name}"),
-            _whole(inbox, f"inbox of workflow:{name}"),
-        )
+        received = codecs | {update_signal(each.name): each.values for each in requests.values()}
+        declarations = (codecs, declared, requests, received, asked)
+        limits = (_whole(max_steps, f"max_steps of workflow:{name}"), _whole(inbox, f"inbox of workflow:{name}"))
+        cast("Any", self).__attrs_init__(name, plan, program, *declarations, results, keep_ms, *limits)
 
     # ------------------------------------------------------------ the pure handler
     def begin(self, address: Address, instance: Instance | None, request: Request, inputs: TurnInputs) -> Step:
@@ -307,7 +326,7 @@ class Workflow(
             limits=Limits(),
         )
         known = progress.Known(present.data, header)
-        replayed = replay.Replay(known, bodies, fresh, self.signals, self.max_steps, present.updated_ms)
+        replayed = replay.Replay(known, bodies, fresh, self.received, self.max_steps, present.updated_ms)
         replayed.begin(self.main(present), None)
         replayed.advance()
         # A program that raises before the end of its journal would otherwise look as if it followed it.
@@ -337,6 +356,14 @@ class Workflow(
         return step_listing.steps_of(header_of(instance), rows)
 
     # ------------------------------------------------------------ for tools and tests
+    def has_answered(self, instance: Instance, ticket: tuple[int, int, int]) -> bool:
+        """Return whether an update has its reply, or will never have one."""
+        return handler.has_answered(instance, ticket)
+
+    def reply_in(self, rows: Sequence[str], number: int) -> tuple[Literal["done", "failed"], str] | None:
+        """Return the form and the JSON of an update's reply."""
+        return journal.reply_in(rows, number)
+
     def report(self, instance: Instance) -> InstanceStatus:
         """Return the ``status`` result. Its ``phase`` says how the workflow ended, or that a child is parked."""
         status: InstanceStatus = handler.report(instance, report_status(instance))
@@ -352,6 +379,8 @@ class Workflow(
         signals = ", ".join(self.signals) or "none"
         return (
             DisplayField("signals", signals),
+            DisplayField("updates", ", ".join(self.updates) or "none"),
+            DisplayField("queries", ", ".join(self.queries) or "none"),
             DisplayField("steps at most", str(self.max_steps)),
             *fields_of_plan(self.plan),
         )
@@ -382,6 +411,10 @@ class Workflow(
             name, start = request.command.name, request.command.start
             given = (self.declared[name], start.value, start.state)
             return "signal_with_start", (*given, Keyword("if_ended", start.if_ended))
+        if isinstance(request.command, SendUpdate):
+            return "send_update", (self.updates[request.command.name], request.command.value)
+        if isinstance(request.command, AskQuery):
+            return "query", (self.queries[request.command.name][0], request.command.value)
         if isinstance(request.command, CancelWorkflow):
             stops = (Keyword("interrupt", value=True),) if request.command.interrupt else ()
             return "cancel", (request.command.reason, *stops)
@@ -451,6 +484,61 @@ def _signals(signals: Sequence[Signal[Any]], name: str) -> dict[str, Signal[Any]
             raise DefinitionError(f"signals of workflow:{name}", signal.name, "signals with different names")
         found[signal.name] = signal
     return found
+
+
+def _updates(updates: Sequence[Update[Any, Any, Any]], name: str) -> dict[str, Update[Any, Any, Any]]:
+    if not isinstance(updates, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance] - untyped callers
+        raise DefinitionError(f"updates of workflow:{name}", updates, "a tuple, such as (update,)")
+    found: dict[str, Update[Any, Any, Any]] = {}
+    for update in updates:
+        if not isinstance(update, Update):  # pyright: ignore[reportUnnecessaryIsInstance] - untyped callers
+            raise DefinitionError(f"updates of workflow:{name}", update, "Update('name', Type, Reply)")
+        if update.name in found:
+            raise DefinitionError(f"updates of workflow:{name}", update.name, "updates with different names")
+        found[update.name] = update
+    return found
+
+
+def _update_commands(updates: Mapping[str, Update[Any, Any, Any]]) -> Iterator[CommandSpec[Any]]:
+    for update in updates.values():
+        yield CommandSpec(
+            name=f"update.{update.name}",
+            command=partial(SendUpdate, update.name),
+            input=update.values,
+            stored=(),
+            answer=UpdateSent,
+        )
+
+
+def _queries(
+    queries: Sequence[StateQuery[Any, Any, Any]], tags: Mapping[type, str] | None, name: str
+) -> dict[str, tuple[StateQuery[Any, Any, Any], Codec[Any]]]:
+    if not isinstance(queries, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance] - untyped callers
+        raise DefinitionError(f"queries of workflow:{name}", queries, "a tuple, such as (query,)")
+    found: dict[str, tuple[StateQuery[Any, Any, Any], Codec[Any]]] = {}
+    for query in queries:
+        if not isinstance(query, StateQuery):  # pyright: ignore[reportUnnecessaryIsInstance] - untyped callers
+            raise DefinitionError(f"queries of workflow:{name}", query, "StateQuery('name', Type, Reply, function)")
+        if query.name in found:
+            raise DefinitionError(f"queries of workflow:{name}", query.name, "queries with different names")
+        what = f"answer to query {query.name} of workflow:{name}"
+        found[query.name] = query, Codec.of(query.reply, what=what, tags=tags, ignores_other_tags=True)
+    return found
+
+
+def _query_commands(
+    queries: Mapping[str, tuple[StateQuery[Any, Any, Any], Codec[Any]]], tags: Mapping[type, str] | None, name: str
+) -> Iterator[CommandSpec[Any]]:
+    for query, _ in queries.values():
+        yield CommandSpec(
+            name=f"query.{query.name}",
+            command=partial(AskQuery, query.name),
+            input=Codec.of(
+                query.value, what=f"query {query.name} of workflow:{name}", tags=tags, ignores_other_tags=True
+            ),
+            answer=QueryAnswer,
+            repeat="reads",
+        )
 
 
 def _check_retry(retry: Retry[Any] | None, name: str) -> None:

@@ -6,36 +6,44 @@ from functools import partial
 from typing import Any, Generic, TypeVar, cast
 
 import attrs
+from returns.result import Failure, Result, Success
 
 from perdure.codecs import Codec
-from perdure.jobs.call import Call, decoded, mapped, refused
+from perdure.jobs.call import Call, decoded, mapped, refused, result_of
 from perdure.jobs.definition import CallError, PostCommand
 from perdure.jobs.handle import JobHandle
-from perdure.jobs.request import WaitFor
+from perdure.jobs.request import WaitFor, check_timeout
 from perdure.kinds.workflow.commands import (
+    AskQuery,
     CancelWorkflow,
     IfEnded,
+    QueryAnswer,
     ReadOutcome,
     SendSignal,
+    SendUpdate,
     Signalled,
     SignalWithStart,
     StartingSignal,
     StartWorkflow,
+    UpdateSent,
     WorkflowOutcome,
     input_of_cancel,
 )
-from perdure.kinds.workflow.instructions import Signal
+from perdure.kinds.workflow.instructions import Signal, StateQuery, Update
 from perdure.programs import Program
+from perdure.values.address import Address
 from perdure.values.answer import Done, RunAnswer, WasCancelled
-from perdure.values.errors import InvalidArgument
+from perdure.values.errors import InvalidArgument, InvalidInput, Rejected, Undecodable
 from perdure.values.failure import Defect
 from perdure.values.listings import StepRecord
 from perdure.values.outcome import Failed, Started
-from perdure.values.status_wait import NoOutcome, WaitOver
+from perdure.values.status_wait import NoOutcome, NotReached, UpdateReply, UpdateUnanswered, WaitCondition, WaitOver
 from perdure.values.times import Duration
 
 S = TypeVar("S")
 A = TypeVar("A")
+B = TypeVar("B")
+F = TypeVar("F")
 E = TypeVar("E")
 V = TypeVar("V")
 S_contra = TypeVar("S_contra", contravariant=True)
@@ -160,6 +168,101 @@ class WorkflowHandle(JobHandle[S, E], Generic[S, A, E]):
             return refused(wrong, self._name_of("cancel"))
         return self._send(id_, CancelWorkflow(reason, interrupt), "cancel", given, key=idempotency_key)
 
+    def update(
+        self, id_: str, update: Update[V, B, F], value: V, /, *, idempotency_key: str, timeout: Duration = "1 minute"
+    ) -> Call[B, CallError | Rejected[F] | WaitOver | UpdateUnanswered]:
+        """Send a request to the workflow's program, and wait for its reply.
+
+        The update is stored when it is accepted, and handled when the program next waits for it. The reply is stored
+        with the program's next commit. A repeat with the same key sends nothing, waits on, and returns the same reply,
+        also after a lost connection or a restart.
+
+        Args:
+            id_: the instance.
+            update: the update's declaration.
+            value: the request. A value with another type fails with ``InvalidInput``.
+            idempotency_key: the key of the request.
+            timeout: how long to wait for the reply. ``"0 ms"`` to answer immediately.
+
+        Returns:
+            The reply. It fails with `Rejected`, whose ``error`` is the handler's typed error, with `WaitOver` when the
+            time is over, and with `UpdateUnanswered` if the workflow is absent, or ended without a reply.
+        """
+        return Call(partial(self._updated, id_, update, value, idempotency_key, timeout), self._name_of("update"))
+
+    def send_update(
+        self, id_: str, update: Update[V, Any, Any], value: V, /, *, idempotency_key: str | None = None
+    ) -> Call[UpdateSent, CallError]:
+        """Send a request to the workflow's program, without waiting for the reply.
+
+        Args:
+            id_: the instance.
+            update: the update's declaration.
+            value: the request.
+            idempotency_key: a repeat with this key changes nothing and returns the first result.
+
+        Returns:
+            The result, whose ``ticket`` names the update for `JobByName.reply`.
+        """
+        if not isinstance(update, Update):  # pyright: ignore[reportUnnecessaryIsInstance] - untyped callers
+            wrong = InvalidArgument("update", update, "a declared Update, not its name")
+            return refused(wrong, self._name_of("update"))
+        return self._send(id_, SendUpdate(update.name, value), f"update.{update.name}", value, key=idempotency_key)
+
+    async def _updated(
+        self, id_: str, update: Update[V, B, F], value: V, key: str, longest: Duration
+    ) -> Result[B, Any]:
+        try:
+            timeout_ms = check_timeout(longest, of="update")
+            if key is None:  # pyright: ignore[reportUnnecessaryComparison] - untyped callers
+                raise InvalidArgument("idempotency_key of update", key, "a key: a repeat with it gets the same reply")  # noqa: TRY301 - as the checks
+        except InvalidArgument as wrong:
+            return Failure(wrong)
+        sent: Result[UpdateSent, Any] = await result_of(self.send_update(id_, update, value, idempotency_key=key))
+        if not isinstance(sent, Success):
+            return Failure(sent.failure())
+        taken = sent.unwrap()
+        if not taken.accepted:
+            return Failure(UpdateUnanswered(str(self.definition.address(id_)), update.name))
+        return await self._replied(id_, update, taken.ticket, timeout_ms)
+
+    async def _replied(self, id_: str, update: Update[Any, B, Any], ticket: str, timeout_ms: int) -> Result[B, Any]:
+        address, wanted = self.definition.address(id_), WaitCondition((), (), ticket)
+        waited = await result_of(self.dispatch.until(address, wanted, timeout_ms))
+        if not isinstance(waited, Success):
+            return Failure(waited.failure())
+        over = waited.unwrap()
+        if isinstance(over, NotReached):
+            return Failure(WaitOver(str(address), wanted, over.status))
+        read: Result[UpdateReply, Any] = await result_of(self.dispatch.reply_to(self.definition, id_, ticket))
+        if not isinstance(read, Success):
+            return Failure(read.failure())
+        return _reply_of(update, address, read.unwrap())
+
+    def query(self, id_: str, query: StateQuery[S, V, B], value: V, /) -> Call[B | None, CallError]:
+        """Ask a question about the committed state. Nothing is written, and no journal is read.
+
+        Args:
+            id_: the instance.
+            query: the query's declaration.
+            value: the question. A value with another type fails with ``InvalidInput``.
+
+        Returns:
+            The answer. None if there is no workflow. It fails with ``HookRaised`` if the query's function raises.
+        """
+        if not isinstance(query, StateQuery):  # pyright: ignore[reportUnnecessaryIsInstance] - untyped callers
+            return refused(
+                InvalidArgument("query", query, "a declared StateQuery, not its name"), self._name_of("query")
+            )
+        answer: Call[QueryAnswer, CallError] = self._send(
+            id_, AskQuery(query.name, value), f"query.{query.name}", value
+        )
+        return decoded(answer, partial(self._answer_to, query.name), lambda: self.definition.address(id_))
+
+    def _answer_to(self, name: str, answer: QueryAnswer) -> Any:
+        codec: Codec[Any] = cast("Any", self.definition).queries[name][1]
+        return None if answer.value is None else codec.open(answer.value.encode()).value
+
     def outcome(self, id_: str, /) -> Call[Done[A] | Failed[E | Defect] | WasCancelled | None, CallError]:
         """Read how a workflow ended. None while it has not, or when its outcome is no longer kept.
 
@@ -187,6 +290,21 @@ class WorkflowHandle(JobHandle[S, E], Generic[S, A, E]):
     def _started(self, answer: RunAnswer) -> Started[E | Defect]:
         outcome = self._outcome(answer.outcome)
         return Started(created=answer.created, status=answer.status, outcome=outcome)
+
+
+def _reply_of(update: Update[Any, B, Any], address: Address, stored: UpdateReply) -> Result[B, Any]:
+    try:
+        match stored.form:
+            case "done":
+                return Success(update.replies.open((stored.value or "null").encode()).value)
+            case "failed" if update.errors is not None:
+                return Failure(Rejected(update.errors.open((stored.value or "null").encode()).value))
+            case "failed":
+                return Failure(Undecodable(str(address), (f"update {update.name} declares no errors",)))
+            case "waiting" | "unanswered":
+                return Failure(UpdateUnanswered(str(address), update.name))
+    except InvalidInput as problem:
+        return Failure(Undecodable(str(address), problem.problems))
 
 
 @attrs.frozen

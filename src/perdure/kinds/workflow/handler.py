@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, assert_never, cast
 import attrs
 import orjson
 
+from perdure.jobs.failures import record_failure
+from perdure.jobs.redaction import secrets_of_instance
 from perdure.jobs.request import AlarmDue, Request, too_large
 from perdure.jobs.run import begin_attempt, begin_run
 from perdure.jobs.step import Commit, Defer, Step
@@ -14,24 +16,30 @@ from perdure.jobs.transitions import EventRecorder, answered, nothing, purge, pu
 from perdure.kinds.workflow.children import report_end, stored_end, with_parked, without_parked
 from perdure.kinds.workflow.commands import (
     REASON,
+    AskQuery,
     CancelWorkflow,
     ChildEnded,
     ChildParked,
     ChildResumed,
+    QueryAnswer,
     ReadOutcome,
     SendSignal,
+    SendUpdate,
     Signalled,
     SignalWithStart,
     StartChild,
     StartWorkflow,
+    UpdateSent,
     WorkflowOutcome,
 )
 from perdure.kinds.workflow.header import FAILURE, CancelRequest, Header, Parent, header_of, written
+from perdure.kinds.workflow.instructions import update_signal
 from perdure.kinds.workflow.journal import body_of
 from perdure.kinds.workflow.waits import arrival
+from perdure.programs import Raised
 from perdure.values.address import Address
 from perdure.values.answer import RunAnswer
-from perdure.values.errors import Overloaded, SignalRefused, UnknownAction
+from perdure.values.errors import HookRaised, InvalidInput, Overloaded, SignalRefused, Undecodable, UnknownAction
 from perdure.values.event import Event, JobNoted, JobResumed, JobStarted
 from perdure.values.instance import Instance
 from perdure.values.listings import InstanceOutcome
@@ -50,7 +58,9 @@ WorkflowCommand: TypeAlias = (
     | ChildResumed
     | SendSignal
     | SignalWithStart
+    | SendUpdate
     | CancelWorkflow
+    | AskQuery
     | ReadOutcome
     | AlarmDue
 )
@@ -78,6 +88,10 @@ def begin(
             step = _signal_with_start(job, address, instance, command, request, inputs)
         case CancelWorkflow():
             step = _cancel(address, instance, command, inputs)
+        case SendUpdate():
+            step = _update(job, address, instance, command, request, inputs)
+        case AskQuery():
+            step = _query(job, address, instance, command, inputs)
         case ReadOutcome():
             step = reply(address, outcome_of(instance))
         case AlarmDue():
@@ -153,9 +167,10 @@ def _signal_with_start(
     if refused is not None:
         return refuse(address, refused)
     codec = job.signals[command.name]
+    number = 1 if instance is None else header_of(instance).signals + 1  # no ticket of the earlier one may name it
     value = request.encode(codec, command.start.value).decode()
-    row = arrival(1, command.name, value, inputs.now_ms, secret=codec.secret)
-    header = Header(run_id=inputs.id(), started_ms=inputs.now_ms, signals=1, waiting=1)
+    row = arrival(number, command.name, value, inputs.now_ms, secret=codec.secret)
+    header = Header(run_id=inputs.id(), started_ms=inputs.now_ms, signals=number, waiting=1)
     # The same row for the next workflow of the id: a purge and an insert would need two commits.
     before = _fresh(address, encoded, header, inputs) if instance is None else instance
     run_count = before.run_count
@@ -286,6 +301,67 @@ def _cancel(address: Address, instance: Instance | None, command: CancelWorkflow
     # A parked workflow is resumed, or its compensations would never run.
     resumed = EventRecorder(inputs, address, instance.run_count).add(JobResumed, was=instance.suspension)
     return _wake(instance.changed(suspension=None), header, inputs, (resumed,))
+
+
+def _update(
+    job: AnyWorkflow,
+    address: Address,
+    instance: Instance | None,
+    command: SendUpdate,
+    request: Request,
+    inputs: TurnInputs,
+) -> Commit:
+    """Store an update, as a signal. Its ticket says where the journal was, so that its reply is found behind that."""
+    header = None if instance is None else header_of(instance)
+    if instance is None or header is None or header.ended is not None:
+        status = None if instance is None else instance.status
+        return reply(
+            address, UpdateSent(accepted=False, found="absent" if instance is None else "ended", status=status)
+        )
+    if header.waiting >= job.inbox or len(header.unanswered) >= job.inbox:
+        return refuse(address, Overloaded(f"inbox of {address}", job.inbox))
+    number, codec = header.signals + 1, job.updates[command.name].values
+    value = request.encode(codec, command.value).decode()
+    row = arrival(number, update_signal(command.name), value, inputs.now_ms, secret=codec.secret)
+    header = attrs.evolve(header, signals=number, waiting=header.waiting + 1, unanswered=(*header.unanswered, number))
+    stored_ = _wake(
+        instance, header, inputs, journal=JournalChange((body_of(row),)), event_count=instance.event_count + 1
+    )
+    after = stored(stored_.transition)
+    ticket = f"{instance.incarnation}.{number}.{instance.journal_length}"
+    sent = UpdateSent(accepted=True, found="running", ticket=ticket, status=None if after is None else after.status)
+    return answered(stored_.transition, sent)
+
+
+def has_answered(instance: Instance, ticket: tuple[int, int, int]) -> bool:
+    """Return whether an update has its reply, or will never have one."""
+    incarnation, number, _ = ticket
+    header = header_of(instance)
+    return instance.incarnation != incarnation or header.ended is not None or number not in header.unanswered
+
+
+def _query(
+    job: AnyWorkflow, address: Address, instance: Instance | None, command: AskQuery, inputs: TurnInputs
+) -> Commit:
+    """Answer a query from the committed state. Nothing is written, and no journal is read."""
+    if instance is None:
+        return reply(address, QueryAnswer(found="absent"))
+    query, codec = job.queries[command.name]
+    try:
+        state = job.open_state(instance).value
+    except InvalidInput as problem:
+        return refuse(address, Undecodable(str(address), problem.problems))
+    try:
+        value = codec.encode(query.read(state, command.value)).decode()
+    # Of the user's function: raised here, it would be taken for a defect of the engine.
+    except Exception as raised:  # noqa: BLE001
+        record = record_failure(Raised(raised), None, secrets=secrets_of_instance(job, instance))
+        return refuse(address, HookRaised(record.error_type, record.message, record.traceback or ""))
+    refused = too_large(value, inputs.limits.payload_bytes, what=codec.what)
+    if refused is not None:
+        return refuse(address, refused)
+    ended = header_of(instance).ended is not None
+    return reply(address, QueryAnswer(found="ended" if ended else "running", value=value))
 
 
 def _wake(

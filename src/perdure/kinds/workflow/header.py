@@ -147,6 +147,7 @@ class Header:
         ended: how it ended.
         parent: the workflow that waits for its end.
         parked: some of its children that are parked.
+        unanswered: the numbers of the updates that wait for a reply.
     """
 
     __repr__ = fields_in_line
@@ -164,6 +165,7 @@ class Header:
     ended: Ended | None = None
     parent: Parent | None = None
     parked: tuple[ParkedChild, ...] = ()
+    unanswered: tuple[int, ...] = ()
 
 
 FAILURE: Codec[FailureRecord] = Codec.of(FailureRecord, what="error of a workflow")

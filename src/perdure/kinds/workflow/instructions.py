@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial, wraps
-from typing import TYPE_CHECKING, Any, Generic, Literal, Never, ParamSpec, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, Never, ParamSpec, TypeAlias, TypeVar, cast
 
 import attrs
+from returns.result import Failure, Success
 from typing_extensions import TypeForm
+from typing_extensions import TypeVar as DefaultTypeVar
 
 from perdure.codecs import Codec
 from perdure.jobs.hooks import error_of, value_of
@@ -33,11 +35,27 @@ WhenCancelled: TypeAlias = Literal["cancel", "leave"]
 
 @frozen
 class Receive(Instruction[Any, Never]):
-    """Wait for a name's next signal."""
+    """Wait for a name's next signal, or for its next update, with the update's number.
+
+    Attributes:
+        name: the name.
+        is_update: whether it is that of an update.
+    """
 
     __repr__ = fields_in_line
 
     name: str
+    is_update: bool = False
+
+    @property
+    def stored(self) -> str:
+        """The name under which the signal or update is stored."""
+        return update_signal(self.name) if self.is_update else self.name
+
+
+def update_signal(name: str) -> str:
+    """Return the name under which an update is stored. No signal of a definition has a colon."""
+    return f"update:{name}"
 
 
 @frozen
@@ -177,6 +195,115 @@ def step_key() -> Program[str]:
 
 
 V = TypeVar("V")
+S = TypeVar("S")
+
+
+@frozen
+class SendReply(Instruction[None, Never]):
+    """Answer an update. The reply is a row in the journal.
+
+    Attributes:
+        update: the update's declaration.
+        number: the update's number.
+        outcome: the value, or the typed error.
+    """
+
+    __repr__ = fields_in_line
+
+    update: Update[Any, Any, Any] = attrs.field(eq=False)
+    number: int
+    outcome: Success[Any] | Failure[Any]
+
+
+E_update = DefaultTypeVar("E_update", default=Never)
+
+
+@frozen
+class Update(Generic[V, A, E_update]):
+    """A request that a workflow's program answers. Declare it once: the workflow answers it, and callers send it.
+
+    Attributes:
+        name: the update's name, which is stored: 1 to 128 printable characters, no ``:``.
+        value: the request's type, such as ``Discount``.
+        reply: the reply's type.
+        error: the type of the typed errors that refuse it. By default there are none.
+
+    Raises:
+        DefinitionError: the name or a type is not valid.
+    """
+
+    __repr__ = fields_in_line
+
+    name: str
+    value: TypeForm[V]
+    reply: TypeForm[A]
+    error: TypeForm[E_update] = cast("Any", Never)
+    values: Codec[Any] = attrs.field(init=False, repr=False, eq=False)
+    replies: Codec[Any] = attrs.field(init=False, repr=False, eq=False)
+    errors: Codec[Any] | None = attrs.field(init=False, repr=False, eq=False)
+
+    def __attrs_post_init__(self) -> None:
+        check_name(self.name, what="name of an update")
+        error: Any = self.error
+        errors = None if error is Never else Codec.of(error, what=f"error of update {self.name}")
+        object.__setattr__(self, "values", Codec.of(self.value, what=f"update {self.name}"))
+        object.__setattr__(self, "replies", Codec.of(self.reply, what=f"reply to update {self.name}"))
+        object.__setattr__(self, "errors", errors)
+
+    def answer(
+        self, handler: Callable[[V], Program[A, E_update, R]], /
+    ) -> Program[Success[A] | Failure[E_update], Never, R]:
+        """Wait for the next update, handle it, and send the reply with the handler's next commit.
+
+        An update that arrived before is handled immediately, in arrival order. Each is handled once.
+
+        Args:
+            handler: returns the program that handles it, whose effects are steps. Its value is the reply, and its typed
+                error refuses the update. The workflow continues in both cases.
+
+        Returns:
+            The program, which succeeds with the reply that was sent.
+        """
+        received: Program[tuple[int, Any]] = perform(Receive(self.name, is_update=True))
+        answered: Program[Any, Any, Any] = received.bind(partial(_answered, self, handler))
+        return answered
+
+
+def _answered(update: Update[Any, Any, Any], handler: Callable[[Any], Any], asked: tuple[int, Any]) -> Any:
+    number, value = asked
+
+    def send(outcome: Success[Any] | Failure[Any]) -> Program[Any]:
+        return perform(SendReply(update, number, outcome)).map(lambda _: outcome)
+
+    return handler(value).attempt().bind(send)
+
+
+@frozen
+class StateQuery(Generic[S, V, A]):
+    """A question about a workflow's state. Declare it once: the workflow answers it, and callers send it.
+
+    Attributes:
+        name: the query's name: 1 to 128 printable characters, no ``:``.
+        value: the question's type, such as ``str``.
+        reply: the answer's type.
+        read: computes the answer from the committed state and the question. It must be pure: it runs in the turn, and
+            calls no service.
+
+    Raises:
+        DefinitionError: the name is not valid, or ``read`` is not a function.
+    """
+
+    __repr__ = fields_in_line
+
+    name: str
+    value: TypeForm[V]
+    reply: TypeForm[A]
+    read: Callable[[S, V], A] = attrs.field(eq=False)
+
+    def __attrs_post_init__(self) -> None:
+        check_name(self.name, what="name of a query")
+        if not callable(self.read):
+            raise DefinitionError(f"read of query {self.name}", self.read, "a function of the state and the question")
 
 
 @frozen

@@ -14,7 +14,7 @@ from returns.result import Failure, Success
 from perdure.codecs import Codec
 from perdure.jobs.context import Post
 from perdure.kinds.workflow.errors import Diverged, NotRecordable
-from perdure.kinds.workflow.instructions import CallChild, OneStep, Patched, Receive
+from perdure.kinds.workflow.instructions import CallChild, OneStep, Patched, Receive, SendReply
 from perdure.kinds.workflow.tree import OpenStep, Tree
 from perdure.programs import ServiceCall
 from perdure.programs.effect_results import Declared, Undeclared, declared_by
@@ -128,12 +128,19 @@ CHILD: Final = "child "
 SIGNAL: Final = "signal "
 """Begins the name of the step that receives a signal."""
 
+UPDATE: Final = "update "
+"""Begins the name of the step that receives an update."""
+
+REPLY: Final = "reply "
+"""Begins the name of the step that answers an update."""
+
 NAMES: Final[Mapping[type, Callable[[Any], str]]] = {
     ServiceCall: lambda call: cast("str", call.name),
     OneStep: lambda one: cast("str", one.name),
     Sleep: lambda _: "sleep",
     SleepUntil: lambda _: "sleep until",
-    Receive: lambda receive: f"{SIGNAL}{receive.name}",
+    Receive: lambda receive: f"{UPDATE if receive.is_update else SIGNAL}{receive.name}",
+    SendReply: lambda reply: f"{REPLY}{reply.update.name}",
     Post: lambda post: f"tell {post.target}.{post.action}",
     CallChild: lambda call: f"{CHILD}{call.job.name}:{call.id}",
     Patched: lambda patched: f"patch {patched.name}",
@@ -211,6 +218,44 @@ def recordable(name: str, outcome: bytes, most: int) -> bytes:
     if len(outcome) > most:
         raise NotRecordable(name, f"it has {len(outcome)} bytes, more than payload_bytes ({most}); return a reference")
     return outcome
+
+
+def reply_row(reply: SendReply, most: int, encode: Encode) -> tuple[str, bool]:
+    """Return the value of a reply's row, and whether it has secrets.
+
+    Raises:
+        NotRecordable: the reply is too large, or an error that the update does not declare.
+        InvalidInput: it does not have the declared type.
+    """
+    update, outcome = reply.update, reply.outcome
+    if isinstance(outcome, Success):
+        form, codec, value = "done", update.replies, outcome.unwrap()
+    elif update.errors is None:
+        raise NotRecordable(f"{REPLY}{update.name}", f"it failed with {outcome.failure()!r}, and declares no error")
+    else:
+        form, codec, value = "failed", update.errors, outcome.failure()
+    data = recordable(f"{REPLY}{update.name}", encode(codec, value), most)
+    return orjson.dumps([reply.number, form, data.decode()]).decode(), codec.secret
+
+
+def reply_in(bodies: Sequence[str], number: int) -> tuple[Literal["done", "failed"], str] | None:
+    """Return the form and the value of an update's reply. None if these rows have none."""
+    for body in bodies:
+        if _REPLY_MARK in body.partition("\n")[0]:
+            row = row_of(body)
+            if row.name.startswith(REPLY) and row.form == "done":
+                answered, form, value = orjson.loads(row.value)
+                if answered == number:
+                    return "failed" if form == "failed" else "done", value
+    return None
+
+
+_REPLY_MARK: Final = f'"{REPLY}'
+
+
+def is_reply(body: str) -> bool:
+    """Return whether a row is the reply to an update."""
+    return _REPLY_MARK in body.partition("\n")[0]
 
 
 def line_of(loop: Loop[Any, Any]) -> str | None:

@@ -112,6 +112,7 @@ class RunProgress:
 
     Attributes:
         bodies: new rows in the journal.
+        replied: the numbers of the updates that were answered.
         received: how many signals the program received. The ends of children do not count.
         messages: the messages to other jobs.
         state: the state as JSON. None if the program has not set it.
@@ -126,6 +127,7 @@ class RunProgress:
     __repr__ = fields_in_line
 
     bodies: tuple[str, ...]
+    replied: tuple[int, ...] = ()
     received: int
     messages: tuple[Message, ...]
     state: str | None

@@ -19,16 +19,25 @@ import orjson
 from returns.result import Failure, Success
 
 from perdure.codecs import Codec
-from perdure.jobs.context import GetState, Post, SetState, UpdateState
-from perdure.jobs.draft import ClosedDraft, Draft
+from perdure.jobs.context import Post
+from perdure.jobs.draft import Draft, StateOperations
 from perdure.kinds.workflow.children import answer_of_child, cancel_child, child_signal, start_child
 from perdure.kinds.workflow.errors import NotInWorkflow, NotRecordable, ProgramStopped
 from perdure.kinds.workflow.header import Ended, FailingStep, Header
-from perdure.kinds.workflow.instructions import CallChild, OneStep, Patched, Receive, StepKey, WorkflowCancelled
+from perdure.kinds.workflow.instructions import (
+    CallChild,
+    OneStep,
+    Patched,
+    Receive,
+    SendReply,
+    StepKey,
+    WorkflowCancelled,
+)
 from perdure.kinds.workflow.journal import (
     NAMES,
     SIGNAL,
     STARTED,
+    UPDATE,
     Form,
     Index,
     Row,
@@ -36,6 +45,7 @@ from perdure.kinds.workflow.journal import (
     codecs_of,
     diverged,
     encoded,
+    reply_row,
     row_of,
 )
 from perdure.kinds.workflow.progress import FULL_ERRORS, Known, RunProgress, StepFailure, shortened_error
@@ -46,24 +56,6 @@ from perdure.programs.instructions import Deadline, Jitter, Log, Now, Supervisio
 from perdure.programs.interpreter import Fork, interpret
 from perdure.values.errors import InvalidInput
 from perdure.values.status import Suspension
-
-
-@attrs.define(eq=False)
-class StateOperations:
-    """Answers the operations on the state. They leave no row: each replay repeats them."""
-
-    draft: Draft | ClosedDraft
-
-    def answer(self, instruction: object, /) -> object:
-        """Answer an operation on the state. Return PASS for anything else."""
-        kind = instruction.__class__
-        if kind is GetState or kind is SetState or kind is UpdateState:
-            return self.draft.answer(instruction)
-        return PASS
-
-    def branch(self) -> StateOperations:
-        """Return the operations of a branch, which refuse: the state has one writer."""
-        return StateOperations(ClosedDraft())
 
 
 def answer_unrecorded(replay: Replay, branch: Branch, instruction: Any) -> Any:
@@ -103,7 +95,16 @@ def serve(replay: Replay, asked: OpenStep) -> bool:
             replay.record(asked, "mark", path=asked.path + STARTED, at_ms=replay.now_ms)
             replay.timers.reach(asked, replay.now_ms)
             return True
+        if isinstance(instruction, SendReply):
+            value, secret = reply_row(instruction, replay.draft.limits.payload_bytes, replay.draft.encode)
+            replay.record(asked, "done", value=value, at_ms=replay.now_ms, secret=secret)
+            replay.replied.append(instruction.number)
+            replay.tree.answer(asked, Success(None))
+            return True
         answer = replay.draft.answer(instruction) if isinstance(instruction, Post) else True  # that of a patch
+    except NotRecordable as problem:
+        replay.stopped = problem
+        return False
     except InvalidInput as problem:
         # Raised, it would be taken for a journal that this code cannot follow, and the workflow would be left to other
         # code.
@@ -228,6 +229,7 @@ class Replay:
         lines: log records to write.
         cancelled: whether the program has received the request to cancel it.
         failures: the attempts that failed since the last commit.
+        replied: the updates that were answered since the last commit.
         end: how the workflow ended.
         fresh: the encoded state that it starts over with.
         stopped: the exception of the program's own code, at which it stands.
@@ -255,6 +257,7 @@ class Replay:
     lines: list[Log] = attrs.Factory(list[Log])
     cancelled: bool = False
     failures: list[StepFailure] = attrs.Factory(list[StepFailure])
+    replied: list[int] = attrs.Factory(list[int])
     end: Ended | None = None
     fresh: str | None = None
     stopped: Exception | None = None
@@ -474,7 +477,7 @@ class Replay:
         branch, instruction = asked.branch, asked.instruction
         branch.clock_ms = max(branch.clock_ms, row.at_ms)
         kind = instruction.__class__
-        if branch.prefix and kind is not Post and kind is not Patched:
+        if branch.prefix and kind is not Post and kind is not Patched and kind is not SendReply:
             self.timers.anchor(branch, row.began_ms, "answered")
         try:
             if kind is ServiceCall or kind is OneStep:
@@ -489,7 +492,8 @@ class Replay:
             if kind is Receive:
                 # By number: the row of a receipt holds no value, because the arrival has it.
                 value = self.inbox.take(row.signal).value
-                return Success(self.draft.known(self._signal_codec(instruction.name).open(value.encode())))
+                known = self.draft.known(self._signal_codec(instruction.stored).open(value.encode()))
+                return Success((row.signal, known) if instruction.is_update else known)
             if kind is CallChild:
                 answer: Any = answer_of_child(instruction, self.inbox.take(row.signal).value, self.draft.known)
                 is_undone = branch.halt is not None and not _succeeded(answer)
@@ -512,7 +516,7 @@ class Replay:
         """Register the timer, signal or message that a branch waits for."""
         instruction, kind = asked.instruction, asked.instruction.__class__
         if kind is Receive:
-            self.inbox.wait(instruction.name, asked)
+            self.inbox.wait(instruction.stored, asked)
         elif kind is CallChild:
             self.inbox.wait(child_signal(self.header.run_id, asked.path), asked)
         if kind in WAITS:
@@ -815,9 +819,11 @@ def progress_of(replay: Replay, rows: Sequence[Row], failures: tuple[StepFailure
     draft = replay.draft
     messages = tuple(draft.messages)
     draft.messages.clear()
+    replied, replay.replied = tuple(replay.replied), []
     return RunProgress(
+        replied=replied,
         bodies=tuple(map(body_of, rows)),
-        received=sum(1 for row in rows if row.signal and row.name.startswith(SIGNAL)),
+        received=sum(1 for row in rows if row.signal and row.name.startswith((SIGNAL, UPDATE))),
         messages=messages,
         state=draft.encoded,
         failing=tuple(replay.failing.values()),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 import orjson
@@ -18,7 +18,7 @@ from perdure.jobs.transitions import EventRecorder, answered, purge, put, stored
 from perdure.kinds.workflow.children import has_secret_end, is_child_signal, report_end, report_parking
 from perdure.kinds.workflow.commands import REASON
 from perdure.kinds.workflow.header import FAILURE, Ended, FailingStep, Header, header_of, written
-from perdure.kinds.workflow.journal import body_of
+from perdure.kinds.workflow.journal import body_of, is_reply
 from perdure.kinds.workflow.progress import Known, News, RunProgress, after_failure, waits_of
 from perdure.kinds.workflow.replay import Replay, cancel, end_dropped, interrupt
 from perdure.kinds.workflow.run_program import WorkflowDraft
@@ -45,6 +45,10 @@ from perdure.values.turn_inputs import TurnInputs
 if TYPE_CHECKING:
     from perdure.kinds.workflow.context import AnyWorkflow
     from perdure.kinds.workflow.header import CancelRequest
+
+
+MAX_KEPT_REPLIES: Final = 100
+"""Replies to updates that outlast `start_over`, the newest: their callers may not have read them yet."""
 
 
 def may_stop(replay: Replay) -> bool:
@@ -99,6 +103,7 @@ def advanced(header: Header, progress: RunProgress, before: Instance) -> Header:
         (progress.state is not None and header.first is None)
         or progress.logged != header.logged
         or progress.received
+        or progress.replied
         or progress.failing != header.failing
         or progress.waits_for != header.waits_for
         or (cancel is not None and progress.cancelled and not cancel.delivered)
@@ -113,6 +118,9 @@ def advanced(header: Header, progress: RunProgress, before: Instance) -> Header:
         waiting=header.waiting - progress.received,
         failing=progress.failing,
         waits_for=progress.waits_for,
+        unanswered=tuple(each for each in header.unanswered if each not in progress.replied)
+        if progress.replied
+        else header.unanswered,
         cancel=attrs.evolve(cancel, delivered=True) if cancel is not None and progress.cancelled else cancel,
     )
 
@@ -331,13 +339,18 @@ def _started_over(
     """Begin again with the signals that wait, and without the journal's other rows."""
     before = execute.instance
     journal = _journal_of_fresh(before, progress, replay)
-    kept = before.journal_length + len(journal.bodies) if journal.earlier == "kept" else 0
+    kept = before.journal_length + len(journal.bodies)
+    if journal.earlier == "cut":
+        kept = sum(map(is_reply, journal.bodies))  # they come first
+    waiting = {row.signal for row in replay.inbox.waiting()} if header.unanswered else set[int]()
     fresh = Header(
         run_id=inputs.id(),
         started_ms=inputs.now_ms,
         signals=header.signals,
         waiting=header.waiting,
         skips=kept,
+        # Those that the program had received are over: nothing will answer them.
+        unanswered=tuple(each for each in header.unanswered if each in waiting),
         # Not delivered: the fresh program has not been halted yet, and the caller has the answer that it will be.
         cancel=None if header.cancel is None else attrs.evolve(header.cancel, delivered=False),
         parent=header.parent,
@@ -367,10 +380,13 @@ def _journal_of_fresh(before: Instance, progress: RunProgress, replay: Replay) -
     and the next replays skip the old ones.
     """
     waiting = [row for row in replay.inbox.waiting() if not is_child_signal(row.name)]
+    # Their callers may not have read them yet.
+    replies = [body for body in (*replay.bodies, *progress.bodies) if is_reply(body)][-MAX_KEPT_REPLIES:]
     # Rows that this run has not read may be signals: a cut would delete them.
-    if before.journal_length > replay.read_to or 2 * len(waiting) > before.journal_length + len(progress.bodies):
+    kept = len(waiting) + len(replies)
+    if before.journal_length > replay.read_to or 2 * kept > before.journal_length + len(progress.bodies):
         return JournalChange(progress.bodies)
-    return JournalChange(tuple(map(body_of, waiting)), "cut")
+    return JournalChange((*replies, *map(body_of, waiting)), "cut")
 
 
 def _terminated(execute: Execute, progress: RunProgress, reason: str, inputs: TurnInputs) -> Commit:

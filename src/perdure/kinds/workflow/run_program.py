@@ -353,7 +353,7 @@ def continue_workflow(job: AnyWorkflow, instance: Instance) -> Do[None, Any, Any
         now_ms = yield from NOW
         known = Known(instance.data, header_of(instance))
         deliveries = 1 if instance.claim is None else instance.claim.deliveries
-        draft.replay = replay = Replay(known, bodies, draft, job.signals, job.max_steps, now_ms, deliveries)
+        draft.replay = replay = Replay(known, bodies, draft, job.received, job.max_steps, now_ms, deliveries)
         replay.begin(job.main(instance), services)
         # In chunks: a replay of a long journal would block all other work of the event loop.
         while replay.advance(draft.limits.replay_chunk):

@@ -13,7 +13,7 @@ from perdure.jobs.redaction import redacted_failure
 from perdure.jobs.step import NextStep
 from perdure.kinds.workflow.header import FAILURE, Ended, FailingStep, Header, Wait
 from perdure.kinds.workflow.instructions import Receive
-from perdure.kinds.workflow.journal import CHILD, STARTED, Row, line_of, row_of
+from perdure.kinds.workflow.journal import CHILD, REPLY, STARTED, Row, line_of, row_of
 from perdure.kinds.workflow.replay import Replay
 from perdure.values.listings import StepRecord
 from perdure.values.secret import HIDDEN, Hide
@@ -54,10 +54,16 @@ def next_steps(replay: Replay) -> tuple[NextStep, ...]:
             name=each.name,
             instruction=each.instruction,
             line=line_of(each.branch.loop),
-            request=f"signal.{each.instruction.name}" if isinstance(each.instruction, Receive) else None,
+            request=_request_of(each.instruction),
         )
         for each in waiting
     )
+
+
+def _request_of(instruction: object) -> str | None:
+    if not isinstance(instruction, Receive):
+        return None
+    return f"{'update' if instruction.is_update else 'signal'}.{instruction.name}"
 
 
 def steps_of(header: Header, bodies: Sequence[str]) -> tuple[StepRecord, ...]:
@@ -107,6 +113,8 @@ def _recorded(row: Row, start: Row | None) -> StepRecord:
     if row.form == "done" and row.name.startswith(CHILD):
         return _child(row, row if start is None else start)
     value = orjson.dumps(orjson.loads(row.value)[0]).decode() if row.form == "cancelled" else row.value
+    if row.form == "done" and row.name.startswith(REPLY):
+        value = orjson.loads(row.value)[2]
     return StepRecord(
         path=row.path,
         name=row.name,

@@ -178,7 +178,7 @@ class Insert:
 
 
 @turn_value
-class Update:
+class Overwrite:
     """Overwrite an instance. ``fence`` is its new fence, ``before`` the overwritten row if it is known."""
 
     sql: str
@@ -202,7 +202,7 @@ class ExpectNothing:
     values: Row
 
 
-RowWrite: TypeAlias = Insert | Update | Delete | ExpectNothing | None
+RowWrite: TypeAlias = Insert | Overwrite | Delete | ExpectNothing | None
 
 
 @turn_value(kw_only=True)
@@ -236,7 +236,7 @@ class FullChange:
     attributes: AttributeKeys | None
 
 
-Change: TypeAlias = Update | FullChange
+Change: TypeAlias = Overwrite | FullChange
 """An encoded transition. Most overwrite one row and nothing else."""
 
 
@@ -248,7 +248,7 @@ def encode(transition: Transition) -> Change:
     else:
         write = _row_write(transition)
     # Every part of a transition must be named here: one that is forgotten is acknowledged and not written.
-    if type(write) is Update and not (
+    if type(write) is Overwrite and not (
         transition.messages
         or transition.events
         or transition.inbound
@@ -311,7 +311,7 @@ def apply(cursor: sqlite3.Cursor, counters: Counters, change: Change) -> Fence |
     Returns:
         The new fence. None if the change conflicts, and then nothing was written.
     """
-    if isinstance(change, Update):
+    if isinstance(change, Overwrite):
         return _overwrite(cursor, counters, change)
     # All checks first: a rejected change must have written nothing, because the others of its group are committed.
     pair = None if change.fate is None else pair_of(cursor, change.fate.message_id)
@@ -388,7 +388,7 @@ def _write_row(cursor: sqlite3.Cursor, counters: Counters, write: RowWrite) -> F
             counters.incarnation += 1
             count_insert(counters, counters.incarnation, write)
             return Fence(counters.incarnation, 1)
-        case Update():
+        case Overwrite():
             return _overwrite(cursor, counters, write)
         case Delete():
             return _delete(cursor, counters, write)
@@ -402,7 +402,7 @@ def _write_row(cursor: sqlite3.Cursor, counters: Counters, write: RowWrite) -> F
 class CountedUpdates:
     """The statuses of rows about to be overwritten, as far as they are counted."""
 
-    updates: Sequence[Update]
+    updates: Sequence[Overwrite]
     before: Sequence[Status | None] | None
 
     def changed(self, counters: Counters) -> None:
@@ -411,7 +411,7 @@ class CountedUpdates:
             _count(counters, update, before)
 
 
-def count_update(cursor: sqlite3.Cursor, counters: Counters, updates: Sequence[Update]) -> CountedUpdates:
+def count_update(cursor: sqlite3.Cursor, counters: Counters, updates: Sequence[Overwrite]) -> CountedUpdates:
     """Read the statuses of rows about to be overwritten, if they are counted."""
     if counters.counts.progress == "none":
         return CountedUpdates(updates, None)
@@ -425,12 +425,12 @@ def count_insert(counters: Counters, incarnation: int, insert: Insert) -> None:
     counters.counts.changed(insert.values[:2], incarnation, None, insert.values[_INSERTED_STATUS])
 
 
-def _count(counters: Counters, update: Update, before: Status | None) -> None:
+def _count(counters: Counters, update: Overwrite, before: Status | None) -> None:
     place = (update.values[-1], update.values[-2])
     counters.counts.changed(place, update.fence.incarnation, before, update.values[_UPDATED_STATUS])
 
 
-def _overwrite(cursor: sqlite3.Cursor, counters: Counters, update: Update) -> Fence | None:
+def _overwrite(cursor: sqlite3.Cursor, counters: Counters, update: Overwrite) -> Fence | None:
     # The row count is the fence: to ignore it would let an engine with an old row overwrite a newer one.
     if counters.counts.progress == "none":
         return update.fence if cursor.execute(update.sql, update.values).rowcount == 1 else None
@@ -468,7 +468,7 @@ def _row_write(transition: Transition) -> RowWrite:
             assert_never(transition.write)
 
 
-def _update(instance: Instance, expected: Fence, before: Instance | None) -> Update:
+def _update(instance: Instance, expected: Fence, before: Instance | None) -> Overwrite:
     """Write an indexed column, unless the known row with the expected version already has the same value.
 
     SQLite rewrites an index entry for each indexed column in SET, changed or not, which costs three pages instead of
@@ -483,7 +483,7 @@ def _update(instance: Instance, expected: Fence, before: Instance | None) -> Upd
     if before is not None and _stays(before, instance):
         address = instance.address
         where = (incarnation, version, address.id, address.name, address.kind)
-        return Update(_UPDATE[""], values + where, Fence(incarnation, version + 1), before)
+        return Overwrite(_UPDATE[""], values + where, Fence(incarnation, version + 1), before)
     due_ms, owner = instance.due_ms, instance.owner
     # To skip a changed column would store the alarm in the row and not in its index: it would never fire.
     if before is None or before.due_ms != due_ms:
@@ -497,7 +497,7 @@ def _update(instance: Instance, expected: Fence, before: Instance | None) -> Upd
     ):
         moved, values = moved + ", lane, rank_ms", (*values, instance.lane, instance.rank_ms)
     fence = Fence(incarnation, version + 1)
-    return Update(_UPDATE[moved], values + _where(instance.address, expected), fence, before)
+    return Overwrite(_UPDATE[moved], values + _where(instance.address, expected), fence, before)
 
 
 def _stays(before: Instance, after: Instance) -> bool:

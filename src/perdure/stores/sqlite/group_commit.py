@@ -22,7 +22,7 @@ from perdure.stores.sqlite.changes import (
     FullChange,
     Insert,
     NarrowForm,
-    Update,
+    Overwrite,
     apply,
     are_new,
     count_insert,
@@ -77,7 +77,7 @@ class ChangeGroup:
         self._changes: list[Change | None] = []  # None: it does not encode, or changes few columns
         self._narrow: dict[NarrowForm, list[Row]] = {}
         self._moved: list[Transition] = []  # those of them that change a status
-        self._updates: dict[str, list[tuple[int, Update]]] = {}
+        self._updates: dict[str, list[tuple[int, Overwrite]]] = {}
         self._inserts: list[tuple[int, Insert]] = []
         self._events: list[Row] = []
         self._keys: list[Row] = []
@@ -109,8 +109,8 @@ class ChangeGroup:
             return
         change = encode(transition)
         self._changes.append(change)
-        write = change if isinstance(change, Update) else _only_row(change)
-        if type(write) is Update:
+        write = change if isinstance(change, Overwrite) else _only_row(change)
+        if type(write) is Overwrite:
             self._updates.setdefault(write.sql, []).append((place, write))
         elif type(write) is Insert:
             self._inserts.append((place, write))
@@ -159,7 +159,9 @@ class ChangeGroup:
         if not are_new(cursor, self._new_keys) or not all(remember(cursor, key) for key in self._keys):
             raise RowsDiffer
 
-    def _update(self, cursor: sqlite3.Cursor, counters: Counters, sql: str, updates: list[tuple[int, Update]]) -> None:
+    def _update(
+        self, cursor: sqlite3.Cursor, counters: Counters, sql: str, updates: list[tuple[int, Overwrite]]
+    ) -> None:
         befores = count_update(cursor, counters, [update for _, update in updates])
         # As above: to accept fewer rows would acknowledge a write that met a conflict.
         if cursor.executemany(sql, [update.values for _, update in updates]).rowcount != len(updates):
@@ -208,10 +210,10 @@ def _does_not_encode(error: Exception) -> Failure[StoreUnavailable]:
     return Failure(StoreUnavailable("commit", f"the transition does not encode: {error!r}"))
 
 
-def _only_row(change: FullChange) -> Update | Insert | None:
+def _only_row(change: FullChange) -> Overwrite | Insert | None:
     """Return the row that a change writes, if it consists only of the row, events and keys."""
     row = change.write
-    if type(row) is not Update and type(row) is not Insert:
+    if type(row) is not Overwrite and type(row) is not Insert:
         return None
     # A part left out of this condition would be acknowledged and never written.
     if change.messages or change.fate is not None or change.journal is not None or change.attributes is not None:

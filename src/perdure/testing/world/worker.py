@@ -45,7 +45,7 @@ from perdure.values.attributes import Attribute, Condition
 from perdure.values.limits import Limits
 from perdure.values.listings import HoldResult, JobCount, ListFilter, Listing, MatchCount, StepRecord
 from perdure.values.status import Hold, InstanceStatus
-from perdure.values.status_wait import Awaited, WaitCondition
+from perdure.values.status_wait import Awaited, UpdateReply, WaitCondition
 
 Read: TypeAlias = Callable[[AnyDefinition, str], Call[Any, Any]]
 
@@ -174,6 +174,10 @@ class CurrentGateway:
     def until(self, address: Address, wanted: WaitCondition, timeout_ms: int, /) -> Call[Awaited, CallError]:
         """Wait until an instance has a wanted status."""
         return gateway_of(self.jobs()).until(address, wanted, timeout_ms)
+
+    def reply_to(self, definition: AnyDefinition, id_: str, ticket: str, /) -> Call[UpdateReply, CallError]:
+        """Read the reply to an update."""
+        return gateway_of(self.jobs()).reply_to(definition, id_, ticket)
 
     def concurrently(self, calls: Sequence[Call[Any, Any]], /) -> Call[tuple[Result[Any, Any], ...], Never]:
         """Make several calls at the same time."""
