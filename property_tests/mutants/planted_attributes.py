@@ -40,7 +40,7 @@ MUTANTS = (
         "_decimal_key",
         "text.translate(_NINES)",
         "text",
-        f"{LAWS}::test_keys_are_in_the_order_of_their_values[Decimal]",
+        f"{LAWS}::test_keys_of_near_decimals_are_in_order",
     ),
     Mutant(
         "at most is less than",

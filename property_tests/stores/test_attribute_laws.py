@@ -20,8 +20,8 @@ import attrs
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from postgres_server import running_server
 from returns.result import Success
-from tests.plugins.postgres_server import running_server
 
 from perdure import App, Attribute, Client, Decision, Task, attribute
 from perdure.runtime.on_asyncio import asyncio_runtime
@@ -179,6 +179,7 @@ async def play(store: Callable[[], Any], history: list[Any], size: Sizes) -> Non
         runtime = attrs.evolve(asyncio_runtime(), sizes=size)
         async with App(None).with_jobs(definition).open(store(), runtime=runtime) as jobs:
             handle = jobs.handle(definition)
+            await check(jobs, definition, attributes, states)  # before anything is filled
             for step in work:
                 if isinstance(step, Send):
                     await handle.send(step.id, step.state)
@@ -201,6 +202,12 @@ def run(work: Coroutine[Any, Any, None]) -> None:
 
 
 EARLIER = [Send("a", Account("acme", 1)), Send("b", Account("beta", 2)), Deploy(2), Send("a", Account("beta", 1))]
+CROSSED = [
+    *(Deploy(2), Send("a", Account("acme", 1)), Send("b", Account("acme", 3))),
+    *(Send("c", Account("beta", 3)), Send("d", Account("acme", 0))),
+]
+MANY = [*(Send(id_, Account("acme", 1)) for id_ in IDS), Deploy(2)]
+ONES: Final = Sizes(**{field.name: 1 for field in attrs.fields(Sizes)})
 ROLLBACK = [Deploy(2), Send("a", Account("acme", 1)), Deploy(0), Send("a", Account("beta", 3)), End("a"), Deploy(2)]
 
 
@@ -208,6 +215,8 @@ ROLLBACK = [Deploy(2), Send("a", Account("acme", 1)), Deploy(0), Send("a", Accou
 @given(steps, sizes)
 @example(EARLIER, DEFAULT_SIZES)
 @example(ROLLBACK, DEFAULT_SIZES)
+@example(CROSSED, DEFAULT_SIZES)
+@example(MANY, ONES)
 def test_filters_agree_with_the_functions_in_memory(history: list[Any], size: Sizes) -> None:
     backend = MemoryBackend()
     run(play(backend.open, history, size))
@@ -217,6 +226,8 @@ def test_filters_agree_with_the_functions_in_memory(history: list[Any], size: Si
 @given(steps, sizes)
 @example(EARLIER, DEFAULT_SIZES)
 @example(ROLLBACK, DEFAULT_SIZES)
+@example(CROSSED, DEFAULT_SIZES)
+@example(MANY, ONES)
 def test_filters_agree_with_the_functions_in_sqlite(history: list[Any], size: Sizes) -> None:
     with tempfile.TemporaryDirectory() as folder:
         run(play(lambda: f"sqlite:///{folder}/jobs.db?durability=relaxed", history, size))
@@ -279,6 +290,12 @@ def test_keys_are_in_the_order_of_their_values(word: str) -> None:
     compare()
 
 
+def test_keys_of_near_decimals_are_in_order() -> None:
+    key = VALUES["Decimal"][0].key
+    values = [Decimal(tenths) / 10 for tenths in range(-30, 31)]
+    assert sorted(values, key=key) == values
+
+
 @pytest.mark.parametrize("word", VALUES)
 def test_the_text_of_a_condition_is_read_back(word: str) -> None:
     type_, values = VALUES[word]
@@ -289,6 +306,10 @@ def test_the_text_of_a_condition_is_read_back(word: str) -> None:
         (only,) = key_ranges({"one": type_}, [str(one == wanted)], "task:a")
         assert (type_.key(value) in only) == (value == wanted)
         if type_.is_ordered:
+            (at_most,) = key_ranges({"one": type_}, [str(one <= wanted)], "task:a")
+            (at_least,) = key_ranges({"one": type_}, [str(one >= wanted)], "task:a")
+            assert type_.key(wanted) in at_most
+            assert type_.key(wanted) in at_least
             (below,) = key_ranges({"one": type_}, [str(one < wanted), str(one <= wanted)], "task:a")
             (above,) = key_ranges({"one": type_}, [str(one >= wanted), str(one > wanted)], "task:a")
             assert (type_.key(value) in below) == (type_.key(value) < type_.key(wanted))
