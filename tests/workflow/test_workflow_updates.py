@@ -15,7 +15,8 @@ from returns.result import Failure, Success
 from perdure import App, Do, Limits, Signal, Update, Workflow, WorkflowContext, effect, fail, program
 from perdure.client.client import Client, gateway_of
 from perdure.client.local_gateway import engine_of
-from perdure.programs import race, sleep
+from perdure.kinds.workflow.run_commits import MAX_KEPT_REPLIES
+from perdure.programs import race, sleep, succeed
 from perdure.remote import connect
 from perdure.server.serving import serving
 from perdure.testing import WorkerDied, World
@@ -186,6 +187,32 @@ def test_replies_and_waiting_updates_outlast_a_workflow_that_starts_over() -> No
         for number in (1, 5, 9):
             assert world.run(flows.update("a", spend, number, idempotency_key=str(number))) == sum(range(number + 1))
         assert world.run(flows.update("a", rename, "ann", idempotency_key="n")) == "ANN"
+
+
+@program
+def counted(cents: int) -> Do[int, TooMuch]:
+    yield from succeed(None)
+    return cents
+
+
+@program
+def many(ctx: WorkflowContext[int]) -> Do[int]:
+    for _ in range((yield from ctx.state)):
+        yield from spend.answer(counted)
+    return (yield from ctx.start_over(1))
+
+
+def test_a_workflow_that_starts_over_keeps_its_newest_replies() -> None:
+    job = Workflow("many", state=int, run=many, updates=(spend,))
+    number = MAX_KEPT_REPLIES + 1
+    with World(App(None).with_jobs(job)) as world:
+        flows = world.handle(job)
+        world.run(flows.start("a", number))
+        for each in range(number):
+            assert world.run(flows.update("a", spend, each, idempotency_key=str(each))) == each
+        world.settle()
+        assert isinstance(world.error_of(flows.update("a", spend, 0, idempotency_key="0")), UpdateUnanswered)
+        assert world.run(flows.update("a", spend, 1, idempotency_key="1")) == 1
 
 
 def test_an_update_that_arrived_before_a_start_over_is_answered_after_it() -> None:
