@@ -416,7 +416,7 @@ class Client:
         """
         return self._gateway.perform(COUNTS)
 
-    def demand(self, *, within: Duration = "0 ms") -> Call[Demand, CallError]:
+    def demand(self, *, within: Duration = "0ms") -> Call[Demand, CallError]:
         """Count the work that waits or runs, for each job that the engine serves: what an autoscaler needs.
 
         The numbers are those of the whole store, whichever of its engines answers. Counting costs the same, however
