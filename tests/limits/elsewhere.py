@@ -7,6 +7,8 @@ from typing import Final
 GUARD: Final = "tests/server/test_guard.py"
 HOSTILE: Final = "tests/server/test_hostile_clients.py"
 CONNECTION: Final = "tests/server/test_guarded_connection.py"
+ATTRIBUTES: Final = "tests/values/test_attributes.py"
+ATTRIBUTES_OF_A_JOB: Final = "test_a_definition_takes_so_many_attributes_and_no_more"
 ENSURING: Final = "tests/behaviour/test_ensuring.py"
 CLOSED: Final = f"{CONNECTION}::test_a_connection_is_closed_at_its_timeout_and_not_before"
 
@@ -60,6 +62,9 @@ FIXED_ELSEWHERE: Final = {
     "instances that an app declares": f"{ENSURING}::test_declarations_are_limited",
     "declared instances that a start creates at the same time": f"{ENSURING}::test_a_start_creates_some_at_a_time",
     "longest wait of a start for declared instances": f"{ENSURING}::test_a_start_does_not_wait_long_for_a_slot",
+    "attributes of a definition, and characters of a name": f"{ATTRIBUTES}::{ATTRIBUTES_OF_A_JOB}",
+    "conditions of one filter": f"{ATTRIBUTES}::test_a_filter_takes_so_many_conditions_and_no_more",
+    "an attribute that is text": f"{ATTRIBUTES}::test_the_longest_text_is_kept_and_a_longer_one_fails_alone",
 }
 """Those that no option changes, as the page of limits names them."""
 
@@ -78,6 +83,11 @@ FIXED_RANGES: Final = {
 """Those of which the values are ranges of this table."""
 
 OPTIONS_ELSEWHERE: Final = {
+    **{
+        f"{kind}.attributes": f"{ATTRIBUTES}::{ATTRIBUTES_OF_A_JOB}"
+        for kind in ("Continuous", "Debounce", "Task", "WorkerPool", "Workflow")
+    },
+    "attribute.name": f"{ATTRIBUTES}::test_names_that_a_condition_cannot_have_are_refused",
     "PoolHandle.chunk": "tests/kinds/test_many_items.py::test_a_chunk_has_a_limit",
     "WorkerPool.key": "tests/kinds/test_worker_pool.py::test_a_key_must_be_a_short_text",
     "serving.binds": "tests/server/test_listening.py::test_addresses_are_bounded",

@@ -24,6 +24,12 @@ SENTENCES: Final = {
     "how-to/call-jobs-from-django-and-flask.md: at most 10": TIME,
     "how-to/call-jobs-from-fastapi.md: at most 10": TIME,
     "how-to/deploy-on-kubernetes.md: up to 100": "a sum of shares",
+    "how-to/find-instances-and-their-history.md: up to 16": (
+        "tests/values/test_attributes.py::test_a_definition_takes_so_many_attributes_and_no_more"
+    ),
+    "how-to/find-instances-and-their-history.md: up to 256": (
+        "tests/values/test_attributes.py::test_the_longest_text_is_kept_and_a_longer_one_fails_alone"
+    ),
     "how-to/find-instances-and-their-history.md: up to 1,000,000": "the default of `Limits.history_events`",
     "how-to/handle-dead-letters.md: up to 1,000": f"{ROW}Client.left_messages limit",
     "how-to/run-a-worker.md: up to 64": CACHE,
@@ -38,6 +44,9 @@ SENTENCES: Final = {
         "tests/dashboard/test_pages.py::test_an_action_is_for_one_to_a_hundred_instances"
     ),
     "reference/behaviour.md: 1 to 512": f"{ROW}handle.id",
+    "reference/http.md: up to 16": (
+        "tests/values/test_attributes.py::test_a_filter_takes_so_many_conditions_and_no_more"
+    ),
     "reference/command-line.md: at most 100,000": (
         "tests/cli/test_paging.py::test_a_command_changes_a_hundred_thousand_instances_at_most"
     ),

@@ -79,7 +79,8 @@ def test_the_page_about_http_has_every_route_parameter_and_code():
     page = Path("docs/reference/http.md").read_text()
     for path, methods in play(document_at)["paths"].items():
         route = re.sub(r"^/v1/jobs/[^/]+/[^/]+/instances/{id}", "{instance}", path)
-        route = re.sub(r"^/v1/jobs/[^/{]+/[^/{]+/(hold|release|count)$", r"/v1/jobs/{kind}/{name}/\1", route)
+        of_job = r"^/v1/jobs/[^/{]+/[^/{]+/(hold|release|count(-matching)?)$"
+        route = re.sub(of_job, r"/v1/jobs/{kind}/{name}/\1", route)
         for before in ("explain", "wait"):
             if f"/{before}/" in route:
                 route = f"{{instance}}/{before}/{{action}}"
