@@ -90,6 +90,7 @@ EXPLAINED = {
     "kinds/workflow/progress.py:FULL_ERRORS": TEXT,
     "kinds/workflow/progress.py:waits_of(most)": TEXT,
     "kinds/workflow/replay.py:Replay.advance(instructions)": END,
+    "kinds/workflow/run_commits.py:MAX_KEPT_REPLIES": "documented, with a test at its edge",
     "kinds/workflow/run_commits.py:_unreceived(most)": TEXT,
     "programs/combinators.py:DEFAULT_LIMIT": PUBLIC,
     "programs/drivers.py:_MAX_REFUSALS": TRIES,
