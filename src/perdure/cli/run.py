@@ -614,9 +614,11 @@ def _part_of(app: App[Any], options: Options) -> App[Any]:
     chosen = [jobs[job] for job in wanted]
     if options.only:
         return app.only(*chosen)
+    if not chosen:
+        return app
     if len(set(wanted)) == len(jobs):
         raise UsageError("--except: no job of the app is left")
-    return app.without(*chosen) if chosen else app
+    return app.without(*chosen)
 
 
 def _serve(app: str, options: Options, bind: list[str]) -> int:
