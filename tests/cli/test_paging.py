@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from perdure.cli.instances.selection import FilterOptions, paged, selected
 from perdure.cli.process import UsageError
 from perdure.values.address import Address
-from perdure.values.listings import ListFilter
+from perdure.values.listings import ListFilter, Listing
 
 
 @given(st.integers(0, 30), st.none() | st.integers(0, 35), st.integers(1, 7), st.integers(-1, 30))
@@ -33,9 +33,11 @@ class Rows:
 
     number: int
 
-    def find(self, wanted: ListFilter) -> tuple[Any, ...]:
+    def find(self, wanted: ListFilter) -> Listing:
         begin = 0 if wanted.after is None else int(wanted.after.id) + 1
-        return tuple(Row(Address("task", "a", str(at))) for at in range(begin, min(self.number, begin + wanted.limit)))
+        end = min(self.number, begin + wanted.limit)
+        rows: Any = tuple(Row(Address("task", "a", str(at))) for at in range(begin, end))
+        return Listing(instances=rows)
 
 
 @frozen
