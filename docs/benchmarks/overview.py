@@ -95,9 +95,9 @@ async def counted_at_once(jobs: Client) -> list[tuple[str, float, str]]:
 async def demanded(jobs: Client) -> list[tuple[str, float, str]]:
     """Count the work, from a cold page cache and then again."""
     first_ms, _ = await timed(jobs.demand())
-    later = [await timed(jobs.demand(within="36500 days")) for _ in range(20)]
+    later = [await timed(jobs.demand()) for _ in range(20)]
     ms, demand = sorted(later, key=lambda one: one[0])[len(later) // 2]
-    return [("demand", first_ms, "the first call"), ("demand, all due", ms, f"p50 of 20 calls, {demand.total:,}")]
+    return [("demand", first_ms, "the first call"), ("demand, again", ms, f"p50 of 20 calls, {demand.total:,}")]
 
 
 def listed(name: str) -> Callable[[Client], Awaitable[list[tuple[str, float, str]]]]:

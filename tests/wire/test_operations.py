@@ -19,10 +19,19 @@ from perdure.remote.gateway import RemoteJob
 from perdure.values.address import Address
 from perdure.values.errors import InvalidArgument
 from perdure.values.listings import LISTED_STATUSES
-from perdure.values.times import MAX_DURATION_MS, format_duration
+from perdure.values.times import format_duration
 from perdure.wire.diagnosis import readable_answer
 from perdure.wire.explanation import with_changes
-from perdure.wire.operations import DEAD_LETTERS, LIST, MAX_NUMBER, MAX_PAGE, OPERATIONS, Argument, ClientOperation
+from perdure.wire.operations import (
+    DEAD_LETTERS,
+    LIST,
+    MAX_AHEAD_MS,
+    MAX_NUMBER,
+    MAX_PAGE,
+    OPERATIONS,
+    Argument,
+    ClientOperation,
+)
 
 OF_ENGINE = [operation for operation in OPERATIONS if operation.of == "engine"]
 OF_JOB = [operation for operation in OPERATIONS if operation.of != "engine"]
@@ -83,7 +92,7 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=512)
 PARTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters=":"), min_size=1, max_size=512)
 FILLED = TEXTS.filter(bool)
 VALUES: dict[str, st.SearchStrategy[object]] = {
-    "within": st.integers(0, MAX_DURATION_MS).map(format_duration),
+    "within": st.integers(0, MAX_AHEAD_MS).map(format_duration),
     "kind": FILLED,
     "name": FILLED,
     "id": FILLED,

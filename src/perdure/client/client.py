@@ -423,7 +423,8 @@ class Client:
         many instances are stored.
 
         Args:
-            within: alarms that are due within this time count as due. The time that a new engine needs to start.
+            within: alarms that are due within this time count as due: the time that a new engine needs to start, below
+                100 days.
         """
         return Call(partial(self._demand, within), "demand")
 

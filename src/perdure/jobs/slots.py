@@ -8,6 +8,7 @@ import attrs
 
 from perdure.jobs.definition import AnyDefinition
 from perdure.values.address import Job
+from perdure.values.excerpt import fields_in_line
 from perdure.values.limits import Limits
 
 SPARE = 8
@@ -43,6 +44,8 @@ class TooManyRuns:
         slots: the slots that it can have.
         concurrency: the engine's slots.
     """
+
+    __repr__ = fields_in_line
 
     job: str
     wanted: int

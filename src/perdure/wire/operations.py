@@ -6,6 +6,7 @@ sends, and a command's call. The methods that users call are written by hand, wi
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar, cast, get_origin
@@ -132,11 +133,26 @@ def _check_instant(value: object, what: str) -> object:
     return value
 
 
-def _check_duration(value: object, what: str) -> str:
+MAX_AHEAD_MS: Final = 100 * 86_400_000 - 1
+"""The longest time ahead: just below 100 days."""
+
+_AHEAD: Final = r"^(\d{1,2}d)?(1?\dh|2[0-3]h)?([1-5]?\dm)?([1-5]?\ds)?(\d{1,3}ms)?$"
+
+
+def _check_ahead(value: object, what: str) -> str:
     try:
-        return format_duration(duration_ms(cast("Duration", value), what=what, minimum_ms=0))
+        milliseconds = duration_ms(cast("Duration", value), what=what, minimum_ms=0)
     except DefinitionError as wrong:
         raise InvalidArgument(what, value, wrong.expected) from wrong
+    if milliseconds > MAX_AHEAD_MS:
+        raise InvalidArgument(what, value, "a duration below 100 days")
+    return format_duration(milliseconds)
+
+
+def _read_ahead(text: str, name: str) -> str:
+    if not text or re.fullmatch(_AHEAD, text) is None:
+        raise InvalidArgument(name, text, "days to milliseconds, the largest unit first, such as 1h30m or 30s")
+    return text
 
 
 def _read_instant(text: str, name: str) -> datetime:
@@ -186,10 +202,10 @@ _INSTANT: Final = ArgumentType(
     text=datetime.isoformat,
     read=_read_instant,
 )
-_DURATION: Final = ArgumentType(
-    schema={"type": "string", "maxLength": MAX_ID_CHARACTERS, "example": "30s", "default": "0ms"},
-    check=_check_duration,
-    read=lambda text, _: text,
+_AHEAD_OF_NOW: Final = ArgumentType(
+    schema={"type": "string", "minLength": 2, "maxLength": 20, "pattern": _AHEAD, "example": "30s", "default": "0ms"},
+    check=_check_ahead,
+    read=_read_ahead,
 )
 _ADDRESS: Final = ArgumentType(
     schema={"type": "string", "pattern": r"^[^:]{1,512}:[^:]{1,512}:[\s\S]{1,512}$"},
@@ -353,7 +369,7 @@ DEMAND: Final = ClientOperation(
     arguments=(
         Argument(
             name="within",
-            type=_DURATION,
+            type=_AHEAD_OF_NOW,
             default="0ms",
             description="Alarms that are due within this time count as due, such as `30s`.",
         ),

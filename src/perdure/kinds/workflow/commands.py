@@ -214,6 +214,8 @@ class UpdateSent:
         status: the status after the call. None when there is no instance.
     """
 
+    __repr__ = fields_in_line
+
     accepted: bool
     found: Literal["running", "ended", "absent"]
     ticket: str = ""
