@@ -13,6 +13,7 @@ import pytest
 
 from perdure.cli.commands import run_command
 from perdure.cli.inspection.stats import LEAST_GAIN_BYTES, PAGE, Counts, FileSize, count, lines_of
+from perdure.cli.output import size_text
 from perdure.stores.contract import commit_one
 from perdure.stores.sqlite import open_sqlite
 from perdure.stores.sqlite.reader import read_from_outside
@@ -133,7 +134,7 @@ def test_the_text(path: Path) -> None:
         "",
     ]
     assert lines[-3:] == [
-        f"file          {path.stat().st_size // 1024} KiB, {free_bytes_of(path) // 1024} KiB free",
+        f"file          {size_text(path.stat().st_size)}, {size_text(free_bytes_of(path))} free",
         "wal           0",
         "vacuum        not needed: free pages will be reused",
     ]

@@ -27,6 +27,7 @@ from perdure import (
     program,
     tell,
 )
+from perdure.client.local_gateway import engine_of
 from perdure.server.api import asgi
 from perdure.values.instance import HEALS
 
@@ -202,6 +203,8 @@ def test_the_page_of_a_workflow_shows_its_steps_and_that_of_a_task_none() -> Non
         async with api.lifespan(), httpx2.AsyncClient(transport=transport, base_url="http://localhost") as http:
             visitor, jobs = Visitor(http, api), api.client
             await jobs.handle(charges).start("a", "")
+            while not any(step.name == "charge" for step in await jobs.handle(charges).steps("a")):
+                await engine_of(jobs).runtime.sleep(1)
             await jobs.handle(notes).send("a", 1)
             paths = ("/jobs/workflow/charges/instances/a", "/jobs/task/notes/instances/a")
             return ["charge</" in (await visitor.get(path)).text for path in paths]

@@ -31,6 +31,7 @@ from perdure.server.api import asgi
 from perdure.stores.contract import Store, overlay
 from perdure.stores.memory import MemoryBackend
 from perdure.stores.url import open_store
+from perdure.stores.values import StoredWork
 from perdure.telemetry.prometheus import prometheus
 from perdure.telemetry.prometheus.metrics import LIMIT_MS, METRICS
 from perdure.telemetry.prometheus.page import OPENMETRICS
@@ -217,7 +218,9 @@ def test_a_store_that_still_counts_exposes_no_instances() -> None:
 
     async def scenario(simulation: Simulation, store: Store) -> None:
         app = App(None).with_sinks(prometheus())
-        counting = overlay(store, counts=SimpleNamespace(instances=lambda: FutureResult.from_value(partial)))
+        answers = {"instances": partial, "work": StoredWork()}
+        counts = {name: lambda *_, answer=answer: FutureResult.from_value(answer) for name, answer in answers.items()}
+        counting = overlay(store, counts=SimpleNamespace(**counts))
         async with app.open(counting, runtime=simulation.runtime) as jobs:
             now = Scraped.of(await _text(jobs))
             assert (now("counts_complete"), now("dead_letters"), now.has("instances")) == (0, 2, False)

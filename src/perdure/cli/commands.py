@@ -115,7 +115,11 @@ COMMANDS: Final[Mapping[str, LazyCommand]] = {
     "counts": LazyCommand(
         "engine:counts", "Count the instances of a running engine by job and status, and its messages.", READING
     ),
-    "demand": LazyCommand("engine:demand", "Count the work that waits or runs: what an autoscaler needs.", READING),
+    "demand": LazyCommand(
+        "engine:demand",
+        "Count the work that waits or runs, for each job that a running engine serves: what an autoscaler needs.",
+        READING,
+    ),
     "members": LazyCommand(
         "engine:members",
         "List the engines that share the store of a running engine. The engine of an owned store lists none.",
