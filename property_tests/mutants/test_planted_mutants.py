@@ -1,8 +1,8 @@
 """The tests find planted bugs: each of these mutants of the library is killed by the test that is named.
 
-A run of pytest kills a tenth of them. Which tenth, the environment variable `PERDURE_MUTANTS_TURN` decides: a whole
-number, 0 by default, so that a run is repeatable. CI passes the number of commits, so that ten commits in a row kill
-all of them. With `--hypothesis-profile=nightly` one run kills them all.
+A run of pytest kills a fifteenth of them. Which one, the environment variable `PERDURE_MUTANTS_TURN` decides: a whole
+number, 0 by default, so that a run is repeatable. CI passes the number of commits, so that fifteen commits in a row
+kill all of them. With `--hypothesis-profile=nightly` one run kills them all.
 """
 
 import ast
@@ -26,9 +26,9 @@ from mutant import ROOT, Mutant, place_of, verdict
 from planted import MUTANTS
 
 ALL = settings.get_current_profile_name() == "nightly"
-TENTHS = 10
+PARTS = 15
 TURN = os.environ.get("PERDURE_MUTANTS_TURN", "0")
-CHOSEN = MUTANTS if ALL else MUTANTS[int(TURN) % TENTHS :: TENTHS]
+CHOSEN = MUTANTS if ALL else MUTANTS[int(TURN) % PARTS :: PARTS]
 CONFORMANCE = ROOT / "src" / "perdure" / "testing" / "conformance"  # its cases are named after its functions
 
 

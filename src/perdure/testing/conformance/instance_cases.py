@@ -418,7 +418,7 @@ async def the_work_of_jobs_is_that_of_the_rows(store: Store) -> None:
             ]
             same([(one.kind, one.name) for one in work.jobs], [other, mine, absent], "the jobs, in their order")
             for job in work.jobs:
-                due = [at_ms for at_ms, name in alarms if name == job.name and at_ms is not None]
+                due = [at_ms for at_ms, name in alarms if name == job.name]
                 queued = sum(name == job.name and one.rank_ms is not None for name, one in rows)
                 same(job.due, sum(at_ms <= until_ms for at_ms in due), f"due of {job} until {until_ms} of {limit}")
                 same(job.next_alarm_ms, min(due, default=None), f"the next alarm of {job}, limit {limit}")
