@@ -21,7 +21,7 @@ _fixed = settings(_patient, derandomize=True, database=None)
 _random = settings(_patient, derandomize=False)  # said aloud: where `CI` is set, every default is that of `ci`
 
 settings.register_profile("fixed", _fixed, max_examples=50)
-settings.register_profile("ci", _fixed, max_examples=60)
+settings.register_profile("ci", _fixed, max_examples=50)
 settings.register_profile("explore", _random, max_examples=200)
 settings.register_profile("nightly", _random, max_examples=1_000, stateful_step_count=100)
 settings.register_profile("mutants", _fixed, max_examples=100, phases=(Phase.explicit, Phase.generate))
