@@ -706,6 +706,14 @@ def test_only_a_later_page_of_a_list_links_the_first_one():
     assert visit(scenario) == [False, True]
 
 
+def test_the_overview_lists_the_jobs_in_the_order_of_the_app():
+    async def scenario(visitor):
+        return re.findall(r'href="[^"]*/jobs/(\w+)/([\w-]+)"', (await visitor.get("")).text)
+
+    shown = list(dict.fromkeys(visit(scenario)))
+    assert [job for job in shown if job in scene.app.served] == list(scene.app.served)
+
+
 def test_the_overview_shows_the_demand():
     async def scenario(visitor):
         demand = await visitor.api.client.demand()

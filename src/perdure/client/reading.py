@@ -222,7 +222,7 @@ class ReadingGateway(ABC):
         Raises:
             InvalidArgument: its conditions on attributes do not fit the job.
         """
-        served = tuple({*self.definitions, *self.elsewhere})
+        served = tuple(dict.fromkeys((*self.definitions, *sorted(self.elsewhere))))
         return Query(
             kind=wanted.kind,
             name=wanted.name,

@@ -102,7 +102,9 @@ class PageSource:
         asked_ms = self.now_ms  # one instant: that of the page is earlier, and the lateness would be negative
         due = await self._read(lambda store: store.due(asked_ms, OVERDUE))
         return Overview(
-            jobs=_counted(counts, {*engine.jobs, *engine.elsewhere}, engine.runner.holds.of),
+            jobs=_counted(
+                counts, (*engine.jobs, *sorted(engine.elsewhere - engine.jobs.keys())), engine.runner.holds.of
+            ),
             complete=counts.complete,
             age_ms=counts.age_ms,
             minutes=self.activity.minutes(self.now_ms),
