@@ -67,7 +67,8 @@ async def test_the_work_of_each_job_is_counted(world: World) -> None:
 @on_each_store
 async def test_a_time_that_is_none_is_refused(world: World) -> None:
     jobs = await world.open(app)
-    for wrong in ("soon", "-1 s", 30, None):
+    assert (await world.run(jobs.demand(within="99 days 23 h 59 m 59 s 999 ms"))).total == 0
+    for wrong in ("soon", "-1 s", 30, None, "100 days"):
         answer: Result[Any, Any] = await attempt(jobs.demand(within=wrong))  # type: ignore[arg-type]
         assert isinstance(answer, Failure)
         assert isinstance(answer.failure(), InvalidArgument)
