@@ -247,8 +247,9 @@ class JsonStore(Store):
         fence = stored and stored.fence
         if transition.write != KeepInstance() and fence != transition.expected:
             return Conflict(str(at))
-        fate = transition.inbound
-        if fate is not None and not self.settle(changes, fate):
+        fates: list[MessageFate] = [Consumed(one) for one in transition.consumed]
+        fates += [transition.inbound] if transition.inbound else []
+        if not all(self.settle(changes, fate) for fate in fates):
             return Conflict(str(at))
         new = transition.new_keys
         if new is not None and any(self.recall(at, key, new.at_ms) for key in new.keys):

@@ -236,4 +236,18 @@ MUTANTS = (
         "fate = Postponed(message_id=stored.message_id, deliveries=0, not_before_ms=0, error=error)\n    transition",
         "tests/behaviour/test_messages.py::test_a_left_message_is_buried_and_the_next_one_of_its_pair_is_delivered[memory]",
     ),
+    Mutant(
+        "only the first of the messages that share a commit is consumed",
+        "coalesced",
+        "consumed=first.consumed + more if more else first.consumed,",
+        "consumed=first.consumed,",
+        "tests/behaviour/test_messages.py::test_messages_of_many_senders_to_one_instance_share_commits[sqlite]",
+    ),
+    Mutant(
+        "a message that is gone is decided with its neighbours for ever",
+        "PendingCommit.may_take",
+        "entry.conflicts <= JOINT_CONFLICTS or",
+        "entry.conflicts >= 0 or",
+        "tests/behaviour/test_shared_flights.py::test_a_message_that_is_gone_costs_no_neighbour_its_turn",
+    ),
 )

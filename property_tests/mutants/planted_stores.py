@@ -76,7 +76,7 @@ MUTANTS = (
     Mutant(
         "the fate of a message is not written",
         "apply",
-        "        settle(cursor, change.fate, pair)\n",
+        "        settle(cursor, fate, pair)\n",
         "        pass\n",
         STORES,
     ),

@@ -25,7 +25,7 @@ from machine import (
     steps,
 )
 from returns.result import Success
-from world import World, on_each_store, play
+from world import ProcessDied, World, on_each_store, play
 
 from perdure import App, Continuous, Debounce, DebounceContext, Do, Task, TaskContext, every, program, tell
 from perdure.runtime.record import Sizes
@@ -72,6 +72,59 @@ async def test_within_one_store_a_message_is_applied_exactly_once(world: World) 
     assert await total(world, "b") == 20
     consuming = [transition for transition in world.commits if transition.inbound is not None]
     assert len(consuming) == 20
+
+
+def joined(world: World) -> list[int]:
+    """How many messages each consuming commit has consumed."""
+    return [len(transition.message_ids) for transition in world.commits if transition.inbound is not None]
+
+
+@on_each_store
+async def test_messages_of_many_senders_to_one_instance_share_commits(world: World) -> None:
+    """Each is consumed by the commit that applies it, together with the others that wait for the same instance."""
+    jobs = (await world.open(app(world.outside))).handle(machine)
+    await world.run(jobs.send("to", steps()))
+    await world.all(*(jobs.send(f"from-{n}", steps(Tell("to", (Add(),)))) for n in range(40)))
+    await world.settle()
+    assert await total(world, "to") == 40
+    assert sum(joined(world)) == 40
+    assert world.kind == "memory" or len(joined(world)) < 40
+
+
+@pytest.mark.parametrize("die_at", range(4, 60, 8))
+@on_each_store
+async def test_a_crash_repeats_and_loses_none_of_the_messages_that_share_a_commit(world: World, die_at: int) -> None:
+    jobs = (await world.open(app(world.outside))).handle(machine)
+    await world.run(jobs.send("to", steps()))
+    world.world.crash_after(die_at)
+
+    def sends(calls: Any) -> list[Any]:
+        return [calls.send(f"f-{n}", steps(Tell("to", (Add(),))), idempotency_key="once") for n in range(12)]
+
+    try:
+        await world.all(*sends(jobs))
+        await world.settle()
+        await world.crash()
+    except ProcessDied:
+        pass
+    again = (await world.open(app(world.outside))).handle(machine)
+    await world.all(*sends(again))
+    await world.settle()
+    assert await total(world, "to") == 12
+    assert await world.messages() == ()
+
+
+@on_each_store
+async def test_a_refused_message_costs_its_neighbours_nothing(world: World) -> None:
+    """It is rejected alone, in the commit that it shares."""
+    jobs = (await world.open(app(world.outside))).handle(machine)
+    await world.run(jobs.send("to", steps()))
+    words = [Tell("to", (Refuse("full"),) if n % 3 == 0 else (Add(),)) for n in range(12)]
+    await world.all(*(jobs.send(f"f-{n}", steps(word)) for n, word in enumerate(words)))
+    await world.settle()
+    assert await total(world, "to") == 8
+    rejected = [n for n in range(12) if "message.rejected" in await world.happened(at(f"f-{n}"))]
+    assert rejected == [0, 3, 6, 9]
 
 
 @pytest.mark.parametrize("seed", range(5))

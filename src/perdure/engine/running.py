@@ -415,7 +415,8 @@ class RunningEngine:
         if transition.messages:
             self.outbox.wake.notify()
         if transition.inbound is not None and type(transition.inbound) is Consumed:
-            self.outbox.consumed(transition.inbound.message_id)
+            for message_id in transition.message_ids:
+                self.outbox.consumed(message_id)
         write = transition.write
         if type(write) is not Put:
             self._purged(transition)

@@ -299,12 +299,13 @@ class Store(ABC):
         changed, belongs to another address, or when ``expected`` is None and an instance is stored. An inbound fate for
         a message that is no longer living is ``Conflict`` as well, whatever the write. So is a key of ``new_keys`` that
         is remembered at its instant. A fate replaces the message's deliveries and error, also with None; ``Kept``
-        changes nothing. A ``Conflict`` writes nothing. ``Put`` stores the expected version plus 1; over nothing, the
-        next incarnation and version 1. ``Purge`` also deletes the messages and dead letters from the instance to
-        itself, including those of the same transition, unless it keeps them; it may expect nothing where no instance is
-        stored. Outgoing messages get ids in the order of the transition. An event belongs to the address that it names.
-        Storing a key empties the answer of the key of its address that was stored first ``full_answers`` keys before
-        it. Any number of batches may be under way at the same time.
+        changes nothing. All of ``consumed`` are consumed together with the inbound message, or none is. A ``Conflict``
+        writes nothing. ``Put`` stores the expected version plus 1; over nothing, the next incarnation and version 1.
+        ``Purge`` also deletes the messages and dead letters from the instance to itself, including those of the same
+        transition, unless it keeps them; it may expect nothing where no instance is stored. Outgoing messages get ids
+        in the order of the transition. An event belongs to the address that it names. Storing a key empties the answer
+        of the key of its address that was stored first ``full_answers`` keys before it. Any number of batches may be
+        under way at the same time.
         """
 
     # ------------------------------------------------------------ instances

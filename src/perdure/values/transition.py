@@ -141,6 +141,7 @@ class Transition:
         new_keys: the idempotency keys that must not be known. None for no such condition.
         messages: outgoing messages, in order.
         inbound: the handled message's fate.
+        consumed: beside an ``inbound`` that is `Consumed`, further messages that are consumed: all of one target.
         events: the events for the log, in order.
         journal: the journal change, only beside ``Put``.
         before: the stored row that ``expected`` names, as the engine knows it. None if the engine does not know it. A
@@ -159,10 +160,16 @@ class Transition:
     new_keys: NewKeys | None = None
     messages: tuple[Message, ...] = ()
     inbound: MessageFate | None = None
+    consumed: tuple[int, ...] = ()
     events: tuple[Event, ...] = ()
     journal: JournalChange | None = None
     before: Instance | None = attrs.field(default=None, eq=False, repr=False)
     attributes: AttributeKeys | None = None
+
+    @property
+    def message_ids(self) -> tuple[int, ...]:
+        """The messages that must be living."""
+        return () if self.inbound is None else (self.inbound.message_id, *self.consumed)
 
     @property
     def is_empty(self) -> bool:
@@ -198,6 +205,7 @@ def over(before: Instance | None, transition: Transition) -> Transition:
         new_keys=transition.new_keys,
         messages=transition.messages,
         inbound=transition.inbound,
+        consumed=transition.consumed,
         events=transition.events,
         journal=transition.journal,
         before=before,
@@ -214,6 +222,7 @@ def remembering(transition: Transition, remembered: Remembered, new_keys: NewKey
         new_keys=new_keys,
         messages=transition.messages,
         inbound=transition.inbound,
+        consumed=transition.consumed,
         events=transition.events,
         journal=transition.journal,
         before=transition.before,
@@ -227,7 +236,7 @@ def coalesced(first: Transition, second: Transition) -> Transition:
 
     Args:
         first: the first transition.
-        second: the second one, without a message to consume or a journal cut. Its keys are new ones.
+        second: the second one, without a journal cut. Its keys are new ones. A message of each is one that it consumes.
     """
     keeps = type(second.write) is KeepInstance
     starts = type(first.write) is KeepInstance
@@ -235,6 +244,8 @@ def coalesced(first: Transition, second: Transition) -> Transition:
     # Together they change more columns than either says: written as one of them, the others' would be lost.
     if type(write) is Put and type(first.write) is Put and write.changes != first.write.changes:
         write = Put(write.instance)
+    inbound = second.inbound if first.inbound is None else first.inbound
+    more = (second.inbound.message_id,) if first.inbound is not None and second.inbound is not None else ()
     return Transition(
         address=first.address,
         # The row in the store is still the one before the first turn.
@@ -243,7 +254,8 @@ def coalesced(first: Transition, second: Transition) -> Transition:
         remember=first.remember + second.remember if second.remember else first.remember,
         new_keys=first.new_keys if second.new_keys is None else _both(first.new_keys, second.new_keys),
         messages=first.messages + second.messages if second.messages else first.messages,
-        inbound=first.inbound,
+        inbound=inbound,
+        consumed=first.consumed + more if more else first.consumed,
         events=first.events + second.events if second.events else first.events,
         # A purge deletes the journal.
         journal=None if type(second.write) is Purge else _joined(first.journal, second.journal),

@@ -17,6 +17,7 @@ from perdure.runtime.record import SpawnedTask
 from perdure.values.address import Address
 from perdure.values.errors import EngineClosed, OutcomeUnknown, StoreUnavailable
 from perdure.values.instance import Fence, Instance
+from perdure.values.message import Consumed
 from perdure.values.transition import KeepInstance, Loaded, Put, Remembered, Transition, coalesced
 from perdure.values.turn_inputs import Decoded
 
@@ -286,6 +287,9 @@ class InstanceCell:
 
 Stored: TypeAlias = Result[Fence, Any]  # a StoreError, Conflict or OutcomeUnknown
 
+JOINT_CONFLICTS: Final = 2
+"""How many conflicts turns meet that share a commit with a message. Then it is decided alone: it may be gone."""
+
 _ALONE: Final = (*ENGINE_COMMANDS, Terminate)
 
 
@@ -327,9 +331,8 @@ class PendingCommit:
     def may_take(self, entry: MailboxEntry, most: int) -> bool:
         """Return whether the turn of a request may be decided on the outcome of this pending commit.
 
-        A message is looked up in the store, and what the engine itself requests is decided on stored rows.
-        A new instance is stored first: decisions distinguish it from one that is not stored. Turns whose transition the
-        store has refused are written one by one.
+        What the engine itself requests is decided on stored rows. A new instance is stored first: decisions distinguish
+        it from one that is not stored. Turns whose transition the store has refused are written one by one.
 
         Args:
             entry: the request.
@@ -340,7 +343,7 @@ class PendingCommit:
             self.state == "open"
             and len(self.steps) < most
             and (type(write) is KeepInstance or (type(write) is Put and self.transition.expected is not None))
-            and request.inbound is None
+            and (entry.conflicts <= JOINT_CONFLICTS or (request.inbound or self.transition.inbound) is None)
             and entry.ended is None
             and entry.company == "any"
             and not isinstance(request.command, _ALONE)
@@ -353,7 +356,7 @@ class PendingCommit:
         if not self.steps:
             return False
         first = self.steps[0][0]
-        return first.company == "alone" or (self.transition.inbound is not None and first.conflicts > 0)
+        return first.company == "alone" or (self.transition.inbound is not None and first.conflicts > JOINT_CONFLICTS)
 
     def coalesce(self, entry: MailboxEntry, commit: Commit, written: Transition, decoded: Decoded | None) -> None:
         """Add a turn that was decided on the outcome of this pending commit.
@@ -389,9 +392,10 @@ def taken_apart(pending: PendingCommit, stored: Stored) -> list[MailboxEntry]:
 
 def is_coalescible(transition: Transition) -> bool:
     """Return whether a decided transition may become a part of a pending commit."""
-    journal = transition.journal
+    journal, inbound = transition.journal, transition.inbound
     is_read = bool(transition.remember) and transition.new_keys is None
-    return not is_read and transition.inbound is None and (journal is None or journal.earlier == "kept")
+    settles = inbound is not None and type(inbound) is not Consumed
+    return not is_read and not settles and (journal is None or journal.earlier == "kept")
 
 
 def outcome_of(transition: Transition, before: Loaded) -> Loaded:

@@ -47,6 +47,7 @@ class RecordCipher:
             new_keys=transition.new_keys,
             messages=tuple(map(self._message, transition.messages)),
             inbound=self._fate(transition.inbound),
+            consumed=transition.consumed,
             events=self.sealed_events(transition.events),
             journal=transition.journal and self._journal(transition.journal, transition.write, address),
             before=transition.before,

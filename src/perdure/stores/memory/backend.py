@@ -22,7 +22,7 @@ from perdure.stores.shares import Members, Served, Share, StoreMember
 from perdure.stores.values import Capabilities, DuePosition, LoadRequest, PreviousExit
 from perdure.values.errors import OwnershipLost, StoreError
 from perdure.values.instance import Instance
-from perdure.values.message import Kept, StoredMessage
+from perdure.values.message import StoredMessage
 from perdure.values.transition import Loaded, Transition
 from perdure.values.turn_inputs import OtherEngines
 
@@ -176,9 +176,9 @@ class SharedMemoryBackend:
         """Record that an opening sent the messages after an id, and forget a settled one."""
         for message_id in range(after_id + 1, self._tables.mail.last_id + 1):
             self._origins[message_id] = epoch
-        fate = transition.inbound
-        if fate is not None and not isinstance(fate, Kept) and not self._tables.mail.is_living(fate.message_id):
-            self._origins.pop(fate.message_id, None)
+        for message_id in transition.message_ids:
+            if not self._tables.mail.is_living(message_id):
+                self._origins.pop(message_id, None)
 
 
 @attrs.frozen

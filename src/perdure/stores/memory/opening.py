@@ -33,7 +33,7 @@ from perdure.values.errors import Conflict, StoreError, StoreUnavailable
 from perdure.values.event import Event
 from perdure.values.instance import Fence, Instance
 from perdure.values.listings import MAX_COUNTED, StoreCounts
-from perdure.values.message import StoredMessage
+from perdure.values.message import Consumed, StoredMessage
 from perdure.values.status import Hold
 from perdure.values.transition import KeepInstance, Loaded, Purge, Put, Transition
 
@@ -103,12 +103,12 @@ class OpenMemoryStore(Store):
         """Write one transition. All checks come before the first write."""
         if self._ended:
             return Failure(StoreUnavailable("commit", self._ended))
-        tables, write, inbound = self._tables, transition.write, transition.inbound
+        tables, write = self._tables, transition.write
         before = None if type(write) is KeepInstance else tables.instances.get(transition.address)
         if type(write) is not KeepInstance and not _holds(transition.expected, before):
             return Failure(Conflict(str(transition.address)))
         # As a conflict: another turn has consumed the message, and its effect must not happen twice.
-        if inbound is not None and not tables.mail.is_living(inbound.message_id):
+        if not all(map(tables.mail.is_living, transition.message_ids)):
             return Failure(Conflict(str(transition.address)))
         if transition.new_keys is not None and not tables.keys.are_new(transition.address, transition.new_keys):
             return Failure(Conflict(str(transition.address)))
@@ -214,6 +214,8 @@ class OpenMemoryStore(Store):
         tables, address = self._tables, transition.address
         if transition.inbound is not None:
             tables.mail.settle(transition.inbound)
+        for message_id in transition.consumed:
+            tables.mail.settle(Consumed(message_id))
         for message in transition.messages:
             tables.mail.send(message)
         for remembered in transition.remember:

@@ -276,6 +276,7 @@ def encode(transition: Transition) -> Encoded:
         rows.extend(_journal(transition.journal, transition.write.instance.journal_length))
     if transition.inbound is not None:
         rows.append(("fates", _fate(transition.inbound, transition.address)))
+        rows.extend(("fates", _fate(Consumed(consumed), transition.address)) for consumed in transition.consumed)
     rows.extend(("messages", message_row(message)) for message in transition.messages)
     for kept in transition.remember:
         answer = (kept.action, kept.fingerprint, kept.answer)

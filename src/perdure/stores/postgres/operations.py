@@ -467,8 +467,7 @@ class PostgresOperations:
 
 
 def _touched(transition: Transition) -> tuple[Hashable, ...]:
-    inbound = transition.inbound
-    return (transition.address,) if inbound is None else (transition.address, inbound.message_id)
+    return (transition.address, *transition.message_ids)
 
 
 def _loaded_from(key: str | None, row: tuple[Any, ...]) -> Result[Loaded, StoreError]:

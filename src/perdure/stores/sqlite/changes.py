@@ -213,7 +213,7 @@ class FullChange:
         address: the instance.
         write: the change to the instance's row. None for no change.
         own_messages: whether messages that the instance sent to itself are deleted.
-        fate: the inbound message's outcome.
+        fates: the outcomes of inbound messages.
         messages: rows for outgoing messages.
         keys: rows for the idempotency keys to store, see `keys_of`.
         new_keys: other keys that must not be known.
@@ -226,7 +226,7 @@ class FullChange:
     address: Address
     write: RowWrite
     own_messages: Literal["dropped", "kept"]
-    fate: MessageFate | None
+    fates: tuple[MessageFate, ...]
     messages: tuple[Row, ...]
     keys: Sequence[Row]
     new_keys: Sequence[Row]
@@ -262,7 +262,7 @@ def encode(transition: Transition) -> Change:
         address=transition.address,
         write=write,
         own_messages=transition.write.own_messages if isinstance(transition.write, Purge) else "kept",
-        fate=transition.inbound,
+        fates=fates_of(transition),
         messages=tuple(map(message_values, transition.messages)),
         keys=keys_of(transition),
         new_keys=new_keys_of(transition),
@@ -298,6 +298,12 @@ def are_new(cursor: sqlite3.Cursor, new_keys: Iterable[Row]) -> bool:
     return all(cursor.execute(_IS_KNOWN, values).fetchone() is None for values in new_keys)
 
 
+def fates_of(transition: Transition) -> tuple[MessageFate, ...]:
+    """Return the outcomes of the messages that a transition settles."""
+    inbound = transition.inbound
+    return () if inbound is None else (inbound, *map(Consumed, transition.consumed))
+
+
 def event_values(event: Event) -> Row:
     """Encode an event as an event history row, without its sequence number."""
     return event.address, event.type, event.at_ms, event_body(event)
@@ -314,17 +320,17 @@ def apply(cursor: sqlite3.Cursor, counters: Counters, change: Change) -> Fence |
     if isinstance(change, Overwrite):
         return _overwrite(cursor, counters, change)
     # All checks first: a rejected change must have written nothing, because the others of its group are committed.
-    pair = None if change.fate is None else pair_of(cursor, change.fate.message_id)
-    # Its message is gone: another turn has consumed it, and to continue would apply it twice.
-    if change.fate is not None and pair is None:
+    pairs = [pair for fate in change.fates if (pair := pair_of(cursor, fate.message_id)) is not None]
+    # A message is gone: another turn has consumed it, and to continue would apply it twice.
+    if len(pairs) < len(change.fates):
         return None
     if not are_new(cursor, (*change.new_keys, *((row[0], row[1], row[-1]) for row in change.keys))):
         return None
     fence = _write_row(cursor, counters, change.write)
     if fence is None:
         return None
-    if change.fate is not None and pair is not None:
-        settle(cursor, change.fate, pair)
+    for fate, pair in zip(change.fates, pairs, strict=True):
+        settle(cursor, fate, pair)
     if change.journal is not None:
         append_journal(cursor, fence.incarnation, change.journal_length, change.journal)
     elif isinstance(change.write, Delete) and (change.write.before is None or change.write.before.journal_length):

@@ -216,7 +216,7 @@ def _only_row(change: FullChange) -> Overwrite | Insert | None:
     if type(row) is not Overwrite and type(row) is not Insert:
         return None
     # A part left out of this condition would be acknowledged and never written.
-    if change.messages or change.fate is not None or change.journal is not None or change.attributes is not None:
+    if change.messages or change.fates or change.journal is not None or change.attributes is not None:
         return None
     return row
 

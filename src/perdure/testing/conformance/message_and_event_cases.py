@@ -13,6 +13,7 @@ from perdure.testing.conformance.assertions import failure, holds, same, value
 from perdure.testing.conformance.harness import Case, NewHarness, in_harness, in_store, opened, present
 from perdure.testing.conformance.requirements import (
     CONFLICT_LEAVES_NOTHING,
+    CONSUMED_TOGETHER,
     CURSOR,
     DEAD_LETTERS,
     DELIVERABLE,
@@ -109,6 +110,19 @@ async def consuming_twice_is_a_conflict(store: Store) -> None:
     same((await value(load_one(store, B))).instance, None, "a Conflict over a message writes no instance")
     same(await deliverable(store), ["2"], "a Conflict over a message sends nothing and consumes nothing")
     same(await value(store.history(B, None, 9)), (), "a Conflict over a message logs nothing")
+
+
+@in_store(CONSUMED_TOGETHER, MESSAGE_ONCE)
+async def messages_of_one_target_are_consumed_together(store: Store) -> None:
+    """One transition consumes messages of several senders: all of them, or none if one is gone."""
+    for sender, payload in ((A, "1"), (C, "2"), (address("d"), "3"), (A, "4")):
+        await told(store, sender, B, payload)
+    first, second, third = [await message_id(store, payload) for payload in "123"]
+    fence = await value(commit_one(store, attrs.evolve(put(B), inbound=Consumed(first), consumed=(second,))))
+    same(await deliverable(store), ["3", "4"], "both are consumed, and what follows one of them comes next")
+    again = attrs.evolve(put(B, fence), inbound=Consumed(third), consumed=(second,))
+    await failure(commit_one(store, again), Conflict, "one message that is gone refuses the transition")
+    same(await deliverable(store), ["3", "4"], "a Conflict consumes none of them")
 
 
 @in_store(MESSAGE_ONCE, FATE_REPLACES)
@@ -308,6 +322,7 @@ MESSAGE_CASES: tuple[Case, ...] = (
     order_is_kept_within_a_pair,
     ids_follow_the_order_of_sending,
     consuming_twice_is_a_conflict,
+    messages_of_one_target_are_consumed_together,
     a_kept_message_must_be_living_and_stays,
     a_lost_fence_keeps_the_message,
     a_postponed_message_holds_its_pair_back,

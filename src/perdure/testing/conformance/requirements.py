@@ -129,6 +129,9 @@ MESSAGE_ONCE = Requirement(
     "commit",
     "An inbound fate for a message that is no longer living is ``Conflict`` as well, whatever the write.",
 )
+CONSUMED_TOGETHER = Requirement(
+    "commit", "All of ``consumed`` are consumed together with the inbound message, or none is."
+)
 NEW_KEYS = Requirement("commit", "So is a key of ``new_keys`` that is remembered at its instant.")
 FATE_REPLACES = Requirement(
     "commit", "A fate replaces the message's deliveries and error, also with None; ``Kept`` changes nothing."
