@@ -23,9 +23,9 @@ from pathlib import Path
 
 from perdure import App, Task, succeed
 from perdure.examples.order_processor import Order, OrderEvent, OrderPlaced, decide_order
+from perdure.server.access import Tokens
 from perdure.server.http_limits import HttpLimits
 from perdure.server.serving import serving
-from perdure.server.tokens import Tokens
 
 CLIENTS = 4
 FILLED = 2_000

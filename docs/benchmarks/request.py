@@ -27,8 +27,8 @@ from perdure.jobs.step import Commit, Execute
 from perdure.jobs.turn import begin, finish
 from perdure.kinds.task.context import SendCommand
 from perdure.programs import Exit
+from perdure.programs.drivers import run_to_first_effect
 from perdure.programs.future import answer_of
-from perdure.programs.inline import run_to_first_effect
 from perdure.programs.interpreter import interpret
 from perdure.stores.contract import commit_one, load_one
 from perdure.stores.memory import MemoryBackend

@@ -15,7 +15,7 @@ from returns.result import Success
 from perdure.stores.contract import Store, commit_one
 from perdure.stores.sqlite import open_sqlite
 from perdure.testing.conformance.assertions import answer, value
-from perdure.testing.conformance.sample_values import address, put
+from perdure.testing.conformance.histories import address, put
 from perdure.values.instance import Fence
 from perdure.values.transition import Transition
 

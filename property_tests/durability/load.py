@@ -15,7 +15,7 @@ from returns.result import Failure, Success
 from perdure.runtime.simulated import Simulation
 from perdure.stores.contract import Store, commit_one
 from perdure.testing.conformance.assertions import answer, value
-from perdure.testing.conformance.sample_values import message, remembered, started
+from perdure.testing.conformance.histories import message, remembered, started
 from perdure.values.address import Address
 from perdure.values.errors import Conflict
 from perdure.values.instance import Claim, Fence, Instance

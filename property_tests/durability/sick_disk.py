@@ -19,7 +19,7 @@ from perdure.runtime.simulated import Simulation
 from perdure.stores.contract import Store, commit_one, load_one
 from perdure.stores.values import Query
 from perdure.testing.conformance.assertions import answer, value
-from perdure.testing.conformance.sample_values import address, put
+from perdure.testing.conformance.histories import address, put
 
 FILE = "jobs.db"
 GROUPS = (1, 3, 2, 1, 4, 1, 2)

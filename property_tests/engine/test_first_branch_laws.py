@@ -34,8 +34,7 @@ from perdure.jobs.turn import begin, decide_any, finish, recorded
 from perdure.kinds.debounce.context import AddCommand
 from perdure.kinds.task.context import SendCommand, TriggerTaskCommand
 from perdure.programs import Exit, Raised
-from perdure.programs.drivers import Suspended, default_handler, run_while_answered
-from perdure.programs.inline import run_inline
+from perdure.programs.drivers import Suspended, default_handler, run_inline, run_while_answered
 from perdure.values.address import Address
 from perdure.values.errors import InvalidInput
 from perdure.values.failure import FailureRecord

@@ -15,9 +15,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from returns.result import Result, Success
 
-from perdure.engine.commits.batcher import Reads, StoreBatcher
+from perdure.engine.caller_reads import DirectReads
+from perdure.engine.commits import Reads, StoreBatcher
 from perdure.engine.mailbox.instance_cache import InstanceCache
-from perdure.engine.observing.caller_reads import DirectReads
 from perdure.runtime.simulated import Simulation
 from perdure.stores.contract import Store, overlay
 from perdure.stores.memory import MemoryBackend

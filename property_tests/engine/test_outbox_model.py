@@ -18,7 +18,7 @@ from returns.result import Failure, Success
 from perdure import Task, TaskContext, program
 from perdure.engine.loops.outbox import HeldMessages, Outbox
 from perdure.engine.loops.waker import Waker
-from perdure.engine.observing.reporting import Reporting
+from perdure.engine.reporting import Reporting
 from perdure.engine.sinks import OpenSinks
 from perdure.jobs.messages import HELD_MS
 from perdure.programs.future import answer_of, asked

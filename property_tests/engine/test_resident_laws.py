@@ -5,9 +5,8 @@ from hypothesis import strategies as st
 
 from perdure import Task, TaskContext, program
 from perdure.engine.mailbox.entry import MailboxEntry
-from perdure.engine.mailbox.instance_cache import MOST_CURRENT, InstanceCache
+from perdure.engine.mailbox.instance_cache import MOST_CURRENT, MOST_NEW, InstanceCache, KnownKeys
 from perdure.engine.mailbox.instance_cell import InstanceCell
-from perdure.engine.mailbox.known_keys import MOST_NEW, KnownKeys
 from perdure.jobs.request import Request
 from perdure.runtime.record import Sizes
 from perdure.runtime.simulated import Simulation

@@ -15,10 +15,10 @@ from returns.future import FutureResult
 from returns.result import Failure, Success
 
 from perdure import Task, TaskContext, program
+from perdure.engine.caller_reads import DirectReads, StatusWaiters
 from perdure.engine.loops.waker import MAX_SLEEP_MS, Waker
 from perdure.engine.mailbox.instance_cache import InstanceCache
 from perdure.engine.mailbox.instance_cell import InstanceCell, RunInProgress
-from perdure.engine.observing.caller_reads import DirectReads, StatusWaiters
 from perdure.engine.pending_work import CLAIM_LEFT_RETRY_MS, AdmissionQueue, BusyInstances, ClaimsLeft
 from perdure.programs.future import answer_of, asked
 from perdure.runtime.simulated import Simulation

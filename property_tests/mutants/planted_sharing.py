@@ -256,7 +256,7 @@ MUTANTS = (
     Mutant(
         "an engine looks for the end of other leases at its heartbeats only",
         "Membership._pause_ms",
-        "return min(usual_ms, min(lefts_ms, default=usual_ms) + SOON_MS)",
+        "return min(usual_ms, min(lefts_ms, default=usual_ms) + AFTER_LEASE_MS)",
         "return usual_ms",
         TAKEN_OVER,
     ),

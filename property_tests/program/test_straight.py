@@ -18,8 +18,7 @@ from returns.result import Failure, Result, Success
 
 from perdure import effect, fail, program, succeed
 from perdure.programs import PASS, Exit, Instruction, Program, Raised, halt, perform
-from perdure.programs.drivers import Suspended, default_handler, run_while_answered
-from perdure.programs.inline import run_inline, run_to_first_effect
+from perdure.programs.drivers import Suspended, default_handler, run_inline, run_to_first_effect, run_while_answered
 from perdure.programs.interpreter import interpret
 from perdure.runtime.simulated import Simulation
 from perdure.testing.laws import programs

@@ -14,7 +14,7 @@ from returns.result import Failure, Result, Success
 from perdure import App, Do, Task, TaskContext, attempt, effect, fail, program
 from perdure.client.client import Client
 from perdure.stores.contract import Store, overlay
-from perdure.stores.memory.backend import SharedMemoryBackend
+from perdure.stores.memory.opening import SharedMemoryBackend
 from perdure.stores.values import LoadRequest
 from perdure.values.transition import Transition
 

@@ -17,9 +17,17 @@ from returns.future import FutureResult
 from returns.result import Failure, Result, Success
 
 from perdure.engine.runs.concurrency import Holds
-from perdure.engine.sharing.membership import HEARTBEATS, RETRY_MS, SOON_MS, SURE, Membership
-from perdure.engine.sharing.shared_work import LEFT_MS, SWEEP_MS, ClaimSweeper
-from perdure.engine.sharing.shared_work import RETRY_MS as LOOK_AGAIN_MS
+from perdure.engine.sharing import (
+    AFTER_LEASE_MS,
+    HEARTBEATS,
+    LEFT_MS,
+    RETRY_MS,
+    SURE,
+    SWEEP_MS,
+    ClaimSweeper,
+    Membership,
+)
+from perdure.engine.sharing import RETRY_MS as LOOK_AGAIN_MS
 from perdure.programs.future import asked
 from perdure.runtime.simulated import Simulation
 from perdure.stores.memory import MemoryBackend
@@ -185,7 +193,7 @@ def test_each_engine_whose_lease_ended_is_reported_once_and_a_closed_one_never(
     shared = Shared(simulation=simulation, fates=[("ok", 0)])
     for number, (at_ms, end, late_ms) in enumerate(story):
         until_ms = at_ms + LEASE_MS if end == "close" else at_ms
-        gone_ms = at_ms if end == "close" else at_ms + SOON_MS + late_ms
+        gone_ms = at_ms if end == "close" else at_ms + AFTER_LEASE_MS + late_ms
         shared.others.append(Other(number + 2, until_ms, gone_ms))
     simulation.run(shared.began())
     simulation.advance(20_000)

@@ -16,7 +16,7 @@ from watched_disk import WatchedDisk
 
 from perdure.stores.contract import Store, commit_one
 from perdure.testing.conformance.assertions import value
-from perdure.testing.conformance.sample_values import message, remembered, started
+from perdure.testing.conformance.histories import message, remembered, started
 from perdure.values.address import Address
 from perdure.values.instance import Fence, Instance
 from perdure.values.transition import Put, Transition

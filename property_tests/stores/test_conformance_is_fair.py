@@ -16,8 +16,7 @@ from perdure.stores.values import Capabilities
 from perdure.testing.conformance import KillableHarness, RequirementViolated, SqliteHarness, check_kills, check_model
 from perdure.testing.conformance.assertions import answer
 from perdure.testing.conformance.differential import killable, take_steps
-from perdure.testing.conformance.histories import PLACES, CommitStep, InboundStep, KillStep, search, steps
-from perdure.testing.conformance.sample_values import instance
+from perdure.testing.conformance.histories import PLACES, CommitStep, InboundStep, KillStep, instance, search, steps
 from perdure.values.errors import OutcomeUnknown
 
 

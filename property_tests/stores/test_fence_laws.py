@@ -11,7 +11,7 @@ from perdure.stores.contract import commit_one
 from perdure.testing.conformance import MemoryHarness, SqliteHarness
 from perdure.testing.conformance.assertions import answer, value
 from perdure.testing.conformance.harness import opened
-from perdure.testing.conformance.sample_values import address, put
+from perdure.testing.conformance.histories import address, put
 from perdure.values.errors import Conflict
 from perdure.values.transition import Purge, Transition
 

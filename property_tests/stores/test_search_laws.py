@@ -14,7 +14,7 @@ from perdure.stores.sqlite.counters import Counters
 from perdure.stores.sqlite.queries import Search
 from perdure.stores.sqlite.schema import migrations
 from perdure.stores.values import Query
-from perdure.testing.conformance.sample_values import CLAIM, LEFT, PENDING_RETRY
+from perdure.testing.conformance.histories import CLAIM, LEFT, PENDING_RETRY
 from perdure.values.address import Address
 from perdure.values.instance import Instance
 from perdure.values.transition import Put, Transition

@@ -13,7 +13,7 @@ from perdure.client.client import AsyncContextGuard, Client
 from perdure.client.local_gateway import LocalGateway
 from perdure.engine.loops.upkeep import keeping_attributes
 from perdure.engine.mailbox.instance_cache import InstanceCache
-from perdure.engine.observing.reporting import HookChecks, MistakeFound, MistakeLog
+from perdure.engine.reporting import HookChecks, MistakeFound, MistakeLog
 from perdure.engine.running import RunningEngine, running_engine
 from perdure.engine.runs.effects import Perform, perform_directly
 from perdure.engine.runs.runner import RunEnded

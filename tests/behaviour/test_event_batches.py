@@ -13,7 +13,7 @@ from returns.result import Failure
 
 from perdure import App, Task, TaskContext, attempt, program
 from perdure.engine.mailbox.entry import MailboxEntry
-from perdure.engine.turn.event_batch import EventBatch
+from perdure.engine.turns import EventBatch
 from perdure.jobs.request import Request
 from perdure.programs import Do
 from perdure.runtime.on_asyncio import asyncio_runtime

@@ -7,7 +7,7 @@ from perdure.stores.contract import commit_one
 from perdure.stores.memory import memory_store
 from perdure.stores.values import Retention
 from perdure.testing.conformance.assertions import value
-from perdure.testing.conformance.sample_values import address, started
+from perdure.testing.conformance.histories import address, started
 from perdure.values.transition import Transition
 
 A = address("a")

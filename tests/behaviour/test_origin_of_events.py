@@ -10,7 +10,7 @@ from mailbag import add, opened
 from world import World, on_each_store
 
 from perdure import Backoff, Do, Retry, TaskContext, TaskErrorContext, program
-from perdure.jobs.enrichment import MAX_TOLD
+from perdure.jobs.transitions import MAX_TOLD
 from perdure.values.event import (
     DebounceFlushed,
     JobExecuted,

@@ -12,7 +12,7 @@ from returns.result import Failure, Result, Success
 from world import World, on_each_store
 
 from perdure import App, Limits, Task, TaskContext, attempt, program, tell
-from perdure.engine.commits.batcher import StoreBatcher
+from perdure.engine.commits import StoreBatcher
 from perdure.programs import Do
 from perdure.runtime.on_asyncio import asyncio_runtime
 from perdure.runtime.record import DEFAULT_SIZES

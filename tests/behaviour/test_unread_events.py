@@ -10,7 +10,7 @@ from world import World, on_each_store
 from perdure.jobs.step import Commit, Execute
 from perdure.jobs.turn import begin, finish
 from perdure.kinds.task.context import SendCommand
-from perdure.programs.inline import run_to_first_effect
+from perdure.programs.drivers import run_to_first_effect
 from perdure.programs.interpreter import interpret
 from perdure.values.event import JobFailed, JobStarted
 from perdure.values.transition import Loaded

@@ -32,14 +32,14 @@ from perdure import (
     fail,
     program,
 )
+from perdure.server.access import Tokens
 from perdure.server.api import asgi_of
 from perdure.server.listening import listening
-from perdure.server.tokens import Tokens
 from perdure.stores.contract import Store, commit_one
 from perdure.stores.sqlite import open_sqlite
 from perdure.stores.sqlite.files import owner_socket
 from perdure.testing.conformance.assertions import value
-from perdure.testing.conformance.sample_values import message
+from perdure.testing.conformance.histories import message
 from perdure.values.address import Address
 from perdure.values.event import JobPaused, JobStarted
 from perdure.values.failure import FailureRecord

@@ -10,7 +10,7 @@ import pytest
 from perdure.cli.maintenance import backup
 from perdure.cli.process import UsageError
 from perdure.stores.sqlite import open_sqlite
-from perdure.testing.conformance.sample_values import address, created
+from perdure.testing.conformance.histories import address, created
 
 SHOP = """
 from perdure import Continuous, App, every

@@ -20,7 +20,7 @@ from perdure.cli.commands import run_command
 from perdure.stores.contract import commit_one
 from perdure.stores.sqlite import open_sqlite
 from perdure.testing.conformance.assertions import value
-from perdure.testing.conformance.sample_values import ERROR, address, message, message_id, put, remembered, started
+from perdure.testing.conformance.histories import ERROR, address, message, message_id, put, remembered, started
 from perdure.values.message import DeadLettered
 from perdure.values.transition import Transition
 

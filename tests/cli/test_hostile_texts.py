@@ -11,7 +11,7 @@ from perdure.cli.commands import run_command
 from perdure.stores.contract import commit_one
 from perdure.stores.sqlite import open_sqlite
 from perdure.testing.conformance.assertions import value
-from perdure.testing.conformance.sample_values import address, message, put, remembered
+from perdure.testing.conformance.histories import address, message, put, remembered
 from perdure.values.transition import Transition
 
 HOSTILE = "\x1b[31m\nPROBLEM: forged\r\x9b\u202e"

@@ -4,7 +4,7 @@ import pytest
 
 from perdure.cli.commands import run_command
 from perdure.cli.process import ExitCode
-from perdure.server.tokens import Tokens
+from perdure.server.access import Tokens
 
 
 def printed(capsys: pytest.CaptureFixture[str]) -> tuple[str, str]:

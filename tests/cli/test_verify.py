@@ -19,7 +19,7 @@ from perdure.stores.contract import Store, commit_one
 from perdure.stores.sqlite import open_sqlite
 from perdure.stores.sqlite.reader import read_from_outside
 from perdure.testing.conformance.assertions import value
-from perdure.testing.conformance.sample_values import (
+from perdure.testing.conformance.histories import (
     ERROR,
     address,
     created,

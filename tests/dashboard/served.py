@@ -7,9 +7,9 @@ import sys
 
 import scene
 
+from perdure.server.access import Tokens
 from perdure.server.http_limits import HttpLimits
 from perdure.server.serving import serving
-from perdure.server.tokens import Tokens
 
 
 async def main(store: str, port: str) -> None:

@@ -8,9 +8,8 @@ from hypothesis import strategies as st
 from visitor import TOKENS as BROWSERS
 from visitor import fields_of, signed_in, visit
 
-from perdure.server.dashboard_access import COOKIE, MAX_COOKIE, MAX_ENDED, SESSION_MS, Sessions, cookie_in
+from perdure.server.access import COOKIE, MAX_COOKIE, MAX_ENDED, SESSION_MS, Sessions, Tokens, cookie_in
 from perdure.server.listening import CLOSING
-from perdure.server.tokens import Tokens
 
 SESSIONS = Sessions(b"k" * 32)
 TOKENS = Tokens.parse("; ".join(f"{name} read {name}-secret-of-this-token-0123456789" for name in ("ada", "bob")))

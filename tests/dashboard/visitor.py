@@ -15,10 +15,9 @@ from attrs import frozen
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from perdure.server.access import Access
+from perdure.server.access import Access, Tokens
 from perdure.server.api import EngineApi, asgi
 from perdure.server.http_limits import HttpLimits
-from perdure.server.tokens import Tokens
 from perdure.stores.contract import Store, overlay
 from perdure.stores.memory import memory_store
 

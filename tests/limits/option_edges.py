@@ -29,7 +29,7 @@ from perdure import (
 )
 from perdure.programs import gather
 from perdure.remote import connect
-from perdure.server.tokens import Tokens
+from perdure.server.access import Tokens
 from perdure.stores.encryption import Encryption, Key
 from perdure.telemetry.prometheus import prometheus
 from perdure.telemetry.tracker import tracker

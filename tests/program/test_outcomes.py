@@ -29,8 +29,7 @@ from perdure.programs import (
     sandbox,
     succeed,
 )
-from perdure.programs.drivers import Suspended, asks_service, default_handler, run_while_answered
-from perdure.programs.inline import run_to_first_effect
+from perdure.programs.drivers import Suspended, asks_service, default_handler, run_to_first_effect, run_while_answered
 from perdure.programs.instructions import Jitter, Now, Sleep, SleepUntil
 from perdure.programs.interpreter import interpret
 from perdure.runtime.simulated import SimulatedCancellation

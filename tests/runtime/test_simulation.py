@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perdure.runtime.errors import AlreadyDone, Deadlock, Livelock, WouldBlock
-from perdure.runtime.record import LogRecord
+from perdure.runtime.record import AlreadyDone, Deadlock, Livelock, LogRecord, WouldBlock
 from perdure.runtime.simulated import Simulation
 
 START = datetime(2026, 3, 1, tzinfo=UTC)

@@ -12,10 +12,10 @@ from raw_http import Served, serving, status_of
 from perdure import App, Client, Task, succeed
 from perdure.client.local_gateway import engine_of
 from perdure.examples.order_processor import Order, OrderEvent, OrderPlaced, decide_order
+from perdure.server.access import Tokens
 from perdure.server.api import EngineApi, asgi_of
 from perdure.server.http_limits import HttpLimits
 from perdure.server.listening import unread_bytes
-from perdure.server.tokens import Tokens
 
 ORDERS = Task(
     "orders", state=Order, event=OrderEvent, initial=Order(), decide=decide_order, execute=lambda _: succeed(None)

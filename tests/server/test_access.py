@@ -4,9 +4,8 @@ from typing import Literal
 
 import pytest
 
-from perdure.server.access import Caller, Headers, identify, is_loopback
+from perdure.server.access import Caller, Headers, Tokens, identify, is_loopback
 from perdure.server.responses import access_refusal
-from perdure.server.tokens import Tokens
 from perdure.values.errors import AccessDenied
 
 SECRET = "tMkZ2WZlOTG0yq0KTwmaT-iEBpnGpRZtPu4lTg3Vxfw"  # noqa: S105 - of no server

@@ -11,9 +11,8 @@ import orjson
 from perdure import App, Do, Limits, Retry, Task, TaskContext, fail, program, tell
 from perdure.client.client import Client
 from perdure.engine.sinks import EventSink
-from perdure.server.access import Access
+from perdure.server.access import Access, Tokens
 from perdure.server.api import asgi
-from perdure.server.tokens import Tokens
 from perdure.telemetry import on_event as calling
 from perdure.values.event import MessageDeadLettered
 from perdure.values.live_event import AnyEvent

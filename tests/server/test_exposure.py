@@ -2,9 +2,8 @@
 
 import pytest
 
-from perdure.server.access import access_to
+from perdure.server.access import Tokens, access_to
 from perdure.server.addresses import parse_bind
-from perdure.server.tokens import Tokens
 from perdure.values.errors import DefinitionError
 
 TOKENS = Tokens.parse("shop read tMkZ2WZlOTG0yq0KTwmaT-iEBpnGpRZtPu4lTg3Vxfw")

@@ -10,9 +10,9 @@ from raw_http import answer, echo, request, serving, status_of
 
 from perdure.runtime.on_asyncio import asyncio_runtime
 from perdure.runtime.record import LogRecord
+from perdure.server.access import Tokens
 from perdure.server.guard import CALLER
 from perdure.server.http_limits import HttpLimits
-from perdure.server.tokens import Tokens
 
 SECRET = "tMkZ2WZlOTG0yq0KTwmaT-iEBpnGpRZtPu4lTg3Vxfw"  # noqa: S105 - of no server
 TOKENS = Tokens.parse(f"shop read,call {SECRET}")

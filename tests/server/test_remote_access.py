@@ -8,9 +8,9 @@ from returns.result import Failure, Success
 from perdure import App, Client, Task, attempt, succeed
 from perdure.examples.order_processor import Order, OrderEvent, OrderPlaced, decide_order
 from perdure.remote import connect
+from perdure.server.access import Tokens
 from perdure.server.http_limits import HttpLimits
 from perdure.server.serving import serving
-from perdure.server.tokens import Tokens
 from perdure.values.errors import AccessDenied, Overloaded, RequestError
 
 ORDERS = Task(

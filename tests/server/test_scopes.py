@@ -11,8 +11,8 @@ from starlette.testclient import TestClient
 from perdure import App, Task, succeed
 from perdure.examples.order_processor import Order, OrderEvent, decide_order
 from perdure.runtime.on_asyncio import asyncio_runtime
+from perdure.server.access import SCOPES, Tokens
 from perdure.server.api import EngineApi, asgi
-from perdure.server.tokens import SCOPES, Tokens
 from perdure.stores.contract import overlay
 from perdure.stores.url import open_store
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from perdure import App, Task
+from perdure.server.access import Tokens
 from perdure.server.addresses import TcpBind, UnixBind
 from perdure.server.listening import Listening
 from perdure.server.serving import serving
-from perdure.server.tokens import Tokens
 from perdure.stores.sqlite.files import short_path
 from perdure.values.errors import DefinitionError
 

@@ -8,9 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perdure.server.access import LOCAL, OWNER, UNCHECKED, Caller
-from perdure.server.dashboard_access import ANONYMOUS
-from perdure.server.tokens import MAX_FILE_BYTES, MAX_TOKENS, Tokens, tokens_from
+from perdure.server.access import (
+    ANONYMOUS,
+    LOCAL,
+    MAX_FILE_BYTES,
+    MAX_TOKENS,
+    OWNER,
+    UNCHECKED,
+    Caller,
+    Tokens,
+    tokens_from,
+)
 from perdure.values.errors import DefinitionError
 
 SECRET = "tMkZ2WZlOTG0yq0KTwmaT-iEBpnGpRZtPu4lTg3Vxfw"  # noqa: S105 - of no server

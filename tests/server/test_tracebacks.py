@@ -23,8 +23,8 @@ from perdure import (
     succeed,
 )
 from perdure.examples.order_processor import Order, OrderEvent, decide_order
+from perdure.server.access import SCOPES, Tokens
 from perdure.server.api import EngineApi, asgi_of
-from perdure.server.tokens import SCOPES, Tokens
 
 SCOPES_OF = {**{scope: scope for scope in SCOPES}, "both": "read,call", "all": "read,call,operate"}
 SECRETS = {name: f"{name}-".ljust(32, "x") for name in SCOPES_OF}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from perdure.stores.sqlite import open_sqlite
 from perdure.testing.conformance.assertions import value
-from perdure.testing.conformance.sample_values import address, created
+from perdure.testing.conformance.histories import address, created
 
 
 async def crash(path: Path, left: Path) -> None:

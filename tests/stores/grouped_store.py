@@ -3,7 +3,7 @@
 import attrs
 from one_by_one import each_commit, each_load
 
-from perdure.engine.commits.batcher import StoreBatcher
+from perdure.engine.commits import StoreBatcher
 from perdure.programs.future import asked
 from perdure.runtime.on_asyncio import asyncio_runtime
 from perdure.stores.contract import overlay

@@ -20,8 +20,8 @@ from perdure.stores.memory import memory_store
 from perdure.stores.sqlite import open_sqlite
 from perdure.stores.values import Query, Retention
 from perdure.testing.conformance.assertions import value
+from perdure.testing.conformance.histories import created
 from perdure.testing.conformance.optional_operation_cases import fill
-from perdure.testing.conformance.sample_values import created
 from perdure.values.address import Address
 from perdure.values.errors import StoreUnavailable
 from perdure.values.instance import Instance

@@ -26,9 +26,8 @@ from perdure.testing.conformance import (
 )
 from perdure.testing.conformance.assertions import answer
 from perdure.testing.conformance.differential import take_steps
-from perdure.testing.conformance.histories import PLACES, CommitStep, ConcurrentStep
+from perdure.testing.conformance.histories import PLACES, CommitStep, ConcurrentStep, instance
 from perdure.testing.conformance.requirements import ATOMIC, CONCURRENT, FAILURES_ARE_VALUES
-from perdure.testing.conformance.sample_values import instance
 from perdure.values.errors import Conflict
 from perdure.values.transition import Purge
 

@@ -9,7 +9,7 @@ from returns.result import Success
 from perdure.stores.contract import commit_one, load_one
 from perdure.testing.conformance import CASES, Case, MemoryHarness, SqliteHarness, check_case, check_model
 from perdure.testing.conformance.assertions import value
-from perdure.testing.conformance.sample_values import address, created, put
+from perdure.testing.conformance.histories import address, created, put
 from perdure.values.instance import Fence, Instance
 from perdure.values.transition import Put, Transition
 

@@ -22,7 +22,7 @@ from returns.result import Failure, Result, Success
 from perdure import App, Client, Debounce, DebounceContext, Program, Task, TaskContext, attempt, effect, fail, tell
 from perdure.cli.commands import run_command
 from perdure.stores.encryption import Encryption, Key
-from perdure.stores.encryption.records import RecordCipher
+from perdure.stores.encryption.sealed_store import RecordCipher
 from perdure.stores.rows import event_body
 from perdure.stores.values import LoggedEvent
 from perdure.testing import World

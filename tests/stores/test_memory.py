@@ -6,7 +6,7 @@ from returns.io import IOResult
 from perdure.stores.contract import commit_one, load_one
 from perdure.stores.memory import MemoryBackend, memory_store
 from perdure.testing.conformance.assertions import failure, value
-from perdure.testing.conformance.sample_values import address, created, put
+from perdure.testing.conformance.histories import address, created, put
 from perdure.values.errors import StoreUnavailable
 
 A = address("a")

@@ -22,7 +22,7 @@ from perdure.stores.postgres import open_postgres
 from perdure.stores.postgres.connections import ConnectionPool, PostgresConnections
 from perdure.stores.postgres.settings import settings_of
 from perdure.testing.conformance.assertions import answer, value
-from perdure.testing.conformance.sample_values import address, put
+from perdure.testing.conformance.histories import address, put
 from perdure.testing.conformance.sharing_cases import sharing
 from perdure.values.errors import StoreUnavailable
 

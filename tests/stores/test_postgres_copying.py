@@ -10,7 +10,7 @@ from postgres_harness import PostgresHarness, SharedPostgresHarness, states
 from perdure.stores.contract import Store, commit_one
 from perdure.stores.copying import CopySource
 from perdure.testing.conformance.assertions import answer, value
-from perdure.testing.conformance.sample_values import address, created, put
+from perdure.testing.conformance.histories import address, created, put
 from perdure.testing.conformance.sharing_cases import sharing
 from perdure.values.errors import OwnershipLost, StoreLocked
 

@@ -9,7 +9,7 @@ from postgres_harness import SharedPostgresHarness
 from perdure.stores.contract import Store, commit_one
 from perdure.stores.postgres.queries import SELDOM
 from perdure.testing.conformance.assertions import value
-from perdure.testing.conformance.sample_values import CLAIM, address, created, instance, told
+from perdure.testing.conformance.histories import CLAIM, address, created, instance, told
 from perdure.values.listings import StatusCount, StoreCounts
 from perdure.values.transition import Put, Transition
 

@@ -20,7 +20,7 @@ from perdure.programs.future import answer_of
 from perdure.runtime.on_asyncio import asyncio_runtime
 from perdure.stores.contract import Sharing, Store, commit_one, load_one
 from perdure.stores.postgres.schema import migrations
-from perdure.testing.conformance.sample_values import address, created, put
+from perdure.testing.conformance.histories import address, created, put
 from perdure.values.errors import OwnershipLost, StoreTooNew
 
 

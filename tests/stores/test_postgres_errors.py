@@ -14,7 +14,7 @@ from returns.result import Failure, Success
 from perdure.stores.contract import Store, commit_one, load_one
 from perdure.stores.postgres.connections import failure_of_write
 from perdure.testing.conformance.assertions import answer, value
-from perdure.testing.conformance.sample_values import address, created, put
+from perdure.testing.conformance.histories import address, created, put
 from perdure.values.errors import OutcomeUnknown, OwnershipLost, StoreUnavailable
 
 A, B = address("a"), address("b")

@@ -13,7 +13,7 @@ from perdure.stores.contract import Store, commit_one
 from perdure.stores.postgres.schema import in_schema
 from perdure.stores.values import Retention
 from perdure.testing.conformance.assertions import value
-from perdure.testing.conformance.sample_values import address, put, started
+from perdure.testing.conformance.histories import address, put, started
 from perdure.values.transition import Transition
 
 A = address("a")

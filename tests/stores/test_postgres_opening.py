@@ -22,7 +22,7 @@ from perdure.stores.postgres.schema import migrate, migrations, script_from
 from perdure.stores.postgres.settings import settings_of
 from perdure.stores.url import open_store
 from perdure.testing.conformance.assertions import answer, value
-from perdure.testing.conformance.sample_values import address, created, put
+from perdure.testing.conformance.histories import address, created, put
 from perdure.values.errors import (
     DefinitionError,
     OutcomeUnknown,

@@ -14,7 +14,7 @@ from perdure.stores.postgres.encoding import decoded, encoded
 from perdure.stores.values import Query
 from perdure.testing.conformance.assertions import value
 from perdure.testing.conformance.harness import opened
-from perdure.testing.conformance.sample_values import address, instance, message, remembered
+from perdure.testing.conformance.histories import address, instance, message, remembered
 from perdure.values.transition import Put, Transition
 
 FEW = st.text("\0\1\2a\U0010ffff", max_size=6)

@@ -19,7 +19,7 @@ from perdure.stores.shares import ServedCode
 from perdure.stores.sqlite import open_sqlite
 from perdure.stores.values import Retention
 from perdure.testing.conformance.assertions import answer, value
-from perdure.testing.conformance.sample_values import ERROR, FAR_MS, address, created, put, started, told
+from perdure.testing.conformance.histories import ERROR, FAR_MS, address, created, put, started, told
 from perdure.testing.conformance.sharing_cases import sharing
 from perdure.values.errors import Conflict, OwnershipLost, StoreUnavailable
 from perdure.values.message import DeadLettered

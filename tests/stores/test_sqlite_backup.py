@@ -27,7 +27,7 @@ from perdure.stores.sqlite import open_sqlite
 from perdure.stores.sqlite.thread import ConnectionLoan, WorkConnection
 from perdure.stores.values import Backup, BackupProgress, OnBackupProgress, Query
 from perdure.testing.conformance.assertions import answer, value
-from perdure.testing.conformance.sample_values import address, created, put
+from perdure.testing.conformance.histories import address, created, put
 from perdure.values.errors import BackupFailed, OutcomeUnknown, OwnershipLost, StoreError, StoreUnavailable
 
 BIG = f'"{"x" * 3_000}"'

@@ -12,7 +12,7 @@ from perdure.runtime.record import DEFAULT_SIZES
 from perdure.stores.contract import Store, commit_one
 from perdure.stores.sqlite import open_sqlite
 from perdure.testing.conformance.assertions import value
-from perdure.testing.conformance.sample_values import address, created, put
+from perdure.testing.conformance.histories import address, created, put
 from perdure.values.listings import StoreCounts
 from perdure.values.transition import Purge, Transition
 

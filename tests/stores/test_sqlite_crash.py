@@ -19,7 +19,7 @@ import asyncio, sys
 from perdure.stores.contract import commit_one, load_one
 from perdure.stores.sqlite import open_sqlite
 from perdure.testing.conformance.assertions import value
-from perdure.testing.conformance.sample_values import message, remembered, started
+from perdure.testing.conformance.histories import message, remembered, started
 from perdure.values.address import Address
 from perdure.values.instance import Instance
 from perdure.values.transition import Put, Transition

@@ -9,7 +9,7 @@ from perdure.stores.contract import commit_one, load_one
 from perdure.stores.sqlite import open_sqlite
 from perdure.stores.values import Query, UnreadEvent
 from perdure.testing.conformance.assertions import answer, value
-from perdure.testing.conformance.sample_values import (
+from perdure.testing.conformance.histories import (
     CLAIM,
     FAR_MS,
     address,

@@ -19,7 +19,7 @@ from watched_disk import WatchedDisk
 
 from perdure.stores.contract import Store, commit_one, load_one
 from perdure.testing.conformance.assertions import answer, value
-from perdure.testing.conformance.sample_values import address, created, put
+from perdure.testing.conformance.histories import address, created, put
 from perdure.values.errors import OutcomeUnknown, StoreCorrupt, StoreUnavailable
 
 A, B, C = address("a"), address("b"), address("c")

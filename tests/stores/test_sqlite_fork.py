@@ -15,7 +15,7 @@ import asyncio, os, sys
 from perdure.stores.contract import commit_one, load_one
 from perdure.stores.sqlite import open_sqlite
 from perdure.testing.conformance.assertions import answer
-from perdure.testing.conformance.sample_values import address, put
+from perdure.testing.conformance.histories import address, put
 
 async def main(path):
     store = await open_sqlite(path)

@@ -12,7 +12,7 @@ from perdure.stores.contract import commit_one, load_one
 from perdure.stores.sqlite import open_sqlite
 from perdure.stores.values import Query
 from perdure.testing.conformance.assertions import answer, value
-from perdure.testing.conformance.sample_values import address, created, message, put, started
+from perdure.testing.conformance.histories import address, created, message, put, started
 from perdure.values.errors import Conflict, StoreUnavailable
 
 _HEADER, _FRAME_HEADER = 32, 24
@@ -188,7 +188,7 @@ from perdure.stores.sqlite.opening import open_file
 from perdure.stores.contract import commit_one, load_one
 from perdure.stores.sqlite.thread import connect
 from perdure.testing.conformance.assertions import answer
-from perdure.testing.conformance.sample_values import address, put
+from perdure.testing.conformance.histories import address, put
 from returns.result import Success
 
 def kind(one):

@@ -18,7 +18,7 @@ from perdure.stores.sqlite.counters import StatusCounts
 from perdure.stores.sqlite.queries import Search
 from perdure.stores.values import Query, Retention
 from perdure.testing.conformance.assertions import value
-from perdure.testing.conformance.sample_values import address, created, put
+from perdure.testing.conformance.histories import address, created, put
 from perdure.values.address import Address
 from perdure.values.instance import Instance
 from perdure.values.transition import Remembered

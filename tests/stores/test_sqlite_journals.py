@@ -15,7 +15,7 @@ from perdure.stores.contract import Store, commit_one
 from perdure.stores.encryption import Encryption, Key, encrypted_store
 from perdure.stores.sqlite import open_sqlite
 from perdure.testing.conformance.assertions import answer, value
-from perdure.testing.conformance.sample_values import address, instance
+from perdure.testing.conformance.histories import address, instance
 from perdure.values.errors import StoreCorrupt
 from perdure.values.secret import Unreadable
 from perdure.values.transition import JournalChange, Put, Transition

@@ -12,7 +12,7 @@ from watched_disk import WatchedDisk
 from perdure import App, Task, attempt
 from perdure.stores.contract import commit_one, load_one
 from perdure.testing.conformance.assertions import answer, value
-from perdure.testing.conformance.sample_values import address, created, put
+from perdure.testing.conformance.histories import address, created, put
 from perdure.values.errors import StoreUnavailable
 
 counter = Task(

@@ -13,7 +13,7 @@ from perdure.stores.sqlite import open_sqlite
 from perdure.stores.sqlite.schema import CHECKPOINT_PAGES, LOG_LIMIT_BYTES, complaint_about, log_of, size_of
 from perdure.stores.values import Health
 from perdure.testing.conformance.assertions import value
-from perdure.testing.conformance.sample_values import address, put
+from perdure.testing.conformance.histories import address, put
 from perdure.values.instance import Fence
 
 FRAME_BYTES = 4_096 + 24

@@ -13,10 +13,10 @@ import pytest
 from watched_disk import WatchedDisk
 
 from perdure.stores.sqlite import open_sqlite
-from perdure.stores.sqlite.lock import acquire
+from perdure.stores.sqlite.files import acquire
 from perdure.stores.sqlite.schema import _migrate, migrations, version_of
 from perdure.testing.conformance.assertions import value
-from perdure.testing.conformance.sample_values import address, created
+from perdure.testing.conformance.histories import address, created
 from perdure.values.errors import (
     DefinitionError,
     StoreCorrupt,
@@ -335,7 +335,7 @@ import asyncio, sys
 from perdure.stores.contract import commit_one
 from perdure.stores.sqlite import open_sqlite
 from perdure.testing.conformance.assertions import answer
-from perdure.testing.conformance.sample_values import address, put
+from perdure.testing.conformance.histories import address, put
 
 async def main(path):
     store = await open_sqlite(path)

@@ -14,11 +14,11 @@ from returns.result import Success
 
 from perdure.stores.contract import commit_one
 from perdure.stores.sqlite import open_sqlite
-from perdure.stores.sqlite.offline import copy_from_outside
+from perdure.stores.sqlite.backup import copy_from_outside
 from perdure.stores.sqlite.reader import read_from_outside
 from perdure.stores.values import Backup, BackupProgress
 from perdure.testing.conformance.assertions import answer, value
-from perdure.testing.conformance.sample_values import address, created, put
+from perdure.testing.conformance.histories import address, created, put
 from perdure.values.errors import BackupFailed, StoreUnavailable
 
 BIG = f'"{"x" * 3_000}"'

@@ -19,7 +19,7 @@ from perdure.stores.contract import commit_one, load_one
 from perdure.stores.sqlite.database import File, open_database
 from perdure.stores.values import Query, Retention
 from perdure.testing.conformance.assertions import answer, value
-from perdure.testing.conformance.sample_values import address, created, put
+from perdure.testing.conformance.histories import address, created, put
 from perdure.values.errors import EngineClosed, OutcomeUnknown, OwnershipLost, StoreLocked
 
 A, B = address("a"), address("b")

@@ -11,7 +11,7 @@ import pytest
 from perdure.stores.sqlite import open_sqlite
 from perdure.stores.sqlite.reader import read_from_outside
 from perdure.stores.sqlite.schema import migrations
-from perdure.testing.conformance.sample_values import address, created
+from perdure.testing.conformance.histories import address, created
 from perdure.values.errors import StoreCorrupt, StoreTooNew, StoreUnavailable
 
 IDS = "SELECT id FROM instances ORDER BY incarnation LIMIT 10"

@@ -12,10 +12,10 @@ from crashed import crash
 
 from perdure.stores.contract import commit_one
 from perdure.stores.sqlite import open_sqlite
-from perdure.stores.sqlite.offline import free_on_disk, vacuum
+from perdure.stores.sqlite.backup import free_on_disk, vacuum
 from perdure.stores.sqlite.reader import read_from_outside
 from perdure.testing.conformance.assertions import value
-from perdure.testing.conformance.sample_values import address, created, put
+from perdure.testing.conformance.histories import address, created, put
 from perdure.values.errors import StoreCorrupt, StoreLocked, StoreUnavailable
 from perdure.values.transition import Purge, Transition
 

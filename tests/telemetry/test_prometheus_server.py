@@ -20,9 +20,9 @@ from test_metrics import orders
 from world import Outside
 
 from perdure import App
+from perdure.server.access import Tokens
 from perdure.server.addresses import TcpBind
 from perdure.server.serving import serving
-from perdure.server.tokens import Tokens
 from perdure.telemetry.prometheus import prometheus
 
 pytestmark = pytest.mark.skipif(

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from perdure.kinds.worker_pool.answers import Waiting
+from perdure.kinds.worker_pool.items import Waiting
 from perdure.values.answer import Done, WasCancelled
 from perdure.values.outcome import Failed
 

@@ -20,8 +20,7 @@ from perdure.values.address import Address
 from perdure.values.errors import InvalidArgument
 from perdure.values.listings import LISTED_STATUSES
 from perdure.values.times import format_duration
-from perdure.wire.diagnosis import readable_answer
-from perdure.wire.explanation import with_changes
+from perdure.wire.explanation import readable_answer, with_changes
 from perdure.wire.operations import (
     DEAD_LETTERS,
     LIST,

@@ -16,7 +16,7 @@ from typing import Any
 from perdure.app import App, encryption_of
 from perdure.cli.process import UsageError
 from perdure.stores.encryption import Encryption
-from perdure.stores.encryption.records import RecordCipher
+from perdure.stores.encryption.sealed_store import RecordCipher
 from perdure.values.errors import DefinitionError
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Final
 from cyclopts import Parameter
 
 from perdure.cli.process import ExitCode, UsageError, write_lines
-from perdure.server.tokens import NAME, RESERVED, SCOPES
+from perdure.server.access import NAME, RESERVED, SCOPES
 from perdure.stores.encryption import Key
 from perdure.values.errors import DefinitionError
 

@@ -22,8 +22,8 @@ from perdure.cli.process import ExitCode, UsageError, write_lines
 from perdure.stores.postgres import migrate_schema
 from perdure.stores.postgres.schema import migrations, script_from
 from perdure.stores.postgres.settings import settings_of
-from perdure.stores.sqlite import offline as compact
-from perdure.stores.sqlite.offline import copy_from_outside
+from perdure.stores.sqlite import backup as compact
+from perdure.stores.sqlite.backup import copy_from_outside
 from perdure.stores.transfer import OnCopyProgress, Phase, StoreCopy, compare_stores, copy_store, copying_of
 from perdure.stores.url import sqlite_path
 from perdure.stores.values import BackupProgress

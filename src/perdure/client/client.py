@@ -11,12 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn, TypeVar
 import attrs
 from returns.result import Failure, Result, Success
 
-from perdure.client.arguments import (
-    check_backup,
-    check_definition,
-    check_wanted,
-    list_filter,
-)
+from perdure.client.calls import check_backup, check_definition, check_wanted, list_filter
 from perdure.client.gateway import Gateway, JobByName
 from perdure.jobs.call import Call, result_of
 from perdure.jobs.definition import AnyDefinition, CallError, Definition

@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 import attrs
 from returns.result import Failure, Result, Success
 
-from perdure.client.arguments import check_wanted
+from perdure.client.calls import check_wanted
 from perdure.jobs.call import Call, result_of
 from perdure.jobs.definition import AnyDefinition, CallError, Dispatch, EventError
 from perdure.jobs.explanation import NO_ANSWERS, Answers, Explanation

@@ -13,9 +13,8 @@ from typing import Any, Final, Literal, Never, TypeVar
 import attrs
 from returns.result import Failure, Result, Success
 
-from perdure.client.arguments import check_definition
 from perdure.client.by_name import NamedJob
-from perdure.client.calls import concurrently
+from perdure.client.calls import check_definition, concurrently
 from perdure.client.client import Client, gateway_of
 from perdure.client.reading import ReadingGateway
 from perdure.engine.loops.outbox import with_unserved

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from perdure.codecs.codec import MAX_PROBLEMS, Codec, NewerOnly, Opened, fingerprint
-from perdure.codecs.json_schema import TAG
+from perdure.codecs.json_schema import TAG, describe_type
 from perdure.codecs.migrations import Migrations, UpcastFailed, Upgrades
 from perdure.codecs.schema import MAX_NESTING
-from perdure.codecs.type_names import describe_type
 
 __all__ = [
     "MAX_NESTING",

@@ -20,9 +20,8 @@ from typing_extensions import TypeForm
 
 from perdure._lazy import lazy_module
 from perdure.codecs.grammar import Grammar
-from perdure.codecs.json_schema import JsonSchema, json_schema
+from perdure.codecs.json_schema import JsonSchema, Unsupported, describe_type, json_schema
 from perdure.codecs.schema import LONGEST, MAX_NESTING, Fault, Part, Parts, Problem, Schema, shapes
-from perdure.codecs.type_names import Unsupported, describe_type
 from perdure.values.errors import DefinitionError, InvalidInput
 from perdure.values.excerpt import excerpt
 from perdure.values.secret import HIDDEN, Hide, hide, texts_of, why_unreadable

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import orjson
 
-from perdure.codecs.json_schema import TAG, UNTAGGED, Definitions, Describe, JsonSchema
+from perdure.codecs.json_schema import TAG, UNTAGGED, Definitions, Describe, JsonSchema, Unsupported
 from perdure.codecs.schema import (
     LONGEST,
     Fault,
@@ -33,7 +33,6 @@ from perdure.codecs.schema import (
     of_tagged,
     shapes,
 )
-from perdure.codecs.type_names import Unsupported
 from perdure.values.excerpt import excerpt
 from perdure.values.frozen import frozen
 from perdure.values.secret import HIDDEN

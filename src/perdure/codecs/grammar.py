@@ -24,11 +24,10 @@ from perdure.codecs.composites import (
     tuple_schema,
     union_schema,
 )
-from perdure.codecs.json_schema import TAG
+from perdure.codecs.json_schema import TAG, Unsupported, advice, describe_type
 from perdure.codecs.records import RESERVED, Declaration, declaration_of, record_schema, substituted
 from perdure.codecs.scalars import INT_KEY, PLAIN, SCALARS, enum_schema, literal_schema
 from perdure.codecs.schema import Schema, checked_schema, secret_schema
-from perdure.codecs.type_names import Unsupported, advice, describe_type
 from perdure.values.secret import is_marked
 
 _UNIONS = (Union, types.UnionType)

@@ -14,7 +14,7 @@ from typing_extensions import TypeForm
 
 from perdure.codecs.codec import Codec
 from perdure.codecs.grammar import flattened, stripped
-from perdure.codecs.type_names import describe_type
+from perdure.codecs.json_schema import describe_type
 from perdure.values.errors import DefinitionError, InvalidInput
 from perdure.values.frozen import frozen
 from perdure.values.secret import scrubbed

@@ -36,10 +36,9 @@ from typing_extensions import ReadOnly, get_original_bases, is_typeddict
 
 from perdure._lazy import lazy_module
 from perdure.codecs.composites import keeps_parts
-from perdure.codecs.json_schema import OWN_TAG, TAG, Definitions, Describe, JsonSchema, named
+from perdure.codecs.json_schema import OWN_TAG, TAG, Definitions, Describe, JsonSchema, Unsupported, named
 from perdure.codecs.scalars import INTEGERS, SCALARS
 from perdure.codecs.schema import LONGEST, Fault, Part, Problem, Read, Schema, Write, never, of_object, shapes
-from perdure.codecs.type_names import Unsupported
 from perdure.values.excerpt import excerpt
 from perdure.values.frozen import frozen
 

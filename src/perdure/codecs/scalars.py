@@ -15,9 +15,8 @@ from enum import Enum, Flag
 from typing import Any, Final
 from uuid import UUID
 
-from perdure.codecs.json_schema import Describe, always, choice, is_whole, named, text
+from perdure.codecs.json_schema import Describe, Unsupported, always, choice, is_whole, named, text
 from perdure.codecs.schema import LONGEST, MAX_NESTING, Fault, Keeps, Part, Schema, never, shapes
-from perdure.codecs.type_names import Unsupported
 from perdure.values.excerpt import excerpt
 
 _DECIMAL = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?", re.ASCII)

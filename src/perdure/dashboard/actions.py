@@ -17,7 +17,7 @@ from perdure.dashboard.page import Frame, Page, clock, code, count, form_to, hid
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.request import CommandSpec, TriggerOptions
 from perdure.values.address import Address
-from perdure.wire.diagnosis import why_no_alarm
+from perdure.wire.explanation import why_no_alarm
 from perdure.wire.requests import instance_path
 
 Scope: TypeAlias = Literal["call", "operate"]

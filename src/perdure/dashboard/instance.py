@@ -38,7 +38,7 @@ from perdure.values.excerpt import shortened
 from perdure.values.instance import Claim, Instance
 from perdure.values.listings import StepRecord
 from perdure.values.times import to_ms
-from perdure.wire.diagnosis import why_parked
+from perdure.wire.explanation import why_parked
 from perdure.wire.requests import instance_path
 
 MAX_RELATED: Final = 50

@@ -9,7 +9,7 @@ from typing import Any, Literal, Self, TypeAlias, assert_never
 import attrs
 from returns.result import Failure, Result, Success
 
-from perdure.engine.commits.turn_commits import Commits
+from perdure.engine.commits import Commits
 from perdure.engine.mailbox.entry import (
     Begun,
     Claimable,
@@ -32,12 +32,11 @@ from perdure.engine.mailbox.instance_cell import (
     is_coalescible,
     taken_apart,
 )
-from perdure.engine.observing.reporting import Reporting, defect_in
 from perdure.engine.pending_work import AdmissionQueue, BusyInstances, ClaimsLeft, overload
+from perdure.engine.reporting import Reporting, defect_in
 from perdure.engine.runs.run_executor import BackgroundRuns, RunExecutor
 from perdure.engine.runs.runner import Runner, is_cancelled
-from perdure.engine.turn.event_batch import EventBatch
-from perdure.engine.turn.turn_executor import TurnExecutor
+from perdure.engine.turns import EventBatch, TurnExecutor
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.request import AHEAD, RECOVER, Recover, Request, Terminate
 from perdure.jobs.step import Commit, Defer, RecoverFirst

@@ -11,7 +11,8 @@ import attrs
 from returns.result import Result, Success
 
 from perdure._lazy import load_postponed
-from perdure.engine.commits.turn_commits import Commits
+from perdure.engine.caller_reads import DirectReads, StatusWaiters
+from perdure.engine.commits import Commits
 from perdure.engine.dispatcher import Dispatcher
 from perdure.engine.loops.alarms import Alarms
 from perdure.engine.loops.lane_feeder import LaneFeeder, lane_feeders
@@ -20,17 +21,17 @@ from perdure.engine.loops.upkeep import Ensuring, FillingAttributes, Maintenance
 from perdure.engine.loops.waker import Waker, every
 from perdure.engine.mailbox.instance_cache import InstanceCache
 from perdure.engine.mailbox.instance_cell import InstanceCell
-from perdure.engine.observing.caller_reads import DirectReads, StatusWaiters
-from perdure.engine.observing.reporting import INCIDENTS, HookChecks, Reporting, incident
+from perdure.engine.reporting import INCIDENTS, HookChecks, Reporting, incident
 from perdure.engine.runs.concurrency import ConcurrencyLimit, ConcurrencyLimits, Holds, LaneLimit
 from perdure.engine.runs.effects import Perform, perform_directly, traced
 from perdure.engine.runs.runner import RunEnded, Runner
-from perdure.engine.sharing.membership import HEARTBEATS, Membership
-from perdure.engine.sharing.shared_work import (
+from perdure.engine.sharing import (
     ALARM_POLL_MS,
+    HEARTBEATS,
     MESSAGE_POLL_MS,
     NOTIFIED_POLL_MS,
     ClaimSweeper,
+    Membership,
     RevokedRuns,
     handles_alarm,
     left_work_of,

@@ -12,9 +12,9 @@ import attrs
 from returns.result import Success
 
 from perdure.jobs.definition import AnyDefinition
-from perdure.jobs.enrichment import with_state, with_trace
 from perdure.jobs.redaction import redacted_events
 from perdure.jobs.step import Commit, Execute
+from perdure.jobs.transitions import with_state, with_trace
 from perdure.programs import Instruction
 from perdure.values.errors import PerdureError
 from perdure.values.instance import Claim, Instance

@@ -10,7 +10,6 @@ from returns.result import Failure, Success
 from perdure.jobs.code_fingerprint import code_of
 from perdure.jobs.context import EndInstance
 from perdure.jobs.definition import AnyDefinition
-from perdure.jobs.enrichment import with_origin, with_origin_of_run, with_state, with_state_of_run, with_trace
 from perdure.jobs.failures import record_failure
 from perdure.jobs.keys import condition_of, remember, remember_failure, replay
 from perdure.jobs.recovery import deliver, is_claimed_elsewhere, is_running, left_behind, recover
@@ -40,7 +39,20 @@ from perdure.jobs.suspension import (
     upgrade,
     upgrade_first,
 )
-from perdure.jobs.transitions import EventRecorder, answered, nothing, purge, refuse, reply, stored
+from perdure.jobs.transitions import (
+    EventRecorder,
+    answered,
+    nothing,
+    purge,
+    refuse,
+    reply,
+    stored,
+    with_origin,
+    with_origin_of_run,
+    with_state,
+    with_state_of_run,
+    with_trace,
+)
 from perdure.programs import Exit, Halted, Raised
 from perdure.values.address import Address
 from perdure.values.answer import OutcomeRecord, RunAnswer

@@ -8,17 +8,19 @@ Each name is imported at its first use: to build a program, no interpreter is ne
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from perdure.programs.combinators import bracket, gather, race
     from perdure.programs.constructors import (
         as_program,
         asks,
+        bracket,
         effect,
         fail,
+        gather,
         halt,
         lift,
         log,
         now,
         perform,
+        race,
         sleep,
         sleep_until,
         succeed,
@@ -27,26 +29,30 @@ if TYPE_CHECKING:
     )
     from perdure.programs.container import Do, Program, Schedule, program
     from perdure.programs.drivers import Handler, default_handler, run_async, run_sync
-    from perdure.programs.errors import (
+    from perdure.programs.exit import (
         EffectTimeout,
+        Exit,
         FailureEscalated,
+        Halted,
         HaltedOutside,
         NoInterpreter,
         NotAProgram,
         NothingReturned,
+        Raised,
     )
-    from perdure.programs.exit import Exit, Halted, Raised
     from perdure.programs.instructions import Instruction, ServiceCall
-    from perdure.programs.interception import PASS, Interceptor, sandbox
-    from perdure.runtime.errors import WouldBlock
+    from perdure.programs.interpreter import PASS, Interceptor, sandbox
+    from perdure.runtime.record import WouldBlock
 else:
     from perdure._lazy import lazy_names
 
     __getattr__, __dir__ = lazy_names(
         __name__,
         {
-            "perdure.programs.combinators": ("gather", "race", "bracket"),
             "perdure.programs.constructors": (
+                "gather",
+                "race",
+                "bracket",
                 "as_program",
                 "asks",
                 "fail",
@@ -64,18 +70,20 @@ else:
             ),
             "perdure.programs.container": ("Program", "Schedule", "Do", "program"),
             "perdure.programs.drivers": ("Handler", "default_handler", "run_async", "run_sync"),
-            "perdure.programs.errors": (
+            "perdure.programs.exit": (
                 "EffectTimeout",
                 "FailureEscalated",
                 "HaltedOutside",
                 "NoInterpreter",
                 "NotAProgram",
                 "NothingReturned",
+                "Exit",
+                "Halted",
+                "Raised",
             ),
-            "perdure.programs.exit": ("Exit", "Halted", "Raised"),
             "perdure.programs.instructions": ("ServiceCall", "Instruction"),
-            "perdure.programs.interception": ("Interceptor", "PASS", "sandbox"),
-            "perdure.runtime.errors": ("WouldBlock",),
+            "perdure.programs.interpreter": ("Interceptor", "PASS", "sandbox"),
+            "perdure.runtime.record": ("WouldBlock",),
         },
     )
 

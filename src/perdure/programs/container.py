@@ -26,7 +26,7 @@ from typing_extensions import TypeAliasType
 from typing_extensions import TypeVar as DefaultTypeVar
 
 from perdure._lazy import lazy_module
-from perdure.programs.errors import EffectTimeout, FailureEscalated
+from perdure.programs.exit import EffectTimeout, FailureEscalated
 from perdure.programs.instructions import (
     ALT,
     ASK,

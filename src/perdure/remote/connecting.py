@@ -25,8 +25,7 @@ from perdure.jobs.call import Call
 from perdure.jobs.definition import AnyDefinition, check_definition
 from perdure.remote.channel import LINES, Channel, ClientRuntime
 from perdure.remote.gateway import RemoteGateway
-from perdure.remote.server_url import ServerUrl, server_url
-from perdure.remote.servers import MAX_SERVERS, Server, Servers
+from perdure.remote.servers import MAX_SERVERS, Server, Servers, ServerUrl, server_url
 from perdure.stores.sqlite.files import short_path
 from perdure.values.errors import DefinitionError, ServerUnreachable
 from perdure.values.times import Duration, duration_ms

@@ -19,8 +19,7 @@ from typing import Any, Literal, TypeVar
 
 import attrs
 
-from perdure.runtime.errors import Deadlock, Livelock
-from perdure.runtime.record import LogRecord, Runtime, SpawnedTask, Timer
+from perdure.runtime.record import Deadlock, Livelock, LogRecord, Runtime, SpawnedTask, Timer
 from perdure.runtime.simulated_task import SimulatedCall, SimulatedCancellation, SimulatedFuture, SimulatedTask
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -9,7 +9,7 @@ from typing import Any, Generic, Literal, Protocol, Self, TypeVar
 
 import attrs
 
-from perdure.runtime.errors import AlreadyDone, WouldBlock
+from perdure.runtime.record import AlreadyDone, WouldBlock
 
 T = TypeVar("T")
 

@@ -1,19 +1,204 @@
-"""Access: which requests a server accepts, with which scopes, and on which addresses. Pure."""
+"""Access: which requests a server accepts, with which scopes, and on which addresses. Its tokens and sessions.
+
+A server knows a client by its token: a secret with a name and scopes, from the environment, or from a file that only
+its owner can read. It knows a browser by a signed session in a cookie. Pure but for reading tokens and the sessions'
+key.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+import hmac
+import os
+import re
+import stat
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from ipaddress import ip_address
-from typing import Final, Literal, TypeAlias
+from itertools import count
+from typing import Final, Literal, TypeAlias, cast, get_args
+from urllib.parse import urlsplit
 
 import attrs
 
+from perdure.dashboard.page import PAGES
 from perdure.server.addresses import Bind, UnixBind, is_local
-from perdure.server.tokens import SCOPES, Tokens
 from perdure.values.errors import AccessDenied, DefinitionError
 from perdure.values.excerpt import excerpt
 from perdure.wire.operations import Scope
+
+SCOPES: Final[tuple[Scope, ...]] = get_args(Scope)
+MAX_TOKENS: Final = 100
+"""Every request is compared with every token, so their number is bounded."""
+SECRET_CHARACTERS: Final = (32, 512)
+"""The shortest and the longest secret."""
+
+_SECRET = re.compile(r"[A-Za-z0-9._~+/-]+={0,2}")  # the token68 of RFC 6750, section 2.1
+_DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
+NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+"""A client's name."""
+RESERVED: Final = frozenset({"anonymous", "local", "owner", "probe", "unchecked"})
+"""The names for callers without a token, in the events and the access log."""
+
+
+@attrs.frozen(kw_only=True)
+class ClientToken:
+    """A server's client. Only its secret's digest is kept.
+
+    Attributes:
+        name: the client, for the access log: 1 to 64 letters, digits, ``.``, ``_`` or ``-``, and not a name in
+            `RESERVED`.
+        scopes: the permitted operations.
+        digest: the secret's SHA-256. A secret is random, so that no slower hash is needed.
+    """
+
+    name: str
+    scopes: frozenset[Scope]
+    digest: bytes = attrs.field(repr=False)
+
+
+@attrs.frozen
+class Tokens:
+    """A server's tokens.
+
+    Attributes:
+        tokens: at most 100, each with its own name and secret.
+    """
+
+    tokens: tuple[ClientToken, ...]
+
+    @classmethod
+    def parse(cls, text: str, /, *, source: str = "tokens") -> Tokens:
+        """Parse tokens: ``name scopes secret``, one in a line. ``;`` also ends a line, and ``#`` begins a comment.
+
+        The scopes are separated by commas. The secret is 32 to 512 letters, digits or ``-._~+/``, or ``sha256:`` and
+        the 64 hexadecimal digits of its SHA-256, so that a server's file reveals no secret.
+
+        Args:
+            text: the lines.
+            source: the text's origin, for the error.
+
+        Raises:
+            DefinitionError: a line is not valid, a name or a secret occurs twice, or there is no token or too many. The
+                error names the line and never contains a secret.
+
+        >>> tokens = Tokens.parse("shop read,call tMkZ2WZlOTG0yq0KTwmaT-iEBpnGpRZtPu4lTg3Vxfw")
+        >>> [(token.name, sorted(token.scopes)) for token in tokens.tokens]
+        [('shop', ['call', 'read'])]
+        """
+        lines = [line.partition("#")[0].strip() for line in text.replace(";", "\n").splitlines()]
+        tokens = [_token(line, f"line {number} of the {source}") for number, line in enumerate(lines, 1) if line]
+        if not 1 <= len(tokens) <= MAX_TOKENS:
+            raise DefinitionError(source, f"{len(tokens)} tokens", f"1 to {MAX_TOKENS} lines: name scopes secret")
+        for noun, values in (
+            ("name", {token.name for token in tokens}),
+            ("secret", {token.digest for token in tokens}),
+        ):
+            if len(values) < len(tokens):
+                raise DefinitionError(source, f"one {noun} twice", f"a {noun} of its own for each token")
+        return cls(tuple(tokens))
+
+    def holder(self, secret: str, /) -> ClientToken | None:
+        """Return the token with this secret, or None.
+
+        Every digest is compared, in constant time, so that the duration reveals nothing about any secret.
+        """
+        digest = hashlib.sha256(secret.encode("utf-8", "surrogateescape")).digest()
+        found: ClientToken | None = None
+        for token in self.tokens:
+            if hmac.compare_digest(token.digest, digest):
+                found = token
+        return found
+
+
+def _token(line: str, where: str) -> ClientToken:
+    words = line.split()
+    if len(words) != 3:  # noqa: PLR2004 - the words that the error names
+        raise DefinitionError(where, f"{len(words)} words", "three words: name, scopes, secret")
+    name, scopes, secret = words
+    if not NAME.fullmatch(name):
+        raise DefinitionError(f"name in {where}", f"{len(name)} characters", "1 to 64 letters, digits, '.', '_' or '-'")
+    if name in RESERVED:
+        raise DefinitionError(f"name in {where}", name, "another name: events call callers without a token so")
+    return ClientToken(name=name, scopes=_scopes(scopes, where), digest=_digest(secret, where))
+
+
+def _scopes(text: str, where: str) -> frozenset[Scope]:
+    scopes = frozenset(text.split(","))
+    if not scopes <= frozenset(SCOPES):  # the words may be a secret in the wrong column: they are not shown
+        raise DefinitionError(f"scopes in {where}", "another word", "some of read,call,operate, separated by commas")
+    return cast("frozenset[Scope]", scopes)
+
+
+def _digest(secret: str, where: str) -> bytes:
+    hashed = _DIGEST.fullmatch(secret)
+    if hashed:
+        return bytes.fromhex(hashed[1])
+    shortest, longest = SECRET_CHARACTERS
+    if not (shortest <= len(secret) <= longest and _SECRET.fullmatch(secret)):
+        raise DefinitionError(
+            f"secret in {where}",
+            f"{len(secret)} characters",
+            f"{shortest} to {longest} random letters, digits or -._~+/, or sha256:<64 hexadecimal digits>; run "
+            "'perdure token' to make one",
+        )
+    return hashlib.sha256(secret.encode()).digest()
+
+
+VARIABLE: Final = "PERDURE_TOKENS"
+MAX_FILE_BYTES: Final = 1_048_576
+
+_WHAT = "tokens file"
+_PRIVATE = "a file that only its owner can read: chmod 600"
+
+
+def tokens_from(environ: Mapping[str, str], file: str | os.PathLike[str] | None = None) -> Tokens | None:
+    """Return a file's tokens, or else those in the variable ``PERDURE_TOKENS``, or None if neither is set.
+
+    Args:
+        environ: the process's environment.
+        file: the file's path.
+
+    Raises:
+        DefinitionError: the text is not valid, the file is not readable, or others than its owner can read or write it.
+    """
+    if file is not None:
+        return Tokens.parse(_private_text(file), source=f"tokens file {os.fspath(file)}")
+    text = environ.get(VARIABLE)
+    return None if text is None else Tokens.parse(text, source=f"variable {VARIABLE}")
+
+
+def _private_text(file: str | os.PathLike[str]) -> str:
+    try:
+        # The descriptor is checked, not the path, so that a file that is replaced meanwhile is not read unchecked.
+        descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError as error:
+        raise DefinitionError(_WHAT, os.fspath(file), f"a readable file ({error.strerror})") from error
+    try:
+        data = _read(descriptor, os.fspath(file))
+    finally:
+        os.close(descriptor)
+    if len(data) > MAX_FILE_BYTES:
+        raise DefinitionError(_WHAT, os.fspath(file), f"at most {MAX_FILE_BYTES} bytes")
+    try:
+        return data.decode()
+    except UnicodeDecodeError:  # the error has the bytes, which may be a secret
+        raise DefinitionError(_WHAT, os.fspath(file), "text in UTF-8") from None
+
+
+def _read(descriptor: int, path: str) -> bytes:
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        raise DefinitionError(_WHAT, path, "a regular file")
+    if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise DefinitionError(_WHAT, f"mode {stat.S_IMODE(status.st_mode):04o} of {path}", _PRIVATE)
+    if status.st_uid not in {0, os.geteuid()}:
+        raise DefinitionError(_WHAT, f"user {status.st_uid} as the owner of {path}", "a file of this user or of root")
+    data = b""
+    while len(data) <= MAX_FILE_BYTES and (part := os.read(descriptor, MAX_FILE_BYTES)):
+        data += part
+    return data
+
 
 Access: TypeAlias = Tokens | Literal["local", "owner_socket", "unchecked"]
 """A server's rule.
@@ -218,3 +403,202 @@ def access_to(bind: Bind, tokens: Tokens | None, unprotected: Unprotected = "ref
         "tokens (PERDURE_TOKENS, --tokens-file), or pass --insecure if every program in the network is trusted"
     )
     raise DefinitionError("bind", str(bind), expected)
+
+
+COOKIE: Final = "perdure_dashboard"
+SESSION_MS: Final = 12 * 3_600_000
+"""How long a caller stays signed in."""
+MAX_COOKIE: Final = 256
+"""Longer than any session: nothing longer is read."""
+MAX_ENDED: Final = 100
+"""How many ended sessions are remembered for one token. At the limit, all its sessions end."""
+
+_MAC: Final = 32
+
+
+@attrs.frozen
+class Sessions:
+    """Issues and reads one server's cookies.
+
+    A cookie does not contain its token's secret: it is ``expiry.number.signature.name``, signed with a key that the
+    process draws at its start. So a stolen cookie opens the dashboard alone, until its owner signs out and for 12 hours
+    at most, and a restart ends all sessions.
+
+    Attributes:
+        key: 32 random bytes.
+    """
+
+    key: bytes = attrs.field(repr=False)
+    _issued: Iterator[int] = attrs.field(init=False, repr=False, factory=lambda: count(1))
+    _ended: dict[str, dict[int, int]] = attrs.field(init=False, repr=False, factory=dict[str, dict[int, int]])
+    _all_ended: dict[str, int] = attrs.field(init=False, repr=False, factory=dict[str, int])
+
+    def issue(self, token: ClientToken, now_ms: int, /) -> str:
+        """Return a cookie for a caller that showed its token."""
+        signed = f"{(now_ms + SESSION_MS) // 1_000}.{next(self._issued)}"
+        return f"{signed}.{self._mac('session', signed, token.name, token.digest.hex())}.{token.name}"
+
+    def holder(self, cookie: str, tokens: Tokens, now_ms: int, /) -> ClientToken | None:
+        """Return the token that a cookie names.
+
+        Returns:
+            None if the cookie is forged or has expired, its caller has signed out, or the token is gone.
+        """
+        session = _session(cookie)
+        if session is None:
+            return None
+        token = next((each for each in tokens.tokens if each.name == session.name), None)
+        if token is None:
+            return None
+        genuine = self._mac("session", session.signed, token.name, token.digest.hex())
+        if not hmac.compare_digest(genuine.encode(), session.mac.encode()) or self._has_ended(session):
+            return None
+        return token if session.expires_s * 1_000 > now_ms else None
+
+    def end(self, cookie: str, tokens: Tokens, now_ms: int, /) -> None:
+        """End a session, also for copies of its cookie. No effect unless the cookie belongs to a session."""
+        session = _session(cookie)
+        if session is None or self.holder(cookie, tokens, now_ms) is None:
+            return
+        kept = {number: expires for number, expires in self._of(session.name).items() if expires * 1_000 > now_ms}
+        kept[session.number] = session.expires_s
+        if len(kept) > MAX_ENDED:
+            self._all_ended[session.name], kept = next(self._issued), {}
+        self._ended[session.name] = kept
+
+    def _of(self, name: str) -> dict[int, int]:
+        return self._ended.get(name, {})
+
+    def _has_ended(self, session: _Session) -> bool:
+        return session.number in self._of(session.name) or session.number <= self._all_ended.get(session.name, 0)
+
+    def form_token(self, caller: str, cookie: str, /) -> str:
+        """Return the token that a caller's forms carry: another site can neither read nor guess it."""
+        return self._mac("form", caller, cookie)
+
+    def is_form_token(self, text: str, caller: str, cookie: str, /) -> bool:
+        """Return whether this is the token that the caller's forms carry."""
+        return hmac.compare_digest(self.form_token(caller, cookie).encode(), text.encode("utf-8", "replace"))
+
+    def signed(self, text: str, /) -> str:
+        """Sign a text that this server puts into a URL."""
+        return self._mac("text", text)
+
+    def _mac(self, *parts: str) -> str:
+        joined = "\0".join(parts).encode("utf-8", "replace")
+        return hmac.new(self.key, joined, hashlib.sha256).hexdigest()[:_MAC]
+
+
+@attrs.frozen
+class _Session:
+    """A cookie's parts."""
+
+    signed: str
+    expires_s: int
+    number: int
+    mac: str
+    name: str
+
+
+def _session(cookie: str) -> _Session | None:
+    parts = cookie.split(".", 3)
+    if len(cookie) > MAX_COOKIE or len(parts) != 4 or not all(_is_number(part) for part in parts[:2]):  # noqa: PLR2004
+        return None
+    return _Session(f"{parts[0]}.{parts[1]}", int(parts[0]), int(parts[1]), *parts[2:])
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit()
+
+
+def cookie_in(headers: Sequence[tuple[bytes, bytes]], /) -> str:
+    """Return the dashboard's cookie in a request's headers. Empty if there is none."""
+    for name, value in headers:
+        if name == b"cookie":
+            for pair in value.decode("latin-1").split(";"):
+                key, _, text = pair.strip().partition("=")
+                if key == COOKIE:
+                    return text
+    return ""
+
+
+ANONYMOUS: Final = Caller(name="anonymous", scopes=frozenset())
+"""A caller that has not signed in: it sees the page where it does, the style and the script."""
+
+_OWN: Final = frozenset({b"none", b"same-origin"})
+_READS: Final = frozenset({"GET", "HEAD"})
+
+
+@attrs.frozen
+class PageAccess:
+    """Finds a page's caller.
+
+    - With tokens: the bearer token, or else the session that the cookie names, or else nobody in particular.
+    - Otherwise the server's own rule, with one difference: a request that the dashboard's own page sent is permitted.
+
+    Attributes:
+        access: the server's rule.
+        sessions: reads cookies.
+    """
+
+    access: Access
+    sessions: Sessions
+
+    def identify(
+        self, path: str, method: str, client: str | None, headers: Headers, now_ms: int
+    ) -> Caller | AccessDenied | None:
+        """Return the caller, or the reason to refuse the request. None if the request is not one for the dashboard.
+
+        Args:
+            path: below the prefix that the application is mounted at.
+            method: the HTTP method.
+            client: the client's address. None if it has none.
+            headers: names in lower case.
+            now_ms: the time, integer milliseconds UTC.
+        """
+        if path != PAGES and not path.startswith(f"{PAGES}/"):
+            return None
+        match self.access:
+            case "unchecked":
+                return UNCHECKED
+            case "owner_socket":
+                return owner_caller(headers, page=foreign(method, headers))
+            case "local":
+                return local_caller(client, headers, page=foreign(method, headers))
+            case _:
+                return self._of_tokens(self.access, client, headers, now_ms)
+
+    def _of_tokens(self, tokens: Tokens, client: str | None, headers: Headers, now_ms: int) -> Caller | AccessDenied:
+        if any(name == b"authorization" for name, _ in headers):
+            return identify(tokens, client, headers)
+        cookie = cookie_in(headers)
+        token = self.sessions.holder(cookie, tokens, now_ms) if cookie else None
+        return ANONYMOUS if token is None else Caller(name=token.name, scopes=token.scopes)
+
+
+def foreign(method: str, headers: Headers) -> str | None:
+    """Return why a request comes from another site's page. None if it does not.
+
+    A browser marks its requests. A link on another site may lead to a dashboard page: that changes nothing, and the
+    other site cannot read the page.
+    """
+    given = dict(headers)
+    site, origin = given.get(b"sec-fetch-site"), given.get(b"origin")
+    follows_link = method in _READS and given.get(b"sec-fetch-dest") == b"document" and origin is None
+    if site is not None:
+        return None if site in _OWN or follows_link else "a web page of another site sent the request"
+    if origin is not None and not is_own(origin, given):
+        return "a web page of another site sent the request (header 'origin')"
+    return None
+
+
+def is_own(origin: bytes, headers: Mapping[bytes, bytes]) -> bool:
+    """Return whether an origin is the host that the request names."""
+    try:
+        parts = urlsplit(origin.decode("latin-1"))
+    except ValueError:  # such as ``http://[``
+        return False
+    return (
+        parts.scheme in {"http", "https"}
+        and parts.netloc.lower() == headers.get(b"host", b"").decode("latin-1").lower()
+    )

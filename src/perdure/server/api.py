@@ -28,15 +28,14 @@ from perdure.client.local_gateway import LocalGateway, acting_for, engine_of
 from perdure.dashboard.page import PAGES
 from perdure.runtime.on_asyncio import asyncio_runtime
 from perdure.runtime.record import Runtime
-from perdure.server.access import Access, Caller
+from perdure.server.access import Access, Caller, PageAccess, Sessions
+from perdure.server.addresses import with_raw_path
 from perdure.server.admission import Bulkhead
 from perdure.server.calls import BatchEndpoint, BatchLimits
-from perdure.server.dashboard_access import PageAccess, Sessions
 from perdure.server.guard import CALLER, Guard
 from perdure.server.http_limits import DEFAULT_LIMITS, HttpLimits
 from perdure.server.responses import problem_reply
 from perdure.server.routes import routes
-from perdure.server.urls import with_raw_path
 from perdure.stores.contract import Store
 from perdure.stores.values import OnLocked
 from perdure.telemetry.activity import Activity

@@ -20,8 +20,17 @@ from perdure.client.local_gateway import engine_of
 from perdure.dashboard.actions import Presence, actions_for
 from perdure.dashboard.failures import DeadLetters, ParkedList, dead_letters_page, parked_page
 from perdure.dashboard.instance import MAX_STEPS, InstanceDetails, instance_page
-from perdure.dashboard.instance_list import InstanceList, Wanted, instances_page
-from perdure.dashboard.jobs import AcceptedAction, JobList, JobView, Step, job_page, jobs_page
+from perdure.dashboard.jobs import (
+    AcceptedAction,
+    InstanceList,
+    JobList,
+    JobView,
+    Step,
+    Wanted,
+    instances_page,
+    job_page,
+    jobs_page,
+)
 from perdure.dashboard.overview import CountedJob, EngineFacts, Overview, overdue_of, overview_page
 from perdure.dashboard.page import Frame, Page
 from perdure.jobs.call import Call

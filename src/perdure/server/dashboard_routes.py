@@ -39,20 +39,18 @@ from perdure.dashboard.jobs import hold_page
 from perdure.dashboard.page import PAGES, content, iso, login_page
 from perdure.jobs.call import result_of
 from perdure.runtime.record import Runtime
-from perdure.server.access import Access
+from perdure.server.access import ANONYMOUS, COOKIE, SESSION_MS, Access, Sessions, Tokens
 from perdure.server.admission import Bulkhead, ClientGone
-from perdure.server.dashboard_access import ANONYMOUS, COOKIE, SESSION_MS, Sessions
 from perdure.server.dashboard_pages import PageSource, ShownPage, instance_of, job_of, known, page_at, whole
 from perdure.server.dashboard_visit import ASSETS, HEADERS, Form, Refused, Visit
 from perdure.server.guard import client_in, departure
 from perdure.server.listening import CLOSING
 from perdure.server.responses import json_reply
 from perdure.server.routes import CLIENT_CLOSED
-from perdure.server.tokens import Tokens
 from perdure.telemetry.activity import Activity
 from perdure.values.address import Address
 from perdure.values.errors import InvalidArgument, InvalidInput, PerdureError, UnknownAction
-from perdure.wire.diagnosis import readable_answer
+from perdure.wire.explanation import readable_answer
 from perdure.wire.problems import problem_of
 from perdure.wire.records import json_of
 

@@ -13,10 +13,9 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from perdure.dashboard.page import PAGES, Frame, Links, Page, again_page, bare, document, refused_page
-from perdure.server.access import Caller
-from perdure.server.dashboard_access import ANONYMOUS, Sessions, cookie_in, foreign
+from perdure.server.access import ANONYMOUS, Caller, Sessions, cookie_in, foreign
+from perdure.server.addresses import MOUNTED_AT
 from perdure.server.guard import CALLER
-from perdure.server.urls import MOUNTED_AT
 from perdure.values.errors import InvalidInput
 from perdure.wire.operations import Scope
 

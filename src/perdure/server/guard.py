@@ -12,9 +12,8 @@ import attrs
 
 from perdure.dashboard.page import PAGES
 from perdure.runtime.record import LogRecord, Runtime
-from perdure.server.access import Access, Caller, identify
+from perdure.server.access import ANONYMOUS, Access, Caller, PageAccess, Tokens, identify
 from perdure.server.admission import UNBOUNDED, Bulkhead, Rates, client_key
-from perdure.server.dashboard_access import ANONYMOUS, PageAccess
 from perdure.server.http_limits import HttpLimits
 from perdure.server.responses import (
     HttpRefusal,
@@ -26,7 +25,6 @@ from perdure.server.responses import (
     send_refusal,
     size_refusal,
 )
-from perdure.server.tokens import Tokens
 from perdure.values.errors import AccessDenied, InvalidArgument
 from perdure.values.excerpt import one_line, shortened
 

@@ -21,11 +21,11 @@ from perdure.codecs import Codec
 from perdure.engine.sinks import Exposition
 from perdure.jobs.call import Call, result_of
 from perdure.server.access import Caller
+from perdure.server.addresses import MOUNTED_AT, flag_in, only
 from perdure.server.admission import Bulkhead, ClientGone
 from perdure.server.calls import denied, keyed_explanation_denied, may_see_tracebacks, scope_of, shown
 from perdure.server.guard import client_in, departure
 from perdure.server.responses import json_reply, problem_reply, reply_to
-from perdure.server.urls import MOUNTED_AT, flag_in, only
 from perdure.stores.values import Health
 from perdure.values.address import Address, check_id
 from perdure.values.errors import DefinitionError, InvalidArgument, InvalidInput, PerdureError

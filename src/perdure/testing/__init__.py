@@ -10,9 +10,9 @@ except ModuleNotFoundError as error:
 
 from perdure.jobs.draft import HookBug
 from perdure.testing.fault import Crash, Delay, Fail, Fault, Faults, Hang, Raise, TwoFaults
-from perdure.testing.fault_exploration import RedeliveryResult, assert_atomic, every_fault, faults, run_with_redelivery
 from perdure.testing.fixtures import Worlds
 from perdure.testing.hooks import HookContext, explain, hook_context
+from perdure.testing.laws import RedeliveryResult, assert_atomic, every_fault, faults, run_with_redelivery
 from perdure.testing.machine import InstanceView, InvariantViolated, JobLaws, JobMachine, Model
 from perdure.testing.migration import MigrationLosesData, check_migrations
 from perdure.testing.simulated_run import (

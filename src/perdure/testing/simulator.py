@@ -23,8 +23,7 @@ from perdure.programs.drivers import TIMER, settle_answer
 from perdure.programs.effect_results import Declared, Undeclared, declared_by
 from perdure.programs.instructions import Log, ServiceCall, Sleep, SleepUntil
 from perdure.programs.watch import Watch, watching
-from perdure.runtime.errors import Deadlock
-from perdure.runtime.record import Runtime, SpawnedTask
+from perdure.runtime.record import Deadlock, Runtime, SpawnedTask
 from perdure.runtime.simulated import Simulation
 from perdure.testing.fault import NO_FAULTS, Crash, Delay, Fail, Fault, Faults, Hang, Raise, by_call
 from perdure.testing.hooks import START, HookContext

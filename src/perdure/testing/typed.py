@@ -25,9 +25,9 @@ from returns.result import Failure, Result, Success
 from typing_extensions import TypeForm
 
 from perdure.codecs.grammar import flattened, stripped
+from perdure.codecs.json_schema import Unsupported, describe_type
 from perdure.codecs.records import Declaration, declaration_of
 from perdure.codecs.scalars import SCALARS
-from perdure.codecs.type_names import Unsupported, describe_type
 from perdure.values.errors import PerdureError
 from perdure.values.excerpt import fields_in_line
 

@@ -46,7 +46,7 @@ from perdure.kinds.workflow.declared_steps import PATCH, declared_steps
 from perdure.kinds.workflow.definition import Workflow
 from perdure.stores import at_rest
 from perdure.stores.at_rest import RememberedAnswer, StoredInstance
-from perdure.stores.encryption.records import RecordCipher
+from perdure.stores.encryption.sealed_store import RecordCipher
 from perdure.stores.postgres.settings import shown_url
 from perdure.values.address import Address
 from perdure.values.errors import InvalidInput, StoreCorrupt, UnknownAction

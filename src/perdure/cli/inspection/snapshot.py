@@ -29,7 +29,7 @@ from perdure.jobs.redaction import redacted_instance
 from perdure.kinds.workflow.journal import row_of
 from perdure.stores import at_rest
 from perdure.stores.at_rest import StoreReader
-from perdure.stores.encryption.records import RecordCipher
+from perdure.stores.encryption.sealed_store import RecordCipher
 from perdure.stores.postgres.settings import shown_url
 from perdure.stores.snapshots import write_snapshots
 from perdure.stores.sqlite.files import open_private

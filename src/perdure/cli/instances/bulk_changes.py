@@ -24,7 +24,7 @@ from perdure.cli.target.target import InstanceRequest, Target, of_instance
 from perdure.values.address import Address, Job
 from perdure.values.errors import PerdureError
 from perdure.values.status import InstanceStatus
-from perdure.wire.diagnosis import readable_answer
+from perdure.wire.explanation import readable_answer
 from perdure.wire.operations import INFO, STATUS
 
 RequestOf: TypeAlias = Callable[[Target, Address], InstanceRequest | str]

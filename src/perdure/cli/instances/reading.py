@@ -42,7 +42,7 @@ from perdure.values.listings import InstanceOutcome, Listed, StepRecord
 from perdure.values.status import InstanceStatus, Status
 from perdure.values.status_wait import Awaited, NeverStored, NotReached, Reached
 from perdure.values.times import format_duration, from_ms
-from perdure.wire.diagnosis import why_parked
+from perdure.wire.explanation import why_parked
 from perdure.wire.operations import HISTORY, STATUS, STEPS
 from perdure.wire.records import awaited_json, data_of
 

@@ -30,7 +30,7 @@ from perdure.cli.target.opening import UNSET, TargetOptions, open_target
 from perdure.cli.target.target import InstanceRequest
 from perdure.jobs.request import ALARM, WaitFor
 from perdure.values.excerpt import shortened
-from perdure.wire.diagnosis import readable_answer, why_no_alarm
+from perdure.wire.explanation import readable_answer, why_no_alarm
 from perdure.wire.records import data_of
 
 FROM_STDIN: Final = "-"

@@ -136,7 +136,7 @@ def _checked(name: str, url: str) -> str:
     if parts.password:
         raise UsageError(f"{name}: a URL may not contain a password; set PERDURE_TOKEN or PERDURE_TOKEN_FILE")
     if wanted is SERVERS:
-        from perdure.remote.server_url import server_url  # noqa: PLC0415 - a store at rest needs no client
+        from perdure.remote.servers import server_url  # noqa: PLC0415 - a store at rest needs no client
 
         try:
             server_url(url)

@@ -13,7 +13,7 @@ from returns.result import Failure, Result, Success
 
 from perdure.engine.dispatcher import Dispatcher
 from perdure.engine.loops.waker import Waker
-from perdure.engine.observing.reporting import Reporting, dead_letter
+from perdure.engine.reporting import Reporting, dead_letter
 from perdure.engine.runs.runner import inputs_beside_turns
 from perdure.jobs.code_fingerprint import code_of
 from perdure.jobs.definition import AnyDefinition

@@ -32,7 +32,7 @@ from perdure.values.transition import Put
 from perdure.values.turn_inputs import TurnInputs
 
 if TYPE_CHECKING:
-    from perdure.engine.commits.turn_commits import Commits
+    from perdure.engine.commits import Commits
     from perdure.engine.mailbox.instance_cell import PendingCommit, Stored
 
 

@@ -18,7 +18,7 @@ from typing import Any, Final, Literal, Protocol, TypeAlias
 import attrs
 from returns.result import Failure, Success
 
-from perdure.engine.commits.turn_commits import MAX_CONFLICTS, MAX_SHARED_CONFLICTS, back_off, result_of
+from perdure.engine.commits import MAX_CONFLICTS, MAX_SHARED_CONFLICTS, back_off, result_of
 from perdure.engine.mailbox.entry import (
     Claimable,
     FenceLost,

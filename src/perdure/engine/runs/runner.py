@@ -13,11 +13,11 @@ from typing import Any, Literal, TypeAlias, assert_never
 import attrs
 from returns.result import Failure, Result, Success
 
-from perdure.engine.commits.turn_commits import MAX_CONFLICTS, MAX_SHARED_CONFLICTS, Commits, back_off
+from perdure.engine.commits import MAX_CONFLICTS, MAX_SHARED_CONFLICTS, Commits, back_off
 from perdure.engine.mailbox.entry import FenceLost, RunInBackground, TurnAnswered, Verdict, is_interrupt, not_stored
 from perdure.engine.mailbox.instance_cache import InstanceCache
 from perdure.engine.mailbox.instance_cell import InstanceCell, RunInProgress, Stop
-from perdure.engine.observing.reporting import HookChecks, Reporting, run_inspected
+from perdure.engine.reporting import HookChecks, Reporting, run_inspected
 from perdure.engine.runs.concurrency import ConcurrencyLimits, Holds, lane_of
 from perdure.engine.runs.effects import (
     Checkpoints,
@@ -36,9 +36,8 @@ from perdure.jobs.run import claim_event
 from perdure.jobs.step import Commit, Execute, Mark, run_of
 from perdure.jobs.turn import finish, interrupted
 from perdure.programs import Exit, Halted, Raised
-from perdure.programs.drivers import Suspended
+from perdure.programs.drivers import Suspended, run_inline
 from perdure.programs.exit import ENDS_PROCESS, is_closing
-from perdure.programs.inline import run_inline
 from perdure.runtime.record import LogRecord, Runtime
 from perdure.runtime.run_context import InRun, enter_run, leave_run
 from perdure.stores.contract import Store

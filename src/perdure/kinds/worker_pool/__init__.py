@@ -2,15 +2,15 @@
 
 from typing import TYPE_CHECKING
 
-from perdure.kinds.worker_pool.answers import Drained as Drained
-from perdure.kinds.worker_pool.answers import ItemCancelled as ItemCancelled
-from perdure.kinds.worker_pool.answers import ItemPut as ItemPut
-from perdure.kinds.worker_pool.answers import ItemTriggered as ItemTriggered
-from perdure.kinds.worker_pool.answers import PoolProgress as PoolProgress
-from perdure.kinds.worker_pool.answers import PutMany as PutMany
-from perdure.kinds.worker_pool.answers import Waiting as Waiting
 from perdure.kinds.worker_pool.definition import WorkerPool as WorkerPool
+from perdure.kinds.worker_pool.items import Drained as Drained
+from perdure.kinds.worker_pool.items import ItemCancelled as ItemCancelled
 from perdure.kinds.worker_pool.items import ItemContext as ItemContext
+from perdure.kinds.worker_pool.items import ItemPut as ItemPut
+from perdure.kinds.worker_pool.items import ItemTriggered as ItemTriggered
+from perdure.kinds.worker_pool.items import PoolProgress as PoolProgress
+from perdure.kinds.worker_pool.items import PutMany as PutMany
+from perdure.kinds.worker_pool.items import Waiting as Waiting
 from perdure.values.answer import Done as Done
 
 if TYPE_CHECKING:

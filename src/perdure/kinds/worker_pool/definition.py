@@ -16,13 +16,17 @@ from perdure.jobs.display import DisplayField, fields_of_plan
 from perdure.jobs.hooks import FROM_HOOKS, FromHooks, HookResult, RetryPolicy, check_function, hook, value_of
 from perdure.jobs.plan import DEFAULT_RUN_TIMEOUT, MAX_CONCURRENCY, Lanes, Plan, build_plan, rate_of
 from perdure.jobs.request import CommandSpec, Keyword, Repeat, Request, repeat_of_creating
-from perdure.kinds.worker_pool.answers import ANSWERS, ItemCancelled, ItemOutcome, ItemPut, ItemTriggered
 from perdure.kinds.worker_pool.items import (
+    ANSWERS,
     ITEM_DATA,
     NO_TIME,
     CancelCommand,
+    ItemCancelled,
     ItemContext,
+    ItemOutcome,
     ItemPolicy,
+    ItemPut,
+    ItemTriggered,
     NewItem,
     OutcomeCommand,
     TriggerItemCommand,

@@ -16,17 +16,21 @@ from perdure.jobs.call import Call, decoded, mapped, result_of
 from perdure.jobs.definition import CallError, Dispatch, PostCommand
 from perdure.jobs.handle import JobHandle
 from perdure.jobs.request import Request
-from perdure.kinds.worker_pool.answers import (
+from perdure.kinds.worker_pool.items import (
+    CancelCommand,
     Drained,
     ItemCancelled,
     ItemOutcome,
     ItemPut,
     ItemTriggered,
+    OutcomeCommand,
     PoolProgress,
     PutMany,
+    TriggerItemCommand,
     Waiting,
+    new_item,
+    put_command,
 )
-from perdure.kinds.worker_pool.items import CancelCommand, OutcomeCommand, TriggerItemCommand, new_item, put_command
 from perdure.programs import Program
 from perdure.values.address import Job
 from perdure.values.answer import Done

@@ -15,13 +15,16 @@ from perdure.jobs.run import begin_attempt, begin_run, executed, prior_failed, r
 from perdure.jobs.step import Commit, Defer, Execute, Step
 from perdure.jobs.suspension import leave
 from perdure.jobs.transitions import EventRecorder, answered, purge, put, refuse, reply, stored
-from perdure.kinds.worker_pool.answers import ItemCancelled, ItemOutcome, ItemPut, ItemTriggered
 from perdure.kinds.worker_pool.items import (
     ITEM_DATA,
     MAX_KEY_CHARACTERS,
     CancelCommand,
+    ItemCancelled,
     ItemData,
+    ItemOutcome,
     ItemPolicy,
+    ItemPut,
+    ItemTriggered,
     OutcomeCommand,
     PutCommand,
     TriggerItemCommand,

@@ -3,8 +3,6 @@
 from typing import TYPE_CHECKING
 
 from perdure.kinds.workflow.commands import Signalled as Signalled
-from perdure.kinds.workflow.compensation import Undo as Undo
-from perdure.kinds.workflow.compensation import saga as saga
 from perdure.kinds.workflow.context import WorkflowContext as WorkflowContext
 from perdure.kinds.workflow.definition import Workflow as Workflow
 from perdure.kinds.workflow.errors import Diverged as Diverged
@@ -12,8 +10,10 @@ from perdure.kinds.workflow.errors import JournalFull as JournalFull
 from perdure.kinds.workflow.errors import NotRecordable as NotRecordable
 from perdure.kinds.workflow.instructions import Signal as Signal
 from perdure.kinds.workflow.instructions import StateQuery as StateQuery
+from perdure.kinds.workflow.instructions import Undo as Undo
 from perdure.kinds.workflow.instructions import Update as Update
 from perdure.kinds.workflow.instructions import patched as patched
+from perdure.kinds.workflow.instructions import saga as saga
 from perdure.kinds.workflow.instructions import step as step
 from perdure.kinds.workflow.instructions import step_key as step_key
 

@@ -27,7 +27,7 @@ from perdure.kinds.workflow.progress import Known, News, after_failure
 from perdure.kinds.workflow.replay import Replay
 from perdure.kinds.workflow.tree import DROPPED, OpenStep, deadlines_around
 from perdure.programs import Do, Halted, Instruction, Program, Raised, asks, perform, program, sandbox, sleep
-from perdure.programs.combinators import supervised
+from perdure.programs.constructors import supervised
 from perdure.programs.instructions import Jitter, Now, Orders, Sleep
 from perdure.values.errors import InvalidInput
 from perdure.values.excerpt import fields_in_line

@@ -12,7 +12,7 @@ from returns.result import Failure, Success
 
 from perdure.kinds.workflow.instructions import BranchDropped, CallChild, OneStep, WorkflowCancelled
 from perdure.programs import EffectTimeout, Exit, Halted, Raised, ServiceCall
-from perdure.programs.combinators import Uninterrupted
+from perdure.programs.constructors import Uninterrupted
 from perdure.programs.instructions import MAP, Deadline, Gather, Race
 from perdure.programs.interpreter import Fork, Loop, is_finalizing, stack_of
 from perdure.values.excerpt import fields_in_line

@@ -14,7 +14,7 @@ from perdure.programs import Program
 from perdure.programs.container import node_of
 from perdure.programs.instructions import PERFORM
 from perdure.stores.encryption.keys import Encryption
-from perdure.stores.encryption.records import sealed_outside
+from perdure.stores.encryption.sealed_store import sealed_outside
 from perdure.stores.postgres.settings import DEFAULT_SCHEMA, check_schema
 from perdure.values.errors import DefinitionError, InvalidArgument
 

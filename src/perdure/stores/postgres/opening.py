@@ -1,18 +1,22 @@
-"""Opens a PostgreSQL schema as a store."""
+"""Opens a PostgreSQL schema as a store: owned by one engine, or shared by several, each with its share of the work.
+
+The operations of the event log are here, too.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from socket import gethostname
-from typing import Any, Final, TypeVar, assert_never
+from typing import Any, Final, Literal, TypeAlias, TypeVar, assert_never
 
+import orjson
 from returns.future import FutureResult
-from returns.result import Success
+from returns.result import Failure, Result, Success
 
-from perdure.programs.future import asked, settled
+from perdure.programs.future import answered_by, asked, converted, settled
 from perdure.runtime.record import LogRecord, Runtime
 from perdure.stores.contract import OwnershipListener, Store
 from perdure.stores.postgres.connections import (
@@ -29,23 +33,265 @@ from perdure.stores.postgres.connections import (
     state_of,
     unavailable,
 )
-from perdure.stores.postgres.event_log import PostgresCursors, PostgresEventLog
+from perdure.stores.postgres.encoding import (
+    EVENT_COLUMNS,
+    INSTANCE_COLUMNS,
+    MESSAGE_COLUMNS,
+    Row,
+    arrays,
+    encoded,
+    event_from,
+    event_row,
+    instance_from,
+    message_from,
+)
 from perdure.stores.postgres.operations import PostgresOperations
 from perdure.stores.postgres.ownership import Lease, LockRecovery, NotificationListener, OwnerLock
 from perdure.stores.postgres.queries import (
+    InstanceQueries,
     InstanceSearch,
     PostgresAttributes,
     PostgresCounts,
     PostgresJournal,
     PostgresLanes,
+    due_place,
+    due_row,
     measured,
 )
 from perdure.stores.postgres.reader import PostgresReader
 from perdure.stores.postgres.schema import migrate, no_schema, version_of
 from perdure.stores.postgres.settings import PostgresSettings
-from perdure.stores.postgres.sharing import PostgresSharing
-from perdure.stores.values import Capabilities, Health, OnLocked
-from perdure.values.errors import StoreError, StoreLocked, StoreMissing, StoreUnavailable
+from perdure.stores.shares import Members, Served, ServedCode, Share, StoreMember
+from perdure.stores.values import Capabilities, Cursor, DuePosition, Health, LoggedEvent, OnLocked, Retention
+from perdure.values.address import Address
+from perdure.values.errors import OutcomeUnknown, StoreError, StoreLocked, StoreMissing, StoreUnavailable
+from perdure.values.event import Event
+from perdure.values.instance import Instance
+from perdure.values.message import StoredMessage
+from perdure.values.turn_inputs import OtherEngines
+
+# ruff: noqa: S608 - the texts are made of constants and the checked name of the schema; values are always bound
+
+_LAST: Final = 2**63 - 1
+_EVENT_WIDTH: Final = 4
+
+
+class PostgresEventLog:
+    """Reads and writes the log through a store's statements."""
+
+    def __init__(self, operations: PostgresOperations) -> None:
+        self._operations = operations
+        self._schema = operations.schema
+        self._kept: tuple[int, int] | None = None  # a bound of the newest events, while a prune continues
+
+    def history(
+        self, address: Address, before: int | None, limit: int, /
+    ) -> FutureResult[tuple[LoggedEvent, ...], StoreError]:
+        """Return an address's newest events."""
+        sql = f"""
+            SELECT {EVENT_COLUMNS} FROM {self._schema}.events WHERE address = $1 AND sequence < $2
+            ORDER BY sequence DESC LIMIT $3
+        """
+        found = self._operations.read(
+            "read history", sql, encoded(str(address)), _LAST if before is None else before, limit
+        )
+        return converted(answered_by(found), _logged)
+
+    def events(self, after: int, limit: int, /) -> FutureResult[tuple[LoggedEvent, ...], StoreError]:
+        """Return the log's events, up to the first transaction that still writes."""
+        sql = f"""
+            SELECT {EVENT_COLUMNS} FROM {self._schema}.log_page($1, $2)
+        """
+        return converted(answered_by(self._operations.read("read events", sql, after, limit)), _logged)
+
+    def redrive(
+        self, message_id: int, events: Sequence[Event] = (), /
+    ) -> FutureResult[Literal["redriven", "not_found"], StoreError]:
+        """Turn a dead letter into a message again, and log events."""
+        operations = self._operations
+        sql = f"SELECT {self._schema}.redrive($1, $2, $3, $4::text[], $5::text[], $6::bigint[], $7::text[])"
+        values = (operations.epoch, operations.durability, message_id, *_arrays(events))
+        found = answered_by(operations.write("redrive", sql, *values))
+        return converted(found, lambda rows: "redriven" if rows[0][0] else "not_found")
+
+    def prune(self, retention: Retention, /) -> FutureResult[int, StoreError]:
+        """Delete expired keys, old dead letters, then the oldest events."""
+        return asked(self._prune(retention))
+
+    async def _prune(self, retention: Retention) -> Result[int, StoreError]:
+        operations = self._operations
+        # Found by position: event numbers have gaps here, so no arithmetic tells which the newest ones are.
+        found = await self._first_kept(retention.max_events)
+        if not isinstance(found, Success):
+            return Failure(found.failure())
+        sql = f"SELECT {self._schema}.prune($1, $2, $3, $4, $5, $6, $7)"
+        since = (retention.now_ms, retention.dead_letters_since_ms, retention.events_since_ms)
+        values = (operations.epoch, operations.durability, *since, found.unwrap(), retention.limit)
+        pruned = (await operations.write("prune", sql, *values)).map(lambda rows: int(rows[0][0]))
+        if pruned.value_or(0) < retention.limit:
+            self._kept = None
+        return pruned
+
+    async def _first_kept(self, max_events: int) -> Result[int, Any]:
+        """Return the oldest event number that `max_events` keeps. It serves one pruning pass with several calls."""
+        if self._kept is not None and self._kept[0] == max_events:
+            return Success(self._kept[1])
+        sql = f"SELECT sequence FROM {self._schema}.events ORDER BY sequence DESC OFFSET $1 LIMIT 1"
+        found = await self._operations.read("prune", sql, max_events)
+        first = found.map(lambda rows: int(rows[0][0]) + 1 if rows else 0)
+        if isinstance(first, Success):
+            self._kept = (max_events, first.unwrap())
+        return first
+
+
+class PostgresCursors:
+    """Reads and moves sink positions."""
+
+    def __init__(self, operations: PostgresOperations) -> None:
+        self._operations = operations
+
+    def read(self, name: str, /) -> FutureResult[Cursor, StoreError]:
+        """Return a sink's position, and the newest event's number."""
+        sql = f"SELECT sequence, last, deleted FROM {self._operations.schema}.cursor_of($1)"
+        found = answered_by(self._operations.read("read a cursor", sql, encoded(name)))
+        return converted(found, lambda rows: Cursor(sequence=rows[0][0], last=rows[0][1], deleted=rows[0][2]))
+
+    def move(self, name: str, sequence: int, events: Sequence[Event] = (), /) -> FutureResult[None, StoreError]:
+        """Move a sink forward, and log events."""
+        operations = self._operations
+        sql = (
+            f"SELECT {operations.schema}.move_cursor($1, $2, $3, $4, $5::text[], $6::text[], $7::bigint[], $8::text[])"
+        )
+        values = (operations.epoch, operations.durability, encoded(name), sequence, *_arrays(events))
+        return converted(answered_by(operations.write("move a cursor", sql, *values)), lambda _: None)
+
+
+def _arrays(events: Sequence[Event]) -> list[Sequence[Any]]:
+    return arrays([event_row(event) for event in events], _EVENT_WIDTH)
+
+
+def _logged(rows: Sequence[Any]) -> tuple[LoggedEvent, ...]:
+    return tuple(event_from(tuple(row)) for row in rows)
+
+
+# ruff: noqa: S608 - the texts are made of constants and the checked name of the schema; values are always bound
+
+_FIRST: Final = -(2**63)
+_SIGN: Final = 1 << 63
+_NOW_MS: Final = "floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
+_MEMBER: Final = f"epoch, served, joined_ms, lease_left_ms, label, last_epoch, {_NOW_MS}"
+
+_Bits: TypeAlias = tuple[list[str], list[str], list[int]]
+
+
+class PostgresSharing:
+    """Divides a store among its engines, through one engine's statements."""
+
+    def __init__(self, operations: PostgresOperations, queries: InstanceQueries, lease_ms: int) -> None:
+        self._operations = operations
+        self._queries = queries
+        self.lease_ms = lease_ms
+        self._schema = operations.schema
+
+    # ------------------------------------------------------------ membership
+    def heartbeat(self, served: Served, /) -> FutureResult[Members, StoreError]:
+        """Renew this opening's lease, and return the members."""
+        return asked(self._heartbeat(served))
+
+    async def _heartbeat(self, served: Served) -> Result[Members, StoreError]:
+        operations = self._operations
+        jobs = orjson.dumps([(kind, name, code.version, code.code) for (kind, name), code in served.items()])
+        sql = f"SELECT {_MEMBER} FROM {self._schema}.beat($1, $2, $3)"
+        beaten = await operations.heartbeat(sql, operations.epoch, jobs.decode(), self.lease_ms)
+        match beaten:
+            case Failure(OutcomeUnknown(reason=reason)):  # to repeat it does no harm
+                return Failure(StoreUnavailable("renew the lease", reason))
+            case _:
+                return beaten.map(_members)
+
+    def members(self) -> FutureResult[Members, StoreError]:
+        """Return the members."""
+        return asked(self._read_members())
+
+    async def _read_members(self) -> Result[Members, StoreError]:
+        sql = f"SELECT {_MEMBER} FROM {self._schema}.members()"
+        return (await self._operations.read("read the members", sql)).map(_members)
+
+    # ------------------------------------------------------------ shares
+    def due(
+        self, now_ms: int, limit: int, share: Share, after: DuePosition | None = None, /
+    ) -> FutureResult[tuple[Instance, ...], StoreError]:
+        """Return a share's due instances."""
+        sql = f"""
+            SELECT {INSTANCE_COLUMNS}, due_ms
+            FROM {self._schema}.due_in_share($1, $2, $3, $4, $5::text[], $6::text[], $7::bigint[])
+        """
+        bits = _bits(share)
+
+        def fetch(place: Row, wanted: int) -> Awaitable[Result[Any, Any]]:
+            return self._operations.read("read due instances", sql, now_ms, *place, wanted, *bits)
+
+        return asked(self._queries.readable(fetch, due_row, due_place, after or (_FIRST, 0), limit))
+
+    def messages(
+        self, now_ms: int, limit: int, share: Share, others: OtherEngines, old_ms: int, /
+    ) -> FutureResult[tuple[StoredMessage, ...], StoreError]:
+        """Return the messages that this opening sent, and a share's messages that their writer does not deliver."""
+        sql = f"""
+            SELECT {MESSAGE_COLUMNS} FROM {self._schema}.heads_in_share(
+              $1, $2, $3, $4, $5::bigint[], $6, $7, $8::text[], $9::text[], $10::bigint[])
+        """
+        rest = (self._operations.epoch, *_known(others), old_ms, *_bits(share))
+
+        def fetch(place: Row, wanted: int) -> Awaitable[Result[Any, Any]]:
+            return self._operations.read("read messages", sql, *place, now_ms, wanted, *rest)
+
+        return asked(self._queries.readable(fetch, message_from, lambda row: row[:1], (_FIRST,), limit))
+
+    def abandoned(
+        self, after_incarnation: int, limit: int, share: Share, others: OtherEngines, /
+    ) -> FutureResult[tuple[Instance, ...], StoreError]:
+        """Return a share's instances that a dead engine has claimed."""
+        sql = f"""
+            SELECT {INSTANCE_COLUMNS}
+            FROM {self._schema}.abandoned($1, $2, $3, $4::bigint[], $5, $6::text[], $7::text[], $8::bigint[])
+        """
+        rest = (self._operations.epoch, *_known(others), *_bits(share))
+
+        def fetch(place: Row, wanted: int) -> Awaitable[Result[Any, Any]]:
+            return self._operations.read("read claims", sql, *place, wanted, *rest)
+
+        return asked(self._queries.readable(fetch, instance_from, lambda row: row[:1], (after_incarnation,), limit))
+
+
+def _known(others: OtherEngines) -> tuple[list[int], int]:
+    return sorted(others.living), min(others.known_up_to, _LAST)
+
+
+def _bits(share: Share) -> _Bits:
+    jobs = share.buckets.items()
+    kinds, names = [encoded(kind) for (kind, _), _ in jobs], [encoded(name) for (_, name), _ in jobs]
+    return kinds, names, [_signed(sum(1 << bucket for bucket in buckets)) for _, buckets in jobs]
+
+
+def _signed(bits: int) -> int:
+    return bits - 2 * _SIGN if bits & _SIGN else bits
+
+
+def _members(rows: Sequence[Row]) -> Members:
+    members = tuple(
+        StoreMember(
+            epoch=row[0],
+            served={(kind, name): ServedCode(*code) for kind, name, *code in orjson.loads(row[1])},
+            joined_ms=row[2],
+            lease_left_ms=row[3],
+            label=row[4],
+        )
+        for row in rows
+    )
+    last_epoch, now_ms = max((row[5] for row in rows), default=0), max((row[6] for row in rows), default=0)
+    return Members(members=members, last_epoch=last_epoch, now_ms=now_ms)
+
 
 T = TypeVar("T")
 

@@ -11,6 +11,7 @@ from perdure.stores.shares import ServedCode
 from perdure.stores.values import FilledPage, FilledRow, Query
 from perdure.testing.conformance.assertions import failure, holds, same, value
 from perdure.testing.conformance.harness import Case, NewHarness, in_harness, in_store, opened, present
+from perdure.testing.conformance.histories import address, put
 from perdure.testing.conformance.requirements import (
     ATTRIBUTES_COMMIT,
     ATTRIBUTES_FIND,
@@ -27,7 +28,6 @@ from perdure.testing.conformance.requirements import (
     PAGES,
     TEXT,
 )
-from perdure.testing.conformance.sample_values import address, put
 from perdure.testing.conformance.sharing_cases import sharing, two_openings
 from perdure.values.address import Address
 from perdure.values.attributes import FAILED, FOUND, AttributeKeys, KeyRange, StoredAttribute

@@ -21,6 +21,8 @@ from perdure.testing.conformance.assertions import Requirement, RequirementViola
 from perdure.testing.conformance.assertions import asked as in_words
 from perdure.testing.conformance.harness import KillableHarness, StoreHarness, must_open
 from perdure.testing.conformance.histories import (
+    ERROR,
+    FAR_MS,
     KEYS,
     PLACES,
     CommitStep,
@@ -32,9 +34,10 @@ from perdure.testing.conformance.histories import (
     RedriveStep,
     ReopenStep,
     Step,
+    message,
+    started,
 )
 from perdure.testing.conformance.requirements import ATOMIC, CONCURRENT, DURABLE, OLDEST_FIRST, QUEUED
-from perdure.testing.conformance.sample_values import ERROR, FAR_MS, message, started
 from perdure.testing.conformance.subprocess_harness import (
     ArmCrash,
     ArmWriteLimit,

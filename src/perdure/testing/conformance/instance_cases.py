@@ -11,6 +11,21 @@ from perdure.stores.contract import Store, commit_one, load_one
 from perdure.stores.values import DuePosition, Query, Retention
 from perdure.testing.conformance.assertions import failure, holds, same, value
 from perdure.testing.conformance.harness import Case, in_store
+from perdure.testing.conformance.histories import (
+    CLAIM,
+    ERROR,
+    FAR_MS,
+    LEFT,
+    PENDING_RETRY,
+    TRACE,
+    address,
+    created,
+    instance,
+    put,
+    remembered,
+    started,
+    told,
+)
 from perdure.testing.conformance.requirements import (
     CLAIMED,
     COMPARES_FENCE,
@@ -39,21 +54,6 @@ from perdure.testing.conformance.requirements import (
     SEARCH,
     WORK,
     WORK_LIMIT,
-)
-from perdure.testing.conformance.sample_values import (
-    CLAIM,
-    ERROR,
-    FAR_MS,
-    LEFT,
-    PENDING_RETRY,
-    TRACE,
-    address,
-    created,
-    instance,
-    put,
-    remembered,
-    started,
-    told,
 )
 from perdure.values.address import Address
 from perdure.values.errors import Conflict

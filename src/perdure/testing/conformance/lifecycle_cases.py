@@ -27,7 +27,27 @@ from perdure.testing.conformance.harness import (
     opened,
     recorded,
 )
-from perdure.testing.conformance.histories import PLACES, CommitStep, InboundStep, KillStep, ReopenStep, Step
+from perdure.testing.conformance.histories import (
+    CLAIM,
+    ERROR,
+    FAR_MS,
+    PLACES,
+    CommitStep,
+    InboundStep,
+    KillStep,
+    ReopenStep,
+    Step,
+    address,
+    created,
+    instance,
+    message,
+    message_id,
+    put,
+    remembered,
+    settled_by,
+    started,
+    told,
+)
 from perdure.testing.conformance.requirements import (
     ATOMIC,
     CAPABILITIES,
@@ -49,21 +69,6 @@ from perdure.testing.conformance.requirements import (
     READS_ITS_WRITES,
     SHARING,
     SHOWS_WHAT_STAYS,
-)
-from perdure.testing.conformance.sample_values import (
-    CLAIM,
-    ERROR,
-    FAR_MS,
-    address,
-    created,
-    instance,
-    message,
-    message_id,
-    put,
-    remembered,
-    settled_by,
-    started,
-    told,
 )
 from perdure.testing.conformance.subprocess_harness import ArmCrash, LinesRun, SubprocessHarness
 from perdure.values.errors import StoreCorrupt, StoreLocked, StoreUnavailable

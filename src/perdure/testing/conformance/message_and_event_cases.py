@@ -11,6 +11,20 @@ from perdure.stores.contract import Store, commit_one, load_one
 from perdure.stores.values import Cursor, Retention
 from perdure.testing.conformance.assertions import failure, holds, same, value
 from perdure.testing.conformance.harness import Case, NewHarness, in_harness, in_store, opened, present
+from perdure.testing.conformance.histories import (
+    ERROR,
+    FAR_MS,
+    address,
+    consumed,
+    created,
+    deliverable,
+    message,
+    message_id,
+    put,
+    settled_by,
+    started,
+    told,
+)
 from perdure.testing.conformance.requirements import (
     CONFLICT_LEAVES_NOTHING,
     CONSUMED_TOGETHER,
@@ -37,20 +51,6 @@ from perdure.testing.conformance.requirements import (
     REDRIVE,
     REDRIVE_EVENTS,
     REDRIVEN_COUNTED,
-)
-from perdure.testing.conformance.sample_values import (
-    ERROR,
-    FAR_MS,
-    address,
-    consumed,
-    created,
-    deliverable,
-    message,
-    message_id,
-    put,
-    settled_by,
-    started,
-    told,
 )
 from perdure.values import event as events
 from perdure.values.address import Address

@@ -26,6 +26,18 @@ from perdure.testing.conformance.harness import (
     opened,
     present,
 )
+from perdure.testing.conformance.histories import (
+    CLAIM,
+    ERROR,
+    FAR_MS,
+    PENDING_RETRY,
+    address,
+    created,
+    instance,
+    remembered,
+    started,
+    told,
+)
 from perdure.testing.conformance.requirements import (
     CONFLICT_LEAVES_NOTHING,
     COPY_ASSIGNED,
@@ -58,18 +70,6 @@ from perdure.testing.conformance.requirements import (
     QUEUED,
     QUEUED_OR_DUE,
     SET_HOLD,
-)
-from perdure.testing.conformance.sample_values import (
-    CLAIM,
-    ERROR,
-    FAR_MS,
-    PENDING_RETRY,
-    address,
-    created,
-    instance,
-    remembered,
-    started,
-    told,
 )
 from perdure.values.address import Address
 from perdure.values.errors import Conflict, CopyFailed, StoreError, StoreLocked, StoreUnavailable

@@ -15,6 +15,18 @@ from perdure.stores.contract import Sharing, Store, commit_one, load_one
 from perdure.stores.shares import BUCKETS, NOTHING, Members, ServedCode, Share, bucket_of
 from perdure.testing.conformance.assertions import answer, failure, holds, same, value
 from perdure.testing.conformance.harness import Case, in_harness
+from perdure.testing.conformance.histories import (
+    CLAIM,
+    FAR_MS,
+    address,
+    created,
+    instance,
+    message,
+    put,
+    remembered,
+    settled_by,
+    started,
+)
 from perdure.testing.conformance.requirements import (
     ABANDONED,
     CLOSE_LEAVES,
@@ -33,18 +45,6 @@ from perdure.testing.conformance.requirements import (
     NEW_KEYS,
     OLDEST_FIRST,
     WRONG_VIEW,
-)
-from perdure.testing.conformance.sample_values import (
-    CLAIM,
-    FAR_MS,
-    address,
-    created,
-    instance,
-    message,
-    put,
-    remembered,
-    settled_by,
-    started,
 )
 from perdure.values.errors import OwnershipLost
 from perdure.values.event import JobStarted

@@ -18,6 +18,18 @@ from perdure.stores.contract import Store, commit_one, load_one
 from perdure.stores.values import LoadRequest, LoggedEvent, Query, Retention
 from perdure.testing.conformance.assertions import RequirementViolated, answer, holds, same, value
 from perdure.testing.conformance.harness import Case, NewHarness, in_harness, in_store, opened, recorded
+from perdure.testing.conformance.histories import (
+    CLAIM,
+    ERROR,
+    FAR_MS,
+    address,
+    created,
+    instance,
+    message,
+    put,
+    remembered,
+    started,
+)
 from perdure.testing.conformance.requirements import (
     ATOMIC,
     BATCH_ANSWERED,
@@ -41,18 +53,6 @@ from perdure.testing.conformance.requirements import (
     PURGE_OWN,
     READS_ITS_WRITES,
     TEXT,
-)
-from perdure.testing.conformance.sample_values import (
-    CLAIM,
-    ERROR,
-    FAR_MS,
-    address,
-    created,
-    instance,
-    message,
-    put,
-    remembered,
-    started,
 )
 from perdure.values.address import Address
 from perdure.values.errors import Conflict

@@ -23,8 +23,7 @@ from perdure.programs.drivers import settle_answer
 from perdure.programs.effect_results import error_declared_by
 from perdure.programs.future import answer_of, asked
 from perdure.programs.instructions import ServiceCall
-from perdure.runtime.errors import WouldBlock
-from perdure.runtime.record import Future, Runtime
+from perdure.runtime.record import Future, Runtime, WouldBlock
 from perdure.runtime.tasks import start_eagerly
 from perdure.stores.contract import Store, fence_after, overlay
 from perdure.stores.values import LoadRequest

@@ -20,7 +20,7 @@ from perdure.jobs.definition import AnyDefinition, Definition
 from perdure.programs.future import awaited
 from perdure.runtime.record import LogRecord, Sizes, SpawnedTask
 from perdure.stores.contract import Store, load_one
-from perdure.stores.memory.backend import backend_of_blocks
+from perdure.stores.memory.opening import backend_of_blocks
 from perdure.stores.values import LoggedEvent, Query
 from perdure.testing.fault import Fault
 from perdure.testing.world.backend import InMemory, Opener, backend_of

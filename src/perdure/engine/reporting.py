@@ -24,8 +24,7 @@ from perdure.jobs.redaction import redacted_failure, secrets_of_run
 from perdure.jobs.request import AlarmDue
 from perdure.jobs.step import Commit, Execute, Step
 from perdure.programs import Exit
-from perdure.programs.drivers import Suspended
-from perdure.programs.inline import run_to_first_effect
+from perdure.programs.drivers import Suspended, run_to_first_effect
 from perdure.programs.interpreter import interpret, watched
 from perdure.runtime.record import LogRecord, Runtime
 from perdure.values.address import Address

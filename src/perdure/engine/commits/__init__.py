@@ -1,1 +1,0 @@
-"""The way to the store and back: batches of reads and commits, and their answers."""
