@@ -430,9 +430,17 @@ class JsonStore(Store):
         return list(heads.values())
 
     @in_thread
-    def messages(self, now_ms: int, limit: int) -> list[StoredMessage]:
-        """Return the oldest messages whose time has come."""
-        return [one for one in self.heads_of() if one.not_before_ms <= now_ms][:limit]
+    def messages(
+        self, now_ms: int, limit: int, except_jobs: tuple[Job, ...] = ()
+    ) -> list[StoredMessage]:
+        """Return the oldest messages whose time has come, not those to some jobs."""
+        found = [one for one in self.heads_of() if one.not_before_ms <= now_ms]
+        others = [
+            one
+            for one in found
+            if (one.message.target.kind, one.message.target.name) not in except_jobs
+        ]
+        return others[:limit]
 
     @in_thread
     def messages_left_to(

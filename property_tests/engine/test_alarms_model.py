@@ -206,7 +206,8 @@ class Engine:
         """Take an alarm from the loop, as a dispatcher does."""
         assert address not in self.fired, "an alarm is fired beside its own turn"
         assert (address.kind, address.name) not in self.holds.jobs, "an alarm of a held job is fired"
-        assert self.alarms.under_way <= self.limits.max_pending, "too many alarms are in progress"
+        of_job = sum(1 for one in self.fired if one.name == address.name)
+        assert of_job < self.limits.max_pending, "too many alarms of a job are in progress"
         self.fired.add(address)
         self.spawn(self.turn(address, entry))
 

@@ -26,7 +26,7 @@ from perdure.runtime.record import Future
 from perdure.runtime.simulated import Simulation
 from perdure.stores.contract import commit_one, overlay
 from perdure.stores.memory import MemoryBackend
-from perdure.values.address import Address
+from perdure.values.address import Address, Job
 from perdure.values.errors import InstanceParked, OutcomeUnknown
 from perdure.values.limits import Limits
 from perdure.values.message import Consumed, Message, StoredMessage
@@ -63,6 +63,7 @@ class Receivers:
     postponed: dict[int, int] = attrs.Factory(dict)
     unknown: int = 0
     work_ms: int = 1
+    batch: int = 256
     outbox: Outbox = attrs.field(init=False)
     store: Any = attrs.field(init=False)
     sent: int = 0
@@ -71,9 +72,11 @@ class Receivers:
         runtime = self.simulation.runtime
         inner = self.backend.open()
 
-        def messages(now_ms: int, limit: int, /) -> FutureResult[tuple[StoredMessage, ...], Any]:
+        def messages(
+            now_ms: int, limit: int, except_jobs: tuple[Job, ...] = (), /
+        ) -> FutureResult[tuple[StoredMessage, ...], Any]:
             async def late() -> Any:
-                answer = await answer_of(inner.messages(now_ms, limit))
+                answer = await answer_of(inner.messages(now_ms, limit, except_jobs))
                 await runtime.sleep(self.read_ms)
                 return answer
 
@@ -83,7 +86,8 @@ class Receivers:
         dispatcher: Any = self
         reporting = Reporting(runtime, OpenSinks(runtime))
         jobs: Any = {("task", "orders"): orders}
-        self.outbox = Outbox(self.store, runtime, dispatcher, jobs, Limits(), Waker(runtime), reporting)
+        limits = Limits(message_batch=self.batch)
+        self.outbox = Outbox(self.store, runtime, dispatcher, jobs, limits, Waker(runtime), reporting)
         self.outbox.process_ends = lambda _: None
 
     def post(self, job: Any, address: Address, request: Any) -> Future[Any]:
@@ -93,6 +97,7 @@ class Receivers:
         assert message_id not in self.settled, "a message is offered after it was consumed"
         assert now_ms >= self.postponed.pop(message_id, 0), "a message is offered again before its time"
         self.under_way.add(pair)
+        assert len(self.under_way) <= self.batch, "more messages of a job are in progress than its limit"
         self.offered.append(request.inbound.message_id)
         answer = self.simulation.runtime.future()
         self.simulation.runtime.spawn(self.turn(pair, request.inbound.message_id, answer), name="turn")
@@ -152,14 +157,26 @@ PARKED_TWICE = [
 ]
 
 
-@example(story=PARKED_TWICE, read_ms=0, work_ms=1, seed=0)
-@example(story=[("park", "p", "x", 0), ("send", "p", "x", 1), ("resume", "p", "x", 0)], read_ms=0, work_ms=1, seed=0)
-@given(story=STORY, read_ms=st.integers(0, 4), work_ms=st.integers(0, 3), seed=st.integers(0, 99))
+@example(story=PARKED_TWICE, read_ms=0, work_ms=1, batch=256, seed=0)
+@example(
+    story=[("park", "p", "x", 0), ("send", "p", "x", 1), ("resume", "p", "x", 0)],
+    read_ms=0,
+    work_ms=1,
+    batch=256,
+    seed=0,
+)
+@given(
+    story=STORY,
+    read_ms=st.integers(0, 4),
+    work_ms=st.integers(0, 3),
+    batch=st.sampled_from([1, 2, 256]),
+    seed=st.integers(0, 99),
+)
 def test_each_message_is_consumed_once_in_order_and_soon_after_a_resumption(
-    story: list[tuple[str, str, str, int]], read_ms: int, work_ms: int, seed: int
+    story: list[tuple[str, str, str, int]], read_ms: int, work_ms: int, batch: int, seed: int
 ) -> None:
     simulation = Simulation(seed=seed)
-    receivers = Receivers(simulation, MemoryBackend(), read_ms, work_ms=work_ms)
+    receivers = Receivers(simulation, MemoryBackend(), read_ms, work_ms=work_ms, batch=batch)
 
     async def main() -> None:
         loop = simulation.runtime.spawn(receivers.outbox.run(), name="outbox")

@@ -43,8 +43,8 @@ MUTANTS = (
     Mutant(
         "an alarm of a held job is read and fired",
         "Alarms._may_fire",
-        "job in self.jobs and job not in self.holds.jobs",
-        "job in self.jobs",
+        "or job in self.holds.jobs ",
+        "",
         ALARMS,
     ),
     Mutant(
@@ -56,10 +56,24 @@ MUTANTS = (
     ),
     Mutant(
         "more alarms are in progress than the limit",
-        "Alarms._fire",
-        "self._window.has_room and len(self._fired) < self.limits.max_pending",
-        "self._window.has_room",
+        "Alarms._may_fire",
+        "if self._places.has(job):",
+        "if True:",
         ALARMS,
+    ),
+    Mutant(
+        "the alarms of a job that was left out are not read again",
+        "Alarms._leave_place",
+        "            self.doubt()\n",
+        "",
+        ALARMS,
+    ),
+    Mutant(
+        "all jobs share the room of alarms",
+        "Places.has",
+        "mine is None or mine + self.total < 2 * self.limit",
+        "self.total < self.limit",
+        "tests/behaviour/test_slots.py::test_an_alarm_does_not_wait_for_the_alarms_of_another_job",
     ),
     Mutant(
         "an alarm whose turn failed is not fired again",

@@ -38,10 +38,24 @@ MUTANTS = (
     ),
     Mutant(
         "one message more than the limit is delivered at the same time",
-        "Outbox._has_room",
-        "len(self._under_way) < self.limits.message_batch",
-        "len(self._under_way) <= self.limits.message_batch",
+        "Places.has",
+        "mine + self.total < 2 * self.limit",
+        "mine + self.total <= 2 * self.limit",
         f"{EDGES}[message_batch-memory]",
+    ),
+    Mutant(
+        "a job's messages hide those of the other jobs",
+        "Outbox.run",
+        "self.store.messages(now_ms, limit, full)",
+        "self.store.messages(now_ms, limit)",
+        "tests/behaviour/test_slots.py::test_a_message_does_not_wait_for_the_messages_of_another_job",
+    ),
+    Mutant(
+        "a job without messages in progress has no place beside the others",
+        "Places.has",
+        "mine is None or mine + self.total < 2 * self.limit",
+        "(mine or 0) + self.total < self.limit",
+        "tests/behaviour/test_slots.py::test_a_message_does_not_wait_for_the_messages_of_another_job",
     ),
     Mutant(
         "retention deletes as many rows at once as a store likes",

@@ -18,6 +18,7 @@ from perdure import (
     WorkerPool,
     every,
     program,
+    tell,
 )
 from perdure.jobs.slots import too_many_runs
 from perdure.programs import sleep
@@ -53,6 +54,34 @@ slow = Task("slow", state=int, event=int, initial=0, on_event=event_for_long)
 ticking = Continuous("ticking", state=int, execute=tick_for_long, schedule=every("1 second"))
 quick = Task("quick", state=int, event=int, initial=0, on_event=shortly)
 
+
+@program
+def pass_on(ctx: TaskContext[int], event: int) -> Do[None]:
+    """Send a message to so many instances of the slow job, or one to the quick job."""
+    for n in range(event):
+        yield from tell(slow, str(n)).send(1)
+    if not event:
+        yield from tell(quick, "q").send(1)
+    yield from ctx.update_state(lambda total: total + 1)
+
+
+@program
+def tick_shortly(ctx: ContinuousContext[int]) -> Do[None]:
+    yield from ctx.update_state(lambda total: total + 1)
+
+
+@program
+def tick_for_long_later(ctx: ContinuousContext[int]) -> Do[None]:
+    """End the first run at once, so that each instance waits for its alarm."""
+    if (yield from ctx.state):
+        yield from sleep("2 minutes")
+    yield from ctx.set_state(1)
+
+
+later = Continuous("later", state=int, execute=tick_for_long_later, schedule=every("1 second"))
+brief = Continuous("brief", state=int, execute=tick_shortly, schedule=every("1 second"))
+sender = Task("sender", state=int, event=int, initial=0, on_event=pass_on)
+
 BACKLOGS: dict[Backlog, tuple[Any, ...]] = {"pools": (first, second), "events": (slow,), "ticks": (ticking,)}
 
 
@@ -77,13 +106,47 @@ def test_an_event_with_an_effect_does_not_wait_for_the_long_runs_of_another_job(
     backlog: Backlog, concurrency: int
 ) -> None:
     app = App(None, limits=Limits(concurrency=concurrency)).with_jobs(*BACKLOGS[backlog], quick)
-    with World(app) as world:
+    with World(app, at_end="leave") as world:  # a continuous job never ends its backlog
         begin_backlog(world, backlog, 4 * concurrency)
         for n in range(5):
             since = world.now
             world.run(world.handle(quick).send(str(n), 1))
             assert (world.now - since).total_seconds() < 1
             world.advance("1 s")
+
+
+def runs_of(world: World, job: Any, id_: str) -> int:
+    """Return how many runs an instance has ended, 0 if there is none."""
+    found = world.run(world.handle(job).status(id_))
+    return getattr(found, "run_count", 0) + getattr(found, "event_count", 0)
+
+
+@pytest.mark.parametrize(("batch", "slots"), [(1, 2), (2, 8), (16, 8), (256, 256)])
+def test_a_message_does_not_wait_for_the_messages_of_another_job(batch: int, slots: int) -> None:
+    app = App(None, limits=Limits(message_batch=batch, concurrency=slots)).with_jobs(sender, slow, quick)
+    with World(app) as world:
+        world.run(world.handle(sender).send("all", 2 * batch + slots))
+        world.advance("1 s")
+        for n in range(1, 6):
+            world.run(world.handle(sender).send("one", 0))
+            world.advance("1 s")
+            assert runs_of(world, quick, "q") == n
+
+
+@pytest.mark.parametrize(("pending", "slots"), [(1, 2), (4, 8), (16, 8)])
+def test_an_alarm_does_not_wait_for_the_alarms_of_another_job(pending: int, slots: int) -> None:
+    jobs = (later, brief)
+    with World(App(None).with_jobs(*jobs), at_end="leave") as world:
+        number = 2 * pending + slots
+        world.concurrently(*(world.handle(later).start(str(n), 0) for n in range(number)))
+        world.run(world.handle(brief).start("b", 0))
+        world.close()
+        world.open(App(None, limits=Limits(max_pending=pending, concurrency=slots)).with_jobs(*jobs))
+        world.advance("3 s")
+        for _ in range(5):
+            before = runs_of(world, brief, "b")
+            world.advance("10 s")
+            assert runs_of(world, brief, "b") >= before + 9
 
 
 @pytest.mark.parametrize(

@@ -321,11 +321,14 @@ class _Work:
         share = self.membership.share
         return self.sharing.due(now_ms, limit, share.without(except_jobs) if except_jobs else share, after)
 
-    def messages(self, now_ms: int, limit: int, /) -> FutureResult[tuple[StoredMessage, ...], StoreError]:
+    def messages(
+        self, now_ms: int, limit: int, except_jobs: tuple[Job, ...] = (), /
+    ) -> FutureResult[tuple[StoredMessage, ...], StoreError]:
         # The engine that wrote a message delivers it. If others read it at the same time, most of their turns conflict.
         # A writer that does not serve the target cannot.
         membership = self.membership
-        return self.sharing.messages(now_ms, limit, membership.share, membership.writers, now_ms - WRITER_FIRST_MS)
+        old_ms = now_ms - WRITER_FIRST_MS
+        return self.sharing.messages(now_ms, limit, membership.share, membership.writers, old_ms, except_jobs)
 
     def claimed(self, after_incarnation: int, limit: int, /) -> FutureResult[tuple[Instance, ...], StoreError]:
         membership = self.membership

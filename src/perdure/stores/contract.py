@@ -201,13 +201,20 @@ class Sharing(Protocol):
         ...
 
     def messages(
-        self, now_ms: int, limit: int, share: Share, others: OtherEngines, old_ms: int, /
+        self,
+        now_ms: int,
+        limit: int,
+        share: Share,
+        others: OtherEngines,
+        old_ms: int,
+        except_jobs: tuple[Job, ...] = (),
+        /,
     ) -> FutureResult[tuple[StoredMessage, ...], StoreError]:
         """Return, of what ``Store.messages`` returns, the messages that this opening may deliver.
 
         These are the messages that this opening wrote, and those to the share whose writer is not among the others or
         which were sent before ``old_ms``. A message of an unknown writer, such as a transaction of the user, has no
-        writer among the others.
+        writer among the others. Those to ``except_jobs`` are left out.
         """
         ...
 
@@ -354,11 +361,13 @@ class Store(ABC):
 
     # ------------------------------------------------------------ messages
     @abstractmethod
-    def messages(self, now_ms: int, limit: int, /) -> FutureResult[tuple[StoredMessage, ...], StoreError]:
+    def messages(
+        self, now_ms: int, limit: int, except_jobs: tuple[Job, ...] = (), /
+    ) -> FutureResult[tuple[StoredMessage, ...], StoreError]:
         """Return, for each (sender, target), its oldest living message, if it may be delivered.
 
         It may if its ``not_before_ms`` is not after the instant. The oldest come first, so that every caller delivers a
-        pair in order.
+        pair in order. Those to ``except_jobs`` are left out.
         """
 
     @abstractmethod

@@ -44,7 +44,7 @@ class Limits:
             fewest, and each job without a run has one kept, up to a quarter of the slots.
         mailbox_size: requests that wait for one instance, beside the one in progress. Beyond, see ``on_full``.
         max_pending: requests that wait or are being handled, in the whole engine: it also bounds its writes. Beyond,
-            see ``on_full``. Alarms and messages have their own room, and wait in the store for it.
+            see ``on_full``. Besides, so many alarms of one job may wait or run. Further ones wait in the store.
         waits: callers that wait for an instance's status (``Client.until``). A further one fails with ``Overloaded``.
         on_full: how a full queue answers a request. With ``reject`` the request fails with ``Overloaded`` immediately.
             With ``block`` its caller waits for a slot, about in arrival order.
@@ -70,8 +70,9 @@ class Limits:
         replay_chunk: instructions that a workflow replay answers before the engine's other work gets its turn.
         journal_page: workflow journal rows that one read returns, each up to ``payload_bytes``. A run keeps all journal
             rows in memory. One commit holds at most one result for each step that runs at the same time.
-        message_batch: messages that are delivered at the same time, one for each sender and target. Further ones wait
-            in the store.
+        message_batch: messages to one job that are delivered at the same time, one for each sender and target. Further
+            ones wait in the store. Of several jobs, each next one has half of what the others leave of twice as many,
+            and at least one.
         recovery_page: rows that the engine reads or deletes at a time when it looks after its store: runs that a crash
             interrupted, instances that other code left, rows past their retention.
         queued_items: waiting items in a pool in memory. Further ones are read from the store when their turn is near.

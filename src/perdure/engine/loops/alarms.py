@@ -16,7 +16,7 @@ from returns.future import FutureResult
 from returns.result import Failure, Result, Success
 
 from perdure.engine.dispatcher import Dispatcher
-from perdure.engine.loops.waker import Waker
+from perdure.engine.loops.waker import Places, Waker
 from perdure.engine.mailbox.entry import MailboxEntry, TurnAnswer
 from perdure.engine.mailbox.instance_cache import InstanceCache, version_of
 from perdure.engine.runs.concurrency import Holds
@@ -26,7 +26,7 @@ from perdure.programs.container import result_inside
 from perdure.runtime.record import DEFAULT_SIZES, LogRecord, Runtime, Sizes, Timer
 from perdure.stores.contract import Store
 from perdure.stores.values import DuePosition
-from perdure.values.address import Address
+from perdure.values.address import Address, Job
 from perdure.values.instance import Instance
 from perdure.values.limits import Limits
 
@@ -314,6 +314,10 @@ def _timers_of(alarms: Alarms) -> TimerQueue:
     return TimerQueue(room=alarms.runtime.sizes.timers)
 
 
+def _places_of(alarms: Alarms) -> Places:
+    return Places(alarms.limits.max_pending)
+
+
 def _window_of(alarms: Alarms) -> AlarmWindow[_Fired]:
     return AlarmWindow(sizes=alarms.runtime.sizes)
 
@@ -344,6 +348,8 @@ class Alarms:
     _timers: TimerQueue = attrs.field(default=attrs.Factory(_timers_of, takes_self=True))
     _window: AlarmWindow[_Fired] = attrs.field(default=attrs.Factory(_window_of, takes_self=True))
     _fired: dict[Address, _Fired] = attrs.Factory(dict[Address, _Fired])
+    _places: Places = attrs.field(default=attrs.Factory(_places_of, takes_self=True))
+    _left_out: dict[Job, int] = attrs.Factory(dict[Job, int])  # jobs without a place, and how many alarms they had
     _failed: dict[_Fired, Timer] = attrs.Factory(dict[_Fired, "Timer"])
     _phase: Literal["open", "closed"] = "open"
     _sleeping_until_ms: int | None = None
@@ -427,7 +433,7 @@ class Alarms:
         return read
 
     def _due(self, until_ms: int, limit: int, after: DuePosition | None) -> FutureResult[tuple[Instance, ...], Any]:
-        return self.store.due(until_ms, limit, after, self.holds.jobs)
+        return self.store.due(until_ms, limit, after, (*self.holds.jobs, *self._left_out))
 
     def _take(self, rows: tuple[Instance, ...], position: DuePosition) -> None:
         """Queue the instances that were read, except those whose turn is in progress: its end queues them."""
@@ -452,13 +458,13 @@ class Alarms:
     # ------------------------------------------------------------ firing
     @property
     def under_way(self) -> int:
-        """Number of alarms that are fired and not settled, at most ``Limits.max_pending``."""
+        """Number of alarms that are fired and not settled."""
         return len(self._fired)
 
     def _fire(self, now_ms: int) -> None:
         """Put an alarm into every due instance's mailbox, as far as there is room."""
         self._look_for_company()
-        while self._window.has_room and len(self._fired) < self.limits.max_pending:
+        while self._window.has_room:
             entry = self._timers.pop(now_ms)
             if entry is None:
                 self._window.reset()
@@ -468,10 +474,19 @@ class Alarms:
                 self._post(self.jobs[address.kind, address.name], address, due_ms)
 
     def _may_fire(self, address: Address) -> bool:
-        """Whether an instance's job is served here, and not held. A release reads its alarms again."""
+        """Whether an instance's job is served here, is not held, and has a place.
+
+        A job without a place is left out, also by the next reads, until half of its alarms are settled. Then, and when
+        a job is released, its alarms are read again.
+        """
         # Not an error: another engine, or the next deploy, may serve that job.
         job = (address.kind, address.name)
-        return job in self.jobs and job not in self.holds.jobs
+        if job not in self.jobs or job in self.holds.jobs or job in self._left_out:
+            return False
+        if self._places.has(job):
+            return True
+        self._left_out[job] = self._places.number_of(job)
+        return False
 
     def _look_for_company(self) -> None:
         """Leave room for requests while they arrive."""
@@ -481,11 +496,16 @@ class Alarms:
         self._window.company = "requests" if now_ms < self._alone_from_ms else "none"
 
     def _post(self, job: AnyDefinition, address: Address, due_ms: int) -> None:
-        fired = self._fired[address] = _Fired(address, due_ms, self._answered, self._leave_window)
-        self._window.add(fired)
+        fired = self._begin(address, due_ms)
         self.dispatcher.fire(
             job, address, MailboxEntry(ALARM, fired, on_finishing=fired.on_finishing, pending_weight=0)
         )
+
+    def _begin(self, address: Address, due_ms: int) -> _Fired:
+        fired = self._fired[address] = _Fired(address, due_ms, self._answered, self._leave_window)
+        self._window.add(fired)
+        self._places.take(address)
+        return fired
 
     def accept(self, address: Address, due_ms: int) -> MailboxEntry | None:
         """Count an alarm as fired that is due when it is set, unless others wait for their turn. Return its request."""
@@ -495,13 +515,10 @@ class Alarms:
             return None
         if self._phase == "closed" or address in self._fired or not self._may_fire(address):
             return None
-        if self.under_way >= self.limits.max_pending:
-            return None
         self._look_for_company()
         if not self._window.has_room:
             return None
-        fired = self._fired[address] = _Fired(address, due_ms, self._answered, self._leave_window)
-        self._window.add(fired)
+        fired = self._begin(address, due_ms)
         return MailboxEntry(ALARM, fired, on_finishing=fired.on_finishing, pending_weight=0)
 
     def withdraw(self, entry: MailboxEntry) -> None:
@@ -552,6 +569,7 @@ class Alarms:
     def _done(self, fired: _Fired) -> None:
         """Allow an instance's alarm to be fired again, when the instance is due then."""
         del self._fired[fired.address]
+        self._leave_place(fired.address)
         if fired.then_due is not None:
             self._add(fired.address, fired.then_due)
         # A read during the turn found the next alarm, and skipped it because of this turn.
@@ -559,6 +577,13 @@ class Alarms:
             self._add(fired.address, fired.read.due_ms or 0)
         elif fired.written == "no" and fired.due_ms > self.runtime.now_ms():  # the clock went back
             self._add(fired.address, fired.due_ms)
+
+    def _leave_place(self, address: Address) -> None:
+        self._places.leave(address)
+        job = (address.kind, address.name)
+        if self._left_out and self._places.number_of(job) <= self._left_out.get(job, -1) // 2:
+            del self._left_out[job]
+            self.doubt()
 
     def _is_written(self, read: Instance) -> bool:
         """Whether a commit of this engine set another alarm after the row was read: that one is known already.

@@ -12,7 +12,7 @@ import attrs
 from returns.result import Failure, Result, Success
 
 from perdure.engine.dispatcher import Dispatcher
-from perdure.engine.loops.waker import Waker
+from perdure.engine.loops.waker import Places, Waker
 from perdure.engine.reporting import Reporting, dead_letter
 from perdure.engine.runs.runner import inputs_beside_turns
 from perdure.jobs.code_fingerprint import code_of
@@ -219,6 +219,10 @@ class _Since:
         self.settled.clear()
 
 
+def _places_of(outbox: Outbox) -> Places:
+    return Places(outbox.limits.message_batch)
+
+
 def _held_of(outbox: Outbox) -> HeldMessages:
     return HeldMessages(outbox.runtime.sizes.held_messages)
 
@@ -252,6 +256,7 @@ class Outbox:
     process_ends: Callable[[BaseException], None] = attrs.field(init=False)
     is_own: Callable[[Address], bool] = lambda _: True
     _under_way: set[Pair] = attrs.Factory(set[Pair])
+    _places: Places = attrs.field(default=attrs.Factory(_places_of, takes_self=True))
     _posted: dict[int, Future[Any]] = attrs.Factory(dict[int, "Future[Any]"])
     _since_read: _Since = attrs.Factory(_Since)
     _since_left_read: _Since | None = None  # while a read of left messages is in progress
@@ -273,10 +278,14 @@ class Outbox:
             # page could hold nothing else.
             limit = self.limits.message_batch + len(self._under_way) + self.unserved.total
             self._since_read.clear()
-            match result_inside(await self.store.messages(now_ms, limit)):
+            full, began_ms = self._places.full, self.runtime.monotonic_ms()
+            match result_inside(await self.store.messages(now_ms, limit, full)):
                 case Success(messages):
-                    self._deliver(messages)
-                    if len(messages) == limit and self._has_room:
+                    posted = self._deliver(messages)
+                    # The read passed over the messages of full jobs, perhaps many: it takes at most half of the time.
+                    if full:
+                        await self.runtime.sleep(min(STORE_RETRY_MS, self.runtime.monotonic_ms() - began_ms))
+                    if len(messages) == limit and posted:  # behind them, another job's messages may wait
                         await self.runtime.sleep(0)
                         continue
                     await self._sleep(now_ms)
@@ -321,16 +330,20 @@ class Outbox:
             await self.runtime.sleep(0)  # until the task is removed, too
 
     # ------------------------------------------------------------ one message
-    def _deliver(self, messages: tuple[StoredMessage, ...]) -> None:
+    def _deliver(self, messages: tuple[StoredMessage, ...]) -> int:
+        """Post what may be in progress, and return how many."""
         unserved: list[StoredMessage] = []
+        posted = 0
         for stored in messages:
             job = self.jobs.get((stored.message.target.kind, stored.message.target.name))
             if job is None:
                 unserved.append(stored)
             # One message of a pair at a time, or two could be applied in the wrong order.
-            elif self._has_room and self._may_post(stored, self._since_read):
+            elif self._may_post(stored, self._since_read):
                 self._post(job, stored)
+                posted += 1
         self.unserved.found(unserved)
+        return posted
 
     async def deliver_left(self, codes: Mapping[Job, str]) -> int:
         """Deliver messages that engines of other code left, whatever the share; return their number.
@@ -347,7 +360,7 @@ class Outbox:
             self._since_left_read = None
         messages = found.value_or(())
         for stored in messages:
-            if self._phase == "open" and self._has_room and self._may_post(stored, since):
+            if self._phase == "open" and self._may_post(stored, since):
                 self._post(self.jobs[stored.message.target.kind, stored.message.target.name], stored)
         return len(messages)
 
@@ -373,7 +386,7 @@ class Outbox:
         # Enough for an owned store, whose rows only this engine writes. On a shared one, `_write` adds a fence.
         if await self._fenced(transition) is None or pair in self._under_way:
             return Success("not_found")
-        self._under_way.add(pair)
+        self._begin(pair)
         task = self._write_then_settle(stored, transition)
         await ended(task, self.runtime)  # the write continues if the caller gives up
         if task.cancelled():
@@ -392,20 +405,27 @@ class Outbox:
         """Number of pairs of sender and target with a message in progress."""
         return len(self._under_way)
 
-    @property
-    def _has_room(self) -> bool:
-        """Whether more messages may be in progress."""
-        return len(self._under_way) < self.limits.message_batch
+    def _begin(self, pair: Pair) -> None:
+        self._under_way.add(pair)
+        self._places.take(pair[1])
+
+    def _end(self, pair: Pair) -> None:
+        self._resumed.discard(pair)
+        if pair in self._under_way:
+            self._under_way.remove(pair)
+            self._places.leave(pair[1])
 
     def _may_post(self, stored: StoredMessage, since: _Since) -> bool:
-        """Whether the message is not being served, and the stored row that was read is current."""
+        """Whether its job has a place, the message is not being served, and the stored row that was read is current."""
         pair = (stored.message.sender, stored.message.target)
+        if not self._places.has((pair[1].kind, pair[1].name)):
+            return False
         return pair not in self._under_way and pair not in since.settled and stored.message_id not in since.consumed
 
     def _post(self, job: AnyDefinition, stored: StoredMessage) -> None:
         message = stored.message
         pair = (message.sender, message.target)
-        self._under_way.add(pair)
+        self._begin(pair)
         try:
             request = received(job, message.action, message.payload)
         except BaseException as error:  # noqa: BLE001 - of a user's constructor: raised, it would end the outbox
@@ -422,8 +442,7 @@ class Outbox:
     def _answered(self, pair: Pair, stored: StoredMessage, answer: Future[Result[Any, Any]]) -> None:
         self._posted.pop(stored.message_id, None)
         if answer.cancelled():
-            self._under_way.discard(pair)
-            self._resumed.discard(pair)
+            self._end(pair)
             return
         match answer.result():
             case Success() | Failure(Rejected()):  # consumed by the turn's own commit
@@ -485,8 +504,7 @@ class Outbox:
 
     def _settled(self, pair: Pair) -> None:
         self._unknown.pop(pair, None)
-        self._under_way.discard(pair)
-        self._resumed.discard(pair)
+        self._end(pair)
         self._since_read.settled.add(pair)
         if self._since_left_read is not None:
             self._since_left_read.settled.add(pair)

@@ -1,4 +1,4 @@
-"""Wakes a loop at an instant of the wall clock, or earlier on request, or periodically."""
+"""What loops share: a waker, which wakes a loop at an instant or on request, and the places of the jobs in a loop."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any, Literal
 import attrs
 
 from perdure.runtime.record import Future, Runtime, Timer
+from perdure.values.address import Address, Job
 
 MAX_SLEEP_MS = 60_000
 """A sleep reads the wall clock at least this often, because the clock may jump."""
@@ -75,6 +76,54 @@ class Waker:
     def _end(self) -> None:
         if self._asleep is not None and not self._asleep.done():
             self._asleep.set_result(None)
+
+
+@attrs.define
+class Places:
+    """How much of a loop's work is in progress, and which jobs leave the rest to others.
+
+    A job without work in progress always has a place. One with work has one while its own, counted twice, and that of
+    the others is less than twice the limit. So a job alone may have the limit, the next one beside it half of that, and
+    all together at most twice the limit and one for each job.
+
+    Attributes:
+        limit: how much of one job may be in progress.
+        total: how much of all jobs is in progress.
+    """
+
+    limit: int
+    total: int = 0
+    _of: dict[Job, int] = attrs.Factory(dict[Job, int])
+
+    def has(self, job: Job) -> bool:
+        """Whether more of a job may begin."""
+        # A bound for all jobs together would be used up by the one with long runs, and the others wait for their end.
+        mine = self._of.get(job)
+        return mine is None or mine + self.total < 2 * self.limit
+
+    def number_of(self, job: Job) -> int:
+        """How much of a job is in progress."""
+        return self._of.get(job, 0)
+
+    @property
+    def full(self) -> tuple[Job, ...]:
+        """The jobs without a place."""
+        return tuple(job for job in self._of if not self.has(job))
+
+    def take(self, target: Address) -> None:
+        """Count work of an instance as in progress."""
+        job = (target.kind, target.name)
+        self._of[job] = self._of.get(job, 0) + 1
+        self.total += 1
+
+    def leave(self, target: Address) -> None:
+        """Count work of an instance as over."""
+        job = (target.kind, target.name)
+        self.total -= 1
+        if (rest := self._of[job] - 1) > 0:
+            self._of[job] = rest
+        else:
+            del self._of[job]
 
 
 async def every(runtime: Runtime, delay_ms: float, act: Callable[[], object]) -> None:

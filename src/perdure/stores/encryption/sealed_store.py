@@ -321,9 +321,17 @@ class _EncryptedSharing:
         return converted(self.sharing.due(now_ms, limit, share, after), self.records.instances)
 
     def messages(
-        self, now_ms: int, limit: int, share: Share, others: OtherEngines, old_ms: int, /
+        self,
+        now_ms: int,
+        limit: int,
+        share: Share,
+        others: OtherEngines,
+        old_ms: int,
+        except_jobs: tuple[Job, ...] = (),
+        /,
     ) -> FutureResult[tuple[StoredMessage, ...], StoreError]:
-        return converted(self.sharing.messages(now_ms, limit, share, others, old_ms), self.records.messages)
+        found = self.sharing.messages(now_ms, limit, share, others, old_ms, except_jobs)
+        return converted(found, self.records.messages)
 
     def abandoned(
         self, after_incarnation: int, limit: int, share: Share, others: OtherEngines, /
@@ -407,8 +415,10 @@ class _Operations:
     ) -> FutureResult[tuple[StoredMessage, ...], StoreError]:
         return converted(self.store.messages_left_to(codes, limit), self.records.messages)
 
-    def messages(self, now_ms: int, limit: int, /) -> FutureResult[tuple[StoredMessage, ...], StoreError]:
-        return converted(self.store.messages(now_ms, limit), self.records.messages)
+    def messages(
+        self, now_ms: int, limit: int, except_jobs: tuple[Job, ...] = (), /
+    ) -> FutureResult[tuple[StoredMessage, ...], StoreError]:
+        return converted(self.store.messages(now_ms, limit, except_jobs), self.records.messages)
 
     def dead_letters(self, after_id: int, limit: int, /) -> FutureResult[tuple[StoredMessage, ...], StoreError]:
         return converted(self.store.dead_letters(after_id, limit), self.records.messages)

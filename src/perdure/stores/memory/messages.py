@@ -95,12 +95,16 @@ class MessageTable:
         for message_id in self._dead_own.pop(address, ()):
             del self._dead[message_id]
 
-    def deliverable(self, now_ms: int, limit: int) -> tuple[StoredMessage, ...]:
+    def deliverable(
+        self, now_ms: int, limit: int, except_jobs: frozenset[Job] = frozenset()
+    ) -> tuple[StoredMessage, ...]:
         """Return the heads that may be delivered, oldest first."""
         self._ripen(now_ms)
         heads = (self._living[message_id] for (message_id,) in self._ripe)
         # Checked again: a head became ripe for a later `now_ms` if the clock has gone back since.
-        return tuple(islice((head for head in heads if head.not_before_ms <= now_ms), limit))
+        ripe = (head for head in heads if head.not_before_ms <= now_ms)
+        wanted = (head for head in ripe if _target_job(head) not in except_jobs)
+        return tuple(islice(wanted if except_jobs else ripe, limit))
 
     def left_to(self, codes: Mapping[Job, str], limit: int) -> tuple[StoredMessage, ...]:
         """Return the heads that other code left, the oldest first."""
@@ -212,6 +216,10 @@ class MessageTable:
 
 def _pair(stored: StoredMessage) -> _Pair:
     return stored.message.sender, stored.message.target
+
+
+def _target_job(stored: StoredMessage) -> Job:
+    return stored.message.target.kind, stored.message.target.name
 
 
 def _is_left_to(stored: StoredMessage, codes: Mapping[Job, str]) -> bool:

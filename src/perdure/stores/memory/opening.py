@@ -157,9 +157,13 @@ class OpenMemoryStore(Store):
         """Return the messages that other code left."""
         return self.answer("read messages that are left", lambda tables: tables.mail.left_to(codes, limit))
 
-    def messages(self, now_ms: int, limit: int, /) -> FutureResult[tuple[StoredMessage, ...], StoreError]:
+    def messages(
+        self, now_ms: int, limit: int, except_jobs: tuple[Job, ...] = (), /
+    ) -> FutureResult[tuple[StoredMessage, ...], StoreError]:
         """Return messages that may be delivered."""
-        return self.answer("read messages", lambda tables: tables.mail.deliverable(now_ms, limit))
+        return self.answer(
+            "read messages", lambda tables: tables.mail.deliverable(now_ms, limit, frozenset(except_jobs))
+        )
 
     def next_message(self, after_ms: int, /) -> FutureResult[int | None, StoreError]:
         """Return the earliest instant, after this one, that a message waits for."""
@@ -610,7 +614,14 @@ class _MemorySharing:
         return _those(self.opening.due(now_ms, _ALL, after), lambda row: row.address in share, limit)
 
     def messages(
-        self, now_ms: int, limit: int, share: Share, others: OtherEngines, old_ms: int, /
+        self,
+        now_ms: int,
+        limit: int,
+        share: Share,
+        others: OtherEngines,
+        old_ms: int,
+        except_jobs: tuple[Job, ...] = (),
+        /,
     ) -> FutureResult[tuple[StoredMessage, ...], StoreError]:
         """Return the messages that this opening sent, and a share's messages that their writer does not deliver."""
 
@@ -620,7 +631,7 @@ class _MemorySharing:
                 return True
             return (origin not in others or one.message.sent_ms < old_ms) and one.message.target in share
 
-        return _those(self.opening.messages(now_ms, _ALL), may_deliver, limit)
+        return _those(self.opening.messages(now_ms, _ALL, except_jobs), may_deliver, limit)
 
     def abandoned(
         self, after_incarnation: int, limit: int, share: Share, others: OtherEngines, /

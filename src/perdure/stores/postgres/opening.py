@@ -63,7 +63,7 @@ from perdure.stores.postgres.schema import migrate, no_schema, version_of
 from perdure.stores.postgres.settings import PostgresSettings
 from perdure.stores.shares import Members, Served, ServedCode, Share, StoreMember
 from perdure.stores.values import Capabilities, Cursor, DuePosition, Health, LoggedEvent, OnLocked, Retention
-from perdure.values.address import Address
+from perdure.values.address import Address, Job
 from perdure.values.errors import OutcomeUnknown, StoreError, StoreLocked, StoreMissing, StoreUnavailable
 from perdure.values.event import Event
 from perdure.values.instance import Instance
@@ -234,14 +234,22 @@ class PostgresSharing:
         return asked(self._queries.readable(fetch, due_row, due_place, after or (_FIRST, 0), limit))
 
     def messages(
-        self, now_ms: int, limit: int, share: Share, others: OtherEngines, old_ms: int, /
+        self,
+        now_ms: int,
+        limit: int,
+        share: Share,
+        others: OtherEngines,
+        old_ms: int,
+        except_jobs: tuple[Job, ...] = (),
+        /,
     ) -> FutureResult[tuple[StoredMessage, ...], StoreError]:
         """Return the messages that this opening sent, and a share's messages that their writer does not deliver."""
         sql = f"""
             SELECT {MESSAGE_COLUMNS} FROM {self._schema}.heads_in_share(
-              $1, $2, $3, $4, $5::bigint[], $6, $7, $8::text[], $9::text[], $10::bigint[])
+              $1, $2, $3, $4, $5::bigint[], $6, $7, $8::text[], $9::text[], $10::bigint[], $11::text[], $12::text[])
         """
-        rest = (self._operations.epoch, *_known(others), old_ms, *_bits(share))
+        kinds, names = [encoded(kind) for kind, _ in except_jobs], [encoded(name) for _, name in except_jobs]
+        rest = (self._operations.epoch, *_known(others), old_ms, *_bits(share), kinds, names)
 
         def fetch(place: Row, wanted: int) -> Awaitable[Result[Any, Any]]:
             return self._operations.read("read messages", sql, *place, now_ms, wanted, *rest)

@@ -89,10 +89,13 @@ class InstanceQueries:
         sql = f"SELECT {MESSAGE_COLUMNS} FROM {self._schema}.messages_left_to($1, $2, $3::text[], $4::text[])"
         return self._page("read messages that are left", sql, message_from, (0,), limit, *_jobs(codes))
 
-    def messages(self, now_ms: int, limit: int, /) -> FutureResult[tuple[StoredMessage, ...], StoreError]:
+    def messages(
+        self, now_ms: int, limit: int, except_jobs: tuple[Job, ...] = (), /
+    ) -> FutureResult[tuple[StoredMessage, ...], StoreError]:
         """Return the messages that may be delivered."""
-        sql = f"SELECT {MESSAGE_COLUMNS} FROM {self._schema}.heads($1, $3, $2)"
-        return self._page("read messages", sql, message_from, (_FIRST,), limit, now_ms)
+        sql = f"SELECT {MESSAGE_COLUMNS} FROM {self._schema}.heads($1, $3, $2, $4::text[], $5::text[])"
+        kinds, names = [encoded(kind) for kind, _ in except_jobs], [encoded(name) for _, name in except_jobs]
+        return self._page("read messages", sql, message_from, (_FIRST,), limit, now_ms, kinds, names)
 
     def next_message(self, after_ms: int, /) -> FutureResult[int | None, StoreError]:
         """Return the earliest instant, after an instant, that a message waits for."""

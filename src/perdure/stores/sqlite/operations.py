@@ -179,10 +179,12 @@ class SqliteStore(Store):
             "read messages that are left", lambda cursor: queries.messages_left_to(cursor, damage, codes, limit)
         )
 
-    def messages(self, now_ms: int, limit: int, /) -> FutureResult[tuple[StoredMessage, ...], StoreError]:
+    def messages(
+        self, now_ms: int, limit: int, except_jobs: tuple[Job, ...] = (), /
+    ) -> FutureResult[tuple[StoredMessage, ...], StoreError]:
         """Return the messages that may be delivered."""
         damage = self.damage
-        return self.read("read messages", lambda cursor: queries.messages(cursor, damage, now_ms, limit))
+        return self.read("read messages", lambda cursor: queries.messages(cursor, damage, now_ms, limit, except_jobs))
 
     def next_message(self, after_ms: int, /) -> FutureResult[int | None, StoreError]:
         """Return the earliest instant, after an instant, that a message waits for."""

@@ -85,7 +85,7 @@ WHERE owner IS NOT NULL AND incarnation > ? ORDER BY incarnation LIMIT ?
 """
 _MESSAGES = f"""
 SELECT {MESSAGE_COLUMNS} FROM messages INDEXED BY messages_heads
-WHERE place = 'head' AND message_id > ? AND not_before_ms <= ? ORDER BY message_id LIMIT ?
+WHERE place = 'head' AND message_id > ? AND not_before_ms <= ?{{}} ORDER BY message_id LIMIT ?
 """
 _NEXT_LEFT = {
     table: f"SELECT left_by FROM {table} INDEXED BY {table}_left WHERE left_by > ? ORDER BY left_by LIMIT 1"
@@ -305,11 +305,16 @@ def _messages_of_key(cursor: sqlite3.Cursor, damage: CorruptRows, key: str, limi
     return readable(fetch, message_from, _first, (_FIRST,), limit, damage)
 
 
-def messages(cursor: sqlite3.Cursor, damage: CorruptRows, now_ms: int, limit: int) -> tuple[StoredMessage, ...]:
-    """Return the heads that may be delivered, the oldest first."""
+def messages(
+    cursor: sqlite3.Cursor, damage: CorruptRows, now_ms: int, limit: int, except_jobs: Sequence[Job] = ()
+) -> tuple[StoredMessage, ...]:
+    """Return the heads that may be delivered, the oldest first, without those to some jobs."""
+    statement = _MESSAGES.format(" AND NOT target BETWEEN ? AND ?" * len(except_jobs))
+    # A kind and a name have no colon: the last text is behind all addresses of the job, and before any other one.
+    excepted = tuple(f"{kind}:{name}{end}" for kind, name in except_jobs for end in ":;")
 
     def fetch(after: Row, wanted: int) -> list[Row]:
-        return cursor.execute(_MESSAGES, (*after, now_ms, wanted)).fetchall()
+        return cursor.execute(statement, (*after, now_ms, *excepted, wanted)).fetchall()
 
     return readable(fetch, message_from, _first, (_FIRST,), limit, damage)
 

@@ -38,6 +38,7 @@ from perdure.testing.conformance.requirements import (
     HISTORY_SURVIVES,
     MESSAGE_ONCE,
     MESSAGE_ORDER,
+    MESSAGES_EXCEPT,
     MESSAGES_LEFT_TO,
     MONOTONIC,
     MOVE_CURSOR,
@@ -85,6 +86,22 @@ async def order_is_kept_within_a_pair(store: Store) -> None:
     await consumed(store, B, "1")
     same(await deliverable(store), ["2", "3", "4"], "what follows a consumed message comes next")
     same(len(await value(store.messages(FAR_MS, 2))), 2, "messages returns no more than its limit")
+
+
+@in_store(MESSAGES_EXCEPT, OLDEST_FIRST)
+async def messages_to_other_jobs_fill_the_page(store: Store) -> None:
+    """The condition comes before the limit, and the oldest message first."""
+    busy = [Address("k", "busy", str(number)) for number in range(5)]
+    for target in (*busy, B, Address("k", "busy2", "x"), Address("k", "bus", ":"), C):
+        await told(store, A, target, str(target))
+    busy_job = (("k", "busy"), ("x", "y"))
+    same(
+        [stored.message.target for stored in await value(store.messages(0, 3, busy_job))],
+        [B, Address("k", "busy2", "x"), Address("k", "bus", ":")],
+        "messages returns those to other jobs",
+    )
+    same(len(await value(store.messages(0, 9, busy_job))), 4, "and no message to these")
+    same(await value(store.messages(0, 9, (("k", "Busy"),))), await value(store.messages(0, 9)), "whatever their case")
 
 
 @in_store(MESSAGE_ORDER)
@@ -328,6 +345,7 @@ MESSAGE_CASES: tuple[Case, ...] = (
     a_postponed_message_holds_its_pair_back,
     a_fate_replaces_the_one_before,
     messages_are_left_to_other_code,
+    messages_to_other_jobs_fill_the_page,
     a_dead_letter_unblocks_its_pair,
     a_redrive_logs_its_events_once,
     dead_letters_page_by_id,

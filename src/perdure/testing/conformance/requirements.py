@@ -200,6 +200,7 @@ DELIVERABLE = Requirement(
     "Return, for each (sender, target), its oldest living message, if it may be delivered. It may if its "
     "``not_before_ms`` is not after the instant.",
 )
+MESSAGES_EXCEPT = Requirement("messages", "Those to ``except_jobs`` are left out.")
 OLDEST_FIRST = Requirement("messages", "The oldest come first, so that every caller delivers a pair in order.")
 NEXT_MESSAGE = Requirement(
     "next_message",
@@ -484,6 +485,7 @@ UNKNOWN_WRITER = Requirement(
     "sharing.messages",
     "A message of an unknown writer, such as a transaction of the user, has no writer among the others.",
 )
+SHARED_EXCEPT = Requirement("sharing.messages", "Those to ``except_jobs`` are left out.")
 ABANDONED = Requirement(
     "sharing.abandoned",
     "Return, of what ``Store.claimed`` returns, the instances of the share with a claim of a dead engine. The owner "

@@ -44,6 +44,7 @@ from perdure.testing.conformance.requirements import (
     MESSAGES_IN_SHARE,
     NEW_KEYS,
     OLDEST_FIRST,
+    SHARED_EXCEPT,
     WRONG_VIEW,
 )
 from perdure.values.errors import OwnershipLost
@@ -288,7 +289,7 @@ async def due_instances_are_divided(new_harness: NewHarness) -> None:
             same(len(few), min(4, len(wanted)), "the limit counts instances of the share only")
 
 
-@in_harness(MESSAGES_IN_SHARE, needs="shared")
+@in_harness(MESSAGES_IN_SHARE, SHARED_EXCEPT, needs="shared")
 async def a_message_is_delivered_by_its_writer_first(new_harness: NewHarness) -> None:
     """The writer sees it immediately. The target's share sees it when it is old, or when the writer is not alive."""
     async with two_openings(new_harness) as (writer, other):
@@ -311,6 +312,11 @@ async def a_message_is_delivered_by_its_writer_first(new_harness: NewHarness) ->
         same(await seen(other, _WHOLE, dead, 0), 1, "a message of a dead writer belongs to the share of its target")
         same(await seen(other, beside, dead, 101), 0, "a message to another share is not returned")
         same(len(await value(other.messages(FAR_MS, 9))), 1, "messages returns all, whatever the share")
+        for store in (writer, other):
+            left_out = sharing(store).messages(FAR_MS, 9, _WHOLE, dead, 101, (JOB,))
+            same(await value(left_out), (), "a message to one of the excepted jobs is left out")
+            present = sharing(store).messages(FAR_MS, 9, _WHOLE, dead, 101, ((JOB[0], "other"), ("other", JOB[1])))
+            same(len(await value(present)), 1, "a message to another job is not")
 
 
 @in_harness(ABANDONED, needs="shared")
