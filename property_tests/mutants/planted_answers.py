@@ -5,6 +5,7 @@ from mutant import Mutant
 SIGNALS = "tests/workflow/test_workflow_signals.py"
 UPDATES = "tests/workflow/test_workflow_updates.py"
 QUERIES = "tests/workflow/test_workflow_queries.py"
+PUBLISHED = "tests/workflow/test_workflow_published.py"
 WAIT = "tests/behaviour/test_call_and_wait.py"
 
 MUTANTS = (
@@ -112,6 +113,48 @@ MUTANTS = (
         "header.waiting >= job.inbox or len(header.unanswered) >= job.inbox",
         "header.waiting > job.inbox",
         f"{UPDATES}::test_updates_up_to_the_inbox_and_wrong_arguments",
+    ),
+    Mutant(
+        "a published value is not sent to the workflows that wait",
+        "with_news",
+        "messages=(*progress.messages, *news)",
+        "messages=progress.messages",
+        f"{PUBLISHED}::test_a_workflow_waits_for_the_value_of_another_one[memory://-watcher]",
+    ),
+    Mutant(
+        "a workflow that ends leaves those that wait for it waiting",
+        "_parents",
+        "    if header.shared is not None:",
+        "    if header.parent is not None and header.shared is not None:",
+        f"{PUBLISHED}::test_a_workflow_that_waits_for_nothing_gets_a_typed_error[end-ended]",
+    ),
+    Mutant(
+        "an absent workflow does not answer one that waits",
+        "_watch",
+        'ChildEnd(call=watch.call, form="absent", value="null") if header is None else answer_to(header, watcher)',
+        "None if header is None else answer_to(header, watcher)",
+        f"{PUBLISHED}::test_a_workflow_that_waits_for_nothing_gets_a_typed_error[absent-absent]",
+    ),
+    Mutant(
+        "a branch that no longer waits stays in the list of those that wait",
+        "leave_calls",
+        'each.path, "unwatch")',
+        'each.path, "watch")',
+        f"{PUBLISHED}::test_a_wait_with_a_time_limit_is_withdrawn",
+    ),
+    Mutant(
+        "a workflow that starts over drops its published values",
+        "_started_over",
+        "        shared=header.shared,",
+        "        shared=None,",
+        f"{PUBLISHED}::test_callers_wait_for_a_value_and_late_ones_get_it_immediately[memory://]",
+    ),
+    Mutant(
+        "the second value of a name does not replace the first one",
+        "with_published",
+        "(*earlier, *names.values())",
+        "(*names.values(), *earlier) if not earlier else (*shared.published, *names.values())",
+        f"{PUBLISHED}::test_callers_wait_for_a_value_and_late_ones_get_it_immediately[memory://]",
     ),
     Mutant(
         "a query that raises shows the secrets of the state",

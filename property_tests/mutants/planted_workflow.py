@@ -276,9 +276,9 @@ MUTANTS = (
     ),
     Mutant(
         "children survive the cancellation of their parent",
-        "leave_children",
-        "        if left.started:\n",
-        "        if not left.started:\n",
+        "leave_calls",
+        "        elif each.started:\n",
+        "        elif not each.started:\n",
         f"{SIGNALS}::test_a_cancelled_parent_cancels_its_child_unless_it_says_otherwise",
     ),
     Mutant(
@@ -375,7 +375,7 @@ MUTANTS = (
     Mutant(
         "a caller may report the end of a child",
         "begin",
-        "if request.inbound is None and isinstance(command, StartChild | ChildEnded | ChildParked | ChildResumed):",
+        "if request.inbound is None and isinstance(command, _OF_WORKFLOWS):",
         "if request.inbound is None and isinstance(command, StartChild | ChildParked | ChildResumed):",
         "tests/workflow/test_workflow_surfaces.py::test_callers_cannot_forge_the_messages_between_workflows",
     ),

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from perdure.kinds.task import Task, TaskContext, TaskErrorContext
     from perdure.kinds.worker_pool import ItemContext, WorkerPool
     from perdure.kinds.workflow import (
+        Published,
         Signal,
         StateQuery,
         Undo,
@@ -57,6 +58,7 @@ else:
             "perdure.kinds.task": ("Task", "TaskContext", "TaskErrorContext"),
             "perdure.kinds.worker_pool": ("ItemContext", "WorkerPool"),
             "perdure.kinds.workflow": (
+                "Published",
                 "Signal",
                 "StateQuery",
                 "Undo",
@@ -97,6 +99,7 @@ __all__ = [
     "Limits",
     "Migrations",
     "Program",
+    "Published",
     "Retry",
     "Secret",
     "Signal",

@@ -20,7 +20,7 @@ import pytest
 from operated import APP, open_terminal, serving, write_store
 from returns.future import FutureResult
 
-from perdure import Signal, Update, WorkerPool, Workflow, WorkflowContext
+from perdure import Published, Signal, Update, WorkerPool, Workflow, WorkflowContext
 from perdure.cli.commands import COMMANDS, run_command
 from perdure.cli.process import ExitCode, code_of
 from perdure.stores.contract import Store, overlay
@@ -39,6 +39,7 @@ nothing listens on, a store without its engine, or a server that answers probes 
 ROOT: Final = Path(__file__).parents[2]
 GO = Signal("go", int)
 GROW = Update("grow", int, int)
+SEEN = Published("seen", int)
 
 
 def raises(_: object) -> Any:
@@ -50,7 +51,7 @@ def waits(_: WorkflowContext[int]) -> Any:
 
 
 JOBS = (
-    Workflow("flow", state=int, run=waits, signals=[GO], updates=[GROW], result=int, errors=str),
+    Workflow("flow", state=int, run=waits, signals=[GO], updates=[GROW], publishes=[SEEN], result=int, errors=str),
     WorkerPool("work", item=int, work=raises, result=int, errors=str),
 )
 
@@ -69,6 +70,12 @@ READING: dict[str, list[tuple[list[str], Target, int]]] = {
         (["task:order:o-2", "--until", "idle"], "engine", 0),
         (["task:order:o-1", "--timeout", "1 ms"], "engine", 1),
         (["task:order:never"], "engine", 3),
+    ],
+    "published": [
+        (["workflow:flow:other", "seen"], "engine", 1),
+        (["workflow:flow:absent", "seen"], "engine", 3),
+        (["workflow:flow:other", "unseen"], "engine", 3),
+        (["workflow:flow:other", "seen", "--wait", "soon"], "engine", 3),
     ],
     "history": [(["task:order:o-1"], "engine", 0), (["task:order:absent"], "engine", 3)],
     "steps": [(["workflow:flow:waiting"], "engine", 0), (["workflow:flow:absent"], "engine", 3)],
@@ -173,6 +180,7 @@ FREE: dict[str, list[tuple[list[str], int]]] = {
 }
 ELSEWHERE = {
     ("update", 0): "tests/cli/test_outcomes.py::test_a_command_prints_the_reply_to_an_update",
+    ("published", 0): "tests/cli/test_outcomes.py::test_a_command_waits_for_a_value_that_a_workflow_publishes",
     ("bury", 0): "tests/cli/test_operating.py::test_a_left_message_is_listed_at_rest_and_buried_by_an_engine",
     ("run", 0): "tests/cli/test_run.py::test_it_stops_on_request",
     ("run", 1): "tests/cli/test_run.py::test_a_job_that_exits_ends_the_command_in_order",

@@ -15,6 +15,7 @@ from perdure import (
     Backoff,
     Do,
     ItemContext,
+    Published,
     Retry,
     Secret,
     Signal,
@@ -40,6 +41,7 @@ class Receipt:
 
 approval = Signal("approval", str)
 priced = Update("priced", str, int)
+noted = Published("noted", str)
 
 
 @program
@@ -49,6 +51,8 @@ def pay(ctx: WorkflowContext[str]) -> Do[Receipt, str]:
         yield from approval.receive()
     if order == "ask":
         yield from priced.answer(lambda item: succeed(len(item)))
+    if order == "note":
+        yield from noted.publish((yield from approval.receive()))
     if order == "fail":
         yield from fail("no money")
     return Receipt(7)
@@ -62,7 +66,7 @@ def shrink(ctx: ItemContext[str]) -> Do[Receipt, str]:
     return Receipt(len(item))
 
 
-bills = Workflow("bills", state=str, run=pay, signals=(approval,), updates=(priced,))
+bills = Workflow("bills", state=str, run=pay, signals=(approval,), updates=(priced,), publishes=(noted,))
 pictures = WorkerPool("pictures", item=str, work=shrink, retry=Retry(1, Backoff.constant("1 ms")), keep="1 day")
 APP = App(None).with_jobs(bills, pictures)
 
@@ -227,3 +231,18 @@ def test_a_command_prints_the_reply_to_an_update(engine: dict[str, list[str]], c
         assert fields_in(capsys.readouterr().out) == {"done": "3"}
     assert run_command(["update", "workflow:bills:u-1", "priced", '"tea"', "--key", "2", "--json", *named]) == 3
     assert json_of(capsys.readouterr().out) == [{"form": "unanswered"}]
+
+
+def test_a_command_waits_for_a_value_that_a_workflow_publishes(engine: dict[str, list[str]], capsys: Out) -> None:
+    named = engine["server"]
+    assert run_command(["start", "workflow:bills:n-1", '"note"', *named]) == 0
+    capsys.readouterr()
+    wanted = ["published", "workflow:bills:n-1", "noted", *named]
+    assert run_command(wanted) == 1
+    assert fields_in(capsys.readouterr().out) == {"waiting": ""}
+    assert run_command(["signal", "workflow:bills:n-1", "approval", '"tea"', *named]) == 0
+    capsys.readouterr()
+    assert run_command([*wanted, "--wait", "1 minute"]) == 0
+    assert fields_in(capsys.readouterr().out) == {"published": '"tea"'}
+    assert run_command([*wanted, "--json"]) == 0
+    assert json_of(capsys.readouterr().out) == [{"form": "published", "value": "tea"}]

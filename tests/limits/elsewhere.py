@@ -63,6 +63,9 @@ FIXED_ELSEWHERE: Final = {
     "declared instances that a start creates at the same time": f"{ENSURING}::test_a_start_creates_some_at_a_time",
     "longest wait of a start for declared instances": f"{ENSURING}::test_a_start_does_not_wait_long_for_a_slot",
     "attributes of a definition, and characters of a name": f"{ATTRIBUTES}::{ATTRIBUTES_OF_A_JOB}",
+    "values that a workflow publishes, bytes of each, and workflows that wait for one": (
+        "tests/workflow/test_workflow_published.py::test_values_have_a_size_and_a_number_and_are_declared"
+    ),
     "conditions of one filter": f"{ATTRIBUTES}::test_a_filter_takes_so_many_conditions_and_no_more",
     "an attribute that is text": f"{ATTRIBUTES}::test_the_longest_text_is_kept_and_a_longer_one_fails_alone",
 }
@@ -87,6 +90,9 @@ OPTIONS_ELSEWHERE: Final = {
         f"{kind}.attributes": f"{ATTRIBUTES}::{ATTRIBUTES_OF_A_JOB}"
         for kind in ("Continuous", "Debounce", "Task", "WorkerPool", "Workflow")
     },
+    "Workflow.publishes": (
+        "tests/workflow/test_workflow_published.py::test_values_have_a_size_and_a_number_and_are_declared"
+    ),
     "attribute.name": f"{ATTRIBUTES}::test_names_that_a_condition_cannot_have_are_refused",
     "PoolHandle.chunk": "tests/kinds/test_many_items.py::test_a_chunk_has_a_limit",
     "WorkerPool.key": "tests/kinds/test_worker_pool.py::test_a_key_must_be_a_short_text",

@@ -16,6 +16,7 @@ from perdure import (
     Continuous,
     Debounce,
     Migrations,
+    Published,
     Retry,
     Signal,
     StateQuery,
@@ -148,6 +149,7 @@ PAGED: dict[str, Callable[[Any, Any], Any]] = {
 RANGES = (
     *(text(f"{kind}.name", make, 128) for kind, make in NAMED.items()),
     text("Signal.name", lambda name: Signal(name, str), 128),
+    text("Published.name", lambda name: Published(name, str), 128),
     text("Update.name", lambda name: Update(name, str, str), 128),
     text("StateQuery.name", lambda name: StateQuery(name, str, str, lambda state, _: str(state)), 128),
     *(whole(f"{kind}.concurrency", option(make, "concurrency"), 1, 100_000) for kind, make in CONCURRENT.items()),

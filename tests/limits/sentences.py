@@ -11,6 +11,7 @@ TIME: Final = "a time that the library waits, and no limit of a caller"
 CACHE: Final = (
     "property_tests/engine/test_resident_laws.py::test_a_row_is_the_one_kept_last_and_the_bound_holds_at_rest"
 )
+PUBLISHED: Final = "tests/workflow/test_workflow_published.py::test_values_have_a_size_and_a_number_and_are_declared"
 MEASURED: Final = "a measured number"
 
 SENTENCES: Final = {
@@ -21,6 +22,8 @@ SENTENCES: Final = {
     "guarantees.md: at most 20": (
         "tests/workflow/test_workflow_parked_children.py::test_a_parent_names_twenty_parked_children_and_records_all"
     ),
+    "how-to/ask-a-workflow.md: at most 20": PUBLISHED,
+    "how-to/ask-a-workflow.md: at most 4,000": PUBLISHED,
     "how-to/call-jobs-from-django-and-flask.md: at most 10": TIME,
     "how-to/call-jobs-from-fastapi.md: at most 10": TIME,
     "how-to/deploy-on-kubernetes.md: up to 100": "a sum of shares",

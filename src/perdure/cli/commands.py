@@ -154,6 +154,9 @@ COMMANDS: Final[Mapping[str, LazyCommand]] = {
     "update": LazyCommand(
         "instances.requests:update", "Send an update to a workflow, and print the reply of its program.", CHANGING
     ),
+    "published": LazyCommand(
+        "instances.requests:published", "Print a value that a workflow publishes, or wait for it.", READING
+    ),
     "trigger": LazyCommand("instances.requests:trigger", "Run a continuous job or a task now.", CHANGING),
     "flush": LazyCommand("instances.requests:flush", "Flush the batch of a debounce now.", CHANGING),
     "call": LazyCommand(

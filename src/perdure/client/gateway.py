@@ -23,9 +23,9 @@ from perdure.values.limits import Limits
 from perdure.values.listings import HoldResult, InstanceOutcome, JobCount, MatchCount, StepRecord
 from perdure.values.live_event import EngineStopped
 from perdure.values.status import InstanceStatus
-from perdure.values.status_wait import Awaited, AwaitedStatus, CallEnd, UpdateReply, WaitCondition
+from perdure.values.status_wait import Awaited, AwaitedStatus, CallEnd, PublishedValue, UpdateReply, WaitCondition
 from perdure.values.times import Duration
-from perdure.wire.operations import HISTORY, REPLY, ClientOperation, check_text
+from perdure.wire.operations import HISTORY, PUBLISHED, REPLY, ClientOperation, check_text
 
 A = TypeVar("A")
 
@@ -200,6 +200,40 @@ class JobByName(ABC):
         if not isinstance(waited, Success):
             return Failure(waited.failure())
         return await self._reply(id_, ticket)
+
+    def published(self, id_: str, value: str, /) -> Call[PublishedValue, CallError]:
+        """Read a value that a workflow publishes, without waiting for it.
+
+        Args:
+            id_: the instance.
+            value: the value's name.
+        """
+        return Call(partial(self._published, id_, value, "0 ms"), "published")
+
+    def until_published(
+        self, id_: str, value: str, /, *, timeout: Duration = "1 minute"
+    ) -> Call[PublishedValue, CallError]:
+        """Wait for a value that a workflow publishes. See `WorkflowHandle.published`.
+
+        Args:
+            id_: the instance.
+            value: the value's name.
+            timeout: how long to wait. Then the form is ``waiting``.
+        """
+        return Call(partial(self._published, id_, value, timeout), "until_published")
+
+    async def _published(self, id_: str, name: str, longest: Duration) -> Result[PublishedValue, Any]:
+        kind, job = self.job
+        try:
+            timeout_ms, address = check_timeout(longest, of="published"), Address(kind, job, check_id(id_))
+            given = PUBLISHED.checked({"kind": kind, "name": job, "id": id_, "value": name})
+        except RequestError as refused:
+            return Failure(refused)
+        if timeout_ms:
+            waited = await result_of(self.gateway.until(address, WaitCondition((), (), published=name), timeout_ms))
+            if not isinstance(waited, Success):
+                return Failure(waited.failure())
+        return await result_of(self.gateway.perform(PUBLISHED, **given))
 
     def hold(self) -> Call[HoldResult, CallError]:
         """Hold the job. See `JobHandle.hold`."""

@@ -38,6 +38,7 @@ from perdure.values.address import Address, Job, check_id
 from perdure.values.errors import (
     BackupFailed,
     EngineClosed,
+    InvalidArgument,
     InvalidInput,
     MetricsDisabled,
     OutcomeUnknown,
@@ -62,7 +63,7 @@ from perdure.values.listings import (
 from perdure.values.live_event import EngineStopped
 from perdure.values.message import StoredMessage
 from perdure.values.status import Hold
-from perdure.values.status_wait import Awaited, UpdateReply, WaitCondition, ticket_parts
+from perdure.values.status_wait import Awaited, PublishedValue, UpdateReply, WaitCondition, ticket_parts
 from perdure.values.times import Duration, duration_ms
 from perdure.values.transition import Loaded
 from perdure.wire.engine_info import EngineInfo, installed_version, job_info
@@ -112,6 +113,19 @@ class Redrive:
 A = TypeVar("A")
 
 NO_REPLY: Final = UpdateReply(form="unanswered")
+
+
+def check_published(job: AnyDefinition, name: str) -> None:
+    """Check that instances publish a value under a name.
+
+    Raises:
+        InvalidArgument: they do not.
+    """
+    if name not in job.published_names:
+        names = ", ".join(sorted(job.published_names)) or "none"
+        raise InvalidArgument(
+            "name of a published value", name, f"a value that {job.kind}:{job.name} publishes: {names}"
+        )
 
 
 @attrs.frozen
@@ -263,6 +277,33 @@ class LocalGateway(ReadingGateway):
 
         return rows.map(reply)
 
+    def published_by(self, definition: AnyDefinition, id_: str, name: str, /) -> Call[PublishedValue, CallError]:
+        """Read the value that an instance published."""
+        return Call(partial(self._published_by, definition, id_, name), "published_by")
+
+    async def _published_by(self, job: AnyDefinition, id_: str, name: str) -> Result[PublishedValue, CallError]:
+        try:
+            address = job.address(check_id(id_))
+            check_published(job, name)
+        except RequestError as refused:
+            return Failure(refused)
+        loaded = await self.engine.reads.load(address)
+        if not isinstance(loaded, Success):
+            return Failure(loaded.failure())
+        row = loaded.unwrap().instance
+        try:
+            found = None if row is None else job.published_in(row, name)
+        except InvalidInput as problem:
+            return Failure(Undecodable(str(address), problem.problems))
+        return Success(found or PublishedValue(form="absent"))
+
+    def published(self, kind: str, name: str, id: str, value: str) -> Call[PublishedValue, CallError]:  # noqa: A002 - of the path
+        """Read the value that an instance published, by the job's name."""
+        job = self.engine.jobs.get((kind, name))
+        if job is None:
+            return Call(lambda: KNOWN(Failure(self.unknown(kind, name))), "published")
+        return self.published_by(job, id, value)
+
     def reply(self, kind: str, name: str, id: str, ticket: str) -> Call[UpdateReply, CallError]:  # noqa: A002 - of the path
         """Read the reply to an update, by the job's name."""
         job = self.engine.jobs.get((kind, name))
@@ -369,6 +410,11 @@ class LocalGateway(ReadingGateway):
         job = self.engine.jobs.get((address.kind, address.name))
         if job is None:
             return Failure(self.unknown(address.kind, address.name))
+        try:
+            if wanted.published:
+                check_published(job, wanted.published)
+        except RequestError as refused:
+            return Failure(refused)
         return await self.engine.waits.until(job, address, wanted, timeout_ms)
 
     # ------------------------------------------------------------ the engine

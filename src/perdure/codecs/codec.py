@@ -606,12 +606,14 @@ class RowCodec(Generic[T]):
 
     Args:
         codec: the codec for the texts.
+        left_out: the end of a text that is left out: the last member with its default.
     """
 
-    __slots__ = ("_codec", "_kept")
+    __slots__ = ("_codec", "_kept", "_left_out")
 
-    def __init__(self, codec: Codec[T]) -> None:
+    def __init__(self, codec: Codec[T], left_out: str = "}") -> None:
         self._codec = codec
+        self._left_out = left_out
         self._kept: dict[str, T] = {}
 
     def read(self, text: str) -> T:
@@ -630,6 +632,8 @@ class RowCodec(Generic[T]):
     def write(self, value: T) -> str:
         """Return a value's text."""
         text = self._codec.encode(value).decode()
+        if text.endswith(self._left_out):
+            text = text[: -len(self._left_out)] + "}"
         self._keep(text, value)
         return text
 

@@ -140,6 +140,9 @@ class _Wait:
         if self.wanted.ticket:
             is_over = instance is None or self.job.has_answered(instance, ticket_parts(self.wanted.ticket))
             return status if is_over else None
+        if self.wanted.published:
+            found = None if instance is None else self.job.published_in(instance, self.wanted.published)
+            return status if found is None or found.form != "waiting" else None
         over = instance is not None and self.job.is_over(instance)
         return status if self.wanted.ends_with(status, over=over) else None
 
@@ -211,7 +214,8 @@ class StatusWaiters:
 
     async def _read(self, address: Address, wait: _Wait, status: InstanceStatus) -> Result[Awaited, CallError]:
         """Answer with a status that was read. The log knows whether an absent instance has existed."""
-        if status.status != "not_found" or wait.wanted.ticket or "not_found" in wait.wanted.statuses:
+        wanted = wait.wanted
+        if status.status != "not_found" or wanted.ticket or wanted.published or "not_found" in wanted.statuses:
             return Success(Reached(status))
         logged: Result[Any, CallError] = await self.reads.answer(
             lambda: answer_of(self.store.history(address, None, 1))

@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     from perdure.values.message import Message
     from perdure.values.secret import Hide
     from perdure.values.status import Hold, InstanceStatus
-    from perdure.values.status_wait import Awaited, AwaitedStatus, UpdateReply, WaitCondition
+    from perdure.values.status_wait import Awaited, AwaitedStatus, PublishedValue, UpdateReply, WaitCondition
     from perdure.values.turn_inputs import TurnInputs
 else:  # running jobs needs more modules than defining them
     draft = lazy_module("perdure.jobs.draft")
@@ -126,6 +126,12 @@ class Dispatch(Protocol):
 
     def reply_to(self, definition: Definition[Any, Any, Any], id_: str, ticket: str, /) -> Call[UpdateReply, CallError]:
         """Read the reply to an update."""
+        ...
+
+    def published_by(
+        self, definition: Definition[Any, Any, Any], id_: str, name: str, /
+    ) -> Call[PublishedValue, CallError]:
+        """Read the value that an instance published, without waiting for it."""
         ...
 
     def concurrently(self, calls: Sequence[Call[Any, Any]], /) -> Call[tuple[Result[Any, Any], ...], Never]:
@@ -366,6 +372,15 @@ class Definition(ABC, Generic[H_co, T_co, R_contra]):
     def reply_in(self, rows: Sequence[str], number: int) -> tuple[Literal["done", "failed"], str] | None:
         """Return the form and the JSON of an update's reply. None if these journal rows have none."""
         return None
+
+    def published_in(self, instance: Instance, name: str) -> PublishedValue | None:
+        """Return the value that an instance published under a name. None if its kind publishes none."""
+        return None
+
+    @property
+    def published_names(self) -> frozenset[str]:
+        """The names under which instances publish values."""
+        return frozenset()
 
     def handle_call(self, request: Request) -> tuple[str, tuple[object, ...]]:
         """Return the handle method that makes a request, and its arguments after the id.

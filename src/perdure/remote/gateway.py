@@ -48,7 +48,16 @@ from perdure.values.listings import (
 )
 from perdure.values.live_event import EngineStopped
 from perdure.values.status import Hold, InstanceStatus
-from perdure.values.status_wait import Awaited, CallEnd, NeverStored, NotReached, Reached, UpdateReply, WaitCondition
+from perdure.values.status_wait import (
+    Awaited,
+    CallEnd,
+    NeverStored,
+    NotReached,
+    PublishedValue,
+    Reached,
+    UpdateReply,
+    WaitCondition,
+)
 from perdure.values.times import Duration, from_ms
 from perdure.values.trace import CurrentTrace, trace_context
 from perdure.wire.explanation import explain_inputs_of
@@ -58,6 +67,7 @@ from perdure.wire.operations import (
     HISTORY,
     HOLD,
     LIST,
+    PUBLISHED,
     RELEASE,
     REPLY,
     ClientOperation,
@@ -341,6 +351,10 @@ class RemoteGateway:
         """Read the reply to an update."""
         return self.perform(REPLY, kind=definition.kind, name=definition.name, id=id_, ticket=ticket)
 
+    def published_by(self, definition: AnyDefinition, id_: str, name: str, /) -> Call[PublishedValue, CallError]:
+        """Read the value that an instance published."""
+        return self.perform(PUBLISHED, kind=definition.kind, name=definition.name, id=id_, value=name)
+
     def set_hold(self, job: Job, hold: Hold, /) -> Call[HoldResult, CallError]:
         """Hold or release a job. A repeat changes nothing."""
         kind, name = job
@@ -451,6 +465,8 @@ class RemoteGateway:
         query = [("until", status) for status in wanted.statuses] + [("phase", phase) for phase in wanted.phases]
         if wanted.ticket:
             query = [("ticket", wanted.ticket)]
+        if wanted.published:
+            query = [("published", wanted.published)]
         while True:
             left_ms = max(0, round(deadline - clock.now_ms()))
             wait_ms = min(left_ms, self.longest_wait_ms)

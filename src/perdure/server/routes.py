@@ -219,7 +219,7 @@ def _table(
         route("/ready", ready, "nothing"),
         *(_route_of(operation, route, one_of_few) for operation in OPERATIONS),
         route(f"{INSTANCE}/state", _state, "read"),
-        route(f"{INSTANCE}/wait", wait, "read", "GET", "until", "phase", "ticket", "timeout"),
+        route(f"{INSTANCE}/wait", wait, "read", "GET", "until", "phase", "ticket", "published", "timeout"),
         route(f"{INSTANCE}/explain/{{action}}", one_of_few(_explain), "read", "POST"),
         route(f"{INSTANCE}/wait/{{action}}", call_and_wait, "action", "POST", "timeout"),
         route(f"{INSTANCE}/{{action}}", _call, "action", "POST", "wait_for", "interrupt"),
@@ -302,12 +302,13 @@ def _longest(asked: Asked) -> str:
 
 async def _wait(asked: Asked) -> Response:
     query = asked.request.query_params
-    if "ticket" in query:
-        ticket_parts(query["ticket"])
+    if "ticket" in query or "published" in query:
+        if "ticket" in query:
+            ticket_parts(query["ticket"])
         address = Address(asked.part("kind"), asked.part("name"), check_id(asked.part("id")))
         timeout_ms = duration_ms(_longest(asked), what="timeout", minimum_ms=0)
         gateway = gateway_of(asked.client)
-        wanted = WaitCondition((), (), query["ticket"])
+        wanted = WaitCondition((), (), query.get("ticket", ""), query.get("published", ""))
         return await asked.answer(gateway.until(address, wanted, timeout_ms), awaited_json)
     statuses, phases = query.getlist("until"), tuple(query.getlist("phase"))
     wait = _job(asked).until(asked.part("id"), *statuses, phases=phases, timeout=_longest(asked))

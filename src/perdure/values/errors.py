@@ -339,6 +339,30 @@ class Undecodable(RequestError):
 
 
 @attrs.frozen(repr=False)
+class NotPublished(PerdureError, LookupError):
+    """An instance did not publish a value, and will not.
+
+    Attributes:
+        address: the instance, printed ``kind:name:id``.
+        name: the value's name.
+        reason: ``ended``: it ended without the value. ``absent``: it was never stored, or is no longer kept. ``full``:
+            100 workflows wait for it already.
+    """
+
+    address: str
+    name: str
+    reason: str
+
+    def _text(self) -> str:
+        why = {
+            "ended": "it has ended",
+            "absent": "it was never stored, or is no longer kept",
+            "full": "too many workflows wait for it already",
+        }
+        return f"{self.address} does not publish {self.name!r}: {why.get(self.reason, self.reason)}"
+
+
+@attrs.frozen(repr=False)
 class SignalRefused(RequestError):
     """There is no workflow that could receive a signal. Nothing was stored.
 

@@ -25,6 +25,7 @@ class WaitCondition:
         statuses: statuses.
         phases: phases that the job's kind reports.
         ticket: an update of a workflow whose reply ends the wait, instead of a status. Empty for none.
+        published: the name of a value whose publication ends the wait, instead of a status. Empty for none.
     """
 
     __repr__ = fields_in_line
@@ -32,6 +33,7 @@ class WaitCondition:
     statuses: tuple[str, ...] = ("ended",)
     phases: tuple[str, ...] = ()
     ticket: str = ""
+    published: str = ""
 
     def ends_with(self, status: InstanceStatus, *, over: bool) -> bool:
         """Return whether a committed status ends the wait.
@@ -115,6 +117,8 @@ class WaitOver(PerdureError, TimeoutError):
 
     def _text(self) -> str:
         wanted = " or ".join((*self.wanted.statuses, *self.wanted.phases)) or "the reply to an update"
+        if self.wanted.published:
+            return f"{self.address} did not publish {self.wanted.published!r} in the time of the wait: repeat the call"
         if self.wanted.ticket:
             return f"{self.address} sent no reply in the time of the wait: repeat the call with the same key"
         found = self.status.status if self.status.parked is None else f"parked ({self.status.parked})"
@@ -174,6 +178,22 @@ class UpdateUnanswered(PerdureError, LookupError):
             f"{self.address} did not answer the update {self.update!r}, and will not: it is absent, has ended, or has "
             "started over; its status and its outcome say more"
         )
+
+
+@attrs.frozen(kw_only=True)
+class PublishedValue:
+    """The value that an instance published under a name, as it is stored and sent.
+
+    Attributes:
+        form: ``published``. ``waiting``: not yet. ``ended``: the instance ended without it. ``absent``: there is no
+            instance.
+        value: the value as JSON.
+    """
+
+    __repr__ = fields_in_line
+
+    form: Literal["published", "waiting", "ended", "absent"]
+    value: str | None = attrs.field(default=None, repr=size_only)
 
 
 def ticket_parts(ticket: str, what: str = "ticket of an update") -> tuple[int, int, int]:

@@ -32,6 +32,7 @@ from perdure.wire.operations import (
     ID,
     OF_JOB,
     OPERATIONS,
+    PUBLISHED,
     REPLY,
     STATUS,
     STEPS,
@@ -258,6 +259,8 @@ def _reads(components: Components, job: AnyDefinition, path: str, *, owner: str)
     if job.keeps_journal:
         yield operation_of(components, STEPS, job, owner=owner)
         yield operation_of(components, REPLY, job, owner=owner)
+    if job.published_names:
+        yield operation_of(components, PUBLISHED, job, owner=owner)
     yield operation_of(components, HISTORY, job, owner=owner)
     yield from _explanations(components, job, path, owner=owner)
 
@@ -465,6 +468,7 @@ _WANTED: Final = (
         {"type": "string", "pattern": r"^\d{1,19}\.\d{1,19}\.\d{1,19}$"},
         "The update whose reply ends the wait, instead of a status.",
     ),
+    _query("published", _TEXT, "The value whose publication ends the wait, instead of a status."),
     _TIMEOUT,
 )
 

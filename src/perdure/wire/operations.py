@@ -34,7 +34,7 @@ from perdure.values.listings import (
 )
 from perdure.values.message import StoredMessage
 from perdure.values.status import InstanceStatus
-from perdure.values.status_wait import UpdateReply, ticket_parts
+from perdure.values.status_wait import PublishedValue, UpdateReply, ticket_parts
 from perdure.values.times import Duration, duration_ms, format_duration, to_ms
 from perdure.wire.engine_info import EngineInfo
 from perdure.wire.records import record_of
@@ -486,6 +486,17 @@ REPLY: Final = ClientOperation(
     ),
     bounded_by="lists",
 )
+PUBLISHED: Final = ClientOperation(
+    name="published",
+    path=f"{INSTANCE}/published/{{value}}",
+    answer=PublishedValue,
+    summary="Read the value that a workflow published.",
+    arguments=(
+        *OF_JOB,
+        ID,
+        Argument(name="value", place="path", type=_FILLED_TEXT, description="The name of the value."),
+    ),
+)
 HISTORY: Final[ClientOperation[tuple[LoggedEvent, ...]]] = ClientOperation(
     name="history",
     path=f"{INSTANCE}/history",
@@ -540,6 +551,6 @@ COUNT_MATCHING: Final = ClientOperation(
 
 OPERATIONS: Final[tuple[ClientOperation[Any], ...]] = (
     *(INFO, HEALTH, COUNTS, DEMAND, MEMBERS, IN_FLIGHT, LIST, DEAD_LETTERS, REDRIVE, LEFT_MESSAGES, BURY, METRICS),
-    *(STATUS, STEPS, REPLY, HISTORY, HOLD, RELEASE, COUNT, COUNT_MATCHING),
+    *(STATUS, STEPS, REPLY, PUBLISHED, HISTORY, HOLD, RELEASE, COUNT, COUNT_MATCHING),
 )
 """Every operation, in the OpenAPI document's order."""

@@ -241,6 +241,35 @@ def update(
     return {"done": ExitCode.DONE, "waiting": ExitCode.FAILED}.get(reply.form, ExitCode.REFUSED)
 
 
+def published(
+    address: AddressArgument,
+    name: Annotated[str, Parameter(name="NAME")],
+    /,
+    *,
+    target: TargetOptions = UNSET,
+    wait: Annotated[str, Parameter(help="How long to wait for the value, such as `1 hour`.")] = "0 ms",
+    json: JsonOption = False,
+) -> int:
+    """Print a value that a workflow publishes, or wait for it.
+
+    Exit code: 0 done, 1 no value in the time of --wait, 2 the command cannot start, 3 refused, or there will be no
+    value, 4 no engine answers.
+
+    Parameters
+    ----------
+    name
+        The value's name.
+    """
+    asked = address_of(address)
+    with open_target(target) as found:
+        value = found.published(asked, name, wait)
+    if json:
+        write_json([{"form": value.form} | ({} if value.value is None else {"value": orjson.loads(value.value)})])
+    else:
+        write_fields([(value.form, value.value or "")])
+    return {"published": ExitCode.DONE, "waiting": ExitCode.FAILED}.get(value.form, ExitCode.REFUSED)
+
+
 def trigger(
     address: AddressArgument,
     /,

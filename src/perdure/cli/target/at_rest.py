@@ -41,7 +41,7 @@ from perdure.values.listings import InstanceOutcome, Listed, ListFilter, Listing
 from perdure.values.message import StoredMessage
 from perdure.values.secret import why_unreadable
 from perdure.values.status import InstanceStatus
-from perdure.values.status_wait import Awaited, AwaitedStatus, CallEnd, UpdateReply
+from perdure.values.status_wait import Awaited, AwaitedStatus, CallEnd, PublishedValue, UpdateReply
 from perdure.values.times import Duration
 from perdure.values.transition import Loaded
 from perdure.wire.operations import DEAD_LETTERS, HISTORY, LEFT_MESSAGES, STATUS, STEPS, ClientOperation
@@ -288,6 +288,10 @@ class AtRest:
         self._refuse()
 
     def update(self, asked: InstanceRequest, within: Duration, /) -> UpdateReply:
+        """Refuse."""
+        self._refuse()
+
+    def published(self, address: Address, name: str, within: Duration, /) -> PublishedValue:
         """Refuse."""
         self._refuse()
 

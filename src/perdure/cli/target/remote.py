@@ -18,7 +18,7 @@ from perdure.remote import SyncClient, connect_sync
 from perdure.values.address import Address
 from perdure.values.errors import ServerUnreachable
 from perdure.values.listings import InstanceOutcome, ListFilter, Listing
-from perdure.values.status_wait import Awaited, AwaitedStatus, CallEnd, UpdateReply
+from perdure.values.status_wait import Awaited, AwaitedStatus, CallEnd, PublishedValue, UpdateReply
 from perdure.values.times import Duration, from_ms
 from perdure.wire.operations import ClientOperation
 
@@ -116,6 +116,11 @@ class Remote:
         return self.jobs.run(
             job.update(asked.action, asked.address.id, asked.payload, timeout=within, idempotency_key=key)
         )
+
+    def published(self, address: Address, name: str, within: Duration, /) -> PublishedValue:
+        """Read a value that an instance publishes, or wait for it."""
+        job = self.jobs.handle_by_name(address.kind, address.name)
+        return self.jobs.run(job.until_published(address.id, name, timeout=within))
 
     def call_and_wait(self, asked: InstanceRequest, within: Duration, /) -> CallEnd:
         """Send a request, and wait until its work is over."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
         ListFilter,
         Listing,
     )
-    from perdure.values.status_wait import Awaited, AwaitedStatus, CallEnd, UpdateReply
+    from perdure.values.status_wait import Awaited, AwaitedStatus, CallEnd, PublishedValue, UpdateReply
     from perdure.values.times import Duration
     from perdure.wire.operations import ClientOperation
 
@@ -100,6 +100,10 @@ class Target(Protocol):
 
     def update(self, asked: InstanceRequest, within: Duration, /) -> UpdateReply:
         """Send an update, whose name is the request's action, and wait for its reply."""
+        ...
+
+    def published(self, address: Address, name: str, within: Duration, /) -> PublishedValue:
+        """Read a value that an instance publishes, or wait for it."""
         ...
 
     def call_and_wait(self, asked: InstanceRequest, within: Duration, /) -> CallEnd:

@@ -8,6 +8,7 @@ from perdure.kinds.workflow.definition import Workflow as Workflow
 from perdure.kinds.workflow.errors import Diverged as Diverged
 from perdure.kinds.workflow.errors import JournalFull as JournalFull
 from perdure.kinds.workflow.errors import NotRecordable as NotRecordable
+from perdure.kinds.workflow.instructions import Published as Published
 from perdure.kinds.workflow.instructions import Signal as Signal
 from perdure.kinds.workflow.instructions import StateQuery as StateQuery
 from perdure.kinds.workflow.instructions import Undo as Undo
@@ -29,6 +30,7 @@ __all__ = [
     "Diverged",
     "JournalFull",
     "NotRecordable",
+    "Published",
     "Signal",
     "Signalled",
     "StateQuery",

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
 
 import attrs
 import orjson
@@ -14,9 +14,10 @@ from perdure.codecs import Opened
 from perdure.jobs.draft import Draft
 from perdure.jobs.failures import typed_error
 from perdure.jobs.request import within
-from perdure.kinds.workflow.commands import CANCELLATION, input_of_cancel
-from perdure.kinds.workflow.header import FAILURE, Header, Parent, ParkedChild
-from perdure.kinds.workflow.instructions import CallChild
+from perdure.kinds.workflow.commands import CANCELLATION, CHILD_END, WATCH, ChildEnd, WatchCall, input_of_cancel
+from perdure.kinds.workflow.header import FAILURE, Header, Parent, ParkedChild, Watcher
+from perdure.kinds.workflow.instructions import AskInstance, CallChild
+from perdure.kinds.workflow.tree import OpenStep
 from perdure.values.address import Address
 from perdure.values.errors import InvalidInput
 from perdure.values.event import JobParked, JobResumed, Parking
@@ -26,6 +27,8 @@ from perdure.values.message import Message
 if TYPE_CHECKING:
     from perdure.kinds.workflow.context import AnyWorkflow
 
+
+Messages: TypeAlias = tuple[Message, ...]
 
 _PREFIX = "child "
 MAX_PARKED: Final = 20
@@ -47,6 +50,18 @@ def has_secret_end(job: AnyWorkflow) -> bool:
     return job.results.secret or (job.plan.errors is not None and job.plan.errors.secret)
 
 
+def send_call(draft: Draft, call: CallChild | AskInstance, run_id: str, path: str) -> None:
+    """Send the message that starts a child, or the wait for something of another instance.
+
+    Raises:
+        InvalidInput: see `start_child`.
+    """
+    if isinstance(call, CallChild):
+        start_child(draft, call, run_id, path)
+    else:
+        send_watch(draft, call, run_id, path, "watch")
+
+
 def start_child(draft: Draft, call: CallChild, run_id: str, path: str) -> None:
     """Send the message that starts a child.
 
@@ -66,6 +81,39 @@ def cancel_child(draft: Draft, call: CallChild, reason: str, *, interrupt: bool 
     if call.when_cancelled == "cancel":
         given = CANCELLATION.encode(input_of_cancel(reason, interrupt)).decode()
         draft.send(call.job.address(call.id), "cancel", given)
+
+
+def send_watch(draft: Draft, ask: AskInstance, run_id: str, path: str, action: Literal["watch", "unwatch"]) -> None:
+    """Send the message that lets this workflow wait for something of another instance, or ends that wait."""
+    given = WatchCall(call=child_signal(run_id, path), wants=ask.wants)
+    draft.send(ask.target, action, WATCH.encode(given).decode())
+
+
+def told(watchers: Sequence[Watcher], sender: Address, found: Callable[[Watcher], ChildEnd], now_ms: int) -> Messages:
+    """Return the messages that answer watchers."""
+    return tuple(
+        Message(
+            sender=sender,
+            target=Address.parse(each.address),
+            action="child_ended",
+            payload=CHILD_END.encode(found(each)).decode(),
+            sent_ms=now_ms,
+        )
+        for each in watchers
+    )
+
+
+def leave_calls(draft: Draft, header: Header, left: list[OpenStep]) -> None:
+    """Cancel the children whose callers no longer wait for them, and withdraw from other instances."""
+    for each in left:
+        # A child that was not started has no message to cancel.
+        if each.started and isinstance(each.instruction, AskInstance):
+            send_watch(draft, each.instruction, header.run_id, each.path, "unwatch")
+        elif each.started:
+            request = header.cancel
+            reason = "the caller no longer waits" if request is None else request.reason
+            cancel_child(draft, each.instruction, reason, interrupt=request is not None and request.interrupt)
+    left.clear()
 
 
 def report_end(sender: Address, parent: Parent, form: str, value: str, now_ms: int, *, secret: bool = False) -> Message:
@@ -124,6 +172,16 @@ def with_parked(header: Header, call: str, child: str, reason: str) -> Header:
 def stored_end(form: str, value: str) -> str:
     """Encode a child's end, as the parent stores it."""
     return orjson.dumps({"form": form, "value": value}).decode()
+
+
+def answer_of_ask(ask: AskInstance, stored: str, known: Callable[[Opened[Any]], Any]) -> Any:
+    """Return the answer of another instance from its stored form.
+
+    Raises:
+        InvalidInput: this code cannot decode it.
+    """
+    given: dict[str, str] = orjson.loads(stored)
+    return ask.opened(given["form"], given["value"], known)
 
 
 def answer_of_child(call: CallChild, stored: str, known: Callable[[Opened[Any]], Any]) -> Any:

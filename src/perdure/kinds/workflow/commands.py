@@ -112,6 +112,33 @@ class ChildResumed:
     parking: ChildParking
 
 
+@frozen(kw_only=True)
+class WatchCall:
+    """The ``watch`` input.
+
+    Attributes:
+        call: the call that waits.
+        wants: see `Watcher`.
+    """
+
+    call: str
+    wants: str
+
+
+@frozen
+class WatchInstance:
+    """Report to the sender when the instance publishes a value. Only workflows send this."""
+
+    watch: WatchCall
+
+
+@frozen
+class UnwatchInstance:
+    """End a watch: its call no longer waits. Only workflows send this."""
+
+    watch: WatchCall
+
+
 @frozen
 class SendSignal:
     """Store a signal."""
@@ -297,4 +324,5 @@ ANSWERS: Codec[Any] = Codec.of(WorkflowAnswer, what="answers of a workflow")
 REASON: Codec[Any] = Codec.of(str, what="reason of cancel")
 CANCELLATION: Codec[Any] = Codec.of(str | Cancellation, what="input of cancel")
 CHILD_PARKING: Codec[Any] = Codec.of(ChildParking, what="parking of a child")
+WATCH: Codec[Any] = Codec.of(WatchCall, what="watch of an instance")
 CHILD_END: Codec[Any] = Codec.of(ChildEnd, what="end of a child")

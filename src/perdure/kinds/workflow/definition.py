@@ -22,6 +22,7 @@ from perdure.kinds.workflow.commands import (
     CANCELLATION,
     CHILD_END,
     CHILD_PARKING,
+    WATCH,
     AskQuery,
     CancelWorkflow,
     ChildEnded,
@@ -37,13 +38,24 @@ from perdure.kinds.workflow.commands import (
     StartChild,
     StartingSignal,
     StartWorkflow,
+    UnwatchInstance,
     UpdateSent,
+    WatchInstance,
     WorkflowOutcome,
     cancel_of,
 )
 from perdure.kinds.workflow.context import WorkflowContext, WorkflowDefinition
-from perdure.kinds.workflow.header import header_of, written
-from perdure.kinds.workflow.instructions import CallChild, Signal, StateQuery, Update, WhenCancelled, update_signal
+from perdure.kinds.workflow.header import PUBLISHED, header_of, shared_in, written
+from perdure.kinds.workflow.instructions import (
+    AskInstance,
+    CallChild,
+    Published,
+    Signal,
+    StateQuery,
+    Update,
+    WhenCancelled,
+    update_signal,
+)
 from perdure.programs import Exit, Program, perform
 from perdure.values.address import Address, check_id
 from perdure.values.answer import RunAnswer
@@ -68,12 +80,14 @@ if TYPE_CHECKING:
     )
     from perdure.kinds.workflow.handle import WorkflowHandle, WorkflowSender
     from perdure.values.attributes import Attribute
+    from perdure.values.errors import NotPublished
     from perdure.values.event import Parking
     from perdure.values.failure import Defect
     from perdure.values.instance import Claim, Instance
     from perdure.values.listings import InstanceOutcome, StepRecord
     from perdure.values.message import Message
     from perdure.values.secret import Hide
+    from perdure.values.status_wait import PublishedValue
     from perdure.values.turn_inputs import TurnInputs
 else:  # deciding turns and calling jobs need more modules than defining jobs
     run_program = lazy_module("perdure.kinds.workflow.run_program")
@@ -86,6 +100,7 @@ else:  # deciding turns and calling jobs need more modules than defining jobs
     run_commits = lazy_module("perdure.kinds.workflow.run_commits")
 
 S = TypeVar("S")
+V = TypeVar("V")
 A = TypeVar("A")
 E = DefaultTypeVar("E", default=Never)
 R_contra = DefaultTypeVar("R_contra", contravariant=True, default=object)
@@ -93,6 +108,7 @@ R_contra = DefaultTypeVar("R_contra", contravariant=True, default=object)
 DEFAULT_MAX_STEPS = 10_000
 DEFAULT_INBOX = 1_000
 MAX_LIMIT = 1_000_000
+MAX_PUBLISHED = 20
 
 WorkflowProgram = Callable[[WorkflowContext[Any]], Program[Any, Any, Any]]
 
@@ -115,6 +131,7 @@ class Workflow(
         signals: the signals that it may receive.
         updates: the requests that its program answers.
         queries: the questions about its state that it answers.
+        publishes: the values that it publishes while it runs, at most 20.
         retry_defects: the durable retry for a step that raises or times out. Typed errors are values in the program: it
             handles them, also by ``.retry(...)``, or fails with them.
         keep: how long the outcome is kept, and the id is not reused. None: until an operator terminates the instance.
@@ -163,6 +180,7 @@ class Workflow(
         signals: Sequence[Signal[Any]] = (),
         updates: Sequence[Update[Any, Any, Any]] = (),
         queries: Sequence[StateQuery[S, Any, Any]] = (),
+        publishes: Sequence[Published[Any]] = (),
         retry_defects: Retry[Any] | None = None,
         keep: Duration | None = "7 days",
         result: TypeForm[A] | FromHooks = FROM_HOOKS,
@@ -207,6 +225,7 @@ class Workflow(
             kept=(results,),
         )
         received = codecs | {update_signal(each.name): each.values for each in requests.values()}
+        received |= {f"{PUBLISHED}{each.name}": each.values for each in _publishes(publishes, name).values()}
         declarations = (codecs, declared, requests, received, asked)
         limits = (_whole(max_steps, f"max_steps of workflow:{name}"), _whole(inbox, f"inbox of workflow:{name}"))
         cast("Any", self).__attrs_init__(name, plan, program, *declarations, results, keep_ms, *limits)
@@ -364,6 +383,16 @@ class Workflow(
         """Return the form and the JSON of an update's reply."""
         return journal.reply_in(rows, number)
 
+    def published_in(self, instance: Instance, name: str) -> PublishedValue | None:
+        """Return the value that the workflow published under a name."""
+        found: PublishedValue | None = handler.published(instance, name)
+        return found
+
+    @property
+    def published_names(self) -> frozenset[str]:
+        """The names under which it publishes values."""
+        return frozenset(name.removeprefix(PUBLISHED) for name in self.received if name.startswith(PUBLISHED))
+
     def report(self, instance: Instance) -> InstanceStatus:
         """Return the ``status`` result. Its ``phase`` says how the workflow ended, or that a child is parked."""
         status: InstanceStatus = handler.report(instance, report_status(instance))
@@ -381,6 +410,7 @@ class Workflow(
             DisplayField("signals", signals),
             DisplayField("updates", ", ".join(self.updates) or "none"),
             DisplayField("queries", ", ".join(self.queries) or "none"),
+            *((DisplayField("publishes", ", ".join(names)),) if (names := sorted(self.published_names)) else ()),
             DisplayField("steps at most", str(self.max_steps)),
             *fields_of_plan(self.plan),
         )
@@ -393,6 +423,10 @@ class Workflow(
             found.append(DisplayField("ended", header.ended.form))
             if header.ended.form == "done":
                 found.append(DisplayField("value", shortened(header.ended.value, MAX_LINE_CHARACTERS)))
+        found += [
+            DisplayField(f"published {each.name}", shortened(each.value, MAX_LINE_CHARACTERS))
+            for each in shared_in(header).published
+        ]
         if header.waits_for:
             found.append(DisplayField("waits for", ", ".join(wait.name for wait in header.waits_for)))
         found += [DisplayField("failing step", f"{step.name}, attempt {step.attempts}") for step in header.failing]
@@ -453,6 +487,28 @@ class Workflow(
         ended: Program[Any, Any] = perform(CallChild(self, check_id(id_), state, when_cancelled))
         return ended
 
+    def published(self, id_: str, published: Published[V], /) -> Program[V, NotPublished]:
+        """Wait in a workflow until another one publishes a value, as long as it takes.
+
+        The value is received immediately if it was published before, also by a workflow that has ended. With
+        ``.timeout("1 hour")`` the wait has a limit.
+
+        Args:
+            id_: the other workflow's id.
+            published: the value's declaration.
+
+        Returns:
+            The program, which succeeds with the value. It fails with `NotPublished` if the other workflow ended without
+            it, or is absent.
+
+        Raises:
+            InvalidId: the id is invalid.
+        """
+        address = self.address(check_id(id_))
+        opened = partial(published.answer_of, address)
+        answer: Program[Any, Any] = perform(AskInstance(address, f"{PUBLISHED}{published.name}", opened))
+        return answer
+
     def handle(self, dispatch: Dispatch) -> WorkflowHandle[S, A, E]:
         """Return the typed handle."""
         return handle.WorkflowHandle(self, dispatch)
@@ -496,6 +552,22 @@ def _updates(updates: Sequence[Update[Any, Any, Any]], name: str) -> dict[str, U
         if update.name in found:
             raise DefinitionError(f"updates of workflow:{name}", update.name, "updates with different names")
         found[update.name] = update
+    return found
+
+
+def _publishes(publishes: Sequence[Published[Any]], name: str) -> dict[str, Published[Any]]:
+    what = f"publishes of workflow:{name}"
+    if not isinstance(publishes, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance] - untyped callers
+        raise DefinitionError(what, publishes, "a tuple, such as (published,)")
+    found: dict[str, Published[Any]] = {}
+    for each in publishes:
+        if not isinstance(each, Published):  # pyright: ignore[reportUnnecessaryIsInstance] - untyped callers
+            raise DefinitionError(what, each, "Published('name', Type)")
+        if each.name in found:
+            raise DefinitionError(what, each.name, "values with different names")
+        found[each.name] = each
+    if len(found) > MAX_PUBLISHED:
+        raise DefinitionError(what, len(found), f"at most {MAX_PUBLISHED} values: each commit writes them")
     return found
 
 
@@ -616,6 +688,10 @@ def _commands(
         *(
             CommandSpec(name=action, command=command, input=CHILD_PARKING, sender="instance", answer=Signalled)
             for action, command in (("child_parked", ChildParked), ("child_resumed", ChildResumed))
+        ),
+        *(
+            CommandSpec(name=action, command=command, input=WATCH, sender="instance", answer=Signalled)
+            for action, command in (("watch", WatchInstance), ("unwatch", UnwatchInstance))
         ),
         CommandSpec(name="cancel", command=cancel_of, input=CANCELLATION, answer=Signalled),
         CommandSpec(name="outcome", command=ReadOutcome, answer=WorkflowOutcome, repeat="reads"),

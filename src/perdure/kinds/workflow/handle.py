@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from operator import attrgetter
 from typing import Any, Generic, TypeVar, cast
 
 import attrs
@@ -29,15 +30,23 @@ from perdure.kinds.workflow.commands import (
     WorkflowOutcome,
     input_of_cancel,
 )
-from perdure.kinds.workflow.instructions import Signal, StateQuery, Update
+from perdure.kinds.workflow.instructions import Published, Signal, StateQuery, Update
 from perdure.programs import Program
-from perdure.values.address import Address
+from perdure.values.address import Address, check_id
 from perdure.values.answer import Done, RunAnswer, WasCancelled
-from perdure.values.errors import InvalidArgument, InvalidInput, Rejected, Undecodable
+from perdure.values.errors import InvalidArgument, InvalidInput, NotPublished, Rejected, RequestError, Undecodable
 from perdure.values.failure import Defect
 from perdure.values.listings import StepRecord
 from perdure.values.outcome import Failed, Started
-from perdure.values.status_wait import NoOutcome, NotReached, UpdateReply, UpdateUnanswered, WaitCondition, WaitOver
+from perdure.values.status_wait import (
+    NoOutcome,
+    NotReached,
+    PublishedValue,
+    UpdateReply,
+    UpdateUnanswered,
+    WaitCondition,
+    WaitOver,
+)
 from perdure.values.times import Duration
 
 S = TypeVar("S")
@@ -239,6 +248,43 @@ class WorkflowHandle(JobHandle[S, E], Generic[S, A, E]):
             return Failure(read.failure())
         return _reply_of(update, address, read.unwrap())
 
+    def published(
+        self, id_: str, published: Published[V], /, *, timeout: Duration = "1 minute"
+    ) -> Call[V, CallError | WaitOver | NotPublished]:
+        """Wait until the workflow publishes a value.
+
+        A value that was published before is returned immediately, as long as the outcome is kept.
+
+        Args:
+            id_: the instance.
+            published: the value's declaration.
+            timeout: how long to wait. ``"0 ms"`` to answer immediately.
+
+        Returns:
+            The value. It fails with `WaitOver` when the time is over, and with `NotPublished` if the workflow is
+            absent, or ended without it.
+        """
+        return Call(partial(self._published, id_, published, timeout), self._name_of("published"))
+
+    async def _published(self, id_: str, published: Published[V], longest: Duration) -> Result[V, Any]:
+        try:
+            if not isinstance(published, Published):  # pyright: ignore[reportUnnecessaryIsInstance] - untyped callers
+                raise InvalidArgument("published", published, "a declared Published, not its name")
+            timeout_ms, address = check_timeout(longest, of="published"), self.definition.address(check_id(id_))
+        except RequestError as wrong:
+            return Failure(wrong)
+        wanted = WaitCondition((), (), published=published.name)
+        waited = await result_of(self.dispatch.until(address, wanted, timeout_ms))
+        if not isinstance(waited, Success):
+            return Failure(waited.failure())
+        over = waited.unwrap()
+        if isinstance(over, NotReached):
+            return Failure(WaitOver(str(address), wanted, over.status))
+        read = await result_of(self.dispatch.published_by(self.definition, id_, published.name))
+        if not isinstance(read, Success):
+            return Failure(read.failure())
+        return _published_of(published, address, read.unwrap())
+
     def query(self, id_: str, query: StateQuery[S, V, B], value: V, /) -> Call[B | None, CallError]:
         """Ask a question about the committed state. Nothing is written, and no journal is read.
 
@@ -290,6 +336,13 @@ class WorkflowHandle(JobHandle[S, E], Generic[S, A, E]):
     def _started(self, answer: RunAnswer) -> Started[E | Defect]:
         outcome = self._outcome(answer.outcome)
         return Started(created=answer.created, status=answer.status, outcome=outcome)
+
+
+def _published_of(published: Published[V], address: Address, stored: PublishedValue) -> Result[V, Any]:
+    try:
+        return published.answer_of(address, stored.form, stored.value or "null", attrgetter("value"))
+    except InvalidInput as problem:
+        return Failure(Undecodable(str(address), problem.problems))
 
 
 def _reply_of(update: Update[Any, B, Any], address: Address, stored: UpdateReply) -> Result[B, Any]:

@@ -13,11 +13,12 @@ from perdure.jobs.request import AlarmDue, Request, too_large
 from perdure.jobs.run import begin_attempt, begin_run
 from perdure.jobs.step import Commit, Defer, Step
 from perdure.jobs.transitions import EventRecorder, answered, nothing, purge, put, refuse, reply, stored
-from perdure.kinds.workflow.children import report_end, stored_end, with_parked, without_parked
+from perdure.kinds.workflow.children import report_end, stored_end, told, with_parked, without_parked
 from perdure.kinds.workflow.commands import (
     REASON,
     AskQuery,
     CancelWorkflow,
+    ChildEnd,
     ChildEnded,
     ChildParked,
     ChildResumed,
@@ -29,10 +30,24 @@ from perdure.kinds.workflow.commands import (
     SignalWithStart,
     StartChild,
     StartWorkflow,
+    UnwatchInstance,
     UpdateSent,
+    WatchInstance,
     WorkflowOutcome,
 )
-from perdure.kinds.workflow.header import FAILURE, CancelRequest, Header, Parent, header_of, written
+from perdure.kinds.workflow.header import (
+    FAILURE,
+    MAX_WATCHERS,
+    PUBLISHED,
+    CancelRequest,
+    Header,
+    Parent,
+    Watcher,
+    header_of,
+    shared_in,
+    with_shared,
+    written,
+)
 from perdure.kinds.workflow.instructions import update_signal
 from perdure.kinds.workflow.journal import body_of
 from perdure.kinds.workflow.waits import arrival
@@ -44,6 +59,7 @@ from perdure.values.event import Event, JobNoted, JobResumed, JobStarted
 from perdure.values.instance import Instance
 from perdure.values.listings import InstanceOutcome
 from perdure.values.status import InstanceStatus
+from perdure.values.status_wait import PublishedValue
 from perdure.values.transition import JournalChange
 from perdure.values.turn_inputs import TurnInputs
 
@@ -56,6 +72,8 @@ WorkflowCommand: TypeAlias = (
     | ChildEnded
     | ChildParked
     | ChildResumed
+    | WatchInstance
+    | UnwatchInstance
     | SendSignal
     | SignalWithStart
     | SendUpdate
@@ -64,6 +82,9 @@ WorkflowCommand: TypeAlias = (
     | ReadOutcome
     | AlarmDue
 )
+
+
+_OF_WORKFLOWS = (StartChild, ChildEnded, ChildParked, ChildResumed, WatchInstance, UnwatchInstance)
 
 
 def begin(
@@ -76,7 +97,7 @@ def begin(
     """Decide a workflow's command or alarm."""
     command = cast("WorkflowCommand", request.command)
     # only workflows send these
-    if request.inbound is None and isinstance(command, StartChild | ChildEnded | ChildParked | ChildResumed):
+    if request.inbound is None and isinstance(command, _OF_WORKFLOWS):
         return refuse(address, UnknownAction(f"{job.kind}:{job.name}", request.action, tuple(job.plan.offered)))
     step: Step
     match command:
@@ -86,14 +107,14 @@ def begin(
             step = _arrived(job, address, instance, command, request, inputs)
         case SignalWithStart():
             step = _signal_with_start(job, address, instance, command, request, inputs)
+        case WatchInstance() | UnwatchInstance():
+            step = _watch(address, instance, command, request, inputs)
         case CancelWorkflow():
             step = _cancel(address, instance, command, inputs)
         case SendUpdate():
             step = _update(job, address, instance, command, request, inputs)
-        case AskQuery():
+        case AskQuery() | ReadOutcome():
             step = _query(job, address, instance, command, inputs)
-        case ReadOutcome():
-            step = reply(address, outcome_of(instance))
         case AlarmDue():
             step = _alarm(job, address, instance, request, inputs)
         case _:
@@ -340,10 +361,63 @@ def has_answered(instance: Instance, ticket: tuple[int, int, int]) -> bool:
     return instance.incarnation != incarnation or header.ended is not None or number not in header.unanswered
 
 
+def _watch(
+    address: Address,
+    instance: Instance | None,
+    command: WatchInstance | UnwatchInstance,
+    request: Request,
+    inputs: TurnInputs,
+) -> Commit:
+    """Answer a workflow that waits for something of this one, or store that it waits."""
+    header, watch = None if instance is None else header_of(instance), command.watch
+    sender = "" if request.inbound is None else str(request.inbound.sender)
+    watcher = Watcher(address=sender, call=watch.call, wants=watch.wants)
+    answer = Signalled(
+        accepted=True,
+        found="absent" if instance is None else "running" if header is None or header.ended is None else "ended",
+        status=None if instance is None else instance.status,
+    )
+    found = ChildEnd(call=watch.call, form="absent", value="null") if header is None else answer_to(header, watcher)
+    watchers = () if header is None else shared_in(header).watchers
+    if isinstance(command, UnwatchInstance):
+        # The answer may have been sent already: then the other program ignores it.
+        if instance is None or header is None or watcher not in watchers:
+            return reply(address, answer)
+        watchers = tuple(each for each in watchers if each != watcher)
+    else:
+        if found is None and len(watchers) >= MAX_WATCHERS:
+            found = ChildEnd(call=watch.call, form="full", value="null")
+        if found is not None or instance is None or header is None:
+            messages = told((watcher,), address, lambda _: cast("ChildEnd", found), inputs.now_ms)
+            return answered(attrs.evolve(nothing(address), messages=messages), answer)
+        watchers = (*watchers, watcher)
+    transition = put(instance, inputs.now_ms, data=written(with_shared(header, watchers=watchers)))
+    return answered(transition, answer)
+
+
+def answer_to(header: Header, watcher: Watcher) -> ChildEnd | None:
+    """Return the answer to a workflow that waits for something of this one. None if there is none yet."""
+    found = next((each for each in shared_in(header).published if watcher.wants == f"{PUBLISHED}{each.name}"), None)
+    if found is not None:
+        return ChildEnd(call=watcher.call, form="published", value=found.value, secret=found.secret)
+    return None if header.ended is None else ChildEnd(call=watcher.call, form="ended", value="null")
+
+
+def published(instance: Instance, name: str) -> PublishedValue:
+    """Return the value that a workflow published under a name."""
+    header = header_of(instance)
+    found = next((each for each in shared_in(header).published if each.name == name), None)
+    if found is not None:
+        return PublishedValue(form="published", value=found.value)
+    return PublishedValue(form="waiting" if header.ended is None else "ended")
+
+
 def _query(
-    job: AnyWorkflow, address: Address, instance: Instance | None, command: AskQuery, inputs: TurnInputs
+    job: AnyWorkflow, address: Address, instance: Instance | None, command: AskQuery | ReadOutcome, inputs: TurnInputs
 ) -> Commit:
     """Answer a query from the committed state. Nothing is written, and no journal is read."""
+    if isinstance(command, ReadOutcome):
+        return reply(address, outcome_of(instance))
     if instance is None:
         return reply(address, QueryAnswer(found="absent"))
     query, codec = job.queries[command.name]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import attrs
 
@@ -113,6 +113,59 @@ class ParkedChild:
 
 
 @frozen(kw_only=True)
+class Publication:
+    """A value that the program published.
+
+    Attributes:
+        name: its name.
+        value: the value as JSON.
+        secret: whether it has secrets.
+    """
+
+    __repr__ = fields_in_line
+
+    name: str
+    value: str = attrs.field(repr=size_only)
+    secret: bool = False
+
+
+@frozen(kw_only=True)
+class Watcher:
+    """A workflow that waits for something of this one.
+
+    Attributes:
+        address: the workflow that waits, printed ``kind:name:id``.
+        call: its call.
+        wants: ``published NAME``.
+    """
+
+    __repr__ = fields_in_line
+
+    address: str
+    call: str
+    wants: str
+
+
+@frozen(kw_only=True)
+class Shared:
+    """The data of a workflow that callers and other workflows wait for.
+
+    Attributes:
+        published: the values that the program published, each name once. Here, and not in the journal: a turn answers
+            with them, and reads no journal.
+        watchers: the workflows that wait for something of this one.
+    """
+
+    __repr__ = fields_in_line
+
+    published: tuple[Publication, ...] = ()
+    watchers: tuple[Watcher, ...] = ()
+
+
+NOTHING_SHARED: Final = Shared()
+
+
+@frozen(kw_only=True)
 class CancelRequest:
     """A request to cancel the workflow.
 
@@ -148,6 +201,7 @@ class Header:
         parent: the workflow that waits for its end.
         parked: some of its children that are parked.
         unanswered: the numbers of the updates that wait for a reply.
+        shared: the data that other instances wait for. None without such data, which most workflows do not have.
     """
 
     __repr__ = fields_in_line
@@ -166,11 +220,49 @@ class Header:
     parent: Parent | None = None
     parked: tuple[ParkedChild, ...] = ()
     unanswered: tuple[int, ...] = ()
+    shared: Shared | None = None
 
 
 FAILURE: Codec[FailureRecord] = Codec.of(FailureRecord, what="error of a workflow")
 HEADER: Codec[Header] = Codec.of(Header, what="data of a workflow")
-_DATA: RowCodec[Header] = RowCodec(HEADER)
+# Left out where there is none: earlier code reads the rows of workflows that share nothing.
+_DATA: RowCodec[Header] = RowCodec(HEADER, left_out=',"shared":null}')
+
+
+def shared_in(header: Header) -> Shared:
+    """Return the data that other instances wait for."""
+    return NOTHING_SHARED if header.shared is None else header.shared
+
+
+def with_shared(
+    header: Header,
+    *,
+    published: tuple[Publication, ...] | None = None,
+    watchers: tuple[Watcher, ...] | None = None,
+) -> Header:
+    """Return the header with changed fields of its shared data."""
+    before = shared_in(header)
+    shared = Shared(
+        published=before.published if published is None else published,
+        watchers=before.watchers if watchers is None else watchers,
+    )
+    return attrs.evolve(header, shared=None if shared == NOTHING_SHARED else shared)
+
+
+def with_published(header: Header, news: tuple[Publication, ...]) -> Header:
+    """Return the header with newly published values, and without the watchers that wait for them."""
+    names, shared = {each.name: each for each in news}, shared_in(header)
+    earlier = tuple(each for each in shared.published if each.name not in names)
+    wanted = {f"{PUBLISHED}{name}" for name in names}
+    watchers = tuple(each for each in shared.watchers if each.wants not in wanted)
+    return with_shared(header, published=(*earlier, *names.values()), watchers=watchers)
+
+
+PUBLISHED: Final = "published "
+"""Begins what a watcher wants that waits for a value."""
+
+MAX_WATCHERS: Final = 100
+"""The number of workflows that wait for something of one: every commit writes them."""
 
 
 def header_of(instance: Instance) -> Header:

@@ -14,12 +14,12 @@ from returns.result import Failure, Success
 from typing_extensions import TypeForm
 from typing_extensions import TypeVar as DefaultTypeVar
 
-from perdure.codecs import Codec
+from perdure.codecs import Codec, Opened
 from perdure.jobs.hooks import error_of, value_of
 from perdure.programs import Do, Instruction, Program, perform, program
 from perdure.programs.constructors import STEP_NAME, Uninterrupted
-from perdure.values.address import check_name
-from perdure.values.errors import DefinitionError
+from perdure.values.address import Address, check_name
+from perdure.values.errors import DefinitionError, NotPublished
 from perdure.values.excerpt import fields_in_line
 from perdure.values.frozen import frozen
 
@@ -113,6 +113,38 @@ class CallChild(Instruction[Any, Any]):
     id: str
     state: Any  # of the child's own type
     when_cancelled: WhenCancelled
+
+
+@frozen
+class AskInstance(Instruction[Any, Any]):
+    """Send a request to another instance, and wait for the answer, which arrives as the end of a child does.
+
+    Attributes:
+        target: the instance.
+        wants: see `Watcher`.
+        opened: returns the answer from its form and its value. It raises `InvalidInput`.
+    """
+
+    __repr__ = fields_in_line
+
+    target: Address
+    wants: str
+    opened: Callable[[str, str, Callable[[Opened[Any]], Any]], Success[Any] | Failure[Any]] = attrs.field(eq=False)
+
+
+@frozen
+class Publish(Instruction[None, Never]):
+    """Publish a value under a name.
+
+    Attributes:
+        published: the declaration.
+        value: the value.
+    """
+
+    __repr__ = fields_in_line
+
+    published: Published[Any] = attrs.field(eq=False)
+    value: Any  # of the declared type
 
 
 # ---------------------------------------------------------------- signals of halts
@@ -307,6 +339,51 @@ class StateQuery(Generic[S, V, A]):
         check_name(self.name, what="name of a query")
         if not callable(self.read):
             raise DefinitionError(f"read of query {self.name}", self.read, "a function of the state and the question")
+
+
+@frozen
+class Published(Generic[V]):
+    """A value that a workflow publishes while it runs. Declare it once: the workflow publishes it, and others wait.
+
+    Attributes:
+        name: the value's name, which is stored: 1 to 128 printable characters, no ``:``.
+        value: the value's type, such as ``str``.
+
+    Raises:
+        DefinitionError: the name or the type is not valid.
+    """
+
+    __repr__ = fields_in_line
+
+    name: str
+    value: TypeForm[V]
+    values: Codec[Any] = attrs.field(init=False, repr=False, eq=False)
+
+    def __attrs_post_init__(self) -> None:
+        check_name(self.name, what="name of a published value")
+        object.__setattr__(self, "values", Codec.of(self.value, what=f"published value {self.name}"))
+
+    def publish(self, value: V, /) -> Program[None]:
+        """Publish a value with the next commit. Callers that wait receive it, and later ones as long as it is kept.
+
+        A second value under the name replaces the first one.
+
+        Args:
+            value: the value, with at most 4,000 bytes as JSON.
+        """
+        return perform(Publish(self, value))
+
+    def answer_of(
+        self, address: Address, form: str, value: str, known: Callable[[Opened[Any]], Any]
+    ) -> Success[V] | Failure[NotPublished]:
+        """Return the answer of a wait for this value.
+
+        Raises:
+            InvalidInput: this code cannot decode it.
+        """
+        if form == "published":
+            return Success(known(self.values.open(value.encode())))
+        return Failure(NotPublished(str(address), self.name, form))
 
 
 @frozen

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from functools import cache
 from types import GeneratorType
 from typing import Any, Final, Literal, TypeAlias, cast
@@ -13,8 +13,18 @@ from returns.result import Failure, Success
 
 from perdure.codecs import Codec
 from perdure.jobs.context import Post
+from perdure.jobs.draft import Draft
 from perdure.kinds.workflow.errors import Diverged, NotRecordable
-from perdure.kinds.workflow.instructions import CallChild, OneStep, Patched, Receive, SendReply
+from perdure.kinds.workflow.header import PUBLISHED, Publication
+from perdure.kinds.workflow.instructions import (
+    AskInstance,
+    CallChild,
+    OneStep,
+    Patched,
+    Publish,
+    Receive,
+    SendReply,
+)
 from perdure.kinds.workflow.tree import OpenStep, Tree
 from perdure.programs import ServiceCall
 from perdure.programs.effect_results import Declared, Undeclared, declared_by
@@ -131,6 +141,9 @@ SIGNAL: Final = "signal "
 UPDATE: Final = "update "
 """Begins the name of the step that receives an update."""
 
+ASK: Final = "await "
+"""Begins the name of the step that waits for something of another instance."""
+
 REPLY: Final = "reply "
 """Begins the name of the step that answers an update."""
 
@@ -143,6 +156,8 @@ NAMES: Final[Mapping[type, Callable[[Any], str]]] = {
     SendReply: lambda reply: f"{REPLY}{reply.update.name}",
     Post: lambda post: f"tell {post.target}.{post.action}",
     CallChild: lambda call: f"{CHILD}{call.job.name}:{call.id}",
+    AskInstance: lambda ask: f"{ASK}{ask.target} {ask.wants}",
+    Publish: lambda publish: f"publish {publish.published.name}",
     Patched: lambda patched: f"patch {patched.name}",
     Fork: lambda fork: _FORKS[type(fork.plan)],
 }
@@ -236,6 +251,28 @@ def reply_row(reply: SendReply, most: int, encode: Encode) -> tuple[str, bool]:
         form, codec, value = "failed", update.errors, outcome.failure()
     data = recordable(f"{REPLY}{update.name}", encode(codec, value), most)
     return orjson.dumps([reply.number, form, data.decode()]).decode(), codec.secret
+
+
+MAX_PUBLISHED_BYTES: Final = 4_000
+"""A published value's size: every commit writes the values that are published."""
+
+
+def published_row(publish: Publish, received: Container[str], draft: Draft) -> Publication:
+    """Return a published value, as it is stored.
+
+    Raises:
+        NotRecordable: it is too large.
+        InvalidInput: it does not have the declared type, or the definition does not declare it.
+    """
+    declared, most = publish.published, min(draft.limits.payload_bytes, MAX_PUBLISHED_BYTES)
+    if f"{PUBLISHED}{declared.name}" not in received:
+        problem = "the definition declares no such value; add it to publishes=(...)"
+        raise InvalidInput(f"publish {declared.name!r}", (problem,))
+    data = draft.encode(declared.values, publish.value)
+    if len(data) > most:
+        reason = f"it has {len(data)} bytes, more than the {most} of a published value; publish a reference"
+        raise NotRecordable(f"publish {declared.name}", reason)
+    return Publication(name=declared.name, value=data.decode(), secret=declared.values.secret)
 
 
 def reply_in(bodies: Sequence[str], number: int) -> tuple[Literal["done", "failed"], str] | None:

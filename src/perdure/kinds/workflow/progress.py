@@ -8,7 +8,7 @@ from typing import Any, Final
 import attrs
 
 from perdure.kinds.workflow.errors import JournalFull, NotInWorkflow, NotRecordable
-from perdure.kinds.workflow.header import FailingStep, Header, Wait
+from perdure.kinds.workflow.header import FailingStep, Header, Publication, Wait
 from perdure.kinds.workflow.tree import Tree
 from perdure.values.excerpt import fields_in_line
 from perdure.values.failure import FailureRecord
@@ -113,6 +113,7 @@ class RunProgress:
     Attributes:
         bodies: new rows in the journal.
         replied: the numbers of the updates that were answered.
+        published: the values that the program published.
         received: how many signals the program received. The ends of children do not count.
         messages: the messages to other jobs.
         state: the state as JSON. None if the program has not set it.
@@ -128,6 +129,7 @@ class RunProgress:
 
     bodies: tuple[str, ...]
     replied: tuple[int, ...] = ()
+    published: tuple[Publication, ...] = ()
     received: int
     messages: tuple[Message, ...]
     state: str | None

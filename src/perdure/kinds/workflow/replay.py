@@ -21,13 +21,15 @@ from returns.result import Failure, Success
 from perdure.codecs import Codec
 from perdure.jobs.context import Post
 from perdure.jobs.draft import Draft, StateOperations
-from perdure.kinds.workflow.children import answer_of_child, cancel_child, child_signal, start_child
+from perdure.kinds.workflow.children import answer_of_ask, answer_of_child, child_signal, leave_calls, send_call
 from perdure.kinds.workflow.errors import NotInWorkflow, NotRecordable, ProgramStopped
-from perdure.kinds.workflow.header import Ended, FailingStep, Header
+from perdure.kinds.workflow.header import Ended, FailingStep, Header, Publication
 from perdure.kinds.workflow.instructions import (
+    AskInstance,
     CallChild,
     OneStep,
     Patched,
+    Publish,
     Receive,
     SendReply,
     StepKey,
@@ -45,6 +47,7 @@ from perdure.kinds.workflow.journal import (
     codecs_of,
     diverged,
     encoded,
+    published_row,
     reply_row,
     row_of,
 )
@@ -88,12 +91,18 @@ def serve(replay: Replay, asked: OpenStep) -> bool:
     """
     instruction = asked.instruction
     try:
-        if isinstance(instruction, CallChild):
-            start_child(replay.draft, instruction, replay.header.run_id, asked.path)
+        if isinstance(instruction, CallChild | AskInstance):
+            send_call(replay.draft, instruction, replay.header.run_id, asked.path)
             # The start is a row of its own: a replay without it would send the start a second time.
             asked.started = True
             replay.record(asked, "mark", path=asked.path + STARTED, at_ms=replay.now_ms)
             replay.timers.reach(asked, replay.now_ms)
+            return True
+        if isinstance(instruction, Publish):
+            found = published_row(instruction, replay.signals, replay.draft)
+            replay.record(asked, "done", value=found.value, at_ms=replay.now_ms, secret=found.secret)
+            replay.published.append(found)
+            replay.tree.answer(asked, Success(None))
             return True
         if isinstance(instruction, SendReply):
             value, secret = reply_row(instruction, replay.draft.limits.payload_bytes, replay.draft.encode)
@@ -169,18 +178,6 @@ def end_dropped(replay: Replay) -> bool:
     return False
 
 
-def leave_children(replay: Replay) -> None:
-    """Cancel the children whose callers no longer wait for them."""
-    request = replay.header.cancel
-    for left in replay.tree.left:
-        # A child that was not started has no message to cancel.
-        if left.started:
-            reason = "the caller no longer waits" if request is None else request.reason
-            interrupt = request is not None and request.interrupt
-            cancel_child(replay.draft, left.instruction, reason, interrupt=interrupt)
-    replay.tree.left.clear()
-
-
 def at_defect(replay: Replay, defect: Exception) -> Halted:
     """Decide on an exception of the program's own code: a workflow that is being cancelled is halted there.
 
@@ -230,6 +227,7 @@ class Replay:
         cancelled: whether the program has received the request to cancel it.
         failures: the attempts that failed since the last commit.
         replied: the updates that were answered since the last commit.
+        published: the values that were published since then.
         end: how the workflow ended.
         fresh: the encoded state that it starts over with.
         stopped: the exception of the program's own code, at which it stands.
@@ -258,6 +256,7 @@ class Replay:
     cancelled: bool = False
     failures: list[StepFailure] = attrs.Factory(list[StepFailure])
     replied: list[int] = attrs.Factory(list[int])
+    published: list[Publication] = attrs.Factory(list[Publication])
     end: Ended | None = None
     fresh: str | None = None
     stopped: Exception | None = None
@@ -321,7 +320,7 @@ class Replay:
                     self._deliver(row)
                     continue
                 self.go_live()
-            leave_children(self)
+            leave_calls(self.draft, self.header, self.tree.left)
             if self.tree.exit is not None or not self._answer_one():
                 return False
         return False
@@ -477,7 +476,7 @@ class Replay:
         branch, instruction = asked.branch, asked.instruction
         branch.clock_ms = max(branch.clock_ms, row.at_ms)
         kind = instruction.__class__
-        if branch.prefix and kind is not Post and kind is not Patched and kind is not SendReply:
+        if branch.prefix and kind not in _INSTANT:
             self.timers.anchor(branch, row.began_ms, "answered")
         try:
             if kind is ServiceCall or kind is OneStep:
@@ -494,6 +493,8 @@ class Replay:
                 value = self.inbox.take(row.signal).value
                 known = self.draft.known(self._signal_codec(instruction.stored).open(value.encode()))
                 return Success((row.signal, known) if instruction.is_update else known)
+            if kind is AskInstance:
+                return answer_of_ask(instruction, self.inbox.take(row.signal).value, self.draft.known)
             if kind is CallChild:
                 answer: Any = answer_of_child(instruction, self.inbox.take(row.signal).value, self.draft.known)
                 is_undone = branch.halt is not None and not _succeeded(answer)
@@ -517,7 +518,7 @@ class Replay:
         instruction, kind = asked.instruction, asked.instruction.__class__
         if kind is Receive:
             self.inbox.wait(instruction.stored, asked)
-        elif kind is CallChild:
+        elif kind is CallChild or kind is AskInstance:
             self.inbox.wait(child_signal(self.header.run_id, asked.path), asked)
         if kind in WAITS:
             self.timers.wait(asked, self.now_ms if self._live else None)
@@ -800,6 +801,9 @@ class Replay:
 _STOPPED = frozenset({"dropped", "interrupted"})
 """The forms of rows that halt a branch instead of the answer of its step."""
 
+_INSTANT = frozenset({Post, Patched, SendReply, Publish})
+"""The instructions that take no time: no time limit around them begins to count."""
+
 _DIRECT = frozenset({"done", "failed", "mark"})
 """The forms of rows that answer an instruction."""
 
@@ -820,8 +824,10 @@ def progress_of(replay: Replay, rows: Sequence[Row], failures: tuple[StepFailure
     messages = tuple(draft.messages)
     draft.messages.clear()
     replied, replay.replied = tuple(replay.replied), []
+    published, replay.published = tuple(replay.published), []
     return RunProgress(
         replied=replied,
+        published=published,
         bodies=tuple(map(body_of, rows)),
         received=sum(1 for row in rows if row.signal and row.name.startswith((SIGNAL, UPDATE))),
         messages=messages,

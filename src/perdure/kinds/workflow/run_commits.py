@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -15,9 +16,21 @@ from perdure.jobs.run import executed, run_answer
 from perdure.jobs.step import Commit, Execute
 from perdure.jobs.suspension import leave
 from perdure.jobs.transitions import EventRecorder, answered, purge, put, stored
-from perdure.kinds.workflow.children import has_secret_end, is_child_signal, report_end, report_parking
-from perdure.kinds.workflow.commands import REASON
-from perdure.kinds.workflow.header import FAILURE, Ended, FailingStep, Header, header_of, written
+from perdure.kinds.workflow.children import has_secret_end, is_child_signal, report_end, report_parking, told
+from perdure.kinds.workflow.commands import REASON, ChildEnd
+from perdure.kinds.workflow.handler import answer_to
+from perdure.kinds.workflow.header import (
+    FAILURE,
+    Ended,
+    FailingStep,
+    Header,
+    Watcher,
+    header_of,
+    shared_in,
+    with_published,
+    with_shared,
+    written,
+)
 from perdure.kinds.workflow.journal import body_of, is_reply
 from perdure.kinds.workflow.progress import Known, News, RunProgress, after_failure, waits_of
 from perdure.kinds.workflow.replay import Replay, cancel, end_dropped, interrupt
@@ -79,6 +92,7 @@ def checkpoint(execute: Execute, progress: RunProgress, inputs: TurnInputs) -> C
     stored_header = known.header if before.data == known.data else header_of(before)
     header = advanced(stored_header, progress, before)
     data = before.data if header is stored_header else written(header)
+    progress = with_news(progress, stored_header, before, inputs)
     events: tuple[Event, ...] = ()
     if progress.failures:
         events = _failures(EventRecorder(inputs, before.address, before.run_count), execute, progress)
@@ -104,11 +118,14 @@ def advanced(header: Header, progress: RunProgress, before: Instance) -> Header:
         or progress.logged != header.logged
         or progress.received
         or progress.replied
+        or progress.published
         or progress.failing != header.failing
         or progress.waits_for != header.waits_for
         or (cancel is not None and progress.cancelled and not cancel.delivered)
     ):
         return header
+    if progress.published:
+        header = with_published(header, progress.published)
     return attrs.evolve(
         header,
         # A replay begins with the state of the start: the present one would apply its changes a second time.
@@ -123,6 +140,28 @@ def advanced(header: Header, progress: RunProgress, before: Instance) -> Header:
         else header.unanswered,
         cancel=attrs.evolve(cancel, delivered=True) if cancel is not None and progress.cancelled else cancel,
     )
+
+
+def with_news(progress: RunProgress, header: Header, before: Instance, inputs: TurnInputs) -> RunProgress:
+    """Return a run's progress with the messages to the workflows that wait for what it publishes.
+
+    Args:
+        progress: the progress.
+        header: the stored header: workflows may have begun to wait since the run read it.
+        before: the stored instance.
+        inputs: the clock.
+    """
+    if not progress.published or header.shared is None:
+        return progress
+    after = with_published(header, progress.published)
+    watchers = tuple(each for each in header.shared.watchers if each not in shared_in(after).watchers)
+    news = told(watchers, before.address, partial(_answered, after), inputs.now_ms)
+    return attrs.evolve(progress, messages=(*progress.messages, *news))
+
+
+def _answered(header: Header, watcher: Watcher) -> ChildEnd:
+    """Return the answer to a workflow that waits for something of one that publishes it, or ends."""
+    return answer_to(header, watcher) or ChildEnd(call=watcher.call, form="ended", value="null")
 
 
 def _appended(progress: RunProgress) -> JournalChange | None:
@@ -151,8 +190,9 @@ def settled(job: AnyWorkflow, execute: Execute, replay: Replay, inputs: TurnInpu
     """Commit a run's end: the workflow ended, waits, is retried, or is parked."""
     # Generators that are left open would run their `finally` blocks when they are collected, at any moment.
     replay.tree.close()
-    progress = replay.progress()
-    header = advanced(header_of(execute.instance), progress, execute.instance)
+    stored_header = header_of(execute.instance)
+    progress = with_news(replay.progress(), stored_header, execute.instance, inputs)
+    header = advanced(stored_header, progress, execute.instance)
     if replay.end is not None:
         return _ended(job, execute, header, progress, replay.end, inputs, replay=replay)
     if replay.fresh is not None:
@@ -277,7 +317,7 @@ def _ended(
     replay: Replay,
 ) -> Commit:
     before = execute.instance
-    final = attrs.evolve(header, ended=ended, failing=(), waits_for=(), parked=())
+    final = attrs.evolve(with_shared(header, watchers=()), ended=ended, failing=(), waits_for=(), parked=())
     log = EventRecorder(inputs, before.address, before.run_count)
     error = FAILURE.decode(ended.value.encode()) if ended.form == "failed" else None
     events: tuple[Event, ...] = _failures(log, execute, progress)
@@ -354,6 +394,7 @@ def _started_over(
         # Not delivered: the fresh program has not been halted yet, and the caller has the answer that it will be.
         cancel=None if header.cancel is None else attrs.evolve(header.cancel, delivered=False),
         parent=header.parent,
+        shared=header.shared,
     )
     log = EventRecorder(inputs, before.address, before.run_count)
     transition = put(
@@ -419,9 +460,13 @@ def parking_messages(instance: Instance, event: Parking, inputs: TurnInputs) -> 
 def _parents(
     header: Header, before: Instance, form: str, value: str, inputs: TurnInputs, *, secret: bool = False
 ) -> tuple[Message, ...]:
+    """Return the messages to the workflows that wait for the end, or for what it never published."""
+    others: tuple[Message, ...] = ()
+    if header.shared is not None:
+        others = told(header.shared.watchers, before.address, partial(_answered, header), inputs.now_ms)
     if header.parent is None:
-        return ()
-    return (report_end(before.address, header.parent, form, value, inputs.now_ms, secret=secret),)
+        return others
+    return (*others, report_end(before.address, header.parent, form, value, inputs.now_ms, secret=secret))
 
 
 # ---------------------------------------------------------------- a run that was cut short
@@ -457,7 +502,7 @@ def _interrupted(execute: Execute, replay: Replay, inputs: TurnInputs) -> Commit
     if replay.exit is None and header.cancel is not None:
         cut(replay, header.cancel)
     replay.tree.close()
-    progress = replay.progress()
+    progress = with_news(replay.progress(), header, execute.instance, inputs)
     header = attrs.evolve(advanced(header, progress, execute.instance), waits_for=waits_of(replay.tree))
     return _waiting(execute, header, progress, replay, inputs)
 

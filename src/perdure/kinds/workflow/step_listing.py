@@ -11,9 +11,9 @@ import orjson
 from perdure.codecs import Codec
 from perdure.jobs.redaction import redacted_failure
 from perdure.jobs.step import NextStep
-from perdure.kinds.workflow.header import FAILURE, Ended, FailingStep, Header, Wait
+from perdure.kinds.workflow.header import FAILURE, PUBLISHED, Ended, FailingStep, Header, Publication, Wait, with_shared
 from perdure.kinds.workflow.instructions import Receive
-from perdure.kinds.workflow.journal import CHILD, REPLY, STARTED, Row, line_of, row_of
+from perdure.kinds.workflow.journal import ASK, CHILD, REPLY, STARTED, Row, line_of, row_of
 from perdure.kinds.workflow.replay import Replay
 from perdure.values.listings import StepRecord
 from perdure.values.secret import HIDDEN, Hide
@@ -24,7 +24,17 @@ if TYPE_CHECKING:
 
 def redacted_header(job: AnyWorkflow, header: Header, hide: Hide) -> Header:
     """Return the header without its outcome's secrets."""
+    if header.shared is not None:
+        shown = tuple(attrs.evolve(each, value=_published(job, each, hide)) for each in header.shared.published)
+        header = with_shared(header, published=shown)
     return header if header.ended is None else attrs.evolve(header, ended=_ended(job, header.ended, hide))
+
+
+def _published(job: AnyWorkflow, value: Publication, hide: Hide) -> str:
+    codec = job.received.get(f"{PUBLISHED}{value.name}")
+    if codec is not None:
+        return _redacted(codec, value.value, hide)
+    return _HIDDEN if value.secret else value.value
 
 
 def _ended(job: AnyWorkflow, ended: Ended, hide: Hide) -> Ended:
@@ -113,6 +123,8 @@ def _recorded(row: Row, start: Row | None) -> StepRecord:
     if row.form == "done" and row.name.startswith(CHILD):
         return _child(row, row if start is None else start)
     value = orjson.dumps(orjson.loads(row.value)[0]).decode() if row.form == "cancelled" else row.value
+    if row.form == "done" and row.name.startswith(ASK):
+        value = orjson.loads(row.value)["value"]
     if row.form == "done" and row.name.startswith(REPLY):
         value = orjson.loads(row.value)[2]
     return StepRecord(

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias, cast
 import attrs
 from returns.result import Failure, Success
 
-from perdure.kinds.workflow.instructions import BranchDropped, CallChild, OneStep, WorkflowCancelled
+from perdure.kinds.workflow.instructions import AskInstance, BranchDropped, CallChild, OneStep, WorkflowCancelled
 from perdure.programs import EffectTimeout, Exit, Halted, Raised, ServiceCall
 from perdure.programs.constructors import Uninterrupted
 from perdure.programs.instructions import MAP, Deadline, Gather, Race
@@ -294,7 +294,7 @@ class Tree:
             if isinstance(asked.instruction, ServiceCall | OneStep):
                 self._stop(asked, DROPPED)
                 return
-            if isinstance(asked.instruction, CallChild):
+            if isinstance(asked.instruction, CallChild | AskInstance):
                 self.left.append(asked)
             self.answer(asked, DROPPED)
         elif inner is not None:
@@ -393,6 +393,8 @@ class Tree:
         A program in `undo.after` needs the child's value: a child may succeed although it was cancelled.
         """
         call = asked.instruction
+        if isinstance(call, AskInstance):
+            self.left.append(asked)
         if not isinstance(call, CallChild):
             return False
         # The child is cancelled in any case, also if its end is awaited.

@@ -45,7 +45,7 @@ from perdure.values.attributes import Attribute, Condition
 from perdure.values.limits import Limits
 from perdure.values.listings import HoldResult, JobCount, ListFilter, Listing, MatchCount, StepRecord
 from perdure.values.status import Hold, InstanceStatus
-from perdure.values.status_wait import Awaited, UpdateReply, WaitCondition
+from perdure.values.status_wait import Awaited, PublishedValue, UpdateReply, WaitCondition
 
 Read: TypeAlias = Callable[[AnyDefinition, str], Call[Any, Any]]
 
@@ -178,6 +178,10 @@ class CurrentGateway:
     def reply_to(self, definition: AnyDefinition, id_: str, ticket: str, /) -> Call[UpdateReply, CallError]:
         """Read the reply to an update."""
         return gateway_of(self.jobs()).reply_to(definition, id_, ticket)
+
+    def published_by(self, definition: AnyDefinition, id_: str, name: str, /) -> Call[PublishedValue, CallError]:
+        """Read the value that an instance published."""
+        return gateway_of(self.jobs()).published_by(definition, id_, name)
 
     def concurrently(self, calls: Sequence[Call[Any, Any]], /) -> Call[tuple[Result[Any, Any], ...], Never]:
         """Make several calls at the same time."""
