@@ -83,7 +83,7 @@ MAX_WORDS = {
     "how-to": 15_700,
     "tutorial": 3_350,
     "explanation": 8_000,
-    "guarantees": 6_060,
+    "guarantees": 6_150,
     "reference": 23_500,
     "index": 430,
     "faq": 540,
