@@ -143,7 +143,7 @@ def advanced(header: Header, progress: RunProgress, before: Instance) -> Header:
 
 
 def with_news(progress: RunProgress, header: Header, before: Instance, inputs: TurnInputs) -> RunProgress:
-    """Return a run's progress with the messages to the workflows that wait for what it publishes.
+    """Return a run's progress with the messages to the workflows that wait for the values that it publishes.
 
     Args:
         progress: the progress.
@@ -460,7 +460,7 @@ def parking_messages(instance: Instance, event: Parking, inputs: TurnInputs) -> 
 def _parents(
     header: Header, before: Instance, form: str, value: str, inputs: TurnInputs, *, secret: bool = False
 ) -> tuple[Message, ...]:
-    """Return the messages to the workflows that wait for the end, or for what it never published."""
+    """Return the messages to the workflows that wait for the end, or for values that it never published."""
     others: tuple[Message, ...] = ()
     if header.shared is not None:
         others = told(header.shared.watchers, before.address, partial(_answered, header), inputs.now_ms)
