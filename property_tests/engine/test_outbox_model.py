@@ -156,7 +156,17 @@ PARKED_TWICE = [
     )
 ]
 
+RESUMED_DURING_ITS_TURN = [
+    ("park", "p", "x", 0),
+    ("send", "p", "x", 0),
+    ("wait", "p", "x", 1),
+    ("resume", "p", "x", 0),
+    ("wait", "p", "x", 4),
+    ("wait", "p", "x", 4),
+]
 
+
+@example(story=[*RESUMED_DURING_ITS_TURN, *PARKED_TWICE], read_ms=0, work_ms=3, batch=256, seed=0)
 @example(story=PARKED_TWICE, read_ms=0, work_ms=1, batch=256, seed=0)
 @example(
     story=[("park", "p", "x", 0), ("send", "p", "x", 1), ("resume", "p", "x", 0)],

@@ -1,13 +1,21 @@
 """Live events: what sinks learn besides the transitions."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from collected import Collected
+from hypothesis import given
+from hypothesis import strategies as st
 from machine import Add, Break, Call, OnAlarm, Refuse, Say, Step, Tell, Wait, app, machine, machine_with, steps
+from returns.result import Success
 from world import World, on_each_store
 
 from perdure import Do, TaskErrorContext, program
+from perdure.engine.reporting import Reporting
+from perdure.engine.sinks import OpenSinks
+from perdure.runtime.simulated import Simulation
+from perdure.values.address import Address
 from perdure.values.errors import StoreUnavailable
 from perdure.values.event import JobExecuted
 from perdure.values.live_event import (
@@ -22,6 +30,7 @@ from perdure.values.live_event import (
     RunClaimed,
     StoreCommitted,
 )
+from perdure.values.transition import Transition
 
 
 # ---------------------------------------------------------------- requests
@@ -207,6 +216,29 @@ async def test_slow_commits_of_one_moment_are_one_line(world: World) -> None:
         world.start(jobs.send(str(number), steps(Add())))
     await world.advance(s=2)
     assert world.logs.count("slow commit") == 1
+
+
+@given(st.lists(st.tuples(st.integers(0, 1_500), st.sampled_from([1_000, 1_001])), max_size=12))
+def test_each_slow_commit_is_logged_or_counted_in_the_next_line(commits: list[tuple[int, int]]) -> None:
+    simulation = Simulation()
+    reporting = Reporting(simulation.runtime, OpenSinks(simulation.runtime))
+    address, model, quiet_until, unlogged, now_ms = Address("task", "machine", "a"), list[Any](), 0, 0, 0
+
+    async def main() -> None:
+        for pause_ms, took_ms in commits:
+            await simulation.runtime.sleep(pause_ms)
+            reporting.stored(Transition(address=address), Success(None), took_ms=took_ms)
+
+    simulation.run(main())
+    for pause_ms, took_ms in commits:
+        now_ms += pause_ms
+        if took_ms > 1_000 and now_ms >= quiet_until:
+            model.append({"others_since": unlogged} if unlogged else {})
+            quiet_until, unlogged = now_ms + 1_000, 0
+        elif took_ms > 1_000:
+            unlogged += 1
+    common = {"instance": "task:machine:a", "ms": 1_001}
+    assert [record.fields for record in simulation.logs] == [common | others for others in model]
 
 
 @on_each_store

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from returns.result import Success
 
-from perdure import App, Client, Task, TaskContext
+from perdure import App, Backoff, Client, ItemContext, Program, Retry, Task, TaskContext, WorkerPool, fail
 from perdure.remote import connect
 from perdure.testing import World
 from perdure.values.errors import InvalidInput
@@ -21,7 +21,16 @@ def on_event(ctx: TaskContext[int], event: int) -> object:
     return ctx.set_state(event)
 
 
+def retry_if(error: str) -> bool:
+    raise SystemExit(error)
+
+
+def fails(ctx: ItemContext[str]) -> Program[None, str]:
+    return fail(ctx.id)
+
+
 exiting = Task("exiting", state=int, event=int, initial=0, on_event=on_event)  # type: ignore[arg-type]
+retrying = WorkerPool("retrying", item=str, work=fails, retry=Retry(3, Backoff.constant("1 second"), retry_if=retry_if))
 app = App(None).with_jobs(exiting)
 
 
@@ -35,6 +44,14 @@ def test_the_reason_of_an_engine_that_stopped_itself_is_known() -> None:
         assert isinstance(late, Success)
         assert "SystemExit(3)" in late.unwrap().reason
         assert waiting.result() == also.result() == late
+
+
+def test_a_retry_policy_that_exits_ends_the_process() -> None:
+    with World(App(None).with_jobs(retrying), at_end="leave") as world:
+        stopped = world.start(world.jobs.stopped())
+        world.attempt(world.handle(retrying).put("a", "x"))
+        world.advance("1 minute")
+        assert "SystemExit('a')" in stopped.result().unwrap().reason
 
 
 def test_a_caller_that_waits_no_longer_ends_no_other_wait() -> None:

@@ -1,13 +1,23 @@
-"""The difference of two JSON values, as `perdure explain` shows it."""
+"""The difference of two JSON values, as `perdure explain` shows it, and the changes of many instances."""
 
 import re
+from contextlib import redirect_stderr, redirect_stdout
 from copy import deepcopy
+from io import StringIO
+from itertools import takewhile
 from typing import Any
 
+import attrs
 from hypothesis import given
 from hypothesis import strategies as st
 
+from perdure.cli.instances.bulk_changes import Change, apply_to
 from perdure.cli.instances.requests import JsonChange, changes, json_text
+from perdure.cli.output import size_text
+from perdure.cli.process import ExitCode
+from perdure.cli.target.target import InstanceRequest
+from perdure.values.address import Address
+from perdure.values.errors import AccessDenied, InstanceParked, OutcomeUnknown, PerdureError, ServerUnreachable
 
 NAMES = st.sampled_from(["a", "b", "c"])
 LEAVES = st.none() | st.booleans() | st.integers(-2, 2) | st.sampled_from([0.0, 1.0, "", "x"])
@@ -45,3 +55,55 @@ def test_the_changes_lead_from_one_value_to_the_other(before: Any, after: Any) -
 @given(JSON)
 def test_equal_values_have_no_changes(value: Any) -> None:
     assert list(changes(value, deepcopy(value))) == []
+
+
+# ---------------------------------------------------------------- several instances
+ENDS: dict[ExitCode, PerdureError | None] = {
+    ExitCode.DONE: None,
+    ExitCode.REFUSED: InstanceParked("task:order:a", "retries_exhausted"),
+    ExitCode.MISCONFIGURED: AccessDenied("operate", "small_scope", "no"),
+    ExitCode.UNREACHABLE: ServerUnreachable("http://engine", "closed"),
+    ExitCode.UNKNOWN: OutcomeUnknown("lost"),
+}
+GOES_ON = {ExitCode.DONE, ExitCode.REFUSED}
+
+
+@attrs.define
+class Answering:
+    """A target that answers each request in its turn."""
+
+    ends: list[ExitCode]
+    asked: list[Address] = attrs.Factory(list[Address])
+
+    def call(self, asked: InstanceRequest) -> object:
+        error = ENDS[self.ends[len(self.asked)]]
+        self.asked.append(asked.address)
+        if error is not None:
+            raise error
+        return {"changed": True}
+
+
+@given(st.lists(st.sampled_from([*ENDS, ExitCode.DONE, ExitCode.REFUSED]), min_size=1, max_size=5))
+def test_a_change_of_many_ends_at_what_concerns_all_and_returns_the_worst_code(ends: list[ExitCode]) -> None:
+    target: Any = Answering(ends)
+    chosen = tuple(Address("task", "order", str(number)) for number in range(len(ends)))
+    pause = Change(verb="pause", ask_of=lambda _, address: InstanceRequest(address=address, action="pause"))
+    with redirect_stdout(StringIO()), redirect_stderr(StringIO()) as said:
+        code = apply_to(pause, target, chosen, json=True)
+    performed = ends[: len(list(takewhile(GOES_ON.__contains__, ends))) + 1]
+    assert tuple(target.asked) == chosen[: len(performed)]
+    assert code == max(performed)
+    done = f"perdure: pause: {performed.count(ExitCode.DONE)} of {len(ends)} instances done\n"
+    assert said.getvalue() == (done if len(ends) > 1 else "")
+
+
+@given(st.one_of(st.integers(0, 4_096), st.integers(1_000_000, 1_100_000)))
+def test_a_size_is_rounded_up_to_whole_kib(size_bytes: int) -> None:
+    text = size_text(size_bytes)
+    if size_bytes >= 1_048_576:
+        assert text == f"{size_bytes / 1_048_576:.1f} MiB"
+    elif size_bytes == 0:
+        assert text == "0"
+    else:
+        kib = int(text.removesuffix(" KiB"))
+        assert 1_024 * (kib - 1) < size_bytes <= 1_024 * kib

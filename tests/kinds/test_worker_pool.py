@@ -27,6 +27,7 @@ from perdure import (
     fail,
     program,
     succeed,
+    tell,
 )
 from perdure.kinds.worker_pool import Done, Failed, ItemCancelled, ItemPut, ItemTriggered, PoolProgress, Waiting
 from perdure.runtime.record import Sizes
@@ -75,6 +76,27 @@ def test_without_keep_an_item_leaves_with_its_end(store: Any) -> None:
         world.settle()
         assert world.run(pool.outcome("a")) is None
         assert world.run(pool.count()).total == 0
+
+
+@program
+def continues(ctx: ItemContext[int]) -> Do[None]:
+    number = yield from ctx.item
+    if number:
+        yield from tell(countdown(), ctx.id).put(number - 1)
+
+
+def countdown(**options: Any) -> WorkerPool[int, Any, Any, Any]:
+    return WorkerPool("countdown", item=int, work=continues, **options)
+
+
+@pytest.mark.parametrize("keep", ["0 ms", "1 hour"])
+def test_an_item_that_puts_its_own_id_again_is_followed_by_that_item_unless_it_is_kept(store: Any, keep: str) -> None:
+    job = countdown(keep=keep)
+    with World(App(None).with_jobs(job), store=store) as world:
+        world.run(world.handle(job).put("a", 2))
+        world.advance("1 minute")
+        runs = [event for event in world.history(job, "a") if event.type == "job.executed"]
+        assert len(runs) == (3 if keep == "0 ms" else 1)
 
 
 def _plain(ctx: ItemContext[int]) -> Program[int]:

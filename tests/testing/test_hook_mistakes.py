@@ -351,6 +351,15 @@ def test_an_engine_logs_the_type_of_a_state_that_is_changed_in_place() -> None:
     assert record.fields == {"job": "task:notes", "hook": "on_event", "subject": "list[int]"}
 
 
+def test_an_event_that_is_changed_in_place_is_logged_for_the_hook_that_changed_it_alone() -> None:
+    job = with_events(on_event=fails_with_it, on_error=lambda ctx, error: say("handled"))
+
+    async def sends(client: Any) -> None:
+        await client.handle(job).send("a", [1])
+
+    assert [record.fields["hook"] for record in logged([job], sends)] == ["on_event"]
+
+
 @pytest.mark.parametrize(("mistaken", "is_found"), [(1, True), (32, True), (33, False), (64, False), (65, True)])
 @pytest.mark.parametrize("hook", ["on_event", "execute"])
 def test_an_engine_inspects_the_first_runs_of_a_hook_and_then_one_of_many(

@@ -199,6 +199,33 @@ def test_a_saga_in_a_branch_that_loses_is_undone_whatever_the_moment(last: str, 
         assert list(dict.fromkeys(desk.done)) == ["book a", "book b", "unbook b", "unbook a"]
 
 
+@program
+def recovers(undo: Undo[Desk]) -> Do[object, str, Desk]:
+    both = gather(undo.after(book("slow"), unbook), undo.after(book("none"), unbook))
+    return (yield from both.lash(lambda _: book("after")))
+
+
+@pytest.mark.parametrize("crash", ["none", "after it lost"])
+def test_a_branch_that_loses_while_its_fork_ends_performs_nothing_more(crash: str) -> None:
+    """Its fork has failed, and waits for the step beside: the failure arrives when the branch has lost."""
+
+    @program
+    def run(ctx: WorkflowContext[int]) -> Do[object, str, Desk]:
+        return (yield from race(saga(recovers), sleep("5 seconds").map(lambda _: "late")))
+
+    desk, job = Desk(broken=frozenset({"none"})), flow_of(run)
+    with World(App(desk).with_jobs(job)) as world:
+        world.inject(Delay("book", "10 seconds", when="after"))
+        world.run(world.handle(job).start("t", 0))
+        world.advance("7 seconds")
+        if crash != "none":
+            world.crash()
+            world.open()
+        world.advance("1 hour")
+        assert world.run(world.handle(job).outcome("t")) == Done("late")
+        assert list(dict.fromkeys(desk.done)) == ["book slow", "unbook slow"]
+
+
 def test_a_cancellation_during_parallel_steps_halts_the_program_after_them() -> None:
     @program
     def run(ctx: WorkflowContext[int]) -> Do[str, str, Desk]:

@@ -97,10 +97,10 @@ def change_many(
         if is_asked and not is_confirmed(_question(change.verb, chosen), selection.confirm):
             sys.stderr.write("perdure: nothing changed\n")
             return ExitCode.INTERRUPTED
-        return _apply(change, target, chosen, json=json)
+        return apply_to(change, target, chosen, json=json)
 
 
-def _apply(change: Change, target: Target, chosen: tuple[Address, ...], *, json: bool) -> ExitCode:
+def apply_to(change: Change, target: Target, chosen: tuple[Address, ...], *, json: bool) -> ExitCode:
     worst, done = ExitCode.DONE, 0
     with progress_bar(change.verb, len(chosen)) as advance:
         for address in chosen:
