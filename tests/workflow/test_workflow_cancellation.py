@@ -14,8 +14,22 @@ from flows import Flow
 from returns.future import FutureResult
 from returns.result import Result
 
-from perdure import App, Backoff, Defect, Do, Retry, Undo, Workflow, WorkflowContext, effect, program, saga, succeed
-from perdure.programs import gather, race, sleep
+from perdure import (
+    App,
+    Backoff,
+    Defect,
+    Do,
+    Retry,
+    Undo,
+    Workflow,
+    WorkflowContext,
+    effect,
+    program,
+    saga,
+    step,
+    succeed,
+)
+from perdure.programs import bracket, gather, race, sleep
 from perdure.stores.memory import memory_store
 from perdure.testing import Crash, Delay, WorkerDied, World
 from perdure.values.answer import Done, WasCancelled
@@ -264,6 +278,62 @@ def test_a_pause_lets_no_further_parallel_step_begin() -> None:
         world.run(world.handle(job).resume("t"))
         world.advance("1 minute")
         assert world.run(world.handle(job).outcome("t")) == Done(value="a2b2")
+
+
+def test_a_workflow_that_is_cancelled_while_it_is_paused_is_undone_after_the_pause() -> None:
+    @program
+    def run(ctx: WorkflowContext[int]) -> Do[str, str, Desk]:
+        return (yield from saga(waits))
+
+    desk, job = Desk(), flow_of(run)
+    with World(App(desk).with_jobs(job)) as world:
+        flow = world.handle(job)
+        world.run(flow.start("t", 0))
+        world.run(flow.pause("t"))
+        assert world.run(flow.cancel("t", "enough")).status == "paused"
+        world.advance("2 days")
+        assert world.run(flow.status("t")).status == "paused"
+        assert desk.done == ["book a", "book b"]
+        world.run(flow.resume("t"))
+        world.advance("1 second")
+        assert world.run(flow.outcome("t")) == WasCancelled(reason="enough")
+        assert desk.done[2:] == ["unbook b", "unbook a"]
+
+
+@step
+@program
+def tidied(name: str) -> Do[str, str, Desk]:
+    return (yield from bracket(book(name), lambda _: sleep("1 hour").map(lambda _: name), lambda _: tidied_up(name)))
+
+
+@program
+def tidied_up(name: str) -> Do[None, str, Desk]:
+    yield from sleep("10 seconds")
+    yield from unbook(name)
+
+
+def test_the_cleanup_of_a_step_that_lost_is_not_cancelled_by_the_steps_that_end_beside_it() -> None:
+    @program
+    def lost() -> Do[str, str, Desk]:
+        return (yield from race(tidied("a"), sleep("1 second").map(lambda _: "late")))
+
+    @program
+    def beside() -> Do[str, str, Desk]:
+        for room in "xyz":
+            yield from sleep("2 seconds")
+            yield from book(room)
+        return "beside"
+
+    @program
+    def run(ctx: WorkflowContext[int]) -> Do[str, str, Desk]:
+        return " ".join((yield from gather(lost(), beside())))
+
+    desk, job = Desk(), flow_of(run)
+    with World(App(desk).with_jobs(job)) as world:
+        world.run(world.handle(job).start("t", 0))
+        world.advance("1 minute")
+        assert world.run(world.handle(job).outcome("t")) == Done("late beside")
+        assert desk.done == ["book a", "book x", "book y", "book z", "unbook a"]
 
 
 # ---------------------------------------------------------------- starting over

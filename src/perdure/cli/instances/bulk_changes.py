@@ -101,6 +101,14 @@ def change_many(
 
 
 def apply_to(change: Change, target: Target, chosen: tuple[Address, ...], *, json: bool) -> ExitCode:
+    """Change instances one after the other, up to a failure that would meet all. Return the worst exit code.
+
+    Args:
+        change: the change.
+        target: the engine or the file.
+        chosen: the instances, in their order.
+        json: whether each result is printed as a line of JSON.
+    """
     worst, done = ExitCode.DONE, 0
     with progress_bar(change.verb, len(chosen)) as advance:
         for address in chosen:
