@@ -146,9 +146,15 @@ class SharedSlots:
         for task in self.waits(job)[:1]:
             task.cancel()
 
+    def cross(self, job: str) -> None:
+        """A run leaves, and the first of each job gives up in the same step: one of them has got the slot."""
+        self.leave(job)
+        for other in SHARING:
+            self.give_up(other)
+
 
 @given(
-    st.lists(st.tuples(st.sampled_from(["come", "leave", "give_up"]), st.sampled_from(SHARING)), max_size=40),
+    st.lists(st.tuples(st.sampled_from(["come", "leave", "give_up", "cross"]), st.sampled_from(SHARING)), max_size=40),
     st.integers(1, 9),
     st.integers(0, 99),
 )
@@ -156,6 +162,7 @@ class SharedSlots:
 @example([*[("come", job) for job in "aaaaaaab"], ("come", "c"), ("come", "c"), ("come", "a"), ("leave", "a")], 8, 0)
 @example([*[("come", job) for job in "aaab"], ("give_up", "a"), ("leave", "b"), ("come", "a")], 3, 0)
 @example([*[("come", job) for job in "aaabab"], ("leave", "a")], 5, 0)
+@example([*[("come", job) for job in "aaaab"], ("cross", "a"), *[("come", job) for job in "cdabcd"]], 4, 0)
 def test_jobs_without_a_run_have_slots_and_the_others_go_to_the_job_with_the_fewest(
     steps: list[tuple[str, str]], slots: int, seed: int
 ) -> None:

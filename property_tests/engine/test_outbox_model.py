@@ -10,6 +10,7 @@ from collections import defaultdict
 from typing import Any
 
 import attrs
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from returns.future import FutureResult
@@ -27,7 +28,16 @@ from perdure.runtime.simulated import Simulation
 from perdure.stores.contract import commit_one, overlay
 from perdure.stores.memory import MemoryBackend
 from perdure.values.address import Address, Job
-from perdure.values.errors import InstanceParked, OutcomeUnknown
+from perdure.values.errors import (
+    HookRaised,
+    InstanceParked,
+    OutcomeUnknown,
+    Overloaded,
+    PerdureError,
+    RunTimeout,
+    StoreUnavailable,
+    Undecodable,
+)
 from perdure.values.limits import Limits
 from perdure.values.message import Consumed, Message, StoredMessage
 from perdure.values.transition import Transition
@@ -235,6 +245,57 @@ def test_a_message_that_was_consumed_is_not_postponed_by_a_later_resumption() ->
 
     simulation.run(main())
     assert [record.message for record in simulation.logs] == []
+
+
+AT = "task:orders:x"
+PARKED, FULL = InstanceParked(AT, "retries_exhausted"), Overloaded(f"mailbox of {AT}", 1)
+FATES = [  # the answer, whose the target is, the deliveries afterwards, and when it is delivered again
+    (PARKED, "own", 0, HELD_MS),
+    (PARKED, "another's", 0, 0),
+    (FULL, "own", 1, 1_000),
+    (FULL, "another's", 0, 0),
+    (Undecodable(AT, ("$: no",)), "own", 0, HELD_MS),
+    (Undecodable(AT, ("$: no",)), "another's", 0, HELD_MS),
+    (HookRaised("ValueError", "no", ""), "own", 1, 1_000),
+    (HookRaised("ValueError", "no", ""), "another's", 1, 1_000),
+    (RunTimeout(1_000), "own", 1, 1_000),
+    (OutcomeUnknown("lost"), "own", 0, 0),
+    (StoreUnavailable("commit", "down"), "own", 0, 0),
+]
+
+
+@pytest.mark.parametrize(("error", "whose", "deliveries", "again_ms"), FATES)
+def test_an_answer_decides_whether_a_delivery_counts(error: Any, whose: str, deliveries: int, again_ms: int) -> None:
+    simulation = Simulation()
+    receivers = Receivers(simulation, MemoryBackend(), read_ms=0)
+    receivers.outbox.is_own = lambda _: whose == "own"
+    receivers.outbox.dispatcher = Refusing(simulation, error)  # type: ignore[assignment] # only `post` is called
+
+    async def main() -> None:
+        loop = simulation.runtime.spawn(receivers.outbox.run(), name="outbox")
+        await receivers.send("p", "x")
+        began_ms = simulation.runtime.now_ms()
+        await simulation.runtime.sleep(500)
+        (stored,) = (await answer_of(receivers.store.messages(1 << 60, 9))).unwrap()
+        assert stored.deliveries == deliveries
+        assert stored.not_before_ms == (began_ms + again_ms if again_ms else 0)
+        assert receivers.outbox.under_way == (again_ms == 0)  # not offered again before the store is known
+        loop.cancel()
+
+    simulation.run(main())
+
+
+@attrs.frozen
+class Refusing:
+    """Answers each message with an error."""
+
+    simulation: Simulation
+    error: PerdureError
+
+    def post(self, job: Any, address: Address, request: Any) -> Future[Any]:
+        answer = self.simulation.runtime.future()
+        answer.set_result(Failure(self.error))
+        return answer
 
 
 PAIRS = st.tuples(st.sampled_from(SENDERS), st.sampled_from(TARGETS))

@@ -170,6 +170,21 @@ async def test_a_trigger_of_a_new_run_drops_an_open_retry(world: World) -> None:
     assert runs(world) == ["run 1, attempt 1, delivery 1", "run 2, attempt 1, delivery 1"]
 
 
+@on_each_store
+async def test_each_trigger_of_a_run_that_failed_for_good_repeats_it_with_all_attempts(world: World) -> None:
+    """A trigger after a fix repeats the run under its number; the attempts before the trigger do not count."""
+    _, retried, *_ = await opened(world)
+    world.outside.refusals["work"] = 6
+    await world.run(retried.start("a", Tally()))
+    await world.advance(s=20)
+    for _ in range(2):
+        assert (await world.run(retried.status("a"))).last_error is not None
+        assert isinstance((await world.run(retried.trigger("a"))).outcome, Retrying)
+        await world.advance(s=20)
+    assert (await world.run(retried.trigger("a"))).outcome == Completed()
+    assert runs(world) == [f"run 1, attempt {number}, delivery 1" for number in range(1, 8)]
+
+
 @pytest.mark.parametrize("new_run", [True, False])
 @on_each_store
 async def test_a_trigger_by_a_message_has_its_options(world: World, *, new_run: bool) -> None:

@@ -176,6 +176,20 @@ def test_the_next_workflow_of_the_id_does_not_answer_for_the_last_one() -> None:
         assert isinstance(world.error_of(flows.update("a", spend, 5, idempotency_key="1")), UpdateUnanswered)
 
 
+def test_a_workflow_that_a_signal_starts_does_not_answer_for_the_last_one_of_its_row() -> None:
+    """Both have the same row, and so the same incarnation: the numbers of their arrivals tell them apart."""
+    with opened() as world:
+        flows = world.handle(flow)
+        world.run(flows.signal_with_start("a", again, 1, 0))
+        world.run(flows.send_update("a", spend, 5, idempotency_key="1"))
+        for key in ("2", "3"):
+            world.run(flows.signal("a", stop, "now"))
+            world.settle()
+            world.run(flows.signal_with_start("a", again, 1, 1, if_ended="start"))
+            world.run(flows.update("a", spend, 7, idempotency_key=key))
+            assert isinstance(world.error_of(flows.update("a", spend, 5, idempotency_key="1")), UpdateUnanswered)
+
+
 def test_replies_and_waiting_updates_outlast_a_workflow_that_starts_over() -> None:
     with opened() as world:
         flows = world.handle(flow)
