@@ -199,7 +199,7 @@ MUTANTS = (
     ),
     Mutant(
         "the last of several changes decides the exit code",
-        "_apply",
+        "apply_to",
         "worst, done = max(worst, code), done",
         "worst, done = code, done",
         f"{CODES}::test_the_codes_of_the_commands_that_reach_an_engine",
