@@ -65,7 +65,7 @@ ENDS: dict[ExitCode, PerdureError | None] = {
     ExitCode.UNREACHABLE: ServerUnreachable("http://engine", "closed"),
     ExitCode.UNKNOWN: OutcomeUnknown("lost"),
 }
-GOES_ON = {ExitCode.DONE, ExitCode.REFUSED}
+CONTINUES = {ExitCode.DONE, ExitCode.REFUSED}
 
 
 @attrs.define
@@ -90,7 +90,7 @@ def test_a_change_of_many_ends_at_what_concerns_all_and_returns_the_worst_code(e
     pause = Change(verb="pause", ask_of=lambda _, address: InstanceRequest(address=address, action="pause"))
     with redirect_stdout(StringIO()), redirect_stderr(StringIO()) as said:
         code = apply_to(pause, target, chosen, json=True)
-    performed = ends[: len(list(takewhile(GOES_ON.__contains__, ends))) + 1]
+    performed = ends[: len(list(takewhile(CONTINUES.__contains__, ends))) + 1]
     assert tuple(target.asked) == chosen[: len(performed)]
     assert code == max(performed)
     done = f"perdure: pause: {performed.count(ExitCode.DONE)} of {len(ends)} instances done\n"
