@@ -73,25 +73,25 @@ class Answering:
     """A target that answers each request in its turn."""
 
     ends: list[ExitCode]
-    asked: list[Address] = attrs.Factory(list[Address])
+    received: list[Address] = attrs.Factory(list[Address])
 
-    def call(self, asked: InstanceRequest) -> object:
-        error = ENDS[self.ends[len(self.asked)]]
-        self.asked.append(asked.address)
+    def call(self, request: InstanceRequest, /) -> object:
+        error = ENDS[self.ends[len(self.received)]]
+        self.received.append(request.address)
         if error is not None:
             raise error
         return {"changed": True}
 
 
 @given(st.lists(st.sampled_from([*ENDS, ExitCode.DONE, ExitCode.REFUSED]), min_size=1, max_size=5))
-def test_a_change_of_many_ends_at_what_concerns_all_and_returns_the_worst_code(ends: list[ExitCode]) -> None:
+def test_a_change_of_many_ends_at_a_common_failure_and_returns_the_worst_code(ends: list[ExitCode]) -> None:
     target: Any = Answering(ends)
     chosen = tuple(Address("task", "order", str(number)) for number in range(len(ends)))
     pause = Change(verb="pause", ask_of=lambda _, address: InstanceRequest(address=address, action="pause"))
     with redirect_stdout(StringIO()), redirect_stderr(StringIO()) as said:
         code = apply_to(pause, target, chosen, json=True)
     performed = ends[: len(list(takewhile(CONTINUES.__contains__, ends))) + 1]
-    assert tuple(target.asked) == chosen[: len(performed)]
+    assert tuple(target.received) == chosen[: len(performed)]
     assert code == max(performed)
     done = f"perdure: pause: {performed.count(ExitCode.DONE)} of {len(ends)} instances done\n"
     assert said.getvalue() == (done if len(ends) > 1 else "")
