@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from math import inf
-from typing import Any
+from typing import Any, cast
 
 import attrs
 from hypothesis import example, given
@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from perdure.engine.loops.rate_limits import RateLimit
 from perdure.engine.pending_work import AdmissionQueue
-from perdure.engine.runs.concurrency import Company, ConcurrencyLimit, ConcurrencyLimits, LaneLimit
+from perdure.engine.runs.concurrency import Company, ConcurrencyLimit, ConcurrencyLimits, LaneLimit, reserve_of
+from perdure.engine.runs.named_limits import NamedLimits
 from perdure.jobs.plan import Rate
-from perdure.jobs.slots import reserve_of
 from perdure.runtime.record import Future, Runtime, SpawnedTask
 from perdure.runtime.simulated import Simulation
 from perdure.values.address import Address
@@ -22,6 +22,10 @@ from perdure.values.address import Address
 AT = Address("task", "limited", "a")
 
 JOBS = ("task:limited", "task:free")
+
+
+def no_limits(runtime: Any) -> NamedLimits:
+    return NamedLimits(store=cast("Any", None), runtime=runtime, wake=cast("Any", None), jobs={})
 
 
 @attrs.define(eq=False)
@@ -63,7 +67,9 @@ def waits_to_be_alone() -> list[Any]:
 def test_places_are_bounded_fair_and_never_lost(given_: list[Any], places: int, limited: int, seed: int) -> None:
     simulation = Simulation(seed=seed)
     runtime = simulation.runtime
-    gates = ConcurrencyLimits(runtime, ConcurrencyLimit(runtime, places), {JOBS[0]: ConcurrencyLimit(runtime, limited)})
+    gates = ConcurrencyLimits(
+        runtime, ConcurrencyLimit(runtime, places), no_limits(runtime), {JOBS[0]: ConcurrencyLimit(runtime, limited)}
+    )
     inside: list[Guest] = []
 
     async def visit(guest: Guest) -> None:
@@ -235,7 +241,7 @@ def test_a_rate_counts_runs_when_they_begin_behind_all_waits(
     runtime = simulation.runtime
     limit, rates = LaneLimit(runtime, slots), Rates(runtime, RateLimit(Rate(runs, window_ms)))
     limit.freed, limit.rated = lambda _: None, rates
-    gates = ConcurrencyLimits(runtime, ConcurrencyLimit(runtime, places), lanes={JOBS[0]: limit})
+    gates = ConcurrencyLimits(runtime, ConcurrencyLimit(runtime, places), no_limits(runtime), lanes={JOBS[0]: limit})
     begun: list[float] = []
 
     async def visit(guest: Guest, address: Address) -> None:

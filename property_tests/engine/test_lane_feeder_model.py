@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, cast
 
 import attrs
 from hypothesis import example, given, settings
@@ -20,6 +20,7 @@ from perdure.engine.loops.lane_feeder import REST_MS, LaneFeeder, _groups, lane_
 from perdure.engine.mailbox.entry import MailboxEntry
 from perdure.engine.mailbox.instance_cache import InstanceCache
 from perdure.engine.runs.concurrency import ConcurrencyLimit, ConcurrencyLimits, Holds, LaneLimit
+from perdure.engine.runs.named_limits import NamedLimits
 from perdure.programs.future import answer_of, asked
 from perdure.runtime.simulated import Simulation
 from perdure.stores.contract import commit_one, overlay
@@ -38,6 +39,10 @@ LONG = 36
 """The greatest numbers of a wait are long ones; the others are about as long as a read, so that steps meet reads."""
 
 Step: TypeAlias = tuple[str, int]
+
+
+def no_limits(runtime: Any) -> NamedLimits:
+    return NamedLimits(store=cast("Any", None), runtime=runtime, wake=cast("Any", None), jobs={})
 
 
 @program
@@ -143,7 +148,11 @@ class Engine:
         )
         job = WorkerPool("p", item=int, work=work, key=lambda _: "", **self.options)
         self.gate = Gate(self.runtime, self.slots, self.lane_slots, chosen=self.chosen)
-        self.turns = Turns(ConcurrencyLimits(self.runtime, ConcurrencyLimit(self.runtime, 99), lanes={NAME: self.gate}))
+        self.turns = Turns(
+            ConcurrencyLimits(
+                self.runtime, ConcurrencyLimit(self.runtime, 99), no_limits(self.runtime), lanes={NAME: self.gate}
+            )
+        )
         self.holds = Holds(self.store, self.runtime)
         dispatcher: Any = self
         (self.feeder,) = lane_feeders(dispatcher, {("pool", "p"): job}, InstanceCache(self.store), self.holds).values()

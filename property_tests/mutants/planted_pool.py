@@ -275,17 +275,17 @@ MUTANTS = (
     Mutant(
         "a rate counts a run before it waits for a slot of the engine",
         "ConcurrencyLimits._enter_by_lane",
-        """            await self.engine.enter(company, job)
+        """                await self.engine.enter(company, job)
         except BaseException:  # as in `enter`: the lane's slot, and the place in its rate
             limit.give_up(address, entered)
             raise
         try:
             await limit.begin_recorded(address, entered)
         except BaseException:  # the limit has returned its own slot by then
-            self.engine.leave(company, job)
+            self._leave_engine(job, company, address)
 """,
-        """            await limit.begin_recorded(address, entered)
-            await self.engine.enter(company, job)
+        """                await limit.begin_recorded(address, entered)
+                await self.engine.enter(company, job)
         except BaseException:
 """,
         f"{GATES}::test_a_rate_counts_runs_when_they_begin_behind_all_waits",

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from perdure.programs import Do, Program, effect, fail, lift, program, succeed
     from perdure.values.attributes import Attribute, Condition, attribute
     from perdure.values.failure import Defect
-    from perdure.values.limits import Limits
+    from perdure.values.limits import Limit, Limits, LimitUse
     from perdure.values.retry import Backoff, Retry
     from perdure.values.schedule import cron, every
     from perdure.values.secret import Secret
@@ -75,7 +75,7 @@ else:
             "perdure.values.schedule": ("cron", "every"),
             "perdure.values.attributes": ("Attribute", "Condition", "attribute"),
             "perdure.values.failure": ("Defect",),
-            "perdure.values.limits": ("Limits",),
+            "perdure.values.limits": ("Limit", "LimitUse", "Limits"),
             "perdure.values.secret": ("Secret",),
         },
     )
@@ -96,6 +96,8 @@ __all__ = [
     "Defect",
     "Do",
     "ItemContext",
+    "Limit",
+    "LimitUse",
     "Limits",
     "Migrations",
     "Program",

@@ -20,7 +20,7 @@ from perdure import (
     program,
     tell,
 )
-from perdure.jobs.slots import too_many_runs
+from perdure.engine.runs.concurrency import too_many_runs
 from perdure.programs import sleep
 from perdure.testing import World
 

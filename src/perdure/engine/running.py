@@ -22,8 +22,17 @@ from perdure.engine.loops.waker import Waker, every
 from perdure.engine.mailbox.instance_cache import InstanceCache
 from perdure.engine.mailbox.instance_cell import InstanceCell
 from perdure.engine.reporting import INCIDENTS, HookChecks, Reporting, incident
-from perdure.engine.runs.concurrency import ConcurrencyLimit, ConcurrencyLimits, Holds, LaneLimit
-from perdure.engine.runs.effects import Perform, perform_directly, traced
+from perdure.engine.runs.concurrency import (
+    ConcurrencyLimit,
+    ConcurrencyLimits,
+    Holds,
+    LaneLimit,
+    reserve_of,
+    slots_of,
+    too_many_runs,
+)
+from perdure.engine.runs.effects import Perform, limited, perform_directly, traced
+from perdure.engine.runs.named_limits import NamedLimits
 from perdure.engine.runs.runner import RunEnded, Runner
 from perdure.engine.sharing import (
     ALARM_POLL_MS,
@@ -44,7 +53,6 @@ from perdure.jobs.code_fingerprint import code_of
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.ensured import Ensured
 from perdure.jobs.recovery import is_delivered_beside_others, left_behind
-from perdure.jobs.slots import reserve_of, slots_of, too_many_runs
 from perdure.runtime.record import Future, LogRecord, Runtime, SpawnedTask, Timer
 from perdure.runtime.tasks import ended
 from perdure.stores.contract import Store
@@ -113,6 +121,7 @@ class RunningEngine:
     ended: Future[EngineStopped] = attrs.field(init=False)
     _told: Literal["nothing", "start", "stop"] = "nothing"
     _loops: list[SpawnedTask[Any]] = attrs.Factory(list[SpawnedTask[Any]])
+    _limits_loop: SpawnedTask[Any] | None = None
     _leaving: Timer | None = None
     _suspicion: Timer | None = None
     _stopping: Timer | None = None
@@ -121,9 +130,15 @@ class RunningEngine:
     def __attrs_post_init__(self) -> None:
         self.ended = self.runtime.future()
         self.outbox.unserved.elsewhere = lambda: self.elsewhere
+        self.named.start = self._serve_limits
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} on {self.store!r}>"
+
+    @property
+    def named(self) -> NamedLimits:
+        """The limits with a name."""
+        return self.runner.gates.named
 
     @property
     def reads(self) -> DirectReads:
@@ -280,6 +295,7 @@ class RunningEngine:
             self.dispatcher.close_intake()
             self.waits.close()
             self.alarms.close()
+            self.named.close()
             for feeder in self.feeders.values():
                 feeder.close()
             self.outbox.close()
@@ -301,6 +317,7 @@ class RunningEngine:
         for wait in (self.stop_loops, self.dispatcher.busy.emptied, self.outbox.written, self.reads.answered):
             interrupted = await self._see_through(wait) or interrupted
         timer.cancel()
+        self._end_limits()
         self.cache.close()
         self.reads.leave()
         if self._suspicion is not None:
@@ -356,6 +373,15 @@ class RunningEngine:
         task.add_done_callback(lambda over: self._loop_ended(name, over))
         self._loops.append(task)
 
+    def _serve_limits(self) -> None:
+        """Start the loop of the named limits. It ends after all others: calls of runs wait for limits until then."""
+        self._limits_loop = self.runtime.spawn(self.named.run(), name="limits")
+        self._limits_loop.add_done_callback(lambda over: self._loop_ended("limits", over))
+
+    def _end_limits(self) -> None:
+        if self._limits_loop is not None:
+            self._limits_loop.cancel()
+
     def _loop_ended(self, name: str, task: SpawnedTask[Any]) -> None:
         if not task.cancelled():
             self.fail(f"the {name} loop of the engine failed: {task.exception()!r}")
@@ -380,6 +406,7 @@ class RunningEngine:
         self.waits.close()
         for task in self._loops:
             task.cancel()
+        self._end_limits()
         if self.membership is not None:
             self.membership.end()
         self._tell_stopped(reason)
@@ -531,18 +558,16 @@ def running_engine(
     """
     load_postponed()
     membership, runtime = membership_of(store, runtime, jobs)
-    work, perform = work_of(store, membership), while_leased(perform, membership)
+    gates = _gates(runtime, limits, jobs, _named_limits(store, runtime, jobs, membership))
+    work, perform = work_of(store, membership), limited(while_leased(perform, membership), gates.named)
     sinks, cache = sinks or OpenSinks(runtime), cache or InstanceCache(store, sizes=runtime.sizes)
     tracing, reporting = sinks.tracing, Reporting(runtime, sinks)
     lost: Callable[[str], None] = lambda address: engine.fail(_fence_lost(store, address))  # noqa: E731 - of one line
     dispatcher = Dispatcher(runtime, limits, jobs, lost, reporting, cache)
     commits, holds = Commits(store, runtime, limits, reporting, cache), Holds(store, runtime)
     runner = Runner(
-        store,
-        runtime,
-        services,
-        limits,
-        _gates(runtime, limits, jobs),
+        *(store, runtime, services, limits),
+        gates,
         commits,
         cache,
         reporting,
@@ -582,7 +607,9 @@ def _claim_left(dispatcher: Dispatcher, cell: InstanceCell) -> None:
     dispatcher.claim_left(cell)
 
 
-def _gates(runtime: Runtime, limits: Limits, jobs: Mapping[tuple[str, str], AnyDefinition]) -> ConcurrencyLimits:
+def _gates(
+    runtime: Runtime, limits: Limits, jobs: Mapping[tuple[str, str], AnyDefinition], named: NamedLimits
+) -> ConcurrencyLimits:
     own = {
         f"{kind}:{name}": ConcurrencyLimit(runtime, job.plan.concurrency)
         for (kind, name), job in jobs.items()
@@ -603,7 +630,25 @@ def _gates(runtime: Runtime, limits: Limits, jobs: Mapping[tuple[str, str], AnyD
         runtime.log(LogRecord("warning", "job may have more runs than the engine has slots for it", fields | fix))
     reserve = reserve_of(limits.concurrency, len(jobs))
     engine = ConcurrencyLimit(runtime, limits.concurrency, jobs=len(jobs), reserve=reserve)
-    return ConcurrencyLimits(runtime, engine, own, lanes)
+    return ConcurrencyLimits(runtime, engine, named, own, lanes)
+
+
+def _named_limits(
+    store: Store, runtime: Runtime, jobs: Mapping[Job, AnyDefinition], membership: Membership | None
+) -> NamedLimits:
+    """Return the named limits of an engine; two jobs may not name different limits of one name."""
+    uses = {":".join(job): definition.plan.limits for job, definition in jobs.items() if definition.plan.limits}
+    if membership is None:
+        return NamedLimits(store=store, runtime=runtime, wake=Waker(runtime), jobs=uses)
+    lease_ms = membership.sharing.lease_ms
+    return NamedLimits(
+        store=store,
+        runtime=runtime,
+        wake=Waker(runtime),
+        jobs=uses,
+        others=lambda: membership.others,
+        lease_ms=lease_ms,
+    )
 
 
 def _fence_lost(store: Store, address: str) -> str:

@@ -20,10 +20,11 @@ from perdure.engine.loops.waker import Waker
 from perdure.engine.mailbox.instance_cache import InstanceCache
 from perdure.engine.mailbox.instance_cell import InstanceCell, RunInProgress
 from perdure.engine.runs.concurrency import Holds
-from perdure.engine.runs.effects import Perform, RunLost
+from perdure.engine.runs.effects import Perform, RunLost, perform_directly
 from perdure.jobs.code_fingerprint import code_of
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.step import Execute
+from perdure.programs.drivers import default_handler
 from perdure.programs.future import answer_of, settled
 from perdure.runtime.record import Future, LogRecord, Runtime, SpawnedTask, Timer
 from perdure.stores.contract import Sharing, Store, overlay
@@ -360,6 +361,8 @@ def while_leased(perform: Perform, membership: Membership | None) -> Perform:
         # Checked at each effect, not at the claim: a process that was frozen during its run continues behind its lease.
         if not membership.may_act():
             raise RunLost(OutcomeUnknown("the lease of this engine has ended: another engine takes the run over"))
+        if perform is perform_directly:
+            return default_handler(instruction, services)
         return perform(instruction, services, execute)
 
     return guarded

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import typing
 from collections.abc import Generator, Mapping
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args, get_origin
 
 import attrs
@@ -23,8 +22,9 @@ from perdure.values.errors import (
 )
 from perdure.values.excerpt import fields_in_line
 from perdure.values.frozen import frozen
+from perdure.values.limits import MAX_CONCURRENCY, AnyUse, Rate, limit_uses
 from perdure.values.retry import Retry
-from perdure.values.times import Duration, duration_ms, format_duration
+from perdure.values.times import Duration, duration_ms
 
 if TYPE_CHECKING:
     from perdure.values.attributes import Attribute
@@ -136,6 +136,7 @@ class Plan:
         state_in_events: whether events that record a state change carry the state.
         attributes: the values that the store keeps beside each state, to find instances by them.
         hooks: the user's functions, by the hook's name.
+        limits: the named limits that its runs use.
         has_secrets: whether a type has a marked part.
     """
 
@@ -156,6 +157,7 @@ class Plan:
     state_version: int = 1
     state_in_events: bool = False
     attributes: tuple[Attribute[Any, Any], ...] = attrs.field(default=(), eq=False)
+    limits: tuple[AnyUse, ...] = attrs.field(default=(), eq=False)
     has_secrets: bool = attrs.field(init=False, default=attrs.Factory(_some_codec_is_secret, takes_self=True))
 
     @property
@@ -165,7 +167,6 @@ class Plan:
 
 
 DEFAULT_RUN_TIMEOUT = "15 minutes"
-MAX_CONCURRENCY = 100_000
 
 ANSWERS: Codec[Any] = Codec.of(Answer, what="answers")
 """The codec of the results of the kinds in this package."""
@@ -190,6 +191,7 @@ def build_plan(
     versions: Migrations[Any] | None = None,
     state_in_events: bool = False,
     attributes: object = (),
+    limits: object = (),
 ) -> Plan:
     """Validate a definition's parts.
 
@@ -211,6 +213,7 @@ def build_plan(
         versions: the state's older types, and the functions that upgrade them.
         state_in_events: whether events that record a state change carry the state.
         attributes: the values that the store keeps beside each state.
+        limits: the named limits that its runs use.
 
     Raises:
         DefinitionError: a part is invalid. The message says how to fix it.
@@ -241,6 +244,7 @@ def build_plan(
         hooks=given,
         state_in_events=_state_in_events(state_in_events, job),
         attributes=_attributes(attributes, job),
+        limits=limit_uses(limits, what=f"limits of {job}", keyed="always" if kind == "pool" else "by"),
     )
 
 
@@ -341,26 +345,6 @@ def _concurrency(value: object, job: str) -> int | None:
     raise DefinitionError(f"concurrency of {job}", value, f"a whole number from 1 to {MAX_CONCURRENCY}, or None")
 
 
-MAX_RATE = 100_000
-"""The largest number of a rate: the engine remembers when each run within the window began."""
-
-
-@frozen
-class Rate:
-    """At most this many runs begin in any window of this length.
-
-    Attributes:
-        runs: how many.
-        window_ms: the length, in milliseconds.
-    """
-
-    runs: int
-    window_ms: int
-
-    def __str__(self) -> str:
-        return f"{self.runs:,} in {format_duration(self.window_ms)}"
-
-
 @frozen(kw_only=True)
 class Lanes:
     """The limits for a job whose instances wait in lanes. Within a lane, the least rank comes first. Lanes take turns.
@@ -374,19 +358,3 @@ class Lanes:
     lane_slots: int | None = None
     rate: Rate | None = None
     lane_rate: Rate | None = None
-
-
-def rate_of(value: object, *, what: str) -> Rate | None:
-    """Check a rate, such as ``(100, "1 minute")``.
-
-    Raises:
-        DefinitionError: it is not a run count with a duration.
-    """
-    match value:
-        case None:
-            return None
-        case (int() as runs, str() | timedelta() as window) if type(runs) is int and 1 <= runs <= MAX_RATE:
-            return Rate(runs, duration_ms(window, what=f"window of the {what}"))
-        case _:
-            expected = f'a number from 1 to {MAX_RATE:,} and a duration, such as (100, "1 minute"), or None'
-            raise DefinitionError(what, value, expected)

@@ -5,10 +5,10 @@ Several run concurrently, or one between the acquisition and a resource's releas
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
-from functools import wraps
-from typing import TYPE_CHECKING, Any, Concatenate, Final, Generic, Never, ParamSpec, TypeVar, overload
+from functools import partial, wraps
+from typing import TYPE_CHECKING, Any, Concatenate, Final, Generic, Never, ParamSpec, Protocol, TypeVar, overload
 
 import attrs
 from returns.context import (
@@ -60,6 +60,47 @@ def perform(instruction: Instruction[A, E]) -> Program[A, E, object]:
 STEP_NAME: Final = "__perdure_step__"
 """The attribute of a function whose program is one step, with the name of the step."""
 
+LIMITS: Final = "__perdure_limits__"
+"""The attribute of a function that calls a service, with the limits that its calls use."""
+
+
+class LimitedEffect(Protocol[P]):
+    """Converts a function as `effect` does. Its calls use limits, by its arguments."""
+
+    @overload
+    def __call__(
+        self,
+        function: Callable[
+            Concatenate[R, P],
+            RequiresContextFutureResult[A, E, R] | RequiresContextIOResult[A, E, R] | RequiresContextResult[A, E, R],
+        ],
+        /,
+    ) -> Callable[P, Program[A, E, R]]: ...
+    @overload
+    def __call__(
+        self,
+        function: Callable[Concatenate[R, P], Result[A, E] | IOResult[A, E] | FutureResult[A, E]],
+        /,
+    ) -> Callable[P, Program[A, E, R]]: ...
+    @overload
+    def __call__(
+        self,
+        function: Callable[Concatenate[R, P], RequiresContext[A, R]],
+        /,
+    ) -> Callable[P, Program[A, Never, R]]: ...
+    @overload
+    def __call__(
+        self,
+        function: Callable[Concatenate[R, P], Awaitable[Result[A, E]]],
+        /,
+    ) -> Callable[P, Program[A, E, R]]: ...
+    @overload
+    def __call__(
+        self,
+        function: Callable[Concatenate[R, P], IO[A] | Future[A]],
+        /,
+    ) -> Callable[P, Program[A, Never, R]]: ...
+
 
 @overload
 def effect(
@@ -84,7 +125,9 @@ def effect(
 def effect(
     function: Callable[Concatenate[R, P], IO[A] | Future[A]],
 ) -> Callable[P, Program[A, Never, R]]: ...
-def effect(function: Callable[..., Any]) -> Callable[..., Program[Any, Any, Any]]:
+@overload
+def effect(*, limits: Sequence[Limit | LimitUse[P]]) -> LimitedEffect[P]: ...
+def effect(function: Callable[..., Any] | None = None, *, limits: Sequence[Limit | LimitUse[...]] = ()) -> Any:
     """Convert a function that calls a service to one that returns a `Program`.
 
     The program holds the call as data, a name and arguments (`ServiceCall`), so that it can be recorded, compared,
@@ -94,15 +137,38 @@ def effect(function: Callable[..., Any]) -> Callable[..., Program[Any, Any, Any]
         function: takes the services first. It may be ``async def``. It returns a `Result`, `IOResult` or
             `FutureResult`, a reader that returns one (``RequiresContext…``), an awaitable that returns a `Result`, or
             an `IO` or `Future`, which cannot fail. An exception that it raises is a defect.
+        limits: limits with a name that each call uses, in an engine: `Limit`, or `Limit.by` with functions of the
+            arguments. A call waits for them as a part of its run. Write ``@effect(limits=[...])``.
 
     Returns:
         A function with the remaining parameters, which returns the program.
+
+    Raises:
+        DefinitionError: ``limits`` are no limits, or one has numbers per key and no key.
     """
+    if function is None:
+        return partial(_limited, limits)
+    return _effect(function, function)
+
+
+def _limited(limits: Sequence[Limit | LimitUse[...]], function: Callable[..., Any]) -> Any:
+    from perdure.values.limits import limit_uses  # noqa: PLC0415 - most effects name no limit
+
+    @wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return function(*args, **kwargs)
+
+    name = getattr(function, "__name__", None) or repr(function)
+    setattr(call, LIMITS, limit_uses(limits, what=f"limits of the effect {name}", keyed="by"))
+    return _effect(function, call)
+
+
+def _effect(function: Callable[..., Any], call: Callable[..., Any]) -> Callable[..., Program[Any, Any, Any]]:
     name = getattr(function, "__name__", None) or repr(function)
 
     @wraps(function)
     def made(*args: Any, **kwargs: Any) -> Program[Any, Any, Any]:
-        return node(PERFORM, ServiceCall(name, args, kwargs, function))
+        return node(PERFORM, ServiceCall(name, args, kwargs, call))
 
     setattr(made, STEP_NAME, name)
     return made
@@ -148,6 +214,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 if TYPE_CHECKING:
     from perdure.runtime import record
     from perdure.runtime.record import Level
+    from perdure.values.limits import Limit, LimitUse
 else:
     record = lazy_module("perdure.runtime.record")
 B = TypeVar("B")

@@ -166,6 +166,7 @@ class Sizes:
         lanes_compared: lanes whose first instances are compared for the longest waiting one.
         unclaimed: a lane with more fired instances whose claim is not durable is read apart.
         rate_parts: parts in a rate's window: one part's runs are stored with the last one's instant.
+        limit_entries: entries of named limits that are read and written together.
         remembered_runs: begun runs that the lane rates in a job remember. Beyond it, no further run begins.
         held_messages: messages to parked targets in memory. Each further one waits for its next delivery.
         left_messages: left messages that an operator sees and can bury at a time.
@@ -204,6 +205,7 @@ class Sizes:
     lanes_compared: int = _size(1_000)
     unclaimed: int = _size(4)
     rate_parts: int = _size(64)
+    limit_entries: int = _size(256)
     remembered_runs: int = _size(200_000)
     held_messages: int = _size(10_000)
     left_messages: int = _size(1_000)

@@ -1,14 +1,20 @@
-"""Every engine limit, with its default."""
+"""Every engine limit, with its default; and limits with a name, which all engines on a store keep together."""
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import Any, Final, Generic, Literal, ParamSpec, TypeAlias, cast, get_args
 
 import attrs
 
+from perdure.values.address import check_name
 from perdure.values.errors import DefinitionError
+from perdure.values.excerpt import fields_in_line
 from perdure.values.frozen import frozen
 from perdure.values.times import Duration, duration_ms, format_duration
+
+P = ParamSpec("P")
 
 OnFull = Literal["reject", "block"]
 
@@ -153,3 +159,186 @@ WHOLE_NUMBERS = (
 
 MAY_BE_ZERO = ("messages_per_turn", "history_retention", "history_events", "shutdown_timeout")
 """Limits that may be 0: a turn may send no message, the log may keep no event, a shutdown may cancel runs at once."""
+
+
+# ---------------------------------------------------------------- limits with a name
+MAX_CONCURRENCY: Final = 100_000
+"""The largest number of runs at the same time."""
+
+MAX_RATE: Final = 100_000
+"""The largest number of a rate: the engine remembers when each run within the window began."""
+
+MAX_LIMITS: Final = 8
+"""Limits that one job or effect names."""
+
+MAX_WEIGHT: Final = 1_000
+
+
+@frozen
+class Rate:
+    """At most this many runs begin in any window of this length.
+
+    Attributes:
+        runs: how many.
+        window_ms: the length, in milliseconds.
+    """
+
+    runs: int
+    window_ms: int
+
+    def __str__(self) -> str:
+        return f"{self.runs:,} in {format_duration(self.window_ms)}"
+
+
+def rate_of(value: object, *, what: str) -> Rate | None:
+    """Check a rate, such as ``(100, "1 minute")``.
+
+    Raises:
+        DefinitionError: it is not a run count with a duration.
+    """
+    match value:
+        case None:
+            return None
+        case (int() as runs, str() | timedelta() as window) if type(runs) is int and 1 <= runs <= MAX_RATE:
+            return Rate(runs, duration_ms(window, what=f"window of the {what}"))
+        case _:
+            expected = f'a number from 1 to {MAX_RATE:,} and a duration, such as (100, "1 minute"), or None'
+            raise DefinitionError(what, value, expected)
+
+
+def _whole(value: object, most: int, *, what: str) -> int:
+    if type(value) is int and 1 <= value <= most:
+        return value
+    raise DefinitionError(what, value, f"a whole number from 1 to {most:,}")
+
+
+@attrs.frozen(init=False)
+class Limit:
+    """A limit with a name, for any jobs and effects. On a shared store it holds over all engines.
+
+    Args:
+        name: the limit's name, part of the stored address: 1 to 128 printable characters, no ``:``.
+        concurrency: at most this many runs or calls at the same time, 1 to 100,000.
+        rate: at most this many runs or calls begin in any window this long, such as ``(100, "1 second")``.
+        concurrency_per_key: as ``concurrency``, for each key that `by` names.
+        rate_per_key: as ``rate``, for each key that `by` names.
+
+    Raises:
+        DefinitionError: an argument is invalid, or no number is set.
+    """
+
+    __repr__ = fields_in_line
+
+    name: str
+    concurrency: int | None
+    rate: Rate | None
+    concurrency_per_key: int | None
+    rate_per_key: Rate | None
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        concurrency: int | None = None,
+        rate: tuple[int, Duration] | None = None,
+        concurrency_per_key: int | None = None,
+        rate_per_key: tuple[int, Duration] | None = None,
+    ) -> None:
+        what = f"limit {check_name(name, what='name of a limit')}"
+        if (concurrency, rate, concurrency_per_key, rate_per_key) == (None, None, None, None):
+            raise DefinitionError(what, "no number", "a concurrency or a rate, of all or per key")
+        cast("Any", self).__attrs_init__(
+            name,
+            None if concurrency is None else _whole(concurrency, MAX_CONCURRENCY, what=f"concurrency of {what}"),
+            rate_of(rate, what=f"rate of {what}"),
+            None
+            if concurrency_per_key is None
+            else _whole(concurrency_per_key, MAX_CONCURRENCY, what=f"concurrency_per_key of {what}"),
+            rate_of(rate_per_key, what=f"rate_per_key of {what}"),
+        )
+
+    @property
+    def has_keys(self) -> bool:
+        """Whether a number counts each key apart."""
+        return self.concurrency_per_key is not None or self.rate_per_key is not None
+
+    @property
+    def least(self) -> int:
+        """The smallest of its numbers: no run costs more."""
+        rates = [rate.runs for rate in (self.rate, self.rate_per_key) if rate is not None]
+        return min([number for number in (self.concurrency, self.concurrency_per_key) if number is not None] + rates)
+
+    def by(
+        self, key: Callable[P, str] | None = None, *, cost: int | Callable[P, int] = 1, weight: int = 1
+    ) -> LimitUse[P]:
+        """Return a use of this limit.
+
+        Args:
+            key: returns the key of a run or call: text of at most 200 characters. A pure function: of an instance's id
+                for a job, of an item's key for a pool, and of the arguments for an effect.
+            cost: how much a run or call takes from each number. A number, or for an effect a function of its arguments.
+            weight: while others wait for the limit, this use gets that many turns for one of theirs: 1 to 1,000.
+
+        Raises:
+            DefinitionError: an argument is invalid.
+        """
+        what = f"limit {self.name}"
+        if key is not None and not callable(key):
+            raise DefinitionError(f"key of {what}", key, "a function that returns text")
+        if not callable(cost) and _whole(cost, MAX_RATE, what=f"cost of {what}") > self.least:
+            raise DefinitionError(f"cost of {what}", cost, f"at most {self.least:,}: a higher cost never fits")
+        return LimitUse(self, key, cost, _whole(weight, MAX_WEIGHT, what=f"weight of {what}"))
+
+
+@frozen
+class LimitUse(Generic[P]):
+    """How a job or an effect uses a limit: `Limit.by` returns it.
+
+    Attributes:
+        limit: the limit.
+        key: returns the key of a run or call; None: without keys.
+        cost: how much a run or call takes.
+        weight: how many turns it gets for one of the others.
+    """
+
+    __repr__ = fields_in_line
+
+    limit: Limit
+    key: Callable[P, str] | None
+    cost: int | Callable[P, int]
+    weight: int
+
+
+AnyUse: TypeAlias = LimitUse[...]
+
+
+def limit_uses(given: object, *, what: str, keyed: Literal["always", "by"]) -> tuple[AnyUse, ...]:
+    """Check the limits that a job or an effect names.
+
+    Args:
+        given: limits, or their uses.
+        what: names them in errors.
+        keyed: ``always``: each run has a key, which a limit takes unless `Limit.by` names another one.
+
+    Raises:
+        DefinitionError: they are no limits, too many, or one has numbers per key and no key.
+    """
+    if given == ():
+        return ()
+    expected = f"a list of at most {MAX_LIMITS} limits, such as [stripe, tenants.by(tenant_of)]"
+    if not isinstance(given, list | tuple):
+        raise DefinitionError(what, given, expected)
+    uses = cast("Sequence[object]", given)
+    if len(uses) > MAX_LIMITS:
+        raise DefinitionError(what, uses, expected)
+    found: dict[str, AnyUse] = {}
+    for one in uses:
+        known: object = one.by() if isinstance(one, Limit) else one
+        if not isinstance(known, LimitUse):
+            raise DefinitionError(what, one, expected)
+        if known.limit.name in found:
+            raise DefinitionError(what, known.limit.name, "different limits")
+        if keyed == "by" and known.key is None and known.limit.has_keys:
+            raise DefinitionError(what, known.limit.name, f"{known.limit.name}.by(key): it has a number per key")
+        found[known.limit.name] = known
+    return tuple(found.values())

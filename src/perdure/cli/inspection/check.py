@@ -38,9 +38,9 @@ from perdure.cli.process import ExitCode, UsageError, write_lines
 from perdure.codecs import Codec, fingerprint
 from perdure.codecs.compatibility import Difference, Kind, unread, verdict
 from perdure.codecs.json_schema import JsonSchema
+from perdure.engine.runs.concurrency import too_many_runs
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.messages import received
-from perdure.jobs.slots import too_many_runs
 from perdure.jobs.suspension import check_readable
 from perdure.kinds.workflow.declared_steps import PATCH, declared_steps
 from perdure.kinds.workflow.definition import Workflow

@@ -43,6 +43,7 @@ class FairQueue:
     Attributes:
         room: maximum number of instances in memory, and so of lanes.
         is_blocked: whether no run of a lane may begin now.
+        admits: whether the next run of a lane may begin, which is asked in its turn; None: each may.
         unread: whether the store may have lanes that are not in memory.
         missed: whether a lane was left out since the pass over all lanes began.
         sizes: the internal sizes.
@@ -52,6 +53,7 @@ class FairQueue:
     is_blocked: Callable[[str], bool]
     unread: bool = True
     missed: bool = False
+    admits: Callable[[str], bool] | None = None
     sizes: Sizes = DEFAULT_SIZES
     _lanes: dict[str, _Lane] = attrs.Factory(dict[str, _Lane])
     _ranks: dict[Address, tuple[Entry, str]] = attrs.Factory(dict[Address, tuple[Entry, str]])
@@ -212,7 +214,7 @@ class FairQueue:
             if known is None or known.stamp != stamp or not known.entries:
                 heapq.heappop(self._next)
                 continue
-            if self.is_blocked(lane):
+            if self.is_blocked(lane) or (self.admits is not None and not self.admits(lane)):
                 heapq.heappop(self._next)
                 self._blocked.add(lane)
                 continue

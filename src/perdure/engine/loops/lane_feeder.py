@@ -19,6 +19,7 @@ from perdure.engine.loops.waker import Waker
 from perdure.engine.mailbox.entry import MailboxEntry, TurnAnswer
 from perdure.engine.mailbox.instance_cache import InstanceCache
 from perdure.engine.runs.concurrency import Holds, LaneLimit, takes_lane_slot
+from perdure.engine.runs.named_limits import NamedLimits
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.plan import Lanes
 from perdure.jobs.request import ALARM
@@ -73,6 +74,7 @@ class LaneFeeder:
         wake: wakes the loop.
         queue: the part of the queued instances that is in memory.
         rates: the rates of the job and of its lanes; None without any.
+        named: the named limits of the job; None without any.
         page: lanes that are read at once.
         claims_page: claims that are read at once.
         resting: lanes that fire nothing for a moment, because the store refused a claim of them.
@@ -88,6 +90,7 @@ class LaneFeeder:
     wake: Waker
     queue: FairQueue
     rates: StoredRates | None
+    named: NamedLimits | None
     page: int
     claims_page: int
     resting: set[str]
@@ -111,6 +114,16 @@ class LaneFeeder:
     def name(self) -> Job:
         """The job, by kind and name."""
         return self.job.kind, self.job.name
+
+    @property
+    def gate_name(self) -> str:
+        """The job, printed ``kind:name``."""
+        return ":".join(self.name)
+
+    def admits(self, lane: str) -> bool:
+        """Whether the named limits let an item of a lane begin. If not, `freed` is called when they do."""
+        items = min(self.gate.slots - self.gate.held, self.queue.size)
+        return self.named is None or self.named.admits(self.gate_name, lane, items, partial(self.freed, lane))
 
     @property
     def under_way(self) -> int:
@@ -227,6 +240,8 @@ class LaneFeeder:
         self._unclaimed[lane] += 1
         # The slot before the turn: two instances of one lane may be fired in this loop before either is claimed.
         self.gate.take(address, lane)
+        if self.named is not None:
+            self.named.take_admitted(self.gate_name, lane, address)
         if self.rates is None:
             self._begin(address)
         else:
@@ -363,6 +378,8 @@ class LaneFeeder:
         self._requeued.discard(address)
         if self._phase == "open" and (isinstance(answer, Failure) or not left):
             self._put_back(address, lane, answer)
+        if self.named is not None and self.gate.is_reserved(address):
+            self.named.give_back(address)
         self.gate.give_back(address)
 
     def _put_back(self, address: Address, lane: str, answer: TurnAnswer) -> None:
@@ -476,6 +493,8 @@ class LaneFeeder:
         if self.rates is not None and self._meets_unread(self.rates, unknown):
             await self._read_rates(self.rates)
         wanted = [lane for lane in unknown if not self.queue.is_blocked(lane)]
+        if self.named is not None:
+            wanted = [lane for lane in wanted if not self.named.is_full(self.gate_name, lane)]
         if len(wanted) < len(unknown):
             self._skipped = "some"
         failure = await self._read_lanes(wanted) if wanted else None
@@ -563,7 +582,8 @@ def lane_feeders(
         if store.lanes is None:
             raise StoreUnavailable("open the app", f"{store.name} has no lanes, which {job!r} needs")
         gate, resting = dispatcher.turns.runner.gates.lanes[":".join(at)], set[str]()
-        rates = _rates(store, runtime, at, limits)
+        rates, gates = _rates(store, runtime, at, limits), dispatcher.turns.runner.gates
+        named = gates.named if job.plan.limits else None
         found[at] = LaneFeeder(
             runtime=runtime,
             dispatcher=dispatcher,
@@ -579,11 +599,14 @@ def lane_feeders(
                 sizes=runtime.sizes,
             ),
             rates=rates,
+            named=named,
             page=dispatcher.limits.lane_page,
             claims_page=dispatcher.limits.recovery_page,
             resting=resting,
         )
         gate.freed, gate.rated = found[at].freed, found[at]
+        if named is not None:
+            found[at].queue.admits = found[at].admits
     return found
 
 

@@ -16,12 +16,13 @@ from typing import Any, Final, Literal, TypeAlias
 import attrs
 from returns.result import Result, Success
 
-from perdure.jobs.plan import Rate
+from perdure.engine.runs.permits import packed
 from perdure.programs.future import answer_of
 from perdure.runtime.record import DEFAULT_SIZES, Future, Runtime, SpawnedTask
 from perdure.stores.contract import NotCommitted, Store, commit_one, load_one
 from perdure.values.address import Address, Job
 from perdure.values.errors import Conflict, OutcomeUnknown, StoreError
+from perdure.values.limits import Rate
 from perdure.values.transition import Loaded, NewKeys, Remembered, Transition
 
 Part: TypeAlias = tuple[int, int, int]
@@ -436,16 +437,3 @@ class StoredRates:
 def _failure(answer: Any) -> NotCommitted | None:
     failure: NotCommitted | None = None if isinstance(answer, Success) else answer.failure()
     return failure
-
-
-def packed(begun: Sequence[int], window_ms: int, most: int) -> list[tuple[int, int]]:
-    """Return instants in order as a few pairs of an instant and a number of runs, none of them earlier than it was."""
-    parts: list[tuple[int, int]] = []
-    first = -math.inf
-    for at in begun:
-        if parts and at - first < window_ms / most:
-            parts[-1] = (at, parts[-1][1] + 1)
-        else:
-            parts.append((at, 1))
-            first = at
-    return parts

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Literal, NamedTuple, Protocol
 
 import attrs
 from returns.result import Failure, Result, Success
 
+from perdure.engine.runs.named_limits import NamedLimits
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.step import Execute, Mark
 from perdure.programs.future import answer_of
@@ -18,7 +19,9 @@ from perdure.runtime.record import Future, LogRecord, Runtime
 from perdure.stores.contract import Store
 from perdure.values.address import Address, Job
 from perdure.values.errors import InvalidInput, StoreError
+from perdure.values.excerpt import fields_in_line
 from perdure.values.instance import Instance
+from perdure.values.limits import Limits
 from perdure.values.listings import HoldResult
 from perdure.values.status import Hold
 from perdure.values.transition import Put
@@ -475,12 +478,82 @@ class ConcurrencyLimit:
         return self.slots - self._inside > (self._kept if self._used[job] else 0)
 
 
+# ---------------------------------------------------------------- slots that are kept for other jobs
+SPARE = 8
+"""One slot in so many is not taken by the workers of one pool, if the engine serves other jobs."""
+
+MOST_KEPT = 4
+"""At most one slot in so many is kept for jobs that have no run."""
+
+
+def spare_slots(slots: int) -> int:
+    """Return how many of an engine's slots the workers of one pool leave to other jobs."""
+    return max(1, slots // SPARE)
+
+
+def reserve_of(slots: int, jobs: int) -> int:
+    """Return how many of an engine's slots are kept for jobs that have no run: one for each of them, up to a quarter.
+
+    Args:
+        slots: the engine's slots.
+        jobs: how many jobs the engine serves.
+    """
+    # An engine with a single slot keeps none: its jobs would never run.
+    return min(jobs - 1, max(1, slots // MOST_KEPT), slots - 1)
+
+
+@attrs.frozen
+class TooManyRuns:
+    """A job that may have more runs than the engine ever has slots for it.
+
+    Attributes:
+        job: the job, printed ``kind:name``.
+        wanted: its ``workers`` or ``concurrency``.
+        slots: the slots that it can have.
+        concurrency: the engine's slots.
+    """
+
+    __repr__ = fields_in_line
+
+    job: str
+    wanted: int
+    slots: int
+    concurrency: int
+
+    def __str__(self) -> str:
+        kept = self.concurrency - self.slots
+        reason = f"an engine has {self.concurrency:,} slots (`Limits.concurrency`)"
+        reason += f" and keeps {kept:,} for other jobs" if kept else ""
+        return f"{self.job} may have {self.wanted:,} runs at the same time, but {reason}"
+
+
+def too_many_runs(limits: Limits, jobs: Mapping[Job, AnyDefinition]) -> tuple[TooManyRuns, ...]:
+    """Return the jobs whose own limit an engine can never reach."""
+    slots = {job: slots_of(limits.concurrency, len(jobs), definition) for job, definition in jobs.items()}
+    wanted = {job: definition.plan.concurrency or 0 for job, definition in jobs.items()}
+    return tuple(
+        TooManyRuns(":".join(job), wanted[job], slots[job], limits.concurrency)
+        for job in jobs
+        if wanted[job] > slots[job]
+    )
+
+
+def slots_of(concurrency: int, jobs: int, job: AnyDefinition) -> int:
+    """Return how many of an engine's slots a job can have while the other jobs have no run."""
+    if jobs == 1:
+        return concurrency
+    kept = reserve_of(concurrency, jobs)
+    # A pool's backlog is the usual one: its workers leave room for several runs of another job.
+    return max(1, concurrency - (kept if job.lanes is None else max(kept, spare_slots(concurrency))))
+
+
 @attrs.define
 class ConcurrencyLimits:
     """The engine's limit, and one for each job, printed ``kind:name``, that has its own or has lanes."""
 
     runtime: Runtime
     engine: ConcurrencyLimit
+    named: NamedLimits
     jobs: dict[str, ConcurrencyLimit] = attrs.Factory(dict[str, ConcurrencyLimit])
     lanes: dict[str, LaneLimit] = attrs.Factory(dict[str, LaneLimit])
 
@@ -509,6 +582,8 @@ class ConcurrencyLimits:
             company: whether the run must be alone.
             address: the instance. That of a job with lanes waits unless a slot was taken for it.
         """
+        if job in self.named.jobs:
+            return self._try_enter_named(job, company, address)
         lanes = self.lanes.get(job)
         if lanes is not None:
             return lanes.is_reserved(address) and self.engine.try_enter(company, job) and lanes.use(address)
@@ -539,7 +614,10 @@ class ConcurrencyLimits:
         if job in self.jobs:
             await self.jobs[job].enter("beside_others")
         try:
-            await self.engine.enter(company, job)
+            if job in self.named.jobs:
+                await self._enter_named(job, company, address, address.id)
+            else:
+                await self.engine.enter(company, job)
         # A cancelled wait for the engine's slot must return the job's, or that job loses one for good.
         except BaseException:
             self._leave_job(job, address)
@@ -549,15 +627,59 @@ class ConcurrencyLimits:
         limit = self.lanes[job]
         entered = await limit.enter_lane(address, lane)
         try:
-            await self.engine.enter(company, job)
+            if job in self.named.jobs:
+                await self._enter_named(job, company, address, entered)
+            else:
+                await self.engine.enter(company, job)
         except BaseException:  # as in `enter`: the lane's slot, and the place in its rate
             limit.give_up(address, entered)
             raise
         try:
             await limit.begin_recorded(address, entered)
         except BaseException:  # the limit has returned its own slot by then
-            self.engine.leave(company, job)
+            self._leave_engine(job, company, address)
             raise
+
+    async def _enter_named(self, job: str, company: Company, address: Address, subject: str) -> None:
+        """Take permits of the named limits, then a slot of the engine: a run that waits for permits has no slot."""
+        named = self.named
+        if not named.is_placed(address):
+            await named.enter(job, address, subject)
+        while True:
+            try:
+                await self.engine.enter(company, job)
+            except BaseException:
+                named.give_back(address)
+                raise
+            try:
+                if await named.begin(address):
+                    return
+            except BaseException:  # the permits are returned by then
+                self.engine.leave(company, job)
+                raise
+            self.engine.leave(company, job)  # it waited long for its slot, and other runs were counted meanwhile
+            await named.enter(job, address, subject)
+
+    def _try_enter_named(self, job: str, company: Company, address: Address) -> bool:
+        named, lanes = self.named, self.lanes.get(job)
+        if lanes is not None:
+            ready = lanes.is_reserved(address) and named.may_begin(address) and self.engine.try_enter(company, job)
+            return ready and named.begin_placed(address) and lanes.use(address)
+        gate = self.jobs.get(job)
+        if gate is not None and not gate.try_enter("beside_others"):
+            return False
+        if named.try_take(job, address):
+            if self.engine.try_enter(company, job):
+                return named.begin_placed(address)
+            named.give_back(address)
+        if gate is not None:
+            gate.leave("beside_others")
+        return False
+
+    def _leave_engine(self, job: str, company: Company, address: Address) -> None:
+        self.engine.leave(company, job)
+        if job in self.named.jobs:
+            self.named.leave(address)
 
     def doubt_claim(self, job: str, address: Address) -> None:
         """Note that the store may have a claim of an instance that no run holds."""
@@ -567,6 +689,8 @@ class ConcurrencyLimits:
     def leave(self, job: str, company: Company, address: Address) -> None:
         """Return both slots."""
         self.engine.leave(company, job)
+        if job in self.named.jobs:
+            self.named.leave(address)
         if self.jobs or self.lanes:
             self._leave_job(job, address)
 

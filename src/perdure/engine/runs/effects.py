@@ -14,6 +14,8 @@ import attrs
 from returns.result import Failure, Result, Success
 
 from perdure.engine.mailbox.instance_cache import InstanceCache
+from perdure.engine.runs.named_limits import NamedLimits
+from perdure.engine.runs.permits import Held
 from perdure.engine.sinks import EffectBegun, Tracing
 from perdure.jobs.checkpoint import AwaitChange, Checkpoint, ClaimLost, ReadJournal, checkpointed, present
 from perdure.jobs.definition import AnyDefinition
@@ -21,6 +23,7 @@ from perdure.jobs.failures import record_failure
 from perdure.jobs.redaction import secrets_of_run
 from perdure.jobs.step import Execute
 from perdure.programs import Halted, Raised
+from perdure.programs.constructors import LIMITS
 from perdure.programs.drivers import default_handler, settle_answer
 from perdure.programs.future import answer_of
 from perdure.programs.instructions import ServiceCall
@@ -28,6 +31,7 @@ from perdure.runtime.record import Future, Runtime, Timer
 from perdure.runtime.tasks import Resumed, start_eagerly
 from perdure.stores.contract import Store
 from perdure.values.errors import Conflict, OutcomeUnknown, StoreCorrupt, StoreUnavailable
+from perdure.values.limits import AnyUse
 from perdure.values.transition import Put
 from perdure.values.turn_inputs import TurnInputs
 
@@ -43,6 +47,32 @@ Perform: TypeAlias = Callable[[object, Any, Execute], object]
 def perform_directly(instruction: object, services: Any, _: Execute) -> object:
     """Call the service, for any run."""
     return default_handler(instruction, services)
+
+
+def limited(perform: Perform, named: NamedLimits) -> Perform:
+    """Return a function that performs the effects that name limits when those let them begin."""
+
+    async def performed(call: ServiceCall, uses: tuple[AnyUse, ...], services: Any, execute: Execute) -> object:
+        for use in uses:
+            named.know(use.limit)
+        held = Held(named.demand(uses, call.args, call.kwargs))
+        await named.wait(held)
+        try:
+            return await settle_answer(perform(call, services, execute), services)
+        finally:
+            named.release(held)
+
+    def perform_limited(instruction: object, services: Any, execute: Execute) -> object:
+        if type(instruction) is ServiceCall:
+            uses: tuple[AnyUse, ...] | None = getattr(instruction.fn, LIMITS, None)
+            if uses:
+                return performed(instruction, uses, services, execute)
+        # Not a call more than without: most effects name no limit.
+        if perform is perform_directly:
+            return default_handler(instruction, services)
+        return perform(instruction, services, execute)
+
+    return perform_limited
 
 
 def traced(perform: Perform, tracing: Tracing, jobs: Mapping[tuple[str, str], AnyDefinition]) -> Perform:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from perdure.values.address import Address
     from perdure.values.attributes import Attribute
     from perdure.values.instance import Claim, Instance
+    from perdure.values.limits import Limit, LimitUse
     from perdure.values.turn_inputs import TurnInputs
 else:  # deciding turns and calling jobs need more modules than defining jobs
     handle = lazy_module("perdure.kinds.continuous.handle")
@@ -64,6 +65,8 @@ class Continuous(Definition["ContinuousHandle[S, E]", "ContinuousSender[S]", R_c
             your data.
         attributes: values that the store keeps beside each state, to find instances by them: up to 16 functions that
             `attribute` declares.
+        limits: limits with a name that its runs share with other jobs and effects: `Limit`, or `Limit.by` with a
+            function of an instance's id.
 
     Raises:
         DefinitionError: an argument is invalid. The message says how to fix it.
@@ -91,6 +94,7 @@ class Continuous(Definition["ContinuousHandle[S, E]", "ContinuousSender[S]", R_c
         concurrency: int | None = None,
         state_in_events: bool = False,
         attributes: Sequence[Attribute[S, Any]] = (),
+        limits: Sequence[Limit | LimitUse[[str]]] = (),
     ) -> None:
         plan = build_plan(
             "continuous",
@@ -107,6 +111,7 @@ class Continuous(Definition["ContinuousHandle[S, E]", "ContinuousSender[S]", R_c
             versions=versions,
             state_in_events=state_in_events,
             attributes=attributes,
+            limits=limits,
             commands=_commands(state, tags, name),
         )
         recurrence = Recurrence(

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from perdure.values.address import Address
     from perdure.values.attributes import Attribute
     from perdure.values.instance import Claim, Instance
+    from perdure.values.limits import Limit, LimitUse
     from perdure.values.turn_inputs import TurnInputs
 else:  # deciding turns and calling jobs need more modules than defining jobs
     handle = lazy_module("perdure.kinds.debounce.handle")
@@ -79,6 +80,8 @@ class Debounce(Definition["DebounceHandle[S, V, E]", "DebounceSender[V]", R_cont
             default no event holds your data.
         attributes: values that the store keeps beside each state, to find instances by them: up to 16 functions that
             `attribute` declares.
+        limits: limits with a name that its runs share with other jobs and effects: `Limit`, or `Limit.by` with a
+            function of an instance's id.
 
     Raises:
         DefinitionError: an argument is invalid. The message says how to fix it.
@@ -111,6 +114,7 @@ class Debounce(Definition["DebounceHandle[S, V, E]", "DebounceSender[V]", R_cont
         concurrency: int | None = None,
         state_in_events: bool = False,
         attributes: Sequence[Attribute[V1, Any]] = (),
+        limits: Sequence[Limit | LimitUse[[str]]] = (),
     ) -> None: ...
     # As for a `Task`: mypy infers the common base of two errors, `object`, where pyright infers their union.
     @overload
@@ -131,6 +135,7 @@ class Debounce(Definition["DebounceHandle[S, V, E]", "DebounceSender[V]", R_cont
         concurrency: int | None = None,
         state_in_events: bool = False,
         attributes: Sequence[Attribute[V1, Any]] = (),
+        limits: Sequence[Limit | LimitUse[[str]]] = (),
     ) -> None: ...
     # As for a `Task`: mypy infers the common base of two errors, `object`, where pyright infers their union.
     @overload
@@ -152,6 +157,7 @@ class Debounce(Definition["DebounceHandle[S, V, E]", "DebounceSender[V]", R_cont
         concurrency: int | None = None,
         state_in_events: bool = False,
         attributes: Sequence[Attribute[V1, Any]] = (),
+        limits: Sequence[Limit | LimitUse[[str]]] = (),
     ) -> None: ...
     @overload
     def __init__(
@@ -173,6 +179,7 @@ class Debounce(Definition["DebounceHandle[S, V, E]", "DebounceSender[V]", R_cont
         concurrency: int | None = None,
         state_in_events: bool = False,
         attributes: Sequence[Attribute[S1, Any]] = (),
+        limits: Sequence[Limit | LimitUse[[str]]] = (),
     ) -> None: ...
     @overload
     def __init__(
@@ -194,6 +201,7 @@ class Debounce(Definition["DebounceHandle[S, V, E]", "DebounceSender[V]", R_cont
         concurrency: int | None = None,
         state_in_events: bool = False,
         attributes: Sequence[Attribute[S1, Any]] = (),
+        limits: Sequence[Limit | LimitUse[[str]]] = (),
     ) -> None: ...
     @overload
     def __init__(
@@ -216,6 +224,7 @@ class Debounce(Definition["DebounceHandle[S, V, E]", "DebounceSender[V]", R_cont
         concurrency: int | None = None,
         state_in_events: bool = False,
         attributes: Sequence[Attribute[S, Any]] = (),
+        limits: Sequence[Limit | LimitUse[[str]]] = (),
     ) -> None: ...
     def __init__(
         self,
@@ -237,6 +246,7 @@ class Debounce(Definition["DebounceHandle[S, V, E]", "DebounceSender[V]", R_cont
         concurrency: int | None = None,
         state_in_events: bool = False,
         attributes: Sequence[Attribute[Any, Any]] = (),
+        limits: Sequence[Limit | LimitUse[[str]]] = (),
     ) -> None:
         _check_state(name, event=event, state=state, initial=initial, on_event=on_event)
         plan = build_plan(
@@ -254,6 +264,7 @@ class Debounce(Definition["DebounceHandle[S, V, E]", "DebounceSender[V]", R_cont
             versions=versions,
             state_in_events=state_in_events,
             attributes=attributes,
+            limits=limits,
             commands=_commands(event, tags, name),
         )
         batching = Batching(

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from perdure.values.attributes import Attribute
     from perdure.values.failure import Defect
     from perdure.values.instance import Claim, Instance
-    from perdure.values.limits import Limits
+    from perdure.values.limits import Limit, Limits, LimitUse
     from perdure.values.status_wait import AwaitedStatus
     from perdure.values.turn_inputs import TurnInputs
 else:  # deciding turns and calling jobs need more modules than defining jobs
@@ -73,6 +73,7 @@ class _Options(TypedDict, Generic[S1], total=False):
     concurrency: int | None
     state_in_events: bool
     attributes: Sequence[Attribute[S1, Any]]
+    limits: Sequence[Limit | LimitUse[[str]]]
 
 
 @attrs.frozen(init=False, eq=False, repr=False)
@@ -106,6 +107,8 @@ class Task(Definition["TaskHandle[S, V, E]", "TaskSender[V]", R_contra], Generic
             your data.
         attributes: values that the store keeps beside each state, to find instances by them: up to 16 functions that
             `attribute` declares.
+        limits: limits with a name that its runs share with other jobs and effects: `Limit`, or `Limit.by` with a
+            function of an instance's id.
 
     Raises:
         DefinitionError: an argument is invalid. The message says how to fix it.
@@ -299,6 +302,7 @@ class Task(Definition["TaskHandle[S, V, E]", "TaskSender[V]", R_contra], Generic
         concurrency: int | None = None,
         state_in_events: bool = False,
         attributes: Sequence[Attribute[S, Any]] = (),
+        limits: Sequence[Limit | LimitUse[[str]]] = (),
     ) -> None: ...
     def __init__(
         self,
@@ -320,6 +324,7 @@ class Task(Definition["TaskHandle[S, V, E]", "TaskSender[V]", R_contra], Generic
         concurrency: int | None = None,
         state_in_events: bool = False,
         attributes: Sequence[Attribute[Any, Any]] = (),
+        limits: Sequence[Limit | LimitUse[[str]]] = (),
     ) -> None:
         plan = build_plan(
             "task",
@@ -341,6 +346,7 @@ class Task(Definition["TaskHandle[S, V, E]", "TaskSender[V]", R_contra], Generic
             versions=versions,
             state_in_events=state_in_events,
             attributes=attributes,
+            limits=limits,
             commands=_commands(event, tags, name),
         )
         hooks = _hooks(

@@ -14,7 +14,7 @@ from perdure.codecs import Codec, Migrations
 from perdure.jobs.definition import Definition, Dispatch, PostCommand
 from perdure.jobs.display import DisplayField, fields_of_plan
 from perdure.jobs.hooks import FROM_HOOKS, FromHooks, HookResult, RetryPolicy, check_function, hook, value_of
-from perdure.jobs.plan import DEFAULT_RUN_TIMEOUT, MAX_CONCURRENCY, Lanes, Plan, build_plan, rate_of
+from perdure.jobs.plan import DEFAULT_RUN_TIMEOUT, Lanes, Plan, build_plan
 from perdure.jobs.request import CommandSpec, Keyword, Repeat, Request, repeat_of_creating
 from perdure.kinds.worker_pool.items import (
     ANSWERS,
@@ -36,6 +36,7 @@ from perdure.kinds.worker_pool.items import (
 from perdure.programs import Program
 from perdure.values.errors import DefinitionError
 from perdure.values.excerpt import MAX_LINE_CHARACTERS, shortened
+from perdure.values.limits import MAX_CONCURRENCY, rate_of
 from perdure.values.times import Duration, duration_ms, format_duration, from_ms
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from perdure.values.attributes import Attribute
     from perdure.values.failure import Defect
     from perdure.values.instance import Claim, Instance
+    from perdure.values.limits import Limit, LimitUse
     from perdure.values.listings import InstanceOutcome
     from perdure.values.secret import Hide
     from perdure.values.status_wait import AwaitedStatus
@@ -96,6 +98,8 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
         run_timeout: time limit for the work on an item, by default 15 minutes.
         attributes: values that the store keeps beside each item, to find items by them: up to 16 functions that
             `attribute` declares.
+        limits: limits with a name that its runs share with other jobs and effects: `Limit`, or `Limit.by` with a
+            function of an item's key.
 
     Raises:
         DefinitionError: an argument is invalid. The message says how to fix it.
@@ -134,6 +138,7 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
         versions: Migrations[V1] | None = None,
         run_timeout: Duration = DEFAULT_RUN_TIMEOUT,
         attributes: Sequence[Attribute[V1, Any]] = (),
+        limits: Sequence[Limit | LimitUse[[str]]] = (),
     ) -> None: ...
     @overload
     def __init__(
@@ -155,6 +160,7 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
         versions: Migrations[V1] | None = None,
         run_timeout: Duration = DEFAULT_RUN_TIMEOUT,
         attributes: Sequence[Attribute[V1, Any]] = (),
+        limits: Sequence[Limit | LimitUse[[str]]] = (),
     ) -> None: ...
     @overload
     def __init__(
@@ -177,6 +183,7 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
         versions: Migrations[V] | None = None,
         run_timeout: Duration = DEFAULT_RUN_TIMEOUT,
         attributes: Sequence[Attribute[V, Any]] = (),
+        limits: Sequence[Limit | LimitUse[[str]]] = (),
     ) -> None: ...
     def __init__(
         self,
@@ -198,6 +205,7 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
         versions: Any = None,
         run_timeout: Duration = DEFAULT_RUN_TIMEOUT,
         attributes: Sequence[Attribute[Any, Any]] = (),
+        limits: Sequence[Limit | LimitUse[[str]]] = (),
     ) -> None:
         program = hook(work, what=f"work of pool:{name}")
         results = _results(work, result, tags, name)
@@ -219,6 +227,7 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
             kept=(results,),
             versions=versions,
             attributes=attributes,
+            limits=limits,
         )
         policy = ItemPolicy(
             key=None if key is None else _key(key, name),

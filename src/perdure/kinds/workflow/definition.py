@@ -61,7 +61,7 @@ from perdure.values.address import Address, check_id
 from perdure.values.answer import RunAnswer
 from perdure.values.errors import DefinitionError
 from perdure.values.excerpt import MAX_LINE_CHARACTERS, shortened
-from perdure.values.limits import Limits
+from perdure.values.limits import Limit, Limits, LimitUse
 from perdure.values.retry import Retry
 from perdure.values.status import InstanceStatus
 from perdure.values.times import Duration, duration_ms
@@ -148,6 +148,8 @@ class Workflow(
             your data.
         attributes: values that the store keeps beside each state, to find instances by them: up to 16 functions that
             `attribute` declares.
+        limits: limits with a name that its runs share with other jobs and effects: `Limit`, or `Limit.by` with a
+            function of an instance's id.
 
     Raises:
         DefinitionError: an argument is invalid. The message says how to fix it.
@@ -193,6 +195,7 @@ class Workflow(
         concurrency: int | None = None,
         state_in_events: bool = False,
         attributes: Sequence[Attribute[S, Any]] = (),
+        limits: Sequence[Limit | LimitUse[[str]]] = (),
     ) -> None:
         program = check_function(run, what=f"run of workflow:{name}", takes=("ctx",), expected="a Program")
         declared = _signals(signals, name)
@@ -216,6 +219,7 @@ class Workflow(
             versions=versions,
             state_in_events=state_in_events,
             attributes=attributes,
+            limits=limits,
             commands=(
                 *_commands(state, codecs, declared, tags, name, repeat_of_creating(keep_ms)),
                 *_query_commands(asked, tags, name),
@@ -227,8 +231,8 @@ class Workflow(
         received = codecs | {update_signal(each.name): each.values for each in requests.values()}
         received |= {f"{PUBLISHED}{each.name}": each.values for each in _publishes(publishes, name).values()}
         declarations = (codecs, declared, requests, received, asked)
-        limits = (_whole(max_steps, f"max_steps of workflow:{name}"), _whole(inbox, f"inbox of workflow:{name}"))
-        cast("Any", self).__attrs_init__(name, plan, program, *declarations, results, keep_ms, *limits)
+        bounds = (_whole(max_steps, f"max_steps of workflow:{name}"), _whole(inbox, f"inbox of workflow:{name}"))
+        cast("Any", self).__attrs_init__(name, plan, program, *declarations, results, keep_ms, *bounds)
 
     # ------------------------------------------------------------ the pure handler
     def begin(self, address: Address, instance: Instance | None, request: Request, inputs: TurnInputs) -> Step:

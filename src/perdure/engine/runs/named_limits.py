@@ -1,0 +1,702 @@
+"""Limits with a name: how many runs and calls are in progress, and when they began, over all engines on a store.
+
+Runs that wait for permits stand in lines, which take turns. One loop serves them, and asks the store for more permits:
+it reads and writes all entries that need it together.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, Literal, Protocol
+
+import attrs
+from returns.result import Result, Success
+
+from perdure.engine.runs.permits import (
+    LOOK_MS,
+    NO_DEMAND,
+    NOTHING_STORED,
+    Entry,
+    Held,
+    Instants,
+    Line,
+    PermitDemand,
+    Permits,
+    PermitsName,
+    PermitsWanted,
+    Planned,
+    StoredPermits,
+    Waiter,
+    cost_of,
+    key_of,
+    no_key,
+)
+from perdure.runtime.record import Future, LogRecord, Runtime
+from perdure.stores.contract import NotCommitted, Store
+from perdure.stores.values import LoadRequest
+from perdure.values.address import Address
+from perdure.values.errors import Conflict, DefinitionError
+from perdure.values.instance import Fence
+from perdure.values.limits import AnyUse, Limit, Rate
+from perdure.values.transition import Loaded, NewKeys, Remembered, Transition
+from perdure.values.turn_inputs import NO_OTHERS, OtherEngines
+
+WAIT_MS: Final = 250
+"""How often an engine that waits for permits of other engines looks."""
+
+TERM_MS: Final = 20
+"""Within this time after it was counted a run begins, or it is counted again. Longer on a slow store."""
+
+KEPT_MS: Final = 60_000
+"""How long an entry is kept behind its window. An engine with permits writes it again before."""
+
+KEY: Final = "permits"
+"""The idempotency key of an entry."""
+
+MAX_CONFLICTS: Final = 20
+"""How often an entry is written over those of other engines before the engine waits a moment."""
+
+SOON_MS: Final = 50
+"""How long permits are kept for a lane after its feeder was called."""
+
+
+class Wakes(Protocol):
+    """Wakes a loop, as `Waker` does."""
+
+    def notify(self) -> None:
+        """Notify the loop, or keep it from its next sleep."""
+        ...
+
+    async def wait_until(self, at_ms: int | None) -> None:
+        """Sleep until an instant of the wall clock, or until notified."""
+        ...
+
+
+@attrs.define(eq=False, kw_only=True)
+class NamedLimits:
+    """The named limits of an engine.
+
+    Attributes:
+        store: remembers the permits of all engines.
+        runtime: the clocks.
+        wake: wakes the loop.
+        jobs: the limits that each job names, printed ``kind:name``.
+        others: returns the other engines that may be alive.
+        lease_ms: the lease of an engine.
+        start: starts the loop, at the first run that needs permits.
+        limits: the limits that are known, with the numbers that are in effect.
+    """
+
+    store: Store
+    runtime: Runtime
+    wake: Wakes
+    jobs: Mapping[str, tuple[AnyUse, ...]]
+    others: Callable[[], OtherEngines] = lambda: NO_OTHERS
+    lease_ms: int = 0
+    start: Callable[[], object] = attrs.field(init=False)
+    limits: dict[str, Limit] = attrs.Factory(dict[str, Limit])
+    _declared: dict[str, Limit] = attrs.Factory(dict[str, Limit])
+    _entries: dict[PermitsName, Entry] = attrs.Factory(dict[PermitsName, Entry])
+    _lines: dict[object, Line] = attrs.Factory(dict[object, Line])
+    _held: dict[Address, list[Held]] = attrs.Factory(dict[Address, list[Held]])
+    _due: dict[PermitsName, None] = attrs.Factory(dict[PermitsName, None])
+    _timers: list[tuple[float, PermitsName]] = attrs.Factory(list[tuple[float, PermitsName]])
+    _told: deque[tuple[float, Line]] = attrs.Factory(deque[Any])
+    _turn: float = 0
+    _term_ms: int = TERM_MS
+    _phase: Literal["new", "open", "closing"] = "new"
+
+    def __attrs_post_init__(self) -> None:
+        for uses in self.jobs.values():
+            for use in uses:
+                self.know(use.limit)
+
+    @property
+    def _ownership(self) -> Literal["alone", "shared"]:
+        return "alone" if self.store.sharing is None else "shared"
+
+    @property
+    def in_memory(self) -> int:
+        """How many limits and keys are in memory: those in use."""
+        return len(self._entries) + len(self._lines)
+
+    def know(self, limit: Limit) -> None:
+        """Take note of a limit.
+
+        Raises:
+            DefinitionError: another limit has its name.
+        """
+        known = self._declared.setdefault(limit.name, limit)
+        if known != limit:
+            raise DefinitionError(f"limit {limit.name}", limit, f"one definition of it: another one is {known!r}")
+        self.limits.setdefault(limit.name, limit)
+
+    # ------------------------------------------------------------ runs
+    def try_take(self, job: str, address: Address) -> bool:
+        """Take permits for a run if no other one has to wait for them. Return whether they are taken."""
+        demand = self._demand_of(job, address.id)
+        if not self._is_free(demand):
+            return False
+        self._hold(address, Held(demand))
+        return True
+
+    async def enter(self, job: str, address: Address, subject: str) -> None:
+        """Take permits for a run, waiting in line for them. A cancelled wait takes none."""
+        held = Held(self._demand_of(job, subject))
+        await self._wait(held, "with_engine")
+        self._held.setdefault(address, []).append(held)
+
+    def is_placed(self, address: Address) -> bool:
+        """Whether a run has permits and has not begun."""
+        return any(held.state == "placed" for held in self._held.get(address, ()))
+
+    def may_begin(self, address: Address) -> bool:
+        """Whether a run that has permits may begin, and need not be counted again first."""
+        return self._may_begin(self._placed(address))
+
+    def begin_placed(self, address: Address) -> Literal[True]:
+        """Begin a run that has permits, and may begin."""
+        self._begin(self._placed(address))
+        return True
+
+    async def begin(self, address: Address) -> bool:
+        """Begin a run that has permits, or return them because other runs were counted first."""
+        held = self._placed(address)
+        try:
+            if await self.count_again(held):
+                self._begin(held)
+                return True
+        except BaseException:
+            self.give_back(address)
+            raise
+        self.give_back(address)
+        return False
+
+    def give_back(self, address: Address) -> None:
+        """Return the permits of a run that does not begin."""
+        held = self._placed(address)
+        self._forget(address, held)
+        self.release(held)
+
+    def leave(self, address: Address) -> None:
+        """Return the permits of a run that has ended."""
+        held = next(held for held in self._held[address] if held.state == "begun")
+        self._forget(address, held)
+        self.release(held)
+
+    def _placed(self, address: Address) -> Held:
+        return next(held for held in self._held[address] if held.state == "placed")
+
+    def _forget(self, address: Address, held: Held) -> None:
+        self._held[address].remove(held)
+        if not self._held[address]:
+            del self._held[address]
+
+    def _hold(self, address: Address, held: Held) -> None:
+        self._take(held)
+        self._held.setdefault(address, []).append(held)
+
+    # ------------------------------------------------------------ lanes of pools
+    def is_full(self, job: str, lane: str) -> bool:
+        """Whether it is known that no item of a lane gets permits now."""
+        now_ms = self.runtime.monotonic_ms()
+        for name, cost in self._demand_of(job, lane).needs:
+            entry = self._entries.get(name)
+            if entry is not None and entry.again_ms > now_ms and not entry.permits.has_room(cost, now_ms):
+                return True
+        return False
+
+    def admits(self, job: str, lane: str, items: int, tell: Callable[[], None]) -> bool:
+        """Return whether an item of a lane may take permits. If not, they are asked for.
+
+        Args:
+            job: the pool, printed ``kind:name``.
+            lane: the lane.
+            items: how many items of it may begin.
+            tell: called when some may.
+        """
+        demand, now_ms = self._demand_of(job, lane), self.runtime.monotonic_ms()
+        line = self._lines.get((job, lane))
+        if line is not None and line.allowed > 0:
+            if all(self._has_room(name, cost, now_ms) for name, cost in demand.needs):
+                return True
+        elif line is None and self._is_free(demand):
+            return True
+        if line is None:
+            line = self._lines[job, lane] = Line(demand, self._turn, job, lane)
+        line.items, line.tell, line.allowed = max(1, items), tell, 0
+        self._join(line)
+        return False
+
+    def take_admitted(self, job: str, lane: str, address: Address) -> None:
+        """Take permits for an item that is admitted."""
+        held = Held(self._demand_of(job, lane))
+        line = self._lines.get((job, lane))
+        if line is not None:
+            line.allowed -= 1
+            self._pass_turn(line)
+            if not line.allowed and not line.wanted:
+                del self._lines[job, lane]
+        self._hold(address, held)
+
+    # ------------------------------------------------------------ permits
+    async def wait(self, held: Held) -> None:
+        """Begin a call when there are permits for it. A cancelled wait takes none."""
+        while True:
+            await self._wait(held, "with_run")
+            try:
+                if await self.count_again(held):
+                    self._begin(held)
+                    return
+            except BaseException:
+                self.release(held)
+                raise
+            self.release(held)
+
+    async def _wait(self, held: Held, ends: Literal["with_engine", "with_run"]) -> None:
+        """Take permits, waiting in line for them. A cancelled wait takes none.
+
+        Args:
+            held: the permits.
+            ends: ``with_engine``: an engine that stops ends the wait, without permits.
+        """
+        if self._is_free(held.demand):
+            self._take(held)
+            return
+        if self._phase == "closing" and ends == "with_engine":
+            held.demand = NO_DEMAND
+            return
+        line = self._lines.get(held.demand)
+        if line is None:
+            line = self._lines[held.demand] = Line(held.demand, self._turn)
+        waiter = Waiter(held, self.runtime.future(), ends)
+        line.waiting.append(waiter)
+        self._join(line)
+        try:
+            await waiter.answer
+        except BaseException:
+            if waiter in line.waiting:
+                line.waiting.remove(waiter)
+                self._leave_if_empty(held.demand, line)
+            else:
+                self.release(held)  # it had them in the same moment
+            raise
+
+    async def count_again(self, held: Held) -> bool:
+        """Return whether a run that has permits may begin: it is counted again if it has waited long for its slot."""
+        if self._may_begin(held):
+            return True
+        for name, _ in held.demand.needs:
+            entry = self._entries[name]
+            if not entry.permits.may_begin(self.runtime.monotonic_ms()):
+                entry.renewing.append(counted := self.runtime.future())
+                self._ask_soon(name)
+                await counted
+        return self._may_begin(held)
+
+    def release(self, held: Held) -> None:
+        """Return the permits of a run that has ended, or does not begin."""
+        for name, cost in held.demand.needs:
+            permits = self._entries[name].permits
+            if held.state == "begun":
+                permits.end(cost)
+            else:
+                permits.give_back(cost)
+            self._ask_soon(name)
+
+    def _begin(self, held: Held) -> None:
+        held.state = "begun"
+        for name, cost in held.demand.needs:
+            self._entries[name].permits.begin(cost)
+
+    def _may_begin(self, held: Held) -> bool:
+        now_ms = self.runtime.monotonic_ms()
+        return all(self._entries[name].permits.may_begin(now_ms) for name, _ in held.demand.needs)
+
+    def _take(self, held: Held) -> None:
+        for name, cost in held.demand.needs:
+            entry = self._entries[name]
+            entry.permits.take(cost)
+            entry.peak = max(entry.peak, entry.permits.used)
+
+    def _has_room(self, name: PermitsName, cost: int, now_ms: float) -> bool:
+        entry = self._entry(name)
+        return entry.state != "unread" and entry.permits.has_room(cost, now_ms)
+
+    def _is_free(self, demand: PermitDemand) -> bool:
+        """Whether no run waits for these permits, and there are some."""
+        now_ms, free = self.runtime.monotonic_ms(), True
+        for name, cost in demand.needs:
+            if not self._has_room(name, cost, now_ms) or self._entries[name].lines:
+                free = False
+        return free
+
+    # ------------------------------------------------------------ demands
+    def _demand_of(self, job: str, subject: str) -> PermitDemand:
+        """Return the permits that a run of an instance needs, or an item of a lane."""
+        uses = self.jobs[job]
+        try:
+            return self.demand(uses, (subject,), {})
+        except Exception as error:  # noqa: BLE001 - of the job's key function; a run must not be lost by it
+            fields = {"job": job, "subject": subject, "error": repr(error)}
+            self.runtime.log(LogRecord("error", "key of a limit not computed, counted under the empty key", fields))
+            return self.demand(tuple(attrs.evolve(use, key=no_key) for use in uses), (subject,), {})
+
+    def demand(self, uses: Iterable[AnyUse], args: Sequence[Any], kwargs: Mapping[str, Any]) -> PermitDemand:
+        """Return the permits that a run or call needs.
+
+        Raises:
+            DefinitionError: a key is no text of at most 200 characters, or a cost is no number that fits.
+        """
+        needs: dict[PermitsName, int] = {}
+        keys, weight = list[str](), 1
+        for use in uses:
+            limit, name = self.limits[use.limit.name], use.limit.name
+            cost = cost_of(use, args, kwargs)
+            if limit.concurrency is not None or limit.rate is not None:
+                needs[PermitsName(name, None)] = cost
+            if use.key is not None or limit.has_keys:
+                keys.append(key := args[0] if use.key is None else key_of(use, args, kwargs))
+                if limit.has_keys:
+                    needs[PermitsName(name, key)] = cost
+            weight = max(weight, use.weight)
+        return PermitDemand(tuple(sorted(needs.items(), key=self._order)), tuple(keys), weight)
+
+    def _order(self, need: tuple[PermitsName, int]) -> tuple[bool, str, str]:
+        """Permits to run come first: those to begin are counted for nothing while a run waits for others."""
+        name = need[0]
+        return self._numbers(name)[1] is not None, name.key or "", name.limit
+
+    def _numbers(self, name: PermitsName) -> tuple[int | None, Rate | None]:
+        limit = self.limits[name.limit]
+        return (limit.concurrency, limit.rate) if name.key is None else (limit.concurrency_per_key, limit.rate_per_key)
+
+    # ------------------------------------------------------------ lines
+    def _entry(self, name: PermitsName) -> Entry:
+        entry = self._entries.get(name)
+        if entry is None:
+            permits = Permits(self.store.epoch, self._ownership, *self._numbers(name))
+            entry = self._entries[name] = Entry(name, permits)
+            if self._ownership == "alone" and permits.rate is None:
+                entry.state = "idle"  # nothing of it is stored
+            self._ask_soon(name)
+        return entry
+
+    def _ask_soon(self, name: PermitsName) -> None:
+        self._due[name] = None
+        if self._phase == "new":
+            self._phase = "open"
+            self.start()
+        self.wake.notify()
+
+    def _join(self, line: Line) -> None:
+        for name, _ in line.demand.needs:
+            self._entry(name).lines[line] = None
+            self._ask_soon(name)
+
+    def _leave_if_empty(self, key: object, line: Line) -> None:
+        if line.wanted:
+            return
+        for name, _ in line.demand.needs:
+            self._entries[name].lines.pop(line, None)
+            self._ask_soon(name)
+        if not line.allowed:
+            self._lines.pop(key, None)
+
+    def _pass_turn(self, line: Line) -> None:
+        self._turn = max(self._turn, line.turn)
+        line.turn += line.step
+
+    def close(self) -> None:
+        """Let no further run begin: those that wait for permits continue without."""
+        self._phase = "closing"
+        for key, line in tuple(self._lines.items()):
+            for waiter in [one for one in line.waiting if one.ends == "with_engine"]:
+                line.waiting.remove(waiter)
+                waiter.held.demand = NO_DEMAND
+                if not waiter.answer.done():
+                    waiter.answer.set_result(None)
+            if line.job:
+                line.items = line.allowed = 0
+            self._leave_if_empty(key, line)
+
+    # ------------------------------------------------------------ the loop
+    async def run(self) -> None:
+        """Serve those that wait, and ask the store for permits, until the task is cancelled."""
+        while True:
+            now_ms = self.runtime.monotonic_ms()
+            while self._timers and self._timers[0][0] <= now_ms:
+                self._due[heapq.heappop(self._timers)[1]] = None
+            self._forget_told(now_ms)
+            due = [self._entries[name] for name in self._due if name in self._entries]
+            self._due.clear()
+            wanted = self._serve(due, now_ms)
+            asked = {entry: wanted.get(entry, 0) for entry in (*wanted, *due) if self._asks(entry, wanted, now_ms)}
+            if asked:
+                await self._ask(asked)
+            for entry in due:
+                self._settle(entry)
+            if not self._due:
+                await self.wake.wait_until(self._next_ms())
+
+    def _asks(self, entry: Entry, wanted: Mapping[Entry, int], now_ms: float) -> bool:
+        if entry.rest_ms > now_ms:
+            return False
+        return wanted.get(entry, 0) > 0 or entry.must_ask(now_ms) or (entry.state == "unread" and bool(entry.lines))
+
+    def _settle(self, entry: Entry) -> None:
+        """Forget an entry that is not in use, or look at it again later."""
+        if entry.name in self._due or self._entries.get(entry.name) is not entry:
+            return
+        if entry.is_over:
+            del self._entries[entry.name]
+            return
+        now_ms = self.runtime.monotonic_ms()
+        next_ms = entry.next_ms(now_ms)
+        if next_ms < entry.timer_ms or (entry.timer_ms <= now_ms and next_ms < math.inf):
+            entry.timer_ms = next_ms
+            heapq.heappush(self._timers, (next_ms, entry.name))
+
+    def _next_ms(self) -> int | None:
+        next_ms = min((line[0][0] for line in (self._timers, self._told) if line), default=math.inf)
+        if next_ms == math.inf:
+            return None
+        return self.runtime.now_ms() + max(1, math.ceil(next_ms - self.runtime.monotonic_ms()))
+
+    def _serve(self, due: Sequence[Entry], now_ms: float) -> dict[Entry, int]:
+        """Give free permits to those that wait, in turn, and return how many more permits they want."""
+        lines = {line: None for entry in due for line in entry.lines}
+        queue = [(line.turn, number, line) for number, line in enumerate(lines)]
+        heapq.heapify(queue)
+        left = dict[PermitsName, int]()  # permits that lanes may take in a moment
+        number, told = len(queue), dict[Line, None]()
+        while queue:
+            _, _, line = heapq.heappop(queue)
+            if not self._give(line, left, now_ms):
+                continue
+            if line.tell is not None:
+                told[line] = None
+            if line.wanted:
+                number += 1
+                heapq.heappush(queue, (line.turn + line.allowed * line.step, number, line))
+        for line in told:
+            self._told.append((now_ms + SOON_MS, line))
+            if line.tell is not None:
+                line.tell()
+        return self._wanted(lines, now_ms)
+
+    def _forget_told(self, now_ms: float) -> None:
+        """Offer the permits that the feeder of a lane was called for, and has not taken, to the other lines."""
+        while self._told and self._told[0][0] <= now_ms:
+            _, line = self._told.popleft()
+            line.allowed = 0
+            if not line.wanted:
+                self._lines.pop((line.job, line.lane), None)
+            for name, _ in line.demand.needs:
+                self._due[name] = None
+
+    def _give(self, line: Line, left: dict[PermitsName, int], now_ms: float) -> bool:
+        """Give permits to the first of a line; return whether there were enough."""
+        for name, cost in line.demand.needs:
+            entry = self._entry(name)
+            promised = left.get(name, 0)
+            if entry.state == "unread" or not entry.permits.has_room(cost + promised, now_ms):
+                return False
+        if line.job:
+            line.items -= 1
+            line.allowed += 1
+            for name, cost in line.demand.needs:
+                left[name] = left.get(name, 0) + cost
+            if not line.items:
+                for name, _ in line.demand.needs:
+                    self._entries[name].lines.pop(line, None)
+            return True
+        waiter = line.waiting.popleft()
+        self._take(waiter.held)
+        self._pass_turn(line)
+        if waiter.answer.done():  # it gives up in this step
+            self.release(waiter.held)
+        else:
+            waiter.answer.set_result(None)
+        self._leave_if_empty(line.demand, line)
+        return True
+
+    def _wanted(self, lines: Iterable[Line], now_ms: float) -> dict[Entry, int]:
+        """Return how many more permits of each entry would let runs begin."""
+        wanted, of_jobs = dict[Entry, int](), dict[tuple[Entry, str], int]()
+        for line in lines:
+            runs = float(line.wanted)
+            for name, cost in line.demand.needs:
+                entry = self._entries[name]
+                if entry.state != "unread" and entry.permits.has_room(cost, now_ms):
+                    room = entry.permits.room if entry.permits.rate is None else entry.permits.granted
+                    runs = min(runs, room // cost)
+                    continue
+                if entry.again_ms <= now_ms and runs and self._is_open(line, now_ms):
+                    permits = int(runs) * cost
+                    if line.job:  # the lanes of a pool share its workers
+                        known = of_jobs.get((entry, line.job), 0)
+                        permits = max(0, min(permits, line.items * cost - known))
+                        of_jobs[entry, line.job] = known + permits
+                    wanted[entry] = wanted.get(entry, 0) + permits
+                break
+        return {entry: permits for entry, permits in wanted.items() if permits}
+
+    def _is_open(self, line: Line, now_ms: float) -> bool:
+        """Whether no permits of a line are known to be used up: others would wait for them without use."""
+        entries = [(self._entries[name], cost) for name, cost in line.demand.needs]
+        return all(entry.again_ms <= now_ms or entry.permits.has_room(cost, now_ms) for entry, cost in entries)
+
+    # ------------------------------------------------------------ the store
+    async def _ask(self, asked: Mapping[Entry, int]) -> None:
+        """Read entries, decide on the permits of this engine, and write those that change."""
+        most = self.runtime.sizes.limit_entries
+        entries = list(asked)
+        for start in range(0, len(entries), most):
+            some = entries[start : start + most]
+            found = await self._read(some)
+            if found is None:
+                self._rest(some)
+                continue
+            writes: list[_Write] = []
+            sent_ms, wall_ms = self.runtime.monotonic_ms(), self.runtime.now_ms()
+            for entry in some:
+                write = self._planned(entry, found[entry.name], asked[entry], Instants(sent_ms, wall_ms, self._term_ms))
+                if write is not None:
+                    writes.append(write)
+            if writes:
+                await self._write(writes, sent_ms, wall_ms)
+
+    async def _read(self, entries: Sequence[Entry]) -> Mapping[PermitsName, Remembered | None] | None:
+        """Read entries; return None after an error of the store. An engine that is alone knows its own."""
+        now_ms = self.runtime.now_ms()
+        read = [one for one in entries if self._ownership == "shared" or one.state == "unread"]
+        loads = tuple(LoadRequest(one.name.address, KEY, now_ms) for one in read)
+        found = dict[PermitsName, Remembered | None](dict.fromkeys((one.name for one in entries), None))
+        if not loads:
+            return found
+        answers: Sequence[Result[Loaded, Any]] = await _answers(self.runtime, lambda tell: self.store.load(loads, tell))
+        for entry, answer in zip(read, answers, strict=True):
+            if not isinstance(answer, Success):
+                self.runtime.log(LogRecord("error", "permits not read", {"error": str(answer.failure())}))
+                return None
+            found[entry.name] = answer.unwrap().remembered
+            entry.looked_ms = self.runtime.monotonic_ms()
+        return found
+
+    def _rest(self, entries: Iterable[Entry]) -> None:
+        """Ask later, because the store does not answer."""
+        for entry in entries:
+            entry.rest_ms = self.runtime.monotonic_ms() + LOOK_MS
+            self._counted(entry)
+
+    def _planned(self, entry: Entry, found: Remembered | None, wanted: int, clock: Instants) -> _Write | None:
+        """Decide on the permits of this engine; return None if nothing must be written."""
+        permits = entry.permits
+        permits.concurrency, permits.rate = self._numbers(entry.name)
+        stored = NOTHING_STORED if found is None else StoredPermits.read(found.answer)
+        if entry.state == "unread":
+            permits.restore(stored)
+        if self._ownership == "alone":
+            # No other engine writes the entry: earlier ones have only begun runs.
+            stored = entry.known if entry.state != "unread" else stored
+            entry.known = stored
+        entry.seen_ms = max(entry.seen_ms, 0 if found is None else found.expires_ms)
+        peak, entry.peak = entry.peak, permits.used
+        planned = permits.plan(
+            stored.living(permits.me, self.others()),
+            PermitsWanted(wanted, entry.costliest, peak),
+            clock,
+            self.runtime.sizes.rate_parts,
+        )
+        lowered = permits.lower(planned)
+        write = _Write(entry, planned, lowered, wanted)
+        mine = planned.stored.of(permits.me)
+        is_fresh = entry.seen_ms > clock.wall_ms + self._kept_ms // 2 or not mine.held
+        if mine == stored.of(permits.me) and not planned.granted and not permits.placed and is_fresh:
+            self._accepted(write, clock.now_ms, clock.wall_ms)
+            return None
+        return write
+
+    @property
+    def _kept_ms(self) -> int:
+        return max(KEPT_MS, 2 * self.lease_ms)
+
+    async def _write(self, writes: Sequence[_Write], sent_ms: float, wall_ms: int) -> None:
+        """Write entries over those that were read. Their runs may begin then."""
+        changes = tuple(self._transition(write, wall_ms) for write in writes)
+        answers: Sequence[Result[Fence, NotCommitted]] = await _answers(
+            self.runtime, lambda tell: self.store.commit(changes, tell)
+        )
+        took_ms = self.runtime.monotonic_ms() - sent_ms
+        self._term_ms = int(max(TERM_MS, self._term_ms // 2, 4 * took_ms))
+        for write, change, answer in zip(writes, changes, answers, strict=True):
+            entry = write.entry
+            if isinstance(answer, Success):
+                entry.conflicts, entry.seen_ms = 0, change.remember[0].expires_ms
+                self._accepted(write, sent_ms, wall_ms)
+            elif isinstance(answer.failure(), Conflict):
+                entry.conflicts += 1
+                if entry.conflicts >= MAX_CONFLICTS:
+                    entry.again_ms = self.runtime.monotonic_ms() + WAIT_MS * (0.5 + self.runtime.random())
+                    entry.conflicts = 0
+                self._ask_soon(entry.name)
+            else:
+                self.runtime.log(LogRecord("error", "permits not stored", {"error": str(answer.failure())}))
+                self._rest([entry])
+
+    def _transition(self, write: _Write, wall_ms: int) -> Transition:
+        entry = write.entry
+        window_ms = 0 if entry.permits.rate is None else entry.permits.rate.window_ms
+        # Later than that of the entry below it: by its end, the store knows which one was read.
+        expires_ms = max(wall_ms + window_ms + self._kept_ms, entry.seen_ms + 1)
+        text = write.planned.stored.write()
+        remembered = Remembered(key=KEY, action=KEY, fingerprint="", answer=text, expires_ms=expires_ms)
+        unread = NewKeys((KEY,), max(wall_ms, entry.seen_ms)) if self._ownership == "shared" else None
+        return Transition(address=entry.name.address, remember=(remembered,), new_keys=unread)
+
+    def _accepted(self, write: _Write, sent_ms: float, wall_ms: int) -> None:
+        entry, planned, now_ms = write.entry, write.planned, self.runtime.monotonic_ms()
+        permits = entry.permits
+        permits.apply(planned, write.lowered, sent_ms, wall_ms)
+        mine = planned.stored.of(permits.me)
+        entry.state = "in_use" if mine.held or mine.wants else "idle"
+        entry.again_ms = -math.inf
+        if mine.wants or write.wanted > min(permits.room, permits.granted if permits.rate is not None else math.inf):
+            free_ms = now_ms + planned.free_ms - wall_ms
+            if self._ownership == "shared":
+                free_ms = min(free_ms, now_ms + WAIT_MS * (0.5 + self.runtime.random()))
+            entry.again_ms = free_ms
+        self._counted(entry)
+        self._ask_soon(entry.name)
+
+    def _counted(self, entry: Entry) -> None:
+        renewing, entry.renewing = entry.renewing, []
+        for waiting in renewing:
+            if not waiting.done():
+                waiting.set_result(None)
+
+
+@attrs.frozen(eq=False)
+class _Write:
+    """Permits that are written."""
+
+    entry: Entry
+    planned: Planned
+    lowered: int
+    wanted: int
+
+
+def _answers(runtime: Runtime, send: Callable[[Callable[[Any], None]], None]) -> Future[Any]:
+    """Send a batch to the store, and return its answers."""
+    answers = runtime.future()
+
+    def tell(found: Any) -> None:
+        if not answers.done():
+            answers.set_result(found)
+
+    send(tell)
+    return answers

@@ -1,0 +1,545 @@
+"""Permits of a limit with a name: how many an engine may have, beside the others on its store. Pure.
+
+An engine takes permits of a limit, or of one of its keys, and begins runs with them without a call of the store. All
+permits of a limit are an entry of the store, which each engine writes over the version that it has read (decision 69).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, Literal, NamedTuple
+
+import attrs
+
+from perdure.runtime.record import Future
+from perdure.values.address import Address, is_text
+from perdure.values.errors import DefinitionError
+from perdure.values.limits import AnyUse, Rate
+from perdure.values.turn_inputs import OtherEngines
+
+MAX_KEY_CHARACTERS: Final = 200
+"""The longest key of a limit."""
+
+LOOK_MS: Final = 1_000
+"""How often an engine with permits looks whether other engines want them, and how long it uses them while they do."""
+
+
+class PermitsName(NamedTuple):
+    """A limit, and one of its keys; None: the limit as a whole."""
+
+    limit: str
+    key: str | None
+
+    @property
+    def address(self) -> Address:
+        """Where its entry is."""
+        return Address("limit", self.limit, "all" if self.key is None else f"key:{self.key}")
+
+
+@attrs.frozen
+class Wish:
+    """Permits that an engine waits for.
+
+    Attributes:
+        permits: how many.
+        since_ms: since when, by the wall clock: engines that wait longer come first.
+        cost: what its costliest run needs: fewer permits are of no use to it.
+    """
+
+    permits: int
+    since_ms: int
+    cost: int = 1
+
+
+@attrs.frozen(kw_only=True)
+class StoredPermits:
+    """What all engines have stored about one limit, or one key.
+
+    Attributes:
+        held: the permits of each engine, by epoch.
+        wants: the permits that engines wait for.
+        begun: when runs of the last window began: an instant, how many, and the engine.
+    """
+
+    held: Mapping[int, int] = attrs.Factory(dict[int, int])
+    wants: Mapping[int, Wish] = attrs.Factory(dict[int, Wish])
+    begun: Sequence[tuple[int, int, int]] = ()
+
+    def write(self) -> str:
+        """Return its JSON."""
+        wants = {epoch: [wish.permits, wish.since_ms, wish.cost] for epoch, wish in self.wants.items()}
+        return json.dumps({"held": self.held, "wants": wants, "begun": self.begun}, separators=(",", ":"))
+
+    @classmethod
+    def read(cls, text: str) -> StoredPermits:
+        """Return what `write` has written."""
+        found = json.loads(text)
+        return cls(
+            held={int(epoch): number for epoch, number in found["held"].items()},
+            wants={int(epoch): Wish(*wish) for epoch, wish in found["wants"].items()},
+            begun=tuple((at, number, by) for at, number, by in found["begun"]),
+        )
+
+    def of(self, me: int) -> StoredPermits:
+        """Return the part of one engine."""
+        return StoredPermits(
+            held={epoch: number for epoch, number in self.held.items() if epoch == me},
+            wants={epoch: wish for epoch, wish in self.wants.items() if epoch == me},
+            begun=tuple(part for part in self.begun if part[2] == me),
+        )
+
+    def living(self, me: int, others: OtherEngines) -> StoredPermits:
+        """Return what engines other than this one hold and want that may be alive, and all that has begun."""
+        return StoredPermits(
+            held={epoch: number for epoch, number in self.held.items() if epoch != me and epoch in others},
+            wants={epoch: wish for epoch, wish in self.wants.items() if epoch != me and epoch in others},
+            begun=tuple(part for part in self.begun if part[2] != me),
+        )
+
+
+NOTHING_STORED: Final = StoredPermits()
+
+
+@attrs.frozen(kw_only=True)
+class Planned:
+    """The permits that an engine has once its entry is stored.
+
+    Attributes:
+        stored: the entry.
+        block: permits to run at the same time.
+        granted: permits to begin.
+        is_kept: whether the runs that have a place in the rate keep it.
+        free_ms: when more may be had, by the wall clock; infinite: when another engine has returned some.
+        counted_ms: the instant at which the store counts the runs that begin with these permits.
+        most: at most this many permits may be used, because other engines want some.
+        takes_turns: whether there are too few for each engine to have one.
+    """
+
+    stored: StoredPermits
+    block: int
+    granted: int
+    is_kept: bool
+    free_ms: float
+    counted_ms: int
+    most: float
+    takes_turns: bool
+
+
+class PermitsWanted(NamedTuple):
+    """The permits that an engine wants: for all runs, for the costliest, and those that it keeps if it is alone."""
+
+    permits: int
+    cost: int = 1
+    kept: int = 0
+
+
+class Instants(NamedTuple):
+    """The time of a plan: by the monotonic clock, by the store's clock, and how long runs may begin afterwards."""
+
+    now_ms: float
+    wall_ms: int
+    term_ms: int
+
+
+@attrs.define(eq=False)
+class Permits:
+    """The permits that this engine has of one limit, or of one key of it. It knows no store and no clock.
+
+    Attributes:
+        me: this engine's epoch.
+        ownership: whether no other engine takes permits: then all are this engine's.
+        concurrency: how many runs at the same time, over all engines.
+        rate: how many may begin in a window.
+        block: how many runs at the same time the other engines leave to this one.
+        most: at most this many of them may be used, because other engines want some.
+        used: the cost of the runs in progress.
+        placed: the cost of the runs that have a place in the rate, and have not begun.
+        granted: permits to begin that no run has.
+        valid_until_ms: until when runs may begin with permits of the rate, by the monotonic clock.
+        use_until_ms: until when further runs may begin, because other engines wait for a turn.
+        counted_ms: the instant at which the store counts them.
+        since_ms: since when this engine waits for permits; None: it does not.
+    """
+
+    me: int
+    ownership: Literal["alone", "shared"]
+    concurrency: int | None
+    rate: Rate | None
+    block: int = 0
+    most: float = math.inf
+    used: int = 0
+    placed: int = 0
+    granted: int = 0
+    valid_until_ms: float = -math.inf
+    use_until_ms: float = math.inf
+    counted_ms: int = 0
+    since_ms: int | None = None
+    begun: list[tuple[int, int]] = attrs.Factory(list[tuple[int, int]])
+
+    @property
+    def room(self) -> float:
+        """How many more permits its runs may have at the same time."""
+        if self.concurrency is None:
+            return math.inf
+        block = self.concurrency if self.ownership == "alone" else min(self.concurrency, self.block, self.most)
+        return block - self.used
+
+    def has_room(self, cost: int, now_ms: float) -> bool:
+        """Whether a run may begin now."""
+        if cost > self.room or self.use_until_ms <= now_ms:
+            return False
+        return self.rate is None or (cost <= self.granted and now_ms < self.valid_until_ms)
+
+    def take(self, cost: int) -> None:
+        """Take permits for a run that begins as soon as it can."""
+        self.used += cost
+        if self.rate is not None:
+            self.granted -= cost
+            self.placed += cost
+
+    def give_back(self, cost: int) -> None:
+        """Return the permits of a run that does not begin."""
+        self.used -= cost
+        if self.rate is not None:
+            self.placed -= cost
+            self.granted += cost
+
+    def may_begin(self, now_ms: float) -> bool:
+        """Whether a run that has permits may begin now, or must be counted again first."""
+        return self.rate is None or now_ms < self.valid_until_ms
+
+    def begin(self, cost: int) -> None:
+        """Note that a run which has permits begins."""
+        if self.rate is not None:
+            self.placed -= cost
+            self.begun.append((self.counted_ms, cost))
+
+    def end(self, cost: int) -> None:
+        """Return the permits of a run that has ended."""
+        self.used -= cost
+
+    # ------------------------------------------------------------ over engines
+    def restore(self, stored: StoredPermits) -> None:
+        """Take over the runs that this engine began before it forgot these permits."""
+        self.begun = [(at, number) for at, number, by in stored.begun if by == self.me] + self.begun
+
+    def plan(self, others: StoredPermits, wanted: PermitsWanted, clock: Instants, parts: int) -> Planned:
+        """Decide how many permits this engine may have. Pure.
+
+        Args:
+            others: the parts of other engines: permits of those that may be alive, and all runs that began.
+            wanted: the permits that this engine wants.
+            clock: the time.
+            parts: at most this many parts of a window are stored.
+        """
+        wall_ms = clock.wall_ms
+        if self.use_until_ms <= clock.now_ms:
+            self.since_ms = wall_ms  # its turn is over: it comes after all engines that wait
+        older = self._older(others, wanted.permits, wall_ms)
+        engines = len(others.held.keys() | others.wants.keys()) + 1
+        block, most, takes_turns = self._block(others, wanted, older, engines)
+        granted, is_kept, free_ms = self._granted(
+            others, min(wanted.permits, block - self.used), wanted.cost, older, clock
+        )
+        counted_ms = wall_ms + clock.term_ms
+        window_ms = 0 if self.rate is None else self.rate.window_ms
+        own = sorted((at, number) for at, number in self.begun if at + window_ms > wall_ms)
+        if self.rate is not None and self.placed + granted:
+            own.append((counted_ms, self.placed + granted))
+        begun = [(at, number, self.me) for at, number in merged(own, window_ms, parts)]
+        missing = wanted.permits - int(min(block - self.used, granted if self.rate is not None else wanted.permits))
+        held = {self.me: int(block)} if self.ownership == "shared" and self.concurrency is not None and block else {}
+        since_ms = wall_ms if self.since_ms is None else self.since_ms
+        wants = {self.me: Wish(missing, since_ms, wanted.cost)} if self.ownership == "shared" and missing > 0 else {}
+        return Planned(
+            stored=StoredPermits(
+                held={**others.held, **held},
+                wants={**others.wants, **wants},
+                begun=(*begun, *(part for part in others.begun if part[0] + window_ms > wall_ms)),
+            ),
+            block=self.used if self.concurrency is None else int(block),
+            granted=granted,
+            is_kept=is_kept,
+            free_ms=free_ms,
+            counted_ms=counted_ms,
+            most=most,
+            takes_turns=takes_turns,
+        )
+
+    def _older(self, others: StoredPermits, wanted: int, wall_ms: int) -> Mapping[int, Wish]:
+        """Return the wishes of the engines that have waited longer than this one."""
+        mine = (wall_ms if self.since_ms is None else self.since_ms, self.me)
+        wishes = others.wants.items() if wanted else ()
+        return {epoch: wish for epoch, wish in wishes if (wish.since_ms, epoch) < mine}
+
+    def _block(
+        self, others: StoredPermits, wanted: PermitsWanted, older: Mapping[int, Wish], engines: int
+    ) -> tuple[float, float, bool]:
+        """Return how many permits to run this engine may have, and use, and whether engines take turns."""
+        if self.concurrency is None:
+            return math.inf, math.inf, False
+        if self.ownership == "alone":
+            return self.concurrency, math.inf, False
+        free = max(0, self.concurrency - sum(others.held.values()))
+        if not others.wants:
+            return max(self.used, min(max(self.used + wanted.permits, wanted.kept), free)), math.inf, False
+        equal = self.concurrency // engines
+        left = (
+            min(wish.permits, max(0, max(equal, wish.cost) - others.held.get(epoch, 0)))
+            for epoch, wish in older.items()
+        )
+        share = max(equal, wanted.cost)
+        block = min(self.used + wanted.permits, free - sum(left), share)
+        costliest = max(wanted.cost, *(wish.cost for wish in others.wants.values()))
+        return max(self.used, block), share, equal < costliest
+
+    def _granted(
+        self, others: StoredPermits, wanted: float, cost: int, older: Mapping[int, Wish], clock: Instants
+    ) -> tuple[int, bool, float]:
+        """Return how many further runs may begin, whether the placed ones may, and when more may."""
+        rate, wall_ms = self.rate, clock.wall_ms
+        if rate is None:
+            return 0, True, math.inf
+        window_ms = rate.window_ms
+        begun = sorted(
+            [(at, number) for at, number, _ in others.begun if at + window_ms > wall_ms]
+            + [(at, number) for at, number in self.begun if at + window_ms > wall_ms]
+        )
+        free = rate.runs - sum(number for _, number in begun) - self.placed
+        equal = rate.runs // (len(others.wants) + 1)
+        kept_for_older = sum(min(wish.permits, max(equal, wish.cost)) for wish in older.values())
+        share = max(equal, cost) if others.wants else wanted
+        granted = int(max(0, min(wanted, free - kept_for_older, share)))
+        free_ms, enough = math.inf, free
+        for at, number in (*begun, (clock.wall_ms + clock.term_ms, self.placed + granted)):
+            if enough - granted >= 1:
+                break
+            free_ms, enough = at + window_ms, enough + number
+        return granted, free >= 0, max(free_ms, wall_ms) if free_ms < math.inf else math.inf
+
+    def lower(self, planned: Planned) -> int:
+        """Use no more permits than planned, from before the store has the entry, and return how many may begin.
+
+        Only the engine itself makes its own part smaller: another engine may take permits that the entry says are free.
+        """
+        self.block, self.granted = min(self.block, planned.block), min(self.granted, planned.granted)
+        return self.granted
+
+    def apply(self, planned: Planned, lowered: int, sent_ms: float, wall_ms: int) -> None:
+        """Have the permits that the store has accepted.
+
+        Args:
+            planned: the permits.
+            lowered: what `lower` returned: runs may have taken some of them since.
+            sent_ms: when the entry was sent, by the monotonic clock.
+            wall_ms: the same by the store's clock.
+        """
+        before, got = self.block, planned.block > self.block or planned.granted > lowered
+        self.block, self.granted = planned.block, planned.granted - lowered + self.granted
+        if planned.is_kept:
+            self.valid_until_ms = sent_ms + planned.counted_ms - wall_ms
+            self.counted_ms = planned.counted_ms
+        self.most = planned.most
+        if not planned.takes_turns or not planned.block:
+            self.use_until_ms = math.inf
+        elif not before or self.use_until_ms == math.inf:
+            self.use_until_ms = sent_ms + LOOK_MS
+        waits = planned.stored.wants.get(self.me)
+        self.since_ms = None if waits is None else (wall_ms if got else waits.since_ms)
+        if self.rate is not None:
+            self.begun = [(at, n) for at, n in self.begun if at + self.rate.window_ms > wall_ms]
+
+
+def merged(begun: Sequence[tuple[int, int]], window_ms: int, most: int) -> list[tuple[int, int]]:
+    """Return begun runs, in order, in a few parts, none earlier than it was."""
+    numbers = dict[int, int]()
+    for at, number in begun:
+        numbers[at] = numbers.get(at, 0) + number
+    if len(numbers) <= most:
+        return list(numbers.items())
+    return packed([at for at, number in begun for _ in range(number)], window_ms, most)
+
+
+def packed(begun: Sequence[int], window_ms: int, most: int) -> list[tuple[int, int]]:
+    """Return instants in order as a few pairs of an instant and a number of runs, none of them earlier than it was."""
+    parts: list[tuple[int, int]] = []
+    first = -math.inf
+    for at in begun:
+        if parts and at - first < window_ms / most:
+            parts[-1] = (at, parts[-1][1] + 1)
+        else:
+            parts.append((at, 1))
+            first = at
+    return parts
+
+
+# ---------------------------------------------------------------- those that take permits, and wait for them
+@attrs.frozen
+class PermitDemand:
+    """The permits that one run or call needs.
+
+    Attributes:
+        needs: of each limit and key how many, in the order in which they are taken.
+        keys: the keys: those that wait take turns by them.
+        weight: how many turns it gets for one of another key.
+    """
+
+    needs: tuple[tuple[PermitsName, int], ...]
+    keys: tuple[str, ...] = ()
+    weight: int = 1
+
+
+NO_DEMAND: Final = PermitDemand(())
+
+
+@attrs.define(eq=False)
+class Held:
+    """The permits of a run or call, until it ends.
+
+    Attributes:
+        demand: the permits.
+        state: whether the run has begun.
+    """
+
+    demand: PermitDemand
+    state: Literal["placed", "begun"] = "placed"
+
+
+class Waiter(NamedTuple):
+    """A run or call that waits for permits, and whether an engine that stops ends the wait."""
+
+    held: Held
+    answer: Future[None]
+    ends: Literal["with_engine", "with_run"]
+
+
+@attrs.define(eq=False)
+class Line:
+    """Runs and calls that wait for the same permits; or a lane of a pool, whose items wait in the pool.
+
+    Attributes:
+        demand: the permits.
+        turn: its turn among the lines.
+        job: the pool; empty for runs.
+        lane: its lane.
+        items: how many items of the lane may wait.
+        tell: called when permits are free for some of them.
+        allowed: how many items may take permits that were free when it was called.
+    """
+
+    demand: PermitDemand
+    turn: float
+    job: str = ""
+    lane: str = ""
+    items: int = 0
+    tell: Callable[[], None] | None = None
+    allowed: int = 0
+    waiting: deque[Waiter] = attrs.Factory(deque[Waiter])
+
+    @property
+    def step(self) -> float:
+        """How far a run moves the line back."""
+        return max((cost for _, cost in self.demand.needs), default=1) / self.demand.weight
+
+    @property
+    def wanted(self) -> int:
+        """How many runs wait."""
+        return self.items or len(self.waiting)
+
+
+@attrs.define(eq=False)
+class Entry:
+    """Permits, and their entry as it is known.
+
+    Attributes:
+        name: the limit and the key.
+        permits: the permits.
+        lines: those that wait for them.
+        known: what earlier engines have stored, for an engine that is alone.
+        seen_ms: when the entry expires that was read or written last.
+        again_ms: until when asking for more permits is of no use.
+        looked_ms: when the entry was read.
+        peak: the most permits that were in use at the same time since then.
+        state: ``unread``; ``idle``: the store has nothing that must be taken back; ``in_use``.
+        renewing: called when the runs that have a place were counted again, or not.
+        conflicts: how often in a row another engine wrote the entry first.
+        rest_ms: until when it is not asked for, because the store does not answer.
+        timer_ms: when it is looked at again.
+    """
+
+    name: PermitsName
+    permits: Permits
+    lines: dict[Line, None] = attrs.Factory(dict[Line, None])
+    known: StoredPermits = NOTHING_STORED
+    seen_ms: int = 0
+    again_ms: float = -math.inf
+    looked_ms: float = -math.inf
+    peak: int = 0
+    state: Literal["unread", "idle", "in_use"] = "unread"
+    renewing: list[Future[None]] = attrs.Factory(list[Any])
+    conflicts: int = 0
+    rest_ms: float = -math.inf
+    timer_ms: float = math.inf
+
+    def must_ask(self, now_ms: float) -> bool:
+        """Whether the entry must be written although no run waits."""
+        permits = self.permits
+        if self.renewing or (permits.granted > 0 and permits.valid_until_ms <= now_ms):
+            return True
+        return self.state == "in_use" and self.looked_ms + LOOK_MS <= now_ms
+
+    @property
+    def costliest(self) -> int:
+        """The cost of the costliest run that waits."""
+        return max((cost for line in self.lines for name, cost in line.demand.needs if name == self.name), default=1)
+
+    def next_ms(self, now_ms: float) -> float:
+        """Return when to look at it again."""
+        permits = self.permits
+        instants = [self.rest_ms]
+        if permits.granted > 0:
+            instants.append(permits.valid_until_ms)
+        if self.lines:
+            instants += [self.again_ms, permits.use_until_ms]
+        if self.state == "in_use":
+            instants.append(self.looked_ms + LOOK_MS)
+        return min((at for at in instants if at > now_ms), default=math.inf)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it may be forgotten: the store remembers the runs that have begun."""
+        permits = self.permits
+        is_used = permits.used or permits.placed or permits.granted or self.lines or self.renewing
+        return not is_used and self.state != "in_use"
+
+
+def no_key(*_: object, **__: object) -> str:
+    """Return the empty key, whatever the arguments."""
+    return ""
+
+
+def key_of(use: AnyUse, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
+    """Return the key of a run or call.
+
+    Raises:
+        DefinitionError: it is no text of at most 200 characters.
+    """
+    key: object = None if use.key is None else use.key(*args, **kwargs)
+    if key == "" or is_text(key, MAX_KEY_CHARACTERS):
+        return str(key)
+    raise DefinitionError(f"key of limit {use.limit.name}", key, f"text of at most {MAX_KEY_CHARACTERS} characters")
+
+
+def cost_of(use: AnyUse, args: Sequence[Any], kwargs: Mapping[str, Any]) -> int:
+    """Return the cost of a run or call.
+
+    Raises:
+        DefinitionError: it is no number that fits the limit.
+    """
+    cost: object = use.cost(*args, **kwargs) if callable(use.cost) else use.cost
+    if type(cost) is int and 1 <= cost <= use.limit.least:
+        return cost
+    raise DefinitionError(f"cost of limit {use.limit.name}", cost, f"a whole number from 1 to {use.limit.least:,}")
