@@ -13,7 +13,58 @@ DEPLOYS = "tests/workflow/test_workflow_deploys.py"
 CRASHES = "workflow/test_workflow_crashes.py::test_a_crash_anywhere_repeats_at_most_the_step_in_progress[turns-memory]"
 PAIRS = "workflow/test_workflow_feature_pairs.py::test_a_pair_of_features_leads_a_workflow_to_the_fate_of_both"
 
+FORKS = "tests/workflow/test_workflow_forks.py"
+
 MUTANTS = (
+    Mutant(
+        "a fork keeps the step from which it performs again",
+        "prefix_of",
+        "kept = _kept(rows[:place], bodies",
+        "kept = _kept(rows[: place + 1], bodies",
+        f"{FORKS}::test_exactly_the_steps_from_the_given_one_on_are_performed_again[memory://]",
+    ),
+    Mutant(
+        "a fork waits for a child of its source",
+        "_kept",
+        "(row.path.endswith(STARTED) and row.path.removesuffix(STARTED) not in ended)",
+        "False",
+        f"{FORKS}::test_children_that_had_ended_are_kept_and_others_are_started_again[3.0.0-own3-children3]",
+    ),
+    Mutant(
+        "a fork keeps steps that were undone",
+        "prefix_of",
+        "if undoing and not inside",
+        "if False and not inside",
+        f"{FORKS}::test_a_fork_that_would_keep_an_undone_step_is_refused_and_can_be_accepted",
+    ),
+    Mutant(
+        "a time limit passes before the fork begins",
+        "ForkedFrom.gap_ms",
+        "sum(part.gap_ms for part in self.parts if place < part.rows)",
+        "0",
+        f"{FORKS}::test_waits_begin_again_and_no_time_limit_counts_the_time_before_the_fork[0.0.3]",
+    ),
+    Mutant(
+        "a fork draws other random numbers for the steps that it keeps",
+        "TakenOver.chance",
+        "self.forked.parts[0].run_id",
+        "self.run_id",
+        f"{FORKS}::test_random_numbers_of_the_kept_steps_are_the_same_in_each_generation",
+    ),
+    Mutant(
+        "the source of a fork does not say that it was forked",
+        "_fork",
+        "messages=(told,)",
+        "messages=()",
+        f"{FORKS}::test_both_histories_say_who_was_forked_from_whom",
+    ),
+    Mutant(
+        "signals that arrived behind the step are lost",
+        "prefix_of",
+        'if is_kept and row.form == "arrived"',
+        'if False and row.form == "arrived"',
+        f"{FORKS}::test_signals_that_arrived_later_wait_in_the_inbox_of_the_fork[0]",
+    ),
     Mutant(
         "a check of a journal ends at its first wait",
         "_Run.check",
@@ -123,8 +174,8 @@ MUTANTS = (
     Mutant(
         "a restart moves a sleep",
         "Timers.follow",
-        "            self.reach(asked, at_ms)\n        self._unrecorded.clear()",
-        "            pass\n",
+        "            self.reach(asked, at_ms + gap_ms)\n            noted.add(path)",
+        "            pass",
         f"{TIME}::test_restarts_do_not_move_a_sleep",
     ),
     Mutant(
@@ -186,7 +237,7 @@ MUTANTS = (
     Mutant(
         "the names of steps are not compared",
         "Replay._answer_of",
-        "if row.name != asked.name:\n            raise diverged(self.tree, row, asked)",
+        "if not self.taken.fits(row, asked.name, self._position):\n            raise diverged(self.tree, row, asked)",
         "if row is None:\n            raise diverged(self.tree, row, asked)",
         f"{DEPLOYS}::test_a_divergence_leaves_it_and_the_right_code_continues[other_step]",
     ),
@@ -319,8 +370,8 @@ MUTANTS = (
     Mutant(
         "a replay writes log records again",
         "answer_unrecorded",
-        "if replay.logged > replay.header.logged:",
-        "if replay.logged > 0:",
+        "if replay.logged > replay.header.logged and",
+        "if replay.logged > 0 and",
         f"{STEPS}::test_a_log_record_is_written_once_however_often_the_program_is_replayed",
     ),
     Mutant(
@@ -376,7 +427,7 @@ MUTANTS = (
         "a caller may report the end of a child",
         "begin",
         "if request.inbound is None and isinstance(command, _OF_WORKFLOWS):",
-        "if request.inbound is None and isinstance(command, StartChild | ChildParked | ChildResumed):",
+        "if request.inbound is None and isinstance(command, StartChild | ChildParked | ChildResumed | NoteFork):",
         "tests/workflow/test_workflow_surfaces.py::test_callers_cannot_forge_the_messages_between_workflows",
     ),
     Mutant(

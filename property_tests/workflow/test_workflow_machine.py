@@ -21,7 +21,7 @@ def an_ended_workflow_waits_for_nothing(view: InstanceView) -> bool:
 
 
 TYPES = {int: st.integers(-1, 3), str: st.sampled_from(["a", "b"])}
-COMMANDS = ("start", "signal.approval", "cancel", "pause", "resume", "terminate", "outcome")
+COMMANDS = ("start", "signal.approval", "cancel", "pause", "resume", "terminate", "outcome", "fork")
 INVARIANTS = (signals_are_counted, an_ended_workflow_waits_for_nothing)
 DURATIONS = ("1 second", "1 hour", "1 day")
 

@@ -95,6 +95,7 @@ NOT_FROZEN = {
     "perdure.kinds.workflow.instructions.Undo": "collects the compensations of one saga",
     "perdure.kinds.workflow.run_program.ParallelSteps": "starts and cancels the steps of one run",
     "perdure.kinds.workflow.run_program.WorkflowDraft": "the draft of one run, discarded with it",
+    "perdure.kinds.workflow.journal.TakenOver": "the steps of a fork, read when the first key is asked for",
     "perdure.kinds.workflow.waits.Inbox": "the signals of one replay",
     "perdure.kinds.workflow.replay.Replay": "interprets one program",
     "perdure.jobs.draft.StateOperations": "answers from the draft of one run",

@@ -12,6 +12,7 @@ VALUES = {
     "tuple[str, ...]": ("a", "b"),
     "AccessCause": "small_scope",
     "int | None": 7,
+    "ForkRefusal": "undone",
     "Literal['app', 'client']": "client",
     "Literal['absent', 'ended']": "ended",
 }

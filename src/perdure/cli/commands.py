@@ -191,6 +191,11 @@ COMMANDS: Final[Mapping[str, LazyCommand]] = {
         "Discard the batches of debounces that are not being flushed, after a question.",
         CHANGING,
     ),
+    "fork": LazyCommand(
+        "instances.bulk_changes:fork",
+        "Begin a new workflow with the steps of each one up to a step. Exactly the steps from that one on run again.",
+        CHANGING,
+    ),
     "terminate": LazyCommand(
         "instances.bulk_changes:terminate",
         "Delete instances and their alarms, after a question. Their history stays until retention.",

@@ -211,7 +211,9 @@ class LocalGateway(ReadingGateway):
             request = attrs.evolve(request, trace=tracing.current())
         if self.by is not None:
             request = attrs.evolve(request, by=self.by)
-        if engine.limits.on_full == "block" or (job.keeps_journal and type(request.command) is Resume):
+        if engine.limits.on_full == "block" or (
+            job.keeps_journal and (type(request.command) is Resume or type(request.command) in job.copying)
+        ):
             return self._later(job, address, request)
         answer = engine.runtime.future()
         engine.dispatcher.put(job, address, MailboxEntry(request, answer), cell)
@@ -223,10 +225,39 @@ class LocalGateway(ReadingGateway):
             diverged = await self._diverged(job, address)
             if diverged is not None:
                 return Failure(diverged)
+        prepared = await self._with_copy(job, request)
+        if not isinstance(prepared, Success):
+            return prepared
         if self.engine.limits.on_full == "block":
             await self.engine.dispatcher.room_for(address)
-        answer: Result[Any, Any] = await self.engine.dispatcher.post(job, address, request)
+        answer: Result[Any, Any] = await self.engine.dispatcher.post(job, address, prepared.unwrap())
         return answer
+
+    async def _with_copy(self, job: AnyDefinition, request: Request) -> Result[Request, Any]:
+        """Return a request with the data that it needs from another instance, such as a journal to fork."""
+        if type(request.command) not in job.copying:
+            return Success(request)
+        try:
+            source = job.address(check_id(job.source_of(request)))
+        except RequestError as refused:
+            return Failure(refused)
+        store, now_ms = self.engine.store, self.engine.runtime.now_ms
+        while True:
+            loaded = await self.engine.reads.answer(lambda: answer_of(load_one(store, source, None, now_ms())))
+            if not isinstance(loaded, Success):
+                return Failure(loaded.failure())
+            row = loaded.unwrap().instance
+            rows = await self.journal(row)
+            again = await self.engine.reads.answer(lambda: answer_of(load_one(store, source, None, now_ms())))
+            if not isinstance(rows, Success) or not isinstance(again, Success):
+                return Failure((again if isinstance(rows, Success) else rows).failure())
+            try:
+                prepared = job.with_copy(request, source, row, rows.unwrap(), again.unwrap().instance)
+            except InvalidInput as problem:
+                return Failure(Undecodable(str(source), problem.problems))
+            # A workflow that starts over deletes rows: those that were read are not those of the row before.
+            if prepared is not None:
+                return Success(prepared)
 
     async def _diverged(self, job: AnyDefinition, address: Address) -> Undecodable | None:
         """Return why this code cannot continue an instance that is left because of its journal. None if it can."""
@@ -361,6 +392,10 @@ class LocalGateway(ReadingGateway):
         read = await result_of(self.explain_inputs(job, id_, request.idempotency_key))
         if not isinstance(read, Success):
             return Failure(read.failure())
+        prepared = await self._with_copy(job, request)
+        if not isinstance(prepared, Success):
+            return Failure(prepared.failure())
+        request = prepared.unwrap()
         moment, services = read.unwrap(), engine.runner.services
         return Success(
             explain(

@@ -606,12 +606,12 @@ class RowCodec(Generic[T]):
 
     Args:
         codec: the codec for the texts.
-        left_out: the end of a text that is left out: the last member with its default.
+        left_out: the ends of a text that are left out: the last members with their defaults, the last one first.
     """
 
     __slots__ = ("_codec", "_kept", "_left_out")
 
-    def __init__(self, codec: Codec[T], left_out: str = "}") -> None:
+    def __init__(self, codec: Codec[T], left_out: tuple[str, ...] = ()) -> None:
         self._codec = codec
         self._left_out = left_out
         self._kept: dict[str, T] = {}
@@ -632,8 +632,9 @@ class RowCodec(Generic[T]):
     def write(self, value: T) -> str:
         """Return a value's text."""
         text = self._codec.encode(value).decode()
-        if text.endswith(self._left_out):
-            text = text[: -len(self._left_out)] + "}"
+        for end in self._left_out:
+            if text.endswith(end):
+                text = text[: -len(end)] + "}"
         self._keep(text, value)
         return text
 

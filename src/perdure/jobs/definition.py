@@ -161,6 +161,7 @@ class Definition(ABC, Generic[H_co, T_co, R_contra]):
         run_now: the action that runs an instance now that waits for a retry. None if there is none.
         time_limit_of: whether the time limit is for a complete run, or for a run without a further checkpoint.
         interrupting: the command types that may stop a run in progress. See `interrupts`.
+        copying: the command types that begin an instance with a part of another one. See `with_copy`.
         event: the event's command class. None for a kind without events.
         end_statuses: the statuses in which a request's work is over, for a caller that waits for that.
     """
@@ -175,6 +176,7 @@ class Definition(ABC, Generic[H_co, T_co, R_contra]):
     run_now: ClassVar[str | None] = None
     time_limit_of: ClassVar[Literal["run", "checkpoint"]] = "run"
     interrupting: ClassVar[frozenset[type]] = frozenset()
+    copying: ClassVar[frozenset[type]] = frozenset()
     event: ClassVar[type | None] = None
     end_statuses: ClassVar[tuple[AwaitedStatus, ...]] = ("ended",)
 
@@ -290,6 +292,27 @@ class Definition(ABC, Generic[H_co, T_co, R_contra]):
     def parking_messages(self, instance: Instance, event: Parking, inputs: TurnInputs) -> tuple[Message, ...]:
         """Return the messages from an instance that this event parks or resumes. See `last_messages`."""
         return ()
+
+    def source_of(self, request: Request) -> str:
+        """Return the id of the instance that a request of a type in `copying` copies from."""
+        raise TypeError(f"{self!r} copies no instance")
+
+    def with_copy(
+        self, request: Request, source: Address, before: Instance | None, rows: Sequence[str], after: Instance | None
+    ) -> Request | None:
+        """Return a request of a type in `copying` with the other instance's parts that it needs: a turn reads its own.
+
+        Args:
+            request: the request.
+            source: the other instance.
+            before: its stored row. None if there is none.
+            rows: its journal, read after the row.
+            after: its row, read after the journal.
+
+        Returns:
+            The request. None if these rows are not those of one moment, and are read again.
+        """
+        return request
 
     def first_state(self, id_: str, limits: Limits) -> str:
         """Return the encoded state in which the first event finds a new instance.

@@ -19,6 +19,8 @@
     │   ├── Overloaded                 a bounded queue or table is full; the request was not accepted
     │   ├── InstanceParked             the instance is parked and accepts no such request until it is resumed
     │   ├── Undecodable                this code cannot read the stored data; the instance is parked, its bytes kept
+    │   ├── ForkRefused                a workflow cannot be forked like this
+    │   ├── SignalRefused              there is no workflow that could receive the signal
     │   ├── MetricsDisabled            the engine counts no metrics
     │   ├── EngineClosed               the engine is stopping and accepts no requests
     │   ├── ServerUnreachable          no engine answers at the client's address; nothing was applied
@@ -338,6 +340,10 @@ class Undecodable(RequestError):
         )
 
 
+ForkRefusal: TypeAlias = Literal["absent", "no_step", "undone", "large", "message"]
+"""Why a workflow cannot be forked."""
+
+
 @attrs.frozen(repr=False)
 class NotPublished(PerdureError, LookupError):
     """An instance did not publish a value, and will not.
@@ -360,6 +366,44 @@ class NotPublished(PerdureError, LookupError):
             "full": "too many workflows wait for it already",
         }
         return f"{self.address} does not publish {self.name!r}: {why.get(self.reason, self.reason)}"
+
+
+@attrs.frozen(repr=False)
+class ForkRefused(RequestError):
+    """A workflow cannot be forked like this. Nothing was stored.
+
+    Attributes:
+        source: the workflow to fork, printed ``kind:name:id``.
+        step: the step, as it was given. Empty if none was.
+        reason: ``absent``: there is no such workflow. ``no_step``: it has no such step. ``undone``: steps that the fork
+            would keep have been undone. ``large``: the journal before the step is too large. ``message``: the request
+            came in a message, or through code that cannot read the other journal.
+        names: the steps that undid others.
+    """
+
+    source: str
+    step: str
+    reason: ForkRefusal
+    names: tuple[str, ...] = ()
+
+    def _text(self) -> str:
+        match self.reason:
+            case "no_step" if not self.step:
+                return f"{self.source} has ended: name the step from which its fork performs again"
+            case "no_step":
+                return f"{self.source} has no step {self.step!r}: its steps are listed with their paths and names"
+            case "undone":
+                undone = ", ".join(self.names)
+                return (
+                    f"{self.source} has undone steps that its fork would keep, by {undone}: fork from an earlier step, "
+                    "or accept it with accept_undone"
+                )
+            case "large":
+                return f"the journal of {self.source} before {self.step!r} is too large to copy in one commit"
+            case "message":
+                return f"{self.source} can be forked by a caller, and not by a message"
+            case _:
+                return f"there is no {self.source} to fork: it was never started, or its outcome is no longer kept"
 
 
 @attrs.frozen(repr=False)

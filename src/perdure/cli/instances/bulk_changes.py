@@ -18,9 +18,10 @@ from perdure.cli.instances.presentation import answer_lines, code_of_answer, ins
 from perdure.cli.instances.selection import ALL, EveryOption, FilterOptions, selected
 from perdure.cli.options import CONFIRM_FIRST, ConfirmOptions, JsonOption, is_confirmed
 from perdure.cli.output import progress_bar, write_json
-from perdure.cli.process import ExitCode, code_of, write_lines
+from perdure.cli.process import ExitCode, UsageError, code_of, write_lines
 from perdure.cli.target.opening import UNSET, TargetOptions, open_target
 from perdure.cli.target.target import InstanceRequest, Target, of_instance
+from perdure.kinds.workflow.commands import UnreceivedSignals
 from perdure.values.address import Address, Job
 from perdure.values.errors import PerdureError
 from perdure.values.status import InstanceStatus
@@ -327,6 +328,52 @@ def cancel(
     return change_many(
         Change(verb="cancel", ask_of=ask_of, is_destructive=True), addresses, selection, target, json=json
     )
+
+
+def fork(
+    *addresses: Annotated[str, Parameter(name="ADDRESS")],
+    target: TargetOptions = UNSET,
+    selection: SelectionOptions = NONE_SELECTED,
+    step: str | None = None,
+    suffix: str = "-fork",
+    into: str | None = None,
+    signals: UnreceivedSignals = "keep",
+    accept_undone: Annotated[bool, Parameter(negative="")] = False,
+    json: JsonOption = False,
+) -> int:
+    """Begin a new workflow with the steps of each one up to a step. Exactly the steps from that one on run again.
+
+    The others stay as they are. Repeat the command after an interruption: a fork that exists is not begun again. It
+    asks before it forks workflows that a filter selects.
+
+    Exit code: 0 done, 2 the command cannot start, 3 some were not forked, 4 no engine answers, 5 unknown, 130 you
+    answered no.
+
+    Parameters
+    ----------
+    addresses
+        The workflows, each written kind:name:id.
+    step
+        The first step that runs again: its path, or its name. By default all that have ended are kept, and a cancelled
+        workflow continues where it was cancelled.
+    suffix
+        Each new id is the old one with this text at its end.
+    into
+        The new id, for one workflow.
+    signals
+        Whether the signals that the kept steps have not received wait in the new inbox.
+    accept_undone
+        Fork although compensations have undone steps that are kept.
+    """
+    if into is not None and len(addresses) != 1:
+        raise UsageError("--into names the fork of one workflow; use --suffix for several")
+
+    def ask_of(_: Target, address: Address) -> InstanceRequest:
+        wanted = {"source": address.id, "step": step, "signals": signals, "accept_undone": accept_undone}
+        forked = attrs.evolve(address, id=f"{address.id}{suffix}" if into is None else into)
+        return InstanceRequest(address=forked, action="fork", payload=orjson.dumps(wanted).decode())
+
+    return change_many(Change(verb="fork", ask_of=ask_of), addresses, selection, target, json=json)
 
 
 def terminate(

@@ -274,6 +274,78 @@ class QueryAnswer:
     value: str | None = attrs.field(default=None, repr=size_only)
 
 
+UnreceivedSignals: TypeAlias = Literal["keep", "drop"]
+"""Whether the signals and updates that the kept steps have not received wait in a fork's inbox."""
+
+
+@frozen(kw_only=True)
+class ForkInput:
+    """The ``fork`` input.
+
+    Attributes:
+        source: the id of the workflow to fork.
+        step: the path or the name of the first step that is performed again. None: where it is, or was cancelled.
+        signals: whether the signals and updates that the kept steps have not received wait in the fork's inbox.
+        accept_undone: fork although steps that the fork keeps have been undone.
+    """
+
+    __repr__ = fields_in_line
+
+    source: str
+    step: str | None = None
+    signals: UnreceivedSignals = "keep"
+    accept_undone: bool = False
+
+
+@frozen
+class ForkWorkflow:
+    """Begin a workflow with another one's journal, up to a step.
+
+    Attributes:
+        wanted: the input.
+        copied: the parts of the other workflow, as the gateway has read them, or why there are none. None in a message.
+    """
+
+    __repr__ = fields_in_line
+
+    wanted: ForkInput
+    copied: Any = attrs.field(default=None, eq=False, repr=False)
+
+
+@frozen(kw_only=True)
+class Forked:
+    """The result that ``fork`` returns.
+
+    Attributes:
+        created: whether this call created the fork. False if its id exists.
+        kept: how many steps it has taken over. They are not performed again.
+        step: the path of the first step that is performed again. Empty: the next one.
+        status: the status after the call.
+    """
+
+    __repr__ = fields_in_line
+
+    created: bool
+    kept: int = 0
+    step: str = ""
+    status: Status | None = None
+
+
+@frozen(kw_only=True)
+class NoteFork:
+    """Note in the history that a workflow was forked. Only workflows send this.
+
+    Attributes:
+        run_id: the fork's run id.
+        step: the first step that it performs again.
+    """
+
+    __repr__ = fields_in_line
+
+    run_id: str
+    step: str
+
+
 @frozen
 class ReadOutcome:
     """Read how a workflow ended."""
@@ -318,11 +390,13 @@ class WorkflowOutcome:
 
 
 WorkflowAnswer: TypeAlias = (
-    RunAnswer | Terminated | PauseResult | Signalled | WorkflowOutcome | QueryAnswer | UpdateSent
+    RunAnswer | Terminated | PauseResult | Signalled | WorkflowOutcome | QueryAnswer | UpdateSent | Forked
 )
 ANSWERS: Codec[Any] = Codec.of(WorkflowAnswer, what="answers of a workflow")
 REASON: Codec[Any] = Codec.of(str, what="reason of cancel")
 CANCELLATION: Codec[Any] = Codec.of(str | Cancellation, what="input of cancel")
+FORK: Codec[Any] = Codec.of(ForkInput, what="input of fork")
+FORK_NOTE: Codec[Any] = Codec.of(NoteFork, what="note of a fork")
 CHILD_PARKING: Codec[Any] = Codec.of(ChildParking, what="parking of a child")
 WATCH: Codec[Any] = Codec.of(WatchCall, what="watch of an instance")
 CHILD_END: Codec[Any] = Codec.of(ChildEnd, what="end of a child")

@@ -37,6 +37,7 @@ class WorkflowContext(Generic[S]):
     job: str
     run_id: str
     _started_ms: int
+    _forked_from: str | None = None
 
     def __repr__(self) -> str:
         return f"<WorkflowContext of {excerpt(self.job)}:{excerpt(self.id)}>"
@@ -45,6 +46,15 @@ class WorkflowContext(Generic[S]):
     def started_at(self) -> datetime:
         """When the workflow was started."""
         return from_ms(self._started_ms)
+
+    @property
+    def forked_from(self) -> str | None:
+        """The workflow that this one was forked from, printed ``kind:name:id``, or None.
+
+        Its later steps may have been performed before, by that workflow. The kept steps replay with this value, too: a
+        program that branches on it before them cannot be forked there.
+        """
+        return self._forked_from
 
     @property
     def now(self) -> Program[datetime]:

@@ -22,6 +22,8 @@ from perdure.kinds.workflow.commands import (
     CANCELLATION,
     CHILD_END,
     CHILD_PARKING,
+    FORK,
+    FORK_NOTE,
     WATCH,
     AskQuery,
     CancelWorkflow,
@@ -29,6 +31,9 @@ from perdure.kinds.workflow.commands import (
     ChildParked,
     ChildResumed,
     ChildStart,
+    Forked,
+    ForkWorkflow,
+    NoteFork,
     QueryAnswer,
     ReadOutcome,
     SendSignal,
@@ -160,6 +165,7 @@ class Workflow(
     keeps_journal: ClassVar[bool] = True
     time_limit_of: ClassVar[Literal["run", "checkpoint"]] = "checkpoint"
     interrupting: ClassVar[frozenset[type]] = frozenset({CancelWorkflow})
+    copying: ClassVar[frozenset[type]] = frozenset({ForkWorkflow})
     name: str
     plan: Plan
     run: WorkflowProgram
@@ -250,7 +256,8 @@ class Workflow(
     def main(self, instance: Instance) -> Program[Any, Any, Any]:
         """Return the workflow's own program."""
         header = header_of(instance)
-        context = WorkflowContext[S](instance.address.id, self.name, header.run_id, header.started_ms)
+        forked_from = None if header.forked is None else header.forked.address
+        context = WorkflowContext[S](instance.address.id, self.name, header.run_id, header.started_ms, forked_from)
         return self.run(context)
 
     def checkpoint(self, execute: Execute, value: object, inputs: TurnInputs) -> Commit:
@@ -437,6 +444,8 @@ class Workflow(
         found += [DisplayField("parked child", f"{child.address}, {child.reason}") for child in header.parked]
         if header.waiting:
             found.append(DisplayField("signals not received", f"{header.waiting:,}"))
+        if header.forked is not None:
+            found.append(DisplayField("forked from", f"{header.forked.address}, step {header.forked.step or 'next'}"))
         if header.cancel is not None:
             found.append(DisplayField("cancelled", header.cancel.reason))
         return tuple(found)
@@ -449,14 +458,33 @@ class Workflow(
             name, start = request.command.name, request.command.start
             given = (self.declared[name], start.value, start.state)
             return "signal_with_start", (*given, Keyword("if_ended", start.if_ended))
-        if isinstance(request.command, SendUpdate):
-            return "send_update", (self.updates[request.command.name], request.command.value)
-        if isinstance(request.command, AskQuery):
-            return "query", (self.queries[request.command.name][0], request.command.value)
+        if isinstance(request.command, SendUpdate | AskQuery):
+            name, value = request.command.name, request.command.value
+            is_update = isinstance(request.command, SendUpdate)
+            return (
+                ("send_update", (self.updates[name], value)) if is_update else ("query", (self.queries[name][0], value))
+            )
+        if isinstance(request.command, ForkWorkflow):
+            options = attrs.asdict(request.command.wanted)
+            return "fork", (options.pop("source"), *(Keyword(name, value) for name, value in options.items()))
         if isinstance(request.command, CancelWorkflow):
             stops = (Keyword("interrupt", value=True),) if request.command.interrupt else ()
             return "cancel", (request.command.reason, *stops)
         return super().handle_call(request)
+
+    def source_of(self, request: Request) -> str:
+        """Return the id of the workflow that a request forks."""
+        return cast("ForkWorkflow", request.command).wanted.source
+
+    def with_copy(
+        self, request: Request, source: Address, before: Instance | None, rows: Sequence[str], after: Instance | None
+    ) -> Request | None:
+        """Return the request with the rows that its fork takes over."""
+        if before is not None and not handler.is_same_run(before, after):
+            return None
+        command = cast("ForkWorkflow", request.command)
+        found = handler.copied(self, source, before, rows, command.wanted)
+        return attrs.evolve(request, command=attrs.evolve(command, copied=found))
 
     def last_messages(self, instance: Instance, reason: str, inputs: TurnInputs) -> tuple[Message, ...]:
         """Return the message that reports the termination to the parent."""
@@ -698,9 +726,22 @@ def _commands(
             for action, command in (("watch", WatchInstance), ("unwatch", UnwatchInstance))
         ),
         CommandSpec(name="cancel", command=cancel_of, input=CANCELLATION, answer=Signalled),
+        CommandSpec(
+            name="fork",
+            command=ForkWorkflow,
+            input=FORK,
+            absent="creates",
+            answer=Forked,
+            repeat=repeat,
+        ),
+        CommandSpec(name="forked_into", command=_noted, input=FORK_NOTE, sender="instance", answer=Signalled),
         CommandSpec(name="outcome", command=ReadOutcome, answer=WorkflowOutcome, repeat="reads"),
         *_signal_commands(state, signals, declared, tags, name),
     )
+
+
+def _noted(note: NoteFork) -> NoteFork:
+    return note
 
 
 def _signal_commands(

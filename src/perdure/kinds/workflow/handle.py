@@ -17,6 +17,9 @@ from perdure.jobs.request import WaitFor, check_timeout
 from perdure.kinds.workflow.commands import (
     AskQuery,
     CancelWorkflow,
+    Forked,
+    ForkInput,
+    ForkWorkflow,
     IfEnded,
     QueryAnswer,
     ReadOutcome,
@@ -26,6 +29,7 @@ from perdure.kinds.workflow.commands import (
     SignalWithStart,
     StartingSignal,
     StartWorkflow,
+    UnreceivedSignals,
     UpdateSent,
     WorkflowOutcome,
     input_of_cancel,
@@ -99,6 +103,38 @@ class WorkflowHandle(JobHandle[S, E], Generic[S, A, E]):
         """
         start = partial(self.start, id_, state, idempotency_key=idempotency_key)
         return self._and_outcome("start", id_, start, self.outcome, timeout, idempotency_key)
+
+    def fork(
+        self,
+        id_: str,
+        source: str,
+        /,
+        *,
+        step: str | None = None,
+        signals: UnreceivedSignals = "keep",
+        accept_undone: bool = False,
+        idempotency_key: str | None = None,
+    ) -> Call[Forked, CallError]:
+        """Begin a workflow with another one's steps up to a step. Exactly those from that one on are performed again.
+
+        The other workflow may run, be parked, have ended or been cancelled, and stays as it is. An existing workflow
+        with the new id is unchanged.
+
+        Args:
+            id_: the new workflow.
+            source: the id of the workflow to fork.
+            step: the path of the first step that is performed again, as `steps` lists it, or its name: then the first
+                step of that name. None: all steps that have ended are kept, and a cancelled workflow continues where it
+                was cancelled.
+            signals: whether the signals and updates that the kept steps have not received wait in the new inbox.
+            accept_undone: fork although steps that are kept have been undone by compensations or finalizers.
+            idempotency_key: a repeat with this key changes nothing and returns the first result.
+
+        Returns:
+            The result. It fails with `ForkRefused` if there is no such workflow or step, or if steps were undone.
+        """
+        wanted = ForkInput(source=source, step=step, signals=signals, accept_undone=accept_undone)
+        return self._send(id_, ForkWorkflow(wanted), "fork", wanted, key=idempotency_key)
 
     def steps(self, id_: str, /) -> Call[tuple[StepRecord, ...], CallError]:
         """Read a workflow's steps: those of its journal, ordered by ends, then those in progress."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, assert_never, cast
 
 import attrs
@@ -22,6 +23,10 @@ from perdure.kinds.workflow.commands import (
     ChildEnded,
     ChildParked,
     ChildResumed,
+    Forked,
+    ForkInput,
+    ForkWorkflow,
+    NoteFork,
     QueryAnswer,
     ReadOutcome,
     SendSignal,
@@ -42,6 +47,7 @@ from perdure.kinds.workflow.header import (
     CancelRequest,
     Header,
     Parent,
+    Shared,
     Watcher,
     header_of,
     shared_in,
@@ -49,15 +55,26 @@ from perdure.kinds.workflow.header import (
     written,
 )
 from perdure.kinds.workflow.instructions import update_signal
-from perdure.kinds.workflow.journal import body_of
+from perdure.kinds.workflow.journal import JournalPrefix, body_of, prefix_of
 from perdure.kinds.workflow.waits import arrival
 from perdure.programs import Raised
 from perdure.values.address import Address
 from perdure.values.answer import RunAnswer
-from perdure.values.errors import HookRaised, InvalidInput, Overloaded, SignalRefused, Undecodable, UnknownAction
+from perdure.values.errors import (
+    ForkRefused,
+    HookRaised,
+    InvalidInput,
+    Overloaded,
+    RequestError,
+    SignalRefused,
+    Undecodable,
+    UnknownAction,
+)
 from perdure.values.event import Event, JobNoted, JobResumed, JobStarted
+from perdure.values.excerpt import fields_in_line, size_only
 from perdure.values.instance import Instance
 from perdure.values.listings import InstanceOutcome
+from perdure.values.message import Message
 from perdure.values.status import InstanceStatus
 from perdure.values.status_wait import PublishedValue
 from perdure.values.transition import JournalChange
@@ -78,13 +95,15 @@ WorkflowCommand: TypeAlias = (
     | SignalWithStart
     | SendUpdate
     | CancelWorkflow
+    | ForkWorkflow
+    | NoteFork
     | AskQuery
     | ReadOutcome
     | AlarmDue
 )
 
 
-_OF_WORKFLOWS = (StartChild, ChildEnded, ChildParked, ChildResumed, WatchInstance, UnwatchInstance)
+_OF_WORKFLOWS = (StartChild, ChildEnded, ChildParked, ChildResumed, WatchInstance, UnwatchInstance, NoteFork)
 
 
 def begin(
@@ -101,13 +120,13 @@ def begin(
         return refuse(address, UnknownAction(f"{job.kind}:{job.name}", request.action, tuple(job.plan.offered)))
     step: Step
     match command:
-        case StartWorkflow() | StartChild():
+        case StartWorkflow() | StartChild() | ForkWorkflow():
             step = _start(job, address, instance, request, inputs)
         case SendSignal() | ChildEnded() | ChildParked() | ChildResumed():
             step = _arrived(job, address, instance, command, request, inputs)
         case SignalWithStart():
             step = _signal_with_start(job, address, instance, command, request, inputs)
-        case WatchInstance() | UnwatchInstance():
+        case WatchInstance() | UnwatchInstance() | NoteFork():
             step = _watch(address, instance, command, request, inputs)
         case CancelWorkflow():
             step = _cancel(address, instance, command, inputs)
@@ -139,7 +158,9 @@ def _start(
     request: Request,
     inputs: TurnInputs,
 ) -> Step:
-    command = cast("StartWorkflow | StartChild", request.command)
+    command = cast("StartWorkflow | StartChild | ForkWorkflow", request.command)
+    if isinstance(command, ForkWorkflow):
+        return _fork(job, address, instance, command, inputs)
     parent, state = None, command.state if isinstance(command, StartWorkflow) else command.start.state
     if isinstance(command, StartChild):
         parent = command.start.parent
@@ -168,6 +189,112 @@ def _fresh(address: Address, state: str, header: Header, inputs: TurnInputs) -> 
         state=state,
         data=written(header),
     )
+
+
+def _fork(
+    job: AnyWorkflow, address: Address, instance: Instance | None, command: ForkWorkflow, inputs: TurnInputs
+) -> Commit:
+    """Begin a workflow with the rows that the gateway has copied, and let both histories name the other one."""
+    if instance is not None:
+        return reply(address, Forked(created=False, status=instance.status))
+    copied: ForkCopy | RequestError | None = command.copied
+    source = job.address(command.wanted.source)
+    if not isinstance(copied, ForkCopy):
+        return refuse(address, copied or ForkRefused(str(source), command.wanted.step or "", "message"))
+    prefix = copied.prefix
+    last = attrs.evolve(prefix.forked.parts[-1], gap_ms=max(0, inputs.now_ms - prefix.cut_ms))
+    header = Header(
+        run_id=inputs.id(),
+        # The clock of a program begins here: a replay must read the same instants.
+        started_ms=copied.started_ms,
+        signals=prefix.signals,
+        waiting=prefix.waiting,
+        cancel=prefix.cancel,
+        shared=Shared(published=prefix.published) if prefix.published else None,
+        forked=attrs.evolve(prefix.forked, parts=(*prefix.forked.parts[:-1], last)),
+    )
+    fresh = _fresh(address, copied.state, header, inputs).changed(state_version=job.plan.state_version)
+    recorder = EventRecorder(inputs, address, 0)
+    data = orjson.dumps({"source": str(source), "step": prefix.step, "kept": prefix.kept}).decode()
+    started = recorder.optional(JobStarted)
+    note = orjson.dumps({"run_id": header.run_id, "step": prefix.step}).decode()
+    told = Message(sender=address, target=source, action="forked_into", payload=note, sent_ms=inputs.now_ms)
+    transition = put(
+        fresh,
+        inputs.now_ms,
+        events=(*started, recorder.add(JobNoted, name="workflow.forked_from", data=data)),
+        messages=(told,),
+        journal=JournalChange(prefix.bodies) if prefix.bodies else None,
+        alarm_ms=inputs.now_ms,
+    )
+    after = stored(transition)
+    status = None if after is None else after.status
+    return answered(transition, Forked(created=True, kept=prefix.kept, step=prefix.step, status=status))
+
+
+def _note_fork(
+    address: Address, instance: Instance | None, command: NoteFork, request: Request, inputs: TurnInputs
+) -> Commit:
+    """Note in the source's history that it was forked. The source continues as it is."""
+    if instance is None:
+        return reply(address, Signalled(accepted=False, found="absent", status=None))
+    fork = "" if request.inbound is None else str(request.inbound.sender)
+    data = orjson.dumps({"fork": fork, "run_id": command.run_id, "step": command.step}).decode()
+    noted = EventRecorder(inputs, address, instance.run_count).add(JobNoted, name="workflow.forked_into", data=data)
+    found: Literal["ended", "running"] = "running" if header_of(instance).ended is None else "ended"
+    return answered(
+        put(instance, inputs.now_ms, events=(noted,)), Signalled(accepted=True, found=found, status=instance.status)
+    )
+
+
+@attrs.frozen(kw_only=True)
+class ForkCopy:
+    """The parts of a stored workflow that its fork begins with.
+
+    Attributes:
+        state: the state that it was started with.
+        started_ms: when that was.
+        prefix: its journal, up to the step.
+    """
+
+    __repr__ = fields_in_line
+
+    state: str = attrs.field(repr=size_only)
+    started_ms: int
+    prefix: JournalPrefix
+
+
+def is_same_run(before: Instance, after: Instance | None) -> bool:
+    """Return whether a journal has only grown between two reads of its workflow: it has not started over."""
+    if after is None or after.incarnation != before.incarnation:
+        return False
+    return header_of(after).run_id == header_of(before).run_id
+
+
+def copied(
+    job: AnyWorkflow, source: Address, instance: Instance | None, rows: Sequence[str], wanted: ForkInput
+) -> ForkCopy | RequestError:
+    """Return the parts that a fork takes over, or why there is none.
+
+    Args:
+        job: the definition.
+        source: the workflow to fork.
+        instance: its row. None if there is none.
+        rows: its journal.
+        wanted: the step.
+    """
+    if instance is None:
+        return ForkRefused(str(source), wanted.step or "", "absent")
+    try:
+        present = job.present(instance)
+        header = header_of(present)
+        prefix = prefix_of(str(source), header, rows, wanted)
+    except InvalidInput as problem:
+        return Undecodable(str(source), problem.problems)
+    if isinstance(prefix, ForkRefused):
+        return prefix
+    state = present.state if header.first is None else header.first
+    return ForkCopy(state=state, started_ms=header.started_ms, prefix=prefix)
 
 
 def _signal_with_start(
@@ -364,11 +491,13 @@ def has_answered(instance: Instance, ticket: tuple[int, int, int]) -> bool:
 def _watch(
     address: Address,
     instance: Instance | None,
-    command: WatchInstance | UnwatchInstance,
+    command: WatchInstance | UnwatchInstance | NoteFork,
     request: Request,
     inputs: TurnInputs,
 ) -> Commit:
-    """Answer a workflow that waits for something of this one, or store that it waits."""
+    """Answer a workflow that waits for something of this one, or store that it waits. Or note this one's fork."""
+    if isinstance(command, NoteFork):
+        return _note_fork(address, instance, command, request, inputs)
     header, watch = None if instance is None else header_of(instance), command.watch
     sender = "" if request.inbound is None else str(request.inbound.sender)
     watcher = Watcher(address=sender, call=watch.call, wants=watch.wants)

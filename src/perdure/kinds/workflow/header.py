@@ -183,6 +183,49 @@ class CancelRequest:
 
 
 @frozen(kw_only=True)
+class ForkedPart:
+    """The rows that a fork has taken over from one workflow.
+
+    Attributes:
+        rows: those before this place of the journal, unless an earlier part has them.
+        run_id: the run id of the workflow that performed them.
+        gap_ms: the time between the last of them and the fork, which counts for no time limit.
+    """
+
+    __repr__ = fields_in_line
+
+    rows: int
+    run_id: str
+    gap_ms: int
+
+
+@frozen(kw_only=True)
+class ForkedFrom:
+    """The workflow that this one was forked from.
+
+    Attributes:
+        address: that workflow, printed ``kind:name:id``.
+        step: the path of the first step that is performed again. Empty for the next one.
+        parts: whose rows the journal begins with, the oldest first.
+    """
+
+    __repr__ = fields_in_line
+
+    address: str
+    step: str
+    parts: tuple[ForkedPart, ...]
+
+    @property
+    def rows(self) -> int:
+        """How many rows were taken over."""
+        return max(part.rows for part in self.parts)
+
+    def gap_ms(self, place: int) -> int:
+        """Return how much time passed between a row and the forks behind it in which no workflow ran."""
+        return sum(part.gap_ms for part in self.parts if place < part.rows)
+
+
+@frozen(kw_only=True)
 class Header:
     """The data of a workflow that every commit writes: its size does not depend on the journal's length.
 
@@ -202,6 +245,7 @@ class Header:
         parked: some of its children that are parked.
         unanswered: the numbers of the updates that wait for a reply.
         shared: the data that other instances wait for. None without such data, which most workflows do not have.
+        forked: the workflow that this one was forked from.
     """
 
     __repr__ = fields_in_line
@@ -221,12 +265,13 @@ class Header:
     parked: tuple[ParkedChild, ...] = ()
     unanswered: tuple[int, ...] = ()
     shared: Shared | None = None
+    forked: ForkedFrom | None = None
 
 
 FAILURE: Codec[FailureRecord] = Codec.of(FailureRecord, what="error of a workflow")
 HEADER: Codec[Header] = Codec.of(Header, what="data of a workflow")
-# Left out where there is none: earlier code reads the rows of workflows that share nothing.
-_DATA: RowCodec[Header] = RowCodec(HEADER, left_out=',"shared":null}')
+# Left out where there is none: earlier code reads the rows of workflows that share nothing, and are no forks.
+_DATA: RowCodec[Header] = RowCodec(HEADER, left_out=(',"forked":null}', ',"shared":null}'))
 
 
 def shared_in(header: Header) -> Shared:

@@ -1,9 +1,11 @@
-"""The journal: its rows, step names, codecs for step outcomes, and differences from a program."""
+"""The journal: its rows, step names, codecs for step outcomes, differences from a program, and a fork's copy of it."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Container, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
+from hashlib import blake2b
 from types import GeneratorType
 from typing import Any, Final, Literal, TypeAlias, cast
 
@@ -14,8 +16,18 @@ from returns.result import Failure, Success
 from perdure.codecs import Codec
 from perdure.jobs.context import Post
 from perdure.jobs.draft import Draft
+from perdure.kinds.workflow.children import is_child_signal
+from perdure.kinds.workflow.commands import ForkInput
 from perdure.kinds.workflow.errors import Diverged, NotRecordable
-from perdure.kinds.workflow.header import PUBLISHED, Publication
+from perdure.kinds.workflow.header import (
+    PUBLISHED,
+    CancelRequest,
+    ForkedFrom,
+    ForkedPart,
+    Header,
+    Publication,
+    shared_in,
+)
 from perdure.kinds.workflow.instructions import (
     AskInstance,
     CallChild,
@@ -30,7 +42,7 @@ from perdure.programs import ServiceCall
 from perdure.programs.effect_results import Declared, Undeclared, declared_by
 from perdure.programs.instructions import DO, Deadline, Gather, Race, Sleep, SleepUntil, Supervision
 from perdure.programs.interpreter import Fork, Loop, stack_of
-from perdure.values.errors import DefinitionError, InvalidInput
+from perdure.values.errors import DefinitionError, ForkRefused, InvalidInput
 from perdure.values.excerpt import excerpt, fields_in_line, size_only
 from perdure.values.frozen import turn_value
 
@@ -62,6 +74,7 @@ class Row:
         secret: whether the value has secrets.
         signal: the number for the signal that arrives or is received. 0 for all other rows. A receipt's row does not
             repeat the value.
+        finalizer: whether a finalizer or a compensation performed the step: it may have undone others.
     """
 
     __repr__ = fields_in_line
@@ -75,12 +88,15 @@ class Row:
     value: str = attrs.field(default="", repr=size_only)
     secret: bool = False
     signal: int = 0
+    finalizer: bool = False
 
 
 def body_of(row: Row) -> str:
     """Encode a row: one JSON line, then the value."""
     head = [row.path, row.name, row.form, row.at_ms, row.at_ms - row.began_ms, row.attempts]
-    if row.signal:
+    if row.finalizer:
+        head += [int(row.secret), row.signal, 1]
+    elif row.signal:
         head += [int(row.secret), row.signal]
     elif row.secret:
         head.append(1)
@@ -96,7 +112,7 @@ def row_of(body: str) -> Row:
     head, _, value = body.partition("\n")
     try:
         path, name, form, at_ms, took_ms, attempts, *more = orjson.loads(head)
-        secret, signal = (*more, 0, 0)[:2]
+        secret, signal, finalizer = (*more, 0, 0, 0)[:3]
         return Row(
             path=path,
             name=name,
@@ -107,6 +123,7 @@ def row_of(body: str) -> Row:
             value=value,
             secret=bool(secret),
             signal=signal,
+            finalizer=bool(finalizer),
         )
     except (ValueError, TypeError) as problem:
         raise InvalidInput("row of a journal", (f"not a row of a workflow: {problem}",)) from problem
@@ -147,6 +164,12 @@ ASK: Final = "await "
 REPLY: Final = "reply "
 """Begins the name of the step that answers an update."""
 
+PUBLISH: Final = "publish "
+"""Begins the name of the step that publishes a value."""
+
+TELL: Final = "tell "
+"""Begins the name of the step that sends a message."""
+
 NAMES: Final[Mapping[type, Callable[[Any], str]]] = {
     ServiceCall: lambda call: cast("str", call.name),
     OneStep: lambda one: cast("str", one.name),
@@ -154,10 +177,10 @@ NAMES: Final[Mapping[type, Callable[[Any], str]]] = {
     SleepUntil: lambda _: "sleep until",
     Receive: lambda receive: f"{UPDATE if receive.is_update else SIGNAL}{receive.name}",
     SendReply: lambda reply: f"{REPLY}{reply.update.name}",
-    Post: lambda post: f"tell {post.target}.{post.action}",
+    Post: lambda post: f"{TELL}{post.target}.{post.action}",
     CallChild: lambda call: f"{CHILD}{call.job.name}:{call.id}",
     AskInstance: lambda ask: f"{ASK}{ask.target} {ask.wants}",
-    Publish: lambda publish: f"publish {publish.published.name}",
+    Publish: lambda publish: f"{PUBLISH}{publish.published.name}",
     Patched: lambda patched: f"patch {patched.name}",
     Fork: lambda fork: _FORKS[type(fork.plan)],
 }
@@ -389,3 +412,230 @@ class Index:
             if not dot:
                 return
             path = head.rpartition(".")[0]  # the path of the fork
+
+
+# ---------------------------------------------------------------- forks
+MAX_FORKED_BYTES: Final = 64 * 1024 * 1024
+"""How much of a journal one fork takes over: one commit writes it."""
+
+MAX_FORKED_PARTS: Final = 20
+"""From how many workflows, each the fork of the one before, a journal's rows may be. Every commit writes their list."""
+
+_PATH: Final = re.compile(r"\d+(\.\d+)*")
+
+
+@attrs.frozen(kw_only=True)
+class JournalPrefix:
+    """The part of a journal that a fork takes over.
+
+    Attributes:
+        step: the path of the first step that is performed again. Empty for the next one.
+        bodies: the rows, then those of signals that arrived later.
+        forked: whose rows they are.
+        cut_ms: when the last of them was written.
+        signals: the number of the last signal.
+        waiting: how many signals wait.
+        kept: how many steps have ended.
+        cancel: the request to cancel it, if the program has received one.
+        published: the values that the kept steps published.
+    """
+
+    __repr__ = fields_in_line
+
+    step: str
+    bodies: tuple[str, ...]
+    forked: ForkedFrom
+    cut_ms: int
+    signals: int
+    waiting: int
+    kept: int
+    cancel: CancelRequest | None
+    published: tuple[Publication, ...]
+
+
+def prefix_of(
+    source: str, header: Header, bodies: Sequence[str], wanted: ForkInput, most: int = MAX_FORKED_BYTES
+) -> JournalPrefix | ForkRefused:
+    """Return the rows that a fork takes over: those before the end of a step.
+
+    Whatever has ended by then is kept: everything else is performed again, so steps, children and waits that were in
+    progress begin again.
+
+    Args:
+        source: the workflow to fork, printed.
+        header: its data.
+        bodies: its rows.
+        wanted: the step.
+        most: the maximum number of bytes.
+
+    Raises:
+        InvalidInput: a row cannot be decoded.
+    """
+    rows = [row_of(body) for body in bodies]
+    refused = partial(ForkRefused, source, wanted.step or "")
+    found = _cut(header, rows, wanted.step)
+    if found is None:
+        return refused("no_step")
+    place, step = found
+    undoing = tuple(dict.fromkeys(row.name for row in rows[place:] if row.finalizer))
+    is_kept = wanted.signals == "keep"
+    kept = _kept(rows[:place], bodies, header.skips, keeps_signals=is_kept)
+    # A compensation that is performed again belongs to the unwinding, which the kept rows have begun.
+    inside = place < len(rows) and rows[place].finalizer
+    if undoing and not inside and not wanted.accept_undone and any(row.form in _PERFORMED for row, _, _ in kept):
+        return refused("undone", undoing)
+    parts = _parts(header, [at for _, _, at in kept], place)
+    later = [
+        (row, body)
+        for row, body in zip(rows[place:], bodies[place:], strict=True)
+        if is_kept and row.form == "arrived" and not is_child_signal(row.name)
+    ]
+    taken = (*(body for _, body, _ in kept), *(body for _, body in later))
+    if len(parts) > MAX_FORKED_PARTS or sum(map(len, taken)) > most:
+        return refused("large")
+    answers = [row for row, _, _ in kept if row.form not in _NO_ANSWERS and not row.path.endswith(STARTED)]
+    received, names = {row.signal for row in answers}, {row.name for row in answers}
+    arrived = [row for row, _, _ in kept if row.form == "arrived"] + [row for row, _ in later]
+    cancelled = next((row for row in answers if row.form == "cancelled"), None)
+    return JournalPrefix(
+        step=step,
+        bodies=taken,
+        forked=ForkedFrom(address=source, step=step, parts=parts),
+        cut_ms=max((row.at_ms for row in answers), default=header.started_ms),
+        signals=header.signals,
+        waiting=sum(1 for row in arrived if row.signal not in received and not is_child_signal(row.name)),
+        kept=len(answers),
+        cancel=None
+        if cancelled is None
+        else CancelRequest(reason=str(orjson.loads(cancelled.value)[0]), delivered=True),
+        published=tuple(each for each in shared_in(header).published if f"{PUBLISH}{each.name}" in names),
+    )
+
+
+_PERFORMED: Final = frozenset({"done", "failed", "interrupted"})
+
+
+def _cut(header: Header, rows: Sequence[Row], step: str | None) -> tuple[int, str] | None:
+    """Return the place of a step's answer, and the step's path. None if there is no such step."""
+    present = range(header.skips, len(rows))
+    if step is None:
+        cancelled = next((place for place in present if rows[place].form == "cancelled"), None)
+        if cancelled is not None:
+            return cancelled, ""
+        return (len(rows), "") if header.ended is None else None
+    open_ = {each.path: each.name for each in header.failing} | {each.path: each.name for each in header.waits_for}
+    path: str | None = step
+    if _PATH.fullmatch(step) is None:
+        named = (rows[place].path for place in present if rows[place].name == step and rows[place].form != "arrived")
+        path = next(named, next((at for at, name in open_.items() if name == step), None))
+    if not path:
+        return None
+    path = path.removesuffix(STARTED)
+    # Its answer, and not its beginning: what began before and ended in between is kept.
+    answered = (place for place in present if rows[place].form not in _NO_ANSWERS and _is_in(rows[place].path, path))
+    if (place := next(answered, None)) is not None:
+        return place, path
+    began = any(_is_in(each, path) for place in present for each in _paths_of(rows[place]))
+    return (len(rows), path) if path in open_ or began else None
+
+
+_NO_ANSWERS: Final = frozenset({"arrived", "waiting"})
+
+
+def _is_in(path: str, step: str) -> bool:
+    """Return whether a row's path is that of a step, or of one inside it. That of the start of a child is neither."""
+    return path == step or path.startswith(f"{step}.")
+
+
+def _paths_of(row: Row) -> list[str]:
+    """Return the paths of the steps whose end, or whose beginning, a row notes."""
+    if row.form == "waiting":
+        return [path for path, _, _ in waits_in(row)]
+    return [] if row.form == "arrived" else [row.path.removesuffix(STARTED)]
+
+
+def _kept(rows: Sequence[Row], bodies: Sequence[str], skips: int, *, keeps_signals: bool) -> list[tuple[Row, str, int]]:
+    """Return the rows of steps that have ended, and of signals, each with its place. Steps in progress are left out."""
+    receipts = {row.signal: place for place, row in enumerate(rows) if row.signal and row.form != "arrived"}
+    ended = {row.path for row in rows[skips:] if row.form not in _NO_ANSWERS}
+    kept: list[tuple[Row, str, int]] = []
+    for place, (row, body) in enumerate(zip(rows, bodies, strict=False)):
+        if row.form == "arrived":
+            received = receipts.get(row.signal)
+            is_over = received is not None and received < skips
+            # The end of a child that the fork starts again would be taken for the end of that one.
+            if is_over or (received is None and (not keeps_signals or is_child_signal(row.name))):
+                continue
+        elif place < skips or (row.path.endswith(STARTED) and row.path.removesuffix(STARTED) not in ended):
+            continue
+        elif row.form == "waiting":
+            waits = [wait for wait in waits_in(row) if wait[0] in ended]
+            if not waits:
+                continue
+            body = body_of(row_of_waits(waits))  # noqa: PLW2901 - a part of it
+        kept.append((row, body, place))
+    return kept
+
+
+def _parts(header: Header, places: Sequence[int], cut: int) -> tuple[ForkedPart, ...]:
+    """Return whose rows a fork's rows are. The time since the last row is added when the fork is stored."""
+    parts: list[ForkedPart] = []
+    for part in () if header.forked is None else header.forked.parts:
+        rows = sum(1 for place in places if place < part.rows)
+        if part.rows >= cut:
+            # The fork continues before the fork of its source, whose pause does not count twice.
+            return (*parts, ForkedPart(rows=len(places), run_id=part.run_id, gap_ms=0))
+        parts.append(attrs.evolve(part, rows=rows))
+    return (*parts, ForkedPart(rows=len(places), run_id=header.run_id, gap_ms=0))
+
+
+@attrs.define(eq=False, repr=False)
+class TakenOver:
+    """The rows that a replayed workflow has from the one that it was forked from.
+
+    Attributes:
+        forked: that workflow. None for a workflow that is no fork.
+        run_id: the workflow's own run id.
+        bodies: the journal.
+    """
+
+    forked: ForkedFrom | None
+    run_id: str
+    bodies: Sequence[str]
+    _performers: dict[str, str] | None = None
+
+    def has(self, position: int) -> bool:
+        """Return whether the program has received these rows only, after so many rows."""
+        return self.forked is not None and position <= self.forked.rows
+
+    def fits(self, row: Row, name: str, position: int) -> bool:
+        """Return whether a row is that of an instruction. A fork has another id, and addresses may be made of it."""
+        return row.name == name or (self.has(position) and without_id(row.name) == without_id(name))
+
+    def counted_ms(self, at_ms: int, position: int) -> int:
+        """Return the instant from which a time limit counts: the time before a fork, without a workflow, does not."""
+        return at_ms if self.forked is None else at_ms + self.forked.gap_ms(position - 1)
+
+    def chance(self, path: str) -> float:
+        """Return a number in [0, 1) that is the same for the same step, also in the forks of the first workflow."""
+        seed = self.run_id if self.forked is None else self.forked.parts[0].run_id
+        return int.from_bytes(blake2b(f"{seed}/{path}".encode(), digest_size=7).digest()) / 2**56
+
+    def key(self, path: str) -> str:
+        """Return a step's key: a fork has the keys of the steps that it took over, and its own for the others."""
+        if self.forked is None:
+            return f"{self.run_id}/{path}"
+        if self._performers is None:
+            rows = ((place, row_of(self.bodies[place])) for place in reversed(range(self.forked.rows)))
+            parts = self.forked.parts
+            self._performers = {
+                row.path: next(part.run_id for part in parts if place < part.rows) for place, row in rows
+            }
+        return f"{self._performers.get(path, self.run_id)}/{path}"
+
+
+def without_id(name: str) -> str:
+    """Return a step's name without the id of the instance that it concerns."""
+    if name.startswith(CHILD):
+        return name.partition(":")[0]
+    return name.rpartition(":")[0] if name.startswith((TELL, ASK)) else name

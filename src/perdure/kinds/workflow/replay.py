@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping, Sequence
 from functools import partial
-from hashlib import blake2b
 from typing import Any, cast
 
 import attrs
@@ -43,6 +42,7 @@ from perdure.kinds.workflow.journal import (
     Form,
     Index,
     Row,
+    TakenOver,
     body_of,
     codecs_of,
     diverged,
@@ -68,20 +68,15 @@ def answer_unrecorded(replay: Replay, branch: Branch, instruction: Any) -> Any:
         return branch.clock_ms
     if kind is Jitter or kind is StepKey:
         # From the position alone: a replay must compute the key with which an interrupted attempt called the service.
-        key = f"{replay.header.run_id}/{branch.prefix}{branch.number}"
-        return key if kind is StepKey else _chance(key)
+        path = f"{branch.prefix}{branch.number}"
+        return replay.taken.key(path) if kind is StepKey else replay.taken.chance(path)
     if kind is Log:
         replay.logged += 1
         # A replay comes past the same log records again: only those after the last commit are new.
-        if replay.logged > replay.header.logged:
+        if replay.logged > replay.header.logged and not replay.is_taken_over:
             replay.lines.append(instruction)
         return None
     return Raised(NotInWorkflow(instruction))
-
-
-def _chance(key: str) -> float:
-    """Return a number in [0, 1) that is the same for the same key."""
-    return int.from_bytes(blake2b(key.encode(), digest_size=7).digest()) / 2**56
 
 
 def serve(replay: Replay, asked: OpenStep) -> bool:
@@ -219,6 +214,7 @@ class Replay:
         now_ms: the present.
         deliveries: how often the run was delivered. After a crash more than once.
         new: the rows since this run's beginning.
+        taken: the rows that it has from the workflow that it was forked from.
         inbox: the signals and the ends of children that the program has not received.
         read_to: how many rows in the stored journal the run knows: it has read them, or written them itself.
         failing: the steps whose last attempt failed, by path.
@@ -249,6 +245,7 @@ class Replay:
     header: Header = attrs.field(init=False)
     new: list[Row] = attrs.Factory(list[Row])
     inbox: Inbox = attrs.field(init=False)
+    taken: TakenOver = attrs.field(init=False)
     read_to: int = attrs.field(init=False)
     failing: dict[str, FailingStep] = attrs.Factory(dict[str, FailingStep])
     logged: int = 0
@@ -279,6 +276,7 @@ class Replay:
         self.timers = Timers(self.tree)
         self.header, self.read_to = self.known.header, len(self.bodies)
         self.inbox = Inbox(self.tree.asked)
+        self.taken = TakenOver(self.header.forked, self.header.run_id, self.bodies)
         self.failing = {step.path: step for step in self.header.failing if step.path}
 
     # ------------------------------------------------------------ replaying
@@ -435,7 +433,7 @@ class Replay:
         self.consume()
         if row.form == "waiting":
             self._answers -= 1
-            self.timers.follow(row)
+            self.timers.follow(row, self.taken.counted_ms(0, self._position))
             return
         tree = self.tree
         if row.form == "cancelled":
@@ -448,7 +446,7 @@ class Replay:
             tree.expire(fork, row.at_ms)
             return
         asked = tree.asked.get(row.path.removesuffix(STARTED))
-        if asked is None or asked.name != row.name:
+        if asked is None or not self.taken.fits(row, asked.name, self._position):
             raise diverged(self.tree, row)
         if row.form in _STOPPED and row.path not in tree.dropping:
             if row.form == "dropped" or asked.branch.halt is None:
@@ -456,7 +454,7 @@ class Replay:
             tree.interrupt(asked)
         if row.path.endswith(STARTED):
             asked.started = True
-            self.timers.reach(asked, row.at_ms)
+            self.timers.reach(asked, self.taken.counted_ms(row.at_ms, self._position))
         elif row.form in _STOPPED:
             # The difference decides whether its compensation runs, and must be the same in each replay.
             tree.stopped(asked, begun=row.form == "interrupted")
@@ -471,13 +469,13 @@ class Replay:
         """
         # The name is all that binds a row to its step: without this, changed code would receive the answer of another
         # step.
-        if row.name != asked.name:
+        if not self.taken.fits(row, asked.name, self._position):
             raise diverged(self.tree, row, asked)
         branch, instruction = asked.branch, asked.instruction
         branch.clock_ms = max(branch.clock_ms, row.at_ms)
         kind = instruction.__class__
         if branch.prefix and kind not in _INSTANT:
-            self.timers.anchor(branch, row.began_ms, "answered")
+            self.timers.anchor(branch, self.taken.counted_ms(row.began_ms, self._position), "answered")
         try:
             if kind is ServiceCall or kind is OneStep:
                 values, errors = codecs_of(instruction)
@@ -502,6 +500,11 @@ class Replay:
         except (InvalidInput, NotRecordable) as problem:
             raise diverged(self.tree, row, asked, problem) from problem
         return Success(True) if kind is Patched else Success(None)  # noqa: FBT003 - the answer
+
+    @property
+    def is_taken_over(self) -> bool:
+        """Whether the program is still at steps that another workflow performed, whose fork this one is."""
+        return not self._live and self.taken.has(self._position)
 
     def _is_past(self, prefix: str, number: int, name: str) -> bool:
         """Return whether the journal continues beyond a patch that it does not hold."""
@@ -584,6 +587,7 @@ class Replay:
             value=value,
             secret=secret,
             signal=signal,
+            finalizer=form in _DIRECT and finalizing_around(branch) is not None,
         )
         self.new.append(row)
         return row

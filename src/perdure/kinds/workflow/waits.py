@@ -167,20 +167,27 @@ class Timers:
         self._unrecorded.clear()
         return row_of_waits([(each.path, each.name, each.begun_ms or 0) for each in waits]) if waits else None
 
-    def follow(self, note: Row) -> None:
+    def follow(self, note: Row, gap_ms: int = 0) -> None:
         """Let recorded waits begin when the program reached them.
+
+        Args:
+            note: the row.
+            gap_ms: the time in which no workflow ran, before this one was forked.
 
         Raises:
             Diverged: the program does not wait there.
         """
+        noted = set[str]()
         for path, name, at_ms in waits_in(note):
             asked = self.tree.asked.get(path)
             # Compared like steps: changed code must not inherit the instant of another wait.
             if asked is None or asked.name != name:
                 raise diverged(self.tree, attrs.evolve(note, path=path, name=name), asked)
             # The recorded instant: a wait that began again at each restart would never end.
-            self.reach(asked, at_ms)
-        self._unrecorded.clear()  # a note holds all the waits of its commit
+            self.reach(asked, at_ms + gap_ms)
+            noted.add(path)
+        # A fork's note holds not all the waits of its commit: the others begin again.
+        self._unrecorded = [asked for asked in self._unrecorded if asked.path not in noted]
 
     def reach(self, asked: OpenStep, at_ms: int) -> None:
         """Let a wait begin, and the time limits around it.
