@@ -17,6 +17,13 @@ FORKS = "tests/workflow/test_workflow_forks.py"
 
 MUTANTS = (
     Mutant(
+        "a pinned name of an effect is dropped",
+        "_named",
+        "name = step_name(function) if pinned is None else pinned",
+        "name = step_name(function)",
+        f"{DEPLOYS}::test_a_step_whose_name_is_pinned_is_the_same_in_both_versions[True-with_the_old_name]",
+    ),
+    Mutant(
         "a fork keeps the step from which it performs again",
         "prefix_of",
         "kept = _kept(rows[:place], bodies",

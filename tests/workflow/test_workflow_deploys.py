@@ -4,17 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import pytest
 from flows import Declined, HasShop, Shop, act, bodies, double, label, mail, number, release, reserve
+from returns.future import FutureResult
 
-from perdure import App, Backoff, Do, Program, Retry, Undo, Workflow, WorkflowContext, patched, program, saga
+from perdure import (
+    App,
+    Backoff,
+    Do,
+    Program,
+    Retry,
+    Undo,
+    Workflow,
+    WorkflowContext,
+    effect,
+    patched,
+    program,
+    saga,
+    step,
+)
 from perdure.kinds.workflow import Diverged
+from perdure.kinds.workflow.declared_steps import declared_steps
 from perdure.programs import bracket, gather, sandbox, sleep
 from perdure.testing import World
+from perdure.testing.journal import check_journal
 from perdure.values.answer import Done
-from perdure.values.errors import Undecodable
+from perdure.values.errors import DefinitionError, Undecodable
 
 Flow: TypeAlias = Workflow[int, int, str, object]
 
@@ -39,6 +56,33 @@ def other_step(ctx: WorkflowContext[int]) -> Do[int, str]:
 @program
 def removed_step(ctx: WorkflowContext[int]) -> Do[int, str]:
     given = yield from ctx.state
+    more = yield from number.receive()
+    return given + more
+
+
+@effect(name="act")
+def renamed(services: object, number: int) -> FutureResult[int, str]:
+    return FutureResult.from_value(number + 1)
+
+
+@step(name="act")
+@program
+def in_one_step(number: int) -> Do[int, str]:
+    return (yield from renamed(number))
+
+
+@program
+def with_the_old_name(ctx: WorkflowContext[int]) -> Do[int, str]:
+    given = yield from ctx.state
+    given = yield from renamed(given)
+    more = yield from number.receive()
+    return given + more
+
+
+@program
+def step_with_the_old_name(ctx: WorkflowContext[int]) -> Do[int, str]:
+    given = yield from ctx.state
+    given = yield from in_one_step(given)
     more = yield from number.receive()
     return given + more
 
@@ -97,6 +141,30 @@ def test_a_divergence_leaves_it_and_the_right_code_continues(wrong: object) -> N
         world.restart(App(None).with_jobs(old))
         world.advance("1 second")
         assert world.run(world.handle(old).outcome("e")) == Done(value=16)
+
+
+@pytest.mark.parametrize("body", [with_the_old_name, step_with_the_old_name])
+@pytest.mark.parametrize("is_older_first", [True, False])
+def test_a_step_whose_name_is_pinned_is_the_same_in_both_versions(body: object, is_older_first: bool) -> None:  # noqa: FBT001 - a parameter
+    """A function that is renamed, and keeps the name of its steps: n beside n+1 in both directions."""
+    old, new = (version(first), version(body)) if is_older_first else (version(body), version(first))
+    assert declared_steps(old.run) == declared_steps(new.run) == ("act", "signal number")
+    with World(App(None).with_jobs(old)) as world:
+        world.run(world.handle(old).start("e", 10))
+        world.advance("1 second")
+        world.restart(App(None).with_jobs(new))
+        world.run(world.handle(new).signal("e", number, 5))
+        assert world.run(world.handle(new).outcome("e")) == Done(value=16)
+        assert [each.name for each in world.run(world.handle(new).steps("e"))] == ["act", "signal number"]
+    check_journal(new, lambda flow: flow.start(1))
+
+
+@pytest.mark.parametrize("name", ["", "a:b", "a\n", "x" * 129, 7])
+def test_a_name_of_a_step_is_a_name(name: Any) -> None:
+    with pytest.raises(DefinitionError, match="name of an effect"):
+        effect(name=name)
+    with pytest.raises(DefinitionError, match="name of a step"):
+        step(name=name)
 
 
 def test_other_code_that_cannot_follow_either_runs_nothing_and_joins_the_mark() -> None:

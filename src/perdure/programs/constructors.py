@@ -43,6 +43,7 @@ from perdure.programs.instructions import (
     Supervision,
     Supervisor,
 )
+from perdure.values.address import check_name
 from perdure.values.errors import DefinitionError
 from perdure.values.times import due_ms, duration_ms
 
@@ -66,6 +67,44 @@ LIMITS: Final = "__perdure_limits__"
 
 class LimitedEffect(Protocol[P]):
     """Converts a function as `effect` does. Its calls use limits, by its arguments."""
+
+    @overload
+    def __call__(
+        self,
+        function: Callable[
+            Concatenate[R, P],
+            RequiresContextFutureResult[A, E, R] | RequiresContextIOResult[A, E, R] | RequiresContextResult[A, E, R],
+        ],
+        /,
+    ) -> Callable[P, Program[A, E, R]]: ...
+    @overload
+    def __call__(
+        self,
+        function: Callable[Concatenate[R, P], Result[A, E] | IOResult[A, E] | FutureResult[A, E]],
+        /,
+    ) -> Callable[P, Program[A, E, R]]: ...
+    @overload
+    def __call__(
+        self,
+        function: Callable[Concatenate[R, P], RequiresContext[A, R]],
+        /,
+    ) -> Callable[P, Program[A, Never, R]]: ...
+    @overload
+    def __call__(
+        self,
+        function: Callable[Concatenate[R, P], Awaitable[Result[A, E]]],
+        /,
+    ) -> Callable[P, Program[A, E, R]]: ...
+    @overload
+    def __call__(
+        self,
+        function: Callable[Concatenate[R, P], IO[A] | Future[A]],
+        /,
+    ) -> Callable[P, Program[A, Never, R]]: ...
+
+
+class NamedEffect(Protocol):
+    """Converts a function as `effect` does. Its steps have a name of their own."""
 
     @overload
     def __call__(
@@ -126,8 +165,15 @@ def effect(
     function: Callable[Concatenate[R, P], IO[A] | Future[A]],
 ) -> Callable[P, Program[A, Never, R]]: ...
 @overload
-def effect(*, limits: Sequence[Limit | LimitUse[P]]) -> LimitedEffect[P]: ...
-def effect(function: Callable[..., Any] | None = None, *, limits: Sequence[Limit | LimitUse[...]] = ()) -> Any:
+def effect(*, limits: Sequence[Limit | LimitUse[P]], name: str | None = None) -> LimitedEffect[P]: ...
+@overload
+def effect(*, name: str) -> NamedEffect: ...
+def effect(
+    function: Callable[..., Any] | None = None,
+    *,
+    name: str | None = None,
+    limits: Sequence[Limit | LimitUse[...]] = (),
+) -> Any:
     """Convert a function that calls a service to one that returns a `Program`.
 
     The program holds the call as data, a name and arguments (`ServiceCall`), so that it can be recorded, compared,
@@ -137,6 +183,8 @@ def effect(function: Callable[..., Any] | None = None, *, limits: Sequence[Limit
         function: takes the services first. It may be ``async def``. It returns a `Result`, `IOResult` or
             `FutureResult`, a reader that returns one (``RequiresContext…``), an awaitable that returns a `Result`, or
             an `IO` or `Future`, which cannot fail. An exception that it raises is a defect.
+        name: the name of the steps that a workflow records, 1 to 128 printable characters without ``:``. By default the
+            function's. With a name, renaming the function is no change for workflows under way.
         limits: limits with a name that each call uses, in an engine: `Limit`, or `Limit.by` with functions of the
             arguments. A call waits for them as a part of its run. Write ``@effect(limits=[...])``.
 
@@ -144,28 +192,36 @@ def effect(function: Callable[..., Any] | None = None, *, limits: Sequence[Limit
         A function with the remaining parameters, which returns the program.
 
     Raises:
-        DefinitionError: ``limits`` are no limits, or one has numbers per key and no key.
+        DefinitionError: the name is not valid, ``limits`` are no limits, or one has numbers per key and no key.
     """
-    if function is None:
-        return partial(_limited, limits)
-    return _effect(function, function)
+    if function is not None:
+        return _effect(function, function, step_name(function))
+    pinned = None if name is None else check_name(name, what="name of an effect")
+    return partial(_named, pinned, limits)
 
 
-def _limited(limits: Sequence[Limit | LimitUse[...]], function: Callable[..., Any]) -> Any:
+def step_name(function: object) -> str:
+    """Return a function's name, which its steps have by default."""
+    return getattr(function, "__name__", None) or repr(function)
+
+
+def _named(pinned: str | None, limits: Sequence[Limit | LimitUse[...]], function: Callable[..., Any]) -> Any:
+    name = step_name(function) if pinned is None else pinned
+    return _effect(function, _limited(name, limits, function) if limits else function, name)
+
+
+def _limited(name: str, limits: Sequence[Limit | LimitUse[...]], function: Callable[..., Any]) -> Any:
     from perdure.values.limits import limit_uses  # noqa: PLC0415 - most effects name no limit
 
     @wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
         return function(*args, **kwargs)
 
-    name = getattr(function, "__name__", None) or repr(function)
     setattr(call, LIMITS, limit_uses(limits, what=f"limits of the effect {name}", keyed="by"))
-    return _effect(function, call)
+    return call
 
 
-def _effect(function: Callable[..., Any], call: Callable[..., Any]) -> Callable[..., Program[Any, Any, Any]]:
-    name = getattr(function, "__name__", None) or repr(function)
-
+def _effect(function: Callable[..., Any], call: Callable[..., Any], name: str) -> Callable[..., Program[Any, Any, Any]]:
     @wraps(function)
     def made(*args: Any, **kwargs: Any) -> Program[Any, Any, Any]:
         return node(PERFORM, ServiceCall(name, args, kwargs, call))

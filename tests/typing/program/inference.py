@@ -108,6 +108,12 @@ def read_io_of_clock(services: HasClock) -> IO[int]:
     return IO(services.clock.read())
 
 
+@effect(name="read")
+def read_named(services: HasClock, scale: int) -> Result[int, Late]:
+    return Success(services.clock.read() * scale)
+
+
+assert_type(read_named(2), Program[int, Late, HasClock])
 assert_type(read_result(2, zone="CET"), Program[int, Late, HasClock])
 assert_type(read_future(), Program[int, Late, HasClock])
 assert_type(read_io_result(), Program[str, Lost, HasName])

@@ -7,7 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial, wraps
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, Literal, Never, ParamSpec, TypeAlias, TypeVar, cast
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    Generic,
+    Literal,
+    Never,
+    ParamSpec,
+    TypeAlias,
+    TypeVar,
+    cast,
+    overload,
+)
 
 import attrs
 from returns.result import Failure, Success
@@ -17,7 +29,7 @@ from typing_extensions import TypeVar as DefaultTypeVar
 from perdure.codecs import Codec, Opened
 from perdure.jobs.hooks import error_of, value_of
 from perdure.programs import Do, Instruction, Program, perform, program
-from perdure.programs.constructors import STEP_NAME, Uninterrupted
+from perdure.programs.constructors import STEP_NAME, Uninterrupted, step_name
 from perdure.values.address import Address, check_name
 from perdure.values.errors import DefinitionError, NotPublished
 from perdure.values.excerpt import fields_in_line
@@ -176,7 +188,11 @@ class BranchDropped:
 
 
 # ---------------------------------------------------------------- programs
-def step(function: Callable[P, Program[A, E, R]]) -> Callable[P, Program[A, E, R]]:
+@overload
+def step(function: Callable[P, Program[A, E, R]], /) -> Callable[P, Program[A, E, R]]: ...
+@overload
+def step(*, name: str) -> Callable[[Callable[P, Program[A, E, R]]], Callable[P, Program[A, E, R]]]: ...
+def step(function: Callable[..., Any] | None = None, /, *, name: str | None = None) -> Any:
     """Make each program that a function returns a single step in a workflow. Use it above `program`.
 
     The journal holds the step's outcome, and nothing from inside the step: several effects cost one commit, and after a
@@ -184,11 +200,17 @@ def step(function: Callable[P, Program[A, E, R]]) -> Callable[P, Program[A, E, R
 
     Args:
         function: returns a program. Its annotation declares the value's type and the error's type.
+        name: the name that the journal holds, as for `effect`. By default the function's. Write ``@step(name="pack")``.
 
     Raises:
-        DefinitionError: the annotation declares no types, or one that has no JSON form.
+        DefinitionError: the name is not valid, or the annotation declares no types, or one that has no JSON form.
     """
-    name = getattr(function, "__name__", None) or repr(function)
+    if function is None:
+        return partial(_step, check_name(name, what="name of a step"))
+    return _step(step_name(function), function)
+
+
+def _step(name: str, function: Callable[P, Program[A, E, R]]) -> Callable[P, Program[A, E, R]]:
     value, error = value_of(function), error_of(function)
     # Refused when the module is imported: at run time, the effect would have happened before its outcome is found to
     # have no form.
