@@ -43,8 +43,8 @@ MUTANTS = (
     Mutant(
         "messages of the last turn to others are lost",
         "_ended",
-        "transition = purge(instance, events=events, messages=tuple(execute.draft.messages))",
-        "transition = purge(instance, events=events)",
+        "messages=(*execute.draft.messages, *last)",
+        "messages=last",
         ENDS,
     ),
     Mutant(

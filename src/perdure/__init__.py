@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from perdure.kinds.continuous import Continuous, ContinuousContext
     from perdure.kinds.debounce import Debounce, DebounceContext
     from perdure.kinds.task import Task, TaskContext, TaskErrorContext
-    from perdure.kinds.worker_pool import ItemContext, WorkerPool
+    from perdure.kinds.worker_pool import BatchContext, ItemContext, PoolBatch, WorkerPool
     from perdure.kinds.workflow import (
         Published,
         Signal,
@@ -56,7 +56,7 @@ else:
             "perdure.kinds.continuous": ("Continuous", "ContinuousContext"),
             "perdure.kinds.debounce": ("Debounce", "DebounceContext"),
             "perdure.kinds.task": ("Task", "TaskContext", "TaskErrorContext"),
-            "perdure.kinds.worker_pool": ("ItemContext", "WorkerPool"),
+            "perdure.kinds.worker_pool": ("BatchContext", "ItemContext", "PoolBatch", "WorkerPool"),
             "perdure.kinds.workflow": (
                 "Published",
                 "Signal",
@@ -85,6 +85,7 @@ __all__ = [
     "App",
     "Attribute",
     "Backoff",
+    "BatchContext",
     "Call",
     "Client",
     "Condition",
@@ -100,6 +101,7 @@ __all__ = [
     "LimitUse",
     "Limits",
     "Migrations",
+    "PoolBatch",
     "Program",
     "Published",
     "Retry",

@@ -94,6 +94,7 @@ OPTIONS_ELSEWHERE: Final = {
         "tests/workflow/test_workflow_published.py::test_values_have_a_size_and_a_number_and_are_declared"
     ),
     "attribute.name": f"{ATTRIBUTES}::test_names_that_a_condition_cannot_have_are_refused",
+    "BatchHandle.chunk": "tests/kinds/test_batches.py::test_limits_of_a_batch",
     "PoolHandle.chunk": "tests/kinds/test_many_items.py::test_a_chunk_has_a_limit",
     "WorkerPool.key": "tests/kinds/test_worker_pool.py::test_a_key_must_be_a_short_text",
     "serving.binds": "tests/server/test_listening.py::test_addresses_are_bounded",

@@ -16,6 +16,7 @@ from perdure import (
     Continuous,
     Debounce,
     Migrations,
+    PoolBatch,
     Published,
     Retry,
     Signal,
@@ -56,6 +57,10 @@ def debounce(name: str = "d", **options: Any) -> Any:
 
 def pool(name: str = "p", **options: Any) -> Any:
     return WorkerPool(name, item=str, result=str, work=lambda ctx: ctx.item, **options)
+
+
+def batch(name: str = "job", **options: Any) -> Any:
+    return PoolBatch(name, pool=pool(), **options)
 
 
 def workflow(name: str = "w", **options: Any) -> Any:
@@ -138,7 +143,7 @@ def text(name: str, make: Callable[[Any], object], most: int, error: Any = Defin
 
 
 CONCURRENT = {"Task": task, "Continuous": continuous, "Debounce": debounce, "Workflow": workflow}
-NAMED = {**CONCURRENT, "WorkerPool": pool}
+NAMED = {**CONCURRENT, "WorkerPool": pool, "PoolBatch": batch}
 PAGED: dict[str, Callable[[Any, Any], Any]] = {
     "Client.list limit": lambda jobs, value: jobs.list(limit=value),
     "Client.history limit": lambda jobs, value: jobs.history(task_of(jobs), "a", limit=value),
@@ -153,6 +158,7 @@ RANGES = (
     text("Update.name", lambda name: Update(name, str, str), 128),
     text("StateQuery.name", lambda name: StateQuery(name, str, str, lambda state, _: str(state)), 128),
     *(whole(f"{kind}.concurrency", option(make, "concurrency"), 1, 100_000) for kind, make in CONCURRENT.items()),
+    whole("PoolBatch.failures", option(batch, "failures"), 0, 100),
     whole("WorkerPool.workers", option(pool, "workers"), 1, 100_000),
     whole("WorkerPool.rate", lambda value: pool(rate=(value, "1 minute")), 1, 100_000),
     whole("WorkerPool.rate_per_key", lambda value: pool(key=str, rate_per_key=(value, "1 minute")), 1, 100_000),

@@ -125,6 +125,7 @@ TURN_VALUES = {  # frozen for the type checkers: see `perdure.values.frozen`
     "perdure.kinds.task.context.TaskContext",
     "perdure.kinds.task.context.TaskErrorContext",
     "perdure.kinds.worker_pool.items.PutCommand",
+    "perdure.kinds.worker_pool.batch.BatchContext",
     "perdure.kinds.worker_pool.items.ItemContext",
     "perdure.kinds.workflow.journal.Row",
     "perdure.programs.drivers.Suspended",

@@ -60,7 +60,7 @@ COMMANDS: Final[Mapping[str, LazyCommand]] = {
         WORKERS,
     ),
     "token": LazyCommand(
-        "credentials:token",
+        "maintenance:token",
         "Make a random token for a client of a server: its secret, and the line for the server's tokens file.",
         WORKERS,
     ),
@@ -215,7 +215,7 @@ COMMANDS: Final[Mapping[str, LazyCommand]] = {
         "completion:completion", "Print a script that completes commands and options in your shell.", WORKERS
     ),
     "key": LazyCommand(
-        "credentials:key",
+        "maintenance:key",
         "Make a random key that encrypts stored data, as a line for `PERDURE_KEYS` or a file of keys.",
         STORES,
     ),

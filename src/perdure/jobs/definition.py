@@ -277,11 +277,11 @@ class Definition(ABC, Generic[H_co, T_co, R_contra]):
         return None
 
     def last_messages(self, instance: Instance, reason: str, inputs: TurnInputs) -> tuple[Message, ...]:
-        """Return the messages from an instance that a call terminates, such as to an instance that waits for it.
+        """Return the messages from an instance that a call terminates, or its program, or its last failure.
 
         Args:
             instance: the stored instance.
-            reason: the caller's reason.
+            reason: why it ends.
             inputs: the clock, the random value and the ids.
 
         Raises:

@@ -462,8 +462,8 @@ def _after_exhaustion(
     # A continuous job stays and waits for its next tick; other kinds purge the instance.
     left_over = job.given_up(execute.instance, claim, inputs)
     if left_over is None:
-        ended = log.add(JobTerminated, reason=suspension)
-        return purge(execute.instance, events=(*events, ended))
+        ended, last = log.add(JobTerminated, reason=suspension), job.last_messages(execute.instance, suspension, inputs)
+        return purge(execute.instance, events=(*events, ended), messages=last)
     return put(left_over, inputs.now_ms, events=events, claim=None, pending_retry=None, last_error=record)
 
 

@@ -472,7 +472,8 @@ def _ended(job: AnyDefinition, execute: Execute, reason: str, inputs: TurnInputs
     started = log.optional(JobStarted) if created_now else ()
     events: tuple[Event, ...] = (*started, *log.optional(JobTerminated, reason=reason))
     # The last turn is a turn like any other: the messages that it sent belong to its commit.
-    transition = purge(instance, events=events, messages=tuple(execute.draft.messages))
+    last = job.last_messages(instance, reason, inputs)
+    transition = purge(instance, events=events, messages=(*execute.draft.messages, *last))
     if execute.claim.cause == "event":
         return answered(transition, job.ended(execute))
     return answered(transition, run_answer(execute, None, OutcomeRecord(form="terminated", reason=reason)))

@@ -108,7 +108,7 @@ def _write(page: tuple[Listed, ...], above: tuple[str, ...], *, json: bool) -> t
 
 MAX_OUTCOME_CHARACTERS: Final = 80
 
-KINDS_WITHOUT_STEPS: Final = frozenset({"continuous", "debounce", "pool", "task"})
+KINDS_WITHOUT_STEPS: Final = frozenset({"batch", "continuous", "debounce", "pool", "task"})
 """This library's kinds that keep no journal. Your own kind may keep one."""
 
 

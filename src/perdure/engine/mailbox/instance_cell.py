@@ -331,8 +331,8 @@ class PendingCommit:
     def may_take(self, entry: MailboxEntry, most: int) -> bool:
         """Return whether the turn of a request may be decided on the outcome of this pending commit.
 
-        What the engine itself requests is decided on stored rows. A new instance is stored first: decisions distinguish
-        it from one that is not stored. Turns whose transition the store has refused are written one by one.
+        What the engine itself requests is decided on stored rows, and a new instance is stored first. Turns whose
+        transition the store has refused are written one by one.
 
         Args:
             entry: the request.

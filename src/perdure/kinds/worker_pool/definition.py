@@ -18,7 +18,6 @@ from perdure.jobs.plan import DEFAULT_RUN_TIMEOUT, Lanes, Plan, build_plan
 from perdure.jobs.request import CommandSpec, Keyword, Repeat, Request, repeat_of_creating
 from perdure.kinds.worker_pool.items import (
     ANSWERS,
-    ITEM_DATA,
     NO_TIME,
     CancelCommand,
     ItemCancelled,
@@ -30,10 +29,14 @@ from perdure.kinds.worker_pool.items import (
     NewItem,
     OutcomeCommand,
     TriggerItemCommand,
+    batch_of,
     data_of,
+    encoded_data,
     put_command,
+    put_in_batch,
 )
-from perdure.programs import Program
+from perdure.programs import Program, perform
+from perdure.values.address import check_id
 from perdure.values.errors import DefinitionError
 from perdure.values.excerpt import MAX_LINE_CHARACTERS, shortened
 from perdure.values.limits import MAX_CONCURRENCY, rate_of
@@ -42,18 +45,25 @@ from perdure.values.times import Duration, duration_ms, format_duration, from_ms
 if TYPE_CHECKING:
     from perdure.jobs.draft import Draft
     from perdure.jobs.step import Commit, Execute, Step
-    from perdure.kinds.worker_pool import handle, handler
-    from perdure.kinds.worker_pool.handle import PoolHandle, PoolSender
+    from perdure.kinds.worker_pool import batch, batch_turns, handle, handler
+    from perdure.kinds.worker_pool.batch import BatchContext, BatchPolicy, BatchProgress, NewItems
+    from perdure.kinds.worker_pool.handle import BatchHandle, BatchSender, PoolHandle, PoolSender
+    from perdure.kinds.workflow import instructions
     from perdure.values.address import Address
     from perdure.values.attributes import Attribute
+    from perdure.values.event import Parking
     from perdure.values.failure import Defect
     from perdure.values.instance import Claim, Instance
     from perdure.values.limits import Limit, LimitUse
     from perdure.values.listings import InstanceOutcome
+    from perdure.values.message import Message
     from perdure.values.secret import Hide
     from perdure.values.status_wait import AwaitedStatus
     from perdure.values.turn_inputs import TurnInputs
 else:  # deciding turns and calling jobs need more modules than defining jobs
+    batch = lazy_module("perdure.kinds.worker_pool.batch")
+    batch_turns = lazy_module("perdure.kinds.worker_pool.batch_turns")
+    instructions = lazy_module("perdure.kinds.workflow.instructions")
     handle = lazy_module("perdure.kinds.worker_pool.handle")
     handler = lazy_module("perdure.kinds.worker_pool.handler")
 
@@ -233,6 +243,7 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
             key=None if key is None else _key(key, name),
             results=results,
             keep_ms=keep_ms,
+            tags=tags,
         )
         takes_over = None
         if on_error is not None:
@@ -264,6 +275,16 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
     def alarm_consumed(self, instance: Instance, claim: Claim, inputs: TurnInputs) -> Instance:
         """Return an item whose attempt failed, outside its lane."""
         return handler.alarm_consumed(instance)
+
+    def last_messages(self, instance: Instance, reason: str, inputs: TurnInputs) -> tuple[Message, ...]:
+        """Return the message to the batch of an item that ends before its work succeeded."""
+        messages: tuple[Message, ...] = handler.last_messages(instance, reason, inputs)
+        return messages
+
+    def parking_messages(self, instance: Instance, event: Parking, inputs: TurnInputs) -> tuple[Message, ...]:
+        """Return the message to the batch of an item that is parked, or resumed."""
+        messages: tuple[Message, ...] = handler.parking_messages(instance, event, inputs)
+        return messages
 
     # ------------------------------------------------------------ how items take turns
     @property
@@ -297,7 +318,7 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
             return instance
         # The result is in the item's own data, which the redaction of states does not reach.
         shown = self.policy.results.redact(data.result.encode(), hide=hide).decode()
-        return instance.changed(data=ITEM_DATA.write(attrs.evolve(data, result=shown)))
+        return instance.changed(data=encoded_data(attrs.evolve(data, result=shown), batch_of(instance)))
 
     def handle_call(self, request: Request) -> tuple[str, tuple[object, ...]]:
         """Return the handle method that makes a request, and its arguments."""
@@ -349,6 +370,171 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
         return handle.PoolSender(post)
 
 
+# ---------------------------------------------------------------- the definition
+@attrs.frozen(init=False, eq=False, repr=False)
+class PoolBatch(Definition["BatchHandle[V]", "BatchSender[V]", R_contra], Generic[V, E, R_contra]):
+    """Items of a pool that belong together, and whose common end is known exactly once.
+
+    Put items into a batch, and seal it. When it is sealed and its last item has ended, the batch is done: workflows
+    that wait for it continue, and ``on_done`` runs.
+
+    Args:
+        name: the job's name, part of the stored address: 1 to 128 printable characters, no ``:``.
+        pool: works on the items. Serve it in the same app, or on the same store.
+        on_done: runs once when a batch is done, such as to send a message. Its ``ctx.state`` is the end.
+        retry: the durable retry for ``on_done``. After the last attempt the batch is parked.
+        keep: how long a batch is kept after its end, and with it its counts. None: until it is terminated.
+        failures: how many failures a batch keeps, 0 to 100. All of them are counted.
+        run_timeout: time limit for ``on_done``, by default 15 minutes.
+
+    Raises:
+        DefinitionError: an argument is invalid. The message says how to fix it.
+    """
+
+    kind: ClassVar[str] = "batch"
+    end_statuses: ClassVar[tuple[AwaitedStatus, ...]] = ("ended", "parked")
+    name: str
+    plan: Plan
+    pool: WorkerPool[V, Any, Any, Any]
+    on_done: Callable[..., Program[Any, Any, Any]] | None
+    policy: BatchPolicy
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        pool: WorkerPool[V, Any, Any, Any],
+        on_done: Callable[[BatchContext], HookResult[E, R_contra]] | None = None,
+        retry: RetryPolicy[E] | None = None,
+        keep: Duration | None = "7 days",
+        failures: int = 20,
+        run_timeout: Duration = DEFAULT_RUN_TIMEOUT,
+    ) -> None:
+        if not isinstance(pool, WorkerPool):  # pyright: ignore[reportUnnecessaryIsInstance] - untyped callers
+            raise DefinitionError(f"pool of batch:{name}", pool, "a WorkerPool")
+        if type(failures) is not int or not 0 <= failures <= batch.MAX_FAILURES:
+            raise DefinitionError(
+                f"failures of batch:{name}", failures, f"a whole number from 0 to {batch.MAX_FAILURES}"
+            )
+        keep_ms = None if keep is None else duration_ms(keep, what=f"keep of batch:{name}", minimum_ms=1)
+        plan = build_plan(
+            "batch",
+            name,
+            state=batch.BatchProgress,
+            tags=None,
+            errors=FROM_HOOKS,
+            hooks={"on_done": on_done},
+            retry=retry,
+            exhausted="park",
+            may_continue=False,
+            run_timeout=run_timeout,
+            concurrency=None,
+            commands=batch.commands_of_batch(pool.plan.state.form, pool.policy, name),
+            answers=batch.ANSWERS,
+        )
+        program = None if on_done is None else hook(on_done, what=f"on_done of batch:{name}")
+        policy = batch.BatchPolicy(
+            pool=pool,
+            items=pool.policy,
+            at_end="nothing" if on_done is None else "hook",
+            keep_ms=keep_ms,
+            failures=failures,
+        )
+        cast("Any", self).__attrs_init__(name, plan, pool, program, policy)
+
+    # ------------------------------------------------------------ the pure handler
+    def begin(self, address: Address, instance: Instance | None, request: Request, inputs: TurnInputs) -> Step:
+        """Decide a command or an alarm."""
+        step: Step = batch_turns.begin(self, self.policy, address, instance, request, inputs)
+        return step
+
+    def program(self, instance: Instance, claim: Claim, command: object) -> tuple[str, Program[Any, Any, Any]]:
+        """Return the ``on_done`` program."""
+        return "on_done", batch_turns.NOTHING if self.on_done is None else self.on_done(self.context(instance, claim))
+
+    def succeeded(self, execute: Execute, value: object, inputs: TurnInputs) -> Commit | Execute:
+        """Settle ``on_done``: the batch has ended, and is kept."""
+        settled: Commit = batch_turns.succeeded(self.policy, execute, inputs)
+        return settled
+
+    def alarm_consumed(self, instance: Instance, claim: Claim, inputs: TurnInputs) -> Instance:
+        """Return the batch after an attempt of ``on_done`` that failed."""
+        return instance.changed(alarm_ms=None)
+
+    def last_messages(self, instance: Instance, reason: str, inputs: TurnInputs) -> tuple[Message, ...]:
+        """Return the messages to workflows that wait for a batch that is terminated."""
+        messages: tuple[Message, ...] = batch_turns.last_messages(instance, reason, inputs)
+        return messages
+
+    def check_data(self, instance: Instance) -> None:
+        """Decode the batch's data."""
+        batch_turns.data_of(instance)
+
+    # ------------------------------------------------------------ reading
+    @property
+    def results(self) -> Codec[Any]:
+        """The codec of the end, as a workflow that waits reads it."""
+        return self.plan.state
+
+    def context(self, instance: Instance, claim: Claim, **inputs: object) -> BatchContext:
+        """Create the context for ``on_done``."""
+        return batch.BatchContext(instance, claim)
+
+    def handle_call(self, request: Request) -> tuple[str, tuple[object, ...]]:
+        """Return the handle method that makes a request, and its arguments."""
+        method, inputs = super().handle_call(request)
+        if request.action != "put":
+            return method, inputs
+        given = cast("NewItems[Any]", inputs[0])
+        defaults = {"after": NO_TIME, "at": None, "head_start": NO_TIME}
+        options = {name: getattr(given, name) for name in defaults}
+        changed = (Keyword(name, value) for name, value in options.items() if value != defaults[name])
+        return method, (given.items, *changed)
+
+    def display_fields(self) -> tuple[DisplayField, ...]:
+        """Return the pool, and every job's fields."""
+        keep_ms = self.policy.keep_ms
+        kept = "until terminated" if keep_ms is None else format_duration(keep_ms)
+        return (
+            DisplayField("pool", self.pool.name),
+            DisplayField("kept after the end", kept),
+            *fields_of_plan(self.plan),
+        )
+
+    def display_fields_of(self, instance: Instance) -> tuple[DisplayField, ...]:
+        """Return a batch's counts."""
+        state = cast("BatchProgress", self.plan.state.open(instance.state.encode()).value)
+        counts = ("put", "waiting", "done", "failed", "cancelled", "existed")
+        found = [DisplayField(f"items {name}", f"{getattr(state, name):,}") for name in counts]
+        return (*found, DisplayField("sealed", "yes" if state.sealed else "no"))
+
+    # ------------------------------------------------------------ typed access
+    def done(self, id_: str, /) -> Program[BatchProgress, Defect]:
+        """Wait in a workflow until a batch is done. An absent batch is opened.
+
+        Args:
+            id_: the batch.
+
+        Returns:
+            The program, which succeeds with the batch's end. It fails with a ``Defect`` if the batch was terminated, or
+            has as many waiting workflows as it may have.
+
+        Raises:
+            InvalidId: the id is invalid.
+        """
+        ended: Program[Any, Any]
+        ended = perform(instructions.CallChild(self, check_id(id_), batch.BatchProgress(), "leave"))
+        return ended
+
+    def handle(self, dispatch: Dispatch) -> BatchHandle[V]:
+        """Return the typed handle."""
+        return handle.BatchHandle(self, dispatch)
+
+    def sender(self, post: PostCommand) -> BatchSender[V]:
+        """Return the typed sender."""
+        return handle.BatchSender(post)
+
+
 def _workers(value: object, *, what: str) -> int:
     if type(value) is int and 1 <= value <= MAX_CONCURRENCY:
         return value
@@ -389,6 +575,7 @@ def _commands(
 ) -> tuple[CommandSpec[Any], ...]:
     form: Any = NewItem[cast("Any", item)]  # type: ignore[misc] # built at run time: an input is one value
     codec: Codec[Any] = Codec.of(form, what=f"item of pool:{name}", tags=tags, ignores_other_tags=True)
+    of_batch: Any = tuple[form, str]  # with the run and the address of the batch
     return (
         CommandSpec(
             name="put",
@@ -398,6 +585,13 @@ def _commands(
             absent="creates",
             answer=ItemPut,
             repeat=repeat,
+        ),
+        CommandSpec(
+            name="put_in_batch",
+            command=put_in_batch,
+            input=Codec.of(of_batch, what=f"item of pool:{name}", tags=tags, ignores_other_tags=True),
+            absent="creates",
+            sender="instance",
         ),
         CommandSpec(name="cancel", command=CancelCommand, answer=ItemCancelled, effect="destroys"),
         CommandSpec(name="trigger", command=TriggerItemCommand, answer=ItemTriggered),

@@ -16,6 +16,7 @@ from perdure.jobs.call import Call, decoded, mapped, result_of
 from perdure.jobs.definition import CallError, Dispatch, PostCommand
 from perdure.jobs.handle import JobHandle
 from perdure.jobs.request import Request
+from perdure.kinds.worker_pool.batch import BatchChanged, BatchProgress, NewItems, SealBatch, put_items
 from perdure.kinds.worker_pool.items import (
     CancelCommand,
     Drained,
@@ -339,4 +340,155 @@ class PoolSender(Generic[V_contra]):
 
     def terminate(self, reason: str = "terminated", /) -> Program[None]:
         """Terminate the item."""
+        return self.post("terminate", reason)
+
+
+# ---------------------------------------------------------------- batches
+@attrs.frozen(repr=False)
+class BatchHandle(JobHandle[BatchProgress, Any], Generic[V]):
+    """The calls of a batch. Its ``get_state`` reads the counts."""
+
+    def put(
+        self,
+        id_: str,
+        items: Mapping[str, V],
+        /,
+        *,
+        after: Duration | None = None,
+        at: datetime | None = None,
+        head_start: Duration | None = None,
+        idempotency_key: str | None = None,
+    ) -> Call[BatchChanged, CallError]:
+        """Put items into a batch, all in one commit. The first one opens it. A sealed batch takes none.
+
+        An item whose id the pool has already is counted as ``existed``, and left unchanged. So a repeat without a key
+        puts nothing twice, but is counted.
+
+        Args:
+            id_: the batch.
+            items: the items by id, at most ``Limits.messages_per_turn``. `put_many` takes more.
+            after: not before this long from now.
+            at: not before this aware instant. Instead of ``after``.
+            head_start: as for the pool's ``put``.
+            idempotency_key: a repeat with this key puts nothing and returns the first result.
+        """
+        job = self.definition
+
+        def build(limits: Limits) -> Request:
+            try:
+                first = new_item(None, after, at, head_start)
+            except DefinitionError as wrong:
+                raise InvalidArgument(wrong.what, wrong.got, wrong.expected) from wrong
+            given = NewItems(items=dict(items), after=first.after, at=at, head_start=first.head_start)
+            payload = job.encode_input("put", given, limits.payload_bytes)
+            return Request(command=put_items(given), action="put", payload=payload, idempotency_key=idempotency_key)
+
+        return self.dispatch.request(job, id_, build, self._name_of("put"))
+
+    def put_many(
+        self,
+        id_: str,
+        items: Iterable[tuple[str, V]] | AsyncIterable[tuple[str, V]],
+        /,
+        *,
+        after: Duration | None = None,
+        at: datetime | None = None,
+        head_start: Duration | None = None,
+        chunk: int = DEFAULT_CHUNK,
+    ) -> Call[BatchChanged, CallError]:
+        """Put many items, in chunks, each in one commit. It stops at the first chunk that is not put.
+
+        Repeat it with the same items after a failure: those that were put are counted as ``existed``.
+
+        Args:
+            id_: the batch.
+            items: ids and items, read a chunk at a time.
+            after: as for `put`.
+            at: as for `put`.
+            head_start: as for `put`.
+            chunk: how many items in a chunk, 1 to 1,000.
+        """
+
+        def put(some: list[tuple[str, Any]]) -> Call[BatchChanged, CallError]:
+            return self.put(id_, dict(some), after=after, at=at, head_start=head_start)
+
+        return Call(partial(_put_chunks, put, items, chunk), self._name_of("put_many"))
+
+    def seal(self, id_: str, /, *, idempotency_key: str | None = None) -> Call[BatchChanged, CallError]:
+        """Take no more items: the batch is done when its last item has ended, or now if none waits.
+
+        Args:
+            id_: the batch.
+            idempotency_key: a repeat with this key returns the first result.
+        """
+        return self._send(id_, SealBatch(), "seal", key=idempotency_key)
+
+    def seal_and_wait(
+        self, id_: str, /, *, timeout: Duration = "1 minute", idempotency_key: str | None = None
+    ) -> Call[BatchProgress, CallError | WaitOver | NoOutcome]:
+        """Seal a batch, wait until it is done and ``on_done`` has run, and return its end.
+
+        A wait that is over loses nothing: a repeat of this call waits again.
+
+        Args:
+            id_: the batch.
+            timeout: how long to wait. ``"0 ms"`` to answer immediately.
+            idempotency_key: as for `seal`.
+
+        Returns:
+            The end. It fails with `WaitOver` when the time is over, and with `NoOutcome` if the batch was terminated.
+        """
+        seal = partial(self.seal, id_, idempotency_key=idempotency_key)
+        return self._and_outcome("seal", id_, seal, self.get_state, timeout, idempotency_key)
+
+
+async def _put_chunks(
+    put: Callable[[list[tuple[str, Any]]], Call[BatchChanged, CallError]], pairs: Pairs[Any], chunk: int
+) -> Result[BatchChanged, CallError]:
+    """Put items into a batch, a chunk after the other."""
+    if type(chunk) is not int or not 1 <= chunk <= MAX_CHUNK:
+        return Failure(InvalidArgument("chunk of put_many", chunk, f"a whole number from 1 to {MAX_CHUNK:,}"))
+    if not _may_have_pairs(pairs):
+        return Failure(InvalidArgument("items of put_many", pairs, PAIRS))
+    first: BatchChanged | None = None
+    total, last = 0, BatchChanged(accepted=True, found="absent")
+    async for some in _chunks(pairs, chunk):
+        for pair in some:
+            if not _is_pair(pair):
+                return Failure(InvalidArgument("an item of put_many", pair, PAIRS))
+        answer = await result_of(put(some))
+        if not isinstance(answer, Success):
+            return Failure(answer.failure())
+        last = answer.unwrap()
+        first, total = first or last, total + last.put
+        if not last.accepted:
+            break
+    return Success(attrs.evolve(last, found=(first or last).found if last.accepted else last.found, put=total))
+
+
+@attrs.frozen
+class BatchSender(Generic[V_contra]):
+    """The messages that other jobs can send to a batch."""
+
+    post: PostCommand
+
+    def put(
+        self,
+        items: Mapping[str, V_contra],
+        /,
+        *,
+        after: Duration | None = None,
+        at: datetime | None = None,
+        head_start: Duration | None = None,
+    ) -> Program[None]:
+        """Put items into the batch. If it is sealed, they are dropped, and its history says so."""
+        first = new_item(None, after, at, head_start)
+        return self.post("put", NewItems(items=dict(items), after=first.after, at=at, head_start=first.head_start))
+
+    def seal(self) -> Program[None]:
+        """Take no more items."""
+        return self.post("seal")
+
+    def terminate(self, reason: str = "terminated", /) -> Program[None]:
+        """Terminate the batch. Its items stay in the pool."""
         return self.post("terminate", reason)

@@ -14,9 +14,8 @@ from perdure.jobs.request import AlarmDue, Request, too_large, within
 from perdure.jobs.run import begin_attempt, begin_run, executed, prior_failed, result_not_stored, run_answer
 from perdure.jobs.step import Commit, Defer, Execute, Step
 from perdure.jobs.suspension import leave
-from perdure.jobs.transitions import EventRecorder, answered, purge, put, refuse, reply, stored
+from perdure.jobs.transitions import EventRecorder, answered, nothing, purge, put, refuse, reply, stored
 from perdure.kinds.worker_pool.items import (
-    ITEM_DATA,
     MAX_KEY_CHARACTERS,
     CancelCommand,
     ItemCancelled,
@@ -28,14 +27,18 @@ from perdure.kinds.worker_pool.items import (
     OutcomeCommand,
     PutCommand,
     TriggerItemCommand,
+    batch_of,
     data_of,
+    encoded_data,
+    report_item,
 )
 from perdure.values.address import Address
 from perdure.values.answer import OutcomeRecord
-from perdure.values.errors import InvalidInput
-from perdure.values.event import Event, JobStarted, JobTerminated
+from perdure.values.errors import InvalidInput, UnknownAction
+from perdure.values.event import Event, JobParked, JobResumed, JobStarted, JobTerminated, Parking
 from perdure.values.instance import Claim, Instance, PendingRetry
 from perdure.values.listings import InstanceOutcome
+from perdure.values.message import Message
 from perdure.values.times import from_ms
 from perdure.values.turn_inputs import TurnInputs
 
@@ -55,6 +58,8 @@ def begin(
     match command:
         case PutCommand():
             # A put of a known id changes nothing: this is what makes producers safe to repeat.
+            if command.batch:
+                return _put_in_batch(job, how, instance, request, inputs, address=address)
             return _exists(instance) if instance is not None else _put(job, how, address, request, inputs)
         case CancelCommand():
             return _cancel(address, instance, inputs)
@@ -77,13 +82,30 @@ def _item_put(instance: Instance, *, created: bool) -> ItemPut:
     return ItemPut(created=created, status=instance.status, due_at=None if due_ms is None else from_ms(due_ms))
 
 
+def _put_in_batch(
+    job: AnyDefinition,
+    how: ItemPolicy,
+    instance: Instance | None,
+    request: Request,
+    inputs: TurnInputs,
+    *,
+    address: Address,
+) -> Commit:
+    if request.inbound is None:  # only batches send this: of another caller, no batch would count the item
+        return refuse(address, UnknownAction(f"{job.kind}:{job.name}", request.action, tuple(job.plan.offered)))
+    if instance is None:
+        return _put(job, how, address, request, inputs)
+    report = report_item(instance, cast("PutCommand", request.command).batch, "existed", inputs.now_ms)
+    return answered(attrs.evolve(nothing(address), messages=(report,)), _item_put(instance, created=False))
+
+
 def _put(job: AnyDefinition, how: ItemPolicy, address: Address, request: Request, inputs: TurnInputs) -> Commit:
     now_ms, command = inputs.now_ms, cast("PutCommand", request.command)
     item = request.encode(job.plan.state, command.item).decode()
     refused = too_large(item, inputs.limits.state_bytes, what=job.plan.state.what)
     if refused is not None:
         return refuse(address, refused)
-    data = ItemData(key=_key(job, how, command.item), head_start_ms=command.head_start_ms)
+    data = ItemData(key=key_of_item(job, how, command.item), head_start_ms=command.head_start_ms)
     due_ms = now_ms + command.after_ms if command.at_ms is None else command.at_ms
     fresh = Instance(address=address, created_ms=now_ms, updated_ms=now_ms)
     transition = put(
@@ -91,7 +113,7 @@ def _put(job: AnyDefinition, how: ItemPolicy, address: Address, request: Request
         now_ms,
         events=EventRecorder(inputs, address, 0).optional(JobStarted),
         state=item,
-        data=_encode(data),
+        data=encoded_data(data, command.batch),
         # An item with a delay has no place in its lane yet: the head start is applied when it becomes due.
         alarm_ms=_rank_ms(now_ms, data, inputs) if due_ms <= now_ms else due_ms,
         lane=data.key if due_ms <= now_ms else None,
@@ -99,7 +121,12 @@ def _put(job: AnyDefinition, how: ItemPolicy, address: Address, request: Request
     return answered(transition, _item_put(stored(transition) or fresh, created=True))
 
 
-def _key(job: AnyDefinition, how: ItemPolicy, item: object) -> str:
+def key_of_item(job: AnyDefinition, how: ItemPolicy, item: object) -> str:
+    """Return an item's key.
+
+    Raises:
+        TypeError: the pool's function returns another value.
+    """
     if how.key is None:
         return ""
     key = how.key(item)
@@ -125,7 +152,43 @@ def _cancel(address: Address, instance: Instance | None, inputs: TurnInputs) -> 
     if is_running(instance, inputs):
         return reply(address, ItemCancelled(cancelled=False, reason="running"))
     events = EventRecorder(inputs, address, instance.run_count).optional(JobTerminated, reason="cancelled")
-    return answered(purge(instance, events=events), ItemCancelled(cancelled=True, reason=""))
+    gone = purge(instance, events=events, messages=last_messages(instance, "cancelled", inputs))
+    return answered(gone, ItemCancelled(cancelled=True, reason=""))
+
+
+# ---------------------------------------------------------------- reports to a batch
+def last_messages(instance: Instance, reason: str, inputs: TurnInputs) -> tuple[Message, ...]:
+    """Return the message to the batch of an item that ends before its work succeeded."""
+    batch = batch_of(instance)
+    # A parked item was counted when it was parked, and one that is done when its work succeeded.
+    if not batch or instance.ended_ms is not None or instance.status == "parked":
+        return ()
+    form: Literal["failed", "cancelled"] = "failed" if reason in _FAILED else "cancelled"
+    return (report_item(instance, batch, form, inputs.now_ms),)
+
+
+_FAILED = frozenset({"retries_exhausted", "not_retryable", "recovery_exhausted"})
+
+
+def parking_messages(instance: Instance, event: Parking, inputs: TurnInputs) -> tuple[Message, ...]:
+    """Return the message to the batch of an item that is parked, or whose parking an operator ended."""
+    batch = batch_of(instance)
+    if not batch:
+        return ()
+    if isinstance(event, JobParked):
+        return (report_item(instance, batch, "failed", inputs.now_ms, instance.last_error),)
+    if isinstance(event, JobResumed) and event.was in _FAILED:
+        return (report_item(instance, batch, "resumed", inputs.now_ms),)
+    return ()  # a pause, and an item that is left to other code: neither is its end
+
+
+def _reported(execute: Execute, form: Literal["done", "failed"], inputs: TurnInputs) -> tuple[Message, ...]:
+    """Return the messages of a work that ended, with the one to the item's batch."""
+    batch, messages = batch_of(execute.instance), tuple(execute.draft.messages)
+    if not batch:
+        return messages
+    report = report_item(execute.instance, batch, form, inputs.now_ms, execute.prior)
+    return (*messages, report)
 
 
 def _trigger(address: Address, instance: Instance | None, inputs: TurnInputs) -> Commit:
@@ -209,7 +272,7 @@ def succeeded(
     """
     instance, draft = execute.instance, execute.draft
     log = EventRecorder(inputs, instance.address, instance.run_count)
-    messages = tuple(draft.messages)
+    messages = _reported(execute, "done" if execute.prior is None else "failed", inputs)
     if execute.prior is not None:  # `on_error` took care of it
         events: tuple[Event, ...] = prior_failed(log, execute, inputs)
         events += log.optional(JobTerminated, reason="on_error")
@@ -232,7 +295,7 @@ def succeeded(
         inputs.now_ms,
         events=events,
         messages=messages,
-        data=_encode(attrs.evolve(data_of(instance), result=result)),
+        data=encoded_data(attrs.evolve(data_of(instance), result=result), batch_of(instance)),
         alarm_ms=None if how.keep_ms is None else inputs.now_ms + how.keep_ms,
         # A kept item in a lane would be begun again.
         lane=None,
@@ -243,7 +306,3 @@ def succeeded(
         last_error=None,
     )
     return answered(transition, run_answer(execute, stored(transition), outcome))
-
-
-def _encode(data: ItemData) -> str:
-    return ITEM_DATA.write(data)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any, Generic, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeAlias, TypeVar
 
 import attrs
+import orjson
 
+from perdure._lazy import lazy_module
 from perdure.codecs import Codec
 from perdure.codecs.codec import RowCodec
 from perdure.jobs.context import JobContext
 from perdure.programs import Program
+from perdure.values.address import Address
 from perdure.values.answer import PauseResult, RunAnswer, Terminated
 from perdure.values.errors import DefinitionError, InvalidInput
 from perdure.values.excerpt import fields_in_line, size_only
@@ -155,6 +158,12 @@ PoolAnswer: TypeAlias = ItemPut | ItemCancelled | ItemTriggered | ItemOutcome | 
 ANSWERS: Codec[Any] = Codec.of(PoolAnswer, what="answers of a pool")
 
 
+if TYPE_CHECKING:
+    from perdure.values import message
+    from perdure.values.message import Message
+else:
+    message = lazy_module("perdure.values.message")  # defining a pool needs no messages
+
 V = TypeVar("V")
 
 MAX_KEY_CHARACTERS = 200
@@ -179,6 +188,11 @@ class ItemData:
 
 
 ITEM_DATA: RowCodec[ItemData] = RowCodec(Codec.of(ItemData, what="data of a pool's item"))
+BATCH_ITEM_DATA: RowCodec[tuple[str, ItemData]] = RowCodec(
+    Codec.of(tuple[str, ItemData], what="data of a batch's item")
+)
+_IN_BATCH: Final = "["
+"""How the data of an item in a batch begins. The other items have a form of their own, which older code reads."""
 
 
 def data_of(instance: Instance) -> ItemData:
@@ -187,7 +201,24 @@ def data_of(instance: Instance) -> ItemData:
     Raises:
         InvalidInput: this code cannot decode it.
     """
-    return ITEM_DATA.read(instance.data) if instance.data else ItemData()
+    data = instance.data
+    if data.startswith(_IN_BATCH):
+        return BATCH_ITEM_DATA.read(data)[1]
+    return ITEM_DATA.read(data) if data else ItemData()
+
+
+def batch_of(instance: Instance) -> str:
+    """Return the batch that an item belongs to, as its run and its address. Empty if it belongs to none.
+
+    Raises:
+        InvalidInput: this code cannot decode the item's data.
+    """
+    return BATCH_ITEM_DATA.read(instance.data)[0] if instance.data.startswith(_IN_BATCH) else ""
+
+
+def encoded_data(data: ItemData, batch: str) -> str:
+    """Encode an item's stored data, with its batch."""
+    return BATCH_ITEM_DATA.write((batch, data)) if batch else ITEM_DATA.write(data)
 
 
 @turn_value(repr=False)
@@ -218,11 +249,13 @@ class ItemPolicy:
         key: returns an item's key. None: the pool has no keys.
         results: the results' codec.
         keep_ms: how long a result is kept. None: until the item is terminated.
+        tags: stable names for the items' classes.
     """
 
     key: Callable[[Any], object] | None
     results: Codec[Any]
     keep_ms: int | None
+    tags: Mapping[type, str] | None = attrs.field(default=None, repr=False)
 
 
 NO_TIME = "0ms"
@@ -249,7 +282,10 @@ class NewItem(Generic[V]):
 
 @turn_value(kw_only=True)
 class PutCommand:
-    """Take an item, unless one with this id exists. Integer milliseconds."""
+    """Take an item, unless one with this id exists. Integer milliseconds.
+
+    Only batches send it with their run and address: they count the item's end, also if its id exists.
+    """
 
     __repr__ = fields_in_line
 
@@ -257,6 +293,7 @@ class PutCommand:
     after_ms: int
     at_ms: int | None
     head_start_ms: int
+    batch: str = ""
 
 
 @frozen
@@ -299,6 +336,15 @@ def _ms(value: str, *, what: str) -> int:
     return 0 if value == NO_TIME else duration_ms(value, what=what, minimum_ms=0)
 
 
+def put_in_batch(given: tuple[NewItem[Any], str]) -> PutCommand:
+    """Return the command for an item of a batch.
+
+    Raises:
+        InvalidInput: a duration is not valid, or both ``after`` and ``at`` are set.
+    """
+    return attrs.evolve(put_command(given[0]), batch=given[1])
+
+
 def put_command(given: NewItem[Any]) -> PutCommand:
     """Return an input's command.
 
@@ -314,3 +360,36 @@ def put_command(given: NewItem[Any]) -> PutCommand:
     if at_ms is not None and after_ms:
         raise InvalidInput("input of put", ("expected either after=... or at=..., got both",))
     return PutCommand(item=given.item, after_ms=after_ms, at_ms=at_ms, head_start_ms=head_start_ms)
+
+
+# ---------------------------------------------------------------- reports to a batch
+ItemForm: TypeAlias = Literal["done", "failed", "cancelled", "existed", "resumed"]
+"""How an item of a batch ended, or that an operator resumed one that had failed."""
+
+MAX_ERROR_CHARACTERS: Final = 200
+"""The length of an error's text in a report."""
+
+
+def report_item(
+    instance: Instance, batch: str, form: ItemForm, now_ms: int, error: FailureRecord | None = None
+) -> Message:
+    """Return the message with which an item reports to its batch.
+
+    Args:
+        instance: the item.
+        batch: the batch's run and address.
+        form: how it ended.
+        now_ms: the present.
+        error: why, if it failed.
+    """
+    run, address = batch.split(" ", 1)
+    given = {"run": run, "form": form}
+    if error is not None:
+        given |= {"error_type": error.error_type, "message": error.message[:MAX_ERROR_CHARACTERS]}
+    return message.Message(
+        sender=instance.address,
+        target=Address.parse(address),
+        action="item_ended",
+        payload=orjson.dumps(given).decode(),
+        sent_ms=now_ms,
+    )

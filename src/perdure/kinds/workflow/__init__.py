@@ -2,12 +2,12 @@
 
 from typing import TYPE_CHECKING
 
+from perdure.kinds.workflow.commands import Diverged as Diverged
+from perdure.kinds.workflow.commands import JournalFull as JournalFull
+from perdure.kinds.workflow.commands import NotRecordable as NotRecordable
 from perdure.kinds.workflow.commands import Signalled as Signalled
 from perdure.kinds.workflow.context import WorkflowContext as WorkflowContext
 from perdure.kinds.workflow.definition import Workflow as Workflow
-from perdure.kinds.workflow.errors import Diverged as Diverged
-from perdure.kinds.workflow.errors import JournalFull as JournalFull
-from perdure.kinds.workflow.errors import NotRecordable as NotRecordable
 from perdure.kinds.workflow.instructions import Published as Published
 from perdure.kinds.workflow.instructions import Signal as Signal
 from perdure.kinds.workflow.instructions import StateQuery as StateQuery

@@ -17,8 +17,7 @@ from perdure.codecs import Codec
 from perdure.jobs.context import Post
 from perdure.jobs.draft import Draft
 from perdure.kinds.workflow.children import is_child_signal
-from perdure.kinds.workflow.commands import ForkInput
-from perdure.kinds.workflow.errors import Diverged, NotRecordable
+from perdure.kinds.workflow.commands import Diverged, ForkInput, NotRecordable
 from perdure.kinds.workflow.header import (
     PUBLISHED,
     CancelRequest,

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import attrs
 
-from perdure.kinds.workflow.errors import JournalFull, NotInWorkflow, NotRecordable
+from perdure.kinds.workflow.commands import JournalFull, NotInWorkflow, NotRecordable
 from perdure.kinds.workflow.header import FailingStep, Header, Publication, Wait
 from perdure.kinds.workflow.tree import Tree
 from perdure.values.excerpt import fields_in_line

@@ -21,7 +21,7 @@ from perdure.codecs import Codec
 from perdure.jobs.context import Post
 from perdure.jobs.draft import Draft, StateOperations
 from perdure.kinds.workflow.children import answer_of_ask, answer_of_child, child_signal, leave_calls, send_call
-from perdure.kinds.workflow.errors import NotInWorkflow, NotRecordable, ProgramStopped
+from perdure.kinds.workflow.commands import NotInWorkflow, NotRecordable, ProgramStopped
 from perdure.kinds.workflow.header import Ended, FailingStep, Header, Publication
 from perdure.kinds.workflow.instructions import (
     AskInstance,

@@ -18,8 +18,7 @@ from perdure.jobs.draft import Draft
 from perdure.jobs.failures import record_failure
 from perdure.jobs.redaction import has_secrets, secrets_of_instance
 from perdure.jobs.request import within
-from perdure.kinds.workflow.commands import REASON
-from perdure.kinds.workflow.errors import JournalFull, NotRecordable
+from perdure.kinds.workflow.commands import REASON, JournalFull, NotRecordable
 from perdure.kinds.workflow.header import FAILURE, Ended, header_of
 from perdure.kinds.workflow.instructions import OneStep, StartOver, WorkflowCancelled
 from perdure.kinds.workflow.journal import recordable

@@ -1,0 +1,321 @@
+"""The pure handler for batches of a pool's items: their puts, their seal, and their items' ends.
+
+A batch's row has the counts, the first failures and the waiting workflows: its size does not grow with its items. Each
+item reports its end with the commit of the end, as a message to the batch. So nothing is lost or counted twice, and the
+messages of many items share a commit of the batch.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, Literal, TypeAlias, assert_never, cast
+
+import attrs
+import orjson
+
+from perdure.codecs import Codec
+from perdure.codecs.codec import RowCodec
+from perdure.jobs.definition import AnyDefinition
+from perdure.jobs.request import AlarmDue, Request, too_large
+from perdure.jobs.run import begin_attempt, begin_run, executed, prior_failed, run_answer
+from perdure.jobs.step import Commit, Defer, Execute, Step
+from perdure.jobs.transitions import EventRecorder, answered, nothing, purge, put, refuse, reply, stored
+from perdure.kinds.worker_pool.batch import (
+    AwaitEnd,
+    BatchChanged,
+    BatchFailure,
+    BatchPolicy,
+    BatchProgress,
+    EndWaiter,
+    ItemEnd,
+    ItemEnded,
+    PutItems,
+    SealBatch,
+)
+from perdure.kinds.worker_pool.handler import key_of_item
+from perdure.kinds.worker_pool.items import ItemForm, NewItem
+from perdure.kinds.workflow.children import report_end
+from perdure.kinds.workflow.header import Parent
+from perdure.programs import succeed
+from perdure.values.address import Address
+from perdure.values.answer import OutcomeRecord
+from perdure.values.errors import InvalidInput, UnknownAction
+from perdure.values.event import Event, JobNoted, JobStarted
+from perdure.values.excerpt import fields_in_line
+from perdure.values.frozen import frozen
+from perdure.values.instance import Instance
+from perdure.values.message import Message
+from perdure.values.times import from_ms
+from perdure.values.turn_inputs import TurnInputs
+
+BatchCommand: TypeAlias = PutItems | SealBatch | AwaitEnd | ItemEnded | AlarmDue
+
+MAX_WAITERS: Final = 100
+"""Workflows that wait for one batch: each commit of the batch writes their addresses."""
+
+NOTHING: Final = succeed(None)
+
+
+@frozen(kw_only=True)
+class BatchData:
+    """A batch's stored data.
+
+    Attributes:
+        run: tells this batch from an earlier one with its id, whose items may still end.
+        waiters: the workflows that wait for its end.
+    """
+
+    __repr__ = fields_in_line
+
+    run: str
+    waiters: tuple[Parent, ...] = ()
+
+
+BATCH_DATA: RowCodec[BatchData] = RowCodec(Codec.of(BatchData, what="data of a batch"))
+STATES: RowCodec[BatchProgress] = RowCodec(Codec.of(BatchProgress, what="state of a batch"))
+
+
+def data_of(instance: Instance) -> BatchData:
+    """Decode a batch's stored data.
+
+    Raises:
+        InvalidInput: this code cannot decode it.
+    """
+    return BATCH_DATA.read(instance.data)
+
+
+def begin(
+    job: AnyDefinition,
+    how: BatchPolicy,
+    address: Address,
+    instance: Instance | None,
+    request: Request,
+    inputs: TurnInputs,
+) -> Step:
+    """Decide a batch's command or alarm."""
+    command = cast("BatchCommand", request.command)
+    if request.inbound is None and isinstance(command, AwaitEnd | ItemEnded):  # only instances send these
+        return refuse(address, UnknownAction(f"{job.kind}:{job.name}", request.action, tuple(job.plan.offered)))
+    match command:
+        case PutItems():
+            return _put(how, address, instance, request, inputs)
+        case SealBatch():
+            return _seal(how, address, instance, inputs)
+        case AwaitEnd():
+            return _wait(address, instance, command.waiter, inputs)
+        case ItemEnded():
+            return _item_ended(how, address, instance, request, inputs)
+        case AlarmDue():
+            return reply(address, None) if instance is None else _alarm(job, instance, request, inputs)
+        case _:
+            assert_never(command)
+
+
+# ---------------------------------------------------------------- puts and the seal
+def _opened(address: Address, instance: Instance | None, inputs: TurnInputs) -> tuple[Instance, BatchProgress]:
+    """Return the batch, which is a new one if there is none."""
+    if instance is not None:
+        return instance, STATES.read(instance.state)
+    fresh = Instance(address=address, created_ms=inputs.now_ms, updated_ms=inputs.now_ms)
+    state = BatchProgress()
+    return fresh.changed(data=BATCH_DATA.write(BatchData(run=inputs.id())), state=STATES.write(state)), state
+
+
+def _found(instance: Instance | None, state: BatchProgress) -> Literal["absent", "open", "sealed", "done"]:
+    if instance is None:
+        return "absent"
+    if state.ended_at is not None:
+        return "done"
+    return "sealed" if state.sealed else "open"
+
+
+def _put(how: BatchPolicy, address: Address, instance: Instance | None, request: Request, inputs: TurnInputs) -> Commit:
+    command = cast("PutItems", request.command)
+    before, state = _opened(address, instance, inputs)
+    found = _found(instance, state)
+    if state.sealed:
+        return _not_put(before, len(command.items), found, request, inputs)
+    most = inputs.limits.messages_per_turn
+    if len(command.items) > most:
+        expected = f"items: at most {most:,} for each put (Limits.messages_per_turn), not {len(command.items):,}"
+        return refuse(address, InvalidInput(f"input of put of {address.kind}:{address.name}", (expected,)))
+    messages: list[Message] = []
+    batch = f"{data_of(before).run} {address}"
+    for id_, item in command.items:
+        message = _message_to_item(how, address, id_, item, batch, inputs)
+        if isinstance(message, InvalidInput):
+            return refuse(address, message)
+        messages.append(message)
+    after = attrs.evolve(state, put=state.put + len(messages))
+    events = EventRecorder(inputs, address, 0).optional(JobStarted) if instance is None else ()
+    transition = put(before, inputs.now_ms, events=events, messages=tuple(messages), state=STATES.write(after))
+    now = stored(transition) or before
+    return answered(transition, BatchChanged(accepted=True, found=found, put=len(messages), status=now.status))
+
+
+def _not_put(before: Instance, count: int, found: Any, request: Request, inputs: TurnInputs) -> Commit:
+    """Refuse items, because the batch is sealed. Those of a message are noted: its sender gets no answer."""
+    transition = nothing(before.address)
+    if request.inbound is not None:
+        data = orjson.dumps({"items": count, "sender": str(request.inbound.sender)}).decode()
+        log = EventRecorder(inputs, before.address, before.run_count)
+        transition = attrs.evolve(transition, events=(log.add(JobNoted, name="batch.not_put", data=data),))
+    return answered(transition, BatchChanged(accepted=False, found=found, status=before.status))
+
+
+def _message_to_item(
+    how: BatchPolicy, address: Address, id_: str, item: NewItem[Any], batch: str, inputs: TurnInputs
+) -> Message | InvalidInput:
+    """Return the message that puts an item. All that the pool would refuse is refused here."""
+    pool = how.pool
+    # Refused later, the item would never end, and the batch with it.
+    key_of_item(pool, how.items, item.item)
+    states = pool.plan.state
+    refused = too_large(states.encode(item.item).decode(), inputs.limits.state_bytes, what=states.what)
+    if refused is not None:
+        return refused
+    payload = pool.encode_input("put_in_batch", (item, batch), inputs.limits.payload_bytes)
+    return Message(
+        sender=address, target=pool.address(id_), action="put_in_batch", payload=payload, sent_ms=inputs.now_ms
+    )
+
+
+def _seal(how: BatchPolicy, address: Address, instance: Instance | None, inputs: TurnInputs) -> Commit:
+    before, state = _opened(address, instance, inputs)
+    found = _found(instance, state)
+    if state.sealed:
+        return reply(address, BatchChanged(accepted=True, found=found, status=before.status))
+    events = EventRecorder(inputs, address, 0).optional(JobStarted) if instance is None else ()
+    commit = _changed(how, before, attrs.evolve(state, sealed=True), inputs, events)
+    after = stored(commit.transition) or before
+    return answered(commit.transition, BatchChanged(accepted=True, found=found, status=after.status))
+
+
+# ---------------------------------------------------------------- waits
+def _wait(address: Address, instance: Instance | None, waiter: EndWaiter, inputs: TurnInputs) -> Commit:
+    """Note a workflow that waits. It is answered immediately if the batch is done."""
+    before, state = _opened(address, instance, inputs)
+    parent, data = waiter.parent, data_of(before)
+    if state.ended_at is not None:
+        answer = report_end(address, parent, "done", STATES.write(state), inputs.now_ms)
+        return answered(attrs.evolve(nothing(address), messages=(answer,)), None)
+    if parent in data.waiters:
+        return reply(address, None)
+    if len(data.waiters) >= MAX_WAITERS:
+        # A workflow that is not told would wait for ever.
+        why = orjson.dumps(f"{MAX_WAITERS} workflows wait for {address}, which is the limit").decode()
+        answer = report_end(address, parent, "cancelled", why, inputs.now_ms)
+        return answered(attrs.evolve(nothing(address), messages=(answer,)), None)
+    events = EventRecorder(inputs, address, 0).optional(JobStarted) if instance is None else ()
+    after = BATCH_DATA.write(attrs.evolve(data, waiters=(*data.waiters, parent)))
+    return answered(put(before, inputs.now_ms, events=events, data=after), None)
+
+
+def last_messages(instance: Instance, reason: str, inputs: TurnInputs) -> tuple[Message, ...]:
+    """Return the messages to workflows that wait for a batch that is terminated."""
+    if not instance.data or STATES.read(instance.state).ended_at is not None:
+        return ()
+    why = orjson.dumps(reason).decode()
+    waiters = data_of(instance).waiters
+    return tuple(report_end(instance.address, each, "terminated", why, inputs.now_ms) for each in waiters)
+
+
+# ---------------------------------------------------------------- the items' ends
+def _item_ended(
+    how: BatchPolicy, address: Address, instance: Instance | None, request: Request, inputs: TurnInputs
+) -> Commit:
+    """Count an item's end. One of an earlier batch with this id, or after the end, changes nothing."""
+    if instance is None or request.inbound is None:
+        return reply(address, None)
+    state, end = STATES.read(instance.state), cast("ItemEnded", request.command).end
+    # The end is told once: what an operator changes afterwards is in the pool, and not in the counts.
+    if state.ended_at is not None or data_of(instance).run != end.run:
+        return reply(address, None)
+    return _changed(how, instance, counted(state, request.inbound.sender.id, end, how.failures), inputs)
+
+
+def counted(state: BatchProgress, item: str, end: ItemEnd, most: int) -> BatchProgress:
+    """Return a batch's state after an item's report.
+
+    Args:
+        state: the state.
+        item: the item's id.
+        end: the report.
+        most: how many failures are kept.
+    """
+    form: ItemForm = end.form
+    match form:
+        case "done" | "cancelled" | "existed":
+            return attrs.evolve(state, **{form: getattr(state, form) + 1})
+        case "failed":
+            failures = state.failures
+            if len(failures) < most:
+                failures += (BatchFailure(id=item, error_type=end.error_type, message=end.message),)
+            return attrs.evolve(state, failed=state.failed + 1, failures=failures)
+        case "resumed":
+            kept = tuple(failure for failure in state.failures if failure.id != item)
+            return attrs.evolve(state, failed=state.failed - 1, failures=kept)
+        case _:
+            assert_never(form)
+
+
+def _changed(
+    how: BatchPolicy, before: Instance, state: BatchProgress, inputs: TurnInputs, events: tuple[Event, ...] = ()
+) -> Commit:
+    """Write a batch's state. If it is sealed and no item waits, this is its end."""
+    if not state.sealed or state.waiting:
+        return answered(put(before, inputs.now_ms, events=events, state=STATES.write(state)), None)
+    state = attrs.evolve(state, ended_at=from_ms(inputs.now_ms))
+    encoded, data = STATES.write(state), data_of(before)
+    messages = tuple(report_end(before.address, each, "done", encoded, inputs.now_ms) for each in data.waiters)
+    noted = EventRecorder(inputs, before.address, before.run_count, used=1 + len(events)).optional(
+        JobNoted, name="batch.done", data=encoded
+    )
+    is_over = how.at_end == "nothing"
+    transition = put(
+        before,
+        inputs.now_ms,
+        events=(*events, *noted),
+        messages=messages,
+        state=encoded,
+        data=BATCH_DATA.write(attrs.evolve(data, waiters=())),
+        # Without a hook it is over: its alarm is the end of its retention. With one, the alarm runs the hook.
+        alarm_ms=_kept_until(how, inputs) if is_over else inputs.now_ms,
+        ended_ms=inputs.now_ms if is_over else None,
+    )
+    return answered(transition, None)
+
+
+def _kept_until(how: BatchPolicy, inputs: TurnInputs) -> int | None:
+    return None if how.keep_ms is None else inputs.now_ms + how.keep_ms
+
+
+# ---------------------------------------------------------------- the hook, and the retention
+def _alarm(job: AnyDefinition, instance: Instance, request: Request, inputs: TurnInputs) -> Step:
+    if instance.ended_ms is not None:
+        return answered(purge(instance, own_messages="kept"), None)
+    if instance.claim is not None:  # its run is in progress, here or in another process
+        return Defer()
+    if instance.pending_retry is not None:
+        return begin_attempt(job, instance, instance.pending_retry, request, inputs)
+    return begin_run(job, instance, request, inputs, cause="alarm")
+
+
+def succeeded(how: BatchPolicy, execute: Execute, inputs: TurnInputs) -> Commit:
+    """Settle ``on_done``: the batch is over, and kept."""
+    instance = execute.instance
+    log = EventRecorder(inputs, instance.address, instance.run_count)
+    events: tuple[Event, ...]
+    events = executed(log, execute, inputs) if execute.prior is None else prior_failed(log, execute, inputs)
+    transition = put(
+        instance,
+        inputs.now_ms,
+        events=events,
+        messages=tuple(execute.draft.messages),
+        alarm_ms=_kept_until(how, inputs),
+        ended_ms=inputs.now_ms,
+        claim=None,
+        pending_retry=None,
+        suspension=None,
+        last_error=None,
+    )
+    return answered(transition, run_answer(execute, stored(transition), OutcomeRecord(form="completed")))
