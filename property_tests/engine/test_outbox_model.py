@@ -17,7 +17,7 @@ from returns.future import FutureResult
 from returns.result import Failure, Success
 
 from perdure import Task, TaskContext, program
-from perdure.engine.loops.outbox import HeldMessages, Outbox
+from perdure.engine.loops.outbox import HeldMessages, Outbox, with_unserved
 from perdure.engine.loops.waker import Waker
 from perdure.engine.reporting import Reporting
 from perdure.engine.sinks import OpenSinks
@@ -27,6 +27,7 @@ from perdure.runtime.record import Future
 from perdure.runtime.simulated import Simulation
 from perdure.stores.contract import commit_one, overlay
 from perdure.stores.memory import MemoryBackend
+from perdure.stores.values import Health
 from perdure.values.address import Address, Job
 from perdure.values.errors import (
     HookRaised,
@@ -296,6 +297,22 @@ class Refusing:
         answer = self.simulation.runtime.future()
         answer.set_result(Failure(self.error))
         return answer
+
+
+@given(
+    st.sampled_from(["ok", "degraded", "failed"]),
+    st.dictionaries(st.sampled_from(["task:a", "task:b"]), st.sampled_from([0, 1, 1_000])),
+    st.sets(st.sampled_from(["task:c", "task:d"])),
+)
+def test_unserved_work_degrades_a_store_that_is_ok_and_hides_no_failure(
+    state: Any, counts: dict[str, int], nowhere: set[str]
+) -> None:
+    found = with_unserved(Health(state=state, detail="disk full"), counts, tuple(nowhere))
+    is_unserved = bool(nowhere) or any(counts.values())
+    assert found.state == ("degraded" if state == "ok" and is_unserved else state)
+    assert found.unserved_messages == sum(counts.values())
+    assert found.detail.startswith("disk full")
+    assert all(job in found.detail for job in nowhere)
 
 
 PAIRS = st.tuples(st.sampled_from(SENDERS), st.sampled_from(TARGETS))

@@ -10,11 +10,13 @@ from itertools import pairwise
 from typing import Any
 
 import attrs
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from returns.result import Failure, Result, Success
 
 from perdure.runtime.simulated import Simulation
+from perdure.stores.postgres.connections import COPIED, EXPIRED, OPENED, UNKNOWN, NoConnection, reason_of_end
 from perdure.stores.postgres.ownership import (
     AGAIN_MS,
     FIRST_WAIT_MS,
@@ -52,6 +54,9 @@ class Lock:
         listeners, self.listeners = self.listeners, []
         for listener in listeners:
             listener()
+
+    async def connection(self) -> Lock:
+        return self
 
     async def regain(self, epoch: int) -> Any:
         assert epoch == 7
@@ -115,6 +120,53 @@ def test_a_close_ends_the_attempts(after_ms: int, seed: int) -> None:
     before = len(lock.tried)
     simulation.advance(60_000)
     assert len(lock.tried) == before
+
+
+@given(st.integers(0, 3), SEEDS)
+def test_the_connection_of_the_lock_is_never_one_in_doubt(further_losses: int, seed: int) -> None:
+    """The lock is lost again in the step in which it was regained: callers that waited for it wait on."""
+    simulation = Simulation(seed=seed)
+    lock, losses, states = Lock(simulation), [further_losses], ["sure"]
+    lock_recovery = LockRecovery(simulation.runtime, lock, "store", 7, lambda _: None)  # type: ignore[arg-type]
+
+    def watch(state: str) -> None:
+        states.append(state)
+        if state == "sure" and losses[0]:
+            losses[0] -= 1
+            lock.end()
+
+    async def connection() -> str:
+        await lock_recovery.connection()
+        return states[-1]
+
+    lock_recovery.watch(watch)
+    lock.end()
+    waiting = [simulation.runtime.spawn(connection(), name="caller") for _ in range(2)]
+    simulation.advance(60_000)
+    assert [task.result() for task in waiting] == ["sure", "sure"]
+    assert states[1:] == ["in_doubt", "sure"] * (further_losses + 1)
+
+
+REASONS = [
+    (None, UNKNOWN),
+    ((True, True), COPIED),
+    ((True, False), COPIED),
+    ((False, True), EXPIRED),
+    ((False, False), OPENED),
+    (NoConnection(ConnectionRefusedError("no server listens")), UNKNOWN),
+    (ConnectionResetError("it is gone"), UNKNOWN),
+]
+
+
+@pytest.mark.parametrize(("found", "reason"), REASONS)
+def test_the_row_of_an_ended_opening_says_who_ended_it(found: Any, reason: str) -> None:
+    async def first_row(sql: str, epoch: int) -> Any:
+        assert epoch == 7
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    assert Simulation().run(reason_of_end(first_row, "perdure", 7)) == reason
 
 
 # ---------------------------------------------------------------- notifications

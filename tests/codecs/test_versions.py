@@ -1,12 +1,13 @@
 """The chain of versions: the refusals of a definition, and the checks of an upgrade."""
 
 from functools import partial
-from typing import Any, TypeAlias
+from traceback import format_exception
+from typing import Annotated, Any, TypeAlias
 
 import pytest
 from attrs import frozen
 
-from perdure import Continuous, ContinuousContext, Migrations, Program, every, succeed
+from perdure import Continuous, ContinuousContext, Migrations, Program, Secret, every, succeed
 from perdure.codecs import Codec, UpcastFailed, Upgrades
 from perdure.values.errors import DefinitionError, InvalidInput
 
@@ -121,6 +122,25 @@ def test_an_upcaster_that_raises_is_a_defect_with_its_step():
         upgrades(Migrations(V1, number=6).then(breaking), V2).upgrade('{"n":3}', 6)
     assert refused.value.upcast == "breaking (version 6 to 7)"
     assert isinstance(refused.value.defect, ZeroDivisionError)
+
+
+@frozen
+class Guarded:
+    card: Annotated[str, Secret]
+
+
+def to_number(old: Guarded) -> V2:
+    return V2(int(old.card))
+
+
+def test_a_secret_that_an_upcaster_prints_is_in_no_part_of_its_error():
+    card, chain = "x" * 12, upgrades(Migrations(Guarded).then(to_number), V2)
+    with pytest.raises(UpcastFailed) as refused:
+        chain.upgrade(f'{{"card":"{card}"}}', 1)
+    assert card not in "".join(format_exception(refused.value))
+    with pytest.raises(UpcastFailed) as refused:
+        upgrades(Migrations(V1).then(breaking), V2).upgrade('{"n":3}', 1)
+    assert "ZeroDivisionError: no\n" in "".join(format_exception(refused.value))
 
 
 # ---------------------------------------------------------------- definitions

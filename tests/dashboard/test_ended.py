@@ -18,6 +18,7 @@ from perdure import (
     Secret,
     Signal,
     Task,
+    Update,
     WorkerPool,
     Workflow,
     WorkflowContext,
@@ -39,6 +40,7 @@ class Receipt:
 
 
 approval = Signal("approval", str)
+amend = Update("amend", str, str)
 
 
 @program
@@ -55,7 +57,7 @@ def shrink(ctx: ItemContext[str]) -> Do[Receipt, str]:
     return Receipt(len(item))
 
 
-bills = Workflow("bills", state=str, run=pay, signals=(approval,))
+bills = Workflow("bills", state=str, run=pay, signals=(approval,), updates=(amend,))
 pictures = WorkerPool("pictures", item=str, work=shrink, keep="1 day")
 
 
@@ -63,6 +65,11 @@ def buttons(html: str) -> set[str]:
     """The actions of the page."""
     toolbar = re.search(r'<nav class="toolbar".*?</nav>', html, re.DOTALL)
     return set() if toolbar is None else set(re.findall(r">([a-z.]+)</a>", toolbar[0]))
+
+
+def options(html: str) -> set[str]:
+    """The actions of the form that explains and sends any request."""
+    return set(re.findall(r'<option value="([a-z._]+)"', html))
 
 
 def test_a_page_shows_the_outcome_and_only_the_requests_that_have_an_effect():
@@ -92,6 +99,8 @@ def test_a_page_shows_the_outcome_and_only_the_requests_that_have_an_effect():
     open_page, ended, done, parked, listed = asyncio.run(main())
     assert {"cancel", "pause", "terminate"} <= buttons(open_page)
     assert not {"cancel", "pause", "resume"} & buttons(ended)
+    assert {"signal.approval", "update.amend"} <= options(open_page)
+    assert not {"cancel", "pause", "signal.approval", "update.amend"} & options(ended)
     assert "terminate" in buttons(ended)
     for page, number in ((ended, 7), (done, 4)):
         assert f'{{"number":{number},"card":"<secret>"}}' in unescape(page)

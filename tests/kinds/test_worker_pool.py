@@ -223,6 +223,22 @@ def test_head_starts_delays_and_retries_follow_one_clock_after_it_went_back(stor
         assert images.urls == ["much", "old", "bit", "late", "bad now", "delayed", "bad late"]
 
 
+def test_a_retry_that_is_overdue_keeps_its_place_when_it_is_triggered(store: Any) -> None:
+    images, job = Images(), pool_of(workers=1)
+    with World(app_of(images, job), store=store) as world:
+        pool = world.handle(job)
+        put_all(pool, world, "bad")  # its retry is due in a minute
+        world.settle()
+        world.run(pool.hold())
+        world.advance("2 minutes")
+        put_all(pool, world, "late")
+        world.run(pool.trigger("bad"))
+        images.calls.clear()
+        world.run(pool.release())
+        world.settle()
+        assert images.urls == ["bad", "late"]
+
+
 def test_a_failed_attempt_is_retried_and_then_the_item_is_dead(store: Any) -> None:
     images = Images()
     with World(app_of(images), store=store) as world:

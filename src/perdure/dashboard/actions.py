@@ -86,7 +86,9 @@ def actions_for(job: AnyDefinition, suspended: Presence, /) -> tuple[Action, ...
         return tuple(each for each in found if job.plan.commands[each.name].absent == "creates")
     found.sort(key=lambda action: action.effect == "destroys")
     if suspended == "ended":
-        return tuple(each for each in found if each.name not in _UNTIL_ENDED and not each.name.startswith("signal."))
+        return tuple(
+            each for each in found if each.name not in _UNTIL_ENDED and not each.name.startswith(("signal.", "update."))
+        )
     hidden = "resume" if suspended == "no" else "pause"
     return tuple(each for each in found if each.name != hidden)
 
