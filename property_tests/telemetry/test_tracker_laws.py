@@ -13,6 +13,15 @@ from hypothesis import strategies as st
 from world import STORES, ProcessDied, StoreKind, World, play
 
 from perdure import App
+from perdure.telemetry.tracker.batches import (
+    Advance,
+    Blocked,
+    EventsAccepted,
+    EventsRefused,
+    Outgoing,
+    Send,
+    delivery,
+)
 
 Step: TypeAlias = tuple[str, Any]
 
@@ -89,3 +98,42 @@ def test_every_stored_event_arrives_in_order(
 ) -> None:
     with TemporaryDirectory() as folder:
         play(kind, Path(folder), lambda world: exported(world, steps, batch_size, max_bytes), seed=seed)
+
+
+def event_of(number: int) -> Outgoing:
+    return Outgoing(event_id=f"{number}", type="t", address="task:a:a", sequence=number, done=number, body=b"{}")
+
+
+@given(st.integers(1, 20), st.sets(st.integers(0, 19), max_size=3), st.integers(1, 8))
+def test_events_beside_a_refused_one_are_sent_in_batches_that_grow_again(
+    count: int, refused: set[int], batch_size: int
+) -> None:
+    page, accepted, skipped, least = [event_of(number) for number in range(count)], list[int](), list[int](), 1
+    numbers = list[int]()
+    steps = delivery(page, batch_size=batch_size, max_bytes=1_000_000)
+    verdict: EventsAccepted | EventsRefused | None = None
+    blocked = False
+    while True:
+        try:
+            step = steps.send(verdict)
+        except StopIteration:
+            break
+        verdict = None
+        match step:
+            case Send(batch):
+                numbers = [event.sequence for event in batch]
+                assert len(numbers) >= min(least, count - numbers[0]), "the batches stay small"
+                verdict, least = EventsRefused("no"), 1
+                if not refused.intersection(numbers):
+                    verdict = EventsAccepted()
+                    accepted += numbers
+            case Advance(done, left_out):
+                skipped += [event.sequence for event, _ in left_out]
+                least = min(2 * len(numbers), batch_size) if done == numbers[-1] else 1
+                assert sorted({*accepted, *skipped}) == list(range(done + 1))
+            case Blocked():
+                blocked = True
+    last = max((number for number in range(count) if number not in refused), default=-1)
+    assert set(accepted) == {number for number in range(count) if number not in refused}
+    assert blocked == any(number > last for number in refused if number < count)
+    assert skipped == [number for number in sorted(refused) if number < last]

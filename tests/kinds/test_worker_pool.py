@@ -232,6 +232,7 @@ def test_a_retry_that_is_overdue_keeps_its_place_when_it_is_triggered(store: Any
         world.run(pool.hold())
         world.advance("2 minutes")
         put_all(pool, world, "late")
+        world.advance("1 s")
         world.run(pool.trigger("bad"))
         images.calls.clear()
         world.run(pool.release())

@@ -28,11 +28,14 @@ from perdure.values.errors import (
     AccessDenied,
     DefinitionError,
     EngineClosed,
+    InstanceParked,
     InvalidInput,
     OutcomeUnknown,
+    Overloaded,
     PerdureError,
     Rejected,
     ServerUnreachable,
+    StoreUnavailable,
     UnknownJob,
 )
 from perdure.wire.problems import problem_of
@@ -282,18 +285,20 @@ def test_a_call_that_waits_for_a_run_or_a_status_has_a_limit_of_its_own():
 
 
 Behaviour = Literal["answers", "away", "stops", "loses", "hangs"]
+"""There are `loses late` and `refuses` too, which the properties do not draw."""
 
 
 class Network:
     """Servers that behave as the test says, and the requests that they received."""
 
     def __init__(self, *behaviours: Behaviour) -> None:
-        self.behaviours, self.clock = list(behaviours), Clock()
+        self.behaviours, self.clock = list[Any](behaviours), Clock()
         self.tried, self.limits_ms, self.began_ms = list[int](), list[float](), list[float]()
         urls = [f"http://{n}" for n in range(len(behaviours))]
         self.servers = Servers(tuple(Server(url, self.channel, str) for url in urls), self.clock, 1_000)
 
     channel: Any = None
+    error: Any = None
 
     def call(self, about: str, repeat: Any = "reads", waits_ms: float = 0) -> list[int]:
         """Make a call; return the servers that it tried."""
@@ -315,8 +320,13 @@ class Network:
                 case "stops":
                     failure: PerdureError = EngineClosed()
                     return Failure(failure)
+                case "loses late":
+                    self.clock.now, self.behaviours[number] = self.clock.now + 15_000, "answers"
+                    raise AnswerLost("closed")
                 case "answers":
                     return Success(1)
+                case _:
+                    return Failure(self.error)
 
         with suppress(PerdureError):
             asyncio.run(self.servers.perform(send, ServerCall(about=about, repeat=repeat, waits_ms=waits_ms)))
@@ -325,6 +335,30 @@ class Network:
 
 FIRST = next(f"a-{n}" for n in IDS if Network("answers", "answers").call(f"a-{n}") == [0])
 """An instance whose first server is the one with number 0."""
+
+
+@pytest.mark.parametrize(
+    ("error", "repeat", "tried"),
+    [
+        (Overloaded(f"mailbox of task:total:{FIRST}", 1), "reads", [0]),
+        (Overloaded("mailbox of task:total:other", 1), "reads", [0, 1]),
+        (Overloaded("the engine's queue", 1), "applies_again", [0, 1]),
+        (StoreUnavailable("load", "down"), "reads", [0, 1]),
+        (StoreUnavailable("commit", "down"), "applies_again", [0]),
+        (InstanceParked("task:total:a", "retries_exhausted"), "reads", [0]),
+    ],
+)
+def test_a_refusal_that_another_engine_repeats_is_final(error: PerdureError, repeat: str, tried: list[int]):
+    network = Network("answers", "answers")
+    network.behaviours[0], network.error = "refuses", error
+    assert network.call(FIRST, repeat) == tried
+
+
+@pytest.mark.parametrize(("waits_ms", "tried"), [(20_000, [0, 0]), (14_000, [0])])
+def test_a_wait_whose_answer_was_lost_late_is_repeated_within_its_time(waits_ms: float, tried: list[int]):
+    network = Network("answers")
+    network.behaviours[0] = "loses late"
+    assert network.call("a", "reads", waits_ms) == tried
 
 
 @pytest.mark.parametrize("behaviour", ["away", "stops", "loses"])

@@ -223,3 +223,19 @@ def test_answers_are_sent_in_parts_and_each_is_counted_until_it_is_sent():
     assert max(sizes) <= PART_BYTES + 1
     assert held == [sum(sizes[number:]) for number in range(len(sizes))]
     assert sent
+
+
+def test_work_behind_heavier_work_whose_client_left_begins():
+    async def main() -> None:
+        slots = bulkhead(3)
+        await slots.enter("one", 2)
+        heavy = asyncio.ensure_future(slots.enter("two", 2))
+        light = asyncio.ensure_future(slots.enter("three", 1))
+        await steps()
+        assert not light.done()
+        heavy.cancel()
+        await steps()
+        assert light.done()
+        assert (slots.held, slots.queued) == (3, 0)
+
+    asyncio.run(main())
