@@ -2,6 +2,8 @@
 
 _KEPT = "return kept is not None and version_of(kept) > version_of(read) and kept.due_ms != read.due_ms"
 _LATER = 'if engine.limits.on_full == "block" or (job.keeps_journal and type(request.command) is Resume):'
+_IDLE = "max_keepalive_connections=given.max_connections"
+_OF_CLIENTS = f"limits: Any = httpx2.Limits(max_connections=given.max_connections, {_IDLE})"
 _EAGER = "if sys.version_info < (3, 12) or loop.get_task_factory() is not None:"
 
 EQUIVALENT: dict[tuple[str, str], str] = {
@@ -15,6 +17,9 @@ EQUIVALENT: dict[tuple[str, str], str] = {
     ),
     ("runtime/record.py", "`3` → `4` in `alarm_refills: int = _size(3)`"): (
         "any internal size leads to the same results"
+    ),
+    ("remote/connecting.py", f"`{_IDLE}` → ` ` in `{_OF_CLIENTS[:97]}...`"): (
+        "without the option, as many connections stay idle as there may be"
     ),
     ("values/cron_ticks.py", "`1` → `2` in `_SECOND = timedelta(seconds=1)`"): (
         "a line has whole minutes: no tick is in the two seconds before a midnight"

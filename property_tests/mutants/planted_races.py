@@ -418,4 +418,51 @@ MUTANTS = (
         "        until_ms",
         "stores/test_postgres_pool.py::test_a_connection_that_is_not_used_is_closed_after_a_while",
     ),
+    Mutant(
+        "a branch that loses while its fork ends performs its next step",
+        "Tree._drop",
+        "if inner.decided is not None:\n                branch.halt = DROPPED\n",
+        "if inner.decided is not None:\n                pass\n",
+        "tests/workflow/test_workflow_cancellation.py"
+        "::test_a_branch_that_loses_while_its_fork_ends_performs_nothing_more[none]",
+    ),
+    Mutant(
+        "a request to cancel resumes a paused workflow",
+        "_cancel",
+        'if instance.suspension in (None, "paused"):',
+        "if instance.suspension is None:",
+        "tests/workflow/test_workflow_cancellation.py"
+        "::test_a_workflow_that_is_cancelled_while_it_is_paused_is_undone_after_the_pause",
+    ),
+    Mutant(
+        "the next workflow of a row answers the update of the last one",
+        "_signal_with_start",
+        "number = 1 if instance is None else header_of(instance).signals + 1",
+        "number = 1",
+        "tests/workflow/test_workflow_updates.py"
+        "::test_a_workflow_that_a_signal_starts_does_not_answer_for_the_last_one_of_its_row",
+    ),
+    Mutant(
+        "a run that gives up when it is admitted returns the slot of another job",
+        "ConcurrencyLimit.enter",
+        "self.leave(company, job)  #",
+        "self.leave(company)  #",
+        "engine/test_concurrency_limit_laws.py"
+        "::test_jobs_without_a_run_have_slots_and_the_others_go_to_the_job_with_the_fewest",
+    ),
+    Mutant(
+        "a trigger of a run that failed for good has no attempts",
+        "_left",
+        "        uncounted=failed.attempts,\n",
+        "",
+        "tests/behaviour/test_continuous_calls.py"
+        "::test_each_trigger_of_a_run_that_failed_for_good_repeats_it_with_all_attempts[memory]",
+    ),
+    Mutant(
+        "a lock that is lost in the step in which it was regained is used",
+        "LockRecovery.connection",
+        'while self._state == "in_doubt":',
+        'if self._state == "in_doubt":',
+        "stores/test_postgres_lock_models.py::test_the_connection_of_the_lock_is_never_one_in_doubt",
+    ),
 )
