@@ -17,6 +17,13 @@ FORKS = "tests/workflow/test_workflow_forks.py"
 
 MUTANTS = (
     Mutant(
+        "a child that started over has no parent",
+        "_started_over",
+        "parent=header.parent,",
+        "",
+        "tests/workflow/test_workflow_parked_children.py::test_a_child_knows_its_parent_and_shows_it",
+    ),
+    Mutant(
         "a pinned name of an effect is dropped",
         "_named",
         "name = step_name(function) if pinned is None else pinned",

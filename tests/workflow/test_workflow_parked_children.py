@@ -241,3 +241,37 @@ def test_tools_show_why_a_workflow_waits_and_how_it_ended() -> None:
     assert facts_of(ended) == [length, ("ended", "done"), ("value", "3")]
     failed = attrs.evolve(begun, ended=Ended(form="failed", value="{}", at_ms=5))
     assert facts_of(failed) == [length, ("ended", "failed")]
+
+
+@program
+def who_called(ctx: WorkflowContext[int]) -> Do[str]:
+    if (yield from ctx.state) == 0:
+        yield from ctx.start_over(1)
+    return f"{ctx.id} of {ctx.parent}"
+
+
+asked = Workflow("asked", state=int, run=who_called, keep=None)
+
+
+@program
+def calling(ctx: WorkflowContext[int]) -> Do[str, Defect]:
+    yield from sleep("1 hour")
+    return (yield from asked.call(f"{ctx.id}-child", 0))
+
+
+caller = Workflow("caller", state=int, run=calling, keep=None)
+
+
+def test_a_child_knows_its_parent_and_shows_it() -> None:
+    """Also after it started over. A workflow that a caller started has none, nor has the fork of a child."""
+    with World(App(None).with_jobs(asked, caller)) as world:
+        child = world.handle(asked)
+        world.run(world.handle(caller).start("p", 0))
+        world.advance("1 hour")
+        assert world.run(world.handle(caller).outcome("p")) == Done(value="p-child of workflow:caller:p")
+        assert world.run(child.status("p-child")).parent == "workflow:caller:p"
+        row = world.instance(asked, "p-child")
+        assert row is not None
+        assert ("parent", "workflow:caller:p") in [(one.label, one.value) for one in asked.display_fields_of(row)]
+        assert world.run(child.start_and_wait("alone", 1)) == Done(value="alone of None")
+        assert world.run(child.status("alone")).parent is None

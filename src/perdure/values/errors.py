@@ -25,6 +25,7 @@
     │   ├── EngineClosed               the engine is stopping and accepts no requests
     │   ├── ServerUnreachable          no engine answers at the client's address; nothing was applied
     │   └── AccessDenied               the server refuses this client: no token, a wrong one, or too small a scope
+    ├── NotPublished                   an instance did not publish a value, and will not
     ├── HookFailed                     the job's own code did not succeed; its changes were discarded
     │   ├── Rejected                   it failed with its typed error
     │   ├── HookRaised                 it raised an exception: a defect, with its traceback

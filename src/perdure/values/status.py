@@ -61,6 +61,7 @@ class InstanceStatus:
         last_error: the last run's error.
         phase: a word that the job's kind reports: how a workflow ended, ``done``, ``failed`` or ``cancelled``, or
             ``child_parked`` while one of its children is parked. None for other kinds.
+        parent: the workflow that called this one as its child, printed ``kind:name:id``. None for all others.
     """
 
     __repr__ = fields_in_line
@@ -80,3 +81,4 @@ class InstanceStatus:
     heals: str = ""
     last_error: FailureRecord | None = None
     phase: str | None = None
+    parent: str | None = None

@@ -307,6 +307,7 @@ def _fields(
         (f"{report.status} because", shortened(parked, MAX_ERROR_CHARACTERS)),
         (f"{report.status} since", instant(report.since)),
         ("to fix it", report.heals),
+        ("parent", report.parent or ""),
         ("outcome", shortened(outcome_text(outcome), MAX_ERROR_CHARACTERS)),
         ("next run", instant(report.next_run_at)),
         ("steps", f"{recorded} recorded" if steps else ""),

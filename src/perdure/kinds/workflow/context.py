@@ -38,6 +38,7 @@ class WorkflowContext(Generic[S]):
     run_id: str
     _started_ms: int
     _forked_from: str | None = None
+    _parent: str | None = None
 
     def __repr__(self) -> str:
         return f"<WorkflowContext of {excerpt(self.job)}:{excerpt(self.id)}>"
@@ -46,6 +47,11 @@ class WorkflowContext(Generic[S]):
     def started_at(self) -> datetime:
         """When the workflow was started."""
         return from_ms(self._started_ms)
+
+    @property
+    def parent(self) -> str | None:
+        """The workflow that called this one as its child, printed ``kind:name:id``, or None."""
+        return self._parent
 
     @property
     def forked_from(self) -> str | None:

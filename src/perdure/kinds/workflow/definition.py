@@ -257,7 +257,10 @@ class Workflow(
         """Return the workflow's own program."""
         header = header_of(instance)
         forked_from = None if header.forked is None else header.forked.address
-        context = WorkflowContext[S](instance.address.id, self.name, header.run_id, header.started_ms, forked_from)
+        parent = None if header.parent is None else header.parent.address
+        context = WorkflowContext[S](
+            instance.address.id, self.name, header.run_id, header.started_ms, forked_from, parent
+        )
         return self.run(context)
 
     def checkpoint(self, execute: Execute, value: object, inputs: TurnInputs) -> Commit:
@@ -444,6 +447,8 @@ class Workflow(
         found += [DisplayField("parked child", f"{child.address}, {child.reason}") for child in header.parked]
         if header.waiting:
             found.append(DisplayField("signals not received", f"{header.waiting:,}"))
+        if header.parent is not None:
+            found.append(DisplayField("parent", header.parent.address))
         if header.forked is not None:
             found.append(DisplayField("forked from", f"{header.forked.address}, step {header.forked.step or 'next'}"))
         if header.cancel is not None:

@@ -591,6 +591,8 @@ def _wake(
 def report(instance: Instance, status: InstanceStatus) -> InstanceStatus:
     """Return the ``status`` result."""
     header = header_of(instance)
+    if header.parent is not None:
+        status = attrs.evolve(status, parent=header.parent.address)
     if header.ended is not None:
         return attrs.evolve(status, phase=header.ended.form)
     return attrs.evolve(status, phase="child_parked") if header.parked else status
