@@ -10,6 +10,7 @@ STOPPED = "behaviour/test_cancel_sweep.py::test_the_engine_is_stopped_anywhere"
 LOST = "behaviour/test_doubt.py::test_a_lost_answer_heals_without_a_restart"
 GIVEN_UP = "behaviour/test_doubt.py::test_a_lost_answer_leaves_nothing_undone_if_its_caller_gives_up"
 LOST_AT_STOP = "behaviour/test_doubt.py::test_answers_that_are_lost_during_a_stop_leave_nothing_behind"
+ACCEPTED = "tests/behaviour/test_accepted_in_events.py::"
 BATCHED = "tests/behaviour/test_event_batches.py"
 ANSWERED = "tests/behaviour/test_every_caller_is_answered.py"
 LAWS = "tests/testing/test_machine_laws.py::test_a_violation_of_one_law_is_reported_by_that_law_only"
@@ -484,5 +485,40 @@ MUTANTS = (
         "        if address in self._timers:\n            return\n",
         "",
         "tests/behaviour/test_unstored_ends.py::test_recoveries_do_not_multiply[memory]",
+    ),
+    Mutant(
+        "the history shows the secrets of an accepted request",
+        "accepting",
+        "redacted_payload(job, action, payload) if payload",
+        "payload if payload",
+        ACCEPTED + "test_each_accepted_event_is_in_the_history_once_with_its_input_and_without_secrets",
+    ),
+    Mutant(
+        "the history has rejected events as accepted",
+        "_with_event",
+        " or not isinstance(step.result, Success)",
+        "",
+        ACCEPTED + "test_each_accepted_event_is_in_the_history_once_with_its_input_and_without_secrets",
+    ),
+    Mutant(
+        "the history has requests that changed nothing",
+        "accepting",
+        "not isinstance(transition.write, Put | Purge) or ",
+        "",
+        ACCEPTED + "test_every_kind_records_its_accepted_requests",
+    ),
+    Mutant(
+        "an accepted message does not name its sender",
+        "_event",
+        "JobStarted | JobExecuted | JobAccepted",
+        "JobStarted | JobExecuted",
+        ACCEPTED + "test_a_message_names_the_instance_that_sent_it",
+    ),
+    Mutant(
+        "an encrypted store keeps accepted inputs in plain text",
+        "_texts",
+        'return ("payload",) if event.payload is not None else ()',
+        "return ()",
+        "tests/stores/test_encryption.py::test_accepted_inputs_are_encrypted_in_the_log",
     ),
 )

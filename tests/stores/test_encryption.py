@@ -29,7 +29,7 @@ from perdure.testing import World
 from perdure.testing.conformance import CASES, Case, check_case
 from perdure.values.address import Address
 from perdure.values.errors import DefinitionError, StoredResultUnreadable, StoreUnavailable, Undecodable
-from perdure.values.event import JobNoted
+from perdure.values.event import JobAccepted, JobNoted
 from perdure.values.transition import Remembered, Transition
 
 IN_PROCESS = [case for case in CASES if "kill" not in case.name]
@@ -49,6 +49,22 @@ def test_the_data_of_an_event_of_a_kind_is_encrypted() -> None:
     assert "a word" not in event_body(sealed)
     (found,) = records.logged((LoggedEvent(sequence=1, event=sealed),))
     assert found.event == noted
+
+
+def test_accepted_inputs_are_encrypted_in_the_log() -> None:
+    header: dict[str, Any] = {
+        "event_id": "1",
+        "at_ms": 1,
+        "address": "kind:job:id",
+        "action": "send",
+        "received_at_ms": 1,
+    }
+    records = RecordCipher(WITH_NEW)
+    for accepted in (JobAccepted(**header, payload='"a word"'), JobAccepted(**header)):
+        (sealed,) = records.sealed_events([accepted])
+        assert "a word" not in event_body(sealed)
+        (found,) = records.logged((LoggedEvent(sequence=1, event=sealed),))
+        assert found.event == accepted
 
 
 # ---------------------------------------------------------------- jobs that store a text in every place

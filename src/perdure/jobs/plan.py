@@ -107,6 +107,9 @@ def _has(services: object, member: str) -> bool:
     return inspect.getattr_static(services, "__getattr__", absent) is not absent
 
 
+AcceptedInEvents = Literal["nothing", "sender", "payload"]
+"""The entry of an accepted request in the history: none; its name, its sender and the instant; or also its input."""
+
 Exhausted = Literal["continue", "park", "purge"]
 """The outcome for an instance whose run failed for good."""
 
@@ -134,6 +137,7 @@ class Plan:
         kept: the codecs for the data that the kind stores beside the state, such as a run's value.
         needs: the service members that the hooks declare to need.
         state_in_events: whether events that record a state change carry the state.
+        accepted_in_events: whether accepted requests are events, and with which members.
         attributes: the values that the store keeps beside each state, to find instances by them.
         hooks: the user's functions, by the hook's name.
         limits: the named limits that its runs use.
@@ -156,6 +160,7 @@ class Plan:
     hooks: Mapping[str, object] = attrs.Factory(dict[str, object])
     state_version: int = 1
     state_in_events: bool = False
+    accepted_in_events: AcceptedInEvents = "nothing"
     attributes: tuple[Attribute[Any, Any], ...] = attrs.field(default=(), eq=False)
     limits: tuple[AnyUse, ...] = attrs.field(default=(), eq=False)
     has_secrets: bool = attrs.field(init=False, default=attrs.Factory(_some_codec_is_secret, takes_self=True))
@@ -190,6 +195,7 @@ def build_plan(
     kept: tuple[Codec[Any], ...] = (),
     versions: Migrations[Any] | None = None,
     state_in_events: bool = False,
+    accepted_in_events: AcceptedInEvents = "nothing",
     attributes: object = (),
     limits: object = (),
 ) -> Plan:
@@ -212,6 +218,7 @@ def build_plan(
         kept: the codecs for the data that the kind stores beside the state.
         versions: the state's older types, and the functions that upgrade them.
         state_in_events: whether events that record a state change carry the state.
+        accepted_in_events: whether accepted requests are events, and with which members.
         attributes: the values that the store keeps beside each state.
         limits: the named limits that its runs use.
 
@@ -243,6 +250,7 @@ def build_plan(
         needs=required_services(tuple(given.values())),
         hooks=given,
         state_in_events=_state_in_events(state_in_events, job),
+        accepted_in_events=_accepted_in_events(accepted_in_events, job),
         attributes=_attributes(attributes, job),
         limits=limit_uses(limits, what=f"limits of {job}", keyed="always" if kind == "pool" else "by"),
     )
@@ -274,6 +282,12 @@ def _state_in_events(value: object, job: str) -> bool:
     if isinstance(value, bool):
         return value
     raise DefinitionError(f"state_in_events of {job}", value, "True or False")
+
+
+def _accepted_in_events(value: object, job: str) -> AcceptedInEvents:
+    if value in get_args(AcceptedInEvents):
+        return cast("AcceptedInEvents", value)
+    raise DefinitionError(f"accepted_in_events of {job}", value, "'nothing', 'sender' or 'payload'")
 
 
 def _versions(versions: object, state: object, job: str) -> Migrations[Any] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import attrs
 import orjson
@@ -13,14 +13,16 @@ from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.display import NOT_FOUND, report_status
 from perdure.jobs.request import Request
 from perdure.jobs.step import Commit, Execute, Step
+from perdure.jobs.transitions import EventRecorder, stored
 from perdure.values.errors import InvalidInput
-from perdure.values.event import Event
+from perdure.values.event import Event, JobAccepted
 from perdure.values.failure import FailureRecord
 from perdure.values.instance import Claim, Instance
 from perdure.values.message import StoredMessage
 from perdure.values.secret import HIDDEN, Hide, hide, texts_of
 from perdure.values.status import InstanceStatus
-from perdure.values.transition import Transition
+from perdure.values.transition import Purge, Put, Transition
+from perdure.values.turn_inputs import TurnInputs
 
 _HIDDEN_JSON = orjson.dumps(HIDDEN).decode()
 
@@ -134,6 +136,38 @@ def with_shown_events(job: AnyDefinition, step: Step) -> Step:
             return attrs.evolve(step, claiming=redacted_events(job, claiming))
         case _:
             return step
+
+
+MAX_PAYLOAD_IN_EVENT: Final = 16_384
+"""Characters of the longest input that an event carries."""
+
+_OWN_EVENTS: Final = frozenset(("terminate", "pause", "resume"))
+"""Commands of all kinds, which have an event with their caller anyway."""
+
+
+def accepting(
+    job: AnyDefinition, transition: Transition, given: tuple[str, str], received_at_ms: int, inputs: TurnInputs
+) -> Transition:
+    """Return a transition that records the request that it accepts, unless it changes no instance.
+
+    Args:
+        job: the definition.
+        transition: the commit that accepts it, or that claims its run.
+        given: the action and the encoded input.
+        received_at_ms: when the engine received it.
+        inputs: the clock and the ids.
+    """
+    action, payload = given
+    if not isinstance(transition.write, Put | Purge) or action not in job.plan.commands or action in _OWN_EVENTS:
+        return transition
+    shown = redacted_payload(job, action, payload) if payload and job.plan.accepted_in_events == "payload" else None
+    if shown is not None and len(shown) > MAX_PAYLOAD_IN_EVENT:
+        shown = None
+    after = stored(transition)
+    run_count = 0 if after is None else after.run_count
+    log = EventRecorder(inputs, transition.address, run_count, used=1 + len(transition.events))
+    accepted = log.optional(JobAccepted, action=action, received_at_ms=received_at_ms, payload=shown)
+    return attrs.evolve(transition, events=(*transition.events, *accepted))
 
 
 def has_secrets(job: AnyDefinition) -> bool:

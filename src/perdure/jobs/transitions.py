@@ -15,7 +15,7 @@ from perdure.jobs.request import Request
 from perdure.jobs.step import Commit, Execute, Mark, Step, TurnResult
 from perdure.values.address import Address
 from perdure.values.errors import HookFailed, RequestError
-from perdure.values.event import DebounceFlushed, Event, EventHeader, JobExecuted, JobStarted
+from perdure.values.event import DebounceFlushed, Event, EventHeader, JobAccepted, JobExecuted, JobStarted
 from perdure.values.instance import Claim, Instance
 from perdure.values.message import Message
 from perdure.values.transition import JournalChange, Purge, Put, Transition
@@ -295,7 +295,7 @@ def _named(
 
 def _event(event: Event, by: str | None, told_by: str | None, told: tuple[str, ...]) -> Event:
     changes: dict[str, Any] = {"by": by}  # fields of the event
-    if isinstance(event, JobStarted | JobExecuted):
+    if isinstance(event, JobStarted | JobExecuted | JobAccepted):
         changes["told_by"] = told_by
     if isinstance(event, JobExecuted):
         changes["told"] = told

@@ -13,7 +13,13 @@ from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.failures import record_failure
 from perdure.jobs.keys import condition_of, remember, remember_failure, replay
 from perdure.jobs.recovery import deliver, is_claimed_elsewhere, is_running, left_behind, recover
-from perdure.jobs.redaction import redacted_events, redacted_failure, secrets_of_request, with_shown_events
+from perdure.jobs.redaction import (
+    accepting,
+    redacted_events,
+    redacted_failure,
+    secrets_of_request,
+    with_shown_events,
+)
 from perdure.jobs.request import (
     ENGINE_COMMANDS,
     AlarmDue,
@@ -57,7 +63,15 @@ from perdure.programs import Exit, Halted, Raised
 from perdure.values.address import Address
 from perdure.values.answer import OutcomeRecord, RunAnswer
 from perdure.values.errors import HookRaised, InstanceParked, InvalidInput, Overloaded, RunTimeout, Undecodable
-from perdure.values.event import Event, JobLeft, JobParked, JobResumed, JobStarted, JobTerminated, MessageRejected
+from perdure.values.event import (
+    Event,
+    JobLeft,
+    JobParked,
+    JobResumed,
+    JobStarted,
+    JobTerminated,
+    MessageRejected,
+)
 from perdure.values.failure import FailureRecord
 from perdure.values.instance import Claim, Instance, Left
 from perdure.values.message import Consumed
@@ -150,6 +164,8 @@ def recorded(job: AnyDefinition, step: Step, row: Instance | None, request: Requ
         step = new_instance(step, job.plan.state_version)
     if inputs.trace is not None:
         step = with_trace(step, row, inputs.trace)
+    if job.plan.accepted_in_events != "nothing":
+        step = _with_accepted(job, step, request, inputs)
     writes = step.transition if isinstance(step, Commit) else step.claiming if isinstance(step, Execute) else None
     if writes is not None and writes.events:
         # Secrets are replaced last: `with_state` adds states to events, and the log and its exports keep events as they
@@ -392,8 +408,8 @@ def finish(job: AnyDefinition, execute: Execute, exit_: Exit[Any, Any], inputs: 
     claim, request = execute.claim, execute.request
     if claim.trace is not None or execute.instance.alarm_trace is not None:
         step = _traced(step, execute)
-    if step.transition.events:
-        step = with_state_of_run(job, execute, with_origin_of_run(step, execute))
+    if step.transition.events or job.plan.accepted_in_events != "nothing":
+        step = with_state_of_run(job, execute, with_origin_of_run(_with_event(job, execute, step, inputs), execute))
         step = _with_parking(job, Commit(redacted_events(job, step.transition), step.result), inputs)
     if claim.key is None and request.inbound is None:
         return step
@@ -487,6 +503,28 @@ def interrupted(job: AnyDefinition, execute: Execute) -> object:
 
 
 # ---------------------------------------------------------------- common parts of every commit
+def _with_accepted(job: AnyDefinition, step: Step, request: Request, inputs: TurnInputs) -> Step:
+    """Record a request with the commit that it causes, or with the claim of its run. An event's handler ends first."""
+    match step:
+        case Commit(transition, Success()):
+            accepted = accepting(job, transition, (request.action, request.payload), inputs.now_ms, inputs)
+            return Commit(accepted, step.result)
+        case Execute(claiming=Transition() as claiming) if step.claim.cause != "event":
+            accepted = accepting(job, claiming, (request.action, request.payload), inputs.now_ms, inputs)
+            return attrs.evolve(step, claiming=accepted)
+        case _:
+            return step
+
+
+def _with_event(job: AnyDefinition, execute: Execute, step: Commit, inputs: TurnInputs) -> Commit:
+    """Record an event that its handler accepted: the claim names it, also in a delivery after a crash."""
+    claim = execute.claim
+    if job.plan.accepted_in_events == "nothing" or claim.cause != "event" or not isinstance(step.result, Success):
+        return step
+    given = (claim.action or execute.request.action, claim.payload or "")
+    return Commit(accepting(job, step.transition, given, claim.claimed_ms, inputs), step.result)
+
+
 def _with_parking(job: AnyDefinition, commit: Commit, inputs: TurnInputs) -> Commit:
     """Add the kind's messages about an instance that a commit parks, leaves or resumes.
 

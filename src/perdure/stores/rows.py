@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 _converter = Converter(detailed_validation=False)
 
-_OPTIONAL: Final = ("by", "state", "told", "told_by")
+_OPTIONAL: Final = ("by", "payload", "state", "told", "told_by")
 """Event fields that are not stored if they are empty, which is their default."""
 
 

@@ -132,6 +132,30 @@ class JobRetryExhausted(EventHeader):
 
 
 @attrs.frozen(kw_only=True, repr=False)
+class JobAccepted(EventHeader):
+    """A request changed the instance. Only a definition with ``accepted_in_events`` has these events.
+
+    Attributes:
+        action: the request: ``send``, ``add``, ``start``, ``signal.approval``.
+        received_at_ms: when the engine received the request.
+        payload: its input as JSON, without secrets. None unless the definition says ``payload``, and for one above
+            16,384 characters.
+        told_by: the instance whose message it was, printed ``kind:name:id``. None if it was no message.
+    """
+
+    type: ClassVar[str] = "job.accepted"
+    action: str
+    received_at_ms: int
+    payload: str | None = None
+    told_by: str | None = None
+
+    @property
+    def received_at(self) -> datetime:
+        """When the engine received the request."""
+        return from_ms(self.received_at_ms)
+
+
+@attrs.frozen(kw_only=True, repr=False)
 class JobTerminated(EventHeader):
     """An instance was deleted by a call or a hook before its own end."""
 
@@ -334,6 +358,7 @@ Event: TypeAlias = (
     | JobExecuted
     | JobFailed
     | JobRetryExhausted
+    | JobAccepted
     | JobTerminated
     | JobParked
     | JobLeft
@@ -357,6 +382,7 @@ EVENT_TYPES: dict[str, type[Event]] = {
         JobExecuted,
         JobFailed,
         JobRetryExhausted,
+        JobAccepted,
         JobTerminated,
         JobParked,
         JobLeft,

@@ -14,7 +14,7 @@ from perdure.codecs import Codec, Migrations
 from perdure.jobs.definition import Definition, Dispatch, PostCommand
 from perdure.jobs.display import DisplayField, fields_of_plan
 from perdure.jobs.hooks import FROM_HOOKS, FromHooks, HookResult, RetryPolicy, hook
-from perdure.jobs.plan import DEFAULT_RUN_TIMEOUT, Plan, build_plan
+from perdure.jobs.plan import DEFAULT_RUN_TIMEOUT, AcceptedInEvents, Plan, build_plan
 from perdure.jobs.request import TRIGGER_OPTIONS, CommandSpec, Request
 from perdure.kinds.continuous.context import ContinuousContext, Recurrence, StartCommand, TriggerCommand
 from perdure.programs import Program
@@ -63,6 +63,8 @@ class Continuous(Definition["ContinuousHandle[S, E]", "ContinuousSender[S]", R_c
         concurrency: at most this many concurrent runs of this job, 1 to 100,000. By default the engine's own limit.
         state_in_events: whether ``job.started`` and ``job.executed`` carry the state as JSON. By default no event holds
             your data.
+        accepted_in_events: ``sender``: the history says who sent which request, and when. ``payload``: also the input
+            as JSON, without secrets. By default ``nothing``.
         attributes: values that the store keeps beside each state, to find instances by them: up to 16 functions that
             `attribute` declares.
         limits: limits with a name that its runs share with other jobs and effects: `Limit`, or `Limit.by` with a
@@ -93,6 +95,7 @@ class Continuous(Definition["ContinuousHandle[S, E]", "ContinuousSender[S]", R_c
         versions: Migrations[S] | None = None,
         concurrency: int | None = None,
         state_in_events: bool = False,
+        accepted_in_events: AcceptedInEvents = "nothing",
         attributes: Sequence[Attribute[S, Any]] = (),
         limits: Sequence[Limit | LimitUse[[str]]] = (),
     ) -> None:
@@ -110,6 +113,7 @@ class Continuous(Definition["ContinuousHandle[S, E]", "ContinuousSender[S]", R_c
             concurrency=concurrency,
             versions=versions,
             state_in_events=state_in_events,
+            accepted_in_events=accepted_in_events,
             attributes=attributes,
             limits=limits,
             commands=_commands(state, tags, name),

@@ -14,7 +14,7 @@ from perdure.codecs import Codec, Migrations
 from perdure.jobs.definition import Definition, Dispatch, PostCommand
 from perdure.jobs.display import DisplayField, fields_of_plan, report_status
 from perdure.jobs.hooks import FROM_HOOKS, FromHooks, HookResult, RetryPolicy, hook
-from perdure.jobs.plan import DEFAULT_RUN_TIMEOUT, Plan, build_plan
+from perdure.jobs.plan import DEFAULT_RUN_TIMEOUT, AcceptedInEvents, Plan, build_plan
 from perdure.jobs.request import CommandSpec, Request
 from perdure.kinds.debounce.context import AddCommand, Batching, ClearCommand, DebounceContext, FlushCommand
 from perdure.programs import Program
@@ -78,6 +78,8 @@ class Debounce(Definition["DebounceHandle[S, V, E]", "DebounceSender[V]", R_cont
         concurrency: this job's maximum number of concurrent flushes, 1 to 100,000. By default the engine's own limit.
         state_in_events: whether ``job.started``, ``job.executed`` and ``debounce.flushed`` carry the state as JSON. By
             default no event holds your data.
+        accepted_in_events: ``sender``: the history says who sent which request, and when. ``payload``: also the input
+            as JSON, without secrets. By default ``nothing``.
         attributes: values that the store keeps beside each state, to find instances by them: up to 16 functions that
             `attribute` declares.
         limits: limits with a name that its runs share with other jobs and effects: `Limit`, or `Limit.by` with a
@@ -113,6 +115,7 @@ class Debounce(Definition["DebounceHandle[S, V, E]", "DebounceSender[V]", R_cont
         versions: Migrations[V1] | None = None,
         concurrency: int | None = None,
         state_in_events: bool = False,
+        accepted_in_events: AcceptedInEvents = "nothing",
         attributes: Sequence[Attribute[V1, Any]] = (),
         limits: Sequence[Limit | LimitUse[[str]]] = (),
     ) -> None: ...
@@ -134,6 +137,7 @@ class Debounce(Definition["DebounceHandle[S, V, E]", "DebounceSender[V]", R_cont
         versions: Migrations[V1] | None = None,
         concurrency: int | None = None,
         state_in_events: bool = False,
+        accepted_in_events: AcceptedInEvents = "nothing",
         attributes: Sequence[Attribute[V1, Any]] = (),
         limits: Sequence[Limit | LimitUse[[str]]] = (),
     ) -> None: ...
@@ -156,6 +160,7 @@ class Debounce(Definition["DebounceHandle[S, V, E]", "DebounceSender[V]", R_cont
         versions: Migrations[V1] | None = None,
         concurrency: int | None = None,
         state_in_events: bool = False,
+        accepted_in_events: AcceptedInEvents = "nothing",
         attributes: Sequence[Attribute[V1, Any]] = (),
         limits: Sequence[Limit | LimitUse[[str]]] = (),
     ) -> None: ...
@@ -178,6 +183,7 @@ class Debounce(Definition["DebounceHandle[S, V, E]", "DebounceSender[V]", R_cont
         versions: Migrations[S1] | None = None,
         concurrency: int | None = None,
         state_in_events: bool = False,
+        accepted_in_events: AcceptedInEvents = "nothing",
         attributes: Sequence[Attribute[S1, Any]] = (),
         limits: Sequence[Limit | LimitUse[[str]]] = (),
     ) -> None: ...
@@ -200,6 +206,7 @@ class Debounce(Definition["DebounceHandle[S, V, E]", "DebounceSender[V]", R_cont
         versions: Migrations[S1] | None = None,
         concurrency: int | None = None,
         state_in_events: bool = False,
+        accepted_in_events: AcceptedInEvents = "nothing",
         attributes: Sequence[Attribute[S1, Any]] = (),
         limits: Sequence[Limit | LimitUse[[str]]] = (),
     ) -> None: ...
@@ -223,6 +230,7 @@ class Debounce(Definition["DebounceHandle[S, V, E]", "DebounceSender[V]", R_cont
         versions: Migrations[S] | None = None,
         concurrency: int | None = None,
         state_in_events: bool = False,
+        accepted_in_events: AcceptedInEvents = "nothing",
         attributes: Sequence[Attribute[S, Any]] = (),
         limits: Sequence[Limit | LimitUse[[str]]] = (),
     ) -> None: ...
@@ -245,6 +253,7 @@ class Debounce(Definition["DebounceHandle[S, V, E]", "DebounceSender[V]", R_cont
         versions: Any = None,
         concurrency: int | None = None,
         state_in_events: bool = False,
+        accepted_in_events: AcceptedInEvents = "nothing",
         attributes: Sequence[Attribute[Any, Any]] = (),
         limits: Sequence[Limit | LimitUse[[str]]] = (),
     ) -> None:
@@ -263,6 +272,7 @@ class Debounce(Definition["DebounceHandle[S, V, E]", "DebounceSender[V]", R_cont
             concurrency=concurrency,
             versions=versions,
             state_in_events=state_in_events,
+            accepted_in_events=accepted_in_events,
             attributes=attributes,
             limits=limits,
             commands=_commands(event, tags, name),

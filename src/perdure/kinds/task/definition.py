@@ -15,7 +15,7 @@ from perdure.codecs import Codec, Migrations
 from perdure.jobs.context import Alarm, Decision
 from perdure.jobs.definition import Definition, Dispatch, PostCommand
 from perdure.jobs.hooks import FROM_HOOKS, FromHooks, HookResult, RetryPolicy, check_function, hook
-from perdure.jobs.plan import DEFAULT_RUN_TIMEOUT, Plan, build_plan
+from perdure.jobs.plan import DEFAULT_RUN_TIMEOUT, AcceptedInEvents, Plan, build_plan
 from perdure.jobs.request import TRIGGER_OPTIONS, CommandSpec, Request
 from perdure.kinds.task.context import (
     AlarmlessTaskContext,
@@ -72,6 +72,7 @@ class _Options(TypedDict, Generic[S1], total=False):
     versions: Migrations[S1] | None
     concurrency: int | None
     state_in_events: bool
+    accepted_in_events: AcceptedInEvents
     attributes: Sequence[Attribute[S1, Any]]
     limits: Sequence[Limit | LimitUse[[str]]]
 
@@ -105,6 +106,8 @@ class Task(Definition["TaskHandle[S, V, E]", "TaskSender[V]", R_contra], Generic
         concurrency: at most this many concurrent runs of this job, 1 to 100,000. By default the engine's own limit.
         state_in_events: whether ``job.started`` and ``job.executed`` carry the state as JSON. By default no event holds
             your data.
+        accepted_in_events: ``sender``: the history says who sent which request, and when. ``payload``: also the input
+            as JSON, without secrets. By default ``nothing``.
         attributes: values that the store keeps beside each state, to find instances by them: up to 16 functions that
             `attribute` declares.
         limits: limits with a name that its runs share with other jobs and effects: `Limit`, or `Limit.by` with a
@@ -301,6 +304,7 @@ class Task(Definition["TaskHandle[S, V, E]", "TaskSender[V]", R_contra], Generic
         versions: Migrations[S] | None = None,
         concurrency: int | None = None,
         state_in_events: bool = False,
+        accepted_in_events: AcceptedInEvents = "nothing",
         attributes: Sequence[Attribute[S, Any]] = (),
         limits: Sequence[Limit | LimitUse[[str]]] = (),
     ) -> None: ...
@@ -323,6 +327,7 @@ class Task(Definition["TaskHandle[S, V, E]", "TaskSender[V]", R_contra], Generic
         versions: Any = None,
         concurrency: int | None = None,
         state_in_events: bool = False,
+        accepted_in_events: AcceptedInEvents = "nothing",
         attributes: Sequence[Attribute[Any, Any]] = (),
         limits: Sequence[Limit | LimitUse[[str]]] = (),
     ) -> None:
@@ -345,6 +350,7 @@ class Task(Definition["TaskHandle[S, V, E]", "TaskSender[V]", R_contra], Generic
             concurrency=concurrency,
             versions=versions,
             state_in_events=state_in_events,
+            accepted_in_events=accepted_in_events,
             attributes=attributes,
             limits=limits,
             commands=_commands(event, tags, name),

@@ -14,7 +14,7 @@ from perdure.codecs import Codec, Migrations
 from perdure.jobs.definition import Definition, Dispatch, PostCommand
 from perdure.jobs.display import DisplayField, fields_of_plan
 from perdure.jobs.hooks import FROM_HOOKS, FromHooks, HookResult, RetryPolicy, check_function, hook, value_of
-from perdure.jobs.plan import DEFAULT_RUN_TIMEOUT, Lanes, Plan, build_plan
+from perdure.jobs.plan import DEFAULT_RUN_TIMEOUT, AcceptedInEvents, Lanes, Plan, build_plan
 from perdure.jobs.request import CommandSpec, Keyword, Repeat, Request, repeat_of_creating
 from perdure.kinds.worker_pool.items import (
     ANSWERS,
@@ -106,6 +106,8 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
         tags: stable names for union members, instead of their class names.
         versions: the items' older types, and the functions that upgrade them. By default there are none.
         run_timeout: time limit for the work on an item, by default 15 minutes.
+        accepted_in_events: ``sender``: the history says who sent which request, and when. ``payload``: also the input
+            as JSON, without secrets. By default ``nothing``.
         attributes: values that the store keeps beside each item, to find items by them: up to 16 functions that
             `attribute` declares.
         limits: limits with a name that its runs share with other jobs and effects: `Limit`, or `Limit.by` with a
@@ -147,6 +149,7 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
         tags: Mapping[type, str] | None = None,
         versions: Migrations[V1] | None = None,
         run_timeout: Duration = DEFAULT_RUN_TIMEOUT,
+        accepted_in_events: AcceptedInEvents = "nothing",
         attributes: Sequence[Attribute[V1, Any]] = (),
         limits: Sequence[Limit | LimitUse[[str]]] = (),
     ) -> None: ...
@@ -169,6 +172,7 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
         tags: Mapping[type, str] | None = None,
         versions: Migrations[V1] | None = None,
         run_timeout: Duration = DEFAULT_RUN_TIMEOUT,
+        accepted_in_events: AcceptedInEvents = "nothing",
         attributes: Sequence[Attribute[V1, Any]] = (),
         limits: Sequence[Limit | LimitUse[[str]]] = (),
     ) -> None: ...
@@ -192,6 +196,7 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
         tags: Mapping[type, str] | None = None,
         versions: Migrations[V] | None = None,
         run_timeout: Duration = DEFAULT_RUN_TIMEOUT,
+        accepted_in_events: AcceptedInEvents = "nothing",
         attributes: Sequence[Attribute[V, Any]] = (),
         limits: Sequence[Limit | LimitUse[[str]]] = (),
     ) -> None: ...
@@ -214,6 +219,7 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
         tags: Mapping[type, str] | None = None,
         versions: Any = None,
         run_timeout: Duration = DEFAULT_RUN_TIMEOUT,
+        accepted_in_events: AcceptedInEvents = "nothing",
         attributes: Sequence[Attribute[Any, Any]] = (),
         limits: Sequence[Limit | LimitUse[[str]]] = (),
     ) -> None:
@@ -236,6 +242,7 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
             answers=ANSWERS,
             kept=(results,),
             versions=versions,
+            accepted_in_events=accepted_in_events,
             attributes=attributes,
             limits=limits,
         )

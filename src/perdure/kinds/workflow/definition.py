@@ -15,7 +15,7 @@ from perdure.codecs import Codec, Migrations
 from perdure.jobs.definition import Dispatch, PostCommand
 from perdure.jobs.display import DisplayField, fields_of_plan, report_status
 from perdure.jobs.hooks import FROM_HOOKS, FromHooks, check_function, value_of
-from perdure.jobs.plan import DEFAULT_RUN_TIMEOUT, Plan, build_plan
+from perdure.jobs.plan import DEFAULT_RUN_TIMEOUT, AcceptedInEvents, Plan, build_plan
 from perdure.jobs.request import CommandSpec, Keyword, Repeat, Request, repeat_of_creating
 from perdure.kinds.workflow.commands import (
     ANSWERS,
@@ -151,6 +151,8 @@ class Workflow(
         concurrency: at most this many concurrent runs of this job, 1 to 100,000. By default the engine's own limit.
         state_in_events: whether ``job.started`` and ``job.executed`` carry the state as JSON. By default no event holds
             your data.
+        accepted_in_events: ``sender``: the history says who sent which request, and when. ``payload``: also the input
+            as JSON, without secrets. By default ``nothing``.
         attributes: values that the store keeps beside each state, to find instances by them: up to 16 functions that
             `attribute` declares.
         limits: limits with a name that its runs share with other jobs and effects: `Limit`, or `Limit.by` with a
@@ -200,16 +202,15 @@ class Workflow(
         inbox: int = DEFAULT_INBOX,
         concurrency: int | None = None,
         state_in_events: bool = False,
+        accepted_in_events: AcceptedInEvents = "nothing",
         attributes: Sequence[Attribute[S, Any]] = (),
         limits: Sequence[Limit | LimitUse[[str]]] = (),
     ) -> None:
         program = check_function(run, what=f"run of workflow:{name}", takes=("ctx",), expected="a Program")
-        declared = _signals(signals, name)
-        asked, requests = _queries(queries, tags, name), _updates(updates, name)
+        declared, requests = _signals(signals, name), _updates(updates, name)
         _check_retry(retry_defects, name)
-        codecs = _codecs_of(declared, tags, name)
-        results = _results(result, run, tags, name)
-        keep_ms = None if keep is None else _keep_ms(keep, name)
+        codecs, asked = _codecs_of(declared, tags, name), _queries(queries, tags, name)
+        results, keep_ms = _results(result, run, tags, name), None if keep is None else _keep_ms(keep, name)
         plan = build_plan(
             "workflow",
             name,
@@ -224,6 +225,7 @@ class Workflow(
             concurrency=concurrency,
             versions=versions,
             state_in_events=state_in_events,
+            accepted_in_events=accepted_in_events,
             attributes=attributes,
             limits=limits,
             commands=(
@@ -236,9 +238,9 @@ class Workflow(
         )
         received = codecs | {update_signal(each.name): each.values for each in requests.values()}
         received |= {f"{PUBLISHED}{each.name}": each.values for each in _publishes(publishes, name).values()}
-        declarations = (codecs, declared, requests, received, asked)
         bounds = (_whole(max_steps, f"max_steps of workflow:{name}"), _whole(inbox, f"inbox of workflow:{name}"))
-        cast("Any", self).__attrs_init__(name, plan, program, *declarations, results, keep_ms, *bounds)
+        known = (codecs, declared, requests, received, asked, results, keep_ms)
+        cast("Any", self).__attrs_init__(name, plan, program, *known, *bounds)
 
     # ------------------------------------------------------------ the pure handler
     def begin(self, address: Address, instance: Instance | None, request: Request, inputs: TurnInputs) -> Step:

@@ -33,7 +33,7 @@ from perdure.stores.shares import Share
 from perdure.stores.values import DuePosition, Found, LoadRequest, LoggedEvent, Query, QueuedLane, UnreadEvent
 from perdure.values.address import Address, Job
 from perdure.values.errors import OutcomeUnknown, StoreError, StoreUnavailable
-from perdure.values.event import Event, JobLeft, JobNoted, JobParked, JobTerminated
+from perdure.values.event import Event, JobAccepted, JobLeft, JobNoted, JobParked, JobTerminated
 from perdure.values.failure import FailureRecord
 from perdure.values.instance import Claim, Fence, Instance, PendingRetry
 from perdure.values.message import Consumed, Kept, Message, MessageFate, StoredMessage
@@ -306,6 +306,8 @@ def _texts(event: Event) -> tuple[str, ...]:
             return ("reason",)
         case JobNoted():
             return ("data",)
+        case JobAccepted():
+            return ("payload",) if event.payload is not None else ()
         case _:
             return ("state",) if getattr(event, "state", None) is not None else ()
 

@@ -383,6 +383,8 @@ _SAMPLES: dict[str, object] = {
     "message_id": 10,
     "sender": "task:a:e",
     "deliveries": 11,
+    "received_at_ms": 12,
+    "payload": '{"name":"é"}',
 }
 
 
