@@ -16,6 +16,7 @@ from perdure.telemetry.tracker.batches import (
     judge,
     outgoing,
 )
+from perdure.telemetry.tracker.exporter import reason_of
 from perdure.values.errors import DefinitionError
 
 URL = "https://events.example.com/v1"
@@ -135,3 +136,16 @@ def test_an_event_of_a_newer_version_is_exported(body: str, event_id: str) -> No
     unread = logged_event(sequence=7, address="task:a:b", type_="job.invented", at_ms=NOW_MS, body=body)
     sent = outgoing(unread, done=7, origin={"service": "s"})
     assert (sent.event_id, sent.type, sent.sequence) == (event_id, "job.invented", 7)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("the header 'x: token s3cret' is refused", "ValueError"),
+        ("no server listens", "ValueError: no server listens"),
+        ("", "ValueError"),
+    ],
+)
+def test_the_reason_of_a_failed_request_shows_no_header(text: str, shown: str) -> None:
+    options = tracker(URL, headers={"x": "token s3cret"}).options
+    assert reason_of(ValueError(text), options) == shown

@@ -243,7 +243,7 @@ async def http_post(options: TrackerOptions) -> AsyncGenerator[Post]:
                     await _read(response)
                     return Response(response.status_code, response.headers.get("retry-after", ""))
             except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
-                return NoResponse(_reason(error, options))
+                return NoResponse(reason_of(error, options))
 
         yield post
 
@@ -256,8 +256,13 @@ async def _read(response: httpx2.Response) -> None:
             return
 
 
-def _reason(error: Exception, options: TrackerOptions) -> str:
-    """Describe an error without header values."""
+def reason_of(error: Exception, options: TrackerOptions) -> str:
+    """Describe an error without header values.
+
+    Args:
+        error: the error of the HTTP client.
+        options: the tracker's options, with the headers.
+    """
     text = f"{type(error).__name__}: {error}".removesuffix(": ")
     # The text of a client's error may quote a header, and so the key.
     if any(value in text for value in options.headers.values()):
