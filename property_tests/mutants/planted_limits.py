@@ -6,8 +6,38 @@ EDGES = "tests/limits/test_each_limit.py::test_a_limit_of_the_engine_has_the_pro
 RANGES = "tests/limits/test_each_limit.py::test_the_ends_of_a_range_are_valid_and_one_beyond_is_refused"
 CLOSED = "tests/server/test_guarded_connection.py::test_a_connection_is_closed_at_its_timeout_and_not_before"
 TURNS = "tests/server/test_hostile_clients.py::test_one_list_or_read_more_than_the_limit_waits_for_the_end_of_another"
+NAMED = "tests/behaviour/test_named_limits.py"
+OVER_ENGINES = "property_tests/sharing/test_named_limits.py"
 
 MUTANTS = (
+    Mutant(
+        "an engine counts only its own permits of a named limit",
+        "Permits._block",
+        "self.concurrency - sum(others.held.values())",
+        "self.concurrency",
+        f"{OVER_ENGINES}::test_no_more_runs_are_in_progress_than_a_limit_allows[none-0]",
+    ),
+    Mutant(
+        "the rate of a named limit counts from zero after a crash",
+        "Permits._granted",
+        "[(at, number) for at, number, _ in others.begun if at + window_ms > wall_ms]",
+        "[(at, number) for at, number, _ in others.begun[:0]]",
+        f"{NAMED}::test_a_rate_counts_the_runs_before_a_crash",
+    ),
+    Mutant(
+        "a run keeps its permits for ever",
+        "Permits.end",
+        "        self.used -= cost\n",
+        "        self.used -= 0 * cost\n",
+        f"{NAMED}::test_jobs_of_all_kinds_share_a_limit_and_each_run_has_its_turn",
+    ),
+    Mutant(
+        "the calls of an effect use no limit",
+        "limited",
+        "            if uses:\n",
+        "            if uses and not uses:\n",
+        f"{NAMED}::test_calls_of_a_workflow_wait_for_the_rate_of_their_effect",
+    ),
     Mutant(
         "a workflow waits for ever for a child whose state no engine accepts",
         "start_child",

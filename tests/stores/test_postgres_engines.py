@@ -14,7 +14,7 @@ from postgres_harness import SharedPostgresHarness
 from returns.future import FutureResult
 from returns.result import Failure, Result, Success
 
-from perdure import App, Decision, Do, ItemContext, Task, TaskContext, WorkerPool, effect, program
+from perdure import App, Decision, Do, ItemContext, Limit, Task, TaskContext, WorkerPool, effect, program
 from perdure.client.local_gateway import engine_of
 from perdure.programs.future import answer_of
 from perdure.runtime.on_asyncio import asyncio_runtime
@@ -276,6 +276,63 @@ def test_a_rate_counts_the_runs_of_both_engines(postgres_url: str):
                     await asyncio.sleep(0.02)
             assert len(begun.items) == 5
             assert max(Counter(map(key_of, begun.items)).values()) == 2
+        await harness.discard()
+
+    asyncio.run(main())
+
+
+@attrs.define
+class Phones:
+    """Counts the items in progress over all engines of this process."""
+
+    running: Counter[int] = attrs.Factory(Counter[int])
+    most: int = 0
+    most_of_key: int = 0
+    ended: int = 0
+    all_ended: asyncio.Event = attrs.Factory(asyncio.Event)
+
+
+@effect
+async def on_the_phone(phones: Phones, item: int) -> Result[None, Never]:
+    phones.running[key_number(item)] += 1
+    phones.most = max(phones.most, phones.running.total())
+    phones.most_of_key = max(phones.most_of_key, *phones.running.values())
+    await asyncio.sleep(0.01)
+    phones.running[key_number(item)] -= 1
+    phones.ended += 1
+    if phones.ended == ITEMS:
+        phones.all_ended.set()
+    return Success(None)
+
+
+def key_number(item: int) -> int:
+    return item % 4
+
+
+def key_of_item(item: int) -> str:
+    return str(key_number(item))
+
+
+@program
+def phone(ctx: ItemContext[int]) -> Do[None, Never, Phones]:
+    item = yield from ctx.item
+    yield from on_the_phone(item)
+
+
+PHONES = Limit("phones", concurrency=3, concurrency_per_key=1)
+LIMITED = WorkerPool("limited", item=int, work=phone, key=key_of_item, workers=4, limits=[PHONES])
+
+
+def test_a_named_limit_counts_the_runs_of_both_engines(postgres_url: str):
+    """Three at the same time over both, and one of a key."""
+    harness, called = SharedPostgresHarness(postgres_url), Phones()
+    app = App(called).with_jobs(LIMITED)
+
+    async def main() -> None:
+        async with asyncio.timeout(120), app.open(harness.url) as jobs, app.open(harness.url):
+            await jobs.handle(LIMITED).put_many((f"{number}", number) for number in range(ITEMS))
+            await called.all_ended.wait()
+            assert (called.most, called.most_of_key) == (3, 1)
         await harness.discard()
 
     asyncio.run(main())

@@ -43,7 +43,8 @@ class FairQueue:
     Attributes:
         room: maximum number of instances in memory, and so of lanes.
         is_blocked: whether no run of a lane may begin now.
-        admits: whether the next run of a lane may begin, which is asked in its turn; None: each may.
+        admits: whether the next run of a lane may begin, which is asked in its turn: if not, perhaps those of others,
+            or none. None: each may.
         unread: whether the store may have lanes that are not in memory.
         missed: whether a lane was left out since the pass over all lanes began.
         sizes: the internal sizes.
@@ -53,7 +54,7 @@ class FairQueue:
     is_blocked: Callable[[str], bool]
     unread: bool = True
     missed: bool = False
-    admits: Callable[[str], bool] | None = None
+    admits: Callable[[str], Literal["admitted", "others", "none"]] | None = None
     sizes: Sizes = DEFAULT_SIZES
     _lanes: dict[str, _Lane] = attrs.Factory(dict[str, _Lane])
     _ranks: dict[Address, tuple[Entry, str]] = attrs.Factory(dict[Address, tuple[Entry, str]])
@@ -99,6 +100,10 @@ class FairQueue:
         return tuple(
             name for name in self._low if 2 * len(self._lanes[name].entries) < share and not self.is_blocked(name)
         )
+
+    def waiting(self, lane: str) -> int:
+        """Return how many instances of a lane are in memory."""
+        return len(self._lanes[lane].entries) if lane in self._lanes else 0
 
     def knows(self, lane: str) -> bool:
         """Whether a lane is in memory, at least in part."""
@@ -214,7 +219,12 @@ class FairQueue:
             if known is None or known.stamp != stamp or not known.entries:
                 heapq.heappop(self._next)
                 continue
-            if self.is_blocked(lane) or (self.admits is not None and not self.admits(lane)):
+            admission: Literal["admitted", "others", "none"] = "others" if self.is_blocked(lane) else "admitted"
+            if admission == "admitted" and self.admits is not None:
+                admission = self.admits(lane)
+            if admission == "none":
+                return None
+            if admission == "others":
                 heapq.heappop(self._next)
                 self._blocked.add(lane)
                 continue

@@ -19,7 +19,7 @@ from perdure.engine.loops.waker import Waker
 from perdure.engine.mailbox.entry import MailboxEntry, TurnAnswer
 from perdure.engine.mailbox.instance_cache import InstanceCache
 from perdure.engine.runs.concurrency import Holds, LaneLimit, takes_lane_slot
-from perdure.engine.runs.named_limits import NamedLimits
+from perdure.engine.runs.named_limits import Admission, Items, NamedLimits
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.plan import Lanes
 from perdure.jobs.request import ALARM
@@ -120,10 +120,13 @@ class LaneFeeder:
         """The job, printed ``kind:name``."""
         return ":".join(self.name)
 
-    def admits(self, lane: str) -> bool:
+    def admits(self, lane: str) -> Admission:
         """Whether the named limits let an item of a lane begin. If not, `freed` is called when they do."""
-        items = min(self.gate.slots - self.gate.held, self.queue.size)
-        return self.named is None or self.named.admits(self.gate_name, lane, items, partial(self.freed, lane))
+        if self.named is None:
+            return "admitted"
+        free = self.gate.slots - self.gate.held
+        items = Items(min(free, self.queue.size), min(free, self.queue.waiting(lane)))
+        return self.named.admits(self.gate_name, lane, items, partial(self.freed, lane))
 
     @property
     def under_way(self) -> int:

@@ -10,7 +10,7 @@ import heapq
 import math
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal, NamedTuple, Protocol, TypeAlias
 
 import attrs
 from returns.result import Result, Success
@@ -47,8 +47,10 @@ from perdure.values.turn_inputs import NO_OTHERS, OtherEngines
 WAIT_MS: Final = 250
 """How often an engine that waits for permits of other engines looks."""
 
-TERM_MS: Final = 20
-"""Within this time after it was counted a run begins, or it is counted again. Longer on a slow store."""
+TERM_MS: Final = 20, 250
+"""Within a tenth of the window after it was counted a run begins, or it is counted again: least and most.
+
+It is longer on a slow store."""
 
 KEPT_MS: Final = 60_000
 """How long an entry is kept behind its window. An engine with permits writes it again before."""
@@ -59,8 +61,19 @@ KEY: Final = "permits"
 MAX_CONFLICTS: Final = 20
 """How often an entry is written over those of other engines before the engine waits a moment."""
 
-SOON_MS: Final = 50
+SOON_MS: Final = 500
 """How long permits are kept for a lane after its feeder was called."""
+
+
+class Items(NamedTuple):
+    """How many items of a pool may begin: of all lanes, and of one."""
+
+    all: int
+    of_lane: int
+
+
+Admission: TypeAlias = Literal["admitted", "others", "none"]
+"""Whether an item may begin: if not, perhaps those of ``others``, or ``none``."""
 
 
 class Wakes(Protocol):
@@ -104,9 +117,10 @@ class NamedLimits:
     _held: dict[Address, list[Held]] = attrs.Factory(dict[Address, list[Held]])
     _due: dict[PermitsName, None] = attrs.Factory(dict[PermitsName, None])
     _timers: list[tuple[float, PermitsName]] = attrs.Factory(list[tuple[float, PermitsName]])
+    _asked: dict[str, dict[str, None]] = attrs.Factory(dict[str, Any])
     _told: deque[tuple[float, Line]] = attrs.Factory(deque[Any])
     _turn: float = 0
-    _term_ms: int = TERM_MS
+    _term_ms: int = 0
     _phase: Literal["new", "open", "closing"] = "new"
 
     def __attrs_post_init__(self) -> None:
@@ -209,38 +223,59 @@ class NamedLimits:
                 return True
         return False
 
-    def admits(self, job: str, lane: str, items: int, tell: Callable[[], None]) -> bool:
+    def admits(self, job: str, lane: str, items: Items, tell: Callable[[], None]) -> Admission:
         """Return whether an item of a lane may take permits. If not, they are asked for.
 
         Args:
             job: the pool, printed ``kind:name``.
             lane: the lane.
-            items: how many items of it may begin.
+            items: how many items may begin, of all lanes and of this one.
             tell: called when some may.
         """
-        demand, now_ms = self._demand_of(job, lane), self.runtime.monotonic_ms()
-        line = self._lines.get((job, lane))
+        demand = self._demand_of(job, lane)
+        whole = PermitDemand(tuple(need for need in demand.needs if need[0].key is None))
+        if whole.needs and not self._is_offered(whole, Line(whole, self._turn, job), items.all, tell):
+            return "none"
+        keyed = PermitDemand(demand.needs[len(whole.needs) :], demand.keys, demand.weight)
+        if not keyed.needs:
+            return "admitted"
+        asked = self._asked.setdefault(job, {})
+        for known in tuple(asked):
+            if (job, known) not in self._lines or self.is_full(job, known):
+                del asked[known]
+        if lane not in asked and len(asked) >= items.all and not self._is_free(keyed):
+            return "none"  # permits that no worker is free for would be counted for nothing
+        if self._is_offered(keyed, Line(keyed, self._turn, job, lane), items.of_lane, tell):
+            return "admitted"
+        if not self.is_full(job, lane):
+            asked[lane] = None
+        return "others"
+
+    def _is_offered(self, demand: PermitDemand, new: Line, items: int, tell: Callable[[], None]) -> bool:
+        """Return whether items may take permits, or let them wait."""
+        now_ms = self.runtime.monotonic_ms()
+        line = self._lines.get((new.job, new.lane))
         if line is not None and line.allowed > 0:
             if all(self._has_room(name, cost, now_ms) for name, cost in demand.needs):
                 return True
         elif line is None and self._is_free(demand):
             return True
         if line is None:
-            line = self._lines[job, lane] = Line(demand, self._turn, job, lane)
+            line = self._lines[new.job, new.lane] = new
         line.items, line.tell, line.allowed = max(1, items), tell, 0
         self._join(line)
         return False
 
     def take_admitted(self, job: str, lane: str, address: Address) -> None:
         """Take permits for an item that is admitted."""
-        held = Held(self._demand_of(job, lane))
-        line = self._lines.get((job, lane))
-        if line is not None:
-            line.allowed -= 1
-            self._pass_turn(line)
-            if not line.allowed and not line.wanted:
-                del self._lines[job, lane]
-        self._hold(address, held)
+        for key in {(job, None), (job, lane)}:
+            line = self._lines.get(key)
+            if line is not None and line.allowed:
+                line.allowed -= 1
+                self._pass_turn(line)
+                if not line.allowed and not line.wanted:
+                    del self._lines[key]
+        self._hold(address, Held(self._demand_of(job, lane)))
 
     # ------------------------------------------------------------ permits
     async def wait(self, held: Held) -> None:
@@ -468,7 +503,9 @@ class NamedLimits:
 
     def _serve(self, due: Sequence[Entry], now_ms: float) -> dict[Entry, int]:
         """Give free permits to those that wait, in turn, and return how many more permits they want."""
-        lines = {line: None for entry in due for line in entry.lines}
+        # Those that have no permits, and whose entry is not asked for now, can wait.
+        ready = (entry for entry in due if entry.again_ms <= now_ms or entry.permits.has_room(1, now_ms))
+        lines = {line: None for entry in ready for line in entry.lines}
         queue = [(line.turn, number, line) for number, line in enumerate(lines)]
         heapq.heapify(queue)
         left = dict[PermitsName, int]()  # permits that lanes may take in a moment
@@ -564,7 +601,9 @@ class NamedLimits:
             writes: list[_Write] = []
             sent_ms, wall_ms = self.runtime.monotonic_ms(), self.runtime.now_ms()
             for entry in some:
-                write = self._planned(entry, found[entry.name], asked[entry], Instants(sent_ms, wall_ms, self._term_ms))
+                write = self._planned(
+                    entry, found[entry.name], asked[entry], Instants(sent_ms, wall_ms, self._term_of(entry))
+                )
                 if write is not None:
                     writes.append(write)
             if writes:
@@ -621,6 +660,11 @@ class NamedLimits:
             return None
         return write
 
+    def _term_of(self, entry: Entry) -> int:
+        rate = entry.permits.rate
+        least, most = TERM_MS
+        return 0 if rate is None else max(least, min(most, rate.window_ms // 10), self._term_ms)
+
     @property
     def _kept_ms(self) -> int:
         return max(KEPT_MS, 2 * self.lease_ms)
@@ -632,7 +676,7 @@ class NamedLimits:
             self.runtime, lambda tell: self.store.commit(changes, tell)
         )
         took_ms = self.runtime.monotonic_ms() - sent_ms
-        self._term_ms = int(max(TERM_MS, self._term_ms // 2, 4 * took_ms))
+        self._term_ms = int(max(self._term_ms // 2, 4 * took_ms))
         for write, change, answer in zip(writes, changes, answers, strict=True):
             entry = write.entry
             if isinstance(answer, Success):
@@ -670,6 +714,9 @@ class NamedLimits:
             if self._ownership == "shared":
                 free_ms = min(free_ms, now_ms + WAIT_MS * (0.5 + self.runtime.random()))
             entry.again_ms = free_ms
+            for line in tuple(entry.lines):
+                if line.job and line.lane is not None and line.tell is not None:
+                    line.tell()  # its pool may look at other lanes
         self._counted(entry)
         self._ask_soon(entry.name)
 

@@ -162,6 +162,8 @@ class Permits:
         use_until_ms: until when further runs may begin, because other engines wait for a turn.
         counted_ms: the instant at which the store counts them.
         since_ms: since when this engine waits for permits; None: it does not.
+        lately: the permits that runs have begun with since the last plan: the next ones will want as many.
+        begun: when runs of the window began, and how many.
     """
 
     me: int
@@ -177,6 +179,7 @@ class Permits:
     use_until_ms: float = math.inf
     counted_ms: int = 0
     since_ms: int | None = None
+    lately: int = 0
     begun: list[tuple[int, int]] = attrs.Factory(list[tuple[int, int]])
 
     @property
@@ -215,6 +218,7 @@ class Permits:
         """Note that a run which has permits begins."""
         if self.rate is not None:
             self.placed -= cost
+            self.lately += cost
             self.begun.append((self.counted_ms, cost))
 
     def end(self, cost: int) -> None:
@@ -311,7 +315,9 @@ class Permits:
         free = rate.runs - sum(number for _, number in begun) - self.placed
         equal = rate.runs // (len(others.wants) + 1)
         kept_for_older = sum(min(wish.permits, max(equal, wish.cost)) for wish in older.values())
-        share = max(equal, cost) if others.wants else wanted
+        share: float = max(equal, cost)
+        if not others.wants:
+            share = wanted = max(wanted, self.lately if wanted else 0)
         granted = int(max(0, min(wanted, free - kept_for_older, share)))
         free_ms, enough = math.inf, free
         for at, number in (*begun, (clock.wall_ms + clock.term_ms, self.placed + granted)):
@@ -325,7 +331,7 @@ class Permits:
 
         Only the engine itself makes its own part smaller: another engine may take permits that the entry says are free.
         """
-        self.block, self.granted = min(self.block, planned.block), min(self.granted, planned.granted)
+        self.block, self.granted, self.lately = min(self.block, planned.block), min(self.granted, planned.granted), 0
         return self.granted
 
     def apply(self, planned: Planned, lowered: int, sent_ms: float, wall_ms: int) -> None:
@@ -424,7 +430,7 @@ class Line:
         demand: the permits.
         turn: its turn among the lines.
         job: the pool; empty for runs.
-        lane: its lane.
+        lane: its lane; None: all lanes of the pool.
         items: how many items of the lane may wait.
         tell: called when permits are free for some of them.
         allowed: how many items may take permits that were free when it was called.
@@ -433,7 +439,7 @@ class Line:
     demand: PermitDemand
     turn: float
     job: str = ""
-    lane: str = ""
+    lane: str | None = None
     items: int = 0
     tell: Callable[[], None] | None = None
     allowed: int = 0
