@@ -5,6 +5,7 @@ from mutant import Mutant
 SIGNALS = "tests/workflow/test_workflow_signals.py"
 UPDATES = "tests/workflow/test_workflow_updates.py"
 QUERIES = "tests/workflow/test_workflow_queries.py"
+ASKS = "tests/workflow/test_workflow_asks.py"
 PUBLISHED = "tests/workflow/test_workflow_published.py"
 WAIT = "tests/behaviour/test_call_and_wait.py"
 
@@ -157,8 +158,43 @@ MUTANTS = (
         f"{PUBLISHED}::test_callers_wait_for_a_value_and_late_ones_get_it_immediately[memory://]",
     ),
     Mutant(
+        "the reply to an update of another workflow is not sent",
+        "with_news",
+        "if not (progress.published or progress.replied) or header.shared is None:",
+        "if not progress.published or header.shared is None:",
+        f"{ASKS}::test_a_workflow_sends_an_update_to_another_one[memory://]",
+    ),
+    Mutant(
+        "a workflow that was answered stays in the list of those that wait",
+        "_after_news",
+        "if each.wants not in replied",
+        "if each.wants",
+        f"{ASKS}::test_a_workflow_sends_an_update_to_another_one[memory://]",
+    ),
+    Mutant(
+        "an update that a validator refuses is stored",
+        "_refusal",
+        "UpdateRefused(str(instance.address), name, found) if found else None",
+        "UpdateRefused(str(instance.address), name, found) if found == 'no' else None",
+        f"{ASKS}::test_a_validator_refuses_an_update_before_it_is_stored",
+    ),
+    Mutant(
+        "one that waits for the end hears of it as of a value that is missing",
+        "_over",
+        "if watcher.wants == END else",
+        "if watcher.wants == '' else",
+        f"{ASKS}::test_a_workflow_waits_for_the_end_of_one_that_it_did_not_start[memory://-close-done 5-before]",
+    ),
+    Mutant(
+        "a workflow that has ended does not say how to one that waits later",
+        "_watch",
+        "header.ended is not None and watch.wants == END",
+        "header.ended is None and watch.wants == END",
+        f"{ASKS}::test_a_workflow_waits_for_the_end_of_one_that_it_did_not_start[memory://-close-done 5-after]",
+    ),
+    Mutant(
         "a query that raises shows the secrets of the state",
-        "_query",
+        "_of_state",
         "secrets=secrets_of_instance(job, instance)",
         "secrets=frozenset()",
         f"{QUERIES}::test_a_query_that_raises_or_is_wrong_is_a_typed_error_without_secrets",

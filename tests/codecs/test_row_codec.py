@@ -5,6 +5,7 @@ import pytest
 
 from perdure.codecs import Codec
 from perdure.codecs.codec import KEPT_VALUES, LONGEST_KEPT, RowCodec
+from perdure.kinds.workflow.header import Header, written
 from perdure.values.errors import InvalidInput
 
 
@@ -51,3 +52,14 @@ def test_a_refused_text_is_refused_each_time() -> None:
     for _ in range(2):
         with pytest.raises(InvalidInput, match="a note"):
             read('{"other":1}')
+
+
+def test_the_last_member_with_its_default_may_be_left_out() -> None:
+    codec = RowCodec(NOTES, left_out='"text":""}')
+    assert codec.write(Note("x")) == '{"text":"x"}'
+    assert codec.write(Note()) == "{}"
+    assert codec.read("{}") == Note()
+
+
+def test_rows_of_workflows_that_share_nothing_are_those_of_earlier_code() -> None:
+    assert written(Header(run_id="a", started_ms=1)).endswith(',"unanswered":[]}')

@@ -90,6 +90,9 @@ OPTIONS_ELSEWHERE: Final = {
         f"{kind}.attributes": f"{ATTRIBUTES}::{ATTRIBUTES_OF_A_JOB}"
         for kind in ("Continuous", "Debounce", "Task", "WorkerPool", "Workflow")
     },
+    "Published.value": (
+        "tests/workflow/test_workflow_published.py::test_values_have_a_size_and_a_number_and_are_declared"
+    ),
     "Workflow.publishes": (
         "tests/workflow/test_workflow_published.py::test_values_have_a_size_and_a_number_and_are_declared"
     ),

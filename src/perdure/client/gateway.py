@@ -18,7 +18,7 @@ from perdure.jobs.request import Request, WaitFor, check_timeout
 from perdure.stores.values import Backup, LoggedEvent, OnBackupProgress
 from perdure.values.address import Address, Job, check_id
 from perdure.values.attributes import Attribute, Condition
-from perdure.values.errors import RequestError, UnknownJob
+from perdure.values.errors import RequestError, UnknownJob, UpdateRefused
 from perdure.values.limits import Limits
 from perdure.values.listings import HoldResult, InstanceOutcome, JobCount, MatchCount, StepRecord
 from perdure.values.live_event import EngineStopped
@@ -192,7 +192,10 @@ class JobByName(ABC):
             return Failure(refused)
         sent = await result_of(self.call(f"update.{name}", id_, payload, idempotency_key=key))
         if not isinstance(sent, Success):
-            return Failure(sent.failure())
+            refused = sent.failure()
+            if isinstance(refused, UpdateRefused):
+                return Success(UpdateReply(form="failed", value=refused.data))
+            return Failure(refused)
         ticket = sent.unwrap()["ticket"]
         if not ticket:
             return Success(UpdateReply(form="unanswered"))

@@ -408,6 +408,24 @@ class ForkRefused(RequestError):
 
 
 @attrs.frozen(repr=False)
+class UpdateRefused(RequestError):
+    """The validator of an update refused it. Nothing was stored.
+
+    Attributes:
+        address: the instance, printed ``kind:name:id``.
+        update: the update's name.
+        data: the typed error as JSON. A typed handle raises `Rejected` with that error instead.
+    """
+
+    address: str
+    update: str
+    data: str
+
+    def _text(self) -> str:
+        return f"{self.address} refuses the update {self.update!r}: its `data` has the typed error of the validator"
+
+
+@attrs.frozen(repr=False)
 class SignalRefused(RequestError):
     """There is no workflow that could receive a signal. Nothing was stored.
 

@@ -35,6 +35,7 @@ STATUS: Final[Mapping[type[PerdureError], int]] = {
     errors.Undecodable: 409,
     errors.SignalRefused: 409,
     errors.ForkRefused: 409,
+    errors.UpdateRefused: 409,
     errors.MetricsDisabled: 404,
     errors.EngineClosed: 503,
     errors.ServerUnreachable: 503,

@@ -16,7 +16,7 @@ from perdure.jobs.failures import typed_error
 from perdure.jobs.request import within
 from perdure.kinds.workflow.commands import CANCELLATION, CHILD_END, WATCH, ChildEnd, WatchCall, input_of_cancel
 from perdure.kinds.workflow.header import FAILURE, Header, Parent, ParkedChild, Watcher
-from perdure.kinds.workflow.instructions import AskInstance, CallChild
+from perdure.kinds.workflow.instructions import AskInstance, CallChild, unanswered
 from perdure.kinds.workflow.tree import OpenStep
 from perdure.values.address import Address
 from perdure.values.errors import InvalidInput
@@ -85,8 +85,12 @@ def cancel_child(draft: Draft, call: CallChild, reason: str, *, interrupt: bool 
 
 def send_watch(draft: Draft, ask: AskInstance, run_id: str, path: str, action: Literal["watch", "unwatch"]) -> None:
     """Send the message that lets this workflow wait for something of another instance, or ends that wait."""
-    given = WatchCall(call=child_signal(run_id, path), wants=ask.wants)
-    draft.send(ask.target, action, WATCH.encode(given).decode())
+    call = child_signal(run_id, path)
+    if ask.asked is not None and action == "watch":
+        payload = orjson.dumps({"call": call, "value": orjson.Fragment(draft.encode(*ask.asked))}).decode()
+        draft.send(ask.target, f"ask_{ask.wants.replace(' ', '.', 1)}", payload)
+        return
+    draft.send(ask.target, action, WATCH.encode(WatchCall(call=call, wants=ask.wants)).decode())
 
 
 def told(watchers: Sequence[Watcher], sender: Address, found: Callable[[Watcher], ChildEnd], now_ms: int) -> Messages:
@@ -212,6 +216,25 @@ def answer_of_child(call: CallChild, stored: str, known: Callable[[Opened[Any]],
             return Failure(Defect("ChildExists", f"{child} exists: another call, or an earlier run, started it; {fix}"))
         case _:
             raise InvalidInput(f"end of child {job.name}:{call.id}", (f"unknown form {form!r}",))
+
+
+def answer_of_end(
+    job: AnyWorkflow, address: Address, form: str, value: str, known: Callable[[Opened[Any]], Any]
+) -> Success[Any] | Failure[Any]:
+    """Return the answer of a wait for a workflow's end.
+
+    Raises:
+        InvalidInput: this code cannot decode it.
+    """
+    match form:
+        case "done":
+            return Success(known(job.results.open(value.encode())))
+        case "failed":
+            return Failure(failure_of(job, value, known))
+        case "cancelled" | "terminated":
+            return Failure(Defect("WorkflowCancelled", orjson.loads(value)))
+        case _:
+            return Failure(unanswered(address, "does not say how it ended", form))
 
 
 def failure_of(job: AnyWorkflow, value: str, known: Callable[[Opened[Any]], Any] = attrgetter("value")) -> object:

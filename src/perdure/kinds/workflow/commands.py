@@ -249,6 +249,31 @@ class UpdateSent:
     status: Status | None = None
 
 
+@frozen(kw_only=True)
+class UpdateCall(Generic[V]):
+    """The ``ask_update.NAME`` input.
+
+    Attributes:
+        call: the call that waits.
+        value: the request.
+    """
+
+    __repr__ = fields_in_line
+
+    call: str
+    value: V
+
+
+@frozen
+class AskUpdate:
+    """Store an update, and send its reply to the sender. Only workflows send this."""
+
+    __repr__ = fields_in_line
+
+    name: str
+    asked: UpdateCall[Any]
+
+
 @frozen
 class AskQuery:
     """Compute a query's answer from the committed state."""

@@ -7,11 +7,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Never, TypeVar, cast
 
 import attrs
+from returns.result import Failure, Success
 from typing_extensions import TypeForm
 from typing_extensions import TypeVar as DefaultTypeVar
 
 from perdure._lazy import lazy_module
-from perdure.codecs import Codec, Migrations
+from perdure.codecs import Codec, Migrations, Opened
 from perdure.jobs.definition import Dispatch, PostCommand
 from perdure.jobs.display import DisplayField, fields_of_plan, report_status
 from perdure.jobs.hooks import FROM_HOOKS, FromHooks, check_function, value_of
@@ -26,6 +27,7 @@ from perdure.kinds.workflow.commands import (
     FORK_NOTE,
     WATCH,
     AskQuery,
+    AskUpdate,
     CancelWorkflow,
     ChildEnded,
     ChildParked,
@@ -44,13 +46,14 @@ from perdure.kinds.workflow.commands import (
     StartingSignal,
     StartWorkflow,
     UnwatchInstance,
+    UpdateCall,
     UpdateSent,
     WatchInstance,
     WorkflowOutcome,
     cancel_of,
 )
-from perdure.kinds.workflow.context import WorkflowContext, WorkflowDefinition
-from perdure.kinds.workflow.header import PUBLISHED, header_of, shared_in, written
+from perdure.kinds.workflow.context import AnyWorkflow, WorkflowContext, WorkflowDefinition
+from perdure.kinds.workflow.header import END, PUBLISHED, header_of, shared_in, written
 from perdure.kinds.workflow.instructions import (
     AskInstance,
     CallChild,
@@ -74,6 +77,7 @@ from perdure.values.times import Duration, duration_ms
 if TYPE_CHECKING:
     from perdure.jobs.step import Commit, Execute, NextStep, Step
     from perdure.kinds.workflow import (
+        children,
         handle,
         handler,
         journal,
@@ -96,6 +100,7 @@ if TYPE_CHECKING:
     from perdure.values.turn_inputs import TurnInputs
 else:  # deciding turns and calling jobs need more modules than defining jobs
     run_program = lazy_module("perdure.kinds.workflow.run_program")
+    children = lazy_module("perdure.kinds.workflow.children")
     handle = lazy_module("perdure.kinds.workflow.handle")
     handler = lazy_module("perdure.kinds.workflow.handler")
     journal = lazy_module("perdure.kinds.workflow.journal")
@@ -106,6 +111,8 @@ else:  # deciding turns and calling jobs need more modules than defining jobs
 
 S = TypeVar("S")
 V = TypeVar("V")
+B = TypeVar("B")
+F = TypeVar("F")
 A = TypeVar("A")
 E = DefaultTypeVar("E", default=Never)
 R_contra = DefaultTypeVar("R_contra", contravariant=True, default=object)
@@ -548,6 +555,44 @@ class Workflow(
         answer: Program[Any, Any] = perform(AskInstance(address, f"{PUBLISHED}{published.name}", opened))
         return answer
 
+    def until_ended(self, id_: str, /) -> Program[A, E | Defect]:
+        """Wait in a workflow for the end of another one, which it did not start, as long as it takes.
+
+        Args:
+            id_: the other workflow's id.
+
+        Returns:
+            The program, which succeeds with the other workflow's value and fails with its typed error. It fails with a
+            ``Defect`` if that workflow was cancelled or terminated, or is absent: it was never stored, or its outcome
+            is no longer kept.
+
+        Raises:
+            InvalidId: the id is invalid.
+        """
+        address = self.address(check_id(id_))
+        answer: Program[Any, Any] = perform(AskInstance(address, END, partial(_end_of, self, address)))
+        return answer
+
+    def update(self, id_: str, update: Update[V, B, F], value: V, /) -> Program[B, F | Defect]:
+        """Send an update from a workflow to another one, and wait for its reply. Each is handled once.
+
+        Args:
+            id_: the other workflow's id.
+            update: the update's declaration.
+            value: the request.
+
+        Returns:
+            The program, which succeeds with the reply and fails with the typed error of the handler or the validator.
+            It fails with a ``Defect`` if the other workflow is absent, or ends without a reply.
+
+        Raises:
+            InvalidId: the id is invalid.
+        """
+        address = self.address(check_id(id_))
+        ask = AskInstance(address, f"update {update.name}", partial(update.reply_of, address), (update.values, value))
+        answer: Program[Any, Any] = perform(ask)
+        return answer
+
     def handle(self, dispatch: Dispatch) -> WorkflowHandle[S, A, E]:
         """Return the typed handle."""
         return handle.WorkflowHandle(self, dispatch)
@@ -555,6 +600,13 @@ class Workflow(
     def sender(self, post: PostCommand) -> WorkflowSender[S]:
         """Return the typed sender."""
         return handle.WorkflowSender(post)
+
+
+def _end_of(
+    job: AnyWorkflow, address: Address, form: str, value: str, known: Callable[[Opened[Any]], Any]
+) -> Success[Any] | Failure[Any]:
+    ended: Success[Any] | Failure[Any] = children.answer_of_end(job, address, form, value, known)
+    return ended
 
 
 def _codecs_of(
@@ -617,6 +669,14 @@ def _update_commands(updates: Mapping[str, Update[Any, Any, Any]]) -> Iterator[C
             command=partial(SendUpdate, update.name),
             input=update.values,
             stored=(),
+            answer=UpdateSent,
+        )
+        yield CommandSpec(
+            name=f"ask_update.{update.name}",
+            command=partial(AskUpdate, update.name),
+            input=Codec.of(cast("Any", UpdateCall)[update.value], what=f"call of update {update.name}"),
+            stored=("value",),
+            sender="instance",
             answer=UpdateSent,
         )
 

@@ -38,7 +38,15 @@ from perdure.kinds.workflow.instructions import Published, Signal, StateQuery, U
 from perdure.programs import Program
 from perdure.values.address import Address, check_id
 from perdure.values.answer import Done, RunAnswer, WasCancelled
-from perdure.values.errors import InvalidArgument, InvalidInput, NotPublished, Rejected, RequestError, Undecodable
+from perdure.values.errors import (
+    InvalidArgument,
+    InvalidInput,
+    NotPublished,
+    Rejected,
+    RequestError,
+    Undecodable,
+    UpdateRefused,
+)
 from perdure.values.failure import Defect
 from perdure.values.listings import StepRecord
 from perdure.values.outcome import Failed, Started
@@ -265,7 +273,8 @@ class WorkflowHandle(JobHandle[S, E], Generic[S, A, E]):
             return Failure(wrong)
         sent: Result[UpdateSent, Any] = await result_of(self.send_update(id_, update, value, idempotency_key=key))
         if not isinstance(sent, Success):
-            return Failure(sent.failure())
+            refused = sent.failure()
+            return _rejected(update, refused) if isinstance(refused, UpdateRefused) else Failure(refused)
         taken = sent.unwrap()
         if not taken.accepted:
             return Failure(UpdateUnanswered(str(self.definition.address(id_)), update.name))
@@ -372,6 +381,10 @@ class WorkflowHandle(JobHandle[S, E], Generic[S, A, E]):
     def _started(self, answer: RunAnswer) -> Started[E | Defect]:
         outcome = self._outcome(answer.outcome)
         return Started(created=answer.created, status=answer.status, outcome=outcome)
+
+
+def _rejected(update: Update[Any, Any, Any], refused: UpdateRefused) -> Result[Any, Any]:
+    return _reply_of(update, Address.parse(refused.address), UpdateReply(form="failed", value=refused.data))
 
 
 def _published_of(published: Published[V], address: Address, stored: PublishedValue) -> Result[V, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, assert_never, cast
 
 import attrs
@@ -14,10 +14,11 @@ from perdure.jobs.request import AlarmDue, Request, too_large
 from perdure.jobs.run import begin_attempt, begin_run
 from perdure.jobs.step import Commit, Defer, Step
 from perdure.jobs.transitions import EventRecorder, answered, nothing, purge, put, refuse, reply, stored
-from perdure.kinds.workflow.children import report_end, stored_end, told, with_parked, without_parked
+from perdure.kinds.workflow.children import has_secret_end, report_end, stored_end, told, with_parked, without_parked
 from perdure.kinds.workflow.commands import (
     REASON,
     AskQuery,
+    AskUpdate,
     CancelWorkflow,
     ChildEnd,
     ChildEnded,
@@ -41,9 +42,11 @@ from perdure.kinds.workflow.commands import (
     WorkflowOutcome,
 )
 from perdure.kinds.workflow.header import (
+    END,
     FAILURE,
     MAX_WATCHERS,
     PUBLISHED,
+    REPLY_TO,
     CancelRequest,
     Header,
     Parent,
@@ -69,6 +72,7 @@ from perdure.values.errors import (
     SignalRefused,
     Undecodable,
     UnknownAction,
+    UpdateRefused,
 )
 from perdure.values.event import Event, JobNoted, JobResumed, JobStarted
 from perdure.values.excerpt import fields_in_line, size_only
@@ -94,6 +98,7 @@ WorkflowCommand: TypeAlias = (
     | SendSignal
     | SignalWithStart
     | SendUpdate
+    | AskUpdate
     | CancelWorkflow
     | ForkWorkflow
     | NoteFork
@@ -103,7 +108,16 @@ WorkflowCommand: TypeAlias = (
 )
 
 
-_OF_WORKFLOWS = (StartChild, ChildEnded, ChildParked, ChildResumed, WatchInstance, UnwatchInstance, NoteFork)
+_OF_WORKFLOWS = (
+    StartChild,
+    ChildEnded,
+    ChildParked,
+    ChildResumed,
+    WatchInstance,
+    UnwatchInstance,
+    NoteFork,
+    AskUpdate,
+)
 
 
 def begin(
@@ -127,10 +141,10 @@ def begin(
         case SignalWithStart():
             step = _signal_with_start(job, address, instance, command, request, inputs)
         case WatchInstance() | UnwatchInstance() | NoteFork():
-            step = _watch(address, instance, command, request, inputs)
+            step = _watch(job, address, instance, command, request, inputs)
         case CancelWorkflow():
             step = _cancel(address, instance, command, inputs)
-        case SendUpdate():
+        case SendUpdate() | AskUpdate():
             step = _update(job, address, instance, command, request, inputs)
         case AskQuery() | ReadOutcome():
             step = _query(job, address, instance, command, inputs)
@@ -455,22 +469,105 @@ def _update(
     job: AnyWorkflow,
     address: Address,
     instance: Instance | None,
-    command: SendUpdate,
+    command: SendUpdate | AskUpdate,
     request: Request,
     inputs: TurnInputs,
 ) -> Commit:
     """Store an update, as a signal. Its ticket says where the journal was, so that its reply is found behind that."""
     header = None if instance is None else header_of(instance)
+    watcher = _asker(command, request)
     if instance is None or header is None or header.ended is not None:
-        status = None if instance is None else instance.status
-        return reply(
-            address, UpdateSent(accepted=False, found="absent" if instance is None else "ended", status=status)
-        )
-    if header.waiting >= job.inbox or len(header.unanswered) >= job.inbox:
-        return refuse(address, Overloaded(f"inbox of {address}", job.inbox))
-    number, codec = header.signals + 1, job.updates[command.name].values
-    value = request.encode(codec, command.value).decode()
-    row = arrival(number, update_signal(command.name), value, inputs.now_ms, secret=codec.secret)
+        found: Literal["absent", "ended"] = "absent" if instance is None else "ended"
+        sent = UpdateSent(accepted=False, found=found, status=None if instance is None else instance.status)
+        return reply(address, sent) if watcher is None else _told(address, watcher, found, inputs, sent)
+    full = header.waiting >= job.inbox or len(header.unanswered) >= job.inbox
+    codec = job.updates[command.name].values
+    given = command.value if isinstance(command, SendUpdate) else command.asked.value
+    refusal = _refusal(job, instance, command.name, given)
+    if watcher is None or isinstance(refusal, Undecodable):
+        refused = Overloaded(f"inbox of {address}", job.inbox) if full else refusal
+        if refused is not None:
+            return refuse(address, refused)
+        return _stored_update(job, instance, header, command.name, request.encode(codec, given).decode(), inputs)
+    # Answered, and not refused: the sender waits for an answer, and would wait for a dead letter without end.
+    sent = UpdateSent(accepted=False, found="running", status=instance.status)
+    watchers = shared_in(header).watchers
+    if full or len(watchers) >= MAX_WATCHERS:
+        return _told(address, watcher, "full", inputs, sent)
+    if refusal is not None:
+        data = refusal.data if isinstance(refusal, UpdateRefused) else "null"
+        form = "refused" if isinstance(refusal, UpdateRefused) else "its validator raised an exception"
+        return _told(address, watcher, form, inputs, sent, data, secret=True)
+    header = with_shared(header, watchers=(*watchers, attrs.evolve(watcher, wants=f"{REPLY_TO}{header.signals + 1}")))
+    return _stored_update(job, instance, header, command.name, request.encode(codec, given).decode(), inputs)
+
+
+def _asker(command: SendUpdate | AskUpdate, request: Request) -> Watcher | None:
+    """Return the workflow that waits for the reply to an update. None for a caller, which reads it."""
+    if isinstance(command, SendUpdate) or request.inbound is None:
+        return None
+    return Watcher(address=str(request.inbound.sender), call=command.asked.call, wants=REPLY_TO)
+
+
+def _told(
+    address: Address,
+    watcher: Watcher,
+    form: str,
+    inputs: TurnInputs,
+    answer: object,
+    value: str = "null",
+    *,
+    secret: bool = False,
+) -> Commit:
+    """Answer a workflow that waits, and store nothing."""
+    end = ChildEnd(call=watcher.call, form=form, value=value, secret=secret)
+    messages = told((watcher,), address, lambda _: end, inputs.now_ms)
+    return answered(attrs.evolve(nothing(address), messages=messages), answer)
+
+
+def _refusal(
+    job: AnyWorkflow, instance: Instance, name: str, given: Any
+) -> UpdateRefused | Undecodable | HookRaised | None:
+    """Return why an update is refused before it is stored. None if it is not."""
+    update = job.updates[name]
+    validate, errors = update.validate, update.errors
+    if validate is None or errors is None:
+        return None
+
+    def data(state: Any) -> str:
+        error = validate(state, given)
+        return "" if error is None else errors.encode(error).decode()
+
+    found = _of_state(job, instance, data)
+    if not isinstance(found, str):
+        return found
+    return UpdateRefused(str(instance.address), name, found) if found else None
+
+
+def _of_state(job: AnyWorkflow, instance: Instance, function: Callable[[Any], str]) -> str | Undecodable | HookRaised:
+    """Return the value of a user's function of the committed state."""
+    try:
+        state = job.open_state(instance).value
+    except InvalidInput as problem:
+        return Undecodable(str(instance.address), problem.problems)
+    try:
+        return function(state)
+    # Of the user's function: raised here, it would be taken for a defect of the engine.
+    except Exception as raised:  # noqa: BLE001
+        record = record_failure(Raised(raised), None, secrets=secrets_of_instance(job, instance))
+        return HookRaised(record.error_type, record.message, record.traceback or "")
+
+
+def _stored_update(
+    job: AnyWorkflow,
+    instance: Instance,
+    header: Header,
+    name: str,
+    value: str,
+    inputs: TurnInputs,
+) -> Commit:
+    number, codec = header.signals + 1, job.updates[name].values
+    row = arrival(number, update_signal(name), value, inputs.now_ms, secret=codec.secret)
     header = attrs.evolve(header, signals=number, waiting=header.waiting + 1, unanswered=(*header.unanswered, number))
     stored_ = _wake(
         instance, header, inputs, journal=JournalChange((body_of(row),)), event_count=instance.event_count + 1
@@ -489,6 +586,7 @@ def has_answered(instance: Instance, ticket: tuple[int, int, int]) -> bool:
 
 
 def _watch(
+    job: AnyWorkflow,
     address: Address,
     instance: Instance | None,
     command: WatchInstance | UnwatchInstance | NoteFork,
@@ -507,18 +605,22 @@ def _watch(
         status=None if instance is None else instance.status,
     )
     found = ChildEnd(call=watch.call, form="absent", value="null") if header is None else answer_to(header, watcher)
+    if header is not None and header.ended is not None and watch.wants == END:
+        ended = header.ended
+        found = ChildEnd(call=watch.call, form=ended.form, value=ended.value, secret=has_secret_end(job))
     watchers = () if header is None else shared_in(header).watchers
     if isinstance(command, UnwatchInstance):
         # The answer may have been sent already: then the other program ignores it.
-        if instance is None or header is None or watcher not in watchers:
+        left = tuple(each for each in watchers if (each.address, each.call) != (sender, watch.call))
+        if instance is None or header is None or left == watchers:
             return reply(address, answer)
-        watchers = tuple(each for each in watchers if each != watcher)
+        watchers = left
     else:
         if found is None and len(watchers) >= MAX_WATCHERS:
             found = ChildEnd(call=watch.call, form="full", value="null")
         if found is not None or instance is None or header is None:
-            messages = told((watcher,), address, lambda _: cast("ChildEnd", found), inputs.now_ms)
-            return answered(attrs.evolve(nothing(address), messages=messages), answer)
+            end = cast("ChildEnd", found)
+            return _told(address, watcher, end.form, inputs, answer, end.value, secret=end.secret)
         watchers = (*watchers, watcher)
     transition = put(instance, inputs.now_ms, data=written(with_shared(header, watchers=watchers)))
     return answered(transition, answer)
@@ -550,16 +652,9 @@ def _query(
     if instance is None:
         return reply(address, QueryAnswer(found="absent"))
     query, codec = job.queries[command.name]
-    try:
-        state = job.open_state(instance).value
-    except InvalidInput as problem:
-        return refuse(address, Undecodable(str(address), problem.problems))
-    try:
-        value = codec.encode(query.read(state, command.value)).decode()
-    # Of the user's function: raised here, it would be taken for a defect of the engine.
-    except Exception as raised:  # noqa: BLE001
-        record = record_failure(Raised(raised), None, secrets=secrets_of_instance(job, instance))
-        return refuse(address, HookRaised(record.error_type, record.message, record.traceback or ""))
+    value = _of_state(job, instance, lambda state: codec.encode(query.read(state, command.value)).decode())
+    if not isinstance(value, str):
+        return refuse(address, value)
     refused = too_large(value, inputs.limits.payload_bytes, what=codec.what)
     if refused is not None:
         return refuse(address, refused)

@@ -136,7 +136,7 @@ class Watcher:
     Attributes:
         address: the workflow that waits, printed ``kind:name:id``.
         call: its call.
-        wants: ``published NAME``.
+        wants: ``published NAME``, ``reply NUMBER`` of an update, or ``end``.
     """
 
     __repr__ = fields_in_line
@@ -304,7 +304,13 @@ def with_published(header: Header, news: tuple[Publication, ...]) -> Header:
 
 
 PUBLISHED: Final = "published "
-"""Begins what a watcher wants that waits for a value."""
+"""Begins `Watcher.wants` of a workflow that waits for a value."""
+
+REPLY_TO: Final = "reply "
+"""Begins `Watcher.wants` of a workflow that sent an update, before the update's number."""
+
+END: Final = "end"
+"""`Watcher.wants` of a workflow that waits for the end."""
 
 MAX_WATCHERS: Final = 100
 """The number of workflows that wait for something of one: every commit writes them."""

@@ -11,6 +11,7 @@ from typing import (
     TYPE_CHECKING,
     Any,
     Concatenate,
+    Final,
     Generic,
     Literal,
     Never,
@@ -33,6 +34,7 @@ from perdure.programs.constructors import STEP_NAME, Uninterrupted, step_name
 from perdure.values.address import Address, check_name
 from perdure.values.errors import DefinitionError, NotPublished
 from perdure.values.excerpt import fields_in_line
+from perdure.values.failure import Defect
 from perdure.values.frozen import frozen
 
 if TYPE_CHECKING:
@@ -133,8 +135,9 @@ class AskInstance(Instruction[Any, Any]):
 
     Attributes:
         target: the instance.
-        wants: see `Watcher`.
+        wants: what for: see `Watcher`. Or ``update NAME``.
         opened: returns the answer from its form and its value. It raises `InvalidInput`.
+        asked: the value of an update, with its codec. None for another request.
     """
 
     __repr__ = fields_in_line
@@ -142,6 +145,7 @@ class AskInstance(Instruction[Any, Any]):
     target: Address
     wants: str
     opened: Callable[[str, str, Callable[[Opened[Any]], Any]], Success[Any] | Failure[Any]] = attrs.field(eq=False)
+    asked: tuple[Codec[Any], Any] | None = attrs.field(default=None, eq=False)
 
 
 @frozen
@@ -284,9 +288,11 @@ class Update(Generic[V, A, E_update]):
         value: the request's type, such as ``Discount``.
         reply: the reply's type.
         error: the type of the typed errors that refuse it. By default there are none.
+        validate: returns the typed error that refuses an update before it is stored, or None, from the committed state
+            and the request. It must be pure: it runs in the turn, and calls no service.
 
     Raises:
-        DefinitionError: the name or a type is not valid.
+        DefinitionError: the name, a type or the validator is not valid.
     """
 
     __repr__ = fields_in_line
@@ -295,6 +301,7 @@ class Update(Generic[V, A, E_update]):
     value: TypeForm[V]
     reply: TypeForm[A]
     error: TypeForm[E_update] = cast("Any", Never)
+    validate: Callable[[Any, V], E_update | None] | None = attrs.field(default=None, repr=False, eq=False, kw_only=True)
     values: Codec[Any] = attrs.field(init=False, repr=False, eq=False)
     replies: Codec[Any] = attrs.field(init=False, repr=False, eq=False)
     errors: Codec[Any] | None = attrs.field(init=False, repr=False, eq=False)
@@ -303,6 +310,9 @@ class Update(Generic[V, A, E_update]):
         check_name(self.name, what="name of an update")
         error: Any = self.error
         errors = None if error is Never else Codec.of(error, what=f"error of update {self.name}")
+        if self.validate is not None and (errors is None or not callable(self.validate)):
+            what = f"validate of update {self.name}"
+            raise DefinitionError(what, self.validate, "a function of the state and the request, with an error type")
         object.__setattr__(self, "values", Codec.of(self.value, what=f"update {self.name}"))
         object.__setattr__(self, "replies", Codec.of(self.reply, what=f"reply to update {self.name}"))
         object.__setattr__(self, "errors", errors)
@@ -324,6 +334,38 @@ class Update(Generic[V, A, E_update]):
         received: Program[tuple[int, Any]] = perform(Receive(self.name, is_update=True))
         answered: Program[Any, Any, Any] = received.bind(partial(_answered, self, handler))
         return answered
+
+    def reply_of(
+        self, address: Address, form: str, value: str, known: Callable[[Opened[Any]], Any]
+    ) -> Success[A] | Failure[E_update | Defect]:
+        """Return the reply that another workflow sent.
+
+        Raises:
+            InvalidInput: this code cannot decode it.
+        """
+        if form == "done":
+            return Success(known(self.replies.open(value.encode())))
+        if form in {"failed", "refused"} and self.errors is not None:
+            return Failure(known(self.errors.open(value.encode())))
+        return Failure(unanswered(address, f"did not answer the update {self.name!r}", form))
+
+
+_REASONS: Final = {
+    "absent": "it was never stored, or is no longer kept",
+    "ended": "it has ended",
+    "full": "too many workflows wait for it already",
+}
+
+
+def unanswered(address: Address, what: str, form: str) -> Defect:
+    """Return the error of a request that another workflow does not answer.
+
+    Args:
+        address: that workflow.
+        what: the action that it did not perform.
+        form: why: ``absent``, ``ended``, ``full``, or another reason.
+    """
+    return Defect("Unanswered", f"{address} {what}: {_REASONS.get(form, form)}")
 
 
 def _answered(update: Update[Any, Any, Any], handler: Callable[[Any], Any], asked: tuple[int, Any]) -> Any:

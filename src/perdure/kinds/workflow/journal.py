@@ -303,10 +303,16 @@ def reply_in(bodies: Sequence[str], number: int) -> tuple[Literal["done", "faile
         if _REPLY_MARK in body.partition("\n")[0]:
             row = row_of(body)
             if row.name.startswith(REPLY) and row.form == "done":
-                answered, form, value = orjson.loads(row.value)
+                answered, form, value = reply_numbered(row)
                 if answered == number:
-                    return "failed" if form == "failed" else "done", value
+                    return form, value
     return None
+
+
+def reply_numbered(row: Row) -> tuple[int, Literal["done", "failed"], str]:
+    """Return an update's number, and the form and the value of the reply in a row."""
+    number, form, value = orjson.loads(row.value)
+    return int(number), "failed" if form == "failed" else "done", value
 
 
 _REPLY_MARK: Final = f'"{REPLY}'

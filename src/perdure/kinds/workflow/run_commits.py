@@ -20,7 +20,9 @@ from perdure.kinds.workflow.children import has_secret_end, is_child_signal, rep
 from perdure.kinds.workflow.commands import REASON, ChildEnd
 from perdure.kinds.workflow.handler import answer_to
 from perdure.kinds.workflow.header import (
+    END,
     FAILURE,
+    REPLY_TO,
     Ended,
     FailingStep,
     Header,
@@ -31,7 +33,7 @@ from perdure.kinds.workflow.header import (
     with_shared,
     written,
 )
-from perdure.kinds.workflow.journal import body_of, is_reply
+from perdure.kinds.workflow.journal import body_of, is_reply, reply_numbered, row_of
 from perdure.kinds.workflow.progress import Known, News, RunProgress, after_failure, waits_of
 from perdure.kinds.workflow.replay import Replay, cancel, end_dropped, interrupt
 from perdure.kinds.workflow.run_program import WorkflowDraft
@@ -124,8 +126,8 @@ def advanced(header: Header, progress: RunProgress, before: Instance) -> Header:
         or (cancel is not None and progress.cancelled and not cancel.delivered)
     ):
         return header
-    if progress.published:
-        header = with_published(header, progress.published)
+    if progress.published or progress.replied:
+        header = _after_news(header, progress)
     return attrs.evolve(
         header,
         # A replay begins with the state of the start: the present one would apply its changes a second time.
@@ -151,12 +153,31 @@ def with_news(progress: RunProgress, header: Header, before: Instance, inputs: T
         before: the stored instance.
         inputs: the clock.
     """
-    if not progress.published or header.shared is None:
+    if not (progress.published or progress.replied) or header.shared is None:
         return progress
-    after = with_published(header, progress.published)
+    after = _after_news(header, progress)
     watchers = tuple(each for each in header.shared.watchers if each not in shared_in(after).watchers)
-    news = told(watchers, before.address, partial(_answered, after), inputs.now_ms)
+    replies = [row_of(body) for body in progress.bodies if is_reply(body)] if watchers else []
+    ends = {f"{REPLY_TO}{reply_numbered(row)[0]}": row for row in replies}
+
+    def found(watcher: Watcher) -> ChildEnd:
+        row = ends.get(watcher.wants)
+        if row is None:
+            return _answered(after, watcher)
+        _, form, value = reply_numbered(row)
+        return ChildEnd(call=watcher.call, form=form, value=value, secret=row.secret)
+
+    news = told(watchers, before.address, found, inputs.now_ms)
     return attrs.evolve(progress, messages=(*progress.messages, *news))
+
+
+def _after_news(header: Header, progress: RunProgress) -> Header:
+    """Return the header with a run's published values, and without the watchers that this run answers."""
+    after = with_published(header, progress.published) if progress.published else header
+    if not progress.replied or after.shared is None:
+        return after
+    replied = {f"{REPLY_TO}{number}" for number in progress.replied}
+    return with_shared(after, watchers=tuple(each for each in after.shared.watchers if each.wants not in replied))
 
 
 def _answered(header: Header, watcher: Watcher) -> ChildEnd:
@@ -383,6 +404,11 @@ def _started_over(
     if journal.earlier == "cut":
         kept = sum(map(is_reply, journal.bodies))  # they come first
     waiting = {row.signal for row in replay.inbox.waiting()} if header.unanswered else set[int]()
+    dropped = {f"{REPLY_TO}{each}" for each in header.unanswered if each not in waiting}
+    watchers = shared_in(header).watchers
+    askers = tuple(each for each in watchers if each.wants in dropped)
+    if askers:
+        header = with_shared(header, watchers=tuple(each for each in watchers if each not in askers))
     fresh = Header(
         run_id=inputs.id(),
         started_ms=inputs.now_ms,
@@ -401,7 +427,7 @@ def _started_over(
         before,
         inputs.now_ms,
         events=(*_failures(log, execute, progress), *executed(log, execute, inputs)),
-        messages=progress.messages,
+        messages=(*progress.messages, *told(askers, before.address, partial(_answered, header), inputs.now_ms)),
         journal=journal,
         state=state,
         data=written(fresh),
@@ -457,13 +483,19 @@ def parking_messages(instance: Instance, event: Parking, inputs: TurnInputs) -> 
     return (report_parking(instance.address, header.parent, event, inputs.now_ms),)
 
 
+def _over(header: Header, end: ChildEnd, watcher: Watcher) -> ChildEnd:
+    return attrs.evolve(end, call=watcher.call) if watcher.wants == END else _answered(header, watcher)
+
+
 def _parents(
     header: Header, before: Instance, form: str, value: str, inputs: TurnInputs, *, secret: bool = False
 ) -> tuple[Message, ...]:
     """Return the messages to the workflows that wait for the end, or for values that it never published."""
     others: tuple[Message, ...] = ()
     if header.shared is not None:
-        others = told(header.shared.watchers, before.address, partial(_answered, header), inputs.now_ms)
+        end = ChildEnd(call="", form=form, value=value, secret=secret)
+        found = partial(_over, header, end)
+        others = told(header.shared.watchers, before.address, found, inputs.now_ms)
     if header.parent is None:
         return others
     return (*others, report_end(before.address, header.parent, form, value, inputs.now_ms, secret=secret))
