@@ -192,10 +192,10 @@ class JobByName(ABC):
             return Failure(refused)
         sent = await result_of(self.call(f"update.{name}", id_, payload, idempotency_key=key))
         if not isinstance(sent, Success):
-            refused = sent.failure()
-            if isinstance(refused, UpdateRefused):
-                return Success(UpdateReply(form="failed", value=refused.data))
-            return Failure(refused)
+            error = sent.failure()
+            if isinstance(error, UpdateRefused):
+                return Success(UpdateReply(form="failed", value=error.data))
+            return Failure(error)
         ticket = sent.unwrap()["ticket"]
         if not ticket:
             return Success(UpdateReply(form="unanswered"))

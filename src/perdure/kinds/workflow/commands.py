@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Generic, Literal, TypeAlias, TypeVar
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import Any, Generic, Literal, TypeAlias, TypeVar, cast
 
 import attrs
 
 from perdure.codecs import Codec
+from perdure.jobs.request import CommandSpec
 from perdure.kinds.workflow.header import Parent
+from perdure.kinds.workflow.instructions import Update
 from perdure.values.answer import PauseResult, RunAnswer, Terminated
 from perdure.values.errors import InvalidArgument, InvalidInput, PerdureError
 from perdure.values.excerpt import excerpt, fields_in_line, size_only
@@ -272,6 +276,26 @@ class AskUpdate:
 
     name: str
     asked: UpdateCall[Any]
+
+
+def update_commands(updates: Mapping[str, Update[Any, Any, Any]]) -> Iterator[CommandSpec[Any]]:
+    """Yield the commands that send a definition's updates."""
+    for update in updates.values():
+        yield CommandSpec(
+            name=f"update.{update.name}",
+            command=partial(SendUpdate, update.name),
+            input=update.values,
+            stored=(),
+            answer=UpdateSent,
+        )
+        yield CommandSpec(
+            name=f"ask_update.{update.name}",
+            command=partial(AskUpdate, update.name),
+            input=Codec.of(cast("Any", UpdateCall)[update.value], what=f"call of update {update.name}"),
+            stored=("value",),
+            sender="instance",
+            answer=UpdateSent,
+        )
 
 
 @frozen

@@ -27,7 +27,6 @@ from perdure.kinds.workflow.commands import (
     FORK_NOTE,
     WATCH,
     AskQuery,
-    AskUpdate,
     CancelWorkflow,
     ChildEnded,
     ChildParked,
@@ -46,11 +45,10 @@ from perdure.kinds.workflow.commands import (
     StartingSignal,
     StartWorkflow,
     UnwatchInstance,
-    UpdateCall,
-    UpdateSent,
     WatchInstance,
     WorkflowOutcome,
     cancel_of,
+    update_commands,
 )
 from perdure.kinds.workflow.context import AnyWorkflow, WorkflowContext, WorkflowDefinition
 from perdure.kinds.workflow.header import END, PUBLISHED, header_of, shared_in, written
@@ -110,6 +108,7 @@ else:  # deciding turns and calling jobs need more modules than defining jobs
     run_commits = lazy_module("perdure.kinds.workflow.run_commits")
 
 S = TypeVar("S")
+T = TypeVar("T")
 V = TypeVar("V")
 B = TypeVar("B")
 F = TypeVar("F")
@@ -238,7 +237,7 @@ class Workflow(
             commands=(
                 *_commands(state, codecs, declared, tags, name, repeat_of_creating(keep_ms)),
                 *_query_commands(asked, tags, name),
-                *_update_commands(requests),
+                *update_commands(requests),
             ),
             answers=ANSWERS,
             kept=(results,),
@@ -621,77 +620,47 @@ def _codecs_of(
 
 
 def _signals(signals: Sequence[Signal[Any]], name: str) -> dict[str, Signal[Any]]:
-    if not isinstance(signals, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance] - untyped callers
-        raise DefinitionError(f"signals of workflow:{name}", signals, "a tuple, such as (signal,)")
-    found: dict[str, Signal[Any]] = {}
-    for signal in signals:
-        if not isinstance(signal, Signal):  # pyright: ignore[reportUnnecessaryIsInstance] - untyped callers
-            raise DefinitionError(f"signals of workflow:{name}", signal, "Signal('name', Type)")
-        if signal.name in found:
-            raise DefinitionError(f"signals of workflow:{name}", signal.name, "signals with different names")
-        found[signal.name] = signal
+    return _named(signals, Signal, f"signals of workflow:{name}", "Signal('name', Type)")
+
+
+def _named(given: Sequence[T], of: type[T], what: str, expected: str) -> dict[str, T]:
+    """Return declarations by name.
+
+    Raises:
+        DefinitionError: one is not a declaration, or two have the same name.
+    """
+    if not isinstance(given, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance] - untyped callers
+        raise DefinitionError(what, given, f"a tuple, such as ({expected},)")
+    found: dict[str, T] = {}
+    for each in given:
+        if not isinstance(each, of):  # pyright: ignore[reportUnnecessaryIsInstance] - untyped callers
+            raise DefinitionError(what, each, expected)
+        name: str = cast("Any", each).name
+        if name in found:
+            raise DefinitionError(what, name, "different names")
+        found[name] = each
     return found
 
 
 def _updates(updates: Sequence[Update[Any, Any, Any]], name: str) -> dict[str, Update[Any, Any, Any]]:
-    if not isinstance(updates, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance] - untyped callers
-        raise DefinitionError(f"updates of workflow:{name}", updates, "a tuple, such as (update,)")
-    found: dict[str, Update[Any, Any, Any]] = {}
-    for update in updates:
-        if not isinstance(update, Update):  # pyright: ignore[reportUnnecessaryIsInstance] - untyped callers
-            raise DefinitionError(f"updates of workflow:{name}", update, "Update('name', Type, Reply)")
-        if update.name in found:
-            raise DefinitionError(f"updates of workflow:{name}", update.name, "updates with different names")
-        found[update.name] = update
-    return found
+    return _named(updates, Update, f"updates of workflow:{name}", "Update('name', Type, Reply)")
 
 
 def _publishes(publishes: Sequence[Published[Any]], name: str) -> dict[str, Published[Any]]:
     what = f"publishes of workflow:{name}"
-    if not isinstance(publishes, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance] - untyped callers
-        raise DefinitionError(what, publishes, "a tuple, such as (published,)")
-    found: dict[str, Published[Any]] = {}
-    for each in publishes:
-        if not isinstance(each, Published):  # pyright: ignore[reportUnnecessaryIsInstance] - untyped callers
-            raise DefinitionError(what, each, "Published('name', Type)")
-        if each.name in found:
-            raise DefinitionError(what, each.name, "values with different names")
-        found[each.name] = each
+    found = _named(publishes, Published, what, "Published('name', Type)")
     if len(found) > MAX_PUBLISHED:
         raise DefinitionError(what, len(found), f"at most {MAX_PUBLISHED} values: each commit writes them")
     return found
 
 
-def _update_commands(updates: Mapping[str, Update[Any, Any, Any]]) -> Iterator[CommandSpec[Any]]:
-    for update in updates.values():
-        yield CommandSpec(
-            name=f"update.{update.name}",
-            command=partial(SendUpdate, update.name),
-            input=update.values,
-            stored=(),
-            answer=UpdateSent,
-        )
-        yield CommandSpec(
-            name=f"ask_update.{update.name}",
-            command=partial(AskUpdate, update.name),
-            input=Codec.of(cast("Any", UpdateCall)[update.value], what=f"call of update {update.name}"),
-            stored=("value",),
-            sender="instance",
-            answer=UpdateSent,
-        )
-
-
 def _queries(
     queries: Sequence[StateQuery[Any, Any, Any]], tags: Mapping[type, str] | None, name: str
 ) -> dict[str, tuple[StateQuery[Any, Any, Any], Codec[Any]]]:
-    if not isinstance(queries, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance] - untyped callers
-        raise DefinitionError(f"queries of workflow:{name}", queries, "a tuple, such as (query,)")
+    what = f"queries of workflow:{name}"
+    declared = _named(queries, StateQuery, what, "StateQuery('name', Type, Reply, function)")
     found: dict[str, tuple[StateQuery[Any, Any, Any], Codec[Any]]] = {}
-    for query in queries:
-        if not isinstance(query, StateQuery):  # pyright: ignore[reportUnnecessaryIsInstance] - untyped callers
-            raise DefinitionError(f"queries of workflow:{name}", query, "StateQuery('name', Type, Reply, function)")
-        if query.name in found:
-            raise DefinitionError(f"queries of workflow:{name}", query.name, "queries with different names")
+    for query in declared.values():
         what = f"answer to query {query.name} of workflow:{name}"
         found[query.name] = query, Codec.of(query.reply, what=what, tags=tags, ignores_other_tags=True)
     return found
