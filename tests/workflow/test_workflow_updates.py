@@ -310,3 +310,63 @@ def test_fail_is_typed() -> None:
         refused = world.error_of(world.handle(job).update("a", spend, 7, idempotency_key="1"))
         assert isinstance(refused, Rejected)
         assert refused.error == TooMuch(7)
+
+
+@pytest.mark.parametrize("released_by", ["resume", "deploy"])
+def test_an_operator_releases_a_parked_workflow_with_an_open_update(released_by: str) -> None:
+    broken: list[bool] = [True]
+
+    @program
+    def handled(cents: int) -> Do[int, TooMuch, Bank]:
+        if broken:
+            raise RuntimeError("a bug")
+        return (yield from pay(cents))
+
+    @program
+    def one(ctx: WorkflowContext[int]) -> Do[int, Any, Bank]:
+        yield from spend.answer(handled)
+        return (yield from ctx.state)
+
+    job = Workflow("flow", state=int, run=one, updates=(spend,), inbox=2)
+    bank = Bank()
+    with World(App(bank).with_jobs(job)) as world:
+        flows = world.handle(job)
+        world.run(flows.start("a", 7))
+        asked = world.start(flows.update("a", spend, 5, idempotency_key="1", timeout="1 day"))
+        world.settle()
+        assert world.run(flows.status("a")).parked is not None
+        assert not asked.is_answered
+        # A parked one stores further updates, up to its inbox.
+        more = world.run(flows.send_update("a", spend, 6, idempotency_key="2"))
+        assert more.accepted
+        assert isinstance(world.error_of(flows.send_update("a", spend, 6, idempotency_key="3")), Overloaded)
+        broken.clear()
+        if released_by == "deploy":
+            world.crash()
+            world.open()
+            flows = world.handle(job)
+        world.run(flows.resume("a"))
+        world.settle()
+        assert world.run(flows.update("a", spend, 5, idempotency_key="1")) == 5
+        assert bank.paid == [5]
+        assert isinstance(world.error_of(flows.update("a", spend, 6, idempotency_key="2")), UpdateUnanswered)
+
+
+def test_older_code_leaves_an_update_of_another_workflow_to_newer_code() -> None:
+    @program
+    def asking(ctx: WorkflowContext[int]) -> Do[int, Any]:
+        return (yield from flow.update("a", spend, (yield from ctx.state)))
+
+    older = Workflow("flow", state=int, run=account, signals=(stop, again), updates=(rename,), keep="1 day", inbox=3)
+    asks = Workflow("asks", state=int, run=asking, result=int)
+    with World(App(Bank()).with_jobs(older, asks)) as world:
+        world.run(world.handle(older).start("a", 1))
+        world.run(world.handle(asks).start("b", 5))
+        world.settle()
+        assert world.run(world.handle(asks).outcome("b")) is None
+        world.crash()
+        world.open(App(Bank()).with_jobs(flow, asks))
+        world.settle()
+        world.advance("2 minutes")
+        world.settle()
+        assert world.run(world.handle(asks).outcome("b")) == Done(value=5)
