@@ -20,6 +20,7 @@
     │   ├── InstanceParked             the instance is parked and accepts no such request until it is resumed
     │   ├── Undecodable                this code cannot read the stored data; the instance is parked, its bytes kept
     │   ├── ForkRefused                a workflow cannot be forked like this
+    │   ├── UpdateRefused              the validator of an update refused it
     │   ├── SignalRefused              there is no workflow that could receive the signal
     │   ├── MetricsDisabled            the engine counts no metrics
     │   ├── EngineClosed               the engine is stopping and accepts no requests

@@ -11,7 +11,7 @@ import attrs
 from perdure.codecs import Codec
 from perdure.jobs.request import CommandSpec
 from perdure.kinds.workflow.header import Parent
-from perdure.kinds.workflow.instructions import Update
+from perdure.kinds.workflow.instructions import StateQuery, Update
 from perdure.values.answer import PauseResult, RunAnswer, Terminated
 from perdure.values.errors import InvalidArgument, InvalidInput, PerdureError
 from perdure.values.excerpt import excerpt, fields_in_line, size_only
@@ -306,6 +306,22 @@ class AskQuery:
 
     name: str
     value: Any  # of the query's own type
+
+
+def query_commands(
+    queries: Mapping[str, tuple[StateQuery[Any, Any, Any], Codec[Any]]], tags: Mapping[type, str] | None, name: str
+) -> Iterator[CommandSpec[Any]]:
+    """Yield the commands that ask a definition's queries."""
+    for query, _ in queries.values():
+        yield CommandSpec(
+            name=f"query.{query.name}",
+            command=partial(AskQuery, query.name),
+            input=Codec.of(
+                query.value, what=f"query {query.name} of workflow:{name}", tags=tags, ignores_other_tags=True
+            ),
+            answer=QueryAnswer,
+            repeat="reads",
+        )
 
 
 @frozen(kw_only=True)

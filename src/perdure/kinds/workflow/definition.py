@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Never, TypeVar, cast
 
@@ -35,7 +35,6 @@ from perdure.kinds.workflow.commands import (
     Forked,
     ForkWorkflow,
     NoteFork,
-    QueryAnswer,
     ReadOutcome,
     SendSignal,
     SendUpdate,
@@ -48,6 +47,7 @@ from perdure.kinds.workflow.commands import (
     WatchInstance,
     WorkflowOutcome,
     cancel_of,
+    query_commands,
     update_commands,
 )
 from perdure.kinds.workflow.context import AnyWorkflow, WorkflowContext, WorkflowDefinition
@@ -236,7 +236,7 @@ class Workflow(
             limits=limits,
             commands=(
                 *_commands(state, codecs, declared, tags, name, repeat_of_creating(keep_ms)),
-                *_query_commands(asked, tags, name),
+                *query_commands(asked, tags, name),
                 *update_commands(requests),
             ),
             answers=ANSWERS,
@@ -664,21 +664,6 @@ def _queries(
         what = f"answer to query {query.name} of workflow:{name}"
         found[query.name] = query, Codec.of(query.reply, what=what, tags=tags, ignores_other_tags=True)
     return found
-
-
-def _query_commands(
-    queries: Mapping[str, tuple[StateQuery[Any, Any, Any], Codec[Any]]], tags: Mapping[type, str] | None, name: str
-) -> Iterator[CommandSpec[Any]]:
-    for query, _ in queries.values():
-        yield CommandSpec(
-            name=f"query.{query.name}",
-            command=partial(AskQuery, query.name),
-            input=Codec.of(
-                query.value, what=f"query {query.name} of workflow:{name}", tags=tags, ignores_other_tags=True
-            ),
-            answer=QueryAnswer,
-            repeat="reads",
-        )
 
 
 def _check_retry(retry: Retry[Any] | None, name: str) -> None:
