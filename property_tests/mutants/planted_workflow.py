@@ -42,7 +42,7 @@ MUTANTS = (
         "_kept",
         "(row.path.endswith(STARTED) and row.path.removesuffix(STARTED) not in ended)",
         "False",
-        f"{FORKS}::test_children_that_had_ended_are_kept_and_others_are_started_again[3.0.0-own3-children3]",
+        f"{FORKS}::test_children_that_had_ended_are_kept_and_others_are_started_again[3.0.0]",
     ),
     Mutant(
         "a fork keeps steps that were undone",

@@ -418,6 +418,7 @@ parent = Workflow("parent", state=int, run=parent_body, keep="99 days")
         ("3.1.0", ["beside"], ["two-two"]),
         ("3.0.0", [], ["two-two"]),
     ],
+    ids=["0", "1", "3.1.0", "3.0.0"],
 )
 def test_children_that_had_ended_are_kept_and_others_are_started_again(
     step: str, own: list[str], children: list[str]
