@@ -276,4 +276,18 @@ MUTANTS = (
         'ListFilter(status="paused", limit=MAX_PAGE)',
         "tests/cli/test_doctor.py::test_instances_that_code_left_are_found_on_a_file_and_by_its_engine",
     ),
+    Mutant(
+        "a webhook that was signed long ago is accepted",
+        "WebhookVerifier._check",
+        "abs(self.clock() - int(at_s)) * 1_000 > self.tolerance_ms",
+        "int(at_s) - self.clock() > self.tolerance_ms",
+        "tests/integrations/test_web.py::test_a_webhook_that_was_signed_long_ago_or_far_ahead_is_refused",
+    ),
+    Mutant(
+        "the id of a webhook is not part of what its sender signs",
+        "WebhookVerifier.verify",
+        'f"{id_}.{at_s}.".encode() + body',
+        'f"{at_s}.".encode() + body',
+        "tests/integrations/test_web.py::test_a_signed_webhook_is_verified_and_a_changed_one_is_refused",
+    ),
 )

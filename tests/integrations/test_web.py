@@ -1,6 +1,8 @@
 """FastAPI, Starlette and Litestar: the client of the lifespan, typed handles, and errors as problems."""
 
 import asyncio
+import base64
+import hmac
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -10,7 +12,7 @@ from typing import Annotated, Any
 
 import orjson
 import pytest
-from attrs import frozen
+from attrs import evolve, frozen
 from fastapi import Depends, FastAPI
 from litestar import Litestar, get
 from litestar import asgi as asgi_route
@@ -26,11 +28,11 @@ from starlette.testclient import TestClient
 from perdure import App, Client, Decision, Task
 from perdure.integrations import fastapi, litestar, starlette
 from perdure.integrations.django.client import TIMEOUT
-from perdure.integrations.web import problem_response
+from perdure.integrations.web import MAX_SIGNATURES, WebhookVerifier, problem_response
 from perdure.kinds.task import TaskHandle
 from perdure.remote import connect, connect_sync
 from perdure.server.api import EngineApi, asgi
-from perdure.values.errors import Rejected
+from perdure.values.errors import DefinitionError, InvalidInput, Rejected
 
 
 @frozen
@@ -168,3 +170,94 @@ def test_the_page_of_a_framework_names_the_default_timeout(page: str):
     of_clients = {signature(make).parameters["timeout"].default for make in (connect, connect_sync)}
     assert of_clients == {TIMEOUT}
     assert f"takes at most {TIMEOUT}, repeats included" in (HOW_TO / page).read_text(encoding="utf-8")
+
+
+# ---------------------------------------------------------------- webhooks
+def signed(scheme: str, secret: str, body: bytes, at_s: int) -> dict[str, str]:
+    """Sign a webhook as its sender does."""
+    match scheme:
+        case "standard":
+            key = base64.b64decode(secret.removeprefix("whsec_"))
+            found = base64.b64encode(hmac.digest(key, f"msg_1.{at_s}.".encode() + body, "sha256")).decode()
+            old = base64.b64encode(b"of an older secret").decode()
+            return {"Webhook-Id": "msg_1", "Webhook-Timestamp": str(at_s), "Webhook-Signature": f"v1,{old} v1,{found}"}
+        case "stripe":
+            found = hmac.digest(secret.encode(), f"{at_s}.".encode() + body, "sha256").hex()
+            return {"Stripe-Signature": f"t={at_s},v1={found},v0=ignored"}
+        case _:
+            found = hmac.digest(secret.encode(), body, "sha256").hex()
+            return {"X-GitHub-Delivery": "msg_1", "X-Hub-Signature-256": f"sha256={found}"}
+
+
+SECRETS = {"standard": "whsec_" + base64.b64encode(b"a secret").decode(), "stripe": "whsec_x", "github": "ghs-1"}
+BODY = b'{"id":"msg_1","amount":3}'
+NOW_S = 1_800_000_000
+
+
+def verifier_of(scheme: str, *secrets: str) -> WebhookVerifier:
+    made: WebhookVerifier = getattr(WebhookVerifier, scheme)(*secrets)
+    return evolve(made, clock=lambda: float(NOW_S))
+
+
+@pytest.mark.parametrize("scheme", SECRETS)
+def test_a_signed_webhook_is_verified_and_a_changed_one_is_refused(scheme: str) -> None:
+    secret = SECRETS[scheme]
+    headers, verifier = signed(scheme, secret, BODY, NOW_S), verifier_of(scheme, secret)
+    webhook = verifier.verify(headers, BODY)
+    assert (webhook.id, webhook.json()["amount"]) == ("msg_1", 3)
+    other = "whsec_" + base64.b64encode(b"another").decode()
+    rotated = verifier_of(scheme, other, secret)
+    assert rotated.verify({name.upper(): value for name, value in headers.items()}, BODY) == webhook
+    for wrong, body in ((headers, BODY + b" "), ({}, BODY), (signed(scheme, other, BODY, NOW_S), BODY)):
+        with pytest.raises(InvalidInput) as refused:
+            verifier.verify(wrong, body)
+        assert secret not in str(refused.value)
+    assert secret not in repr(verifier)
+
+
+@pytest.mark.parametrize("scheme", ["standard", "stripe"])
+@pytest.mark.parametrize("late_s", [-301, -300, 300, 301])
+def test_a_webhook_that_was_signed_long_ago_or_far_ahead_is_refused(scheme: str, late_s: int) -> None:
+    headers, verifier = signed(scheme, SECRETS[scheme], BODY, NOW_S + late_s), verifier_of(scheme, SECRETS[scheme])
+    if abs(late_s) == 300:
+        assert verifier.verify(headers, BODY).id == "msg_1"
+        return
+    with pytest.raises(InvalidInput, match="further from the clock"):
+        verifier.verify(headers, BODY)
+
+
+def test_a_webhook_has_a_limit_of_signatures_and_a_verifier_needs_secrets() -> None:
+    verifier = verifier_of("stripe", "s")
+    for count, message in ((MAX_SIGNATURES, "none of the signatures"), (MAX_SIGNATURES + 1, "at most 16 signatures")):
+        with pytest.raises(InvalidInput, match=message):
+            verifier.verify({"stripe-signature": f"t={NOW_S}" + ",v1=ab" * count}, BODY)
+    for body in (b"[]", b"{", b'{"id":1}'):
+        with pytest.raises(InvalidInput):
+            verifier.verify(signed("stripe", "s", body, NOW_S), body)
+    for make in (WebhookVerifier.standard, WebhookVerifier.stripe, WebhookVerifier.github):
+        for secrets in ((), ("",)):
+            with pytest.raises(DefinitionError):
+                make(*secrets)
+    with pytest.raises(DefinitionError, match="base64"):
+        WebhookVerifier.standard("whsec_?")
+
+
+def test_a_webhook_is_applied_once_and_a_forged_one_is_a_problem() -> None:
+    verifier = verifier_of("github", "secret")
+
+    async def hook(request: Request) -> JSONResponse:
+        webhook = verifier.verify(request.headers, await request.body())
+        jobs = starlette.client_of(request).handle(counter)
+        await jobs.send("hooks", webhook.json()["amount"], idempotency_key=webhook.id)
+        return JSONResponse({"total": await jobs.get_state("hooks")})
+
+    web = Starlette(
+        routes=[Route("/hook", hook, methods=["POST"])], lifespan=starlette.lifespan(lambda: app.open("memory://"))
+    )
+    starlette.handle_errors(web)
+    with TestClient(web) as sender:
+        headers = signed("github", "secret", BODY, NOW_S)
+        for _ in range(2):
+            assert sender.post("/hook", content=BODY, headers=headers).json() == {"total": 3}
+        forged = sender.post("/hook", content=BODY + b" ", headers=headers)
+        assert forged.status_code == 422

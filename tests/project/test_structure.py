@@ -67,6 +67,7 @@ ANY_ALLOWED = {
     "jobs/run.py": "the fields of the instance that the claim changes as well",
     "values/instance.py": "the fields of the instance that change",
     "kinds/workflow/children.py": "values of a child's own types",
+    "integrations/web.py": "the JSON of a webhook",
     "kinds/workflow/run_program.py": "the exits of steps",
     "kinds/workflow/replay.py": "the services of a program whose needs are erased",
     "kinds/workflow/tree.py": "the answers of instructions",
