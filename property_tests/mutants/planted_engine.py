@@ -243,11 +243,4 @@ MUTANTS = (
         "consumed=first.consumed,",
         "tests/behaviour/test_messages.py::test_messages_of_many_senders_to_one_instance_share_commits[sqlite]",
     ),
-    Mutant(
-        "a message that is gone is decided with its neighbours for ever",
-        "PendingCommit.may_take",
-        "entry.conflicts <= JOINT_CONFLICTS or",
-        "entry.conflicts >= 0 or",
-        "tests/behaviour/test_shared_flights.py::test_a_message_that_is_gone_costs_no_neighbour_its_turn",
-    ),
 )
