@@ -40,6 +40,9 @@ NOT_SMALL: Final = {
     "history_retention": "`history_events` deletes the same rows",
     "message_deliveries": "full queues count as failed deliveries",
     "dead_letter_retention": "healthy work has no dead letter",
+    "blocked_loop": "a simulation has no loop that blocks",
+    "threads": "a simulation performs their effects at once",
+    "processes": "as above",
     "shutdown_timeout": "the stops of these histories are deaths, or find nothing in progress",
 }
 """The limits that these worlds do not draw, and why."""

@@ -3,6 +3,7 @@
 import planted_alarms
 import planted_answers
 import planted_attributes
+import planted_blocking
 import planted_cancelling
 import planted_deploys
 import planted_durability
@@ -37,6 +38,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *planted_workflow.MUTANTS,
     *planted_cancelling.MUTANTS,
     *planted_answers.MUTANTS,
+    *planted_blocking.MUTANTS,
     *planted_journals.MUTANTS,
     *planted_engine.MUTANTS,
     *planted_limits.MUTANTS,

@@ -25,7 +25,7 @@ MUTANTS = (
     ),
     Mutant(
         "a pinned name of an effect is dropped",
-        "_named",
+        "_with_options",
         "name = step_name(function) if pinned is None else pinned",
         "name = step_name(function)",
         f"{DEPLOYS}::test_a_step_whose_name_is_pinned_is_the_same_in_both_versions[True-with_the_old_name]",

@@ -275,7 +275,7 @@ class OpenApp(AsyncContextGuard):
 
     async def __aenter__(self) -> Client:
         async with AsyncExitStack() as stack:
-            runtime = self.runtime or _asyncio_runtime()
+            runtime = self.runtime or _asyncio_runtime(self.app.limits)
             keys = encryption_of(self.app)
             store = await _opened(self.store, runtime, self.on_locked)
             stack.push_async_callback(_close, store)
@@ -423,7 +423,7 @@ async def _close(store: Store) -> None:
     result_inside(await store.close())
 
 
-def _asyncio_runtime() -> Runtime:
+def _asyncio_runtime(limits: Limits) -> Runtime:
     from perdure.runtime.on_asyncio import asyncio_runtime  # noqa: PLC0415 - `import perdure` needs no event loop
 
-    return asyncio_runtime()
+    return asyncio_runtime(threads=limits.threads, processes=limits.processes)

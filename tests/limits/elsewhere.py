@@ -12,6 +12,15 @@ ATTRIBUTES_OF_A_JOB: Final = "test_a_definition_takes_so_many_attributes_and_no_
 ENSURING: Final = "tests/behaviour/test_ensuring.py"
 CLOSED: Final = f"{CONNECTION}::test_a_connection_is_closed_at_its_timeout_and_not_before"
 
+BLOCKING: Final = "tests/behaviour/test_blocking_code.py"
+
+ENGINE: Final = {
+    "blocked_loop": ("tests/runtime/test_blocked_loop.py::test_code_is_found_when_it_has_held_the_loop_for_the_limit"),
+    "threads": f"{BLOCKING}::test_so_many_threads_work_at_a_time_and_no_more",
+    "processes": f"{BLOCKING}::test_so_many_processes_work_at_a_time_and_no_more",
+}
+"""Of the engine: limits that only real threads reach."""
+
 HTTP: Final = {
     "body_bytes": f"{GUARD}::test_a_body_is_limited_as_announced_and_as_received",
     "bodies_bytes": f"{GUARD}::test_all_bodies_together_are_limited",

@@ -50,7 +50,7 @@ def fixed() -> set[str]:
 
 def test_each_limit_of_the_engine_has_a_row() -> None:
     fields = {field.name for field in attrs.fields(Limits)}
-    named = {edge.name.partition(", ")[0] for edge in EDGES}
+    named = {edge.name.partition(", ")[0] for edge in EDGES} | set(elsewhere.ENGINE)
     assert {name for name in fields if name.removesuffix("_ms") not in named} == set()
     assert named <= fields
 
@@ -95,7 +95,13 @@ def test_each_limit_in_a_sentence_has_a_row_or_names_its_test_or_has_a_reason() 
 
 
 TESTED_SENTENCES = {sentence: found for sentence, found in SENTENCES.items() if "::" in found}
-ELSEWHERE = {**elsewhere.HTTP, **elsewhere.FIXED_ELSEWHERE, **elsewhere.OPTIONS_ELSEWHERE, **TESTED_SENTENCES}
+ELSEWHERE = {
+    **elsewhere.ENGINE,
+    **elsewhere.HTTP,
+    **elsewhere.FIXED_ELSEWHERE,
+    **elsewhere.OPTIONS_ELSEWHERE,
+    **TESTED_SENTENCES,
+}
 
 
 @pytest.mark.parametrize("test", sorted(set(ELSEWHERE.values())))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from perdure.engine.sinks import SinkLag
 from perdure.stores.values import Health
-from perdure.telemetry.opentelemetry.signals import INSTRUMENTS, LOST_LEASES, metric_values
+from perdure.telemetry.opentelemetry.signals import INSTRUMENTS, LOOP_BLOCKED, LOST_LEASES, metric_values
 from perdure.telemetry.prometheus import metrics
 from perdure.telemetry.prometheus.metrics import Counting, JobLabels, KnownJobs, LabelValues, Metric, Readings, Tally
 from perdure.values.event import EVENT_TYPES, JobExecuted, JobFailed, JobLeft, JobParked, JobRecovered, JobStarted
@@ -63,7 +63,7 @@ def test_no_label_holds_an_id(name: str) -> None:
             assert measured.instrument in INSTRUMENTS
             assert measured.value == 1 if measured.instrument.form == "counter" else measured.value >= 0
             assert ID not in "".join(measured.labels.values())
-            of_job = measured.instrument is not LOST_LEASES
+            of_job = measured.instrument not in {LOST_LEASES, LOOP_BLOCKED}
             assert not of_job or {"perdure.kind", "perdure.job"} <= measured.labels.keys()
 
     check()

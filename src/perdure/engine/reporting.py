@@ -26,7 +26,7 @@ from perdure.jobs.step import Commit, Execute, Step
 from perdure.programs import Exit
 from perdure.programs.drivers import Suspended, run_to_first_effect
 from perdure.programs.interpreter import interpret, watched
-from perdure.runtime.record import LogRecord, Runtime
+from perdure.runtime.record import BlockingCode, LogRecord, Runtime
 from perdure.values.address import Address
 from perdure.values.errors import Conflict, EngineClosed, OutcomeUnknown, Overloaded
 from perdure.values.event import Event, JobFailed, JobLeft, JobParked, JobRecovered, JobRetryExhausted
@@ -38,6 +38,7 @@ from perdure.values.live_event import (
     CommitSlow,
     EngineOverloaded,
     EventRejected,
+    LoopBlocked,
     MessageDelivered,
     RunClaimed,
     StoreCommitted,
@@ -396,3 +397,39 @@ class MistakeLog:
         if mistake.place:
             fields["place"] = mistake.place
         self.runtime.log(LogRecord("error", MESSAGES[mistake.mistake], fields))
+
+
+MAX_BLOCKED_PLACES: Final = 1_000
+"""Places of blocking code that are logged."""
+
+
+@attrs.define(eq=False)
+class LoopReports:
+    """Reports code that holds the event loop: logged once for each function and line, told to sinks each time.
+
+    Attributes:
+        runtime: writes the log.
+        sinks: tells the open sinks.
+    """
+
+    runtime: Runtime
+    sinks: OpenSinks
+    _logged: set[tuple[str, str]] = attrs.Factory(set[tuple[str, str]])
+
+    def began(self, found: BlockingCode) -> None:
+        """Log code while it holds the loop. Called in another thread."""
+        place = (found.function, found.place)
+        if place in self._logged or len(self._logged) >= MAX_BLOCKED_PLACES:
+            return
+        self._logged.add(place)
+        fields = {"function": found.function, "place": found.place, "stack": found.stack}
+        fix = {"fix": "await instead, or let a thread or a process perform it"}
+        self.runtime.log(LogRecord("warning", "event loop is blocked", fields | fix))
+
+    def ended(self, found: BlockingCode, took_ms: float) -> None:
+        """Tell sinks of code that has held the loop."""
+        if self.sinks.told:
+            now_ms = self.runtime.now_ms()
+            self.sinks.tell(
+                LoopBlocked(at_ms=now_ms, function=found.function, place=found.place, took_ms=round(took_ms, 3))
+            )

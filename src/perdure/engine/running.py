@@ -21,7 +21,7 @@ from perdure.engine.loops.upkeep import Ensuring, FillingAttributes, Maintenance
 from perdure.engine.loops.waker import Waker, every
 from perdure.engine.mailbox.instance_cache import InstanceCache
 from perdure.engine.mailbox.instance_cell import InstanceCell
-from perdure.engine.reporting import INCIDENTS, HookChecks, Reporting, incident
+from perdure.engine.reporting import INCIDENTS, HookChecks, LoopReports, Reporting, incident
 from perdure.engine.runs.concurrency import (
     ConcurrencyLimit,
     ConcurrencyLimits,
@@ -124,6 +124,7 @@ class RunningEngine:
     _limits_loop: SpawnedTask[Any] | None = None
     _leaving: Timer | None = None
     _suspicion: Timer | None = None
+    _watch: Timer | None = None
     _stopping: Timer | None = None
     _sweep: ClaimSweeper | None = None
 
@@ -165,6 +166,9 @@ class RunningEngine:
             StoreError: the store failed.
             EnsureFailed: a declared instance could not be created.
         """
+        if self.limits.blocked_loop_ms > 0:
+            reports = LoopReports(self.runtime, self.sinks)
+            self._watch = self.runtime.watch_loop(self.limits.blocked_loop_ms, reports.began, reports.ended)
         if self.store.previous_exit == "died" and self.membership is None:
             self.runner.code = "suspect"
             self._suspicion = self.runtime.call_later(SUSPICION_MS, self._trust)
@@ -320,10 +324,9 @@ class RunningEngine:
         self._end_limits()
         self.cache.close()
         self.reads.leave()
-        if self._suspicion is not None:
-            self._suspicion.cancel()
-        if self._leaving is not None:
-            self._leaving.cancel()
+        for other in (self._suspicion, self._leaving, self._watch):
+            if other is not None:
+                other.cancel()
         if self.membership is not None:
             self.membership.end()
         fields = {"store": self.store.name}
@@ -559,7 +562,7 @@ def running_engine(
     load_postponed()
     membership, runtime = membership_of(store, runtime, jobs)
     gates = _gates(runtime, limits, jobs, _named_limits(store, runtime, jobs, membership))
-    work, perform = work_of(store, membership), limited(while_leased(perform, membership), gates.named)
+    work, perform = work_of(store, membership), limited(while_leased(perform, membership), gates.named, runtime)
     sinks, cache = sinks or OpenSinks(runtime), cache or InstanceCache(store, sizes=runtime.sizes)
     tracing, reporting = sinks.tracing, Reporting(runtime, sinks)
     lost: Callable[[str], None] = lambda address: engine.fail(_fence_lost(store, address))  # noqa: E731 - of one line
@@ -573,7 +576,7 @@ def running_engine(
         reporting,
         holds,
         left_claimed=partial(_claim_left, dispatcher),
-        perform=perform if tracing is None else traced(perform, tracing, jobs),
+        perform=perform if tracing is None else traced(perform, tracing, jobs, runtime),
         run_ended=run_ended,
         hook_checks=hook_checks,
         tracing=tracing,

@@ -42,7 +42,8 @@ if TYPE_CHECKING:
     )
     from perdure.programs.instructions import Instruction, ServiceCall
     from perdure.programs.interpreter import PASS, Interceptor, sandbox
-    from perdure.runtime.record import WouldBlock
+    from perdure.runtime.record import EffectProcessDied, NotSendable, WouldBlock
+    from perdure.runtime.run_context import is_cancelled
 else:
     from perdure._lazy import lazy_names
 
@@ -83,13 +84,15 @@ else:
             ),
             "perdure.programs.instructions": ("ServiceCall", "Instruction"),
             "perdure.programs.interpreter": ("Interceptor", "PASS", "sandbox"),
-            "perdure.runtime.record": ("WouldBlock",),
+            "perdure.runtime.record": ("NotSendable", "EffectProcessDied", "WouldBlock"),
+            "perdure.runtime.run_context": ("is_cancelled",),
         },
     )
 
 __all__ = [
     "PASS",
     "Do",
+    "EffectProcessDied",
     "EffectTimeout",
     "Exit",
     "FailureEscalated",
@@ -100,6 +103,7 @@ __all__ = [
     "Interceptor",
     "NoInterpreter",
     "NotAProgram",
+    "NotSendable",
     "NothingReturned",
     "Program",
     "Raised",
@@ -114,6 +118,7 @@ __all__ = [
     "fail",
     "gather",
     "halt",
+    "is_cancelled",
     "lift",
     "log",
     "now",

@@ -8,7 +8,21 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial, wraps
-from typing import TYPE_CHECKING, Any, Concatenate, Final, Generic, Never, ParamSpec, Protocol, TypeVar, overload
+from importlib.util import find_spec
+from inspect import iscoroutinefunction
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    Final,
+    Generic,
+    Literal,
+    Never,
+    ParamSpec,
+    Protocol,
+    TypeVar,
+    overload,
+)
 
 import attrs
 from returns.context import (
@@ -141,6 +155,17 @@ class NamedEffect(Protocol):
     ) -> Callable[P, Program[A, Never, R]]: ...
 
 
+class BlockingEffect(Protocol):
+    """Converts a function as `effect` does. A thread or a process performs it."""
+
+    @overload
+    def __call__(
+        self, function: Callable[Concatenate[R, P], Result[A, E] | IOResult[A, E]], /
+    ) -> Callable[P, Program[A, E, R]]: ...
+    @overload
+    def __call__(self, function: Callable[Concatenate[R, P], IO[A]], /) -> Callable[P, Program[A, Never, R]]: ...
+
+
 @overload
 def effect(
     function: Callable[
@@ -165,7 +190,9 @@ def effect(
     function: Callable[Concatenate[R, P], IO[A] | Future[A]],
 ) -> Callable[P, Program[A, Never, R]]: ...
 @overload
-def effect(*, limits: Sequence[Limit | LimitUse[P]], name: str | None = None) -> LimitedEffect[P]: ...
+def effect(*, limits: Sequence[Limit | LimitUse[P]], name: str | None = None, on: Place = ...) -> LimitedEffect[P]: ...
+@overload
+def effect(*, on: Place, name: str | None = None) -> BlockingEffect: ...
 @overload
 def effect(*, name: str) -> NamedEffect: ...
 def effect(
@@ -173,6 +200,7 @@ def effect(
     *,
     name: str | None = None,
     limits: Sequence[Limit | LimitUse[...]] = (),
+    on: Literal["loop", "thread", "process"] = "loop",
 ) -> Any:
     """Convert a function that calls a service to one that returns a `Program`.
 
@@ -187,17 +215,21 @@ def effect(
             function's. With a name, renaming the function is no change for workflows under way.
         limits: limits with a name that each call uses, in an engine: `Limit`, or `Limit.by` with functions of the
             arguments. A call waits for them as a part of its run. Write ``@effect(limits=[...])``.
+        on: where an engine performs a function that does not await. With ``"thread"`` in a thread, for code that waits
+            without asyncio. With ``"process"`` in a process, for code that computes. It gets the services as they are,
+            so a process needs some that can be pickled (`Program.modify_env`). In a simulation it is performed at once.
 
     Returns:
         A function with the remaining parameters, which returns the program.
 
     Raises:
-        DefinitionError: the name is not valid, ``limits`` are no limits, or one has numbers per key and no key.
+        DefinitionError: the name is not valid, ``limits`` are no limits, or one has numbers per key and no key. Or the
+            function cannot be performed ``on`` a thread or process.
     """
     if function is not None:
-        return _effect(function, function, step_name(function))
+        return _effect(function, function, step_name(function), "loop")
     pinned = None if name is None else check_name(name, what="name of an effect")
-    return partial(_named, pinned, limits)
+    return partial(_with_options, pinned, limits, on)
 
 
 def step_name(function: object) -> str:
@@ -205,12 +237,19 @@ def step_name(function: object) -> str:
     return getattr(function, "__name__", None) or repr(function)
 
 
-def _named(pinned: str | None, limits: Sequence[Limit | LimitUse[...]], function: Callable[..., Any]) -> Any:
+def _with_options(
+    pinned: str | None,
+    limits: Sequence[Limit | LimitUse[...]],
+    on: Literal["loop", "thread", "process"],
+    function: Callable[..., Any],
+) -> Callable[..., Program[Any, Any, Any]]:
+    if on != "loop":
+        _check_place(on, function)
     name = step_name(function) if pinned is None else pinned
-    return _effect(function, _limited(name, limits, function) if limits else function, name)
+    return _effect(function, _limited(name, limits, function) if limits else function, name, on)
 
 
-def _limited(name: str, limits: Sequence[Limit | LimitUse[...]], function: Callable[..., Any]) -> Any:
+def _limited(name: str, limits: Sequence[Limit | LimitUse[...]], function: Callable[..., Any]) -> Callable[..., Any]:
     from perdure.values.limits import limit_uses  # noqa: PLC0415 - most effects name no limit
 
     @wraps(function)
@@ -221,10 +260,28 @@ def _limited(name: str, limits: Sequence[Limit | LimitUse[...]], function: Calla
     return call
 
 
-def _effect(function: Callable[..., Any], call: Callable[..., Any], name: str) -> Callable[..., Program[Any, Any, Any]]:
+def _check_place(place: Place, function: Callable[..., Any]) -> None:
+    what = f"on of the effect {getattr(function, '__qualname__', function)}"
+    if place not in {"thread", "process"}:
+        raise DefinitionError(what, place, "'thread' or 'process'")
+    if iscoroutinefunction(function):
+        raise DefinitionError(what, place, "no value for an `async def`: the loop awaits it")
+    if place == "process":
+        if "<locals>" in getattr(function, "__qualname__", "<locals>"):
+            raise DefinitionError(what, place, "'thread', or a function of a module: a process imports it")
+        if find_spec("anyio") is None:
+            raise DefinitionError(what, place, "'thread', or the extra: pip install 'perdure[processes]'")
+
+
+def _effect(
+    function: Callable[..., Any],
+    call: Callable[..., Any],
+    name: str,
+    place: Literal["loop", "thread", "process"],
+) -> Callable[..., Program[Any, Any, Any]]:
     @wraps(function)
     def made(*args: Any, **kwargs: Any) -> Program[Any, Any, Any]:
-        return node(PERFORM, ServiceCall(name, args, kwargs, call))
+        return node(PERFORM, ServiceCall(name, args, kwargs, call, place))
 
     setattr(made, STEP_NAME, name)
     return made
@@ -269,7 +326,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 if TYPE_CHECKING:
     from perdure.runtime import record
-    from perdure.runtime.record import Level
+    from perdure.runtime.record import Level, Place
     from perdure.values.limits import Limit, LimitUse
 else:
     record = lazy_module("perdure.runtime.record")

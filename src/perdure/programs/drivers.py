@@ -26,7 +26,7 @@ from returns.result import Failure, Result, Success
 from returns.unsafe import unsafe_perform_io
 
 from perdure.programs.container import Program, node, result_inside
-from perdure.programs.effect_results import call_service
+from perdure.programs.effect_results import CalledElsewhere, call_service
 from perdure.programs.exit import EffectTimeout, Exit, Halted, HaltedOutside, NoInterpreter, Raised, is_closing
 from perdure.programs.future import close_unawaited
 from perdure.programs.instructions import (
@@ -46,7 +46,7 @@ from perdure.programs.instructions import (
     Supervision,
 )
 from perdure.programs.interpreter import PASS, Fork, Interceptor, Loop, interpret
-from perdure.runtime.record import LogRecord, Runtime, SpawnedTask, WouldBlock
+from perdure.runtime.record import LogRecord, Runtime, SpawnedTask, WouldBlock, perform_here
 from perdure.runtime.tasks import Branches
 from perdure.values.excerpt import fields_in_line
 from perdure.values.frozen import turn_value
@@ -388,7 +388,7 @@ async def _drive_to_exit(
                     if kind is FutureResult:
                         answer = result_inside(await answer)
                     elif kind not in _SETTLED:
-                        answer = await settle_answer(answer, scope)
+                        answer = await settle_answer(answer, scope, runtime or _asyncio_runtime())
             except BaseException as exception:
                 if is_closing(exception):  # and the loop with it: no code may wait now
                     raise
@@ -428,8 +428,16 @@ async def _ask_runtime(instruction: Any, handler: Handler, runtime: Runtime) -> 
             raise NoInterpreter(instruction)
 
 
-async def settle_answer(answer: Any, services: Any) -> object:
-    """Convert a handler's result to a `Result` or a value."""
+async def settle_answer(answer: Any, services: Any, runtime: Runtime | None = None) -> object:
+    """Convert a handler's result to a `Result` or a value.
+
+    Args:
+        answer: the result.
+        services: the services in effect there.
+        runtime: performs a call in a thread or a process. None performs it here.
+    """
+    if type(answer) is CalledElsewhere:
+        answer = await answer.perform(perform_here if runtime is None else runtime.elsewhere)
     if type(answer) in _READERS:
         answer = answer(services)
     if inspect.isawaitable(answer):

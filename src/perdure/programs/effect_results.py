@@ -27,6 +27,7 @@ from typing_extensions import TypeForm
 from perdure.codecs.grammar import stripped
 from perdure.programs.exit import NothingReturned
 from perdure.programs.instructions import ServiceCall
+from perdure.runtime.record import Elsewhere
 from perdure.values.excerpt import fields_in_line
 
 _RESULTS: Final = (
@@ -109,11 +110,13 @@ def call_service(call: ServiceCall, services: Any) -> object:  # the user's own 
     """Call an effect's function.
 
     Returns:
-        Its result, which may be an awaitable.
+        Its result, which may be an awaitable. Or `CalledElsewhere`, if a thread or a process must perform it.
 
     Raises:
         NothingReturned: it returned None, and its annotation does not allow that.
     """
+    if call.place != "loop":
+        return CalledElsewhere(call, services)
     answer = call.fn(services, *call.args, **call.kwargs)
     # A service without `return` is the usual mistake, and its None would be stored as a success.
     if answer is None:
@@ -121,6 +124,34 @@ def call_service(call: ServiceCall, services: Any) -> object:  # the user's own 
     elif answer.__class__ is CoroutineType:
         return _Checked(call, answer)
     return answer
+
+
+@attrs.frozen(repr=False)
+class CalledElsewhere:
+    """A service call that a thread or a process performs. `settle_answer` asks the runtime for it.
+
+    Attributes:
+        call: the call.
+        services: the services in effect there.
+    """
+
+    __repr__ = fields_in_line
+
+    call: ServiceCall
+    services: Any
+
+    async def perform(self, elsewhere: Elsewhere) -> object:
+        """Perform the call, and return its result.
+
+        Raises:
+            NothingReturned: the function returned None, and its annotation does not allow that.
+        """
+        call = self.call
+        place: Any = call.place
+        answer = await elsewhere(place, call.fn, (self.services, *call.args), call.kwargs)
+        if answer is None:
+            _allow_none(call)
+        return answer
 
 
 class _Checked(Awaitable[Any]):

@@ -28,7 +28,7 @@ PARALLEL     plan                                         run several programs a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Generic, Never, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, Never, Protocol, TypeVar
 
 import attrs
 
@@ -69,12 +69,14 @@ class ServiceCall(Instruction[Any, Any]):
         args: its arguments, without the services.
         kwargs: its keyword arguments.
         fn: the function itself: ``fn(services, *args, **kwargs)``.
+        place: where it is performed.
     """
 
     name: str
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
     fn: Callable[..., Any] = attrs.field(eq=False)
+    place: Literal["loop", "thread", "process"] = attrs.field(default="loop", eq=False)
 
     def __repr__(self) -> str:
         shown = [excerpt(value) for value in self.args]

@@ -3,23 +3,35 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import importlib
 import logging
+import os
+import pickle
 import random
 import sys
+import threading
 import time
-from collections.abc import Callable, Coroutine
+import traceback
+from collections.abc import Callable, Coroutine, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
 from typing import Any, TypeVar
 
+import attrs
 import uuid_utils
 
-from perdure.runtime.record import LogRecord, Runtime, SpawnedTask
+from perdure.runtime.blocked_loop import LoopWatch, WatchingThread, frame_of
+from perdure.runtime.record import BlockingCode, EffectProcessDied, LogRecord, NotSendable, Place, Runtime, SpawnedTask
+from perdure.runtime.run_context import STOPPED
 
 T = TypeVar("T")
 
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
-def asyncio_runtime(logger: logging.Logger | None = None) -> Runtime:
+def asyncio_runtime(logger: logging.Logger | None = None, *, threads: int = 32, processes: int = 0) -> Runtime:
     """Return a `Runtime` for asyncio.
 
     It is not bound to a loop when made: each call uses the loop that is running then.
@@ -27,6 +39,8 @@ def asyncio_runtime(logger: logging.Logger | None = None) -> Runtime:
     Args:
         logger: receives the log records. By default the logger ``perdure``. A record's fields are in
             ``record.perdure``, a mapping, and after the message.
+        threads: functions that threads perform at the same time. Further ones wait.
+        processes: likewise for processes. 0: as many as the machine has cores.
 
     Returns:
         A runtime. Its `spawn`, `sleep`, `call_later`, `call_soon`, `at_step_end`, `future` and `current_task` need a
@@ -47,6 +61,8 @@ def asyncio_runtime(logger: logging.Logger | None = None) -> Runtime:
         random=random.Random().random,  # noqa: S311 - for the jitter of retries, not for secrets
         new_id=_new_id,
         log=_log if logger is None else _log_to(logger),
+        watch_loop=_watch_loop,
+        elsewhere=_Elsewhere(threads, processes),
         cancelled=asyncio.CancelledError,
     )
 
@@ -104,6 +120,113 @@ def _current_task() -> SpawnedTask[Any]:
     if task is None:
         raise RuntimeError("current_task was called outside of any task; call it from a coroutine that a task runs")
     return task
+
+
+@attrs.define(eq=False)
+class _Elsewhere:
+    """Performs functions in threads and processes, which are started when they are needed.
+
+    Attributes:
+        threads: how many threads at most.
+        processes: how many processes at most. 0: as many as cores.
+    """
+
+    threads: int
+    processes: int
+    _pool: ThreadPoolExecutor | None = None
+    _limiter: Any = None  # of anyio
+
+    async def __call__(
+        self, place: Place, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> object:
+        if place == "process":
+            return await self._in_process(function, args, kwargs)
+        return await self._in_thread(partial(function, *args, **kwargs))
+
+    async def _in_thread(self, work: Callable[[], object]) -> object:
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(self.threads, "perdure effect")
+        stopped = threading.Event()
+        context = contextvars.copy_context()
+        context.run(STOPPED.set, stopped.is_set)
+        job = self._pool.submit(context.run, work)
+        ended = asyncio.wrap_future(job)
+        try:
+            # Not the future itself: its cancellation would leave the thread alone with its effect.
+            await asyncio.wait((ended,))
+        except asyncio.CancelledError:
+            stopped.set()
+            if not job.cancel():
+                await _ended(ended)
+            raise
+        return ended.result()
+
+    async def _in_process(
+        self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> object:
+        from anyio import BrokenWorkerProcess, CapacityLimiter, to_process  # noqa: PLC0415 - an extra
+
+        name = function.__qualname__
+        work = _packed(name, "the services or the arguments", (function.__module__, name, args, dict(kwargs)))
+        if self._limiter is None:
+            self._limiter = CapacityLimiter(self.processes or os.cpu_count() or 1)
+        try:
+            packed = await to_process.run_sync(_perform_packed, work, cancellable=True, limiter=self._limiter)
+        except BrokenWorkerProcess:
+            raise EffectProcessDied(name) from None
+        end, value = pickle.loads(packed)  # noqa: S301 - of a process of this one
+        if end == "raised":
+            raise value
+        return value
+
+
+async def _ended(future: asyncio.Future[Any]) -> None:
+    """Wait for a future to end, through any cancellation."""
+    while not future.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait((future,))
+    if not future.cancelled():
+        future.exception()  # or asyncio logs an exception that was not retrieved
+
+
+def _packed(name: str, what: str, value: object) -> bytes:
+    try:
+        return pickle.dumps(value)
+    except Exception as error:  # noqa: BLE001 - pickle raises any class
+        raise NotSendable(name, what, f"{type(error).__name__}: {error}") from None
+
+
+def _perform_packed(work: bytes) -> bytes:
+    """Perform a function in this process, which belongs to the pool, and pack its end."""
+    module, name, args, kwargs = pickle.loads(work)  # noqa: S301 - of the process that started this one
+    try:
+        try:
+            found: Any = importlib.import_module(module)
+            for part in name.split("."):
+                found = getattr(found, part)
+        except (ImportError, AttributeError) as error:
+            raise NotSendable(name, "the function", f"{type(error).__name__}: {error}") from None
+        answer = getattr(found, "__wrapped__", found)(*args, **kwargs)  # what `effect` has wrapped
+        return _packed(name, "the result", ("answered", answer))
+    except BaseException as raised:  # noqa: BLE001 - it is raised in the other process
+        raised.add_note("".join(traceback.format_exception(raised)))
+        shown = raised if isinstance(raised, Exception) else RuntimeError(f"{name} raised {raised!r} in its process")
+        try:
+            return pickle.dumps(("raised", shown))
+        except Exception:  # noqa: BLE001 - as above
+            plain = RuntimeError(f"{name} raised {type(raised).__name__}, which cannot be pickled: {raised}")
+            plain.__notes__ = raised.__notes__
+            return pickle.dumps(("raised", plain))
+
+
+def _watch_loop(
+    limit_ms: float, began: Callable[[BlockingCode], None], ended: Callable[[BlockingCode, float], None]
+) -> WatchingThread:
+    soon = asyncio.get_running_loop().call_soon_threadsafe
+    watch = LoopWatch(limit_ms, _monotonic_ms, frame_of(threading.get_ident()), soon, began, ended)
+    thread = WatchingThread(watch)
+    thread.start()
+    return thread
 
 
 def _new_id() -> int:

@@ -136,6 +136,75 @@ class LogRecord:
     fields: Mapping[str, object] = attrs.Factory(dict[str, object])
 
 
+@attrs.frozen
+class BlockingCode:
+    """Code that holds an event loop: nothing else runs in the loop meanwhile.
+
+    Attributes:
+        function: the function that the library or the loop called: a hook, an effect, or a callback of the application.
+        place: its file and the line where it is, as ``path:line``.
+        stack: the lines from there on, as a traceback shows them.
+    """
+
+    __repr__ = fields_in_line
+
+    function: str
+    place: str
+    stack: str
+
+
+Place = Literal["thread", "process"]
+"""Where a function is performed that would hold the event loop."""
+
+
+class Elsewhere(Protocol):
+    """The function with which a runtime performs another one in a thread or a process."""
+
+    async def __call__(
+        self, place: Place, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], /
+    ) -> object:
+        """Perform a function that does not await, and return its result.
+
+        A thread has the context variables of the caller. A cancelled caller waits for it: only `is_cancelled` tells
+        the function. A process is killed.
+
+        Args:
+            place: a thread, or a process.
+            function: the function. For a process, one that an import finds.
+            args: its arguments. For a process, they and the result can be pickled.
+            kwargs: its keyword arguments, likewise.
+
+        Raises:
+            Exception: the function raised it.
+            EffectProcessDied: the process ended before the function did.
+            NotSendable: an argument or the result cannot be pickled.
+        """
+        ...
+
+
+async def perform_here(
+    _place: Place, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> object:
+    """Perform a function in the caller's thread: for a runtime with virtual time."""
+    return function(*args, **kwargs)
+
+
+class WatchLoop(Protocol):
+    """The function with which a runtime watches the loop of the present task."""
+
+    def __call__(
+        self, limit_ms: float, began: Callable[[BlockingCode], None], ended: Callable[[BlockingCode, float], None], /
+    ) -> Timer:
+        """Find code that holds the loop for longer than a limit, until the returned timer is cancelled.
+
+        Args:
+            limit_ms: the limit, in milliseconds.
+            began: called with the code while it holds the loop, in another thread.
+            ended: called with it afterwards, in the loop, and with the milliseconds that it took at least.
+        """
+        ...
+
+
 def _size(default: int) -> Any:
     return attrs.field(default=default, validator=attrs.validators.ge(1))
 
@@ -249,6 +318,8 @@ class Runtime:
         random: a float in [0, 1).
         new_id: a UUIDv7 as a 128-bit integer: later ids sort after earlier ones, with space between to count up.
         log: write a log record. Never raises, never waits.
+        watch_loop: find code that holds the loop. A runtime without a loop finds none.
+        elsewhere: perform a function in a thread or a process. A simulation performs it at once, in its own thread.
         cancelled: the exception that a cancelled await raises. Not an `Exception`.
         sizes: the internal sizes.
     """
@@ -266,6 +337,8 @@ class Runtime:
     random: Callable[[], float]
     new_id: Callable[[], int]
     log: Callable[[LogRecord], None]
+    watch_loop: WatchLoop
+    elsewhere: Elsewhere
     cancelled: type[BaseException]
     sizes: Sizes = DEFAULT_SIZES
 
@@ -338,3 +411,41 @@ class AlreadyDone(PerdureError, RuntimeError):
 
     def _text(self) -> str:
         return f"{self.what}; check done() first"
+
+
+@attrs.frozen(repr=False)
+class EffectProcessDied(PerdureError, RuntimeError):
+    """A process ended before the effect that it performed: it was killed, or crashed. Other effects are not concerned.
+
+    Attributes:
+        function: the effect's function.
+    """
+
+    function: str
+
+    def _text(self) -> str:
+        return (
+            f"the process that performed {self.function} ended before it answered; the effect may have been performed. "
+            "Look for a crash of a C extension, or for a kill when memory ran out"
+        )
+
+
+@attrs.frozen(repr=False)
+class NotSendable(PerdureError, TypeError):
+    """A value cannot be sent to a process, or back.
+
+    Attributes:
+        function: the effect's function.
+        what: the value: the services, the arguments or the result.
+        reason: why it cannot be pickled.
+    """
+
+    function: str
+    what: str
+    reason: str
+
+    def _text(self) -> str:
+        return (
+            f"{self.what} of {self.function} cannot be sent to a process: {self.reason}. Pass plain values, and "
+            "services without connections or locks"
+        )

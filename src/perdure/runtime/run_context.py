@@ -40,6 +40,19 @@ CurrentRun: TypeAlias = "Token[Run | None]"
 
 _current: ContextVar[Run | None] = ContextVar("perdure.run", default=None)
 
+STOPPED: Final[ContextVar[Callable[[], bool] | None]] = ContextVar("perdure.stopped", default=None)
+"""Asks whether the effect that a thread performs is cancelled. None outside of such a thread."""
+
+
+def is_cancelled() -> bool:
+    """Return whether the effect that this thread performs is cancelled: by a timeout, or because its engine stops.
+
+    Nothing interrupts a thread. A long loop in an effect with ``on="thread"`` asks, and returns or raises early:
+    the run waits for that, and the result is discarded. False everywhere else.
+    """
+    stopped = STOPPED.get()
+    return stopped is not None and stopped()
+
 
 @attrs.frozen(kw_only=True)
 class RunContext:

@@ -19,7 +19,7 @@ from typing import Any, Literal, TypeVar
 
 import attrs
 
-from perdure.runtime.record import Deadlock, Livelock, LogRecord, Runtime, SpawnedTask, Timer
+from perdure.runtime.record import Deadlock, Livelock, LogRecord, Runtime, SpawnedTask, Timer, perform_here
 from perdure.runtime.simulated_task import SimulatedCall, SimulatedCancellation, SimulatedFuture, SimulatedTask
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -457,6 +457,8 @@ class Simulation:
             random=self._random.random,
             new_id=self._new_id,
             log=self.logs.append,
+            watch_loop=_watch_nothing,
+            elsewhere=perform_here,
             cancelled=SimulatedCancellation,
         )
 
@@ -491,6 +493,10 @@ class Simulation:
         # Rising, also when a test moves the clock back: event logs are ordered by id.
         self._last_id = max(self.now_ms << 80 | version_and_variant | drawn, self._last_id + ID_ROOM)
         return self._last_id
+
+
+def _watch_nothing(_limit_ms: float, _began: object, _ended: object, /) -> SimulatedTimer:
+    return SimulatedTimer(0, None)
 
 
 @coroutine

@@ -85,10 +85,15 @@ class Limits:
         lane_page: keys in a pool whose names, or whose first items, are read from the store at once.
         shutdown_timeout: how long a graceful shutdown waits for runs before it cancels them. The next start delivers
             them again.
+        blocked_loop: how long one call may hold the event loop. Longer ones are logged, once for each function and
+            line, and counted. ``"0 ms"``: no thread looks for them.
+        threads: effects with ``on="thread"`` that are performed at the same time. Further ones wait in their runs.
+        processes: likewise with ``on="process"``. 0: as many as the machine has cores.
         idempotency_ttl_ms: the same in milliseconds. The following fields likewise.
         history_retention_ms: see ``history_retention``.
         dead_letter_retention_ms: see ``dead_letter_retention``.
         shutdown_timeout_ms: see ``shutdown_timeout``.
+        blocked_loop_ms: see ``blocked_loop``.
 
     Raises:
         DefinitionError: a limit is not a whole number or duration in its range.
@@ -117,10 +122,14 @@ class Limits:
     queued_items: int = 4_096
     lane_page: int = 64
     shutdown_timeout: Duration = _duration("30 seconds")
+    blocked_loop: Duration = _duration("1 second")
+    threads: int = 32
+    processes: int = 0
     idempotency_ttl_ms: int = _ms_of("idempotency_ttl")
     history_retention_ms: int = _ms_of("history_retention")
     dead_letter_retention_ms: int = _ms_of("dead_letter_retention")
     shutdown_timeout_ms: int = _ms_of("shutdown_timeout")
+    blocked_loop_ms: int = _ms_of("blocked_loop")
 
     def __attrs_post_init__(self) -> None:
         if self.on_full not in get_args(OnFull):
@@ -155,10 +164,20 @@ WHOLE_NUMBERS = (
     "recovery_page",
     "queued_items",
     "lane_page",
+    "threads",
+    "processes",
 )
 
-MAY_BE_ZERO = ("messages_per_turn", "history_retention", "history_events", "shutdown_timeout")
-"""Limits that may be 0: a turn may send no message, the log may keep no event, a shutdown may cancel runs at once."""
+MAY_BE_ZERO = (
+    "messages_per_turn",
+    "history_retention",
+    "history_events",
+    "shutdown_timeout",
+    "blocked_loop",
+    "processes",
+)
+"""Limits that may be 0: a turn may send no message, the log may keep no event, a shutdown may cancel runs at once, no
+thread may look at the loop, and there may be as many processes as cores."""
 
 
 # ---------------------------------------------------------------- limits with a name

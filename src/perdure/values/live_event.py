@@ -238,6 +238,22 @@ class MessageDelivered(LiveHeader):
     waited_ms: int
 
 
+@attrs.frozen(kw_only=True, repr=False)
+class LoopBlocked(LiveHeader):
+    """One call held the event loop for longer than the limit. Nothing else ran in this process's loop meanwhile.
+
+    Attributes:
+        function: the hook, the effect, or another function of the application.
+        place: its file and line, as ``path:line``.
+        took_ms: how long it held the loop at least, in milliseconds.
+    """
+
+    type: ClassVar[str] = "loop.blocked"
+    function: str
+    place: str
+    took_ms: float
+
+
 LiveEvent: TypeAlias = (
     EngineStarted
     | EngineStopped
@@ -250,6 +266,7 @@ LiveEvent: TypeAlias = (
     | StoreCommitted
     | CommitSlow
     | MessageDelivered
+    | LoopBlocked
 )
 
 AnyEvent: TypeAlias = Event | LiveEvent
@@ -269,6 +286,7 @@ LIVE_EVENT_TYPES: dict[str, type[LiveEvent]] = {
         StoreCommitted,
         CommitSlow,
         MessageDelivered,
+        LoopBlocked,
     )
 }
 """Every live event class by the name of its type."""

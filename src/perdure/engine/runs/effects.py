@@ -49,7 +49,7 @@ def perform_directly(instruction: object, services: Any, _: Execute) -> object:
     return default_handler(instruction, services)
 
 
-def limited(perform: Perform, named: NamedLimits) -> Perform:
+def limited(perform: Perform, named: NamedLimits, runtime: Runtime) -> Perform:
     """Return a function that performs the effects that name limits when those let them begin."""
 
     async def performed(call: ServiceCall, uses: tuple[AnyUse, ...], services: Any, execute: Execute) -> object:
@@ -58,7 +58,7 @@ def limited(perform: Perform, named: NamedLimits) -> Perform:
         held = Held(named.demand(uses, call.args, call.kwargs))
         await named.wait(held)
         try:
-            return await settle_answer(perform(call, services, execute), services)
+            return await settle_answer(perform(call, services, execute), services, runtime)
         finally:
             named.release(held)
 
@@ -75,13 +75,16 @@ def limited(perform: Perform, named: NamedLimits) -> Perform:
     return perform_limited
 
 
-def traced(perform: Perform, tracing: Tracing, jobs: Mapping[tuple[str, str], AnyDefinition]) -> Perform:
+def traced(
+    perform: Perform, tracing: Tracing, jobs: Mapping[tuple[str, str], AnyDefinition], runtime: Runtime
+) -> Perform:
     """Return a function that performs each effect as a span of its own.
 
     Args:
         perform: performs the effect.
         tracing: traces it.
         jobs: the served definitions, which say which parts of errors are secret.
+        runtime: performs effects in threads and processes.
     """
 
     async def performed(call: ServiceCall, services: Any, execute: Execute) -> object:
@@ -90,7 +93,7 @@ def traced(perform: Perform, tracing: Tracing, jobs: Mapping[tuple[str, str], An
         effect = EffectBegun(address=address, name=call.name, parent=claim.trace, claim=claim)
         with tracing.effect(effect) as span:
             try:
-                answer = await settle_answer(perform(call, services, execute), services)
+                answer = await settle_answer(perform(call, services, execute), services, runtime)
             except Exception as error:
                 span.failed(record_failure(Raised(error), None, secrets=secrets_of_run(job, execute)))
                 raise
@@ -490,7 +493,7 @@ class LazyClaim:
 
     async def _claim_first(self, instruction: object, services: Any) -> object:
         await self._claim()
-        return await settle_answer(self.perform(instruction, services, self.execute), services)
+        return await settle_answer(self.perform(instruction, services, self.execute), services, self.runtime)
 
     async def _claim(self) -> None:
         await self.ready()

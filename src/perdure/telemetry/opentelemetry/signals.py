@@ -42,6 +42,7 @@ from perdure.values.live_event import (
     AnyEvent,
     EngineOverloaded,
     LeaseLost,
+    LoopBlocked,
     MessageDelivered,
     RequestEnded,
     StoreCommitted,
@@ -306,6 +307,12 @@ LOST_LEASES: Final = Instrument(
     unit="{lease}",
     description="Leases that ended before their engine closed the shared store.",
 )
+LOOP_BLOCKED: Final = Instrument(
+    name="perdure.loop.blocked",
+    form="histogram",
+    unit="s",
+    description="How long one call held the event loop, beyond the limit.",
+)
 
 INSTRUMENTS: Final = (
     REQUESTS,
@@ -319,6 +326,7 @@ INSTRUMENTS: Final = (
     COMMITS,
     DELIVERIES,
     LOST_LEASES,
+    LOOP_BLOCKED,
 )
 
 
@@ -348,6 +356,8 @@ def metric_values(event: AnyEvent) -> tuple[MetricValue, ...]:
             return _stored(event)
         case LeaseLost():
             return (MetricValue(LOST_LEASES, 1, {}),)
+        case LoopBlocked():
+            return (MetricValue(LOOP_BLOCKED, event.took_ms / 1_000, {}),)
         case _:
             return ()
 

@@ -33,6 +33,7 @@ from perdure.values.live_event import (
     CommitOutcome,
     EngineOverloaded,
     LeaseLost,
+    LoopBlocked,
     MessageDelivered,
     RequestEnded,
     RequestOutcome,
@@ -92,6 +93,7 @@ COMMIT_DURATION: Final = _histogram("commit_duration_seconds", "Time until the s
 COMMIT_SIZE: Final = _histogram("commit_size_bytes", "Size of the state, messages and answer of a commit.")
 DELIVERIES: Final = _counter("message_deliveries", "Deliveries of messages, by target.", "kind", "job_name", "outcome")
 LOST_LEASES: Final = _counter("lost_leases", "Leases that ended before their engine closed the shared store.")
+LOOP_BLOCKED: Final = _histogram("loop_blocked_seconds", "How long one call held the event loop, beyond the limit.")
 
 COUNTED: Final = (
     REQUESTS,
@@ -109,6 +111,7 @@ COUNTED: Final = (
     COMMIT_SIZE,
     DELIVERIES,
     LOST_LEASES,
+    LOOP_BLOCKED,
 )
 
 # ------------------------------------------------------------ read at a scrape
@@ -312,6 +315,7 @@ class Counting:
             EngineOverloaded: self._overloaded,
             MessageDelivered: self._delivered,
             LeaseLost: self._lease_lost,
+            LoopBlocked: self._loop_blocked,
         }
         for outcome in sorted(
             COMMIT_OUTCOMES
@@ -379,6 +383,9 @@ class Counting:
 
     def _lease_lost(self, _: LeaseLost) -> None:
         self._add(LOST_LEASES, ())
+
+    def _loop_blocked(self, event: LoopBlocked) -> None:
+        self._observe(LOOP_BLOCKED, (), event.took_ms / 1_000)
 
     # ------------------------------------------------------------ the tally
     def _add(self, metric: Metric, labels: LabelValues, number: int = 1) -> None:
