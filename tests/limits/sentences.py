@@ -15,6 +15,7 @@ PUBLISHED: Final = "tests/workflow/test_workflow_published.py::test_values_have_
 MEASURED: Final = "a measured number"
 
 SENTENCES: Final = {
+    "reference/events.md: up to 16,384": "tests/behaviour/test_accepted_in_events.py::test_a_long_input_is_left_out",
     "explanation/many-engines.md: up to 50": TIME,
     "explanation/sqlite.md: up to 64": CACHE,
     "explanation/what-it-costs.md: at most 13": MEASURED,
