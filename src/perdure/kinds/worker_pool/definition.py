@@ -48,7 +48,6 @@ if TYPE_CHECKING:
     from perdure.kinds.worker_pool import batch, batch_turns, handle, handler
     from perdure.kinds.worker_pool.batch import BatchContext, BatchPolicy, BatchProgress, NewItems
     from perdure.kinds.worker_pool.handle import BatchHandle, BatchSender, PoolHandle, PoolSender
-    from perdure.kinds.workflow import instructions
     from perdure.values.address import Address
     from perdure.values.attributes import Attribute
     from perdure.values.event import Parking
@@ -63,7 +62,6 @@ if TYPE_CHECKING:
 else:  # deciding turns and calling jobs need more modules than defining jobs
     batch = lazy_module("perdure.kinds.worker_pool.batch")
     batch_turns = lazy_module("perdure.kinds.worker_pool.batch_turns")
-    instructions = lazy_module("perdure.kinds.workflow.instructions")
     handle = lazy_module("perdure.kinds.worker_pool.handle")
     handler = lazy_module("perdure.kinds.worker_pool.handler")
 
@@ -529,8 +527,10 @@ class PoolBatch(Definition["BatchHandle[V]", "BatchSender[V]", R_contra], Generi
         Raises:
             InvalidId: the id is invalid.
         """
-        ended: Program[Any, Any]
-        ended = perform(instructions.CallChild(self, check_id(id_), batch.BatchProgress(), "leave"))
+        # Not a lazy module: the package of workflows imports it itself, so it would run twice, with other classes.
+        from perdure.kinds.workflow.instructions import CallChild  # noqa: PLC0415
+
+        ended: Program[Any, Any] = perform(CallChild(self, check_id(id_), batch.BatchProgress(), "leave"))
         return ended
 
     def handle(self, dispatch: Dispatch) -> BatchHandle[V]:
