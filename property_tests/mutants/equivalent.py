@@ -1,7 +1,7 @@
 """Generic mutants that no test can kill: survivors that were read, and why they behave as the library does."""
 
 _KEPT = "return kept is not None and version_of(kept) > version_of(read) and kept.due_ms != read.due_ms"
-_LATER = 'if engine.limits.on_full == "block" or (job.keeps_journal and type(request.command) is Resume):'
+_LATER = "job.keeps_journal and (type(request.command) is Resume or type(request.command) in job.copying)"
 _IDLE = "max_keepalive_connections=given.max_connections"
 _OF_CLIENTS = f"limits: Any = httpx2.Limits(max_connections=given.max_connections, {_IDLE})"
 _EAGER = "if sys.version_info < (3, 12) or loop.get_task_factory() is not None:"

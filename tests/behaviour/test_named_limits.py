@@ -231,6 +231,38 @@ def test_a_key_that_cannot_be_computed_is_the_empty_one_and_an_error_in_the_log(
         assert [record.level for record in world.logs if "limit" in record.message]
 
 
+@pytest.mark.parametrize(("characters", "too_long"), [(200, False), (201, True)])
+def test_the_longest_key_counts_and_a_longer_one_is_the_empty_one(characters: int, *, too_long: bool) -> None:
+    def long(id_: str) -> str:
+        return id_[-1] * characters
+
+    limit = Limit("phones", concurrency_per_key=1)
+    job = Task("event", state=int, event=int, initial=0, on_event=on_event, limits=[limit.by(long)])
+    desk = Desk()
+    with World(App(Services(desk)).with_jobs(job)) as world:
+        for tenant_name in ("ann", "bob"):
+            world.start(world.handle(job).send(tenant_name, 1))
+        world.advance("500 ms")
+        assert len(desk.begun) == (1 if too_long else 2)
+        world.advance("4 s")
+        assert any("limit" in record.message for record in world.logs) == too_long
+
+
+def test_a_heavier_use_gets_more_turns() -> None:
+    """While both wait, three runs of one job begin for each of the other."""
+    limit = Limit("phones", concurrency=1)
+    heavy: Any = Task("heavy", state=int, event=int, initial=0, on_event=on_event, limits=[limit.by(weight=3)])
+    light: Any = Task("light", state=int, event=int, initial=0, on_event=on_event, limits=[limit])
+    desk = Desk()
+    with World(App(Services(desk)).with_jobs(heavy, light)) as world:
+        for n in range(12):
+            world.start(world.handle(light).send(f"light-{n}", 1))
+            world.start(world.handle(heavy).send(f"heavy-{n}", 1))
+        world.advance("12 s")
+        begun = [key for _, key in desk.begun]
+        assert 8 <= begun[:12].count("heavy") <= 10
+
+
 @pytest.mark.parametrize(
     ("wrong", "sentence"),
     [

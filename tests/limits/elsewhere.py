@@ -12,6 +12,7 @@ ATTRIBUTES_OF_A_JOB: Final = "test_a_definition_takes_so_many_attributes_and_no_
 ENSURING: Final = "tests/behaviour/test_ensuring.py"
 CLOSED: Final = f"{CONNECTION}::test_a_connection_is_closed_at_its_timeout_and_not_before"
 
+NAMED: Final = "tests/behaviour/test_named_limits.py"
 BLOCKING: Final = "tests/behaviour/test_blocking_code.py"
 
 ENGINE: Final = {
@@ -105,6 +106,11 @@ OPTIONS_ELSEWHERE: Final = {
     "Workflow.publishes": (
         "tests/workflow/test_workflow_published.py::test_values_have_a_size_and_a_number_and_are_declared"
     ),
+    "Limit.name": f"{NAMED}::test_a_limit_that_cannot_work_is_refused_with_the_remedy",
+    "Limit.concurrency": f"{NAMED}::test_a_limit_that_cannot_work_is_refused_with_the_remedy",
+    "by.key": f"{NAMED}::test_the_longest_key_counts_and_a_longer_one_is_the_empty_one",
+    "by.weight": f"{NAMED}::test_a_limit_that_cannot_work_is_refused_with_the_remedy",
+    "effect.name": "tests/program/test_do_and_effects.py::test_a_pinned_name_is_a_short_text",
     "attribute.name": f"{ATTRIBUTES}::test_names_that_a_condition_cannot_have_are_refused",
     "BatchHandle.chunk": "tests/kinds/test_batches.py::test_limits_of_a_batch",
     "PoolHandle.chunk": "tests/kinds/test_many_items.py::test_a_chunk_has_a_limit",

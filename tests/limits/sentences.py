@@ -20,6 +20,7 @@ SENTENCES: Final = {
     "explanation/sqlite.md: up to 64": CACHE,
     "explanation/what-it-costs.md: at most 13": MEASURED,
     "guarantees.md: at most 10": "tests/behaviour/test_ensuring.py::test_a_start_does_not_wait_long_for_a_slot",
+    "guarantees.md: at most 64": "tests/workflow/test_workflow_forks.py::test_the_limits_of_a_fork_at_their_edges",
     "guarantees.md: at most 20": (
         "tests/workflow/test_workflow_parked_children.py::test_a_parent_names_twenty_parked_children_and_records_all"
     ),

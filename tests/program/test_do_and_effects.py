@@ -15,7 +15,7 @@ from returns.context import (
 )
 from returns.future import Future, FutureResult
 from returns.io import IO, IOFailure, IOResult, IOSuccess
-from returns.result import Failure, Success
+from returns.result import Failure, Result, Success
 
 from perdure.programs import (
     Do,
@@ -289,3 +289,13 @@ def test_run_async_needs_asyncio_only_for_time():
     with pytest.raises(StopIteration) as stop:
         coroutine.send(None)
     assert stop.value.value == Success(2)
+
+
+def test_a_pinned_name_is_a_short_text() -> None:
+    def work(_services: object) -> Result[int, str]:
+        return Success(1)
+
+    assert run_sync(effect(name="n" * 128)(work)(), None) == Success(1)
+    for wrong in ("", "n" * 129):
+        with pytest.raises(DefinitionError, match="name of an effect"):
+            effect(name=wrong)

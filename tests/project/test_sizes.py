@@ -33,6 +33,15 @@ PAUSE = "the power of two of a pause"
 DISK = "a size of the disk format or of one read or write of the disk"
 
 EXPLAINED = {
+    "engine/mailbox/instance_cell.py:JOINT_CONFLICTS": "conflicts of messages in one commit; then each has its own",
+    "engine/reporting.py:MAX_BLOCKED_PLACES": TEXT,
+    "jobs/redaction.py:MAX_PAYLOAD_IN_EVENT": PUBLIC,
+    "kinds/worker_pool/batch.py:MAX_FAILURES": PUBLIC,
+    "kinds/worker_pool/batch_turns.py:MAX_WAITERS": PUBLIC,
+    "kinds/worker_pool/definition.py:PoolBatch.__init__(failures)": PUBLIC,
+    "kinds/worker_pool/items.py:MAX_ERROR_CHARACTERS": TEXT,
+    "kinds/workflow/journal.py:MAX_FORKED_BYTES": PUBLIC,
+    "kinds/workflow/journal.py:MAX_FORKED_PARTS": PUBLIC,
     "client/calls.py:MAX_WANTED": PUBLIC,
     "client/client.py:Client.dead_letters(limit)": PUBLIC,
     "client/client.py:Client.history(limit)": PUBLIC,

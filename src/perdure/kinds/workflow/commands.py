@@ -125,6 +125,8 @@ class WatchCall:
         wants: see `Watcher`.
     """
 
+    __repr__ = fields_in_line
+
     call: str
     wants: str
 
