@@ -75,6 +75,8 @@ def lazy_module(name: str) -> ModuleType:
     spec = find_spec(name)
     if spec is None or spec.loader is None:
         raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+    if name in sys.modules:  # to find it imports its package, which has imported it
+        return sys.modules[name]
     spec.loader_state = _Run()
     module = module_from_spec(spec)
     object.__setattr__(module, "__class__", _Postponed)

@@ -185,6 +185,16 @@ def test_a_postponed_module_that_does_not_exist_is_refused() -> None:
         lazy_module("perdure.nothing")
 
 
+def test_a_module_that_its_package_imports_runs_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To find the module imports the package, which imports the module itself."""
+    (tmp_path / "of_two").mkdir()
+    (tmp_path / "of_two" / "__init__.py").write_text("from of_two.part import Part\n")
+    (tmp_path / "of_two" / "part.py").write_text("class Part: ...\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    part = lazy_module("of_two.part")
+    assert part.Part is importlib.import_module("of_two").Part
+
+
 def test_a_thread_that_reads_a_postponed_module_waits_until_another_one_has_run_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

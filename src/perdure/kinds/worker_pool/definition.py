@@ -527,8 +527,7 @@ class PoolBatch(Definition["BatchHandle[V]", "BatchSender[V]", R_contra], Generi
         Raises:
             InvalidId: the id is invalid.
         """
-        # Not a lazy module: the package of workflows imports it itself, so it would run twice, with other classes.
-        from perdure.kinds.workflow.instructions import CallChild  # noqa: PLC0415
+        from perdure.kinds.workflow.instructions import CallChild  # noqa: PLC0415 - pools are defined without workflows
 
         ended: Program[Any, Any] = perform(CallChild(self, check_id(id_), batch.BatchProgress(), "leave"))
         return ended
