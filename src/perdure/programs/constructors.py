@@ -199,7 +199,7 @@ def effect(
     function: Callable[..., Any] | None = None,
     *,
     name: str | None = None,
-    limits: Sequence[Limit | LimitUse[...]] = (),
+    limits: Sequence[Limit | LimitUse[P]] = (),
     on: Literal["loop", "thread", "process"] = "loop",
 ) -> Any:
     """Convert a function that calls a service to one that returns a `Program`.
