@@ -137,6 +137,11 @@ CHANGING: dict[str, list[tuple[list[str], Target, int]]] = {
     "resume": [(["task:order:o-1"], "engine", 0), (["task:order:absent"], "engine", 3)],
     "retry": [(["task:order:p-1"], "engine", 0), (["task:order:o-2"], "engine", 3)],
     "cancel": [(["workflow:flow:cancelled", "--yes"], "engine", 0), (["workflow:flow:absent", "--yes"], "engine", 3)],
+    "fork": [
+        (["workflow:flow:other", "--into", "forked"], "engine", 0),
+        (["workflow:flow:absent", "--into", "of-absent"], "engine", 3),
+        (["workflow:flow:other", "workflow:flow:waiting", "--into", "both"], "engine", 2),
+    ],
     "clear": [(["debounce:batch:cleared", "--yes"], "engine", 0), (["debounce:batch:absent", "--yes"], "engine", 3)],
     "terminate": [
         (["task:order:o-3", "--yes"], "engine", 0),
@@ -195,7 +200,7 @@ ELSEWHERE = {
 }
 """The codes of the help that need a process, a server of PostgreSQL or a damaged file."""
 
-ASKS = ("pause", "resume", "retry", "cancel", "clear", "terminate", "redrive")
+ASKS = ("pause", "resume", "retry", "cancel", "fork", "clear", "terminate", "redrive")
 FIRST: dict[str, list[str]] = {name: rows[0][0] for name, rows in (READING | CHANGING).items()}
 ROWS = [
     ("retry", FIRST["retry"], "loses changes", 5),
@@ -341,7 +346,8 @@ print([int(run_command(each)) for each in {commands!r}], file=sys.stderr)
 
 def test_a_question_that_is_answered_no_is_130(targets: dict[str, list[str]]) -> None:
     """With a terminal as standard input, and 'n' on each of its lines. Nothing was changed."""
-    filters = {"clear": ["--job", "debounce:batch"], "cancel": ["--job", "workflow:flow"], "redrive": ["--all"]}
+    filters = {"clear": ["--job", "debounce:batch"], "redrive": ["--all"]}
+    filters |= {name: ["--job", "workflow:flow"] for name in ("cancel", "fork")}
     filters |= {"resume": ["--status", "paused"], "retry": ["--status", "parked"]}
     commands = [[name, *filters.get(name, ["--job", "task:order"]), *targets["engine"]] for name in ASKS]
     commands += [commands[-1]] * 3

@@ -55,7 +55,7 @@ def test_a_refused_text_is_refused_each_time() -> None:
 
 
 def test_the_last_member_with_its_default_may_be_left_out() -> None:
-    codec = RowCodec(NOTES, left_out='"text":""}')
+    codec = RowCodec(NOTES, left_out=('"text":""}',))
     assert codec.write(Note("x")) == '{"text":"x"}'
     assert codec.write(Note()) == "{}"
     assert codec.read("{}") == Note()

@@ -120,6 +120,8 @@ class CommandSpec(Generic[C]):
         takes: whether its input may be left out. Then the command has the default.
         stored: the input's fields that the instance stores, empty for the complete input: a row keeps members that
             only newer code knows. None if it stores none.
+        samples: for generated requests, values of the input's fields of which few are useful. None stands for the id of
+            an instance.
     """
 
     __repr__ = fields_in_line
@@ -135,6 +137,7 @@ class CommandSpec(Generic[C]):
     repeat: Repeat = "applies_again"
     takes: Literal["input", "options"] = "input"
     stored: tuple[str, ...] | None = None
+    samples: tuple[tuple[str, tuple[object, ...] | None], ...] = ()
 
     def accept(self, payload: str, bare: str = "") -> tuple[C, str]:
         """Build the command from its encoded input, which older or newer code may have written.

@@ -29,7 +29,6 @@ from perdure.app import App
 from perdure.client.client import gateway_of
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.request import CommandSpec
-from perdure.kinds.workflow.commands import ForkInput
 from perdure.testing.fault import STORE_OPERATIONS, STORE_PREFIX, Crash, Delay, Fail, Fault, Raise
 from perdure.testing.job_laws import (
     Check,
@@ -607,7 +606,8 @@ class JobMachine(Generic[R]):
             return self.inputs[spec.name]
         if spec.name == "terminate":
             return st.just("terminated")
-        if spec.input is not None and spec.input.form is ForkInput:  # of an instance that may exist
-            step = st.none() | st.integers(0, 5).map(str)
-            return st.builds(ForkInput, source=st.sampled_from(self.ids), step=step, accept_undone=st.booleans())
-        return from_type(spec.input.form, using=self.types) if spec.input is not None else st.none()
+        if spec.input is None:
+            return st.none()
+        values = from_type(spec.input.form, using=self.types)
+        fields = {name: st.sampled_from(self.ids if few is None else few) for name, few in spec.samples}
+        return st.builds(attrs.evolve, values, **fields) if fields else values

@@ -754,6 +754,7 @@ def _commands(
             absent="creates",
             answer=Forked,
             repeat=repeat,
+            samples=(("source", None), ("step", (None, "0", "1", "2", "3", "4", "5"))),
         ),
         CommandSpec(name="forked_into", command=_noted, input=FORK_NOTE, sender="instance", answer=Signalled),
         CommandSpec(name="outcome", command=ReadOutcome, answer=WorkflowOutcome, repeat="reads"),
