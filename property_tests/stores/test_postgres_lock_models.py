@@ -27,6 +27,7 @@ from perdure.stores.postgres.ownership import (
     EndedOpening,
     LockRecovery,
     NotificationListener,
+    OwnerLock,
 )
 from perdure.values.errors import StoreUnavailable
 
@@ -46,11 +47,16 @@ class Lock:
     attempts: list[str] = attrs.Factory(list)
     tried: list[float] = attrs.Factory(list)
     listeners: list[Callable[[], None]] = attrs.Factory(list)
+    closed: bool = False
 
     def when_ended(self, listener: Callable[[], None]) -> None:
-        self.listeners.append(listener)
+        if self.closed:
+            listener()
+        else:
+            self.listeners.append(listener)
 
     def end(self) -> None:
+        self.closed = True
         listeners, self.listeners = self.listeners, []
         for listener in listeners:
             listener()
@@ -63,6 +69,9 @@ class Lock:
         self.tried.append(self.simulation.runtime.monotonic_ms())
         await self.simulation.runtime.sleep(1)
         found = self.attempts.pop(0) if self.attempts else "held"
+        self.closed = found != "held"
+        if found == "held, and ended":
+            return "held"
         if found == "unreachable":
             raise ConnectionRefusedError("no server listens")
         return EndedOpening("another engine has opened the store") if found == "ended" else found
@@ -107,6 +116,42 @@ def test_each_loss_of_the_lock_is_told_and_followed_by_attempts(
         assert lost == ["another engine has opened the store"]
         assert told[-1] == "in_doubt"
         assert len(lock.tried) == 2
+
+
+def test_a_connection_that_has_ended_when_it_is_watched_is_lost_again() -> None:
+    """The server ends the new connection after its answer, before anything listens for its end."""
+    simulation = Simulation(seed=0)
+    lock, told = Lock(simulation), list[str]()
+    lock_recovery = LockRecovery(simulation.runtime, lock, "store", 7, lambda _: None)  # type: ignore[arg-type]
+    lock_recovery.watch(told.append)
+    lock.attempts = ["held, and ended", "busy"]
+    lock.end()
+    simulation.advance(60_000)
+    assert told == ["in_doubt", "sure", "in_doubt", "sure"]
+    assert len(lock.tried) == 3
+
+
+@given(st.booleans())
+def test_the_end_of_a_connection_is_told_once_also_if_it_has_ended(has_ended: bool) -> None:  # noqa: FBT001 - drawn
+    connection, told = LockConnection(has_ended), list[str]()
+    OwnerLock(connection, "jobs", "postgresql://").when_ended(lambda: told.append("ended"))
+    for listener in connection.listeners:
+        listener(connection)
+    assert told == ["ended"]
+
+
+@attrs.define
+class LockConnection:
+    """A connection of asyncpg, as far as the lock listens to it."""
+
+    has_ended: bool
+    listeners: list[Callable[[object], None]] = attrs.Factory(list)
+
+    def is_closed(self) -> bool:
+        return self.has_ended
+
+    def add_termination_listener(self, listener: Callable[[object], None]) -> None:
+        self.listeners.append(listener)
 
 
 @given(st.integers(0, 5_000), SEEDS)

@@ -149,12 +149,16 @@ class OwnerLock:
         return self._connection
 
     def when_ended(self, listener: Callable[[], None]) -> None:
-        """Call a function when the connection ends."""
+        """Call a function when the connection ends, or now, if it has."""
 
         def ended(_: object) -> None:
             listener()
 
-        self._connection.add_termination_listener(ended)
+        # The server may have ended it since its last answer, and tells that no listener of later.
+        if self._connection.is_closed():
+            listener()
+        else:
+            self._connection.add_termination_listener(ended)
 
     async def close(self, epoch: int) -> None:
         """Mark the opening as closed, and release the lock."""
@@ -257,11 +261,11 @@ class LockRecovery:
             await self._runtime.sleep(wait_ms * (0.5 + self._runtime.random()))
             # Bounded: after a long outage of the server, engines would otherwise stay in doubt for minutes.
             wait_ms = min(2 * wait_ms, LONGEST_WAIT_MS)
-        # On the new connection too: otherwise its end would not be noticed, and the engine would answer from rows of
-        # its memory without a lock.
-        self._lock.when_ended(self._ended)
         self._runtime.log(LogRecord("info", "regained store lock", fields))
         self._tell("sure")
+        # On the new connection too: otherwise its end would not be noticed, and the engine would answer from rows of
+        # its memory without a lock. Last, because it may have ended already.
+        self._lock.when_ended(self._ended)
 
     def _tell(self, state: Literal["sure", "in_doubt"]) -> None:
         self._state = state
