@@ -23,7 +23,7 @@ from perdure.runtime.record import Runtime
 from perdure.stores.contract import Store
 from perdure.stores.sqlite.database import File, open_database
 from perdure.stores.sqlite.database import Read as StoreRead
-from perdure.stores.sqlite.files import acquire
+from perdure.stores.sqlite.lock import acquire
 from perdure.stores.sqlite.opening import _SYNCHRONOUS, store_over
 from perdure.stores.sqlite.ownership import Disk
 from perdure.stores.sqlite.schema import CHECKPOINT_PAGES

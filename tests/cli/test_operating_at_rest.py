@@ -10,7 +10,7 @@ from operated import ERROR, INSTANCES, NEW_YEAR_MS, ORDER, instance, json_of, wr
 
 from perdure.cli.commands import run_command
 from perdure.stores.sqlite import open_sqlite
-from perdure.stores.sqlite.files import owner_of
+from perdure.stores.sqlite.lock import owner_of
 from perdure.testing.conformance.assertions import value
 
 Out = pytest.CaptureFixture[str]

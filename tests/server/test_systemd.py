@@ -13,7 +13,7 @@ import pytest
 
 from perdure.runtime.on_asyncio import asyncio_runtime
 from perdure.runtime.record import LogRecord
-from perdure.server.serving import MAX_STATUS_CHARACTERS, ServiceManager, watched
+from perdure.server.systemd import MAX_STATUS_CHARACTERS, ServiceManager, watched
 
 PID = os.getpid()
 

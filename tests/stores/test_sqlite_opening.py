@@ -13,7 +13,7 @@ import pytest
 from watched_disk import WatchedDisk
 
 from perdure.stores.sqlite import open_sqlite
-from perdure.stores.sqlite.files import acquire
+from perdure.stores.sqlite.lock import acquire
 from perdure.stores.sqlite.schema import _migrate, migrations, version_of
 from perdure.testing.conformance.assertions import value
 from perdure.testing.conformance.histories import address, created

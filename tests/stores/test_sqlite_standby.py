@@ -10,7 +10,7 @@ from perdure.runtime.simulated import Simulation
 from perdure.stores.contract import load_one
 from perdure.stores.memory import memory_store
 from perdure.stores.sqlite import open_sqlite
-from perdure.stores.sqlite.files import POLL_MS, acquire, stand_by
+from perdure.stores.sqlite.lock import POLL_MS, acquire, stand_by
 from perdure.stores.url import open_store
 from perdure.testing.conformance.assertions import value
 from perdure.testing.conformance.histories import address, created

@@ -39,7 +39,7 @@ from perdure.runtime.record import Future
 from perdure.server.access import Tokens, Unprotected, access_to, tokens_from
 from perdure.server.addresses import Bind, UnixBind, parse_bind, tls_context
 from perdure.server.http_limits import DEFAULT_LIMITS, HttpLimits, http_limits_of, make_room
-from perdure.server.serving import ServiceManager, service_manager, watched
+from perdure.server.systemd import ServiceManager, service_manager, watched
 from perdure.stores.sqlite.files import owner_socket
 from perdure.stores.url import check_when_owned, sqlite_path, with_options
 from perdure.stores.url_parts import redacted_url

@@ -26,14 +26,12 @@ from perdure.remote.channel import (
     ClientClosed,
     HttpReply,
     NotSent,
-    by_effect,
     check_encoding,
     check_size,
     headers_of,
-    limits_of,
-    reason_of,
     reply_for,
 )
+from perdure.remote.transport_errors import by_effect, limits_of, reason_of
 from perdure.runtime.record import Future, Runtime, SpawnedTask
 from perdure.values.errors import Overloaded
 from perdure.wire.problems import problem_of

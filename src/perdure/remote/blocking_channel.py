@@ -19,13 +19,12 @@ from perdure.remote.channel import (
     AnswerLost,
     ClientClosed,
     HttpReply,
-    by_effect,
     check_encoding,
     check_size,
     headers_of,
-    limits_of,
     reply_for,
 )
+from perdure.remote.transport_errors import by_effect, limits_of
 from perdure.wire.requests import BATCHES, BatchReply, Envelope, reply_of
 
 OK: Final = 200

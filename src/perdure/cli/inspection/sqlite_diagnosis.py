@@ -19,7 +19,8 @@ from perdure.cli.inspection.stats import Counts, count
 from perdure.cli.output import MIB, size_text
 from perdure.stores.at_rest import StoreReader
 from perdure.stores.sqlite.counters import saved
-from perdure.stores.sqlite.files import exposed_files, owner_of
+from perdure.stores.sqlite.files import exposed_files
+from perdure.stores.sqlite.lock import owner_of
 from perdure.stores.sqlite.reader import Reader
 from perdure.stores.sqlite.schema import migrations, size_of
 from perdure.stores.values import Health

@@ -28,7 +28,7 @@ from perdure.stores.at_rest import read_only_store
 from perdure.stores.contract import Store, load_one
 from perdure.stores.encryption import encrypted_store
 from perdure.stores.postgres.settings import shown_url
-from perdure.stores.sqlite.files import owner_of
+from perdure.stores.sqlite.lock import owner_of
 from perdure.stores.sqlite.reader import Reader
 from perdure.stores.sqlite.schema import migrations
 from perdure.stores.values import Query

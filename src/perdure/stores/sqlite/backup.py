@@ -23,7 +23,8 @@ from returns.result import Failure, Result, Success
 from perdure.programs.future import asked
 from perdure.runtime.record import Runtime
 from perdure.stores.sqlite.database import Batcher, File, Read
-from perdure.stores.sqlite.files import acquire, open_private, sync_path
+from perdure.stores.sqlite.files import open_private, sync_path
+from perdure.stores.sqlite.lock import acquire
 from perdure.stores.sqlite.reader import MAX_LOG_GROWTH_BYTES, read_from_outside
 from perdure.stores.sqlite.schema import log_of, size_of, truncate_log
 from perdure.stores.sqlite.thread import ConnectionLoan, DatabaseThread, LoanRevoked, WorkConnection, connect

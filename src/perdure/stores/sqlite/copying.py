@@ -27,7 +27,8 @@ from perdure.stores.copying import (
     Table,
     claim_owner,
 )
-from perdure.stores.sqlite.files import COPYING, FileLock, acquire, sync_path
+from perdure.stores.sqlite.files import sync_path
+from perdure.stores.sqlite.lock import COPYING, FileLock, acquire
 from perdure.stores.sqlite.reader import read_from_outside
 from perdure.stores.sqlite.schema import migrations, prepare, version_of
 from perdure.values.errors import CopyFailed, StoreCorrupt, StoreUnavailable

@@ -17,8 +17,9 @@ from perdure.runtime.record import DEFAULT_SIZES, Future, Runtime
 from perdure.runtime.tasks import start_eagerly
 from perdure.stores.sqlite import counters
 from perdure.stores.sqlite.counters import StatusCounts
-from perdure.stores.sqlite.files import LOST_LOG, FileLock, guard_fork
+from perdure.stores.sqlite.files import guard_fork
 from perdure.stores.sqlite.group_commit import GroupWriter, Write, Written
+from perdure.stores.sqlite.lock import LOST_LOG, FileLock
 from perdure.stores.sqlite.ownership import REAL_DISK, Disk, another_engine, take_note, why_unreadable
 from perdure.stores.sqlite.schema import CHECKPOINT_PAGES, Synchronous, prepare, truncate_log
 from perdure.stores.sqlite.thread import DatabaseThread, Work

@@ -14,8 +14,9 @@ from perdure.runtime.record import LogRecord, Runtime
 from perdure.stores.contract import Store
 from perdure.stores.sqlite.backup import STEP_PAGES, SqliteBackups
 from perdure.stores.sqlite.database import Batcher, Database, File, Note, Read, ignore, open_database
-from perdure.stores.sqlite.files import FileLock, acquire, check_missing, exposed_files, stand_by
+from perdure.stores.sqlite.files import exposed_files
 from perdure.stores.sqlite.group_commit import Write
+from perdure.stores.sqlite.lock import FileLock, acquire, check_missing, stand_by
 from perdure.stores.sqlite.operations import SqliteStore
 from perdure.stores.sqlite.ownership import REAL_DISK, Disk
 from perdure.stores.sqlite.reader import Reader

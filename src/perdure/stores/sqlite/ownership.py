@@ -15,7 +15,8 @@ from typing import Final, Literal, TypeAlias
 
 import attrs
 
-from perdure.stores.sqlite.files import locked_like_a_reader, sync_path
+from perdure.stores.sqlite.files import sync_path
+from perdure.stores.sqlite.lock import locked_like_a_reader
 from perdure.stores.sqlite.thread import DatabaseThread, connect
 from perdure.values.errors import OwnershipLost
 
