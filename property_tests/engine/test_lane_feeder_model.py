@@ -456,6 +456,13 @@ limits = st.builds(Limits, queued_items=st.integers(2, 5), lane_page=st.integers
     times=(0, 0, 0),
     seed=0,
 )
+@example(  # a recovered item waits for the rate of its lane, which a pass skips, and nothing else happens
+    lives=[([("put", 5)], []), ([("wait", 37)], ["fails"]), ([("release", 0)], [])],
+    options={"workers": 1, "workers_per_key": None, "rate": None, "rate_per_key": (1, f"{RATE_MS} ms")},
+    limits=Limits(queued_items=5, lane_page=2, recovery_page=2),
+    times=(3, 1, 9),
+    seed=76,
+)
 @example(  # a lane that is read again before its rate was ever read
     lives=[([("wait", 3), ("put", 0), ("pause", 0), ("put", 0)], [])],
     options={"workers": 2, "workers_per_key": 2, "rate": None, "rate_per_key": (1, f"{RATE_MS} ms")},
