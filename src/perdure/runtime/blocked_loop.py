@@ -1,25 +1,24 @@
 """Finds code that holds an event loop: a thread of its own looks at the loop's thread.
 
-A loop at work is asked for an answer. An idle one is not woken, and looking at it costs some microseconds.
+It looks once within the limit, so it finds the code after one to two times the limit. A loop at work is asked for an
+answer. An idle one is not woken.
 """
 
 from __future__ import annotations
 
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from os import sep
 from pathlib import Path
 from types import FrameType
-from typing import Final
+from typing import Final, Literal
 
 import attrs
 
 from perdure.runtime.record import BlockingCode
-
-LOOKS: Final = 2
-"""Looks within the limit."""
 
 MAX_STACK: Final = 20
 """Frames of the blocking code that are shown, the innermost ones."""
@@ -130,18 +129,21 @@ class WatchingThread:
     """
 
     watch: LoopWatch
-    _over: threading.Event = attrs.field(factory=threading.Event)
+    _phase: Literal["looking", "over"] = "looking"
 
     def start(self) -> None:
         """Start the thread. It does not keep the process alive."""
         threading.Thread(target=self._run, name="perdure: blocked loop", daemon=True).start()
 
     def cancel(self) -> None:
-        """Stop looking."""
-        self._over.set()
+        """Stop looking, at the next look."""
+        self._phase = "over"
 
     def _run(self) -> None:
-        while not self._over.wait(self.watch.limit_ms / LOOKS / 1_000):
+        while True:
+            time.sleep(self.watch.limit_ms / 1_000)  # to wait for an event, such as the end, costs twice as much
+            if self._phase == "over":
+                return
             try:
                 self.watch.look()
             except RuntimeError:  # the loop is closed
