@@ -35,6 +35,7 @@ DASHBOARD = ALERTS.with_name("grafana.json")
 NEEDS_AN_EVENT = {
     "Alarm lateness",
     "Engines on a shared store",
+    "Event loop blocked",
     "Parked and left",
     "Refused by full queues",
     "Export lag",
