@@ -456,6 +456,16 @@ limits = st.builds(Limits, queued_items=st.integers(2, 5), lane_page=st.integers
     times=(0, 0, 0),
     seed=0,
 )
+@example(  # an item that a life leaves has its slot in the next one
+    lives=[
+        ([("wait", 17), ("put", 32), ("wait", 22), ("wait", 6), ("wait", 31)], []),
+        ([("fail", 39), ("put", 14)], []),
+    ],
+    options={"workers": 1, "workers_per_key": 1, "rate": None, "rate_per_key": (1, f"{RATE_MS} ms")},
+    limits=Limits(queued_items=5, lane_page=2, recovery_page=3),
+    times=(1, 3, 3),
+    seed=3,
+)
 @example(  # a recovered item waits for the rate of its lane, which a pass skips, and nothing else happens
     lives=[([("put", 5)], []), ([("wait", 37)], ["fails"]), ([("release", 0)], [])],
     options={"workers": 1, "workers_per_key": None, "rate": None, "rate_per_key": (1, f"{RATE_MS} ms")},

@@ -202,7 +202,7 @@ MUTANTS = (
         "LaneFeeder._take_claims",
         "self._claims_at_ms == -math.inf, math.inf",
         "self._claims_at_ms != -math.inf, math.inf",
-        INTERRUPTED,
+        FEEDER,
     ),
     Mutant(
         "a recovered run waits for its rate from the start of the clock",

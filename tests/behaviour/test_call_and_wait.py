@@ -196,6 +196,8 @@ def test_a_client_of_another_process_starts_and_waits_over_several_requests() ->
             second = asyncio.ensure_future(named)
             while engine_of(local).waits.count < 2:  # noqa: ASYNC110 - of other tasks of this loop, which need no time
                 await asyncio.sleep(0)
+            while engine_of(local).waits.count == 2:  # noqa: ASYNC110 - as above; until a wait is over, after 20 ms
+                await asyncio.sleep(0)
             await local.handle(flow).signal("a", go, 41)
             late = await jobs.handle_by_name("task", "bell").call_and_wait(
                 "send", "a", '"ring"', timeout="100 ms", idempotency_key="1"
