@@ -14,6 +14,10 @@ ACCEPTED = "tests/behaviour/test_accepted_in_events.py::"
 BATCHED = "tests/behaviour/test_event_batches.py"
 ANSWERED = "tests/behaviour/test_every_caller_is_answered.py"
 LAWS = "tests/testing/test_machine_laws.py::test_a_violation_of_one_law_is_reported_by_that_law_only"
+SLOTS_OF_POOLS = (
+    "tests/behaviour/test_slots.py"
+    "::test_an_event_with_an_effect_does_not_wait_for_the_long_runs_of_another_job[pools-8]"
+)
 SHARED_SLOTS = (
     "engine/test_concurrency_limit_laws.py"
     "::test_jobs_without_a_run_have_slots_and_the_others_go_to_the_job_with_the_fewest"
@@ -67,7 +71,7 @@ MUTANTS = (
         "ConcurrencyLimit.leave",
         "            self._idle += 1",
         "            pass",
-        SHARED_SLOTS,
+        SLOTS_OF_POOLS,
     ),
     Mutant(
         "a returned slot goes to the run that came first, whatever its job has",
