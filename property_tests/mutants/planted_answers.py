@@ -154,7 +154,7 @@ MUTANTS = (
         "the second value of a name does not replace the first one",
         "with_published",
         "(*earlier, *names.values())",
-        "(*names.values(), *earlier) if not earlier else (*shared.published, *names.values())",
+        "(*shared.published, *names.values())",
         f"{PUBLISHED}::test_callers_wait_for_a_value_and_late_ones_get_it_immediately[memory://]",
     ),
     Mutant(

@@ -319,7 +319,7 @@ MUTANTS = (
         "KnownKeys.may_skip",
         "return cell.keys_held + pending < self.max_keys",
         "return cell.keys_held < self.max_keys",
-        f"{KEYS}::test_no_more_keys_are_stored_together_than_there_is_room_for[sqlite]",
+        f"{KEYS}::test_no_more_keys_are_stored_together_than_there_is_room_for[memory]",
     ),
     Mutant(
         "a key that a commit refused is taken for a new one again",

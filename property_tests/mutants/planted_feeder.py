@@ -195,7 +195,7 @@ MUTANTS = (
         "LaneFeeder._read_claims",
         "dict[Address, str](), 0",
         "dict[Address, str](), 1",
-        INTERRUPTED,
+        FEEDER,
     ),
     Mutant(
         "the claims that an engine left take no slots when the next one opens",

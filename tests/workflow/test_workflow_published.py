@@ -111,6 +111,7 @@ def test_callers_wait_for_a_value_and_late_ones_get_it_immediately(store: str, t
         assert world.run(order.published("a", progress, timeout="0 ms")) == 1
         told(world, "a", "ship")
         assert waiting.answer() == Parcel("a", 2)
+        assert world.run(order.published("a", progress)) == 2
         world.crash()
         world.open()
         assert world.run(order.published("a", tracking, timeout="0 ms")) == Parcel("a", 2)
