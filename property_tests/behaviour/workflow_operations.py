@@ -212,6 +212,7 @@ def operation(
 
 START, GO = Called(), Called("signal", (go, "now"))
 CANCEL = Called("cancel", ("enough",))
+DEADLINE = Called("start", (0,), (("within", "10 s"),))
 NEXT = Called("signal_with_start", (go, "now", 0), (("if_ended", "start"),))
 
 OPERATIONS = (
@@ -228,6 +229,7 @@ FURTHER = (
     operation("a signal during a step", racing, GO, START),
     operation("a signal that starts", receiving, Called("signal_with_start", (go, "now", 0))),
     operation("a signal that starts the next one", receiving, NEXT, START, GO, keep="1 hour"),
+    operation("a start with a deadline that undoes its steps", cancelled, DEADLINE, wait_ms=20_000),
     operation("parallel steps", parallel),
     operation("a failure that undoes its steps", failing),
     operation("a start that starts over", counting),

@@ -17,6 +17,34 @@ FORKS = "tests/workflow/test_workflow_forks.py"
 
 MUTANTS = (
     Mutant(
+        "a workflow that waits does not wake at its deadline",
+        "_waiting",
+        "replay.wake_ms(), replay.deadline_ms(), ",
+        "replay.wake_ms(), ",
+        f"{TIME}::test_a_deadline_cancels_a_workflow_that_has_not_ended_and_undoes_its_steps[False-memory://]",
+    ),
+    Mutant(
+        "a signal begins a workflow before its time",
+        "_wake",
+        "header.cancel is None and instance.run_count == 0",
+        "False",
+        f"{TIME}::test_a_delayed_start_begins_at_its_time_after_restarts_and_signals_wait_for_it[memory://]",
+    ),
+    Mutant(
+        "a workflow that starts over has no deadline",
+        "_started_over",
+        "deadline_ms=header.deadline_ms,",
+        "",
+        f"{TIME}::test_a_deadline_outlasts_start_over_and_a_request_to_cancel_comes_first",
+    ),
+    Mutant(
+        "a deadline is counted from the acceptance of a delayed start",
+        "_timed",
+        "begins_ms + command.within_ms",
+        "inputs.now_ms + command.within_ms",
+        f"{TIME}::test_a_deadline_cancels_a_workflow_that_has_not_ended_and_undoes_its_steps[False-memory://]",
+    ),
+    Mutant(
         "a child that started over has no parent",
         "_started_over",
         "parent=header.parent,",

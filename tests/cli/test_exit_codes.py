@@ -99,6 +99,9 @@ CHANGING: dict[str, list[tuple[list[str], Target, int]]] = {
         (["continuous:tick:bad", '{"paid":"x"}'], "engine", 3),
         (["continuous:deny:a", '{"k":1,"tok":"t"}'], "engine", 3),
         (["workflow:flow:other", "0", "--wait", "0 ms"], "engine", 1),
+        (["workflow:flow:late", "0", "--after", "1 hour", "--within", "1 day"], "engine", 0),
+        (["workflow:flow:soon", "0", "--after", "soon"], "engine", 3),
+        (["continuous:tick:late", '{"paid":1}', "--after", "1 hour"], "engine", 3),
     ],
     "send": [
         (["task:order:new", '{"paid":1}'], "engine", 0),

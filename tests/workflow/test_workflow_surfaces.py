@@ -11,7 +11,7 @@ from flows import Approval, Order, Shop, approval, fulfilment
 from perdure import App
 from perdure.remote import connect_sync
 from perdure.testing import World
-from perdure.values.answer import WasCancelled
+from perdure.values.answer import DeadlinePassed, WasCancelled
 from perdure.values.errors import UnknownAction
 
 
@@ -43,6 +43,11 @@ def test_a_client_of_another_process_and_http_reach_a_workflow() -> None:
             assert jobs.run(flow.cancel("o", "enough")).accepted
             jobs.run(jobs.until(fulfilment, "o"))
             assert jobs.run(flow.outcome("o")) == WasCancelled(reason="enough")
+            assert (
+                jobs.run(flow.start("late", Order("book", 49), after="1 hour", within="2 days")).status == "scheduled"
+            )
+            over = jobs.run(flow.start_and_wait("short", Order("book", 49), within="1 ms", timeout="20 seconds"))
+            assert over == DeadlinePassed(reason="its deadline passed")
         with urlopen(f"{url}/openapi.json") as page:  # noqa: S310 - our own server
             text = page.read().decode()
         assert "signal.approval" in text
@@ -52,5 +57,8 @@ def test_a_client_of_another_process_and_http_reach_a_workflow() -> None:
         headers = {"content-type": "application/json"}
         with urlopen(Request(f"{path}/start", body, headers)) as answer:  # noqa: S310 - as above
             assert json.load(answer)["created"] is True
+        timed = b'{"state": {"item": "book", "cents": 49, "stage": "new"}, "after": "1 hour"}'
+        with urlopen(Request(f"{url}/v1/jobs/workflow/fulfilment/instances/q/start_timed", timed, headers)) as answer:  # noqa: S310 - as above
+            assert json.load(answer)["status"] == "scheduled"
         with urlopen(Request(f"{path}/signal.approval", b'{"by": "ann"}', headers)) as answer:  # noqa: S310 - as above
             assert json.load(answer)["accepted"]

@@ -4,15 +4,32 @@ from __future__ import annotations
 
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
-from flows import Declined, HasShop, Shop, act, journal, label, late, limited, mail, names, number, sleeping
+from flows import (
+    Declined,
+    HasShop,
+    Shop,
+    act,
+    charge,
+    journal,
+    label,
+    late,
+    limited,
+    mail,
+    names,
+    number,
+    refund,
+    sleeping,
+)
 
-from perdure import App, Backoff, Do, Retry, Workflow, WorkflowContext, program
+from perdure import App, Backoff, Do, Retry, Task, TaskContext, Undo, Workflow, WorkflowContext, program, saga, tell
 from perdure.programs import EffectTimeout, gather, now, race, sleep, sleep_until
-from perdure.testing import Clock, Delay, Hang, WorkerDied, World
-from perdure.values.answer import Done
+from perdure.testing import Clock, Delay, Hang, Raise, WorkerDied, World
+from perdure.values.answer import DeadlinePassed, Done, WasCancelled
+from perdure.values.errors import InvalidArgument, InvalidInput
 from perdure.values.outcome import Failed
 
 
@@ -303,3 +320,209 @@ def test_a_wait_that_no_process_reached_begins_when_the_first_one_does() -> None
         world.advance("3 hours")
         ends = [(began + timedelta(hours=11 + passed)).isoformat() for passed in range(3)]
         assert world.run(world.handle(job).outcome("r")) == Done(value=ends)
+
+
+# ---------------------------------------------------------------- delayed starts and deadlines
+@program
+def bought(undo: Undo[HasShop], wait: int) -> Do[str, Declined, HasShop]:
+    receipt = yield from undo.after(charge("k", 1), refund)
+    yield from sleep(timedelta(minutes=wait))
+    return (yield from mail(receipt))
+
+
+@program
+def buying(ctx: WorkflowContext[int]) -> Do[str, Declined, HasShop]:
+    return (yield from saga(bought, (yield from ctx.state)))
+
+
+purchase = Workflow("purchase", state=int, run=buying, keep="10 days")
+
+
+@pytest.mark.parametrize("store", ["memory://", "jobs.db"])
+def test_a_delayed_start_begins_at_its_time_after_restarts_and_signals_wait_for_it(store: str, tmp_path: Path) -> None:
+    @program
+    def opened(ctx: WorkflowContext[int]) -> Do[tuple[datetime, datetime, int]]:
+        first = yield from number.receive()
+        return (ctx.started_at, (yield from ctx.now), first)
+
+    job = Workflow("opened", state=int, run=opened, signals=(number,), keep=None)
+    place: Any = store if "://" in store else tmp_path / store
+    with World(App(None).with_jobs(job), store=place) as world:
+        due = world.now + timedelta(hours=2)
+        flow = world.handle(job)
+        call = flow.start("after", 1, after="2 hours", idempotency_key="k", wait_for="completion")
+        begun = world.run(call)
+        assert (begun.created, begun.status) == (True, "scheduled")
+        assert (
+            world.run(flow.start("after", 1, after="120 minutes", idempotency_key="k", wait_for="completion")) == begun
+        )
+        assert world.run(flow.start("at", 1, at=due)).created
+        assert not world.run(flow.start("at", 1)).created  # as every start of an existing one
+        for id_ in ("after", "at"):
+            assert world.run(flow.signal(id_, number, 7)).accepted
+        world.advance("1 hour")
+        world.crash()
+        world.open()
+        world.advance("59 minutes")
+        flow = world.handle(job)
+        for id_ in ("after", "at"):
+            status = world.run(flow.status(id_))
+            assert (status.run_count, status.next_run_at) == (0, due)
+        world.advance("1 minute")
+        for id_ in ("after", "at"):
+            assert world.run(flow.outcome(id_)) == Done(value=(due, due, 7))
+
+
+def test_a_workflow_that_has_not_begun_is_cancelled_and_performs_nothing() -> None:
+    shop = Shop()
+    with World(App(shop).with_jobs(purchase)) as world:
+        flow = world.handle(purchase)
+        world.run(flow.start("p", 1, after="2 hours"))
+        assert world.run(flow.cancel("p", "too late")).accepted
+        world.advance("1 second")
+        assert world.run(flow.outcome("p")) == WasCancelled("too late")
+        assert shop.names == []
+
+
+@pytest.mark.parametrize("store", ["memory://", "jobs.db"])
+@pytest.mark.parametrize("crashes", [False, True])
+def test_a_deadline_cancels_a_workflow_that_has_not_ended_and_undoes_its_steps(
+    store: str,
+    crashes: bool,  # noqa: FBT001 - a parameter of the test
+    tmp_path: Path,
+) -> None:
+    shop = Shop()
+    place: Any = store if "://" in store else tmp_path / store
+    with World(App(shop).with_jobs(purchase), store=place) as world:
+        flow = world.handle(purchase)
+        begins = world.now + timedelta(hours=1)
+        world.run(flow.start("long", 60, after="1 hour", within="30 minutes"))
+        world.run(flow.start("short", 29, after="1 hour", within="30 minutes"))
+        assert world.run(flow.status("long")).deadline_at == begins + timedelta(minutes=30)
+        world.advance("89 minutes")
+        if crashes:
+            world.crash()
+            world.open()
+            flow = world.handle(purchase)
+        world.settle()
+        assert world.run(flow.outcome("long")) is None
+        assert world.run(flow.outcome("short")) == Done(value="mail:charge:1 k")
+        world.advance("1 minute")
+        world.settle()
+        ended = world.run(flow.outcome("long"))
+        assert ended == DeadlinePassed("its deadline passed")
+        assert isinstance(ended, WasCancelled)
+        assert world.run(flow.status("long")).phase == "timed_out"
+        assert shop.names.count("refund") == 1
+        assert world.error_of(flow.start_and_wait("next", 9, within="1 ms", timeout="0 ms")) is not None
+
+
+def test_a_deadline_halts_branches_that_wait_beside_a_step_in_progress() -> None:
+    @program
+    def mixed(ctx: WorkflowContext[int]) -> Do[object, Declined, HasShop]:
+        yield from gather(label("slow"), sleep("10 days").on_exit(mail("halted")))
+        return (yield from mail("never"))
+
+    shop = Shop()
+    job = Workflow("mixed", state=int, run=mixed, keep=None)
+    with World(App(shop).with_jobs(job)) as world:
+        world.inject(Delay("label", "10 minutes"))
+        world.run(world.handle(job).start("m", 0, within="1 minute"))
+        world.advance("61 seconds")
+        assert shop.names == ["mail"]  # the finalizer of the branch that waited
+        # As a cancellation: the end of that branch decides, and the step beside it loses.
+        assert world.run(world.handle(job).outcome("m")) == DeadlinePassed("its deadline passed")
+
+
+@pytest.mark.parametrize("suspended", ["paused", "parked"])
+def test_a_deadline_that_passes_while_the_workflow_is_suspended_cancels_it_when_it_is_resumed(suspended: str) -> None:
+    shop = Shop()
+    with World(App(shop).with_jobs(purchase)) as world:
+        flow = world.handle(purchase)
+        if suspended == "parked":
+            world.inject(Raise("mail", OSError("no network")))
+        world.run(flow.start("p", 2, within="1 hour"))
+        world.advance("1 minute")
+        if suspended == "paused":
+            world.run(flow.pause("p"))
+        world.advance("2 hours")
+        status = world.run(flow.status("p"))
+        assert (status.status, world.run(flow.outcome("p"))) == (suspended, None)
+        assert status.deadline_at is not None
+        assert status.deadline_at < world.now
+        assert "refund" not in shop.names
+        world.run(flow.resume("p"))
+        world.advance("1 second")
+        assert world.run(flow.outcome("p")) == DeadlinePassed("its deadline passed")
+        assert shop.names.count("refund") == 1
+
+
+def test_a_deadline_outlasts_start_over_and_a_request_to_cancel_comes_first() -> None:
+    @program
+    def again(ctx: WorkflowContext[int]) -> Do[None]:
+        yield from sleep("10 minutes")
+        yield from ctx.start_over((yield from ctx.state) + 1)
+
+    job = Workflow("again", state=int, run=again, keep=None)
+    with World(App(None).with_jobs(job)) as world:
+        flow = world.handle(job)
+        world.run(flow.start("a", 0, within="1 hour"))
+        world.run(flow.start("b", 0, within="1 hour"))
+        world.advance("55 minutes")
+        world.run(flow.cancel("b", "enough"))
+        world.advance("6 minutes")
+        assert world.run(flow.outcome("a")) == DeadlinePassed("its deadline passed")
+        assert world.run(flow.outcome("b")) == WasCancelled("enough")
+        assert world.run(flow.get_state("a")) == 5
+
+
+def test_a_defect_in_a_finalizer_at_the_deadline_is_retried_with_its_pauses() -> None:
+    @program
+    def broken(ctx: WorkflowContext[int]) -> Do[None, Declined, HasShop]:
+        yield from sleep("1 day").on_exit(defective())
+
+    @program
+    def defective() -> Do[None, Declined, HasShop]:
+        yield from mail("once")
+        raise ValueError("a defect")
+
+    shop = Shop()
+    retry = Retry[object](max_attempts=3, delay=Backoff.constant("1 hour"), jitter=False)
+    job = Workflow("broken", state=int, run=broken, retry_defects=retry, keep=None)
+    with World(App(shop).with_jobs(job)) as world:
+        flow = world.handle(job)
+        world.run(flow.start("b", 0, within="1 minute"))
+        world.advance("30 minutes")
+        status = world.run(flow.status("b"))
+        assert (status.status, status.run_count < 4) == ("retrying", True)
+        world.advance("3 hours")
+        assert world.run(flow.status("b")).status == "parked"
+        assert shop.names == ["mail"]
+
+
+def test_wrong_times_of_a_start_are_typed_errors_and_jobs_start_others_later() -> None:
+    @program
+    def passing(ctx: TaskContext[int], event: int) -> Do[None]:
+        yield from tell(purchase, "told").start(event, after="1 hour", within="1 minute")
+
+    task = Task("passing", state=int, event=int, initial=0, on_event=passing)
+    with World(App(Shop()).with_jobs(purchase, task)) as world:
+        flow = world.handle(purchase)
+        wrong: list[dict[str, Any]] = [
+            {"after": "soon"},
+            {"within": "0 ms"},
+            {"at": datetime(2026, 1, 1)},  # noqa: DTZ001 - what is refused
+            {"after": "1 hour", "at": datetime(2030, 1, 1, tzinfo=UTC)},
+            {"within": 5},
+        ]
+        for times in wrong:
+            assert isinstance(world.error_of(flow.start("w", 1, **times)), InvalidInput | InvalidArgument)
+        by_name = world.jobs.handle_by_name("workflow", "purchase")
+        sent = '{"state":1,"after":"1h","at":"2030-01-01T00:00:00Z"}'
+        assert isinstance(world.error_of(by_name.call("start_timed", "w", sent)), InvalidInput)
+        assert world.run(flow.status("w")).status == "not_found"
+        world.run(world.handle(task).send("t", 20))
+        world.advance("59 minutes")
+        assert world.run(flow.status("told")).run_count == 0
+        world.advance("3 minutes")
+        assert world.run(flow.outcome("told")) == DeadlinePassed("its deadline passed")

@@ -132,3 +132,8 @@ class WasCancelled:
     """It was cancelled, for the reason that the caller passed."""
 
     reason: str = attrs.field(repr=excerpt)
+
+
+@frozen
+class DeadlinePassed(WasCancelled):
+    """It was cancelled at the deadline that its start declared. Its finalizers and compensations ran."""

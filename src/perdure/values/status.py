@@ -62,6 +62,8 @@ class InstanceStatus:
         phase: a word that the job's kind reports: how a workflow ended, ``done``, ``failed`` or ``cancelled``, or
             ``child_parked`` while one of its children is parked. None for other kinds.
         parent: the workflow that called this one as its child, printed ``kind:name:id``. None for all others.
+        deadline_at: when a workflow is cancelled that has not ended. None without a deadline. While the instance is
+            paused or parked the deadline may pass: then it is cancelled when it is resumed.
     """
 
     __repr__ = fields_in_line
@@ -82,3 +84,4 @@ class InstanceStatus:
     last_error: FailureRecord | None = None
     phase: str | None = None
     parent: str | None = None
+    deadline_at: datetime | None = None

@@ -57,7 +57,7 @@ from perdure.values.message import StoredMessage
 SIGNAL: Final = "signal."
 """The prefix in an action's name that sends a signal."""
 
-STARTING: Final = "signal_with_start."
+STARTING: Final = ("signal_with_start.", "start_timed")
 
 
 @frozen(kw_only=True)
@@ -118,7 +118,7 @@ def read_types(path: Path) -> AppTypes:
 def _types(job: AnyDefinition) -> JobTypes:
     plan = job.plan
     older = {step.version: step.codec.json_schema() for step in plan.upgrades.steps}
-    # The input of a signal that starts has two parts, the state and the signal, which are compared by themselves.
+    # The inputs of other starts have parts, such as the state and a signal, which are compared by themselves.
     inputs = {_input(name): spec.input for name, spec in plan.commands.items() if not name.startswith(STARTING)}
     results = {"result" if at == 0 else f"result {at + 1}": codec for at, codec in enumerate(plan.kept)}
     named = {**inputs, **results, "errors": plan.errors}

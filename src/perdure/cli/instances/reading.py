@@ -308,6 +308,7 @@ def _fields(
         (f"{report.status} since", instant(report.since)),
         ("to fix it", report.heals),
         ("parent", report.parent or ""),
+        ("deadline", instant(report.deadline_at)),
         ("outcome", shortened(outcome_text(outcome), MAX_ERROR_CHARACTERS)),
         ("next run", instant(report.next_run_at)),
         ("steps", f"{recorded} recorded" if steps else ""),

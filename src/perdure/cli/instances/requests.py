@@ -77,6 +77,8 @@ def start(
     *,
     target: TargetOptions = UNSET,
     wait_for: WaitOption = "completion",
+    after: str | None = None,
+    within: str | None = None,
     key: KeyOption = None,
     wait: EndOption = None,
     json: JsonOption = False,
@@ -90,10 +92,17 @@ def start(
     ----------
     state
         Its first state as JSON, or - to read standard input.
+    after
+        A workflow begins this long from now, such as 10 minutes.
+    within
+        A workflow that has not ended this long after its beginning is cancelled.
     """
-    asked = InstanceRequest(
-        address=address_of(address), action="start", payload=json_payload(state), key=key, wait_for=wait_for
-    )
+    payload, times = json_payload(state), {"after": after, "within": within}
+    options = {name: value for name, value in times.items() if value is not None}
+    if options:
+        payload = orjson.dumps({"state": orjson.Fragment(payload), **options}).decode()
+    action = "start_timed" if options else "start"
+    asked = InstanceRequest(address=address_of(address), action=action, payload=payload, key=key, wait_for=wait_for)
     return request(asked, target, json=json, wait=wait)
 
 

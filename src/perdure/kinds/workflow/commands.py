@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from functools import partial
-from typing import Any, Generic, Literal, TypeAlias, TypeVar, cast
+from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar, cast
 
 import attrs
 
 from perdure.codecs import Codec
-from perdure.jobs.request import CommandSpec
+from perdure.jobs.request import CommandSpec, Keyword
 from perdure.kinds.workflow.header import Parent
 from perdure.kinds.workflow.instructions import StateQuery, Update
 from perdure.values.answer import PauseResult, RunAnswer, Terminated
-from perdure.values.errors import InvalidArgument, InvalidInput, PerdureError
+from perdure.values.errors import DefinitionError, InvalidArgument, InvalidInput, PerdureError
 from perdure.values.excerpt import excerpt, fields_in_line, size_only
 from perdure.values.failure import FailureRecord
 from perdure.values.frozen import frozen
 from perdure.values.status import Status
+from perdure.values.times import Duration, due_ms, duration_ms, format_duration
 
 S = TypeVar("S")
+
+NO_TIME: Final = "0ms"
 
 
 @frozen
@@ -29,6 +33,80 @@ class StartWorkflow:
     __repr__ = fields_in_line
 
     state: Any  # of the definition's own type
+
+
+@frozen(kw_only=True)
+class TimedStart(Generic[S]):
+    """The ``start_timed`` input.
+
+    Attributes:
+        state: the state that the workflow starts with.
+        after: it begins this long after its acceptance.
+        at: it begins at this aware instant. Not together with ``after``.
+        within: it is cancelled this long after its beginning, unless it has ended.
+    """
+
+    __repr__ = fields_in_line
+
+    state: S
+    after: str = NO_TIME
+    at: datetime | None = None
+    within: str | None = None
+
+
+@frozen
+class StartTimed:
+    """Start a workflow that begins later, or has a deadline. Integer milliseconds.
+
+    Attributes:
+        start: the input.
+        after_ms: how long after the acceptance it begins.
+        at_ms: when it begins. None: `after_ms` says it.
+        within_ms: how long after its beginning it is cancelled. None: it has no deadline.
+    """
+
+    __repr__ = fields_in_line
+
+    start: TimedStart[Any]
+    after_ms: int = 0
+    at_ms: int | None = None
+    within_ms: int | None = None
+
+
+def timed_start(state: S, after: Duration | None, at: datetime | None, within: Duration | None) -> TimedStart[S]:
+    """Return the ``start_timed`` input, in its stored form.
+
+    Raises:
+        DefinitionError: a duration is not valid.
+    """
+    # One form for equal durations: the fingerprint of a key is computed from the text.
+    delay = NO_TIME if after is None else format_duration(duration_ms(after, what="after of start", minimum_ms=0))
+    limit = None if within is None else format_duration(duration_ms(within, what="within of start"))
+    return TimedStart(state=state, after=delay, at=at, within=limit)
+
+
+def start_of(given: TimedStart[Any]) -> StartTimed:
+    """Return the command for a ``start_timed`` input.
+
+    Raises:
+        InvalidInput: a duration or the instant is not valid, or both ``after`` and ``at`` are set.
+    """
+    try:
+        after_ms = duration_ms(given.after, what="after", minimum_ms=0)
+        at_ms = None if given.at is None else due_ms(given.at, what="at")
+        within_ms = None if given.within is None else duration_ms(given.within, what="within")
+    except DefinitionError as wrong:
+        # An error of the input and not of the definition: it may come from another process.
+        raise InvalidInput("input of start_timed", (str(wrong),)) from wrong
+    if at_ms is not None and after_ms:
+        raise InvalidInput("input of start_timed", ("expected either after=... or at=..., got both",))
+    return StartTimed(given, after_ms, at_ms, within_ms)
+
+
+def start_arguments(start: TimedStart[Any]) -> tuple[object, ...]:
+    """Return the arguments with which a handle starts a workflow at its times."""
+    options = {"after": None if start.after == NO_TIME else start.after, "at": start.at, "within": start.within}
+    return (start.state, *(Keyword(name, value) for name, value in options.items() if value is not None))
 
 
 @frozen(kw_only=True)
@@ -442,7 +520,8 @@ class WorkflowOutcome:
     """The ``outcome`` answer, as it is stored and sent.
 
     Attributes:
-        form: how the workflow ended. ``running`` while it has not, ``absent`` when there is none.
+        form: how the workflow ended. ``running`` while it has not, ``absent`` when there is none. ``timed_out``: it was
+            cancelled at its deadline.
         value: the workflow's value as JSON.
         error: the workflow's error.
         reason: why it was cancelled.
@@ -450,7 +529,7 @@ class WorkflowOutcome:
 
     __repr__ = fields_in_line
 
-    form: Literal["done", "failed", "cancelled", "running", "absent"]
+    form: Literal["done", "failed", "cancelled", "timed_out", "running", "absent"]
     value: str | None = attrs.field(default=None, repr=size_only)
     error: FailureRecord | None = None
     reason: str | None = attrs.field(default=None, repr=excerpt)

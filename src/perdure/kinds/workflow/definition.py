@@ -25,6 +25,7 @@ from perdure.kinds.workflow.commands import (
     CHILD_PARKING,
     FORK,
     FORK_NOTE,
+    NO_TIME,
     WATCH,
     AskQuery,
     CancelWorkflow,
@@ -42,12 +43,16 @@ from perdure.kinds.workflow.commands import (
     SignalWithStart,
     StartChild,
     StartingSignal,
+    StartTimed,
     StartWorkflow,
+    TimedStart,
     UnwatchInstance,
     WatchInstance,
     WorkflowOutcome,
     cancel_of,
     query_commands,
+    start_arguments,
+    start_of,
     update_commands,
 )
 from perdure.kinds.workflow.context import AnyWorkflow, WorkflowContext, WorkflowDefinition
@@ -70,7 +75,7 @@ from perdure.values.excerpt import MAX_LINE_CHARACTERS, shortened
 from perdure.values.limits import Limit, Limits, LimitUse
 from perdure.values.retry import Retry
 from perdure.values.status import InstanceStatus
-from perdure.values.times import Duration, duration_ms
+from perdure.values.times import Duration, duration_ms, from_ms
 
 if TYPE_CHECKING:
     from perdure.jobs.step import Commit, Execute, NextStep, Step
@@ -459,31 +464,34 @@ class Workflow(
             found.append(DisplayField("parent", header.parent.address))
         if header.forked is not None:
             found.append(DisplayField("forked from", f"{header.forked.address}, step {header.forked.step or 'next'}"))
+        if header.deadline_ms is not None:
+            found.append(DisplayField("deadline", from_ms(header.deadline_ms)))
         if header.cancel is not None:
             found.append(DisplayField("cancelled", header.cancel.reason))
         return tuple(found)
 
     def handle_call(self, request: Request) -> tuple[str, tuple[object, ...]]:
         """Return the handle method that makes a request. A signal is passed as its declaration."""
-        if isinstance(request.command, SendSignal):
-            return "signal", (self.declared[request.command.name], request.command.value)
-        if isinstance(request.command, SignalWithStart):
-            name, start = request.command.name, request.command.start
-            given = (self.declared[name], start.value, start.state)
-            return "signal_with_start", (*given, Keyword("if_ended", start.if_ended))
-        if isinstance(request.command, SendUpdate | AskQuery):
-            name, value = request.command.name, request.command.value
-            is_update = isinstance(request.command, SendUpdate)
-            return (
-                ("send_update", (self.updates[name], value)) if is_update else ("query", (self.queries[name][0], value))
-            )
-        if isinstance(request.command, ForkWorkflow):
-            options = attrs.asdict(request.command.wanted)
-            return "fork", (options.pop("source"), *(Keyword(name, value) for name, value in options.items()))
-        if isinstance(request.command, CancelWorkflow):
-            stops = (Keyword("interrupt", value=True),) if request.command.interrupt else ()
-            return "cancel", (request.command.reason, *stops)
-        return super().handle_call(request)
+        match request.command:
+            case StartTimed(start):
+                found = "start", start_arguments(start)
+            case SendSignal(name, value):
+                found = "signal", (self.declared[name], value)
+            case SignalWithStart(name, given):
+                arguments = (self.declared[name], given.value, given.state)
+                found = "signal_with_start", (*arguments, Keyword("if_ended", given.if_ended))
+            case SendUpdate(name, value):
+                found = "send_update", (self.updates[name], value)
+            case AskQuery(name, value):
+                found = "query", (self.queries[name][0], value)
+            case ForkWorkflow(wanted):
+                options = attrs.asdict(wanted)
+                found = "fork", (options.pop("source"), *(Keyword(name, each) for name, each in options.items()))
+            case CancelWorkflow(reason, interrupt):
+                found = "cancel", (reason, *((Keyword("interrupt", value=True),) if interrupt else ()))
+            case _:
+                found = super().handle_call(request)
+        return found
 
     def source_of(self, request: Request) -> str:
         """Return the id of the workflow that a request forks."""
@@ -720,6 +728,21 @@ def _commands(
             absent="creates",
             answer=RunAnswer,
             repeat=repeat,
+        ),
+        CommandSpec(
+            name="start_timed",
+            command=start_of,
+            input=Codec.of(
+                cast("Any", TimedStart)[state],
+                what=f"timed start of workflow:{name}",
+                tags=tags,
+                ignores_other_tags=True,
+            ),
+            stored=("state",),
+            absent="creates",
+            answer=RunAnswer,
+            repeat=repeat,
+            samples=(("after", (NO_TIME, "1h")), ("at", (None,)), ("within", (None, "30m", "2h"))),
         ),
         CommandSpec(
             name="start_child",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from functools import partial
 from operator import attrgetter
 from typing import Any, Generic, TypeVar, cast
@@ -33,12 +34,15 @@ from perdure.kinds.workflow.commands import (
     UpdateSent,
     WorkflowOutcome,
     input_of_cancel,
+    start_of,
+    timed_start,
 )
 from perdure.kinds.workflow.instructions import Published, Signal, StateQuery, Update
 from perdure.programs import Program
 from perdure.values.address import Address, check_id
-from perdure.values.answer import Done, RunAnswer, WasCancelled
+from perdure.values.answer import DeadlinePassed, Done, RunAnswer, WasCancelled
 from perdure.values.errors import (
+    DefinitionError,
     InvalidArgument,
     InvalidInput,
     NotPublished,
@@ -75,23 +79,56 @@ class WorkflowHandle(JobHandle[S, E], Generic[S, A, E]):
     """A workflow's calls."""
 
     def start(
-        self, id_: str, state: S, /, *, wait_for: WaitFor = "start", idempotency_key: str | None = None
+        self,
+        id_: str,
+        state: S,
+        /,
+        *,
+        after: Duration | None = None,
+        at: datetime | None = None,
+        within: Duration | None = None,
+        wait_for: WaitFor = "start",
+        idempotency_key: str | None = None,
     ) -> Call[Started[E | Defect], CallError]:
         """Start a workflow. An existing one is unchanged, also while only its outcome is kept.
 
         Args:
             id_: the instance.
             state: the state that it starts with. Anything of another type fails with ``InvalidInput``.
-            wait_for: ``start``: return when it is stored. ``completion``: return when it first waits, or ends.
+            after: its program begins this long from now. Signals that arrive earlier wait in the inbox.
+            at: its program begins at this aware instant. Instead of ``after``.
+            within: the deadline, counted from the program's beginning. A workflow that has not ended then is cancelled:
+                its finalizers and compensations run, and the outcome is `DeadlinePassed`. If it is paused or parked
+                then, it is cancelled when it is resumed.
+            wait_for: ``start``: return when it is stored. ``completion``: return when it first waits, or ends. One that
+                begins later returns when it is stored.
             idempotency_key: a repeat with this key changes nothing and returns the first result.
         """
-        answer: Call[RunAnswer, CallError] = self._send(
-            id_, StartWorkflow(state), "start", state, key=idempotency_key, wait_for=wait_for
-        )
+        answer: Call[RunAnswer, CallError]
+        if after is None and at is None and within is None:
+            answer = self._send(id_, StartWorkflow(state), "start", state, key=idempotency_key, wait_for=wait_for)
+            return mapped(answer, self._started)
+        try:
+            given = timed_start(state, after, at, within)
+            command = start_of(given)
+        except DefinitionError as wrong:
+            return refused(InvalidArgument(wrong.what, wrong.got, wrong.expected), self._name_of("start"))
+        except InvalidInput as wrong:
+            return refused(wrong, self._name_of("start"))
+        answer = self._send(id_, command, "start_timed", given, key=idempotency_key, wait_for=wait_for)
         return mapped(answer, self._started)
 
     def start_and_wait(
-        self, id_: str, state: S, /, *, timeout: Duration = "1 minute", idempotency_key: str | None = None
+        self,
+        id_: str,
+        state: S,
+        /,
+        *,
+        timeout: Duration = "1 minute",
+        after: Duration | None = None,
+        at: datetime | None = None,
+        within: Duration | None = None,
+        idempotency_key: str | None = None,
     ) -> Call[Done[A] | Failed[E | Defect] | WasCancelled, CallError | WaitOver | NoOutcome]:
         """Start a workflow, and wait for its outcome.
 
@@ -102,6 +139,9 @@ class WorkflowHandle(JobHandle[S, E], Generic[S, A, E]):
             id_: the instance.
             state: the state that it starts with, if it does not exist.
             timeout: how long to wait. ``"0 ms"`` to answer immediately.
+            after: as for `start`.
+            at: as for `start`.
+            within: as for `start`.
             idempotency_key: as for `start`. Needed if the definition keeps outcomes for less than 10 minutes: a late
                 repeat would start the workflow again.
 
@@ -109,7 +149,7 @@ class WorkflowHandle(JobHandle[S, E], Generic[S, A, E]):
             The outcome. It fails with `WaitOver` when the time is over, and with `NoOutcome` if the workflow was
             terminated, or its outcome is no longer kept.
         """
-        start = partial(self.start, id_, state, idempotency_key=idempotency_key)
+        start = partial(self.start, id_, state, after=after, at=at, within=within, idempotency_key=idempotency_key)
         return self._and_outcome("start", id_, start, self.outcome, timeout, idempotency_key)
 
     def fork(
@@ -370,6 +410,8 @@ class WorkflowHandle(JobHandle[S, E], Generic[S, A, E]):
                 return Failed(self._error(stored.error))
             case "cancelled":
                 return WasCancelled(reason=stored.reason or "")
+            case "timed_out":
+                return DeadlinePassed(reason=stored.reason or "")
             case "running" | "absent":
                 return None
 
@@ -415,9 +457,29 @@ class WorkflowSender(Generic[S_contra]):
 
     post: PostCommand
 
-    def start(self, state: S_contra, /) -> Program[None]:
-        """Start a workflow with this turn's commit. An existing one is unchanged."""
-        return self.post("start", state)
+    def start(
+        self,
+        state: S_contra,
+        /,
+        *,
+        after: Duration | None = None,
+        at: datetime | None = None,
+        within: Duration | None = None,
+    ) -> Program[None]:
+        """Start a workflow with this turn's commit. An existing one is unchanged.
+
+        Args:
+            state: the state that it starts with.
+            after: its program begins this long from now.
+            at: its program begins at this aware instant. Instead of ``after``.
+            within: the deadline, counted from the program's beginning.
+
+        Raises:
+            DefinitionError: a duration is invalid.
+        """
+        if after is None and at is None and within is None:
+            return self.post("start", state)
+        return self.post("start_timed", timed_start(state, after, at, within))
 
     def signal(self, signal: Signal[V], value: V, /) -> Program[None]:
         """Send a signal with this turn's commit.

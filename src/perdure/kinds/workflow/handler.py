@@ -35,6 +35,7 @@ from perdure.kinds.workflow.commands import (
     Signalled,
     SignalWithStart,
     StartChild,
+    StartTimed,
     StartWorkflow,
     UnwatchInstance,
     UpdateSent,
@@ -52,6 +53,7 @@ from perdure.kinds.workflow.header import (
     Parent,
     Shared,
     Watcher,
+    has_timed_out,
     header_of,
     shared_in,
     with_shared,
@@ -81,6 +83,7 @@ from perdure.values.listings import InstanceOutcome
 from perdure.values.message import Message
 from perdure.values.status import InstanceStatus
 from perdure.values.status_wait import PublishedValue
+from perdure.values.times import from_ms
 from perdure.values.transition import JournalChange
 from perdure.values.turn_inputs import TurnInputs
 
@@ -89,6 +92,7 @@ if TYPE_CHECKING:
 
 WorkflowCommand: TypeAlias = (
     StartWorkflow
+    | StartTimed
     | StartChild
     | ChildEnded
     | ChildParked
@@ -134,7 +138,7 @@ def begin(
         return refuse(address, UnknownAction(f"{job.kind}:{job.name}", request.action, tuple(job.plan.offered)))
     step: Step
     match command:
-        case StartWorkflow() | StartChild() | ForkWorkflow():
+        case StartWorkflow() | StartTimed() | StartChild() | ForkWorkflow():
             step = _start(job, address, instance, request, inputs)
         case SendSignal() | ChildEnded() | ChildParked() | ChildResumed():
             step = _arrived(job, address, instance, command, request, inputs)
@@ -172,7 +176,7 @@ def _start(
     request: Request,
     inputs: TurnInputs,
 ) -> Step:
-    command = cast("StartWorkflow | StartChild | ForkWorkflow", request.command)
+    command = cast("StartWorkflow | StartTimed | StartChild | ForkWorkflow", request.command)
     if isinstance(command, ForkWorkflow):
         return _fork(job, address, instance, command, inputs)
     parent, state = None, command.state if isinstance(command, StartWorkflow) else command.start.state
@@ -186,13 +190,23 @@ def _start(
         return refuse(address, refused)
     # One id for all runs of the workflow: keys of steps are made of it, and must not change between its parts.
     header = Header(run_id=inputs.id(), started_ms=inputs.now_ms, parent=parent)
+    if isinstance(command, StartTimed):
+        header = _timed(header, command, inputs)
     fresh = _fresh(address, encoded, header, inputs)
-    if request.inbound is None:
+    if request.inbound is None and header.started_ms == inputs.now_ms:
         return begin_run(job, fresh, request, inputs, cause="start", creates=True, run_id=header.run_id)
     # The message is consumed when the workflow is stored, and not at the end of its first run.
     events = EventRecorder(inputs, address, 0).optional(JobStarted)
-    transition = put(fresh, inputs.now_ms, events=events, alarm_ms=inputs.now_ms)
+    transition = put(fresh, inputs.now_ms, events=events, alarm_ms=header.started_ms)
     return answered(transition, RunAnswer(created=True, found="absent", status="scheduled"))
+
+
+def _timed(header: Header, command: StartTimed, inputs: TurnInputs) -> Header:
+    """Return a new workflow's header with the instants at which it begins and is cancelled."""
+    # The clock of the program begins there as well.
+    begins_ms = max(inputs.now_ms, inputs.now_ms + command.after_ms if command.at_ms is None else command.at_ms)
+    deadline_ms = None if command.within_ms is None else begins_ms + command.within_ms
+    return attrs.evolve(header, started_ms=begins_ms, deadline_ms=deadline_ms)
 
 
 def _fresh(address: Address, state: str, header: Header, inputs: TurnInputs) -> Instance:
@@ -675,7 +689,10 @@ def _wake(
         crashed = pending is not None and pending.deliveries > 0
         # Dropped, the next run would take itself for the first delivery, and not know that a step may have begun.
         kept = attrs.evolve(pending, at_ms=inputs.now_ms) if pending is not None and crashed else None
-        changes |= {"alarm_ms": inputs.now_ms, "pending_retry": kept}
+        # A signal does not begin a workflow before its time. A cancellation does: it ends it there.
+        waits = header.cancel is None and instance.run_count == 0
+        alarm_ms = max(inputs.now_ms, header.started_ms) if waits else inputs.now_ms
+        changes |= {"alarm_ms": alarm_ms, "pending_retry": kept}
     transition = put(instance, inputs.now_ms, events=events, data=data, **changes)
     after = stored(transition)
     return answered(
@@ -688,8 +705,10 @@ def report(instance: Instance, status: InstanceStatus) -> InstanceStatus:
     header = header_of(instance)
     if header.parent is not None:
         status = attrs.evolve(status, parent=header.parent.address)
+    if header.deadline_ms is not None:
+        status = attrs.evolve(status, deadline_at=from_ms(header.deadline_ms))
     if header.ended is not None:
-        return attrs.evolve(status, phase=header.ended.form)
+        return attrs.evolve(status, phase="timed_out" if has_timed_out(header) else header.ended.form)
     return attrs.evolve(status, phase="child_parked") if header.parked else status
 
 
@@ -705,7 +724,8 @@ def outcome_of(instance: Instance | None) -> WorkflowOutcome:
     """Return how a workflow ended."""
     if instance is None:
         return WorkflowOutcome(form="absent")
-    ended = header_of(instance).ended
+    header = header_of(instance)
+    ended = header.ended
     if ended is None:
         return WorkflowOutcome(form="running")
     match ended.form:
@@ -714,7 +734,8 @@ def outcome_of(instance: Instance | None) -> WorkflowOutcome:
         case "failed":
             return WorkflowOutcome(form="failed", error=FAILURE.decode(ended.value.encode()))
         case "cancelled":
-            return WorkflowOutcome(form="cancelled", reason=REASON.decode(ended.value.encode()))
+            form: Literal["cancelled", "timed_out"] = "timed_out" if has_timed_out(header) else "cancelled"
+            return WorkflowOutcome(form=form, reason=REASON.decode(ended.value.encode()))
         case _:
             assert_never(ended.form)
 

@@ -246,6 +246,7 @@ class Header:
         unanswered: the numbers of the updates that wait for a reply.
         shared: the data that other instances wait for. None without such data, which most workflows do not have.
         forked: the workflow that this one was forked from.
+        deadline_ms: when it is cancelled, unless it has ended or was cancelled before. None without a deadline.
     """
 
     __repr__ = fields_in_line
@@ -266,12 +267,33 @@ class Header:
     unanswered: tuple[int, ...] = ()
     shared: Shared | None = None
     forked: ForkedFrom | None = None
+    deadline_ms: int | None = None
 
+
+DEADLINE_PASSED: Final = "its deadline passed"
+"""The reason of a cancellation at the deadline."""
 
 FAILURE: Codec[FailureRecord] = Codec.of(FailureRecord, what="error of a workflow")
 HEADER: Codec[Header] = Codec.of(Header, what="data of a workflow")
-# Left out where there is none: earlier code reads the rows of workflows that share nothing, and are no forks.
-_DATA: RowCodec[Header] = RowCodec(HEADER, left_out=(',"forked":null}', ',"shared":null}'))
+# Left out where there is none: earlier code reads the rows of workflows without these.
+_DATA: RowCodec[Header] = RowCodec(HEADER, left_out=(',"deadline_ms":null}', ',"forked":null}', ',"shared":null}'))
+
+
+def cancel_of(header: Header, now_ms: int) -> CancelRequest | None:
+    """Return the request to cancel a workflow: that of a caller, or the one that its passed deadline is."""
+    if header.cancel is not None or header.deadline_ms is None or now_ms < header.deadline_ms:
+        return header.cancel
+    return CancelRequest(reason=DEADLINE_PASSED)
+
+
+def has_timed_out(header: Header) -> bool:
+    """Return whether a workflow that has ended was cancelled at its deadline."""
+    ended = header.ended
+    return (
+        header.deadline_ms is not None
+        and ended is not None
+        and (ended.form, ended.value) == ("cancelled", f'"{DEADLINE_PASSED}"')
+    )
 
 
 def shared_in(header: Header) -> Shared:

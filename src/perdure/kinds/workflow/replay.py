@@ -22,7 +22,7 @@ from perdure.jobs.context import Post
 from perdure.jobs.draft import Draft, StateOperations
 from perdure.kinds.workflow.children import answer_of_ask, answer_of_child, child_signal, leave_calls, send_call
 from perdure.kinds.workflow.commands import NotInWorkflow, NotRecordable, ProgramStopped
-from perdure.kinds.workflow.header import Ended, FailingStep, Header, Publication
+from perdure.kinds.workflow.header import CancelRequest, Ended, FailingStep, Header, Publication, cancel_of
 from perdure.kinds.workflow.instructions import (
     AskInstance,
     CallChild,
@@ -180,7 +180,7 @@ def at_defect(replay: Replay, defect: Exception) -> Halted:
         ProgramStopped: it is not being cancelled, or a finalizer raised: nothing is undone, and changed code can
             continue there.
     """
-    branch, row, request = replay.running, replay.next_answer(), replay.header.cancel
+    branch, row, request = replay.running, replay.next_answer(), replay.request
     # Nothing is undone for a defect of the program: fixed code continues there, with all effects in place.
     if branch is None or branch.halted or branch.dropped or finalizing_around(branch) is not None:
         raise ProgramStopped(defect)
@@ -233,6 +233,7 @@ class Replay:
         perhaps_begun: the steps that an earlier delivery of this run may have begun: their effects may have happened.
         suspended: whether only those may begin: the instance is paused, or parked.
         interrupted: whether a request has stopped the run, so that its tree no longer changes.
+        began_ms: when the run began.
     """
 
     known: Known
@@ -262,6 +263,7 @@ class Replay:
     perhaps_begun: frozenset[str] = frozenset()
     suspended: bool = False
     interrupted: bool = False
+    began_ms: int = attrs.field(init=False)
     _row: Row | None = None
     _position: int = 0
     _live: bool = False
@@ -274,7 +276,7 @@ class Replay:
 
     def __attrs_post_init__(self) -> None:
         self.timers = Timers(self.tree)
-        self.header, self.read_to = self.known.header, len(self.bodies)
+        self.header, self.read_to, self.began_ms = self.known.header, len(self.bodies), self.now_ms
         self.inbox = Inbox(self.tree.asked)
         self.taken = TakenOver(self.header.forked, self.header.run_id, self.bodies)
         self.failing = {step.path: step for step in self.header.failing if step.path}
@@ -544,7 +546,7 @@ class Replay:
         if received is not None:
             self._received(*received)
             return True
-        request = self.header.cancel
+        request = self.request
         if request is not None and not self.cancelled:
             cancel(self, request.reason)
             return True
@@ -679,8 +681,10 @@ class Replay:
         """Return when the program continues by itself. None if it waits for requests alone."""
         if self.stopped is not None:
             return None
-        timer_ms = self.timers.next_ms()
+        timer_ms, deadline_ms = self.timers.next_ms(), self.deadline_ms()
         wakes = [] if timer_ms is None else [timer_ms]
+        if deadline_ms is not None and deadline_ms > self.now_ms:
+            wakes.append(deadline_ms)
         for failed in self.failing.values():
             step = self.tree.steps.get(failed.path)
             if failed.at_ms is not None and failed.at_ms > self.now_ms and step is not None and step.begun_ms is None:
@@ -690,6 +694,8 @@ class Replay:
     def pass_time(self, now_ms: int) -> None:
         """End the sleeps and the time limits that are due, and run the program on."""
         self.now_ms = max(self.now_ms, now_ms)
+        if self.request is not None and not self.cancelled:
+            self.advance()
         while not self.is_full and not self.needs_commit and not self.interrupted:
             at_ms = self.timers.next_ms()
             if at_ms is None or at_ms > self.now_ms or self.tree.exit is not None or self.stopped is not None:
@@ -759,7 +765,20 @@ class Replay:
     def limit(self) -> int:
         """The journal's limit: a cancelled workflow may write the cancellation and as many rows again, to undo."""
         # As many again: a workflow with a full journal must still be able to undo all of its steps.
-        return self.max_steps if self.header.cancel is None else 2 * self.max_steps + 1
+        return self.max_steps if self.request is None else 2 * self.max_steps + 1
+
+    @property
+    def request(self) -> CancelRequest | None:
+        """The request to cancel the workflow. A deadline that passes while it is suspended cancels it afterwards."""
+        return self.header.cancel if self.suspended else cancel_of(self.header, self.now_ms)
+
+    def deadline_ms(self) -> int | None:
+        """Return when the deadline continues the program. None if it has none, or it can no longer cancel it."""
+        at_ms = self.header.deadline_ms
+        if at_ms is None or self.cancelled or self.header.cancel is not None:
+            return None
+        # A run that began after it has delivered it, or never can: a further one would only repeat this one.
+        return at_ms if at_ms > self.began_ms or self.suspended else None
 
     @property
     def is_full(self) -> bool:

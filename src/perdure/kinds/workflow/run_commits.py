@@ -20,9 +20,11 @@ from perdure.kinds.workflow.children import has_secret_end, is_child_signal, rep
 from perdure.kinds.workflow.commands import REASON, ChildEnd
 from perdure.kinds.workflow.handler import answer_to
 from perdure.kinds.workflow.header import (
+    DEADLINE_PASSED,
     END,
     FAILURE,
     REPLY_TO,
+    CancelRequest,
     Ended,
     FailingStep,
     Header,
@@ -59,7 +61,6 @@ from perdure.values.turn_inputs import TurnInputs
 
 if TYPE_CHECKING:
     from perdure.kinds.workflow.context import AnyWorkflow
-    from perdure.kinds.workflow.header import CancelRequest
 
 
 MAX_KEPT_REPLIES: Final = 100
@@ -123,7 +124,7 @@ def advanced(header: Header, progress: RunProgress, before: Instance) -> Header:
         or progress.published
         or progress.failing != header.failing
         or progress.waits_for != header.waits_for
-        or (cancel is not None and progress.cancelled and not cancel.delivered)
+        or (progress.cancelled and (cancel is None or not cancel.delivered))
     ):
         return header
     if progress.published or progress.replied:
@@ -140,8 +141,13 @@ def advanced(header: Header, progress: RunProgress, before: Instance) -> Header:
         unanswered=tuple(each for each in header.unanswered if each not in progress.replied)
         if progress.replied
         else header.unanswered,
-        cancel=attrs.evolve(cancel, delivered=True) if cancel is not None and progress.cancelled else cancel,
+        cancel=_delivered(cancel) if progress.cancelled else cancel,
     )
+
+
+def _delivered(cancel: CancelRequest | None) -> CancelRequest:
+    """Return a request that the program has received. Without one, its deadline has cancelled it."""
+    return attrs.evolve(cancel or CancelRequest(reason=DEADLINE_PASSED), delivered=True)
 
 
 def with_news(progress: RunProgress, header: Header, before: Instance, inputs: TurnInputs) -> RunProgress:
@@ -223,23 +229,28 @@ def settled(job: AnyWorkflow, execute: Execute, replay: Replay, inputs: TurnInpu
     header = attrs.evolve(header, waits_for=waits_of(replay.tree))
     stopped = next((step for step in header.failing if step.at_ms is None), None)
     # A request to cancel comes first: a parked workflow would not undo its steps.
-    if stopped is not None and not _is_cancelled_next(header, replay):
+    if stopped is not None and not _is_cancelled_next(header, replay, inputs):
         return _given_up(job, execute, header, progress, stopped, inputs)
     return _waiting(execute, header, progress, replay, inputs)
 
 
-def _is_cancelled_next(header: Header, replay: Replay) -> bool:
+def _is_cancelled_next(header: Header, replay: Replay, inputs: TurnInputs) -> bool:
     """Return whether the next run delivers a request to cancel the workflow. This one began before it."""
-    return header.cancel is not None and not header.cancel.delivered and replay.header.cancel is None
+    if header.cancel is not None:
+        return not header.cancel.delivered and replay.header.cancel is None
+    deadline_ms = replay.deadline_ms()
+    return deadline_ms is not None and deadline_ms <= inputs.now_ms and not replay.suspended
 
 
 def _waiting(execute: Execute, header: Header, progress: RunProgress, replay: Replay, inputs: TurnInputs) -> Commit:
     before = execute.instance
-    wakes = [replay.wake_ms(), *(step.at_ms for step in header.failing)]
+    wakes = [replay.wake_ms(), replay.deadline_ms(), *(step.at_ms for step in header.failing)]
     due = [at_ms for at_ms in wakes if at_ms is not None]
     if (
         # A request that was stored during the run has set no alarm, because the row was claimed.
-        replay.has_more(header, before.journal_length) or _is_cancelled_next(header, replay) or replay.interrupted
+        replay.has_more(header, before.journal_length)
+        or _is_cancelled_next(header, replay, inputs)
+        or replay.interrupted
     ):
         due.append(inputs.now_ms)
     alarm_ms = min(due, default=None)
@@ -421,6 +432,7 @@ def _started_over(
         cancel=None if header.cancel is None else attrs.evolve(header.cancel, delivered=False),
         parent=header.parent,
         shared=header.shared,
+        deadline_ms=header.deadline_ms,
     )
     log = EventRecorder(inputs, before.address, before.run_count)
     transition = put(
