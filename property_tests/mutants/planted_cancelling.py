@@ -127,8 +127,8 @@ MUTANTS = (
     Mutant(
         "a full journal has no rows for the compensations",
         "Replay.limit",
-        "return self.max_steps if self.header.cancel is None else 2 * self.max_steps + 1",
-        "return self.max_steps if self.header.cancel is None else self.max_steps + 1",
+        "return self.max_steps if self.request is None else 2 * self.max_steps + 1",
+        "return self.max_steps if self.request is None else self.max_steps + 1",
         f"{TESTS}::test_a_workflow_with_a_full_journal_is_compensated_when_it_is_cancelled",
     ),
     Mutant(

@@ -321,7 +321,7 @@ MUTANTS = (
     Mutant(
         "a signal does not wake the workflow",
         "_wake",
-        'changes |= {"alarm_ms": inputs.now_ms, "pending_retry": kept}',
+        'changes |= {"alarm_ms": alarm_ms, "pending_retry": kept}',
         "changes |= {}",
         f"{SIGNALS}::test_signals_are_received_once_in_order_also_before_the_wait",
     ),
@@ -460,7 +460,7 @@ MUTANTS = (
     ),
     Mutant(
         "the end of a child is shown while it is a message",
-        "_commands",
+        "workflow_commands",
         'carries="another_job"',
         'carries="own_types"',
         f"{SECRETS}::test_the_end_of_a_child_is_hidden_while_it_is_a_message_or_waits_in_the_inbox",

@@ -511,7 +511,7 @@ def test_wrong_times_of_a_start_are_typed_errors_and_jobs_start_others_later() -
         wrong: list[dict[str, Any]] = [
             {"after": "soon"},
             {"within": "0 ms"},
-            {"at": datetime(2026, 1, 1)},  # noqa: DTZ001 - what is refused
+            {"at": datetime(2026, 1, 1)},  # noqa: DTZ001 - it is refused
             {"after": "1 hour", "at": datetime(2030, 1, 1, tzinfo=UTC)},
             {"within": 5},
         ]

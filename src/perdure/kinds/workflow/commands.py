@@ -8,11 +8,12 @@ from functools import partial
 from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar, cast
 
 import attrs
+from typing_extensions import TypeForm
 
 from perdure.codecs import Codec
-from perdure.jobs.request import CommandSpec, Keyword
+from perdure.jobs.request import CommandSpec, Keyword, Repeat
 from perdure.kinds.workflow.header import Parent
-from perdure.kinds.workflow.instructions import StateQuery, Update
+from perdure.kinds.workflow.instructions import Signal, StateQuery, Update
 from perdure.values.answer import PauseResult, RunAnswer, Terminated
 from perdure.values.errors import DefinitionError, InvalidArgument, InvalidInput, PerdureError
 from perdure.values.excerpt import excerpt, fields_in_line, size_only
@@ -546,6 +547,124 @@ FORK_NOTE: Codec[Any] = Codec.of(NoteFork, what="note of a fork")
 CHILD_PARKING: Codec[Any] = Codec.of(ChildParking, what="parking of a child")
 WATCH: Codec[Any] = Codec.of(WatchCall, what="watch of an instance")
 CHILD_END: Codec[Any] = Codec.of(ChildEnd, what="end of a child")
+
+
+# ---------------------------------------------------------------- the commands of a definition
+def workflow_commands(
+    state: TypeForm[Any],
+    signals: Mapping[str, Codec[Any]],
+    declared: Mapping[str, Signal[Any]],
+    tags: Mapping[type, str] | None,
+    name: str,
+    repeat: Repeat,
+) -> tuple[CommandSpec[Any], ...]:
+    """Return the commands that a definition's callers and other workflows send, without its updates and queries."""
+    return (
+        *_start_commands(state, tags, name, repeat),
+        CommandSpec(
+            name="child_ended",
+            command=ChildEnded,
+            input=CHILD_END,
+            sender="instance",
+            carries="another_job",
+            answer=Signalled,
+        ),
+        *(
+            CommandSpec(name=action, command=command, input=CHILD_PARKING, sender="instance", answer=Signalled)
+            for action, command in (("child_parked", ChildParked), ("child_resumed", ChildResumed))
+        ),
+        *(
+            CommandSpec(name=action, command=command, input=WATCH, sender="instance", answer=Signalled)
+            for action, command in (("watch", WatchInstance), ("unwatch", UnwatchInstance))
+        ),
+        CommandSpec(name="cancel", command=cancel_of, input=CANCELLATION, answer=Signalled),
+        CommandSpec(
+            name="fork",
+            command=ForkWorkflow,
+            input=FORK,
+            absent="creates",
+            answer=Forked,
+            repeat=repeat,
+            samples=(("source", None), ("step", (None, "0", "1", "2", "3", "4", "5"))),
+        ),
+        CommandSpec(name="forked_into", command=_noted, input=FORK_NOTE, sender="instance", answer=Signalled),
+        CommandSpec(name="outcome", command=ReadOutcome, answer=WorkflowOutcome, repeat="reads"),
+        *_signal_commands(state, signals, declared, tags, name),
+    )
+
+
+def _noted(note: NoteFork) -> NoteFork:
+    return note
+
+
+def _start_commands(
+    state: TypeForm[Any], tags: Mapping[type, str] | None, name: str, repeat: Repeat
+) -> tuple[CommandSpec[Any], ...]:
+    def codec(form: Any, what: str) -> Codec[Any]:
+        return Codec.of(form, what=f"{what} of workflow:{name}", tags=tags, ignores_other_tags=True)
+
+    return (
+        CommandSpec(
+            name="start",
+            command=StartWorkflow,
+            input=codec(state, "state"),
+            stored=(),
+            absent="creates",
+            answer=RunAnswer,
+            repeat=repeat,
+        ),
+        CommandSpec(
+            name="start_timed",
+            command=start_of,
+            input=codec(cast("Any", TimedStart)[state], "timed start"),
+            stored=("state",),
+            absent="creates",
+            answer=RunAnswer,
+            repeat=repeat,
+            samples=(("after", (NO_TIME, "1h")), ("at", (None,)), ("within", (None, "30m", "2h"))),
+        ),
+        CommandSpec(
+            name="start_child",
+            command=StartChild,
+            input=codec(cast("Any", ChildStart)[state], "child start"),
+            stored=("state",),
+            absent="creates",
+            sender="instance",
+            answer=RunAnswer,
+        ),
+    )
+
+
+def _signal_commands(
+    state: TypeForm[Any],
+    signals: Mapping[str, Codec[Any]],
+    declared: Mapping[str, Signal[Any]],
+    tags: Mapping[type, str] | None,
+    name: str,
+) -> tuple[CommandSpec[Any], ...]:
+    sent = (
+        CommandSpec(
+            name=f"signal.{signal}", command=partial(SendSignal, signal), input=codec, stored=(), answer=Signalled
+        )
+        for signal, codec in signals.items()
+    )
+    starting = (
+        CommandSpec(
+            name=f"signal_with_start.{signal}",
+            command=partial(SignalWithStart, signal),
+            input=Codec.of(
+                cast("Any", StartingSignal)[state, declared[signal].value],
+                what=f"start with signal {signal} of workflow:{name}",
+                tags=tags,
+                ignores_other_tags=True,
+            ),
+            stored=("state", "value"),
+            absent="creates",
+            answer=Signalled,
+        )
+        for signal in signals
+    )
+    return (*sent, *starting)
 
 
 # ---------------------------------------------------------------- errors

@@ -17,43 +17,20 @@ from perdure.jobs.definition import Dispatch, PostCommand
 from perdure.jobs.display import DisplayField, fields_of_plan, report_status
 from perdure.jobs.hooks import FROM_HOOKS, FromHooks, check_function, value_of
 from perdure.jobs.plan import DEFAULT_RUN_TIMEOUT, AcceptedInEvents, Plan, build_plan
-from perdure.jobs.request import CommandSpec, Keyword, Repeat, Request, repeat_of_creating
+from perdure.jobs.request import Keyword, Request, repeat_of_creating
 from perdure.kinds.workflow.commands import (
     ANSWERS,
-    CANCELLATION,
-    CHILD_END,
-    CHILD_PARKING,
-    FORK,
-    FORK_NOTE,
-    NO_TIME,
-    WATCH,
     AskQuery,
     CancelWorkflow,
-    ChildEnded,
-    ChildParked,
-    ChildResumed,
-    ChildStart,
-    Forked,
     ForkWorkflow,
-    NoteFork,
-    ReadOutcome,
     SendSignal,
     SendUpdate,
-    Signalled,
     SignalWithStart,
-    StartChild,
-    StartingSignal,
     StartTimed,
-    StartWorkflow,
-    TimedStart,
-    UnwatchInstance,
-    WatchInstance,
-    WorkflowOutcome,
-    cancel_of,
     query_commands,
     start_arguments,
-    start_of,
     update_commands,
+    workflow_commands,
 )
 from perdure.kinds.workflow.context import AnyWorkflow, WorkflowContext, WorkflowDefinition
 from perdure.kinds.workflow.header import END, PUBLISHED, header_of, shared_in, written
@@ -69,7 +46,6 @@ from perdure.kinds.workflow.instructions import (
 )
 from perdure.programs import Exit, Program, perform
 from perdure.values.address import Address, check_id
-from perdure.values.answer import RunAnswer
 from perdure.values.errors import DefinitionError
 from perdure.values.excerpt import MAX_LINE_CHARACTERS, shortened
 from perdure.values.limits import Limit, Limits, LimitUse
@@ -240,7 +216,7 @@ class Workflow(
             attributes=attributes,
             limits=limits,
             commands=(
-                *_commands(state, codecs, declared, tags, name, repeat_of_creating(keep_ms)),
+                *workflow_commands(state, codecs, declared, tags, name, repeat_of_creating(keep_ms)),
                 *query_commands(asked, tags, name),
                 *update_commands(requests),
             ),
@@ -706,116 +682,3 @@ def _whole(value: object, what: str) -> int:
     if type(value) is int and 1 <= value <= MAX_LIMIT:
         return value
     raise DefinitionError(what, value, f"a whole number from 1 to {MAX_LIMIT}")
-
-
-def _commands(
-    state: TypeForm[Any],
-    signals: Mapping[str, Codec[Any]],
-    declared: Mapping[str, Signal[Any]],
-    tags: Mapping[type, str] | None,
-    name: str,
-    repeat: Repeat,
-) -> tuple[CommandSpec[Any], ...]:
-    start: Codec[Any] = Codec.of(state, what=f"state of workflow:{name}", tags=tags, ignores_other_tags=True)
-    form: Any = cast("Any", ChildStart)[state]
-    child: Codec[Any] = Codec.of(form, what=f"child start of workflow:{name}", tags=tags, ignores_other_tags=True)
-    return (
-        CommandSpec(
-            name="start",
-            command=StartWorkflow,
-            input=start,
-            stored=(),
-            absent="creates",
-            answer=RunAnswer,
-            repeat=repeat,
-        ),
-        CommandSpec(
-            name="start_timed",
-            command=start_of,
-            input=Codec.of(
-                cast("Any", TimedStart)[state],
-                what=f"timed start of workflow:{name}",
-                tags=tags,
-                ignores_other_tags=True,
-            ),
-            stored=("state",),
-            absent="creates",
-            answer=RunAnswer,
-            repeat=repeat,
-            samples=(("after", (NO_TIME, "1h")), ("at", (None,)), ("within", (None, "30m", "2h"))),
-        ),
-        CommandSpec(
-            name="start_child",
-            command=StartChild,
-            input=child,
-            stored=("state",),
-            absent="creates",
-            sender="instance",
-            answer=RunAnswer,
-        ),
-        CommandSpec(
-            name="child_ended",
-            command=ChildEnded,
-            input=CHILD_END,
-            sender="instance",
-            carries="another_job",
-            answer=Signalled,
-        ),
-        *(
-            CommandSpec(name=action, command=command, input=CHILD_PARKING, sender="instance", answer=Signalled)
-            for action, command in (("child_parked", ChildParked), ("child_resumed", ChildResumed))
-        ),
-        *(
-            CommandSpec(name=action, command=command, input=WATCH, sender="instance", answer=Signalled)
-            for action, command in (("watch", WatchInstance), ("unwatch", UnwatchInstance))
-        ),
-        CommandSpec(name="cancel", command=cancel_of, input=CANCELLATION, answer=Signalled),
-        CommandSpec(
-            name="fork",
-            command=ForkWorkflow,
-            input=FORK,
-            absent="creates",
-            answer=Forked,
-            repeat=repeat,
-            samples=(("source", None), ("step", (None, "0", "1", "2", "3", "4", "5"))),
-        ),
-        CommandSpec(name="forked_into", command=_noted, input=FORK_NOTE, sender="instance", answer=Signalled),
-        CommandSpec(name="outcome", command=ReadOutcome, answer=WorkflowOutcome, repeat="reads"),
-        *_signal_commands(state, signals, declared, tags, name),
-    )
-
-
-def _noted(note: NoteFork) -> NoteFork:
-    return note
-
-
-def _signal_commands(
-    state: TypeForm[Any],
-    signals: Mapping[str, Codec[Any]],
-    declared: Mapping[str, Signal[Any]],
-    tags: Mapping[type, str] | None,
-    name: str,
-) -> tuple[CommandSpec[Any], ...]:
-    sent = (
-        CommandSpec(
-            name=f"signal.{signal}", command=partial(SendSignal, signal), input=codec, stored=(), answer=Signalled
-        )
-        for signal, codec in signals.items()
-    )
-    starting = (
-        CommandSpec(
-            name=f"signal_with_start.{signal}",
-            command=partial(SignalWithStart, signal),
-            input=Codec.of(
-                cast("Any", StartingSignal)[state, declared[signal].value],
-                what=f"start with signal {signal} of workflow:{name}",
-                tags=tags,
-                ignores_other_tags=True,
-            ),
-            stored=("state", "value"),
-            absent="creates",
-            answer=Signalled,
-        )
-        for signal in signals
-    )
-    return (*sent, *starting)

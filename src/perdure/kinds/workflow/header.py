@@ -286,6 +286,18 @@ def cancel_of(header: Header, now_ms: int) -> CancelRequest | None:
     return CancelRequest(reason=DEADLINE_PASSED)
 
 
+def deadline_of(header: Header, began_ms: int) -> int | None:
+    """Return when a deadline continues a program. None if it has none, or a further run cannot deliver it.
+
+    Args:
+        header: the header.
+        began_ms: when the run began.
+    """
+    # A run that began after it has delivered it, or never can: a further one would only repeat this one.
+    is_over = header.cancel is not None or header.deadline_ms is None or header.deadline_ms <= began_ms
+    return None if is_over else header.deadline_ms
+
+
 def has_timed_out(header: Header) -> bool:
     """Return whether a workflow that has ended was cancelled at its deadline."""
     ended = header.ended

@@ -58,6 +58,13 @@ program has reached, so that a restart neither moves them nor finds another prog
 """
 
 
+STOPPED: Final = frozenset({"dropped", "interrupted"})
+"""The forms of rows that halt a branch instead of the answer of its step."""
+
+DIRECT: Final = frozenset({"done", "failed", "mark"})
+"""The forms of rows that answer an instruction."""
+
+
 @turn_value(kw_only=True)
 class Row:
     """One answer that the program received.
@@ -186,6 +193,9 @@ NAMES: Final[Mapping[type, Callable[[Any], str]]] = {
 _FORKS: Final[Mapping[type, str]] = {Gather: "gather", Race: "race", Deadline: "timeout", Supervision: "supervised"}
 """The name of each instruction that has a place in the journal."""
 
+
+INSTANT: Final = frozenset({Post, Patched, SendReply, Publish})
+"""The instructions that take no time: no time limit around them begins to count."""
 
 Codecs: TypeAlias = tuple[Codec[Any], Codec[Any] | None]
 """The codec of the values and that of the typed errors."""

@@ -22,7 +22,7 @@ from perdure.jobs.context import Post
 from perdure.jobs.draft import Draft, StateOperations
 from perdure.kinds.workflow.children import answer_of_ask, answer_of_child, child_signal, leave_calls, send_call
 from perdure.kinds.workflow.commands import NotInWorkflow, NotRecordable, ProgramStopped
-from perdure.kinds.workflow.header import CancelRequest, Ended, FailingStep, Header, Publication, cancel_of
+from perdure.kinds.workflow.header import CancelRequest, Ended, FailingStep, Header, Publication, cancel_of, deadline_of
 from perdure.kinds.workflow.instructions import (
     AskInstance,
     CallChild,
@@ -35,9 +35,12 @@ from perdure.kinds.workflow.instructions import (
     WorkflowCancelled,
 )
 from perdure.kinds.workflow.journal import (
+    DIRECT,
+    INSTANT,
     NAMES,
     SIGNAL,
     STARTED,
+    STOPPED,
     UPDATE,
     Form,
     Index,
@@ -422,7 +425,7 @@ class Replay:
         # another order.
         if not self._live and not self.tree.ready and self._budget > 0:
             row = self.next_row()
-            if row is not None and row.path == asked.path and row.form in _DIRECT:
+            if row is not None and row.path == asked.path and row.form in DIRECT:
                 self.consume()
                 return self._answer_of(asked, row)
         self.tree.wait(asked)
@@ -450,14 +453,14 @@ class Replay:
         asked = tree.asked.get(row.path.removesuffix(STARTED))
         if asked is None or not self.taken.fits(row, asked.name, self._position):
             raise diverged(self.tree, row)
-        if row.form in _STOPPED and row.path not in tree.dropping:
+        if row.form in STOPPED and row.path not in tree.dropping:
             if row.form == "dropped" or asked.branch.halt is None:
                 raise diverged(self.tree, row)
             tree.interrupt(asked)
         if row.path.endswith(STARTED):
             asked.started = True
             self.timers.reach(asked, self.taken.counted_ms(row.at_ms, self._position))
-        elif row.form in _STOPPED:
+        elif row.form in STOPPED:
             # The difference decides whether its compensation runs, and must be the same in each replay.
             tree.stopped(asked, begun=row.form == "interrupted")
         else:
@@ -476,7 +479,7 @@ class Replay:
         branch, instruction = asked.branch, asked.instruction
         branch.clock_ms = max(branch.clock_ms, row.at_ms)
         kind = instruction.__class__
-        if branch.prefix and kind not in _INSTANT:
+        if branch.prefix and kind not in INSTANT:
             self.timers.anchor(branch, self.taken.counted_ms(row.began_ms, self._position), "answered")
         try:
             if kind is ServiceCall or kind is OneStep:
@@ -497,7 +500,7 @@ class Replay:
                 return answer_of_ask(instruction, self.inbox.take(row.signal).value, self.draft.known)
             if kind is CallChild:
                 answer: Any = answer_of_child(instruction, self.inbox.take(row.signal).value, self.draft.known)
-                is_undone = branch.halt is not None and not _succeeded(answer)
+                is_undone = branch.halt is not None and not isinstance(answer, Success)
                 return branch.halt if is_undone else answer
         except (InvalidInput, NotRecordable) as problem:
             raise diverged(self.tree, row, asked, problem) from problem
@@ -512,8 +515,7 @@ class Replay:
         """Return whether the journal continues beyond a patch that it does not hold."""
         if self._live:
             return False
-        if self._index is None:
-            self._index = Index(self.bodies, self.header.skips)
+        self._index = self._index or Index(self.bodies, self.header.skips)
         # So a patch can be added to code while workflows are beyond it.
         return self._index.is_past(prefix, number, name)
 
@@ -589,7 +591,7 @@ class Replay:
             value=value,
             secret=secret,
             signal=signal,
-            finalizer=form in _DIRECT and finalizing_around(branch) is not None,
+            finalizer=form in DIRECT and finalizing_around(branch) is not None,
         )
         self.new.append(row)
         return row
@@ -681,10 +683,8 @@ class Replay:
         """Return when the program continues by itself. None if it waits for requests alone."""
         if self.stopped is not None:
             return None
-        timer_ms, deadline_ms = self.timers.next_ms(), self.deadline_ms()
-        wakes = [] if timer_ms is None else [timer_ms]
-        if deadline_ms is not None and deadline_ms > self.now_ms:
-            wakes.append(deadline_ms)
+        at_times = (self.timers.next_ms(), deadline_of(self.header, self.now_ms))
+        wakes = [at_ms for at_ms in at_times if at_ms is not None]
         for failed in self.failing.values():
             step = self.tree.steps.get(failed.path)
             if failed.at_ms is not None and failed.at_ms > self.now_ms and step is not None and step.begun_ms is None:
@@ -774,11 +774,7 @@ class Replay:
 
     def deadline_ms(self) -> int | None:
         """Return when the deadline continues the program. None if it has none, or it can no longer cancel it."""
-        at_ms = self.header.deadline_ms
-        if at_ms is None or self.cancelled or self.header.cancel is not None:
-            return None
-        # A run that began after it has delivered it, or never can: a further one would only repeat this one.
-        return at_ms if at_ms > self.began_ms or self.suspended else None
+        return None if self.cancelled else deadline_of(self.header, 0 if self.suspended else self.began_ms)
 
     @property
     def is_full(self) -> bool:
@@ -819,20 +815,6 @@ class Replay:
             return True
         # A signal that arrived during the run has set no alarm: only this lets another run receive it.
         return length > self.read_to or self.inbox.next() is not None
-
-
-_STOPPED = frozenset({"dropped", "interrupted"})
-"""The forms of rows that halt a branch instead of the answer of its step."""
-
-_INSTANT = frozenset({Post, Patched, SendReply, Publish})
-"""The instructions that take no time: no time limit around them begins to count."""
-
-_DIRECT = frozenset({"done", "failed", "mark"})
-"""The forms of rows that answer an instruction."""
-
-
-def _succeeded(answer: object) -> bool:
-    return isinstance(answer, Success)
 
 
 def progress_of(replay: Replay, rows: Sequence[Row], failures: tuple[StepFailure, ...]) -> RunProgress:
