@@ -93,6 +93,14 @@ READING: dict[str, list[tuple[list[str], Target, int]]] = {
     "health": [([], "engine", 0), ([], "failed store", 1)],
     "metrics": [([], "engine", 0), ([], "plain engine", 3)],
 }
+
+
+def _line(id_: str, action: str, payload: object) -> str:
+    """Return a request to a workflow as `perdure calls` reads it."""
+    asked = {"address": f"workflow:flow:{id_}", "action": action, "payload": payload, "key": f"{id_} {action}"}
+    return json.dumps(asked)
+
+
 CHANGING: dict[str, list[tuple[list[str], Target, int]]] = {
     "start": [
         (["continuous:tick:new", '{"paid":1}'], "engine", 0),
@@ -133,6 +141,12 @@ CHANGING: dict[str, list[tuple[list[str], Target, int]]] = {
         (["task:order:called", "send", '{"paid":1}'], "engine", 0),
         (["task:order:called", "fly"], "engine", 3),
         (["workflow:flow:other", "start", "0", "--wait", "0 ms"], "engine", 1),
+    ],
+    "calls": [
+        ([_line("many-1", "start", 0), _line("many-2", "start", 0)], "engine", 0),
+        ([_line("many-1", "signal.go", 1), _line("many-3", "cancel", "no")], "engine", 3),
+        (["no JSON"], "engine", 2),
+        (['{"address":"workflow:flow:a"}'], "engine", 2),
     ],
     "hold": [(["task:order"], "engine", 0), (["task:no-such"], "engine", 3)],
     "release": [(["task:order"], "engine", 0), (["task:no-such"], "engine", 3)],

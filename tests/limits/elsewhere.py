@@ -73,6 +73,7 @@ FIXED_ELSEWHERE: Final = {
     "declared instances that a start creates at the same time": f"{ENSURING}::test_a_start_creates_some_at_a_time",
     "longest wait of a start for declared instances": f"{ENSURING}::test_a_start_does_not_wait_long_for_a_slot",
     "attributes of a definition, and characters of a name": f"{ATTRIBUTES}::{ATTRIBUTES_OF_A_JOB}",
+    "calls of one `together`": "tests/behaviour/test_calls.py::test_a_thousand_calls_are_made_together_and_no_more",
     "values that a workflow publishes, bytes of each, and workflows that wait for one": (
         "tests/workflow/test_workflow_published.py::test_values_have_a_size_and_a_number_and_are_declared"
     ),

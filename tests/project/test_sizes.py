@@ -42,6 +42,7 @@ EXPLAINED = {
     "kinds/worker_pool/items.py:MAX_ERROR_CHARACTERS": TEXT,
     "kinds/workflow/journal.py:MAX_FORKED_BYTES": PUBLIC,
     "kinds/workflow/journal.py:MAX_FORKED_PARTS": PUBLIC,
+    "client/calls.py:MAX_TOGETHER": PUBLIC,
     "client/calls.py:MAX_WANTED": PUBLIC,
     "client/client.py:Client.dead_letters(limit)": PUBLIC,
     "client/client.py:Client.history(limit)": PUBLIC,

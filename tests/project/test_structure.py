@@ -259,7 +259,7 @@ def test_a_client_offers_calls_of_its_users_and_nothing_that_handles_need() -> N
     """What handles call is the gateway's: a caller of a client meets no half of a call."""
     offered = {name for name in dir(Client) if not name.startswith("_")}
     reads = {"counts", "dead_letters", "explain", "health", "history", "in_flight", "info", "list", "metrics", "until"}
-    calls = reads | {"backup", "bury", "demand", "left_messages", "members", "redrive", "stopped"}
+    calls = reads | {"backup", "bury", "demand", "left_messages", "members", "redrive", "stopped", "together"}
     assert offered == {*calls, "handle", "handle_by_name"}
 
 

@@ -164,6 +164,11 @@ COMMANDS: Final[Mapping[str, LazyCommand]] = {
         "Send any request, also to a kind of job of your own. It asks for no confirmation.",
         CHANGING,
     ),
+    "calls": LazyCommand(
+        "instances.requests:calls",
+        "Send many requests, such as starts, signals and cancellations. It asks for no confirmation.",
+        CHANGING,
+    ),
     "hold": LazyCommand(
         "engine:hold",
         "Hold a job: none of its runs begins until `perdure release`, also after a restart. Events are still handled.",

@@ -6,8 +6,9 @@ A check names the argument, the values that it accepts and the value that was pa
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
+from itertools import islice
 from typing import Any, Final, Never, TypeVar, cast
 
 from returns.result import Failure, Result, Success
@@ -70,6 +71,29 @@ async def concurrently(
 
 async def _answer(call: Call[Any, Any]) -> Result[Any, Any]:
     return await result_of(call)
+
+
+MAX_TOGETHER: Final = 1_000
+"""Calls that are made together."""
+
+
+def check_together(calls: object) -> Sequence[Call[Any, Any]]:
+    """Check the calls that are made together.
+
+    Raises:
+        InvalidArgument: there are more than 1,000, one is not a call, or one is there twice.
+    """
+    expected = f"at most {MAX_TOGETHER:,} different calls, none awaited, such as [flow.start(...), flow.cancel(...)]"
+    # Not read further: an endless generator must end in an error.
+    given: list[Any] = list(islice(calls, MAX_TOGETHER + 1)) if isinstance(calls, Iterable) else []
+    if not isinstance(calls, Iterable) or len(given) > MAX_TOGETHER:
+        raise InvalidArgument("calls of together", calls, expected)
+    for call in given:
+        if type(call) is not Call:
+            raise InvalidArgument("a call of together", call, expected)
+    if len({id(call) for call in given}) < len(given):
+        raise InvalidArgument("calls of together", "the same call twice", expected)
+    return given
 
 
 MAX_WANTED: Final = 20

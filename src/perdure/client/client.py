@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Never, NoReturn, TypeVar
 
 import attrs
 from returns.result import Failure, Result, Success
 
-from perdure.client.calls import check_backup, check_definition, check_wanted, list_filter
+from perdure.client.calls import check_backup, check_definition, check_together, check_wanted, list_filter
 from perdure.client.gateway import Gateway, JobByName
 from perdure.jobs.call import Call, result_of
 from perdure.jobs.definition import AnyDefinition, CallError, Definition
@@ -20,7 +20,7 @@ from perdure.jobs.request import Request, check_timeout
 from perdure.stores.values import Backup, BackupProgress, Health, LoggedEvent, OnBackupProgress
 from perdure.values.address import Address, check_id
 from perdure.values.attributes import Attribute, Condition
-from perdure.values.errors import RequestError
+from perdure.values.errors import InvalidArgument, RequestError
 from perdure.values.excerpt import MAX_LINE_CHARACTERS, shortened
 from perdure.values.limits import Limits
 from perdure.values.listings import Demand, EngineMember, InFlight, ListedStatus, ListFilter, Listing, StoreCounts
@@ -103,6 +103,8 @@ class SyncContextGuard(ContextGuard):
             """Satisfy Python, which looks for it before it enters."""
 
 
+A = TypeVar("A")
+E = TypeVar("E", bound=Exception)
 H = TypeVar("H")
 T = TypeVar("T")
 
@@ -261,6 +263,29 @@ class Client:
         except RequestError as refused:
             return Failure(refused)
         return await result_of(self._gateway.history(address, **page))
+
+    def together(self, calls: Iterable[Call[A, E]], /) -> Call[tuple[Success[A] | Failure[E], ...], InvalidArgument]:
+        """Make up to 1,000 calls at the same time: starts, signals, cancellations, of any jobs.
+
+        They share transactions, and to a server a request. Each succeeds or fails for itself. So a repeat of those that
+        failed, or of all with their idempotency keys, completes the rest.
+
+        Args:
+            calls: the calls, none awaited yet, such as ``[flow.start("a", 1), flow.cancel("b")]``.
+
+        Returns:
+            How each call ended, in the order of the calls. It fails with `InvalidArgument` beyond 1,000 calls, and then
+            makes none.
+        """
+        return Call(partial(self._together, calls), "together")
+
+    async def _together(self, calls: Iterable[Call[Any, Any]]) -> Result[tuple[Any, ...], InvalidArgument]:
+        try:
+            given = check_together(calls)
+        except InvalidArgument as wrong:
+            return Failure(wrong)
+        ended: Result[tuple[Any, ...], Never] = await result_of(self._gateway.concurrently(given))
+        return ended
 
     def until(
         self,

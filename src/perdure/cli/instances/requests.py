@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
 import attrs
 import orjson
 from cyclopts import Parameter
+from returns.result import Failure, Result
 
 from perdure.cli.instances.presentation import (
     answer_lines,
@@ -25,9 +26,10 @@ from perdure.cli.instances.reading import outcome_data, outcome_text
 from perdure.cli.instances.selection import AddressArgument, address_of
 from perdure.cli.options import JsonOption
 from perdure.cli.output import array_of, object_of, write_fields, write_json, write_styled_lines
-from perdure.cli.process import ExitCode, UsageError, write_lines
+from perdure.cli.process import ExitCode, UsageError, code_of, write_lines
 from perdure.cli.target.opening import UNSET, TargetOptions, open_target
 from perdure.cli.target.target import InstanceRequest
+from perdure.client.calls import MAX_TOGETHER
 from perdure.jobs.request import ALARM, WaitFor
 from perdure.values.excerpt import shortened
 from perdure.wire.explanation import readable_answer, why_no_alarm
@@ -352,6 +354,60 @@ def call(
     text = "" if payload is None else json_payload(payload)
     asked = InstanceRequest(address=address_of(address), action=action, payload=text, key=key, wait_for=wait_for)
     return request(asked, target, json=json, wait=wait)
+
+
+def calls(
+    *requests: Annotated[str, Parameter(name="REQUEST")],
+    target: TargetOptions = UNSET,
+    json: JsonOption = False,
+) -> int:
+    """Send many requests, such as starts, signals and cancellations. It asks for no confirmation.
+
+    The requests are sent 1,000 at a time, and each succeeds or fails for itself. Failures are printed, and all answers
+    with --json.
+
+    Exit code: 0 done, 2 the command cannot start, 3 some were refused, or their runs did not succeed, 4 no engine
+    answers, 5 unknown.
+
+    Parameters
+    ----------
+    requests
+        JSON objects with an "address" and an "action", perhaps with a "payload" and a "key". Or - to read standard
+        input, one a line.
+    """
+    lines = sys.stdin.read().splitlines() if requests == (FROM_STDIN,) else requests
+    asked = list(_requests(lines))
+    worst, done = ExitCode.DONE, 0
+    with open_target(target) as found:
+        for first in range(0, len(asked), MAX_TOGETHER):
+            some = asked[first : first + MAX_TOGETHER]
+            for each, result in zip(some, found.calls(some), strict=True):
+                code = code_of(result.failure()) if isinstance(result, Failure) else code_of_answer(result.unwrap())
+                worst, done = max(worst, code), done + (code is ExitCode.DONE)
+                _write_call(each, code, result, json=json)
+    sys.stderr.write(f"perdure: calls: {done:,} of {len(asked):,} done\n")
+    return worst
+
+
+def _requests(lines: Sequence[str]) -> Iterator[InstanceRequest]:
+    for number, line in enumerate(lines, 1):
+        try:
+            given: Any = orjson.loads(line)
+            address, action = address_of(given["address"]), str(given["action"])
+        except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+            expected = '{"address": "workflow:orders:1", "action": "start", "payload": ..., "key": "..."}'
+            raise UsageError(f"request {number}: expected {expected}, got {shortened(line, 80)}") from error
+        payload = orjson.dumps(given["payload"]).decode() if "payload" in given else ""
+        yield InstanceRequest(address=address, action=action, payload=payload, key=given.get("key"), wait_for="start")
+
+
+def _write_call(asked: InstanceRequest, code: ExitCode, result: Result[object, Any], *, json: bool) -> None:
+    problem = str(result.failure()) if isinstance(result, Failure) else None
+    if json:
+        shown = {"answer": result.unwrap()} if problem is None else {"problem": problem}
+        write_json([{"address": str(asked.address), "action": asked.action, "exit_code": int(code), **shown}])
+    elif code is not ExitCode.DONE:
+        write_lines([f"{asked.address}  {problem or ', '.join(f'{n} {v}' for n, v in answer_lines(result.unwrap()))}"])
 
 
 def request(asked: InstanceRequest, options: TargetOptions, *, json: bool, wait: str | None = None) -> ExitCode:

@@ -6,7 +6,7 @@ and without secrets. Without the app's definitions, records are shown as they ar
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
@@ -47,6 +47,8 @@ from perdure.values.transition import Loaded
 from perdure.wire.operations import DEAD_LETTERS, HISTORY, LEFT_MESSAGES, STATUS, STEPS, ClientOperation
 
 if TYPE_CHECKING:
+    from returns.result import Result
+
     from perdure.cli import app_loader
     from perdure.stores.at_rest import StoreReader
 else:
@@ -284,6 +286,10 @@ class AtRest:
         self._refuse()
 
     def call(self, asked: InstanceRequest, /) -> object:
+        """Refuse."""
+        self._refuse()
+
+    def calls(self, asked: Sequence[InstanceRequest], /) -> tuple[Result[object, Any], ...]:
         """Refuse."""
         self._refuse()
 

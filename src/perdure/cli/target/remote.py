@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 import attrs
+from returns.result import Result
 
 from perdure.cli.output import object_of
 from perdure.cli.target.target import InstanceRequest
 from perdure.client.client import call_of
+from perdure.jobs.call import Call
 from perdure.remote import SyncClient, connect_sync
 from perdure.values.address import Address
 from perdure.values.errors import ServerUnreachable
@@ -98,8 +100,11 @@ class Remote:
 
     def call(self, asked: InstanceRequest, /) -> object:
         """Send a request, and return its answer as JSON-able data, without a typed error's data."""
+        return _without_error_data(self.jobs.run(self._call(asked)))
+
+    def _call(self, asked: InstanceRequest) -> Call[Any, Any]:
         job = self.jobs.handle_by_name(asked.address.kind, asked.address.name)
-        call = job.call(
+        return job.call(
             asked.action,
             asked.address.id,
             asked.payload,
@@ -107,7 +112,11 @@ class Remote:
             wait_for=asked.wait_for,
             interrupt=asked.interrupt,
         )
-        return _without_error_data(self.jobs.run(call))
+
+    def calls(self, asked: Sequence[InstanceRequest], /) -> tuple[Result[object, Any], ...]:
+        """Send up to 1,000 requests at the same time, and return how each ended."""
+        ended = self.jobs.run(self.jobs.together(map(self._call, asked)))
+        return tuple(each.map(_without_error_data) for each in ended)
 
     def update(self, asked: InstanceRequest, within: Duration, /) -> UpdateReply:
         """Send an update, and wait for its reply."""

@@ -9,6 +9,10 @@ import attrs
 from perdure.values.excerpt import excerpt, fields_in_line
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from returns.result import Result
+
     from perdure.jobs.request import WaitFor
     from perdure.values.address import Address
     from perdure.values.listings import (
@@ -96,6 +100,10 @@ class Target(Protocol):
 
     def call(self, asked: InstanceRequest, /) -> object:
         """Send a request, and return its answer as JSON-able data."""
+        ...
+
+    def calls(self, asked: Sequence[InstanceRequest], /) -> tuple[Result[object, Any], ...]:
+        """Send up to 1,000 requests at the same time, and return how each ended."""
         ...
 
     def update(self, asked: InstanceRequest, within: Duration, /) -> UpdateReply:
