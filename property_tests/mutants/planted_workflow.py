@@ -17,6 +17,13 @@ FORKS = "tests/workflow/test_workflow_forks.py"
 
 MUTANTS = (
     Mutant(
+        "the retry policy of a step is ignored",
+        "policy_for",
+        "return own or job.plan.retry",
+        "return job.plan.retry",
+        f"{STEPS}::test_a_step_has_a_retry_policy_of_its_own_for_defects[None-memory://]",
+    ),
+    Mutant(
         "a workflow that waits does not wake at its deadline",
         "_waiting",
         "replay.wake_ms(), replay.deadline_ms(), ",

@@ -83,6 +83,9 @@ SENTENCES: Final = {
     "reference/types.md: at most 20": "tests/codecs/test_problems.py::test_at_most_twenty_problems_are_listed",
     "reference/types.md: at most 64": f"{ROW}codec.nesting",
     "reference/worker-pool.md: up to 100": f"{ROW}PoolBatch.failures",
+    "reference/calls.md: up to 1,000": (
+        "tests/behaviour/test_calls.py::test_a_thousand_calls_are_made_together_and_no_more"
+    ),
     "reference/worker-pool.md: at most 1,000": "tests/kinds/test_many_items.py::test_a_chunk_has_a_limit",
     "reference/worker-pool.md: at most 200,000": (
         "property_tests/engine/test_rate_limit.py::test_beyond_its_memory_it_waits"

@@ -28,11 +28,12 @@ from flows import (
 )
 from returns.future import FutureResult
 
-from perdure import App, Backoff, Do, Limits, Retry, Workflow, WorkflowContext, effect, program, step_key
+from perdure import App, Backoff, Do, Limits, Retry, Workflow, WorkflowContext, effect, program, step, step_key
 from perdure.jobs.call import Call
 from perdure.programs import log, sleep
 from perdure.testing import Crash, Hang, Raise, WorkerDied, World
 from perdure.values.answer import Done
+from perdure.values.errors import DefinitionError
 from perdure.values.outcome import Failed, Retrying
 from perdure.values.times import from_ms
 
@@ -335,3 +336,66 @@ def test_a_start_that_waits_returns_when_the_failed_step_is_due_again() -> None:
         assert isinstance(outcome, Retrying)
         assert outcome.at == from_ms(now_ms + 60_000)
         assert outcome.error.message == "no route"
+
+
+# ---------------------------------------------------------------- the retry policy of one step
+PATIENT = Retry[object](max_attempts=3, delay=Backoff.constant("1 minute"), jitter=False)
+
+
+@step(retry_defects=PATIENT)
+@program
+def patient(text: str) -> Do[str, Declined, HasShop]:
+    return (yield from label(text))
+
+
+@program
+def shipping(ctx: WorkflowContext[int]) -> Do[str, Declined, HasShop]:
+    yield from charge("k", 1)
+    return (yield from patient("a"))
+
+
+@pytest.mark.parametrize("store", STORES)
+@pytest.mark.parametrize("others", [None, Retry[object](max_attempts=2, delay=Backoff.constant("1 s"), jitter=False)])
+def test_a_step_has_a_retry_policy_of_its_own_for_defects(store: str, others: Any, tmp_path: Path) -> None:
+    shop = Shop()
+    job = Workflow("shipping", state=int, run=shipping, retry_defects=others, keep=None)
+    with World(App(shop).with_jobs(job), store=url(store, tmp_path)) as world:
+        world.inject(*(Raise("label", OSError("no network"), call=call) for call in (1, 2)))
+        world.run(world.handle(job).start("s", 0))
+        world.advance("30 seconds")
+        status = world.run(world.handle(job).status("s"))
+        assert (status.status, status.attempt) == ("retrying", 2)
+        world.crash()
+        world.open()
+        world.advance("1 minute")
+        failing = world.run(world.handle(job).steps("s"))[-1]
+        assert (failing.name, failing.status, failing.attempts) == ("patient", "retrying", 2)
+        world.advance("1 minute")
+        assert world.run(world.handle(job).outcome("s")) == Done(value="label:a")
+        failures = [each.event for each in world.run(world.jobs.history(job, "s")) if each.event.type == "job.failed"]
+        assert [(event.hook, event.attempt) for event in failures] == [("patient", 2), ("patient", 1)]
+
+
+def test_a_step_whose_own_policy_is_exhausted_is_parked_and_resumed_with_new_attempts() -> None:
+    job = Workflow("shipping", state=int, run=shipping, keep=None)
+    with World(App(Shop()).with_jobs(job)) as world:
+        world.inject(*(Raise("label", OSError("no network"), call=call) for call in range(1, 6)))
+        world.run(world.handle(job).start("s", 0))
+        world.advance("10 minutes")
+        assert world.run(world.handle(job).status("s")).parked == "retries_exhausted"
+        types = [each.event.type for each in world.run(world.jobs.history(job, "s"))]
+        assert types.count("job.failed") == 3
+        assert types.count("job.retry_exhausted") == 1
+        world.run(world.handle(job).resume("s"))
+        world.advance("10 minutes")
+        assert world.run(world.handle(job).outcome("s")) == Done(value="label:a")
+
+
+def test_a_wrong_retry_policy_of_a_step_is_refused() -> None:
+    for wrong in (3, Retry[object](max_attempts=3, delay=Backoff.standard, retry_if=lambda _: True)):
+        with pytest.raises(DefinitionError, match="retry_defects of step label_again"):
+
+            @step(retry_defects=wrong)  # type: ignore[call-overload]
+            @program
+            def label_again(text: str) -> Do[str, Declined, HasShop]:
+                return (yield from label(text))

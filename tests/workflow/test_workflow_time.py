@@ -526,3 +526,40 @@ def test_wrong_times_of_a_start_are_typed_errors_and_jobs_start_others_later() -
         assert world.run(flow.status("told")).run_count == 0
         world.advance("3 minutes")
         assert world.run(flow.outcome("told")) == DeadlinePassed("its deadline passed")
+
+
+# ---------------------------------------------------------------- waits while a workflow is suspended
+@pytest.mark.parametrize("suspended", ["paused", "parked"])
+@pytest.mark.parametrize("signalled", [None, "1 hour", "3 hours"])
+def test_a_wait_ends_when_a_suspended_workflow_is_resumed_and_stored_signals_come_first(
+    suspended: str, signalled: str | None
+) -> None:
+    """A time limit of 2 hours passes while nothing runs: a signal that was stored meanwhile, also later, wins."""
+
+    @program
+    def both(ctx: WorkflowContext[int]) -> Do[int, Declined | EffectTimeout, HasShop]:
+        first, _ = yield from gather(number.receive().timeout("2 hours"), sleep("1 minute").bind(lambda _: mail("x")))
+        return first
+
+    shop = Shop()
+    job = Workflow("both", state=int, run=both, signals=(number,), keep=None)
+    with World(App(shop).with_jobs(job)) as world:
+        flow, began = world.handle(job), world.now
+        if suspended == "parked":
+            world.inject(Raise("mail", OSError("no network")))
+        world.run(flow.start("b", 0))
+        if suspended == "paused":
+            world.run(flow.pause("b"))
+        world.advance(signalled or "3 hours")
+        if signalled is not None:
+            assert world.run(flow.signal("b", number, 7)).accepted
+            world.advance("4 hours")
+        status = world.run(flow.status("b"))
+        assert (status.status, world.run(flow.outcome("b"))) == (suspended, None)
+        waits = {each.name: each.at_ms for each in world.run(flow.steps("b")) if each.status == "waiting"}
+        assert "signal number" in waits  # shown, and the program has not been halted there
+        world.run(flow.resume("b"))
+        world.advance("1 second")
+        ended = world.run(flow.outcome("b"))
+        assert ended == Done(value=7) if signalled else isinstance(ended, Failed)
+        assert began < world.now

@@ -42,6 +42,7 @@ from perdure.kinds.workflow.instructions import (
     StateQuery,
     Update,
     WhenCancelled,
+    check_retry_defects,
     update_signal,
 )
 from perdure.programs import Exit, Program, perform
@@ -195,7 +196,7 @@ class Workflow(
     ) -> None:
         program = check_function(run, what=f"run of workflow:{name}", takes=("ctx",), expected="a Program")
         declared, requests = _signals(signals, name), _updates(updates, name)
-        _check_retry(retry_defects, name)
+        check_retry_defects(retry_defects, f"workflow:{name}")
         codecs, asked = _codecs_of(declared, tags, name), _queries(queries, tags, name)
         results, keep_ms = _results(result, run, tags, name), None if keep is None else _keep_ms(keep, name)
         plan = build_plan(
@@ -648,19 +649,6 @@ def _queries(
         what = f"answer to query {query.name} of workflow:{name}"
         found[query.name] = query, Codec.of(query.reply, what=what, tags=tags, ignores_other_tags=True)
     return found
-
-
-def _check_retry(retry: Retry[Any] | None, name: str) -> None:
-    if retry is not None and not isinstance(retry, Retry):  # pyright: ignore[reportUnnecessaryIsInstance] - as above
-        raise DefinitionError(
-            f"retry_defects of workflow:{name}", retry, "Retry(max_attempts=..., delay=Backoff....) or None"
-        )
-    if retry is not None and retry.retry_if is not None:
-        raise DefinitionError(
-            f"retry_defects of workflow:{name}",
-            "retry_if",
-            "a Retry without retry_if: typed errors are values of the program, which retries them with .retry(...)",
-        )
 
 
 def _results(result: Any, run: object, tags: Mapping[type, str] | None, name: str) -> Codec[Any]:  # a type form

@@ -36,6 +36,7 @@ from perdure.values.errors import DefinitionError, NotPublished
 from perdure.values.excerpt import fields_in_line
 from perdure.values.failure import Defect
 from perdure.values.frozen import frozen
+from perdure.values.retry import Retry
 
 if TYPE_CHECKING:
     from perdure.jobs.definition import AnyDefinition
@@ -85,6 +86,7 @@ class OneStep(Instruction[Any, Any]):
         args: the function's arguments, for comparison.
         values: the value's codec.
         errors: the typed errors' codec. None if it has none.
+        retry: the retry policy for its defects. None: the definition's.
     """
 
     __repr__ = fields_in_line
@@ -94,6 +96,7 @@ class OneStep(Instruction[Any, Any]):
     args: tuple[Any, ...]
     values: Codec[Any] = attrs.field(eq=False)
     errors: Codec[Any] | None = attrs.field(eq=False)
+    retry: Retry[Any] | None = attrs.field(default=None, eq=False)
 
 
 @frozen
@@ -195,8 +198,16 @@ class BranchDropped:
 @overload
 def step(function: Callable[P, Program[A, E, R]], /) -> Callable[P, Program[A, E, R]]: ...
 @overload
-def step(*, name: str) -> Callable[[Callable[P, Program[A, E, R]]], Callable[P, Program[A, E, R]]]: ...
-def step(function: Callable[..., Any] | None = None, /, *, name: str | None = None) -> Any:
+def step(
+    *, name: str | None = None, retry_defects: Retry[Any] | None = None
+) -> Callable[[Callable[P, Program[A, E, R]]], Callable[P, Program[A, E, R]]]: ...
+def step(
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    name: str | None = None,
+    retry_defects: Retry[Any] | None = None,
+) -> Any:
     """Make each program that a function returns a single step in a workflow. Use it above `program`.
 
     The journal holds the step's outcome, and nothing from inside the step: several effects cost one commit, and after a
@@ -205,16 +216,42 @@ def step(function: Callable[..., Any] | None = None, /, *, name: str | None = No
     Args:
         function: returns a program. Its annotation declares the value's type and the error's type.
         name: the name that the journal holds, as for `effect`. By default the function's. Write ``@step(name="pack")``.
+        retry_defects: the durable retry if this step raises or times out, instead of the definition's.
 
     Raises:
-        DefinitionError: the name is not valid, or the annotation declares no types, or one that has no JSON form.
+        DefinitionError: the name or the policy is not valid, or the annotation declares no types, or one that has no
+            JSON form.
     """
+    if name is not None:
+        check_name(name, what="name of a step")
     if function is None:
-        return partial(_step, check_name(name, what="name of a step"))
-    return _step(step_name(function), function)
+        return partial(_step, name, retry_defects)
+    return _step(name, retry_defects, function)
 
 
-def _step(name: str, function: Callable[P, Program[A, E, R]]) -> Callable[P, Program[A, E, R]]:
+def check_retry_defects(retry: object, what: str) -> None:
+    """Check a retry policy for defects.
+
+    Raises:
+        DefinitionError: it is not a policy, or it chooses typed errors.
+    """
+    if retry is None:
+        return
+    if not isinstance(retry, Retry):
+        raise DefinitionError(f"retry_defects of {what}", retry, "Retry(max_attempts=..., delay=Backoff....) or None")
+    if retry.retry_if is not None:  # pyright: ignore[reportUnknownMemberType] - of any type
+        raise DefinitionError(
+            f"retry_defects of {what}",
+            "retry_if",
+            "a Retry without retry_if: typed errors are values of the program, which retries them with .retry(...)",
+        )
+
+
+def _step(
+    pinned: str | None, retry: Retry[Any] | None, function: Callable[P, Program[A, E, R]]
+) -> Callable[P, Program[A, E, R]]:
+    name = step_name(function) if pinned is None else pinned
+    check_retry_defects(retry, f"step {name}")
     value, error = value_of(function), error_of(function)
     # Refused when the module is imported: at run time, the effect would have happened before its outcome is found to
     # have no form.
@@ -228,7 +265,9 @@ def _step(name: str, function: Callable[P, Program[A, E, R]]) -> Callable[P, Pro
     @wraps(function)
     def made(*args: P.args, **kwargs: P.kwargs) -> Program[A, E, R]:
         given = (*args, *kwargs.items())
-        one: Program[Any, Any, Any] = perform(OneStep(name, partial(function, *args, **kwargs), given, values, errors))
+        one: Program[Any, Any, Any] = perform(
+            OneStep(name, partial(function, *args, **kwargs), given, values, errors, retry)
+        )
         return one
 
     setattr(made, STEP_NAME, name)

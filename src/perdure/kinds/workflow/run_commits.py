@@ -38,7 +38,7 @@ from perdure.kinds.workflow.header import (
 from perdure.kinds.workflow.journal import body_of, is_reply, reply_numbered, row_of
 from perdure.kinds.workflow.progress import Known, News, RunProgress, after_failure, waits_of
 from perdure.kinds.workflow.replay import Replay, cancel, end_dropped, interrupt
-from perdure.kinds.workflow.run_program import WorkflowDraft
+from perdure.kinds.workflow.run_program import WorkflowDraft, policy_for
 from perdure.kinds.workflow.tree import can_stop
 from perdure.programs import Exit, Halted, Raised
 from perdure.values.answer import OutcomeRecord
@@ -230,7 +230,8 @@ def settled(job: AnyWorkflow, execute: Execute, replay: Replay, inputs: TurnInpu
     stopped = next((step for step in header.failing if step.at_ms is None), None)
     # A request to cancel comes first: a parked workflow would not undo its steps.
     if stopped is not None and not _is_cancelled_next(header, replay, inputs):
-        return _given_up(job, execute, header, progress, stopped, inputs)
+        has_policy = policy_for(job, replay, stopped.path) is not None
+        return _given_up(job, execute, header, progress, stopped, inputs, is_exhausted=has_policy)
     return _waiting(execute, header, progress, replay, inputs)
 
 
@@ -297,12 +298,14 @@ def _given_up(
     progress: RunProgress,
     step: FailingStep,
     inputs: TurnInputs,
+    *,
+    is_exhausted: bool,
 ) -> Commit:
     """Park a workflow at a step that failed for good, or purge it, if the policy says so."""
     before = execute.instance
     log = EventRecorder(inputs, before.address, before.run_count)
     events: tuple[Event, ...] = _failures(log, execute, progress)
-    if job.plan.retry is not None:
+    if is_exhausted:
         exhausted = log.add(
             JobRetryExhausted,
             run_id=execute.claim.run_id,
@@ -572,7 +575,7 @@ def cut_short(job: AnyWorkflow, execute: Execute, exit_: Exit[Any, Any], inputs:
     # Without a step in progress, the program's own code used up the time.
     for path, name, began_ms in failed or [("", "run", execute.started_ms)]:
         step = after_failure(
-            job.plan.retry,
+            policy_for(job, replay, path),
             replay.failing.get(path) if path else replay.program_failure,
             path=path,
             name=name,

@@ -34,6 +34,7 @@ from perdure.values.instance import Instance
 
 if TYPE_CHECKING:
     from perdure.kinds.workflow.context import AnyWorkflow
+    from perdure.values.retry import Retry
 
 
 @attrs.frozen
@@ -115,6 +116,13 @@ def commit_progress(replay: Replay) -> Do[News | None, Any, Any]:
     return news
 
 
+def policy_for(job: AnyWorkflow, replay: Replay, path: str) -> Retry[Any] | None:
+    """Return the retry policy for the defects of a step, or of the program itself."""
+    asked = replay.tree.asked.get(path)
+    own = asked.instruction.retry if asked is not None and isinstance(asked.instruction, OneStep) else None
+    return own or job.plan.retry
+
+
 @attrs.define
 class Steps:
     """Performs one run's steps.
@@ -168,8 +176,9 @@ class Steps:
         jitter = yield from _JITTER
         record = record_failure(defect if isinstance(defect, Halted) else Raised(defect), None, secrets=self.secrets())
         before = self.replay.failing.get(path) if path else self.replay.program_failure
+        policy = policy_for(self.job, self.replay, path)
         step = after_failure(
-            self.job.plan.retry, before, path=path, name=name, defect=defect, error=record, now_ms=now_ms, jitter=jitter
+            policy, before, path=path, name=name, defect=defect, error=record, now_ms=now_ms, jitter=jitter
         )
         self.replay.failed(step, max(0, took_ms))
 
