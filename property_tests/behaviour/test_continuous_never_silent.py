@@ -2,6 +2,7 @@
 
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from attrs import frozen
@@ -11,6 +12,8 @@ from world import STORES, HasOutside, Refused, World, die, play, say
 
 from perdure import App, Backoff, Continuous, ContinuousContext, Do, Retry, cron, every, program
 from perdure.programs import sleep
+from perdure.values.event import JobExecuted, JobFailed
+from perdure.values.times import from_ms
 
 MINUTE_MS = 60_000
 
@@ -29,6 +32,19 @@ def work(ctx: ContinuousContext[Plain]) -> Do[None, Refused, HasOutside]:
         yield from die(RuntimeError("a bug"))
     if (yield from say("slow").map(lambda _: False).lash(lambda _: say("noted").map(lambda _: True))):
         yield from sleep("1 hour")
+
+
+async def last_run_is_in_history(world: World, job: Any) -> None:
+    """The status shows the end of the last run as the history does: a success, or a failure that is not retried."""
+    status = await world.run(world.jobs.handle(job).status("a"))
+    events = [logged.event for logged in await world.run(world.jobs.history(job, "a", limit=1_000))]
+    ends = [
+        ("succeeded" if isinstance(event, JobExecuted) else "failed", from_ms(event.at_ms))
+        for event in events
+        if isinstance(event, JobExecuted)
+        or (isinstance(event, JobFailed) and event.retry_at_ms is None and event.hook != "superseded")
+    ]
+    assert (status.last_run, status.last_run_at) == (ends[0] if ends else (None, None))
 
 
 schedules = st.sampled_from(
@@ -107,6 +123,7 @@ def test_a_failing_run_never_silences_the_schedule(store, schedule, retry, immed
                 await world.run(jobs.resume("a"))
             row = await world.row(job.address("a"))
             assert row.due_ms is not None, "the instance is silent"
+            await last_run_is_in_history(world, job)
         world.outside.refusals.clear()
         before = len([word for word in world.outside.heard if word.startswith("run")])
         await world.advance(ms=back_ms + 120_000 + 2 * MINUTE_MS)  # the longest wait of a retry, and a tick
@@ -115,6 +132,7 @@ def test_a_failing_run_never_silences_the_schedule(store, schedule, retry, immed
         status = await world.run(jobs.status("a"))
         assert (status.status, status.last_error) == ("scheduled", None)
         assert status.run_count == len({word.split(".")[0] for word in after}), "a run was counted twice, or not at all"
+        await last_run_is_in_history(world, job)
 
     with tempfile.TemporaryDirectory(prefix="perdure-") as folder:
         play(store, Path(folder), scenario)

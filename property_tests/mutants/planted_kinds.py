@@ -7,6 +7,7 @@ FIRE = "behaviour/test_debounce_fire_time.py::test_every_batch_flushes_when_the_
 CLEAR = "behaviour/test_debounce_clear.py::test_a_batch_that_is_being_flushed_is_not_cleared"
 MAIL = "behaviour/test_debounce_no_event_lost.py::TestInMemory"
 SILENT = "behaviour/test_continuous_never_silent.py::test_a_failing_run_never_silences_the_schedule[memory]"
+LAST = "tests/behaviour/test_continuous_schedule.py::test_the_status_says_when_and_how_the_last_run_ended[memory]"
 HOOKS = "behaviour/test_recovery_laws.py::test_hooks_run_when_the_contract_says"
 CALLS = "tests/behaviour/test_task_calls.py"
 
@@ -132,8 +133,22 @@ MUTANTS = (
     Mutant(
         "a run silences its schedule",
         "settled",
-        "return instance.changed(**_armed(what, instance.address, StoredTicks(anchor_ms=ticks.anchor_ms), next_ms))",
+        "return instance.changed(**_armed(what, instance.address, ended, next_ms))",
         "return instance.changed(alarm_ms=None)",
         SILENT,
+    ),
+    Mutant(
+        "the end of a triggered run is not noted",
+        "settled",
+        "attrs.evolve(ticks, missed=0, failed=None, last=last)",
+        "attrs.evolve(ticks, missed=0, failed=None)",
+        LAST,
+    ),
+    Mutant(
+        "a run that failed counts as one that succeeded",
+        "given_up",
+        'settled(what, instance, "failed", inputs)',
+        'settled(what, instance, "succeeded", inputs)',
+        LAST,
     ),
 )

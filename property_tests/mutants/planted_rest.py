@@ -409,8 +409,8 @@ MUTANTS = (
     Mutant(
         "a run that is over leaves its missed ticks to the next",
         "settled",
-        "StoredTicks(anchor_ms=ticks.anchor_ms)",
-        "StoredTicks(anchor_ms=ticks.anchor_ms, missed=ticks.missed)",
+        "StoredTicks(anchor_ms=ticks.anchor_ms, last=last)",
+        "StoredTicks(anchor_ms=ticks.anchor_ms, missed=ticks.missed, last=last)",
         PAIRS + "test_every_tick_is_run_or_counted_as_missed",
     ),
     Mutant(

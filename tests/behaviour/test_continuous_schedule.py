@@ -210,6 +210,52 @@ async def test_a_failing_run_receives_the_missed_ticks_again(world: World) -> No
     assert runs(world) == ["at 190 as 180 missed 2", "at 191 as 180 missed 2", "at 240 as 240 missed 0"]
 
 
+# ---------------------------------------------------------------- the last run
+@on_each_store
+async def test_the_status_says_when_and_how_the_last_run_ended(world: World) -> None:
+    """A run ends when it succeeds or is not retried any more: not at its begin, and not at a failed attempt."""
+    definition = job(every("1 minute"), retry=Retry(2, Backoff.constant("1 s"), jitter=False), start_immediately=False)
+    jobs = await opened(world, definition)
+
+    async def last() -> tuple[str, str | None]:
+        status = await world.run(jobs.status("a"))
+        return since_start(status.last_run_at), status.last_run
+
+    await world.run(jobs.start("a", Plain(slow="10 s")))
+    assert await last() == ("-", None)
+    await world.advance(s=65)
+    assert (await world.run(jobs.status("a"))).status == "running"
+    assert await last() == ("-", None)
+    await world.advance(s=5)
+    assert await last() == ("70", "succeeded")
+    world.outside.refusals["work"] = 2
+    await world.advance(s=70)
+    assert (await world.run(jobs.status("a"))).status == "retrying"
+    assert await last() == ("70", "succeeded")
+    await world.advance(s=11)
+    assert await last() == ("151", "failed")
+    await world.run(jobs.pause("a"))
+    await world.crash()
+    jobs = await opened(world, definition)
+    assert await last() == ("151", "failed")
+    await world.run(jobs.resume("a"))
+    await world.run(jobs.trigger("a", new_run=True))
+    assert await last() == ("161", "succeeded")
+
+
+@on_each_store
+async def test_a_row_of_an_earlier_version_has_no_last_run_until_its_next_end(world: World) -> None:
+    """Its data has no member for it, as that of an instance before its first end."""
+    definition = job(every("1 minute"), start_immediately=False)
+    jobs = await opened(world, definition)
+    await world.run(jobs.start("a", Plain()))
+    data = (await world.row(definition.address("a"))).data
+    assert data.endswith('"failed":null}')
+    assert TICKS.decode(data.encode()).last is None
+    await world.advance(s=60)
+    assert (await world.run(jobs.status("a"))).last_run == "succeeded"
+
+
 # ---------------------------------------------------------------- spread
 @on_each_store
 async def test_a_spread_shifts_by_the_address_alone_and_adds_up_to_nothing(world: World) -> None:

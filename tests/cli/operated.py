@@ -151,8 +151,9 @@ RETRY = PendingRetry(
     run_id="run-1", cause="alarm", attempt=2, first_failed_ms=1_000, at_ms=NEW_YEAR_MS + 60_000, error=ERROR
 )
 PAID = '{"paid":1,"card":"4111-1111"}'
+TICKS = f'{{"anchor_ms":{NEW_YEAR_MS},"last":[{NEW_YEAR_MS},"failed"]}}'
 INSTANCES = [
-    instance("continuous", "tick", "c-1", alarm_ms=NEW_YEAR_MS + 1_000, run_count=3),
+    instance("continuous", "tick", "c-1", alarm_ms=NEW_YEAR_MS + 1_000, run_count=3, data=TICKS),
     instance("task", "order", "o-1", alarm_ms=NEW_YEAR_MS - 1_000),
     instance("task", "order", "o-2"),
     instance("task", "order", "o-3", alarm_ms=NEW_YEAR_MS, pending_retry=RETRY, last_error=ERROR),

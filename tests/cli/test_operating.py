@@ -67,6 +67,8 @@ def test_every_reading_command_answers(read_only: dict[str, list[str]], capsys: 
     }
     assert run_command(["list", *named, "--status", "orphaned"]) == 0
     assert capsys.readouterr().out.splitlines()[1].split()[:2] == ["task:other:o-1", "orphaned"]
+    assert run_command(["show", "continuous:tick:c-1", *named]) == 0
+    assert "last run  failed, 2100-01-01T00:00:00Z\n" in capsys.readouterr().out
     assert run_command(["show", "task:order:p-1", *named]) == 0
     assert capsys.readouterr().out.endswith('{\n  "paid": 1,\n  "card": "<secret>"\n}\n')
     assert run_command(["history", str(ORDER), *named, "--json"]) == 0

@@ -646,6 +646,16 @@ def test_the_page_of_a_job_lists_its_requests_once_with_and_without_ticks():
     assert visit(scenario) == [(1, 0), (1, 1)]
 
 
+def test_the_page_of_a_continuous_job_shows_how_its_last_run_ended():
+    async def scenario(visitor):
+        await visitor.api.client.handle(scene.rates).trigger("ecb")
+        return (await visitor.get(path_of("continuous/exchange-rates/ecb"))).text
+
+    page = visit(scenario)
+    assert "last run ended" in page
+    assert "succeeded" in page
+
+
 def test_a_retry_is_due_at_its_time_unless_the_instance_is_paused():
     async def scenario(visitor):
         [retrying] = await visitor.api.client.list(status="retrying")

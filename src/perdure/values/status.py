@@ -35,6 +35,10 @@ Status: TypeAlias = Literal["scheduled", "queued", "idle", "running", "retrying"
 """The statuses of a stored instance, the same for all kinds."""
 
 
+LastRunForm: TypeAlias = Literal["succeeded", "failed"]
+"""How a continuous job's run ended: it succeeded, or it failed and the schedule continued without it."""
+
+
 Hold: TypeAlias = Literal["held", "released"]
 """Whether the runs of a job may begin."""
 
@@ -64,6 +68,9 @@ class InstanceStatus:
         parent: the workflow that called this one as its child, printed ``kind:name:id``. None for all others.
         deadline_at: when a workflow is cancelled that has not ended. None without a deadline. While the instance is
             paused or parked the deadline may pass: then it is cancelled when it is resumed.
+        last_run_at: when the last run ended (continuous). A run ends when it succeeds or is not retried any more. None
+            before the first end, and until the next one if an older version wrote the instance.
+        last_run: how that run ended (continuous): ``succeeded`` or ``failed``.
     """
 
     __repr__ = fields_in_line
@@ -85,3 +92,5 @@ class InstanceStatus:
     phase: str | None = None
     parent: str | None = None
     deadline_at: datetime | None = None
+    last_run_at: datetime | None = None
+    last_run: LastRunForm | None = None

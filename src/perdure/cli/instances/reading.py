@@ -317,6 +317,7 @@ def _fields(
         ("attempt", str(report.attempt) if report.attempt > 1 else ""),
         ("runs", str(report.run_count)),
         ("events", str(report.event_count)),
+        ("last run", f"{report.last_run}, {instant(report.last_run_at)}" if report.last_run else ""),
         ("batch started", instant(report.started_at)),
         ("batch flushes", instant(report.will_flush_at)),
         ("created", instant(report.created_at)),

@@ -21,6 +21,7 @@ from perdure.jobs.call import Call
 from perdure.jobs.definition import AnyDefinition, CallError
 from perdure.jobs.display import NOT_FOUND
 from perdure.jobs.redaction import redacted_status, shown_status
+from perdure.kinds.continuous import handler as continuous
 from perdure.kinds.debounce import handler as debounce
 from perdure.kinds.workflow import handler as workflow
 from perdure.programs.future import answer_of
@@ -61,6 +62,7 @@ NOT_SHOWN: Final = "<not shown: the app does not serve this job, so its secrets 
 
 _DEBOUNCE = "debounce"  # whose state does not depend on the code of the job
 _REPORTS: Final[Mapping[str, Callable[[Instance, InstanceStatus], InstanceStatus]]] = {
+    "continuous": continuous.report,
     _DEBOUNCE: debounce.report,
     "workflow": workflow.report,
 }

@@ -15,6 +15,7 @@ from perdure.programs import Program
 from perdure.values.excerpt import fields_in_line
 from perdure.values.frozen import frozen, turn_value
 from perdure.values.schedule import Schedule
+from perdure.values.status import LastRunForm
 from perdure.values.times import from_ms
 
 S = TypeVar("S")
@@ -84,7 +85,10 @@ class StoredTicks:
         missed: how many ticks were dropped for it.
         owed_ms: the tick that a resumption still has to run, however late it is and whatever ``catch_up`` says.
         failed: the last run, if it failed for good. Also while a trigger continues it.
+        last: when the last run ended, and how. None before the first end, and in rows of versions that did not note it.
     """
+
+    __repr__ = fields_in_line
 
     anchor_ms: int
     next_ms: int | None = None
@@ -92,6 +96,7 @@ class StoredTicks:
     missed: int = 0
     owed_ms: int | None = None
     failed: FailedRun | None = None
+    last: tuple[int, LastRunForm] | None = None
 
 
 TICKS: Codec[StoredTicks] = Codec.of(StoredTicks, what="ticks of a continuous job")

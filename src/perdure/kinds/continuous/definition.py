@@ -12,7 +12,7 @@ from typing_extensions import TypeVar as DefaultTypeVar
 from perdure._lazy import lazy_module
 from perdure.codecs import Codec, Migrations
 from perdure.jobs.definition import Definition, Dispatch, PostCommand
-from perdure.jobs.display import DisplayField, fields_of_plan
+from perdure.jobs.display import DisplayField, fields_of_plan, report_status
 from perdure.jobs.hooks import FROM_HOOKS, FromHooks, HookResult, RetryPolicy, hook
 from perdure.jobs.plan import DEFAULT_RUN_TIMEOUT, AcceptedInEvents, Plan, build_plan
 from perdure.jobs.request import TRIGGER_OPTIONS, CommandSpec, Request
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from perdure.values.attributes import Attribute
     from perdure.values.instance import Claim, Instance
     from perdure.values.limits import Limit, LimitUse
+    from perdure.values.status import InstanceStatus
     from perdure.values.turn_inputs import TurnInputs
 else:  # deciding turns and calling jobs need more modules than defining jobs
     handle = lazy_module("perdure.kinds.continuous.handle")
@@ -171,10 +172,19 @@ class Continuous(Definition["ContinuousHandle[S, E]", "ContinuousSender[S]", R_c
         )
 
     def display_fields_of(self, instance: Instance) -> tuple[DisplayField, ...]:
-        """Return the run's tick in progress, and the next one."""
-        ticks = handler.ticks_of(instance)
-        known = (("tick of this run", ticks.taken_ms), ("next tick", ticks.next_ms))
-        return tuple(DisplayField(label, from_ms(at_ms)) for label, at_ms in known if at_ms is not None)
+        """Return the run's tick in progress, the next one, and the last run that ended."""
+        ticks, last = handler.ticks_of(instance), handler.ticks_of(instance).last
+        known = (
+            ("tick of this run", ticks.taken_ms),
+            ("next tick", ticks.next_ms),
+            ("last run ended", None if last is None else last[0]),
+        )
+        fields = tuple(DisplayField(label, from_ms(at_ms)) for label, at_ms in known if at_ms is not None)
+        return fields if last is None else (*fields, DisplayField("last run", last[1]))
+
+    def report(self, instance: Instance) -> InstanceStatus:
+        """Return the ``status`` result with the last run."""
+        return handler.report(instance, report_status(instance))
 
     def next_ticks(self, now_ms: int, most: int) -> tuple[int, ...]:
         """Return a cron line's next ticks. An interval has none here, because its ticks depend on each instance."""

@@ -27,6 +27,7 @@ from perdure.values.answer import OutcomeRecord, RunAnswer
 from perdure.values.event import JobStarted
 from perdure.values.instance import Claim, Instance, PendingRetry
 from perdure.values.schedule import Due, Every, Run, Skip, could_be_set, due, first_tick, latest_due, offset_ms, settle
+from perdure.values.status import InstanceStatus, LastRunForm
 from perdure.values.times import from_ms
 from perdure.values.turn_inputs import TurnInputs
 
@@ -172,7 +173,7 @@ def succeeded(what: Recurrence, execute: Execute, inputs: TurnInputs) -> Commit:
     """Commit the run's draft, and arm the next tick."""
     instance = execute.instance
     transition = put(
-        settled(what, instance, inputs),
+        settled(what, instance, "succeeded", inputs),
         inputs.now_ms,
         events=executed(EventRecorder(inputs, instance.address, instance.run_count), execute, inputs),
         messages=tuple(execute.draft.messages),
@@ -184,17 +185,17 @@ def succeeded(what: Recurrence, execute: Execute, inputs: TurnInputs) -> Commit:
     return answered(transition, run_answer(execute, stored(transition), OutcomeRecord(form="completed")))
 
 
-def settled(what: Recurrence, instance: Instance, inputs: TurnInputs) -> Instance:
-    """Arm the next tick after a run has ended, for any reason.
+def settled(what: Recurrence, instance: Instance, form: LastRunForm, inputs: TurnInputs) -> Instance:
+    """Arm the next tick after a run has ended, for any reason, and note its end.
 
     After a tick's run, the next tick follows. A start or a trigger does not move a fixed interval's pending tick. A
     schedule that counts from the end of runs restarts from this end.
     """
-    ticks = ticks_of(instance)
+    ticks, last = ticks_of(instance), (inputs.now_ms, form)
     from_end = isinstance(what.schedule, Every) and what.schedule.align == "completion"
     # A trigger must not move the ticks of a fixed interval.
     if ticks.taken_ms is None and instance.alarm_ms is not None and not from_end:
-        return instance.changed(data=_encode(attrs.evolve(ticks, missed=0, failed=None)))
+        return instance.changed(data=_encode(attrs.evolve(ticks, missed=0, failed=None, last=last)))
     next_ms = settle(
         what.schedule,
         anchor_ms=ticks.anchor_ms,
@@ -203,7 +204,8 @@ def settled(what: Recurrence, instance: Instance, inputs: TurnInputs) -> Instanc
         offset_ms=offset_ms(what.schedule, str(instance.address)),
     )
     # Every end of a run comes here, also that of a failed one: an instance without an alarm would stay silent for ever.
-    return instance.changed(**_armed(what, instance.address, StoredTicks(anchor_ms=ticks.anchor_ms), next_ms))
+    ended = StoredTicks(anchor_ms=ticks.anchor_ms, last=last)
+    return instance.changed(**_armed(what, instance.address, ended, next_ms))
 
 
 def given_up(what: Recurrence, instance: Instance, claim: Claim, inputs: TurnInputs) -> Instance:
@@ -211,7 +213,7 @@ def given_up(what: Recurrence, instance: Instance, claim: Claim, inputs: TurnInp
     failed = FailedRun(
         run_id=claim.run_id, cause=claim.cause, attempts=claim.attempt, tick_ms=_tick_ms(ticks_of(instance), claim)
     )
-    left = settled(what, instance, inputs)
+    left = settled(what, instance, "failed", inputs)
     return left.changed(data=_encode(attrs.evolve(ticks_of(left), failed=failed)))
 
 
@@ -233,6 +235,13 @@ def rearmed(what: Recurrence, instance: Instance, inputs: TurnInputs) -> Instanc
         offset_ms=offset_ms(what.schedule, str(instance.address)),
     )
     return instance.changed(data=_encode(attrs.evolve(ticks, next_ms=nominal_ms, owed_ms=nominal_ms)))
+
+
+# ---------------------------------------------------------------- reports
+def report(instance: Instance, status: InstanceStatus) -> InstanceStatus:
+    """Add the last run to a status report."""
+    last = ticks_of(instance).last if instance.data else None  # an instance that a test made has no ticks
+    return status if last is None else attrs.evolve(status, last_run_at=from_ms(last[0]), last_run=last[1])
 
 
 # ---------------------------------------------------------------- ticks
@@ -276,7 +285,8 @@ def _armed(what: Recurrence, address: Address, ticks: StoredTicks, next_ms: int)
     }
 
 
-_DATA: RowCodec[StoredTicks] = RowCodec(TICKS)
+# Left out, so that an instance before its first end has the bytes that earlier versions read.
+_DATA: RowCodec[StoredTicks] = RowCodec(TICKS, left_out=(',"last":null}',))
 
 
 def ticks_of(instance: Instance) -> StoredTicks:
