@@ -24,10 +24,13 @@ WINDOW_MS = 1_000
 ROOM = 3
 ANSWERS = 2
 
+FORGET = 0
+"""The amount that stands for a key that an operator clears."""
+
 requests = st.tuples(
     st.sampled_from("ab"),
     st.sampled_from("klmn"),
-    st.integers(1, 2),
+    st.integers(FORGET, 2),
     st.one_of(st.integers(0, 1_500), st.sampled_from([WINDOW_MS - 1, WINDOW_MS, 0])),
 )
 
@@ -39,9 +42,12 @@ requests = st.tuples(
 @example([("a", "k", 1, 0), ("a", "l", 1, 0), ("a", "m", 1, 0), ("a", "n", 1, 0)])
 @example([("a", "k", 1, 0), ("a", "l", 1, 0), ("a", "m", 1, 0), ("a", "k", 1, 0), ("a", "l", 1, 0)])
 @example([("b", "k", 1, 0), ("b", "l", 1, 0), ("a", "k", 2, 0)])
+@example([("a", "k", 1, 0), ("a", "k", FORGET, 0), ("a", "k", 2, 0), ("a", "k", 2, 0)])
+@example([("a", "k", 1, 0), ("a", "l", FORGET, 0), ("b", "k", FORGET, 0), ("a", "k", 1, 0)])
+@example([("a", "k", 1, 0), ("a", "k", FORGET, WINDOW_MS), ("a", "k", 1, 0)])
 def test_a_key_is_applied_once_within_its_window(given_requests):
     """A repeat within the window changes nothing, also without its answer; another request conflicts, and each address
-    has its own keys, which count until they are deleted."""
+    has its own keys, which count until they are deleted. A key that is cleared is a new one, and no other key is."""
 
     async def scenario(world: World) -> None:
         limits = {"keys_per_address": ROOM, "answers_per_address": ANSWERS}
@@ -55,6 +61,11 @@ def test_a_key_is_applied_once_within_its_window(given_requests):
             table, answers = tables[id_], full[id_]
             place = list(table).index(key) if key in table else len(table)
             is_live = key in table and world.now_ms < table[key][1]
+            if amount == FORGET:
+                forgotten = await world.run(client.forget_key(machine, id_, key))
+                assert forgotten == ("forgotten" if is_live else "not_found")
+                table.update({key: (FORGET, 0)} if is_live else {})
+                continue
             answer = await world.attempt(jobs.send(id_, steps(Add(amount)), idempotency_key=key))
             if is_live and table[key][0] != amount:
                 assert isinstance(answer.failure(), IdempotencyConflict)

@@ -10,6 +10,20 @@ PERMISSIONS = "tests/cli/test_file_permissions.py"
 
 MUTANTS = (
     Mutant(
+        "a cleared key keeps its time",
+        "forget",
+        "expires_ms=0,",
+        "expires_ms=remembered.expires_ms,",
+        "tests/behaviour/test_keys.py::test_a_key_that_is_cleared_lets_its_request_be_made_again[memory]",
+    ),
+    Mutant(
+        "a key is cleared under its run",
+        "forget",
+        "row is not None and key in",
+        "row is None and key in",
+        "tests/behaviour/test_keys.py::test_a_key_is_not_cleared_while_another_engine_runs_its_request",
+    ),
+    Mutant(
         "the status of an item that waits cannot be matched by position",
         "Waiting",
         "    status: Status\n",

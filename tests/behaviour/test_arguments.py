@@ -25,6 +25,8 @@ WRONG: dict[str, Any] = {
     "message_id of redrive": lambda jobs: jobs.redrive(2**70),
     "limit of left_messages": lambda jobs: jobs.left_messages(limit=1_001),
     "message_id of bury": lambda jobs: jobs.bury(-1),
+    "key of forget_key": lambda jobs: jobs.forget_key(counter, "a", "k" * 513),
+    "definition of forget_key": lambda jobs: jobs.forget_key("counter", "a", "k"),
     "after of list": lambda jobs: jobs.list(after="a"),
     "id_prefix of list": lambda jobs: jobs.list(id_prefix="\ud800"),
     "due_before of list": lambda jobs: jobs.list(due_before=datetime(2026, 1, 1)),  # noqa: DTZ001 - it has no zone

@@ -1,13 +1,20 @@
 """``reference/behaviour.md`` 1, *Idempotency*."""
 
+from functools import partial
+from typing import Any
+
 import attrs
 import pytest
 from machine import Add, OnAlarm, Refuse, Say, Total, Wait, app, at, machine, machine_with, steps
 from returns.result import Failure, Success
-from world import World, on_each_store
+from world import Outside, World, on_each_store
 
-from perdure import Do, Task, TaskContext, fail, program
+from perdure import App, Do, Task, TaskContext, fail, program
+from perdure.client.client import Client
+from perdure.jobs.call import Call
 from perdure.stores.contract import commit_one, load_one
+from perdure.testing.cluster import Cluster
+from perdure.values.answer import Forgotten
 from perdure.values.errors import (
     AnswerNotKept,
     IdempotencyConflict,
@@ -298,3 +305,67 @@ async def test_a_request_whose_answer_cannot_be_read_is_not_repeated(world: Worl
     assert (refused.key, refused.address) == ("k", "task:machine:a")
     assert "'Sung'" in str(refused)
     assert await world.run(jobs.get_state("a")) == Total(1)
+
+
+# ---------------------------------------------------------------- keys that are cleared
+@on_each_store
+async def test_a_key_that_is_cleared_lets_its_request_be_made_again(world: World) -> None:
+    """Also after the end of the instance and after a restart; the history says which request it had answered."""
+    client = await world.open(app(world.outside))
+    jobs = client.handle(machine)
+    await world.run(jobs.send("a", steps(Add()), idempotency_key="k"))
+    await world.run(jobs.send("a", steps(Add()), idempotency_key="other"))
+    assert await world.run(client.forget_key(machine, "a", "k")) == "forgotten"
+    assert await world.run(client.forget_key(machine, "a", "k")) == "not_found"
+    await world.crash()
+    client = await world.open(app(world.outside))
+    jobs = client.handle(machine)
+    for key, total in (("other", 2), ("k", 3), ("k", 3)):
+        await world.run(jobs.send("a", steps(Add()), idempotency_key=key))
+        assert await world.run(jobs.get_state("a")) == Total(total)
+    await world.run(jobs.terminate("a"))
+    assert await world.run(client.forget_key(machine, "a", "k")) == "forgotten"
+    assert (await world.run(jobs.send("a", steps(Add(5)), idempotency_key="k"))).created
+    events = [logged.event for logged in await world.run(client.history(machine, "a"))]
+    cleared = [(event.key, event.action, event.by) for event in events if event.type == "job.key_forgotten"]
+    assert cleared == [("k", "send", None)] * 2
+
+
+@on_each_store
+async def test_a_key_is_cleared_after_the_run_that_uses_it(world: World) -> None:
+    """Its end would store it again: the request waits in the mailbox, behind the run."""
+    client = await world.open(app(world.outside))
+    jobs = client.handle(machine)
+    running = world.start(jobs.send("a", steps(Wait(1_000), Add()), idempotency_key="k"))
+    await world.settle()
+    cleared = world.start(client.forget_key(machine, "a", "k"))
+    await world.settle()
+    assert not cleared.done()
+    await world.advance(s=1)
+    assert isinstance(running.result(), Success)
+    assert cleared.result() == Success("forgotten")
+    await world.run(jobs.send("a", steps(Add()), idempotency_key="k"))
+    assert await world.run(jobs.get_state("a")) == Total(2)
+
+
+def test_a_key_is_not_cleared_while_another_engine_runs_its_request() -> None:
+    """The end of the run would store it again. A key that no run uses is cleared meanwhile, in both engines."""
+    outside = Outside()
+    with Cluster(App(outside).with_jobs(machine), lease="4 s") as cluster:
+        here, there = cluster.open(), cluster.open()
+        cluster.run_on(here, lambda client: client.handle(machine).send("a", steps(Add()), idempotency_key="first"))
+        running = here.call(
+            lambda client: client.handle(machine).send("a", steps(Say("go"), Wait(2_000), Add()), idempotency_key="k")
+        )
+        cluster.advance("1 s")
+        for key, expected in (("k", "running"), ("first", "forgotten"), ("first", "not_found")):
+            assert cluster.run_on(there, partial(_cleared, key)) == expected
+        cluster.advance("3 s")
+        assert isinstance(running.result(), Success)
+        cluster.run_on(here, lambda client: client.handle(machine).send("a", steps(Add(10)), idempotency_key="first"))
+        assert cluster.run_on(there, lambda client: client.handle(machine).get_state("a")) == Total(12)
+        assert cluster.run_on(there, partial(_cleared, "k")) == "forgotten"
+
+
+def _cleared(key: str, client: Client) -> Call[Forgotten, Any]:
+    return client.forget_key(machine, "a", key)

@@ -168,6 +168,7 @@ CHANGING: dict[str, list[tuple[list[str], Target, int]]] = {
     ],
     "redrive": [(["1", "--yes"], "engine", 0), (["99", "--yes"], "engine", 3)],
     "bury": [(["99"], "engine", 3)],
+    "forget-key": [(["task:order:o-1", "new"], "engine", 3)],
 }
 FREE: dict[str, list[tuple[list[str], int]]] = {
     "token": [(["web"], 0), (["two words"], 2)],
@@ -204,6 +205,7 @@ ELSEWHERE = {
     ("update", 0): "tests/cli/test_outcomes.py::test_a_command_prints_the_reply_to_an_update",
     ("published", 0): "tests/cli/test_outcomes.py::test_a_command_waits_for_a_value_that_a_workflow_publishes",
     ("bury", 0): "tests/cli/test_operating.py::test_a_left_message_is_listed_at_rest_and_buried_by_an_engine",
+    ("forget-key", 0): "tests/cli/test_operating.py::test_a_forgotten_key_lets_its_request_be_made_again",
     ("run", 0): "tests/cli/test_run.py::test_it_stops_on_request",
     ("run", 1): "tests/cli/test_run.py::test_a_job_that_exits_ends_the_command_in_order",
     ("serve", 0): "tests/cli/test_serve.py::test_a_stop_answers_requests_in_progress_and_refuses_the_rest",

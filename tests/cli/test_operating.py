@@ -317,6 +317,20 @@ def test_instances_end_with_a_reason(engine: list[str], capsys: Out) -> None:
     assert "job.terminated" in capsys.readouterr().out
 
 
+def test_a_forgotten_key_lets_its_request_be_made_again(engine: list[str], capsys: Out) -> None:
+    send = ["send", "task:order:new", '{"type":"OrderPaid"}', "--key", "pay-1", *engine]
+    assert run_command(send) == 0
+    assert run_command(["forget-key", "task:order:new", "pay-1", *engine, "--json"]) == 0
+    assert run_command(["forget-key", "task:order:new", "pay-1", *engine]) == 3
+    capsys.readouterr()
+    run_command(["history", "task:order:new", *engine, "--json"])
+    events = [each for each in json_of(capsys.readouterr().out) if each["type"] == "job.key_forgotten"]
+    assert [(each["key"], each["action"]) for each in events] == [("pay-1", "send")]
+    assert run_command(send) == 0
+    run_command(["show", "task:order:new", *engine])
+    assert "events    2\n" in capsys.readouterr().out.replace("events   2", "events    2")
+
+
 def test_a_left_message_is_listed_at_rest_and_buried_by_an_engine(tmp_path: Path, capsys: Out) -> None:
     url = write_store(tmp_path / "jobs.db")
     with closing(sqlite3.connect(tmp_path / "jobs.db")) as file:

@@ -656,6 +656,27 @@ def test_the_page_of_a_continuous_job_shows_how_its_last_run_ended():
     assert "succeeded" in page
 
 
+def test_an_operator_forgets_an_idempotency_key():
+    async def scenario(visitor):
+        job = visitor.api.client.handle(scene.rates)
+        page = path_of("continuous/exchange-rates/ecb")
+        for _ in range(2):
+            await job.trigger("ecb", idempotency_key="a key")
+        form = {"csrf": await visitor.token_of_forms(page), "key": "a key"}
+        asked = (await visitor.post(f"{page}/forget-key", form)).text
+        before = (await job.status("ecb")).run_count
+        done = [await visitor.post(f"{page}/forget-key", form | {"confirmed": "yes"}) for _ in range(2)]
+        await job.trigger("ecb", idempotency_key="a key")
+        events = [logged.event.type for logged in await visitor.api.client.history(scene.rates, "ecb")]
+        return asked, [each.status_code for each in done], (await job.status("ecb")).run_count - before, events
+
+    asked, codes, runs, events = visit(scenario)
+    assert "perdure forget-key continuous:exchange-rates:ecb" in asked
+    assert codes == [303, 303]
+    assert runs == 1
+    assert events.count("job.key_forgotten") == 1
+
+
 def test_a_retry_is_due_at_its_time_unless_the_instance_is_paused():
     async def scenario(visitor):
         [retrying] = await visitor.api.client.list(status="retrying")

@@ -51,7 +51,10 @@ STATUSES = {
 SAME = {"undecodable": "left", "not_retryable": "retries_exhausted"}
 """Words of today for those of older files, and the other way round."""
 
-LATER_EVENTS = {"job.accepted", "job.left", "events.dropped", "job.noted", "message.dead_lettered", "message.redriven"}
+LATER_EVENTS = {
+    *("job.accepted", "job.left", "job.key_forgotten", "events.dropped", "job.noted"),
+    *("message.dead_lettered", "message.redriven"),
+}
 RECORDS = {"claim": Claim, "event_claim": Claim, "pending_retry": PendingRetry, "last_error": FailureRecord}
 DATA: dict[str, Codec[Any]] = {"continuous": TICKS, "debounce": BATCHES}
 

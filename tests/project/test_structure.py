@@ -259,7 +259,8 @@ def test_a_client_offers_calls_of_its_users_and_nothing_that_handles_need() -> N
     """What handles call is the gateway's: a caller of a client meets no half of a call."""
     offered = {name for name in dir(Client) if not name.startswith("_")}
     reads = {"counts", "dead_letters", "explain", "health", "history", "in_flight", "info", "list", "metrics", "until"}
-    calls = reads | {"backup", "bury", "demand", "left_messages", "members", "redrive", "stopped", "together"}
+    calls = reads | {"backup", "bury", "demand", "forget_key", "left_messages", "members", "redrive", "stopped"}
+    calls |= {"together"}
     assert offered == {*calls, "handle", "handle_by_name"}
 
 

@@ -128,7 +128,7 @@ def calls(jobs: Any) -> list[Callable[[], Any]]:
         lambda: jobs.list(due_before=datetime(2030, 1, 1, tzinfo=UTC), kind="continuous"),
         lambda: jobs.history(counter, "a"),
         lambda: jobs.history(ticker, "a", limit=2),
-        *(jobs.dead_letters, lambda: jobs.redrive(7), jobs.left_messages, lambda: jobs.bury(7)),
+        *(jobs.dead_letters, lambda: jobs.redrive(7), jobs.left_messages, lambda: jobs.bury(7), *keys(jobs)),
         jobs.health,
         jobs.counts,
         *(jobs.demand, lambda: jobs.demand(within="2 hours"), lambda: jobs.demand(within="soon")),
@@ -147,6 +147,13 @@ def calls(jobs: Any) -> list[Callable[[], Any]]:
         *waits(jobs),
         lambda: numbers.terminate("a", "enough", interrupt=True),
         lambda: jobs.until(counter, "a"),
+    ]
+
+
+def keys(jobs: Any) -> list[Callable[[], Any]]:
+    return [
+        *(lambda key=key: jobs.forget_key(counter, "a", key) for key in ("new", "", "\ud800")),
+        lambda: jobs.handle_by_name("task", "counter").forget_key("c", "new"),
     ]
 
 

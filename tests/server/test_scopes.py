@@ -43,6 +43,7 @@ NEEDED = {
     f"GET {ONE}/state": "read",
     f"GET {ONE}/replies/1.2.3": "call",
     f"GET {ONE}/history": "read",
+    f"POST {ONE}/keys/pay-1/forget": "operate",
     f"POST {ONE}/explain/send": "read",
     f"POST {ONE}/send": "call",
     f"POST {ONE}/no_such_action": "call",

@@ -66,6 +66,25 @@ def test_requests_through_two_engines_are_each_applied_once(postgres_url: str):
     asyncio.run(main())
 
 
+def test_a_key_that_one_engine_clears_is_new_to_the_other(postgres_url: str):
+    """Both have answered a request with it, so that both may know it."""
+    harness = SharedPostgresHarness(postgres_url)
+    app = App(None).with_jobs(SUMS)
+
+    async def main() -> None:
+        async with app.open(harness.url) as here, app.open(harness.url) as there:
+            for jobs in (here, there, here):
+                await jobs.handle(SUMS).send("a", Added(1), idempotency_key="k")
+            assert await there.forget_key(SUMS, "a", "k") == "forgotten"
+            assert await here.forget_key(SUMS, "a", "k") == "not_found"
+            for jobs in (here, there, here):
+                await jobs.handle(SUMS).send("a", Added(1), idempotency_key="k")
+            assert (await there.handle(SUMS).get_state("a")) == Sum(2, 2)
+        await harness.discard()
+
+    asyncio.run(main())
+
+
 def sharing(store: Store) -> Sharing:
     assert store.sharing is not None
     return store.sharing

@@ -103,6 +103,7 @@ VALUES: dict[str, st.SearchStrategy[object]] = {
     "before": st.integers(0, MAX_NUMBER),
     "ticket": st.from_regex(r"\A[0-9]{1,19}\.[0-9]{1,19}\.[0-9]{1,19}\Z"),
     "value": FILLED,
+    "key": FILLED,
     "message_id": st.integers(0, MAX_NUMBER),
     "where": st.lists(st.sampled_from(("amount>1", "tenant=a&b", "past_due")), max_size=3).map(tuple),
 }

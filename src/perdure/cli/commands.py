@@ -211,6 +211,11 @@ COMMANDS: Final[Mapping[str, LazyCommand]] = {
         "Deliver dead letters again, at their old position among the messages of their sender. Fix the cause first.",
         CHANGING,
     ),
+    "forget-key": LazyCommand(
+        "instances.requests:forget_key",
+        "Forget an idempotency key of an instance, so that the request that used it can be made again.",
+        CHANGING,
+    ),
     "bury": LazyCommand(
         "dead_letters:bury",
         "Make messages that no code will ever read dead letters, so that those behind them are delivered.",

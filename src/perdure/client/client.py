@@ -19,6 +19,7 @@ from perdure.jobs.explanation import NO_ANSWERS, Answers, Asked, Explanation, re
 from perdure.jobs.request import Request, check_timeout
 from perdure.stores.values import Backup, BackupProgress, Health, LoggedEvent, OnBackupProgress
 from perdure.values.address import Address, check_id
+from perdure.values.answer import Forgotten
 from perdure.values.attributes import Attribute, Condition
 from perdure.values.errors import InvalidArgument, RequestError
 from perdure.values.excerpt import MAX_LINE_CHARACTERS, shortened
@@ -43,6 +44,7 @@ from perdure.wire.operations import (
     COUNTS,
     DEAD_LETTERS,
     DEMAND,
+    FORGET_KEY,
     HEALTH,
     HISTORY,
     IN_FLIGHT,
@@ -286,6 +288,29 @@ class Client:
             return Failure(wrong)
         ended: Result[tuple[Any, ...], Never] = await result_of(self._gateway.concurrently(given))
         return ended
+
+    def forget_key(self, definition: AnyDefinition, id_: str, key: str, /) -> Call[Forgotten, CallError]:
+        """Forget an idempotency key, so that the request that used it can be made again, and is applied again.
+
+        The history records who did it (``job.key_forgotten``). The instance does not change, and may be absent.
+
+        Args:
+            definition: the job.
+            id_: the instance.
+            key: the key.
+
+        Returns:
+            ``forgotten``; ``not_found`` if the key is not known or has expired; ``running`` while the run of its
+            request is in progress.
+        """
+        return Call(partial(self._forget_key, definition, id_, key), "forget_key")
+
+    async def _forget_key(self, definition: AnyDefinition, id_: str, key: str) -> Result[Forgotten, CallError]:
+        try:
+            at = check_definition(definition, of="forget_key").address(check_id(id_))
+        except RequestError as refused:
+            return Failure(refused)
+        return await self._performed(FORGET_KEY, {"kind": at.kind, "name": at.name, "id": at.id, "key": key})
 
     def until(
         self,

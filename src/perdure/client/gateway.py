@@ -17,6 +17,7 @@ from perdure.jobs.explanation import NO_ANSWERS, Answers, Explanation
 from perdure.jobs.request import Request, WaitFor, check_timeout
 from perdure.stores.values import Backup, LoggedEvent, OnBackupProgress
 from perdure.values.address import Address, Job, check_id
+from perdure.values.answer import Forgotten
 from perdure.values.attributes import Attribute, Condition
 from perdure.values.errors import RequestError, UnknownJob, UpdateRefused
 from perdure.values.limits import Limits
@@ -25,7 +26,7 @@ from perdure.values.live_event import EngineStopped
 from perdure.values.status import InstanceStatus
 from perdure.values.status_wait import Awaited, AwaitedStatus, CallEnd, PublishedValue, UpdateReply, WaitCondition
 from perdure.values.times import Duration
-from perdure.wire.operations import HISTORY, PUBLISHED, REPLY, ClientOperation, check_text
+from perdure.wire.operations import FORGET_KEY, HISTORY, PUBLISHED, REPLY, ClientOperation, check_text
 
 A = TypeVar("A")
 
@@ -237,6 +238,23 @@ class JobByName(ABC):
             if not isinstance(waited, Success):
                 return Failure(waited.failure())
         return await result_of(self.gateway.perform(PUBLISHED, **given))
+
+    def forget_key(self, id_: str, key: str, /) -> Call[Forgotten, CallError]:
+        """Forget an idempotency key. See `Client.forget_key`.
+
+        Args:
+            id_: the instance.
+            key: the key.
+        """
+        return Call(partial(self._forget_key, id_, key), "forget_key")
+
+    async def _forget_key(self, id_: str, key: str) -> Result[Forgotten, CallError]:
+        kind, name = self.job
+        try:
+            given = FORGET_KEY.checked({"kind": kind, "name": name, "id": check_id(id_), "key": key})
+        except RequestError as refused:
+            return Failure(refused)
+        return await result_of(self.gateway.perform(FORGET_KEY, **given))
 
     def hold(self) -> Call[HoldResult, CallError]:
         """Hold the job. See `JobHandle.hold`."""

@@ -25,7 +25,7 @@ from perdure.engine.sinks import Exposition
 from perdure.jobs.call import Call, mapped, result_of
 from perdure.jobs.definition import AnyDefinition, CallError
 from perdure.jobs.explanation import Answers, Explanation, explain
-from perdure.jobs.keys import check_key
+from perdure.jobs.keys import ForgetKey, check_key
 from perdure.jobs.messages import redriven
 from perdure.jobs.request import Request, Resume
 from perdure.programs.future import KNOWN, answer_of
@@ -35,6 +35,7 @@ from perdure.stores.shares import Members, reported
 from perdure.stores.snapshots import read_journal
 from perdure.stores.values import Backup, Health, JobWork, OnBackupProgress, StoredWork
 from perdure.values.address import Address, Job, check_id
+from perdure.values.answer import Forgotten
 from perdure.values.errors import (
     BackupFailed,
     EngineClosed,
@@ -341,6 +342,21 @@ class LocalGateway(ReadingGateway):
         if job is None:
             return Call(lambda: KNOWN(Failure(self.unknown(kind, name))), "reply")
         return self.reply_to(job, id, ticket)
+
+    def forget_key(self, kind: str, name: str, id: str, key: str) -> Call[Forgotten, CallError]:  # noqa: A002 - of the path
+        """Forget an idempotency key of an instance."""
+        return Call(partial(self._forget_key, (kind, name), id, key), "forget_key")
+
+    def _forget_key(self, job: Job, id_: str, key: str) -> Awaitable[Result[Forgotten, CallError]]:
+        definition = self.engine.jobs.get(job)
+        if definition is None:
+            return KNOWN(Failure(self.unknown(*job)))
+        request = Request(command=ForgetKey(), action="forget_key", idempotency_key=key, by=self.by)
+        answer = self.engine.runtime.future()
+        # Alone: a request with this key that joined its commit would be decided as if the key were unknown.
+        entry = MailboxEntry(request, answer, company="alone")
+        self.engine.dispatcher.put(definition, definition.address(id_), entry)
+        return answer
 
     def set_hold(self, job: Job, hold: Hold, /) -> Call[HoldResult, CallError]:
         """Hold or release a job."""

@@ -19,6 +19,7 @@ from perdure.dashboard.page import (
     count,
     fields,
     form_to,
+    hidden,
     instance_link,
     link_text,
     moment,
@@ -194,6 +195,7 @@ def instance_page(frame: Frame, view: InstanceDetails, /) -> Page:
             _timeline(frame, view),
             _related(frame, view),
             _request(frame, view),
+            _keys(frame, view),
         ],
         command=f"perdure show {quote(str(address))} --traceback; perdure history {quote(str(address))}"
         + (f"; perdure steps {quote(str(address))}" if view.steps else ""),
@@ -385,4 +387,44 @@ def _request(frame: Frame, view: InstanceDetails) -> h.Node:
             ],
         ),
         id_="request",
+    )
+
+
+def _keys(frame: Frame, view: InstanceDetails) -> h.Node:
+    """Show a form that forgets an idempotency key, for operators."""
+    if not (view.served and frame.may("operate")):
+        return None
+    return panel(
+        "Idempotency key",
+        form_to(
+            frame,
+            frame.links.instance(view.address, "forget-key"),
+            h.label["Key of a request that is to be made again", h.input(name="key", maxlength="512", required=True)],
+            h.div(".toolbar")[h.button(type="submit")["Forget"]],
+        ),
+        id_="keys",
+    )
+
+
+def forget_key_page(frame: Frame, address: Address, key: str, /) -> Page:
+    """Return the page that asks before a key is forgotten."""
+    back = frame.links.instance(address)
+    return Page(
+        title="Forget a key",
+        section="instances",
+        crumbs=(("Instances", frame.links.page("/instances")), (str(address), back)),
+        body=[
+            h.p(".question")["Forget the idempotency key ", h.code[key], "?"],
+            h.p(".lead")["The request that used it is applied again if it is made again. The history records this."],
+            form_to(
+                frame,
+                frame.links.instance(address, "forget-key"),
+                hidden(confirmed="yes", key=key),
+                h.div(".toolbar")[
+                    h.button(".primary", type="submit", autofocus=True)["Forget"], h.a(".button", href=back)["Cancel"]
+                ],
+            ),
+        ],
+        command=f"perdure forget-key {quote(str(address))} {quote(key)}",
+        route=f"POST {instance_path(address)}/keys/{{key}}/forget",
     )

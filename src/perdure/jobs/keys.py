@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+import attrs
+
 from perdure.jobs.definition import Definition
 from perdure.jobs.request import Request
 from perdure.jobs.step import Commit
-from perdure.jobs.transitions import refuse, reply
+from perdure.jobs.transitions import EventRecorder, answered, refuse, reply
 from perdure.values.address import Address, is_text
 from perdure.values.errors import (
     AnswerNotKept,
@@ -17,9 +19,10 @@ from perdure.values.errors import (
     Overloaded,
     StoredResultUnreadable,
 )
+from perdure.values.event import JobKeyForgotten
 from perdure.values.limits import Limits
 from perdure.values.secret import Unreadable
-from perdure.values.transition import Loaded, NewKeys, Remembered
+from perdure.values.transition import Loaded, NewKeys, Remembered, Transition
 from perdure.values.turn_inputs import TurnInputs
 
 MAX_KEY_CHARACTERS = 512
@@ -57,6 +60,31 @@ def _repeated(job: Definition[Any, Any, Any], address: Address, key: str, rememb
         return reply(address, job.plan.answers.decode(remembered.answer.encode()))
     except InvalidInput as problem:
         return refuse(address, StoredResultUnreadable(str(address), key, problem.problems))
+
+
+class ForgetKey:
+    """Forget the request's key, so that the request that used it can be made again. Only `forget_key` sends it."""
+
+
+def forget(address: Address, loaded: Loaded, key: str, inputs: TurnInputs) -> Commit:
+    """Clear a key, and record which request it had answered.
+
+    Args:
+        address: the instance, which may be absent: keys outlive it.
+        loaded: the stored instance, and what the key remembers.
+        key: the key.
+        inputs: the clock and the ids.
+    """
+    row, remembered = loaded.instance, loaded.remembered
+    if row is not None and key in (row.claim and row.claim.key, row.event_claim and row.event_claim.key):
+        return reply(address, "running")
+    if remembered is None:
+        return reply(address, "not_found")
+    log = EventRecorder(inputs, address, 0 if row is None else row.run_count)
+    event = log.add(JobKeyForgotten, key=key, action=remembered.action)
+    # Expired instead of deleted: every store replaces a key that it has, and the next pruning deletes it.
+    gone = attrs.evolve(remembered, fingerprint="", answer="", expires_ms=0, failures=0)
+    return answered(Transition(address=address, remember=(gone,), events=(event,)), "forgotten")
 
 
 class Moment(Protocol):

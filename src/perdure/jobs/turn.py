@@ -11,7 +11,7 @@ from perdure.jobs.code_fingerprint import code_of
 from perdure.jobs.context import EndInstance
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.failures import record_failure
-from perdure.jobs.keys import condition_of, remember, remember_failure, replay
+from perdure.jobs.keys import ForgetKey, condition_of, forget, remember, remember_failure, replay
 from perdure.jobs.recovery import deliver, is_claimed_elsewhere, is_running, left_behind, recover
 from perdure.jobs.redaction import (
     accepting,
@@ -121,6 +121,8 @@ def begin(job: AnyDefinition, address: Address, loaded: Loaded, request: Request
         inputs: the clock, the random value and the ids.
     """
     key, row, command = request.idempotency_key, loaded.instance, type(request.command)
+    if key is not None and command is ForgetKey:
+        return with_origin(forget(address, loaded, key, inputs), request)
     if key is not None and (loaded.remembered is not None or loaded.keys_held >= inputs.limits.keys_per_address):
         remembered = replay(job, address, loaded, request, key, inputs)
         if remembered is not None:

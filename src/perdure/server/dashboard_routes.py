@@ -35,9 +35,11 @@ from perdure.dashboard.actions import (
     outcomes_page,
 )
 from perdure.dashboard.failures import bury_page, redrive_page
+from perdure.dashboard.instance import forget_key_page
 from perdure.dashboard.jobs import hold_page
 from perdure.dashboard.page import PAGES, content, iso, login_page
 from perdure.jobs.call import result_of
+from perdure.jobs.keys import check_key
 from perdure.runtime.record import Runtime
 from perdure.server.access import ANONYMOUS, COOKIE, SESSION_MS, Access, Sessions, Tokens
 from perdure.server.admission import Bulkhead, ClientGone
@@ -253,6 +255,7 @@ class Dashboard:
             Route(f"{PAGES}/dead-letters/bury", self._visited(self._bury), methods=["POST"]),
             Route(f"{_JOB}/{{change}}", self._visited(self._hold), methods=["GET", "POST"]),
             Route(f"{_INSTANCE}/explain", self._visited(self._explain), methods=["POST"]),
+            Route(f"{_INSTANCE}/forget-key", self._visited(self._forget_key), methods=["POST"]),
             Route(f"{_INSTANCE}/request/{{action}}", self._visited(self._request), methods=["GET", "POST"]),
             Route(f"{PAGES}{{rest:path}}", self._visited(self._page), methods=["GET"]),
         ]
@@ -419,6 +422,18 @@ class Dashboard:
         if outcome.form == "done":
             return visit.see(visit.links.instance(address), f"{outcome.subject}: {outcome.result}")
         return visit.refused(f"{action.name} was refused", outcome.result, 409)
+
+    async def _forget_key(self, visit: Visit) -> Response:
+        """Ask before an idempotency key is forgotten. Do it once the caller has confirmed it."""
+        address, form = instance_of(visit.request.path_params), await visit.form()
+        visit.check_scope("operate")
+        key = form.text("key")
+        check_key(key)
+        if form.text("confirmed") != "yes":
+            return visit.html(forget_key_page(visit.frame(), address, key))
+        job = self._acting(visit).handle_by_name(address.kind, address.name)
+        outcome = await known(job.forget_key(address.id, key))
+        return visit.see(visit.links.instance(address), f"forget key {key}: {outcome.replace('_', ' ')}")
 
     def _action(self, address: Address, name: str) -> Action:
         job = PageSource(client=self.client(), activity=self.activity, scopes=frozenset()).definition(

@@ -15,6 +15,9 @@ from perdure.values.failure import FailureRecord
 from perdure.values.frozen import frozen
 from perdure.values.status import Status
 
+Forgotten: TypeAlias = Literal["forgotten", "running", "not_found"]
+"""Whether a key was forgotten. It is not while its own run is in progress, whose end would store it again."""
+
 
 @frozen(kw_only=True)
 class Added:

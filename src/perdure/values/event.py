@@ -203,6 +203,20 @@ class JobResumed(EventHeader):
     was: Held
 
 
+@attrs.frozen(kw_only=True, repr=False)
+class JobKeyForgotten(EventHeader):
+    """An operator cleared an idempotency key: the request that used it can be made again.
+
+    Attributes:
+        key: the key.
+        action: the request that had used it.
+    """
+
+    type: ClassVar[str] = "job.key_forgotten"
+    key: str
+    action: str
+
+
 Parking: TypeAlias = JobParked | JobLeft | JobResumed
 """The event of a commit that parks or leaves an instance, or ends that."""
 
@@ -364,6 +378,7 @@ Event: TypeAlias = (
     | JobLeft
     | JobPaused
     | JobResumed
+    | JobKeyForgotten
     | JobRecovered
     | DebounceStarted
     | DebounceFlushed
@@ -388,6 +403,7 @@ EVENT_TYPES: dict[str, type[Event]] = {
         JobLeft,
         JobPaused,
         JobResumed,
+        JobKeyForgotten,
         JobRecovered,
         DebounceStarted,
         DebounceFlushed,

@@ -18,6 +18,7 @@ from typing_extensions import TypeForm
 from perdure.codecs.json_schema import JsonSchema
 from perdure.stores.values import Health, LoggedEvent
 from perdure.values.address import MAX_ID_CHARACTERS, Address, is_text
+from perdure.values.answer import Forgotten
 from perdure.values.attributes import MAX_CONDITIONS, checked_where
 from perdure.values.errors import DefinitionError, InvalidArgument
 from perdure.values.listings import (
@@ -183,11 +184,18 @@ def _read_address(text: str, name: str) -> Address:
     return Address(*parts)
 
 
+def _check_key(value: object, what: str) -> str:
+    if isinstance(value, str) and is_text(value, MAX_ID_CHARACTERS):
+        return value
+    raise InvalidArgument(what, value, f"text of 1 to {MAX_ID_CHARACTERS} characters, without lone surrogates")
+
+
 _NUMBER: Final = _whole(0)
 _FROM_1: Final = _whole(1)
 _PAGE: Final = _whole(1, MAX_PAGE, default=100)
 _TEXT: Final = _text()
 _FILLED_TEXT: Final = _text(minLength=1)
+_KEY: Final = attrs.evolve(_FILLED_TEXT, check=_check_key)
 _TICKET: Final = ArgumentType(
     schema={"type": "string", "pattern": r"^\d{1,19}\.\d{1,19}\.\d{1,19}$"},
     check=_check_ticket,
@@ -512,6 +520,20 @@ HISTORY: Final[ClientOperation[tuple[LoggedEvent, ...]]] = ClientOperation(
     ),
     bounded_by="lists",
 )
+FORGET_KEY: Final[ClientOperation[Forgotten]] = ClientOperation(
+    name="forget_key",
+    method="POST",
+    path=f"{INSTANCE}/keys/{{key}}/forget",
+    scope="operate",
+    answer=Forgotten,
+    summary="Forget an idempotency key, so that the request that used it can be made again.",
+    arguments=(
+        *OF_JOB,
+        ID,
+        Argument(name="key", place="path", type=_KEY, description="The key. Percent-encode it; a slash becomes %2F."),
+    ),
+    repeat="applies_again",
+)
 HOLD: Final = ClientOperation(
     name="hold",
     method="POST",
@@ -551,6 +573,6 @@ COUNT_MATCHING: Final = ClientOperation(
 
 OPERATIONS: Final[tuple[ClientOperation[Any], ...]] = (
     *(INFO, HEALTH, COUNTS, DEMAND, MEMBERS, IN_FLIGHT, LIST, DEAD_LETTERS, REDRIVE, LEFT_MESSAGES, BURY, METRICS),
-    *(STATUS, STEPS, REPLY, PUBLISHED, HISTORY, HOLD, RELEASE, COUNT, COUNT_MATCHING),
+    *(STATUS, STEPS, REPLY, PUBLISHED, HISTORY, FORGET_KEY, HOLD, RELEASE, COUNT, COUNT_MATCHING),
 )
 """Every operation, in the OpenAPI document's order."""

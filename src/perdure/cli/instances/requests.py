@@ -33,6 +33,7 @@ from perdure.client.calls import MAX_TOGETHER
 from perdure.jobs.request import ALARM, WaitFor
 from perdure.values.excerpt import shortened
 from perdure.wire.explanation import readable_answer, why_no_alarm
+from perdure.wire.operations import FORGET_KEY
 from perdure.wire.records import data_of
 
 FROM_STDIN: Final = "-"
@@ -279,6 +280,37 @@ def published(
     else:
         write_fields([(value.form, value.value or "")])
     return {"published": ExitCode.DONE, "waiting": ExitCode.FAILED}.get(value.form, ExitCode.REFUSED)
+
+
+def forget_key(
+    address: AddressArgument,
+    key: Annotated[str, Parameter(name="KEY")],
+    /,
+    *,
+    target: TargetOptions = UNSET,
+    json: JsonOption = False,
+) -> int:
+    """Forget an idempotency key, so that the request that used it can be made again.
+
+    The history of the instance records who did it.
+
+    Exit code: 0 done, 2 the command cannot start, 3 the key is not known, or its run is in progress, 4 no engine
+    answers, 5 unknown.
+
+    Parameters
+    ----------
+    key
+        The idempotency key.
+    """
+    asked = address_of(address)
+    with open_target(target) as found:
+        found.check_engine()
+        answer = found.perform(FORGET_KEY, kind=asked.kind, name=asked.name, id=asked.id, key=key)
+    if json:
+        write_json([{"address": str(asked), "key": key, "outcome": answer}])
+    else:
+        write_fields([(str(asked), answer.replace("_", " "))])
+    return ExitCode.DONE if answer == "forgotten" else ExitCode.REFUSED
 
 
 def trigger(
