@@ -64,6 +64,27 @@ def test_an_instance_is_paused_resumed_and_triggered_with_the_keyboard(page, eng
     expect(page.locator("#timeline")).to_contain_text("job.terminated")
 
 
+def test_a_workflow_is_forked_from_a_step(page, engine):
+    sold = "/jobs/workflow/sale/instances/s-1"
+    api = engine.url.removesuffix("/dashboard")
+    assert page.request.post(f"{api}/v1{sold}/wait/start", data='"car"').ok
+    page.goto(f"{engine.url}{sold}")
+    page.locator("#steps tbody tr", has_text="ship").get_by_role("link", name="fork").click()
+    expect(page.get_by_label("Id of the fork")).to_have_value("s-1-fork")
+    page.get_by_role("button", name="Fork").click()
+    expect(page.locator("#notice")).to_contain_text("fork workflow:sale:s-1-fork: created: yes, kept: 1")
+    expect(page.get_by_role("heading", level=1)).to_have_text("s-1-fork")
+    expect(page.locator("#summary")).to_contain_text("workflow:sale:s-1")
+    expect(page.locator("#steps tbody tr")).to_have_count(2)
+    page.goto(f"{engine.url}{sold}/fork?step=fly")
+    page.get_by_label("Id of the fork").fill("s-2")
+    page.get_by_role("button", name="Fork").click()
+    expect(page.get_by_role("alert")).to_contain_text("fly")
+    assert Axe().run(page).violations_count == 0
+    page.goto(f"{engine.url}/jobs/workflow/sale/instances/s-2")
+    expect(page.locator("#main")).to_contain_text("There is no instance at this address")
+
+
 def test_an_action_that_destroys_does_not_have_the_focus(page, engine):
     page.goto(f"{engine.url}{ORDER}/request/terminate")
     expect(page.get_by_role("link", name="Cancel")).to_be_focused()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from shlex import quote
 from typing import Final
+from urllib.parse import urlencode
 
 import attrs
 import htpy as h
@@ -102,19 +103,16 @@ MAX_OUTCOME_CHARACTERS: Final = 120
 _TONES: Final = {"done": "good", "failed": "bad", "retrying": "bad", "parked": "bad", "timed_out": "bad"}
 
 
-def steps_panel(frame: Frame, steps: Sequence[StepRecord], earlier: int, /) -> h.Node:
-    """Show steps ordered by ends, then those in progress.
-
-    Args:
-        frame: the page's frame.
-        steps: the steps. None: no panel.
-        earlier: how many steps precede them.
-    """
-    if not steps:
+def steps_panel(frame: Frame, view: InstanceDetails, /) -> h.Node:
+    """Show steps ordered by ends, then those in progress, each with the form that forks from it. None: no panel."""
+    if not view.steps:
         return None
     headings = ["When", "Step", "Name", "Status", numeric("Took"), numeric("Attempts"), "Outcome"]
-    note = f"after {earlier:,} earlier ones" if earlier else None
-    rows = [_row(frame, each) for each in steps]
+    earlier = f"after {view.earlier_steps:,} earlier ones" if view.earlier_steps else None
+    forks = any(each.name == "fork" for each in permitted(view.actions, frame.scopes))
+    url = frame.links.instance(view.address, "fork")
+    note: h.Node = [earlier, " ", h.a(href=url)["fork after the last step"]] if forks else earlier
+    rows = [_row(frame, each, url if forks else "") for each in view.steps]
     return panel("Steps", table(headings, rows, caption="Steps", empty=""), id_="steps", note=note)
 
 
@@ -126,12 +124,16 @@ def _name(frame: Frame, name: str) -> h.Node:
     return [CHILD, h.a(href=frame.links.instance(Address("workflow", job, id_)))[f"{job}:{id_}"]]
 
 
-def _row(frame: Frame, step: StepRecord) -> h.Element:
+def _row(frame: Frame, step: StepRecord, fork_url: str) -> h.Element:
     took = None if step.began_ms is None or step.at_ms is None else max(0, step.at_ms - step.began_ms)
     outcome = failure(step.error) if step.error is not None else shortened(step.value or "", MAX_OUTCOME_CHARACTERS)
     return h.tr(data_key=f"{step.path}/{step.status}/{step.at_ms}")[
         h.td[None if step.at_ms is None else moment(frame, step.at_ms)],
-        h.td[h.code[step.path]],
+        h.td[
+            h.code[step.path],
+            fork_url
+            and [" ", h.a(href=f"{fork_url}?{urlencode({'step': step.path})}", aria_label=f"fork {step.path}")["fork"]],
+        ],
         h.th(scope="row")[_name(frame, step.name)],
         h.td[h.span(class_=f"event {_TONES.get(step.status, '')}")[step.status]],
         h.td(".count")["" if took is None else span_text(took)],
@@ -190,7 +192,7 @@ def instance_page(frame: Frame, view: InstanceDetails, /) -> Page:
             _actions(frame, view),
             _suspended(view.instance, view.events),
             h.div(".grid.two")[_state(frame, view), _work(frame, view.instance)] if view.instance else None,
-            steps_panel(frame, view.steps, view.earlier_steps),
+            steps_panel(frame, view),
             _attempts(frame, attempts_in(view.events)),
             _timeline(frame, view),
             _related(frame, view),
@@ -428,3 +430,46 @@ def forget_key_page(frame: Frame, address: Address, key: str, /) -> Page:
         command=f"perdure forget-key {quote(str(address))} {quote(key)}",
         route=f"POST {instance_path(address)}/keys/{{key}}/forget",
     )
+
+
+def fork_page(frame: Frame, address: Address, step: str, key: str, /, problem: str = "") -> Page:
+    """Return the form that forks a workflow.
+
+    Args:
+        frame: the page's frame.
+        address: the workflow.
+        step: the first step that is performed again. Empty: the steps that have ended are kept.
+        key: the idempotency key that the request carries, so that a form that is sent twice counts once.
+        problem: why a first request was refused.
+    """
+    back = frame.links.instance(address)
+    return Page(
+        title=f"fork {address.id}",
+        section="instances",
+        crumbs=(("Instances", frame.links.page("/instances")), (str(address), back)),
+        body=[
+            problem and h.p(".error", role="alert")[problem],
+            h.p(".lead")["A new workflow takes over the steps before this one, and performs exactly the rest again."],
+            form_to(
+                frame,
+                frame.links.instance(address, "fork"),
+                hidden(key=key),
+                h.label["Id of the fork", h.input(name="into", value=f"{address.id}-fork", maxlength="512")],
+                h.label[
+                    "First step that is performed again: its path or name. Without one, all that have ended are kept",
+                    h.input(name="step", value=step, maxlength="512"),
+                ],
+                _checkbox("drop", "Drop the signals that the kept steps have not received"),
+                _checkbox("accept_undone", "Also if compensations have undone steps that are kept"),
+                h.div(".toolbar")[
+                    h.button(".primary", type="submit", autofocus=True)["Fork"], h.a(".button", href=back)["Cancel"]
+                ],
+            ),
+        ],
+        command=f"perdure fork {quote(str(address))}" + (f" --step {quote(step)}" if step else ""),
+        route=f"POST {instance_path(address, 'fork')}",
+    )
+
+
+def _checkbox(name: str, text: str) -> h.Element:
+    return h.label[h.input(type="checkbox", name=name, value="yes"), f" {text}"]

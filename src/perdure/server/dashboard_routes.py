@@ -35,7 +35,7 @@ from perdure.dashboard.actions import (
     outcomes_page,
 )
 from perdure.dashboard.failures import bury_page, redrive_page
-from perdure.dashboard.instance import forget_key_page
+from perdure.dashboard.instance import forget_key_page, fork_page
 from perdure.dashboard.jobs import hold_page
 from perdure.dashboard.page import PAGES, content, iso, login_page
 from perdure.jobs.call import result_of
@@ -255,6 +255,7 @@ class Dashboard:
             Route(f"{PAGES}/dead-letters/bury", self._visited(self._bury), methods=["POST"]),
             Route(f"{_JOB}/{{change}}", self._visited(self._hold), methods=["GET", "POST"]),
             Route(f"{_INSTANCE}/explain", self._visited(self._explain), methods=["POST"]),
+            Route(f"{_INSTANCE}/fork", self._visited(self._fork), methods=["GET", "POST"]),
             Route(f"{_INSTANCE}/forget-key", self._visited(self._forget_key), methods=["POST"]),
             Route(f"{_INSTANCE}/request/{{action}}", self._visited(self._request), methods=["GET", "POST"]),
             Route(f"{PAGES}{{rest:path}}", self._visited(self._page), methods=["GET"]),
@@ -422,6 +423,29 @@ class Dashboard:
         if outcome.form == "done":
             return visit.see(visit.links.instance(address), f"{outcome.subject}: {outcome.result}")
         return visit.refused(f"{action.name} was refused", outcome.result, 409)
+
+    async def _fork(self, visit: Visit) -> Response:
+        """Show the form that forks a workflow. Fork it once the caller has sent that, and show the fork."""
+        address = instance_of(visit.request.path_params)
+        visit.check_signed_in()
+        action = self._action(address, "fork")
+        visit.check_scope(action.scope)
+        if visit.request.method == "GET":
+            step = visit.request.query_params.get("step", "")
+            return visit.html(fork_page(visit.frame(), address, step, self._key()))
+        form = await visit.form()
+        step, into = form.text("step").strip(), attrs.evolve(address, id=form.text("into").strip())
+        wanted = {
+            "source": address.id,
+            "step": step or None,
+            "signals": "drop" if form.text("drop") == "yes" else "keep",
+            "accept_undone": form.text("accept_undone") == "yes",
+        }
+        payload = orjson.dumps(wanted).decode()
+        outcome = await send(self._acting(visit), into, action, payload, form.text("key"), by=visit.caller.name)
+        if outcome.form == "done":
+            return visit.see(visit.links.instance(into), f"{outcome.subject}: {outcome.result}")
+        return visit.html(fork_page(visit.frame(), address, step, self._key(), outcome.result))
 
     async def _forget_key(self, visit: Visit) -> Response:
         """Ask before an idempotency key is forgotten. Do it once the caller has confirmed it."""
