@@ -13,6 +13,13 @@ PARKED = "tests/workflow/test_workflow_parked_children.py"
 
 MUTANTS = (
     Mutant(
+        "a cancellation waits for a step that is to be stopped",
+        "stops_when_cancelled",
+        'asked.instruction.when_cancelled == "interrupt"',
+        'asked.instruction.when_cancelled == "never"',
+        f"{TESTS}::test_a_cancellation_stops_a_step_that_says_so_and_undoes_the_others[cancel-memory://]",
+    ),
+    Mutant(
         "a child that is parked does not tell its parent",
         "parking_messages",
         "return (report_parking(instance.address, header.parent, event, inputs.now_ms),)",

@@ -84,7 +84,7 @@ MAX_WORDS = {
     "tutorial": 3_350,
     "explanation": 8_000,
     "guarantees": 6_510,
-    "reference": 24_460,
+    "reference": 24_490,
     "index": 430,
     "faq": 540,
 }

@@ -33,7 +33,7 @@ from perdure.programs import bracket, gather, race, sleep
 from perdure.stores.memory import memory_store
 from perdure.testing import Crash, Delay, WorkerDied, World
 from perdure.values.answer import Done, WasCancelled
-from perdure.values.errors import InvalidArgument
+from perdure.values.errors import DefinitionError, InvalidArgument
 from perdure.values.outcome import Failed
 
 
@@ -657,3 +657,69 @@ def test_an_interrupt_that_is_no_bool_is_refused() -> None:
     desk, job = Desk(), flow_of()
     with World(App(desk).with_jobs(job)) as world, pytest.raises(InvalidArgument, match="interrupt of cancel"):
         world.run(world.handle(job).cancel("t", interrupt="yes"))  # type: ignore[arg-type]
+
+
+# ---------------------------------------------------------------- steps that any cancellation stops
+@step(when_cancelled="interrupt")
+@program
+def watched(room: str) -> Do[str, str, Desk]:
+    return (yield from book(room))
+
+
+@program
+def watching(undo: Undo[Desk], beside: int) -> Do[str, str, Desk]:
+    yield from undo.after(book("first"), unbook)
+    if beside:
+        yield from gather(watched("slow"), book("beside"))
+    return (yield from watched("slow"))
+
+
+@program
+def watch(ctx: WorkflowContext[int]) -> Do[str, str, Desk]:
+    return (yield from saga(watching, (yield from ctx.state)))
+
+
+@pytest.mark.parametrize("store", ["memory://", "jobs.db"])
+@pytest.mark.parametrize("by", ["cancel", "deadline"])
+def test_a_cancellation_stops_a_step_that_says_so_and_undoes_the_others(by: str, store: str, tmp_path: Path) -> None:
+    desk, job = Desk(), flow_of(watch)
+    place: Any = store if "://" in store else tmp_path / store
+    with World(App(desk).with_jobs(job), store=place) as world:
+        world.inject(Delay("book", "10 minutes", call=2))
+        flow = world.handle(job)
+        world.run(flow.start("t", 0, within=None if by == "cancel" else "30 seconds"))
+        world.advance("30 seconds")
+        if by == "cancel":
+            world.run(flow.cancel("t", "enough"))
+        world.advance("1 second")
+        reason = "enough" if by == "cancel" else "its deadline passed"
+        ended = world.run(flow.outcome("t"))
+        assert isinstance(ended, WasCancelled)
+        assert ended.reason == reason
+        assert desk.done == ["book first", "unbook first"]
+        steps = {each.name: each.status for each in world.run(flow.steps("t"))}
+        assert steps["watched"] == "interrupted"
+
+
+def test_a_cancellation_waits_for_a_step_beside_one_that_it_stops() -> None:
+    desk, job = Desk(), flow_of(watch)
+    with World(App(desk).with_jobs(job)) as world:
+        world.inject(Delay("book", "10 minutes", call=2), Delay("book", "2 minutes", call=3))
+        flow = world.handle(job)
+        world.run(flow.start("t", 1))
+        world.advance("30 seconds")
+        world.run(flow.cancel("t", "enough"))
+        world.advance("1 minute")
+        assert world.run(flow.outcome("t")) is None
+        world.advance("1 minute")
+        assert world.run(flow.outcome("t")) == WasCancelled("enough")
+        assert desk.done[-1] == "unbook first"
+
+
+def test_a_step_is_stopped_or_ends() -> None:
+    with pytest.raises(DefinitionError, match="when_cancelled of step again"):
+
+        @step(when_cancelled="stop")  # type: ignore[call-overload]
+        @program
+        def again(room: str) -> Do[str, str, Desk]:
+            return (yield from book(room))

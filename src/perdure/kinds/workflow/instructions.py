@@ -51,6 +51,10 @@ WhenCancelled: TypeAlias = Literal["cancel", "leave"]
 """Whether a child is cancelled, or left running, when its caller no longer waits for it."""
 
 
+StepWhenCancelled: TypeAlias = Literal["end", "interrupt"]
+"""Whether a step in progress ends first, or is stopped, when its workflow is cancelled."""
+
+
 @frozen
 class Receive(Instruction[Any, Never]):
     """Wait for a name's next signal, or for its next update, with the update's number.
@@ -87,6 +91,7 @@ class OneStep(Instruction[Any, Any]):
         values: the value's codec.
         errors: the typed errors' codec. None if it has none.
         retry: the retry policy for its defects. None: the definition's.
+        when_cancelled: whether it ends first, or is stopped, when its workflow is cancelled.
     """
 
     __repr__ = fields_in_line
@@ -97,6 +102,7 @@ class OneStep(Instruction[Any, Any]):
     values: Codec[Any] = attrs.field(eq=False)
     errors: Codec[Any] | None = attrs.field(eq=False)
     retry: Retry[Any] | None = attrs.field(default=None, eq=False)
+    when_cancelled: StepWhenCancelled = attrs.field(default="end", eq=False)
 
 
 @frozen
@@ -199,7 +205,10 @@ class BranchDropped:
 def step(function: Callable[P, Program[A, E, R]], /) -> Callable[P, Program[A, E, R]]: ...
 @overload
 def step(
-    *, name: str | None = None, retry_defects: Retry[Any] | None = None
+    *,
+    name: str | None = None,
+    retry_defects: Retry[Any] | None = None,
+    when_cancelled: StepWhenCancelled = "end",
 ) -> Callable[[Callable[P, Program[A, E, R]]], Callable[P, Program[A, E, R]]]: ...
 def step(
     function: Callable[..., Any] | None = None,
@@ -207,6 +216,7 @@ def step(
     *,
     name: str | None = None,
     retry_defects: Retry[Any] | None = None,
+    when_cancelled: StepWhenCancelled = "end",
 ) -> Any:
     """Make each program that a function returns a single step in a workflow. Use it above `program`.
 
@@ -217,16 +227,18 @@ def step(
         function: returns a program. Its annotation declares the value's type and the error's type.
         name: the name that the journal holds, as for `effect`. By default the function's. Write ``@step(name="pack")``.
         retry_defects: the durable retry if this step raises or times out, instead of the definition's.
+        when_cancelled: ``end``: a cancellation of the workflow waits for this step. ``interrupt``: the engine stops it,
+            as ``cancel(..., interrupt=True)`` stops every step. Its effects may have happened.
 
     Raises:
-        DefinitionError: the name or the policy is not valid, or the annotation declares no types, or one that has no
-            JSON form.
+        DefinitionError: the name, the policy or ``when_cancelled`` is not valid. Or the annotation declares no types,
+            or one that has no JSON form.
     """
     if name is not None:
         check_name(name, what="name of a step")
     if function is None:
-        return partial(_step, name, retry_defects)
-    return _step(name, retry_defects, function)
+        return partial(_step, name, retry_defects, when_cancelled)
+    return _step(name, retry_defects, when_cancelled, function)
 
 
 def check_retry_defects(retry: object, what: str) -> None:
@@ -248,10 +260,15 @@ def check_retry_defects(retry: object, what: str) -> None:
 
 
 def _step(
-    pinned: str | None, retry: Retry[Any] | None, function: Callable[P, Program[A, E, R]]
+    pinned: str | None,
+    retry: Retry[Any] | None,
+    when_cancelled: StepWhenCancelled,
+    function: Callable[P, Program[A, E, R]],
 ) -> Callable[P, Program[A, E, R]]:
     name = step_name(function) if pinned is None else pinned
     check_retry_defects(retry, f"step {name}")
+    if when_cancelled not in {"end", "interrupt"}:
+        raise DefinitionError(f"when_cancelled of step {name}", when_cancelled, "'end' or 'interrupt'")
     value, error = value_of(function), error_of(function)
     # Refused when the module is imported: at run time, the effect would have happened before its outcome is found to
     # have no form.
@@ -266,7 +283,7 @@ def _step(
     def made(*args: P.args, **kwargs: P.kwargs) -> Program[A, E, R]:
         given = (*args, *kwargs.items())
         one: Program[Any, Any, Any] = perform(
-            OneStep(name, partial(function, *args, **kwargs), given, values, errors, retry)
+            OneStep(name, partial(function, *args, **kwargs), given, values, errors, retry, when_cancelled)
         )
         return one
 

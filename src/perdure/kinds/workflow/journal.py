@@ -197,6 +197,12 @@ _FORKS: Final[Mapping[type, str]] = {Gather: "gather", Race: "race", Deadline: "
 INSTANT: Final = frozenset({Post, Patched, SendReply, Publish})
 """The instructions that take no time: no time limit around them begins to count."""
 
+
+def stops_when_cancelled(asked: OpenStep) -> bool:
+    """Return whether any cancellation stops a step in progress, and not only one with ``interrupt``."""
+    return isinstance(asked.instruction, OneStep) and asked.instruction.when_cancelled == "interrupt"
+
+
 Codecs: TypeAlias = tuple[Codec[Any], Codec[Any] | None]
 """The codec of the values and that of the typed errors."""
 

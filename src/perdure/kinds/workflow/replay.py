@@ -53,6 +53,7 @@ from perdure.kinds.workflow.journal import (
     published_row,
     reply_row,
     row_of,
+    stops_when_cancelled,
 )
 from perdure.kinds.workflow.progress import FULL_ERRORS, Known, RunProgress, StepFailure, shortened_error
 from perdure.kinds.workflow.tree import AnyExit, Branch, OpenStep, Tree, can_stop, can_undo_unknown, finalizing_around
@@ -156,9 +157,10 @@ def cancelled_again(replay: Replay, row: Row) -> str:
     return str(reason)
 
 
-def interrupt(replay: Replay) -> bool:
-    """Stop the steps that a cancelled program waits for. Return whether there were some."""
-    waited_for = [asked for asked in replay.tree.steps.values() if asked.branch.halt is not None and can_stop(asked)]
+def interrupt(replay: Replay, *, every: bool) -> bool:
+    """Stop the steps that a cancelled program waits for, every one or those that say so. Return whether there were."""
+    open_ = (asked for asked in replay.tree.steps.values() if asked.branch.halt is not None and can_stop(asked))
+    waited_for = [asked for asked in open_ if every or stops_when_cancelled(asked)]
     for asked in waited_for:
         replay.tree.interrupt(asked)
     return bool(waited_for)
@@ -548,11 +550,10 @@ class Replay:
         if received is not None:
             self._received(*received)
             return True
-        request = self.request
-        if request is not None and not self.cancelled:
+        if (request := self.request) is not None and not self.cancelled:
             cancel(self, request.reason)
             return True
-        return request is not None and request.interrupt and interrupt(self)
+        return request is not None and interrupt(self, every=request.interrupt)
 
     def _received(self, asked: OpenStep, signal: Row) -> None:
         # Without the value, which the row of the arrival holds.
@@ -683,8 +684,7 @@ class Replay:
         """Return when the program continues by itself. None if it waits for requests alone."""
         if self.stopped is not None:
             return None
-        at_times = (self.timers.next_ms(), deadline_of(self.header, self.now_ms))
-        wakes = [at_ms for at_ms in at_times if at_ms is not None]
+        wakes = [ms for ms in (self.timers.next_ms(), deadline_of(self.header, self.now_ms)) if ms is not None]
         for failed in self.failing.values():
             step = self.tree.steps.get(failed.path)
             if failed.at_ms is not None and failed.at_ms > self.now_ms and step is not None and step.begun_ms is None:

@@ -35,7 +35,7 @@ from perdure.kinds.workflow.header import (
     with_shared,
     written,
 )
-from perdure.kinds.workflow.journal import body_of, is_reply, reply_numbered, row_of
+from perdure.kinds.workflow.journal import body_of, is_reply, reply_numbered, row_of, stops_when_cancelled
 from perdure.kinds.workflow.progress import Known, News, RunProgress, after_failure, waits_of
 from perdure.kinds.workflow.replay import Replay, cancel, end_dropped, interrupt
 from perdure.kinds.workflow.run_program import WorkflowDraft, policy_for
@@ -73,11 +73,16 @@ def may_stop(replay: Replay) -> bool:
     return all(map(can_stop, (*replay.in_progress, *perhaps)))
 
 
+def _all_stop(replay: Replay) -> bool:
+    """Return whether there are steps in progress, and any cancellation stops each of them."""
+    return bool(replay.in_progress) and all(map(stops_when_cancelled, replay.in_progress)) and not replay.perhaps_begun
+
+
 def cut(replay: Replay, request: CancelRequest) -> None:
     """Record that a stopped run's program is cancelled, and that its steps were interrupted. Continue no step."""
     if not replay.cancelled:
         cancel(replay, request.reason)
-    interrupt(replay)
+    interrupt(replay, every=request.interrupt)
     for asked in [asked for asked in replay.tree.dropping.values() if asked.begun_ms is not None]:
         replay.record(asked, "interrupted")
         replay.tree.stopped(asked, begun=True)
@@ -524,7 +529,7 @@ def interrupts(draft: object, row: Instance) -> bool:
     with that step's commit.
     """
     request = header_of(row).cancel
-    if not isinstance(draft, WorkflowDraft) or request is None or not request.interrupt:
+    if not isinstance(draft, WorkflowDraft) or request is None:
         return False
     replay = draft.replay
     # During a replay the tree is not that of the present: stopping it would halt branches at an old place.
@@ -532,8 +537,10 @@ def interrupts(draft: object, row: Instance) -> bool:
         draft.noticed = row
         return False
     known = replay.header.cancel
+    if known is not None and (known.interrupt or not request.interrupt):
+        return False
     # All or nothing: a step whose outcome is needed must end, and with it the run.
-    if (known is not None and known.interrupt) or not may_stop(replay):
+    if not may_stop(replay) or not (request.interrupt or _all_stop(replay)):
         return False
     replay.interrupted = True
     return True

@@ -409,7 +409,11 @@ def _living(steps: Steps) -> Do[None, Any, Any]:
         if not calls:
             break
         # The common case, one step at a time, needs no scheduler: nothing can lose a race or run out of time.
-        if len(calls) == len(replay.tree.asked) == 1 and not deadlines_around(calls[0].branch):
+        is_alone = len(calls) == len(replay.tree.asked) == 1
+        if is_alone and (one := calls[0].instruction).__class__ is OneStep:
+            # A deadline must be able to stop it.
+            is_alone = one.when_cancelled == "end"
+        if is_alone and not deadlines_around(calls[0].branch):
             now_ms = yield from steps.performed(calls[0])
         else:
             yield from supervised(ParallelSteps(steps))
