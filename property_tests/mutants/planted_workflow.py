@@ -25,9 +25,9 @@ MUTANTS = (
     ),
     Mutant(
         "a workflow that waits does not wake at its deadline",
-        "_waiting",
-        "replay.wake_ms(), replay.deadline_ms(), ",
-        "replay.wake_ms(), ",
+        "deadline_of",
+        "return None if is_over else header.deadline_ms",
+        "return None",
         f"{TIME}::test_a_deadline_cancels_a_workflow_that_has_not_ended_and_undoes_its_steps[False-memory://]",
     ),
     Mutant(
