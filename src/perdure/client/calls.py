@@ -85,9 +85,10 @@ def check_together(calls: object) -> Sequence[Call[Any, Any]]:
     """
     expected = f"at most {MAX_TOGETHER:,} different calls, none awaited, such as [flow.start(...), flow.cancel(...)]"
     # Not read further: an endless generator must end in an error.
-    given: list[Any] = list(islice(calls, MAX_TOGETHER + 1)) if isinstance(calls, Iterable) else []
+    asked: Any = calls  # of an untyped caller
+    given: list[Any] = list(islice(asked, MAX_TOGETHER + 1)) if isinstance(calls, Iterable) else []
     if not isinstance(calls, Iterable) or len(given) > MAX_TOGETHER:
-        raise InvalidArgument("calls of together", calls, expected)
+        raise InvalidArgument("calls of together", asked, expected)
     for call in given:
         if type(call) is not Call:
             raise InvalidArgument("a call of together", call, expected)

@@ -502,7 +502,7 @@ class Replay:
                 return answer_of_ask(instruction, self.inbox.take(row.signal).value, self.draft.known)
             if kind is CallChild:
                 answer: Any = answer_of_child(instruction, self.inbox.take(row.signal).value, self.draft.known)
-                is_undone = branch.halt is not None and not isinstance(answer, Success)
+                is_undone = branch.halt is not None and not isinstance(cast("object", answer), Success)
                 return branch.halt if is_undone else answer
         except (InvalidInput, NotRecordable) as problem:
             raise diverged(self.tree, row, asked, problem) from problem
