@@ -8,7 +8,7 @@ import sys
 import scene
 from returns.result import Result, Success
 
-from perdure import Do, Workflow, WorkflowContext, effect, program
+from perdure import Do, Workflow, WorkflowContext, attribute, effect, program
 from perdure.server.access import Tokens
 from perdure.server.http_limits import HttpLimits
 from perdure.server.serving import serving
@@ -30,7 +30,12 @@ def sell(ctx: WorkflowContext[str]) -> Do[str, str, object]:
     return (yield from ship(item))
 
 
-sale = Workflow("sale", state=str, run=sell)
+@attribute
+def item(state: str) -> str:
+    return state
+
+
+sale = Workflow("sale", state=str, run=sell, attributes=(item,))
 
 
 async def main(store: str, port: str) -> None:

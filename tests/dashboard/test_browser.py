@@ -37,6 +37,23 @@ def test_an_instance_is_found_by_filters_and_by_the_beginning_of_its_id(page, en
     expect(page.locator("#neighbours")).to_have_count(0)
 
 
+def test_instances_are_found_by_their_attributes(page, engine):
+    page.goto(f"{engine.url}/instances")
+    page.get_by_label("Kind").select_option("workflow")
+    page.get_by_label("Job").select_option("sale")
+    page.get_by_label("Attributes").fill("item=car")
+    page.get_by_label("Attributes").press("Enter")
+    expect(page.locator("#matching")).to_have_text("0 instances of the job meet the conditions.")
+    api = engine.url.removesuffix("/dashboard")
+    for number, item in enumerate(("car", "bus", "car")):
+        start = f"{api}/v1/jobs/workflow/sale/instances/s-{number}/wait/start"
+        assert page.request.post(start, data=f'"{item}"').ok
+    page.get_by_role("button", name="Filter").click()
+    expect(page.locator("tbody tr")).to_have_count(2)
+    expect(page.locator("#matching")).to_have_text("2 instances of the job meet the conditions.")
+    assert Axe().run(page).violations_count == 0
+
+
 def test_a_list_has_pages(page, engine):
     page.goto(f"{engine.url}/instances?job=orders")
     expect(page.locator("tbody tr")).to_have_count(50)

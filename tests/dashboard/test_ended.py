@@ -23,6 +23,7 @@ from perdure import (
     Workflow,
     WorkflowContext,
     attempt,
+    attribute,
     effect,
     fail,
     program,
@@ -219,3 +220,38 @@ def test_the_page_of_a_workflow_shows_its_steps_and_that_of_a_task_none() -> Non
             return ["charge</" in (await visitor.get(path)).text for path in paths]
 
     assert asyncio.run(main()) == [True, False]
+
+
+@attribute
+def amount(total: int) -> int:
+    return total
+
+
+def test_a_list_is_filtered_and_counted_by_attributes() -> None:
+    """The conditions belong to one job: without it, the page says so, as for a condition that is not valid."""
+    sums = Task(
+        "sums", state=int, event=int, initial=0, on_event=lambda ctx, event: ctx.set_state(event), attributes=(amount,)
+    )
+
+    async def main() -> list[str]:
+        api = asgi(App(None).with_jobs(sums), "memory://", dashboard=True)
+        transport = httpx2.ASGITransport(api)
+        async with api.lifespan(), httpx2.AsyncClient(transport=transport, base_url="http://localhost") as http:
+            for number in range(5):
+                await api.client.handle(sums).send(f"s-{number}", number)
+            queries = (
+                "kind=task&job=sums&where=amount>1;amount<4",
+                "where=amount>1",
+                "kind=task&job=sums&where=size>1",
+            )
+            visitor = Visitor(http, api)
+            return [(await visitor.get(f"/instances?{query}")).text for query in queries]
+
+    found, without_job, unknown = asyncio.run(main())
+    assert set(re.findall(r'data-key="task:sums:(s-\d)"', found)) == {"s-2", "s-3"}
+    assert "2 instances of the job meet the conditions." in found
+    assert "GET /v1/instances?kind=task&amp;job=sums&amp;where=amount%3E1&amp;where=amount%3C4" in found
+    assert "perdure list --job=task:sums --where=&#39;amount&gt;1&#39; --where=&#39;amount&lt;4&#39;" in found
+    for page in (without_job, unknown):
+        assert 'role="alert"' in page
+        assert 'data-key="task:sums' not in page

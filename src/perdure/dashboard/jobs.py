@@ -31,7 +31,7 @@ from perdure.dashboard.page import (
     table,
 )
 from perdure.jobs.display import DisplayField
-from perdure.values.listings import LISTED_STATUSES, Listed, ListedStatus
+from perdure.values.listings import LISTED_STATUSES, Listed, ListedStatus, MatchCount
 from perdure.values.status import Hold
 from perdure.values.times import to_ms
 from perdure.wire.requests import job_path
@@ -338,6 +338,7 @@ class Wanted:
         status: only this status.
         id_prefix: only ids that begin with this text.
         due: ``overdue``: only instances that are due. ``hour``: due within an hour.
+        where: only instances whose attributes meet these conditions, with semicolons between them.
         after: the previous page's last address, printed.
     """
 
@@ -346,7 +347,13 @@ class Wanted:
     status: str = ""
     id_prefix: str = ""
     due: str = ""
+    where: str = ""
     after: str = ""
+
+    @property
+    def conditions(self) -> tuple[str, ...]:
+        """The conditions on attributes."""
+        return tuple(text.strip() for text in self.where.split(";") if text.strip())
 
     def query(self, **changes: str) -> dict[str, str]:
         """Return a URL's parameters."""
@@ -363,6 +370,7 @@ class InstanceList:
         found: the instances.
         following: the address that the next page continues after, printed. Empty at the end.
         partial: whether the search stopped before the page was full.
+        matching: how many instances meet the conditions on attributes. None without conditions.
         problem: why the filter is not valid. Empty if it is.
     """
 
@@ -371,6 +379,7 @@ class InstanceList:
     found: tuple[Listed, ...] = ()
     following: str = ""
     partial: bool = False
+    matching: MatchCount | None = None
     problem: str = ""
 
 
@@ -382,6 +391,7 @@ def instances_page(frame: Frame, view: InstanceList, /) -> Page:
         body=[
             _filters(frame, view),
             view.problem and h.p(".error", role="alert")[view.problem],
+            view.matching is not None and _matching(view.matching),
             _list(frame, view),
             partial_note(view.partial),
             _pages(frame, view),
@@ -389,6 +399,11 @@ def instances_page(frame: Frame, view: InstanceList, /) -> Page:
         command="" if view.problem else _command(view),
         route=f"GET /v1/instances{_query(frame, view.wanted)}",
     )
+
+
+def _matching(found: MatchCount) -> h.Element:
+    rest = "" if found.complete else " More may match: an attribute is being filled, or could not be computed."
+    return h.p("#matching.note")[f"{found.number:,} instances of the job meet the conditions.{rest}"]
 
 
 def _command(view: InstanceList) -> str:
@@ -400,6 +415,7 @@ def _command(view: InstanceList) -> str:
         ("--status", wanted.status),
         ("--id-prefix", wanted.id_prefix),
         ("--due-in", _DUE_IN.get(wanted.due, "")),
+        *(("--where", each) for each in wanted.conditions),
         ("--after", wanted.after),
     )
     return "; ".join(
@@ -411,8 +427,9 @@ def _query(frame: Frame, wanted: Wanted) -> str:
     """Return the query for the route that lists the same."""
     within_ms = {"overdue": 0, "hour": 3_600_000}.get(wanted.due)
     due_before = "" if within_ms is None else iso(frame.now_ms + within_ms)
-    given = wanted.query(due="") | {"due_before": due_before}
-    query = urlencode({name: value for name, value in given.items() if value}, safe=":")
+    given = wanted.query(due="", where="") | {"due_before": due_before}
+    given_once = [(name, value) for name, value in given.items() if value]
+    query = urlencode([*given_once, *(("where", each) for each in wanted.conditions)], safe=":")
     return f"?{query}" if query else ""
 
 
@@ -426,6 +443,10 @@ def _filters(frame: Frame, view: InstanceList) -> h.Element:
         _select("Job", "job", wanted.job, [(each, each) for each in names]),
         _select("Due", "due", wanted.due, [("overdue", "overdue"), ("hour", "within an hour")]),
         h.label["Id begins with", h.input(type="search", name="id_prefix", value=wanted.id_prefix, maxlength="512")],
+        h.label[
+            "Attributes, with ; between",
+            h.input(type="search", name="where", value=wanted.where, maxlength="1000"),
+        ],
         h.button(type="submit")["Filter"],
         h.a(".plain", href=frame.links.page("/instances"))["Clear"],
     ]

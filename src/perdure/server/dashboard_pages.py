@@ -47,7 +47,7 @@ from perdure.values.address import Address, Job, check_id
 from perdure.values.errors import InvalidArgument, InvalidId, InvalidInput, PerdureError, RequestError, StoreError
 from perdure.values.failure import FailureRecord
 from perdure.values.instance import Instance
-from perdure.values.listings import Listed, ListedStatus, Listing, StepRecord, StoreCounts
+from perdure.values.listings import Listed, ListedStatus, Listing, MatchCount, StepRecord, StoreCounts
 from perdure.values.status import Hold, Status
 from perdure.values.times import from_ms, to_ms
 from perdure.wire.engine_info import installed_version
@@ -187,9 +187,16 @@ class PageSource:
         jobs = tuple(engine_of(self.client).jobs)
         try:
             found = await self._found(wanted)
+            matching = await self._matching(wanted)
         except (RequestError, InvalidId) as error:
             return InstanceList(wanted=wanted, jobs=jobs, problem=str(error))
-        return InstanceList(wanted=wanted, jobs=jobs, found=self.shown(found), **_rest(found))
+        return InstanceList(wanted=wanted, jobs=jobs, found=self.shown(found), matching=matching, **_rest(found))
+
+    async def _matching(self, wanted: Wanted) -> MatchCount | None:
+        """Count the instances that meet the conditions, on the first page of a list by attributes alone."""
+        if not wanted.where or any((wanted.status, wanted.id_prefix, wanted.due, wanted.after)):
+            return None
+        return await known(self.client.handle_by_name(wanted.kind, wanted.job).count_matching(where=wanted.conditions))
 
     async def _found(self, wanted: Wanted) -> Listing:
         within = {"overdue": 0, "hour": 3_600_000}.get(wanted.due)
@@ -200,6 +207,7 @@ class PageSource:
                 status=cast("ListedStatus | None", wanted.status or None),  # the call refuses others
                 id_prefix=wanted.id_prefix,
                 due_before=None if within is None else from_ms(self.now_ms) + timedelta(milliseconds=within),
+                where=wanted.conditions,
                 after=Address.parse(wanted.after) if wanted.after else None,
                 limit=PAGE,
                 max_scanned=SCANNED,
