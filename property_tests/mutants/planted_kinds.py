@@ -8,6 +8,10 @@ CLEAR = "behaviour/test_debounce_clear.py::test_a_batch_that_is_being_flushed_is
 MAIL = "behaviour/test_debounce_no_event_lost.py::TestInMemory"
 SILENT = "behaviour/test_continuous_never_silent.py::test_a_failing_run_never_silences_the_schedule[memory]"
 LAST = "tests/behaviour/test_continuous_schedule.py::test_the_status_says_when_and_how_the_last_run_ended[memory]"
+BETWEEN = (
+    "tests/behaviour/test_continuous_schedule.py"
+    "::test_the_end_of_a_triggered_run_between_two_ticks_is_the_last_one[memory]"
+)
 HOOKS = "behaviour/test_recovery_laws.py::test_hooks_run_when_the_contract_says"
 CALLS = "tests/behaviour/test_task_calls.py"
 
@@ -142,7 +146,7 @@ MUTANTS = (
         "settled",
         "attrs.evolve(ticks, missed=0, failed=None, last=last)",
         "attrs.evolve(ticks, missed=0, failed=None)",
-        LAST,
+        BETWEEN,
     ),
     Mutant(
         "a run that failed counts as one that succeeded",

@@ -244,6 +244,19 @@ async def test_the_status_says_when_and_how_the_last_run_ended(world: World) -> 
 
 
 @on_each_store
+async def test_the_end_of_a_triggered_run_between_two_ticks_is_the_last_one(world: World) -> None:
+    """It moves no tick of a fixed interval, and is noted all the same."""
+    jobs = await opened(world, job(every("1 minute", align="start")))
+    await world.run(jobs.start("a", Plain()))
+    await world.advance(s=10)
+    before = await world.run(jobs.status("a"))
+    await world.run(jobs.trigger("a"))
+    after = await world.run(jobs.status("a"))
+    assert (since_start(before.last_run_at), since_start(after.last_run_at)) == ("0", "10")
+    assert after.next_run_at == before.next_run_at
+
+
+@on_each_store
 async def test_a_row_of_an_earlier_version_has_no_last_run_until_its_next_end(world: World) -> None:
     """Its data has no member for it, as that of an instance before its first end."""
     definition = job(every("1 minute"), start_immediately=False)
