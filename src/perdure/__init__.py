@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from perdure.jobs.call import Call
     from perdure.jobs.context import Alarm, Decision
     from perdure.jobs.definition import tell
+    from perdure.jobs.streams import BeganAgain, Chunk, ChunksDropped, Stream
     from perdure.kinds.continuous import Continuous, ContinuousContext
     from perdure.kinds.debounce import Debounce, DebounceContext
     from perdure.kinds.task import Task, TaskContext, TaskErrorContext
@@ -53,6 +54,7 @@ else:
             "perdure.jobs.call": ("Call",),
             "perdure.jobs.context": ("Alarm", "Decision"),
             "perdure.jobs.definition": ("tell",),
+            "perdure.jobs.streams": ("BeganAgain", "Chunk", "ChunksDropped", "Stream"),
             "perdure.kinds.continuous": ("Continuous", "ContinuousContext"),
             "perdure.kinds.debounce": ("Debounce", "DebounceContext"),
             "perdure.kinds.task": ("Task", "TaskContext", "TaskErrorContext"),
@@ -86,7 +88,10 @@ __all__ = [
     "Attribute",
     "Backoff",
     "BatchContext",
+    "BeganAgain",
     "Call",
+    "Chunk",
+    "ChunksDropped",
     "Client",
     "Condition",
     "Continuous",
@@ -108,6 +113,7 @@ __all__ = [
     "Secret",
     "Signal",
     "StateQuery",
+    "Stream",
     "Task",
     "TaskContext",
     "TaskErrorContext",

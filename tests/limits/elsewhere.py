@@ -13,6 +13,7 @@ ENSURING: Final = "tests/behaviour/test_ensuring.py"
 CLOSED: Final = f"{CONNECTION}::test_a_connection_is_closed_at_its_timeout_and_not_before"
 
 NAMED: Final = "tests/behaviour/test_named_limits.py"
+STREAMS: Final = "tests/behaviour/test_streams.py"
 BLOCKING: Final = "tests/behaviour/test_blocking_code.py"
 
 ENGINE: Final = {
@@ -77,6 +78,13 @@ FIXED_ELSEWHERE: Final = {
     "values that a workflow publishes, bytes of each, and workflows that wait for one": (
         "tests/workflow/test_workflow_published.py::test_values_have_a_size_and_a_number_and_are_declared"
     ),
+    "streams of a definition, and bytes of a chunk": f"{STREAMS}::test_a_wrong_declaration_is_refused",
+    "chunks and bytes that a stream keeps": (
+        f"{STREAMS}::test_a_stream_keeps_its_newest_chunks_and_says_how_many_it_dropped"
+    ),
+    "callers that read streams of an engine": (
+        f"{STREAMS}::test_readers_are_bounded_and_an_engine_that_stops_answers_them"
+    ),
     "conditions of one filter": f"{ATTRIBUTES}::test_a_filter_takes_so_many_conditions_and_no_more",
     "an attribute that is text": f"{ATTRIBUTES}::test_the_longest_text_is_kept_and_a_longer_one_fails_alone",
 }
@@ -107,6 +115,11 @@ OPTIONS_ELSEWHERE: Final = {
     "Workflow.publishes": (
         "tests/workflow/test_workflow_published.py::test_values_have_a_size_and_a_number_and_are_declared"
     ),
+    **dict.fromkeys(
+        ("Stream.max_chunks", "Stream.max_bytes", "Stream.name", "Task.streams", "Workflow.streams"),
+        f"{STREAMS}::test_a_wrong_declaration_is_refused",
+    ),
+    "Stream.value": f"{STREAMS}::test_a_chunk_has_a_size",
     "Limit.name": f"{NAMED}::test_a_limit_that_cannot_work_is_refused_with_the_remedy",
     "Limit.concurrency": f"{NAMED}::test_a_limit_that_cannot_work_is_refused_with_the_remedy",
     "by.key": f"{NAMED}::test_the_longest_key_counts_and_a_longer_one_is_the_empty_one",

@@ -129,7 +129,8 @@ class EmptySchema:
         if self._harness is None:
             self._harness = PostgresHarness(running_server())
             await migrate_schema(self._harness.url)
-        tables = "instances, journal, keys, messages, dead_letters, events, cursors, holds, engines, copying, counted"
+        tables = "instances, journal, streams, keys, messages, dead_letters, events, cursors, holds, engines, copying"
+        tables += ", counted"
         await self._harness.execute(f"TRUNCATE {', '.join(f'perdure.{table}' for table in tables.split(', '))}")
         await self._harness.execute("UPDATE perdure.counters SET pruned_to = 0")
         for numbers in ("epochs", "incarnations", "message_ids"):

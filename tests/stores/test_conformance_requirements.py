@@ -17,6 +17,7 @@ def one_line(text):
 CAPABILITIES = (
     contract.StoredLanes,
     contract.StoredJournals,
+    values.StoredStreams,
     contract.Cursors,
     contract.StoredCounts,
     contract.Backups,

@@ -65,6 +65,7 @@ from perdure.values.live_event import EngineStopped
 from perdure.values.message import StoredMessage
 from perdure.values.status import Hold
 from perdure.values.status_wait import Awaited, PublishedValue, UpdateReply, WaitCondition, ticket_parts
+from perdure.values.stream import StreamPage
 from perdure.values.times import Duration, duration_ms
 from perdure.values.transition import Loaded
 from perdure.wire.engine_info import EngineInfo, installed_version, job_info
@@ -126,6 +127,19 @@ def check_published(job: AnyDefinition, name: str) -> None:
         names = ", ".join(sorted(job.published_names)) or "none"
         raise InvalidArgument(
             "name of a published value", name, f"a value that {job.kind}:{job.name} publishes: {names}"
+        )
+
+
+def check_streamed(job: AnyDefinition, name: str) -> None:
+    """Check that a job declares a stream.
+
+    Raises:
+        InvalidArgument: it does not.
+    """
+    names = [one.name for one in job.plan.streams]
+    if name not in names:
+        raise InvalidArgument(
+            "name of a stream", name, f"a stream that {job.kind}:{job.name} declares: {', '.join(names) or 'none'}"
         )
 
 
@@ -467,6 +481,23 @@ class LocalGateway(ReadingGateway):
         except RequestError as refused:
             return Failure(refused)
         return await self.engine.waits.until(job, address, wanted, timeout_ms)
+
+    def stream_page(self, address: Address, stream: str, after: int, wait_ms: int, /) -> Call[StreamPage, CallError]:
+        """Read the items of a stream after an offset. Wait a while for the first item."""
+        return Call(partial(self._stream_page, address, stream, after, wait_ms), "stream")
+
+    async def _stream_page(
+        self, address: Address, stream: str, after: int, wait_ms: int
+    ) -> Result[StreamPage, CallError]:
+        job, hub = self.engine.jobs.get((address.kind, address.name)), self.engine.streams
+        if job is None:
+            return Failure(self.unknown(address.kind, address.name))
+        try:
+            check_streamed(job, stream)
+            assert hub is not None  # noqa: S101 - the job declares a stream
+            return await hub.page(job, address, stream, after, wait_ms)
+        except RequestError as refused:
+            return Failure(refused)
 
     # ------------------------------------------------------------ the engine
     def stopped(self) -> Call[EngineStopped, CallError]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from datetime import datetime
 from functools import partial
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import attrs
 from returns.result import Result, Success
@@ -67,6 +67,9 @@ from perdure.values.live_event import EngineStarted, EngineStopped, LeaseLost
 from perdure.values.message import Consumed
 from perdure.values.transition import Purge, Put, Transition
 
+if TYPE_CHECKING:
+    from perdure.engine.streams import StreamHub
+
 _NOTABLE: Final = INCIDENTS | {JobResumed}
 
 SUSPICION_MS = 60_000
@@ -99,6 +102,7 @@ class RunningEngine:
         feeders: fire the queued instances of the jobs that have lanes.
         left_out: the app's jobs that this engine does not serve. Set before ``start``.
         left_behind: the instances whose runs ignored their cancellation when the engine stopped.
+        streams: takes and shows the chunks of runs; None if no job declares a stream.
     """
 
     store: Store
@@ -118,6 +122,7 @@ class RunningEngine:
     feeders: Mapping[Job, LaneFeeder] = attrs.Factory(dict["Job", LaneFeeder])
     left_out: tuple[Job, ...] = ()
     left_behind: tuple[Address, ...] = ()
+    streams: StreamHub | None = None
     ended: Future[EngineStopped] = attrs.field(init=False)
     _told: Literal["nothing", "start", "stop"] = "nothing"
     _loops: list[SpawnedTask[Any]] = attrs.Factory(list[SpawnedTask[Any]])
@@ -298,6 +303,8 @@ class RunningEngine:
             self.runner.phase = "closing"
             self.dispatcher.close_intake()
             self.waits.close()
+            if self.streams is not None:
+                self.streams.close()
             self.alarms.close()
             self.named.close()
             for feeder in self.feeders.values():
@@ -407,6 +414,8 @@ class RunningEngine:
         self.dispatcher.close_intake()
         self.cache.close()
         self.waits.close()
+        if self.streams is not None:
+            self.streams.close()
         for task in self._loops:
             task.cancel()
         self._end_limits()
@@ -438,6 +447,8 @@ class RunningEngine:
             turns: the decisions that it is made of, with the events that are logged.
         """
         waits = self.waits if self.waits.count else None
+        if self.streams is not None:
+            self.streams.committed(transition)
         for turn in turns:
             if turn.events:
                 self._report(turn)
@@ -562,9 +573,10 @@ def running_engine(
     load_postponed()
     membership, runtime = membership_of(store, runtime, jobs)
     gates = _gates(runtime, limits, jobs, _named_limits(store, runtime, jobs, membership))
-    work, perform = work_of(store, membership), limited(while_leased(perform, membership), gates.named, runtime)
     sinks, cache = sinks or OpenSinks(runtime), cache or InstanceCache(store, sizes=runtime.sizes)
-    tracing, reporting = sinks.tracing, Reporting(runtime, sinks)
+    tracing, reporting, reads = sinks.tracing, Reporting(runtime, sinks), DirectReads(cache, runtime)
+    streams, perform = _streams(store, runtime, reads, jobs, limits, perform)
+    work, perform = work_of(store, membership), limited(while_leased(perform, membership), gates.named, runtime)
     lost: Callable[[str], None] = lambda address: engine.fail(_fence_lost(store, address))  # noqa: E731 - of one line
     dispatcher = Dispatcher(runtime, limits, jobs, lost, reporting, cache)
     commits, holds = Commits(store, runtime, limits, reporting, cache), Holds(store, runtime)
@@ -593,16 +605,33 @@ def running_engine(
         alarms,
         outbox,
         Ensuring(cache, runtime, dispatcher, ensured),
-        StatusWaiters(store, DirectReads(cache, runtime), runtime, limits.waits),
-        cache,
-        sinks,
+        StatusWaiters(store, reads, runtime, limits.waits),
+        *(cache, sinks),
         stopped=runtime.future(),
         membership=membership,
         feeders=lane_feeders(dispatcher, jobs, cache, holds),
+        streams=streams,
     )
     commits.committed, commits.in_doubt, holds.released = engine.committed, engine.doubt, engine.released
     runner.process_ends = outbox.process_ends = engine.process_ends
     return engine
+
+
+def _streams(
+    store: Store,
+    runtime: Runtime,
+    reads: DirectReads,
+    jobs: Mapping[Job, AnyDefinition],
+    limits: Limits,
+    below: Perform,
+) -> tuple[StreamHub | None, Perform]:
+    """Return an engine's streams, and how effects are performed. Nothing is loaded if no job declares a stream."""
+    if not any(job.plan.streams for job in jobs.values()):
+        return None, below
+    from perdure.engine.streams import StreamHub  # noqa: PLC0415 - as above
+
+    hub = StreamHub(store, runtime, reads, jobs, limits.waits, sharing=store.sharing is not None)
+    return hub, hub.performing(below)
 
 
 def _claim_left(dispatcher: Dispatcher, cell: InstanceCell) -> None:

@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from perdure.values.secret import Hide
     from perdure.values.status import Hold, InstanceStatus
     from perdure.values.status_wait import Awaited, AwaitedStatus, PublishedValue, UpdateReply, WaitCondition
+    from perdure.values.stream import StreamPage
     from perdure.values.turn_inputs import TurnInputs
 else:  # running jobs needs more modules than defining them
     draft = lazy_module("perdure.jobs.draft")
@@ -132,6 +133,10 @@ class Dispatch(Protocol):
         self, definition: Definition[Any, Any, Any], id_: str, name: str, /
     ) -> Call[PublishedValue, CallError]:
         """Read the value that an instance published, without waiting for it."""
+        ...
+
+    def stream_page(self, address: Address, stream: str, after: int, wait_ms: int, /) -> Call[StreamPage, CallError]:
+        """Read the items of a stream after an offset. Wait a while for the first item."""
         ...
 
     def concurrently(self, calls: Sequence[Call[Any, Any]], /) -> Call[tuple[Result[Any, Any], ...], Never]:

@@ -6,7 +6,7 @@ In debug mode, the `Inspection` finds programs that never run, and states and in
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, TypeVar, cast
 
 import attrs
 from returns.result import Failure, Success
@@ -31,6 +31,7 @@ from perdure.programs.watch import Watch
 from perdure.values.address import Address
 from perdure.values.errors import InvalidInput, PerdureError
 from perdure.values.excerpt import excerpt, fields_in_line
+from perdure.values.instance import Claim
 from perdure.values.limits import Limits
 from perdure.values.message import Message
 from perdure.values.times import from_ms
@@ -67,6 +68,20 @@ class TooManyMessages(PerdureError):
         return f"a turn may send at most {self.limit} messages; send the rest from a later turn"
 
 
+class EmittingStep(NamedTuple):
+    """The step whose effect emits to a stream.
+
+    Attributes:
+        form: whether it is performed ``first``, or perhaps ``again``.
+        name: the step's path and name. Empty for a run without steps.
+        attempt: tells the step's attempts within one delivery apart.
+    """
+
+    form: Literal["first", "again"]
+    name: str = ""
+    attempt: int = 0
+
+
 # ---------------------------------------------------------------- the draft
 _no_messages = cast("Callable[[], list[Message]]", list)  # `list[Message]()` takes four times as long
 
@@ -90,6 +105,7 @@ class Draft:
         received: an event's command: its objects take over no such members.
         left: why the state that the program set can only be written by newer code.
         carried: the unknown members, by the objects that the run has read. None without such members.
+        emitted: the steps that have emitted, each with its attempt and the stream. None if none has.
     """
 
     __repr__ = fields_in_line
@@ -108,6 +124,16 @@ class Draft:
     received: object = None
     left: NewerOnly | None = None
     carried: CarriedMembers | None = None
+    emitted: set[tuple[str, int, str]] | None = None
+
+    def emitting(self, claim: Claim, instruction: object) -> EmittingStep:
+        """Return the step that an effect belongs to.
+
+        Args:
+            claim: the run's claim.
+            instruction: the effect.
+        """
+        return EmittingStep(form="first" if (claim.attempt, claim.deliveries) == (1, 1) else "again")
 
     @property
     def is_complete(self) -> bool:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import lru_cache, partial
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 import attrs
 from returns.result import Failure, Result, Success
@@ -46,8 +46,11 @@ from perdure.values.status_wait import NeverStored, NoOutcome, NotReached, Reach
 from perdure.values.times import Duration, from_ms
 
 if TYPE_CHECKING:
+    from perdure.jobs.streams import Stream, Streamed
     from perdure.values.attributes import Attribute, Condition
+    from perdure.values.stream import StreamPage
 
+V = TypeVar("V")
 S = TypeVar("S")
 T = TypeVar("T")
 E = TypeVar("E")
@@ -90,6 +93,10 @@ async def sent_and_over(
     return over.map(lambda found: (sent.unwrap(), found))
 
 
+STREAM_WAIT_MS: Final = 20_000
+"""How long one request of a stream's reader waits."""
+
+
 @attrs.frozen
 class JobHandle(Generic[S, E]):
     """The calls that every job kind has. Each returns a `Call`. Await it once.
@@ -111,6 +118,29 @@ class JobHandle(Generic[S, E]):
     def get_state(self, id_: str, /) -> Call[S | None, CallError]:
         """Read the committed state. None if there is no instance. Does not queue in the mailbox."""
         return self._named(self.dispatch.state(self.definition, id_), "get_state")
+
+    def stream(self, id_: str, stream: Stream[V], /, *, after: int = -1) -> AsyncIterator[Streamed[V]]:
+        """Follow a stream, from an offset on, until the instance has ended: ``async for item in handle.stream(...)``.
+
+        An instance that does not exist yet is waited for. The loop raises the errors that a call raises. To continue
+        later, or elsewhere, pass the last item's ``offset``.
+
+        Args:
+            id_: the instance.
+            stream: the stream's declaration.
+            after: the offset of the last item that the reader has. -1: from the first one that is kept.
+
+        Returns:
+            An iterator over `Chunk`, `BeganAgain` and `ChunksDropped`.
+        """
+        from perdure.jobs.streams import follow, streamed  # noqa: PLC0415 - most processes read no stream
+
+        read = partial(self._stream_page, id_, stream)
+        return follow(read, after, partial(streamed, stream))
+
+    def _stream_page(self, id_: str, stream: Stream[Any], after: int) -> Call[StreamPage, CallError]:
+        address = self.definition.address(check_id(id_))
+        return self._named(self.dispatch.stream_page(address, stream.name, after, STREAM_WAIT_MS), "stream")
 
     def terminate(
         self, id_: str, /, reason: str = "terminated", *, interrupt: bool = False, idempotency_key: str | None = None

@@ -27,6 +27,7 @@ from perdure.values.retry import Retry
 from perdure.values.times import Duration, duration_ms
 
 if TYPE_CHECKING:
+    from perdure.jobs.streams import Stream
     from perdure.values.attributes import Attribute
 
 
@@ -141,6 +142,7 @@ class Plan:
         attributes: the values that the store keeps beside each state, to find instances by them.
         hooks: the user's functions, by the hook's name.
         limits: the named limits that its runs use.
+        streams: the streams to which its runs emit.
         has_secrets: whether a type has a marked part.
     """
 
@@ -163,6 +165,7 @@ class Plan:
     accepted_in_events: AcceptedInEvents = "nothing"
     attributes: tuple[Attribute[Any, Any], ...] = attrs.field(default=(), eq=False)
     limits: tuple[AnyUse, ...] = attrs.field(default=(), eq=False)
+    streams: tuple[Stream[Any], ...] = attrs.field(default=(), eq=False)
     has_secrets: bool = attrs.field(init=False, default=attrs.Factory(_some_codec_is_secret, takes_self=True))
 
     @property
@@ -198,6 +201,7 @@ def build_plan(
     accepted_in_events: AcceptedInEvents = "nothing",
     attributes: object = (),
     limits: object = (),
+    streams: object = (),
 ) -> Plan:
     """Validate a definition's parts.
 
@@ -221,6 +225,7 @@ def build_plan(
         accepted_in_events: whether accepted requests are events, and with which members.
         attributes: the values that the store keeps beside each state.
         limits: the named limits that its runs use.
+        streams: the streams to which its runs emit.
 
     Raises:
         DefinitionError: a part is invalid. The message says how to fix it.
@@ -253,7 +258,16 @@ def build_plan(
         accepted_in_events=_accepted_in_events(accepted_in_events, job),
         attributes=_attributes(attributes, job),
         limits=limit_uses(limits, what=f"limits of {job}", keyed="always" if kind == "pool" else "by"),
+        streams=_streams(streams, job),
     )
+
+
+def _streams(given: object, job: str) -> tuple[Stream[Any], ...]:
+    if given == ():
+        return ()
+    from perdure.jobs.streams import declared_streams  # noqa: PLC0415 - most definitions need none
+
+    return declared_streams(given, job)
 
 
 def _attributes(given: object, job: str) -> tuple[Attribute[Any, Any], ...]:

@@ -58,6 +58,7 @@ from perdure.values.status_wait import (
     UpdateReply,
     WaitCondition,
 )
+from perdure.values.stream import StreamPage
 from perdure.values.times import Duration, from_ms
 from perdure.values.trace import CurrentTrace, trace_context
 from perdure.wire.explanation import explain_inputs_of
@@ -482,6 +483,19 @@ class RemoteGateway:
                     return Success(Reached(NOT_FOUND))
                 case _:
                     return answer
+
+    def stream_page(self, address: Address, stream: str, after: int, wait_ms: int, /) -> Call[StreamPage, CallError]:
+        """Read the items of a stream after an offset. Wait a while for the first item."""
+        return Call(partial(self._stream_page, address, stream, after, wait_ms), "stream")
+
+    async def _stream_page(
+        self, address: Address, stream: str, after: int, wait_ms: int
+    ) -> Result[StreamPage, CallError]:
+        wait_ms = min(wait_ms, self.longest_wait_ms)
+        query = urlencode({"after": after, "timeout": f"{wait_ms} ms"})
+        call = ServerCall(about=str(address), repeat="reads", waits_ms=wait_ms)
+        url = f"{instance_path(address, 'streams', stream)}?{query}"
+        return await self.http("GET", url, partial(record_of, StreamPage), call)
 
     # ------------------------------------------------------------ the engine
     def stopped(self) -> Call[EngineStopped, CallError]:

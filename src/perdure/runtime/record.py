@@ -250,6 +250,8 @@ class Sizes:
         counted_parts: chunks in one call that counts.
         attribute_rows: instances whose attributes are filled in one portion, and keys that are deleted in one.
         remembered_attributes: instances whose attributes' keys are kept in memory, to write only those that change.
+        stream_chunks: chunks that an effect emits and that are stored as one group.
+        stream_groups: groups of a stream that are read together, and groups in memory of one that has readers.
         connections: connections to PostgreSQL, beside one for urgent statements.
         statements: PostgreSQL statements that run at the same time. With one, a slow search would delay the reads for
             due alarms and messages.
@@ -289,6 +291,8 @@ class Sizes:
     counted_parts: int = _size(10)
     attribute_rows: int = _size(500)
     remembered_attributes: int = _size(10_000)
+    stream_chunks: int = 512
+    stream_groups: int = 128
     connections: int = _size(4)
     statements: int = _size(2)
     rows_at_rest: int = _size(500)

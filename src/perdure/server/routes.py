@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from functools import partial
 from typing import Any, Final, Literal, TypeAlias
 from urllib.parse import unquote
@@ -12,7 +12,7 @@ import attrs
 import orjson
 from returns.result import Result, Success
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
 from perdure.client.client import Client, call_of, gateway_of
@@ -20,6 +20,7 @@ from perdure.client.local_gateway import LocalGateway, acting_for, engine_of
 from perdure.codecs import Codec
 from perdure.engine.sinks import Exposition
 from perdure.jobs.call import Call, result_of
+from perdure.runtime.record import Runtime
 from perdure.server.access import Caller
 from perdure.server.addresses import MOUNTED_AT, flag_in, only
 from perdure.server.admission import Bulkhead, ClientGone
@@ -28,8 +29,9 @@ from perdure.server.guard import client_in, departure
 from perdure.server.responses import json_reply, problem_reply, reply_to
 from perdure.stores.values import Health
 from perdure.values.address import Address, check_id
-from perdure.values.errors import DefinitionError, InvalidArgument, InvalidInput, PerdureError
+from perdure.values.errors import DefinitionError, InvalidArgument, InvalidInput, Overloaded, PerdureError
 from perdure.values.status_wait import WaitCondition, ticket_parts
+from perdure.values.stream import StreamItem, StreamPage
 from perdure.values.times import duration_ms
 from perdure.wire.openapi import Description
 from perdure.wire.operations import INSTANCE, METRICS, OPERATIONS, Argument, ClientOperation, Scope
@@ -150,6 +152,7 @@ class Asked:
 
 
 Handle: TypeAlias = Callable[[Asked], Awaitable[Response]]
+Handling: TypeAlias = Callable[[Asked], Coroutine[Any, Any, Response]]
 Needs: TypeAlias = Scope | Literal["action", "nothing"]
 """The scope that a route needs. ``"action"``: the scope for the action in its path."""
 Open: TypeAlias = Callable[[], Client]
@@ -202,14 +205,14 @@ def routes(
         jobs = gateway_of(asked.client).definitions.values()
         return json_reply(description.encoded(jobs, server=asked.request.scope.get(MOUNTED_AT, "")))
 
-    return _table(route, one_of_few, _waiting(waits, _wait), _waiting(waits, _call_and_wait), describe, ready)
+    return _table(route, one_of_few, partial(_waiting, waits), partial(_follow, waits), describe, ready)
 
 
 def _table(
     route: Callable[..., Route],
     one_of_few: Callable[[Handle], Handle],
-    wait: Handle,
-    call_and_wait: Handle,
+    waiting: Callable[[Handling], Handle],
+    follow: Handle,
     describe: Handle,
     ready: Handle,
 ) -> list[BaseRoute]:
@@ -219,9 +222,11 @@ def _table(
         route("/ready", ready, "nothing"),
         *(_route_of(operation, route, one_of_few) for operation in OPERATIONS),
         route(f"{INSTANCE}/state", _state, "read"),
-        route(f"{INSTANCE}/wait", wait, "read", "GET", "until", "phase", "ticket", "published", "timeout"),
+        route(f"{INSTANCE}/wait", waiting(_wait), "read", "GET", "until", "phase", "ticket", "published", "timeout"),
+        route(f"{INSTANCE}/streams/{{stream}}", waiting(_stream), "read", "GET", "after", "timeout"),
+        route(f"{INSTANCE}/streams/{{stream}}/events", follow, "read", "GET", "after"),
         route(f"{INSTANCE}/explain/{{action}}", one_of_few(_explain), "read", "POST"),
-        route(f"{INSTANCE}/wait/{{action}}", call_and_wait, "action", "POST", "timeout"),
+        route(f"{INSTANCE}/wait/{{action}}", waiting(_call_and_wait), "action", "POST", "timeout"),
         route(f"{INSTANCE}/{{action}}", _call, "action", "POST", "wait_for", "interrupt"),
     ]
 
@@ -267,7 +272,7 @@ async def _state(asked: Asked) -> Response:
     return await asked.answer_of_own_type(_job(asked).get_state(asked.part("id")), orjson.dumps)
 
 
-def _waiting(waits: Bulkhead, handle: Callable[[Asked], Coroutine[Any, Any, Response]]) -> Handle:
+def _waiting(waits: Bulkhead, handle: Handling) -> Handle:
     async def wait(asked: Asked) -> Response:
         await asked.request.body()  # before `left` reads on: the connection's messages have one reader
         return await waits.perform(asked.client_key, lambda: unless_gone(handle(asked), asked.left()))
@@ -313,6 +318,77 @@ async def _wait(asked: Asked) -> Response:
     statuses, phases = query.getlist("until"), tuple(query.getlist("phase"))
     wait = _job(asked).until(asked.part("id"), *statuses, phases=phases, timeout=_longest(asked))
     return await asked.answer(wait, awaited_json)
+
+
+async def _stream(asked: Asked) -> Response:
+    address = Address(asked.part("kind"), asked.part("name"), check_id(asked.part("id")))
+    timeout_ms = duration_ms(_longest(asked), what="timeout", minimum_ms=0)
+    page = gateway_of(asked.client).stream_page(address, asked.part("stream"), _after(asked), timeout_ms)
+    return await asked.answer_of_own_type(page, json_of)
+
+
+FOLLOWED_MS: Final = 60_000
+"""How long one response follows a stream. Then a browser opens the next one, and sends the last id."""
+
+
+async def _follow(waits: Bulkhead, asked: Asked) -> Response:
+    """Follow a stream with server-sent events. One that has ended is answered with 204, so that a browser stops."""
+    address = Address(asked.part("kind"), asked.part("name"), check_id(asked.part("id")))
+    gateway, stream, client = gateway_of(asked.client), asked.part("stream"), asked.client_key
+    first: Result[StreamPage, PerdureError] = await result_of(gateway.stream_page(address, stream, _after(asked), 0))
+    if not isinstance(first, Success):
+        return problem_reply(first.failure())
+    if first.unwrap().state == "end":
+        return Response(status_code=204)
+    if not waits.take(client):
+        return problem_reply(Overloaded(waits.name, min(waits.limit, waits.of_one)))
+    release = partial(waits.release, client)
+    frames = _frames(
+        partial(gateway.stream_page, address, stream), first.unwrap(), engine_of(asked.client).runtime, release
+    )
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no", "X-Content-Type-Options": "nosniff"}
+    return StreamingResponse(frames, media_type="text/event-stream", headers=headers)
+
+
+async def _frames(
+    read: Callable[[int, int], Call[StreamPage, Any]], page: StreamPage, runtime: Runtime, release: Callable[[], None]
+) -> AsyncGenerator[bytes]:
+    until_ms = runtime.monotonic_ms() + FOLLOWED_MS
+    try:
+        yield b"retry: 500\n\n"
+        while page.state != "end":
+            yield b"".join(map(_event, page.items)) or b": pulse\n\n"
+            left_ms = round(until_ms - runtime.monotonic_ms())
+            if left_ms <= 0:
+                return
+            answer: Result[StreamPage, Any] = await result_of(read(page.after, min(left_ms, PULSE_MS)))
+            if not isinstance(answer, Success):
+                return
+            page = answer.unwrap()
+        yield b"event: end\ndata: {}\n\n"
+    finally:
+        release()
+
+
+PULSE_MS: Final = 10_000
+"""How often a response without items sends a comment, so that a proxy does not close it."""
+
+
+def _event(item: StreamItem) -> bytes:
+    data: dict[str, object] = {"step": item.step}
+    if item.form == "chunk":
+        data["value"] = orjson.Fragment(item.value)
+    elif item.form == "dropped":
+        data = {"count": item.count}
+    return b"id: %d\nevent: %s\ndata: %s\n\n" % (item.offset, item.form.encode(), orjson.dumps(data))
+
+
+def _after(asked: Asked) -> int:
+    text = asked.request.headers.get("last-event-id") or asked.request.query_params.get("after", "-1")
+    digits = text.removeprefix("-")
+    if digits.isascii() and digits.isdecimal() and len(digits) < 19:  # noqa: PLR2004 - 64 bits
+        return int(text)
+    raise InvalidArgument("after", text, "the offset of the last item that the reader has, or -1")
 
 
 async def _call(asked: Asked) -> Response:

@@ -1,6 +1,6 @@
 """The contract of a store: one class, with its guarantees at each function.
 
-An author inherits from `Store`: the engine, the client and the command line use nothing else. A store may lack seven
+An author inherits from `Store`: the engine, the client and the command line use nothing else. A store may lack eight
 capabilities, each found by one attribute that is None without it. ``perdure.testing.conformance`` checks an
 implementation against these requirements; the memory store is the reference.
 
@@ -44,6 +44,7 @@ from perdure.stores.values import (
     Query,
     QueuedLane,
     Retention,
+    StoredStreams,
     StoredWork,
 )
 from perdure.values.address import Address, Job
@@ -247,6 +248,7 @@ class Store(ABC):
         capabilities: the kind of store.
         lanes: lets jobs have lanes.
         journal: lets jobs have journals, as workflows do.
+        streams: lets runs emit chunks while they work.
         cursors: lets sinks have a position in the log.
         counts: counts instances, messages and work; without it ``health`` counts only the first message of each pair.
         backup: copies the open store; None for a store that has other means.
@@ -268,6 +270,7 @@ class Store(ABC):
     capabilities: Capabilities
     lanes: StoredLanes | None = None
     journal: StoredJournals | None = None
+    streams: StoredStreams | None = None
     cursors: Cursors | None = None
     counts: StoredCounts | None = None
     backup: Backups | None = None
@@ -283,7 +286,6 @@ class Store(ABC):
     def __repr__(self) -> str:
         return shortened(f"<{type(self).__name__} {self.name}, epoch {self.epoch}>", MAX_LINE_CHARACTERS)
 
-    # ------------------------------------------------------------ batches
     @abstractmethod
     def load(self, requests: Sequence[LoadRequest], answered: Answered[Loaded, StoreError], /) -> None:
         """Read for each request the instance and the remembered answer of the key, together.
@@ -315,7 +317,6 @@ class Store(ABC):
         under way at the same time.
         """
 
-    # ------------------------------------------------------------ instances
     @abstractmethod
     def due(
         self, now_ms: int, limit: int, after: DuePosition | None = None, except_jobs: tuple[Job, ...] = (), /
@@ -359,7 +360,6 @@ class Store(ABC):
         _ = max_scanned
         return converted(self.find(query), partial(_whole_page, query.limit))
 
-    # ------------------------------------------------------------ messages
     @abstractmethod
     def messages(
         self, now_ms: int, limit: int, except_jobs: tuple[Job, ...] = (), /

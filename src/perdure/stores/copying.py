@@ -14,7 +14,7 @@ import orjson
 
 from perdure.values.excerpt import fields_in_line
 
-Table: TypeAlias = Literal["instances", "journal", "messages", "dead_letters", "keys", "events", "holds"]
+Table: TypeAlias = Literal["instances", "journal", "streams", "messages", "dead_letters", "keys", "events", "holds"]
 
 PAGE_ROWS: Final = 1_000
 """The rows of a page."""
@@ -47,6 +47,7 @@ COLUMNS: Final[Mapping[Table, TableColumns]] = {
         1,
     ),
     "journal": TableColumns(("incarnation", "place", "body"), 2),
+    "streams": TableColumns(("incarnation", "stream", "last", "first", "total", "body"), 3),
     "messages": TableColumns(
         (
             *("message_id", "sender", "target", "action", "payload", "sent_ms", "attempts", "not_before_ms", "error"),

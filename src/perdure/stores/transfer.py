@@ -118,8 +118,8 @@ def _row(table: Table, row: Row) -> str:
     match table:
         case "instances":
             return f"instance {':'.join(map(str, row[2:5]))}"
-        case "journal":
-            return f"row {row[1]} of the journal of incarnation {row[0]}"
+        case "journal" | "streams":
+            return f"row {row[1]} of the {table} of incarnation {row[0]}"
         case "messages" | "dead_letters":
             return f"message {row[0]} to {row[2]}"
         case "keys":

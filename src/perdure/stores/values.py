@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeAlias
 
 import attrs
 
@@ -17,6 +17,12 @@ from perdure.values.frozen import turn_value
 from perdure.values.instance import Instance
 from perdure.values.status import Status
 from perdure.values.times import from_ms
+
+if TYPE_CHECKING:
+    from returns.future import FutureResult
+
+    from perdure.values.errors import OutcomeUnknown, StoreError
+    from perdure.values.stream import StoredGroup, StreamGroup
 
 Durability: TypeAlias = Literal["none", "relaxed", "full"]
 """The failures that a committed transition survives: none, a process crash, or also a power loss."""
@@ -371,3 +377,28 @@ class Backup:
 
 OnBackupProgress: TypeAlias = Callable[[BackupProgress], None]
 """Called with a backup's progress after each step."""
+
+
+class StoredStreams(Protocol):
+    """The capability ``streams``: the chunks that runs emit."""
+
+    def append(
+        self, groups: Sequence[StreamGroup], /
+    ) -> FutureResult[tuple[int | None, ...], StoreError | OutcomeUnknown]:
+        """Append groups, in their order, and return the offset at which each begins; None for one that is refused.
+
+        A group is refused, and nothing of it is written, unless the instance of that incarnation has a claim, of a run
+        or of an event, with the group's owner, run, attempt and deliveries: compared in the transaction that writes it.
+        Offsets of a stream begin at 0 and are dense: a group begins ``skipped`` offsets after the last one before it.
+        In the same transaction it deletes the oldest groups that the newest ``max_chunks`` offsets and the newest
+        ``max_bytes`` bytes do not reach into; the last group stays. It is durable like a commit.
+        """
+
+    def read(
+        self, address: Address, incarnation: int, stream: str, after: int, limit: int, /
+    ) -> FutureResult[tuple[StoredGroup, ...], StoreError]:
+        """Return the first groups with an offset greater than ``after``, in order, up to the limit.
+
+        There are none once that incarnation is purged: ``Purge`` deletes them. Appending and reading cost the same,
+        however long the stream is.
+        """

@@ -39,6 +39,7 @@ STORE_OPERATIONS: Final = (
 CAPABILITY_OPERATIONS: Final = {
     "cursors": ("read", "move"),
     "journal": ("read",),
+    "streams": ("append", "read"),
     "lanes": ("names", "queued", "last_rank"),
     "sharing": ("heartbeat", "abandoned"),
 }

@@ -35,6 +35,7 @@ from perdure.values.turn_inputs import Decoded
 if TYPE_CHECKING:
     from perdure.jobs import run as runs
     from perdure.jobs.step import Commit, Execute, Step
+    from perdure.jobs.streams import Stream
     from perdure.kinds.task import handle, handler
     from perdure.kinds.task.handle import TaskHandle, TaskSender
     from perdure.values.address import Address
@@ -75,6 +76,7 @@ class _Options(TypedDict, Generic[S1], total=False):
     accepted_in_events: AcceptedInEvents
     attributes: Sequence[Attribute[S1, Any]]
     limits: Sequence[Limit | LimitUse[[str]]]
+    streams: Sequence[Stream[Any]]
 
 
 @attrs.frozen(init=False, eq=False, repr=False)
@@ -112,6 +114,7 @@ class Task(Definition["TaskHandle[S, V, E]", "TaskSender[V]", R_contra], Generic
             `attribute` declares.
         limits: limits with a name that its runs share with other jobs and effects: `Limit`, or `Limit.by` with a
             function of an instance's id.
+        streams: the streams to which its hooks' effects emit, at most 16.
 
     Raises:
         DefinitionError: an argument is invalid. The message says how to fix it.
@@ -307,6 +310,7 @@ class Task(Definition["TaskHandle[S, V, E]", "TaskSender[V]", R_contra], Generic
         accepted_in_events: AcceptedInEvents = "nothing",
         attributes: Sequence[Attribute[S, Any]] = (),
         limits: Sequence[Limit | LimitUse[[str]]] = (),
+        streams: Sequence[Stream[Any]] = (),
     ) -> None: ...
     def __init__(
         self,
@@ -330,6 +334,7 @@ class Task(Definition["TaskHandle[S, V, E]", "TaskSender[V]", R_contra], Generic
         accepted_in_events: AcceptedInEvents = "nothing",
         attributes: Sequence[Attribute[Any, Any]] = (),
         limits: Sequence[Limit | LimitUse[[str]]] = (),
+        streams: Sequence[Stream[Any]] = (),
     ) -> None:
         plan = build_plan(
             "task",
@@ -353,18 +358,11 @@ class Task(Definition["TaskHandle[S, V, E]", "TaskSender[V]", R_contra], Generic
             accepted_in_events=accepted_in_events,
             attributes=attributes,
             limits=limits,
+            streams=streams,
             commands=_commands(event, tags, name),
         )
-        hooks = _hooks(
-            name,
-            plan,
-            initial=initial,
-            on_event=on_event,
-            decide=decide,
-            execute=execute,
-            on_idle=on_idle,
-            on_error=on_error,
-        )
+        given = {"on_event": on_event, "decide": decide, "execute": execute, "on_idle": on_idle, "on_error": on_error}
+        hooks = _hooks(name, plan, initial=initial, **given)
         _check_state(plan, initial, name)
         cast("Any", self).__attrs_init__(name, plan, hooks)
 

@@ -56,6 +56,7 @@ from perdure.values.times import Duration, duration_ms, from_ms
 
 if TYPE_CHECKING:
     from perdure.jobs.step import Commit, Execute, NextStep, Step
+    from perdure.jobs.streams import Stream
     from perdure.kinds.workflow import (
         children,
         handle,
@@ -145,6 +146,7 @@ class Workflow(
             `attribute` declares.
         limits: limits with a name that its runs share with other jobs and effects: `Limit`, or `Limit.by` with a
             function of an instance's id.
+        streams: the streams to which its program and its effects emit, at most 16.
 
     Raises:
         DefinitionError: an argument is invalid. The message says how to fix it.
@@ -193,12 +195,14 @@ class Workflow(
         accepted_in_events: AcceptedInEvents = "nothing",
         attributes: Sequence[Attribute[S, Any]] = (),
         limits: Sequence[Limit | LimitUse[[str]]] = (),
+        streams: Sequence[Stream[Any]] = (),
     ) -> None:
         program = check_function(run, what=f"run of workflow:{name}", takes=("ctx",), expected="a Program")
         declared, requests = _signals(signals, name), _updates(updates, name)
         check_retry_defects(retry_defects, f"workflow:{name}")
         codecs, asked = _codecs_of(declared, tags, name), _queries(queries, tags, name)
         results, keep_ms = _results(result, run, tags, name), None if keep is None else _keep_ms(keep, name)
+        requested = (*query_commands(asked, tags, name), *update_commands(requests))
         plan = build_plan(
             "workflow",
             name,
@@ -216,11 +220,8 @@ class Workflow(
             accepted_in_events=accepted_in_events,
             attributes=attributes,
             limits=limits,
-            commands=(
-                *workflow_commands(state, codecs, declared, tags, name, repeat_of_creating(keep_ms)),
-                *query_commands(asked, tags, name),
-                *update_commands(requests),
-            ),
+            streams=streams,
+            commands=(*workflow_commands(state, codecs, declared, tags, name, repeat_of_creating(keep_ms)), *requested),
             answers=ANSWERS,
             kept=(results,),
         )

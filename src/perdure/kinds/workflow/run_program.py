@@ -14,7 +14,7 @@ from returns.result import Failure, Success
 from perdure.codecs import Opened
 from perdure.jobs.checkpoint import AwaitChange, Checkpoint, ReadJournal
 from perdure.jobs.context import EndInstance
-from perdure.jobs.draft import Draft
+from perdure.jobs.draft import Draft, EmittingStep
 from perdure.jobs.failures import record_failure
 from perdure.jobs.redaction import has_secrets, secrets_of_instance
 from perdure.jobs.request import within
@@ -30,7 +30,7 @@ from perdure.programs.constructors import supervised
 from perdure.programs.instructions import Jitter, Now, Orders, Sleep
 from perdure.values.errors import InvalidInput
 from perdure.values.excerpt import fields_in_line
-from perdure.values.instance import Instance
+from perdure.values.instance import Claim, Instance
 
 if TYPE_CHECKING:
     from perdure.kinds.workflow.context import AnyWorkflow
@@ -70,6 +70,20 @@ class WorkflowDraft(Draft):
         data, after = super().closed(state, opened)
         # A replay sets old states again: joined with the members of those, the newest ones would be lost.
         return data, self.stored or after
+
+    def emitting(self, claim: Claim, instruction: object) -> EmittingStep:
+        """Return the step that an effect belongs to: the effect itself, or the step in progress around it."""
+        replay = self.replay
+        if replay is None:
+            return super().emitting(claim, instruction)
+        begun = [each for each in replay.tree.steps.values() if each.begun_ms is not None]
+        found = [each for each in begun if each.instruction is instruction]
+        around = found or [each for each in begun if type(each.instruction) is OneStep]
+        # Of several steps in progress, nothing tells which one an effect inside a step belongs to.
+        name = f"{around[0].path} {around[0].name}" if len(around) == 1 else getattr(instruction, "name", "")
+        again = any(each.path in replay.perhaps_begun or each.path in replay.failing for each in around)
+        attempt = max((each.begun_ms or 0 for each in around), default=0) if len(around) == 1 else 0
+        return EmittingStep(name=name, attempt=attempt, form="again" if again else "first")
 
     def answer(self, operation: object) -> object:
         """Return itself for `GetDraft`. Answer all others as a draft does."""

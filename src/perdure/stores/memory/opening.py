@@ -41,6 +41,7 @@ from perdure.values.instance import Fence, Instance
 from perdure.values.listings import MAX_COUNTED, StoreCounts
 from perdure.values.message import Consumed, StoredMessage
 from perdure.values.status import Hold
+from perdure.values.stream import StoredGroup, StreamGroup
 from perdure.values.transition import KeepInstance, Loaded, Purge, Put, Transition
 from perdure.values.turn_inputs import OtherEngines
 
@@ -73,6 +74,7 @@ class OpenMemoryStore(Store):
         self.previous_exit = previous_exit
         self.lanes = _MemoryLanes(self)
         self.journal = _MemoryJournal(self)
+        self.streams = _MemoryStreams(self)
         self.cursors = _MemoryCursors(self)
         self.counts = _MemoryCounts(self)
         self.attributes = _MemoryAttributes(self)
@@ -242,6 +244,7 @@ class OpenMemoryStore(Store):
                 if before is not None:
                     self._tables.instances.purge(before)
                     self._tables.journals.delete(before.incarnation)
+                    self._tables.streams.delete(before.incarnation)
                 # A message to itself that outlives a purge would start the next instance of that address.
                 if own_messages == "dropped":
                     self._tables.mail.forget_own(address)
@@ -278,6 +281,32 @@ class _MemoryJournal:
     ) -> FutureResult[tuple[str, ...], StoreError]:
         """Return journal rows."""
         return self.opening.answer("read a journal", lambda tables: tables.journals.read(incarnation, first, limit))
+
+
+@attrs.frozen
+class _MemoryStreams:
+    opening: OpenMemoryStore
+
+    def append(self, groups: Sequence[StreamGroup], /) -> FutureResult[tuple[int | None, ...], StoreError]:
+        """Append groups whose runs hold their claims."""
+        return self.opening.answer(
+            "append to a stream", lambda tables: tuple(_appended(tables, each) for each in groups)
+        )
+
+    def read(
+        self, _: Address, incarnation: int, stream: str, after: int, limit: int, /
+    ) -> FutureResult[tuple[StoredGroup, ...], StoreError]:
+        """Return groups."""
+        return self.opening.answer(
+            "read a stream", lambda tables: tables.streams.read(incarnation, stream, after, limit)
+        )
+
+
+def _appended(tables: Tables, group: StreamGroup) -> int | None:
+    row = tables.instances.get(group.address)
+    if row is None or row.incarnation != group.incarnation:
+        return None
+    return tables.streams.append(group) if any(map(group.is_of, (row.claim, row.event_claim))) else None
 
 
 @attrs.frozen

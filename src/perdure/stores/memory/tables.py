@@ -18,6 +18,7 @@ from perdure.values.address import Address, Job
 from perdure.values.attributes import FAILED, AttributeKeys, StoredAttribute
 from perdure.values.event import Event
 from perdure.values.instance import Instance
+from perdure.values.stream import StoredGroup, StreamGroup
 from perdure.values.transition import JournalChange, NewKeys, Remembered
 
 
@@ -128,6 +129,45 @@ class Journals:
     def delete(self, incarnation: int) -> None:
         """Delete an incarnation's journal."""
         self._rows.pop(incarnation, None)
+
+
+@attrs.define
+class _KeptStream:
+    groups: deque[tuple[StoredGroup, int]] = attrs.Factory(deque[tuple[StoredGroup, int]])  # each with its total
+    last: int = -1
+    total: int = 0
+
+
+class Streams:
+    """Groups of chunks by incarnation and stream."""
+
+    __slots__ = ("_streams",)
+
+    def __init__(self) -> None:
+        self._streams: dict[int, dict[str, _KeptStream]] = {}
+
+    def append(self, group: StreamGroup) -> int:
+        """Append a group, delete the groups beyond the stream's bounds, and return the group's first offset."""
+        stream = self._streams.setdefault(group.incarnation, {}).setdefault(group.stream, _KeptStream())
+        first = stream.last + 1 + group.skipped
+        stream.last, stream.total = first + group.count - 1, stream.total + group.size
+        stream.groups.append((StoredGroup(first, stream.last, group.body), stream.total))
+        oldest, spent = stream.last - group.max_chunks, stream.total - group.max_bytes
+        while len(stream.groups) > 1 and (stream.groups[0][0].last <= oldest or stream.groups[0][1] <= spent):
+            stream.groups.popleft()
+        return first
+
+    def read(self, incarnation: int, name: str, after: int, limit: int) -> tuple[StoredGroup, ...]:
+        """Return groups after an offset."""
+        stream = self._streams.get(incarnation, {}).get(name)
+        if stream is None or stream.last <= after:
+            return ()
+        found = (group for group, _ in stream.groups if group.last > after)
+        return tuple(islice(found, limit))
+
+    def delete(self, incarnation: int) -> None:
+        """Delete an incarnation's streams."""
+        self._streams.pop(incarnation, None)
 
 
 class EventLog:
@@ -411,4 +451,5 @@ class Tables:
     log: EventLog = attrs.Factory(EventLog)
     holds: set[Job] = attrs.Factory(set[Job])
     journals: Journals = attrs.Factory(Journals)
+    streams: Streams = attrs.Factory(Streams)
     attributes: AttributeTable = attrs.Factory(AttributeTable)

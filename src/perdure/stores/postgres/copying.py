@@ -61,6 +61,7 @@ _ESTIMATE: Final = "SELECT reltuples::bigint FROM pg_class WHERE oid = 'perdure.
 _FREE_TEXTS: Final[Mapping[Table, tuple[str, ...]]] = {
     "instances": ("kind", "name", "id", "state", "data", "alarm_trace", "lane"),
     "journal": ("body",),
+    "streams": ("stream", "body"),
     "messages": ("sender", "target", "action", "payload", "trace"),
     "dead_letters": ("sender", "target", "action", "payload", "trace"),
     "keys": ("address", "key", "action", "fingerprint", "answer"),

@@ -54,6 +54,7 @@ from perdure.stores.postgres.queries import (
     PostgresCounts,
     PostgresJournal,
     PostgresLanes,
+    PostgresStreams,
     due_place,
     due_row,
     measured,
@@ -330,6 +331,7 @@ class PostgresStore(PostgresOperations, InstanceSearch, PostgresEventLog, Store)
         self.capabilities = Capabilities(ownership=settings.ownership, durability=settings.durability)
         self.lanes = PostgresLanes(self, self)
         self.journal = PostgresJournal(self)
+        self.streams = PostgresStreams(self)
         self.cursors = PostgresCursors(self)
         self.counts = PostgresCounts(self, runtime)
         self.attributes = PostgresAttributes(self)

@@ -396,6 +396,23 @@ class PostgresOperations:
             return _answers(group, rows, form)
         return [Failure(StoreUnavailable("commit", f"other transactions conflicted {_REPEATS} times"))] * len(group)
 
+    async def repeated(self, operation: str, sql: str, *values: Any) -> Result[Rows, Any]:
+        """Execute a statement that writes as durably as a commit, again if other transactions were in the way."""
+        refused = self.refusal(operation)
+        if refused is not None:
+            return Failure(refused)
+        for _ in range(_REPEATS):
+            try:
+                return Success(await self._connections.execute(sql, self.epoch, self.durability, *values))
+            except NoConnection as error:
+                return Failure(unavailable(operation, error.reason))
+            except (*DRIVER_ERRORS, *UNSENDABLE) as error:
+                if not is_worth_repeating(error):
+                    ended = await self._connections.ended(error)
+                    self._note_loss()
+                    return Failure(ended or failure_of_write(operation, error))
+        return Failure(StoreUnavailable(operation, f"other transactions conflicted {_REPEATS} times"))
+
     async def _failed(self, group: Sequence[_Commit], error: Exception) -> Sequence[Result[Fence, Any]]:
         """Return a failed group's answers: unless the server is the cause, one transition is."""
         ended = await self._connections.ended(error)

@@ -35,6 +35,7 @@ from perdure.values.instance import Instance
 from perdure.values.listings import MAX_COUNTED, StatusCount, StoreCounts
 from perdure.values.message import StoredMessage
 from perdure.values.status import Hold
+from perdure.values.stream import StoredGroup, StreamGroup
 
 # ruff: noqa: S608 - the texts are made of constants and the checked name of the schema; values are always bound
 
@@ -230,6 +231,55 @@ class PostgresJournal:
             return _bodies(address, first, found.unwrap()) if isinstance(found, Success) else found
 
         return asked(work())
+
+
+class PostgresStreams:
+    """Appends to streams, and reads them, through a store's statements."""
+
+    def __init__(self, operations: PostgresOperations) -> None:
+        self._operations = operations
+        given = ", ".join(f"${place}::{kind}[]" for place, kind in enumerate(_GROUP_TYPES, 3))
+        self._append = f"SELECT n, began FROM {operations.schema}.append_streams($1::bigint, $2::text, {given})"
+
+    def append(self, groups: Sequence[StreamGroup], /) -> FutureResult[tuple[int | None, ...], Any]:
+        """Append groups in one statement."""
+
+        async def work() -> Result[tuple[int | None, ...], Any]:
+            columns = zip(*map(_group_row, groups), strict=True)
+            stored = await self._operations.repeated("append to a stream", self._append, *map(list, columns))
+            if not isinstance(stored, Success):
+                return Failure(stored.failure())
+            began = {row[0]: row[1] for row in stored.unwrap()}
+            return Success(tuple(began.get(number) for number in range(len(groups))))
+
+        return asked(work())
+
+    def read(
+        self, _: Address, incarnation: int, stream: str, after: int, limit: int, /
+    ) -> FutureResult[tuple[StoredGroup, ...], StoreError]:
+        """Return groups."""
+        sql = f"""
+            SELECT first, last, body FROM {self._operations.schema}.streams
+            WHERE incarnation = $1 AND stream = $2 AND last > $3 ORDER BY last LIMIT $4
+        """
+        found = self._operations.read("read a stream", sql, incarnation, encoded(stream), after, limit)
+        return converted(
+            answered_by(found), lambda rows: tuple(StoredGroup(row[0], row[1], decoded(row[2])) for row in rows)
+        )
+
+
+_GROUP_TYPES: Final = (
+    *("bigint", "bigint", "text", "int", "int", "text", "bigint", "int", "bigint", "text"),
+    *("bigint", "bigint"),
+)
+"""The argument types for ``append_streams``."""
+
+
+def _group_row(group: StreamGroup) -> Row:
+    return (
+        *(group.incarnation, group.owner, group.run_id, group.attempt, group.deliveries, encoded(group.stream)),
+        *(group.skipped, group.count, group.size, encoded(group.body), group.max_chunks, group.max_bytes),
+    )
 
 
 class PostgresLanes:

@@ -12,6 +12,7 @@ from typing import Final, Literal, TypeAlias, assert_never
 import attrs
 
 from perdure.stores.rows import SET_COLUMNS, Row, event_body, key_values, message_values, set_values, to_json
+from perdure.stores.sqlite import streams
 from perdure.stores.sqlite.attributes import delete_keys, write_keys
 from perdure.stores.sqlite.counters import Counters
 from perdure.stores.values import Retention
@@ -336,6 +337,8 @@ def apply(cursor: sqlite3.Cursor, counters: Counters, change: Change) -> Fence |
     elif isinstance(change.write, Delete) and (change.write.before is None or change.write.before.journal_length):
         # Rows of a purged incarnation are found by nothing, so they would stay in the file for ever.
         delete_journal(cursor, change.write.values[0])
+    if counters.streams == "some" and isinstance(change.write, Delete):
+        streams.delete(cursor, change.write.values[0])
     _write_attributes(cursor, counters, change, fence)
     send(cursor, counters, change.messages)
     # A message that a purged instance sent to itself would start the next instance of that address.

@@ -157,6 +157,7 @@ class Counters:
         sequence: the last event's number.
         counts: the instances by job and status.
         attributes: the numbers of the known attributes.
+        streams: whether a stream may have groups. If none has, a purge need not delete any.
     """
 
     incarnation: int
@@ -164,6 +165,7 @@ class Counters:
     sequence: int
     counts: StatusCounts = attrs.Factory(StatusCounts)
     attributes: Numbers = attrs.Factory(dict[tuple[str, str, str], int])
+    streams: Literal["none", "some"] = "some"
     _saved_attributes: Numbers = attrs.field(init=False)
     _saved: tuple[int, int, int] = attrs.field(init=False)
 
@@ -228,6 +230,7 @@ def read(cursor: sqlite3.Cursor, counts: StatusCounts) -> Counters:
         cursor: a cursor on the connection.
         counts: the instances by job and status, as far as they are known.
     """
-    query = "SELECT incarnation, message_id, sequence FROM counters"
-    incarnation, message_id, sequence = cursor.execute(query).fetchone()
-    return Counters(incarnation, message_id, sequence, counts, numbers_of(cursor))
+    query = "SELECT incarnation, message_id, sequence, EXISTS (SELECT 1 FROM streams) FROM counters"
+    incarnation, message_id, sequence, has_streams = cursor.execute(query).fetchone()
+    streams: Literal["none", "some"] = "some" if has_streams else "none"
+    return Counters(incarnation, message_id, sequence, counts, numbers_of(cursor), streams)

@@ -17,7 +17,7 @@ from perdure.runtime.record import DEFAULT_SIZES, Sizes
 from perdure.stores.attributes import AttributeSearch, first_id, numbered
 from perdure.stores.contract import Answered, Store
 from perdure.stores.rows import CorruptRows, Row
-from perdure.stores.sqlite import attributes, changes, queries
+from perdure.stores.sqlite import attributes, changes, queries, streams
 from perdure.stores.sqlite.changes import append_events, event_values, prune
 from perdure.stores.sqlite.counters import Counters, StatusCounts
 from perdure.stores.sqlite.database import Note, Read
@@ -47,6 +47,7 @@ from perdure.values.instance import Instance
 from perdure.values.listings import StoreCounts
 from perdure.values.message import StoredMessage
 from perdure.values.status import Hold
+from perdure.values.stream import StoredGroup, StreamGroup
 from perdure.values.transition import Loaded, Transition
 
 A = TypeVar("A")
@@ -112,6 +113,7 @@ class SqliteStore(Store):
         self.damage = CorruptRows() if damage is None else damage
         self.lanes = _SqliteLanes(self)
         self.journal = _SqliteJournal(self)
+        self.streams = _SqliteStreams(self)
         self.cursors = _SqliteCursors(self)
         self.attributes = _SqliteAttributes(self)
         self.counts = None if counted is None else _SqliteCounts(self, counted, sizes.counted_parts)
@@ -386,6 +388,23 @@ class _SqliteJournal:
         """Return journal rows."""
         return self.store.read(
             "read a journal", lambda cursor: queries.journal(cursor, address, incarnation, first, limit)
+        )
+
+
+@attrs.frozen
+class _SqliteStreams:
+    store: SqliteStore
+
+    def append(self, groups: Sequence[StreamGroup], /) -> FutureResult[tuple[int | None, ...], Any]:
+        """Append groups, in a transaction with other writes."""
+        return self.store.write("append to a stream", lambda cursor, counters: streams.append(cursor, counters, groups))
+
+    def read(
+        self, address: Address, incarnation: int, stream: str, after: int, limit: int, /
+    ) -> FutureResult[tuple[StoredGroup, ...], StoreError]:
+        """Return groups."""
+        return self.store.read(
+            "read a stream", lambda cursor: streams.read(cursor, address, incarnation, stream, after, limit)
         )
 
 

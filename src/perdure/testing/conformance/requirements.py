@@ -395,6 +395,32 @@ JOURNAL_COMMIT = Requirement(
 JOURNAL_GAP = Requirement("journal.read", "A missing place before a stored one is ``StoreCorrupt``.")
 JOURNAL_IS_FLAT = Requirement("journal.read", "Appending costs the same, however long the journal is.")
 
+STREAM_APPEND = Requirement(
+    "streams.append",
+    "Append groups, in their order, and return the offset at which each begins; None for one that is refused.",
+)
+STREAM_FENCE = Requirement(
+    "streams.append",
+    "A group is refused, and nothing of it is written, unless the instance of that incarnation has a claim, of a run "
+    "or of an event, with the group's owner, run, attempt and deliveries: compared in the transaction that writes it.",
+)
+STREAM_DENSE = Requirement(
+    "streams.append",
+    "Offsets of a stream begin at 0 and are dense: a group begins ``skipped`` offsets after the last one before it.",
+)
+STREAM_BOUNDS = Requirement(
+    "streams.append",
+    "In the same transaction it deletes the oldest groups that the newest ``max_chunks`` offsets and the newest "
+    "``max_bytes`` bytes do not reach into; the last group stays.",
+)
+STREAM_DURABLE = Requirement("streams.append", "It is durable like a commit.")
+STREAM_READ = Requirement(
+    "streams.read",
+    "Return the first groups with an offset greater than ``after``, in order, up to the limit.",
+)
+STREAM_PURGE = Requirement("streams.read", "There are none once that incarnation is purged: ``Purge`` deletes them.")
+STREAM_IS_FLAT = Requirement("streams.read", "Appending and reading cost the same, however long the stream is.")
+
 ATTRIBUTES_COMMIT = Requirement(
     "attributes",
     "``commit`` writes the attributes of a transition together with its instance, and deletes those of a purged one. "
@@ -441,6 +467,7 @@ COUNT_MATCHES = Requirement(
 HAS_ATTRIBUTES = Requirement("attributes", "keeps attributes beside the instances, to find them.")
 HAS_LANES = Requirement("lanes", "lets jobs have lanes.")
 HAS_JOURNAL = Requirement("journal", "lets jobs have journals, as workflows do.")
+HAS_STREAMS = Requirement("streams", "lets runs emit chunks while they work.")
 HAS_CURSORS = Requirement("cursors", "lets sinks have a position in the log.")
 HAS_COUNTS = Requirement(
     "counts",
@@ -551,6 +578,8 @@ NO_CASE: dict[Requirement, str] = {
     HAS_JOURNAL: "as above",
     HAS_ATTRIBUTES: "as above",
     ATTRIBUTES_MISS: "it allows the answers that the others forbid",
+    HAS_STREAMS: "as above",
+    STREAM_IS_FLAT: "a cost, which no answer shows: measure it",
     HAS_CURSORS: "as above",
     HAS_COUNTS: "as above",
     HAS_BACKUP: "as above",

@@ -250,7 +250,7 @@ class DisarmCrash:
 Order: TypeAlias = HostCall | ArmCrash | ArmWriteLimit | DisarmCrash
 
 
-_CAPABILITIES: Final = {"journal": ("read",), "lanes": ("names", "queued", "last_rank")}
+_CAPABILITIES: Final = {"journal": ("read",), "streams": ("append", "read"), "lanes": ("names", "queued", "last_rank")}
 
 
 @attrs.frozen(kw_only=True)

@@ -27,6 +27,7 @@ from perdure.testing.conformance.lifecycle_cases import (
 from perdure.testing.conformance.message_and_event_cases import CURSOR_CASES, EVENT_LOG_CASES, MESSAGE_CASES
 from perdure.testing.conformance.optional_operation_cases import COPYING_CASES, HOLD_CASES, JOURNAL_CASES, QUEUE_CASES
 from perdure.testing.conformance.sharing_cases import MEMBERSHIP_CASES, SHARE_CASES, TAKEOVER_CASES
+from perdure.testing.conformance.stream_cases import STREAM_CASES
 from perdure.testing.conformance.stress_cases import CANCELLATION_CASES, CONCURRENCY_CASES, PAGE_CASES, TEXT_CASES
 
 
@@ -80,6 +81,7 @@ CASES: tuple[Case, ...] = (
     *CURSOR_CASES,
     *HOLD_CASES,
     *JOURNAL_CASES,
+    *STREAM_CASES,
     *TEXT_CASES,
     *PAGE_CASES,
     *QUEUE_CASES,

@@ -46,6 +46,7 @@ from perdure.values.limits import Limits
 from perdure.values.listings import HoldResult, JobCount, ListFilter, Listing, MatchCount, StepRecord
 from perdure.values.status import Hold, InstanceStatus
 from perdure.values.status_wait import Awaited, PublishedValue, UpdateReply, WaitCondition
+from perdure.values.stream import StreamPage
 
 Read: TypeAlias = Callable[[AnyDefinition, str], Call[Any, Any]]
 
@@ -182,6 +183,10 @@ class CurrentGateway:
     def published_by(self, definition: AnyDefinition, id_: str, name: str, /) -> Call[PublishedValue, CallError]:
         """Read the value that an instance published."""
         return gateway_of(self.jobs()).published_by(definition, id_, name)
+
+    def stream_page(self, address: Address, stream: str, after: int, wait_ms: int, /) -> Call[StreamPage, CallError]:
+        """Read the items of a stream after an offset."""
+        return gateway_of(self.jobs()).stream_page(address, stream, after, wait_ms)
 
     def concurrently(self, calls: Sequence[Call[Any, Any]], /) -> Call[tuple[Result[Any, Any], ...], Never]:
         """Make several calls at the same time."""

@@ -1,0 +1,596 @@
+"""Streams: takes the chunks that effects emit, stores them in groups, and wakes the readers that follow.
+
+An effect never waits for its readers: they take stored groups, from memory or from the store.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any, Final, Literal, TypeVar
+
+import attrs
+from returns.result import Failure, Result, Success
+
+from perdure.engine.caller_reads import DirectReads
+from perdure.engine.runs.effects import Perform, RunLost, perform_directly
+from perdure.jobs.definition import AnyDefinition, CallError
+from perdure.jobs.draft import EmittingStep
+from perdure.jobs.redaction import shown_status
+from perdure.jobs.step import Execute
+from perdure.jobs.streams import EMITTER, Emitter, NotEmitting, Stream
+from perdure.programs.drivers import default_handler, settle_answer
+from perdure.programs.effect_results import CalledElsewhere
+from perdure.programs.exit import is_closing
+from perdure.programs.future import answer_of
+from perdure.programs.instructions import ServiceCall
+from perdure.runtime.record import Future, Runtime, SpawnedTask, Timer
+from perdure.stores.contract import Store
+from perdure.stores.values import StoredStreams
+from perdure.values.address import Address, Job
+from perdure.values.errors import EngineClosed, OutcomeUnknown, Overloaded
+from perdure.values.instance import Instance
+from perdure.values.status_wait import WaitCondition
+from perdure.values.stream import StoredGroup, StreamGroup, StreamItem, StreamPage, encoded_group, items_of
+from perdure.values.transition import Purge, Put, Transition
+
+T = TypeVar("T")
+
+LINGER_MS: Final = 10
+"""How long a chunk waits for others of its effect."""
+
+POLL_MS: Final = 50
+"""How often a followed stream is read from a store that other engines write, too."""
+
+KEPT_MS: Final = 5_000
+"""How long the newest groups of a stream are kept after its last reader."""
+
+
+MAX_GROUP_BYTES: Final = 262_144
+"""The bytes from which on a group takes no further chunk."""
+
+
+# ---------------------------------------------------------------- emitting
+@attrs.define(eq=False)
+class RunEmitter:
+    """Takes the chunks of one effect: at most one group of it is on its way, so that a lost one leaves no gap.
+
+    Attributes:
+        hub: stores the groups.
+        execute: the run.
+        streams: the streams that its job declares, by name.
+        step: the step that the effect belongs to.
+        place: whether the effect is performed in the event loop, or by a thread.
+        number: how many groups it has sent.
+    """
+
+    hub: StreamHub
+    execute: Execute
+    streams: Mapping[str, Stream[Any]]
+    step: EmittingStep
+    place: Literal["loop", "elsewhere"] = "loop"
+    number: int = 0
+    _waiting: dict[str, deque[bytes]] = attrs.Factory(dict[str, "deque[bytes]"])
+    _skipped: dict[str, int] = attrs.Factory(dict[str, int])
+    _state: Literal["idle", "lingering", "sending", "ended"] = "idle"
+    _timer: Timer | None = None
+    _sent: Future[None] | None = None
+    _lost: RunLost | None = None
+
+    @property
+    def is_used(self) -> bool:
+        """Whether the effect has emitted."""
+        return bool(self._waiting)
+
+    def emit(self, stream: Stream[Any], value: bytes, /) -> None:
+        """Take a chunk.
+
+        Raises:
+            NotEmitting: the job does not declare the stream, or the effect has ended.
+            RunLost: an earlier chunk was not stored, so the run ends.
+        """
+        if self._lost is not None:
+            raise self._lost
+        if self._state == "ended":
+            raise NotEmitting(stream.name, "ended")
+        if self.streams.get(stream.name) is not stream:
+            raise NotEmitting(stream.name, "undeclared")
+        waiting = self._waiting.setdefault(stream.name, deque())
+        waiting.append(value)
+        # Chunks that the stream would drop anyway need not be stored first: so a slow store bounds this queue.
+        if len(waiting) > stream.max_chunks:
+            waiting.popleft()
+            self._skipped[stream.name] = self._skipped.get(stream.name, 0) + 1
+        if self._state == "idle" and self.place == "loop":
+            self._linger()
+
+    def _linger(self) -> None:
+        self._state = "lingering"
+        self._timer = self.hub.runtime.call_later(LINGER_MS, self._send)
+
+    def tick(self) -> None:
+        """Send the chunks that a thread has emitted, every few milliseconds until the effect ends."""
+        if self._state == "idle":
+            self._linger()
+
+    def _send(self) -> None:
+        groups = self._groups()
+        if groups:
+            self._state = "sending"
+            self.hub.append(groups, self._answered)
+        elif self.place == "elsewhere" and self._sent is None:
+            self._linger()
+        else:
+            self._state = "idle"
+
+    def _groups(self) -> list[StreamGroup]:
+        groups: list[StreamGroup] = []
+        for name, waiting in self._waiting.items():
+            if waiting:
+                groups.append(self._group(self.streams[name], waiting))
+        return groups
+
+    def _group(self, stream: Stream[Any], waiting: deque[bytes]) -> StreamGroup:
+        instance, claim, step = self.execute.instance, self.execute.claim, self.step
+        over = sum(map(len, tuple(waiting))) - stream.max_bytes
+        while over > 0 and len(waiting) > 1:
+            over -= len(waiting.popleft())
+            self._skipped[stream.name] = self._skipped.get(stream.name, 0) + 1
+        values, room = [waiting.popleft()], MAX_GROUP_BYTES
+        while waiting and len(values) < self.hub.runtime.sizes.stream_chunks and (room := room - len(values[-1])) > 0:
+            values.append(waiting.popleft())
+        again = self._is_marked(stream.name)
+        body = encoded_group(step.name, values, again=again)
+        self.number += 1
+        return StreamGroup(
+            address=instance.address,
+            incarnation=instance.incarnation,
+            owner=claim.owner,
+            run_id=claim.run_id,
+            attempt=claim.attempt,
+            deliveries=claim.deliveries,
+            stream=stream.name,
+            number=self.number,
+            skipped=self._skipped.pop(stream.name, 0),
+            count=len(values) + int(again),
+            size=len(body.encode()),
+            body=body,
+            max_chunks=stream.max_chunks,
+            max_bytes=stream.max_bytes,
+        )
+
+    def _is_marked(self, stream: str) -> bool:
+        """Return whether the next group begins with the mark that its step is performed again. Once each attempt."""
+        draft, key = self.execute.draft, (self.step.name, self.step.attempt, stream)
+        if self.step.form == "first" or (draft.emitted is not None and key in draft.emitted):
+            return False
+        draft.emitted = {key} if draft.emitted is None else draft.emitted | {key}
+        return True
+
+    def _answered(self, groups: Sequence[StreamGroup], answer: Result[Sequence[int | None], Any]) -> None:
+        if not isinstance(answer, Success):
+            self._lost = RunLost(answer.failure())
+        elif None in answer.unwrap():
+            self._lost = RunLost(OutcomeUnknown("another delivery of the run holds its claim"))
+        self._state = "idle"
+        sent, self._sent = self._sent, None
+        if sent is not None and not sent.done():
+            sent.set_result(None)
+        elif self._lost is None and sent is None:
+            self._send()
+
+    async def close(self) -> None:
+        """Store the rest: before the outcome of the effect, which is committed after this returns.
+
+        Raises:
+            RunLost: a chunk was not stored.
+        """
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._state == "lingering":
+            self._state = "idle"
+        while self._lost is None:
+            if self._state == "idle":
+                self._sent = self.hub.runtime.future()
+                self._send()
+            # A synchronous store has answered within the call.
+            if self._state == "idle":
+                if not any(self._waiting.values()):
+                    break
+            else:
+                sent = self._sent = self._sent or self.hub.runtime.future()
+                await sent
+        self._state, self._sent = "ended", None
+        if self._lost is not None:
+            raise self._lost
+
+
+class _InEffect(Coroutine[Any, Any, T]):
+    """An effect's coroutine: each step executes with its emitter, whichever task takes the step."""
+
+    __slots__ = ("_emitter", "_inner")
+
+    def __init__(self, inner: Coroutine[Any, Any, T], emitter: Emitter) -> None:
+        self._inner = inner
+        self._emitter = emitter
+
+    def send(self, value: Any, /) -> Any:
+        token = EMITTER.set(self._emitter)
+        try:
+            return self._inner.send(value)
+        finally:
+            EMITTER.reset(token)
+
+    def throw(self, *error: Any) -> Any:
+        token = EMITTER.set(self._emitter)
+        try:
+            return self._inner.throw(*error)
+        finally:
+            EMITTER.reset(token)
+
+    def close(self) -> None:
+        token = EMITTER.set(self._emitter)
+        try:
+            self._inner.close()
+        finally:
+            EMITTER.reset(token)
+
+    def __await__(self) -> Any:
+        return self
+
+    def __iter__(self) -> _InEffect[T]:
+        return self
+
+    def __next__(self) -> Any:
+        return self.send(None)
+
+
+async def _performed(emitter: RunEmitter, answer: Any, services: Any) -> object:
+    """Wait for an effect's outcome, and store all that it has emitted before it is known."""
+    runtime = emitter.hub.runtime
+    if type(answer) is CalledElsewhere:
+        emitter.place = "elsewhere"
+        emitter.tick()
+    try:
+        settled = await _InEffect(settle_answer(answer, services, runtime), emitter)
+    except BaseException as raised:
+        if not is_closing(raised):
+            await emitter.close()
+        raise
+    await emitter.close()
+    return settled
+
+
+# ---------------------------------------------------------------- reading
+@attrs.define(eq=False)
+class FollowedStream:
+    """The readers of one stream in this process: a thousand of them cost the store no more than one.
+
+    Attributes:
+        job: the instance's definition.
+        address: the instance.
+        stream: the stream's name.
+        incarnation: the instance's incarnation. 0 if it is absent.
+        state: whether more may follow; None before it is known.
+        tail: the newest groups, decoded, without a gap.
+        error: why its instance or its groups cannot be read.
+        readers: how many readers wait or read.
+        timer: drops it when there were no readers for a while.
+        follower: the task that reads the instance.
+        version: counts its changes.
+        waiting: the readers that wait for a change.
+    """
+
+    job: AnyDefinition
+    address: Address
+    stream: str
+    tail: deque[tuple[StoredGroup, tuple[StreamItem, ...]]]
+    version: int = 0
+    waiting: dict[Future[None], None] = attrs.Factory(dict["Future[None]", None])
+    incarnation: int = 0
+    state: Literal["absent", "runs", "end"] | None = None
+    error: Any = None
+    readers: int = 0
+    timer: Timer | None = None
+    follower: SpawnedTask[None] | None = None
+
+    @property
+    def what(self) -> str:
+        """The stream's name in errors."""
+        return f"stream {self.stream} of {self.address}"
+
+    def add(self, group: StoredGroup) -> None:
+        """Add a group that was stored."""
+        if self.tail:
+            last = self.tail[-1][0].last
+            if group.last <= last:
+                return
+            if group.first != last + 1:
+                self.tail.clear()
+        self.tail.append((group, items_of((group,), group.first - 1, what=self.what)))
+
+    def after(self, offset: int) -> tuple[StreamItem, ...] | None:
+        """Return the items after an offset. None if they are not all in memory."""
+        if not self.tail or self.tail[0][0].first > offset + 1:
+            return None
+        found: list[StreamItem] = []
+        for group, items in reversed(self.tail):
+            if group.last <= offset:
+                break
+            new = items if group.first > offset else tuple(item for item in items if item.offset > offset)
+            found[:0] = new
+        return tuple(found)
+
+
+@attrs.define(eq=False)
+class StreamHub:
+    """The streams of one engine.
+
+    Attributes:
+        store: stores the groups.
+        runtime: makes timers and futures.
+        reads: reads the instances.
+        jobs: the served definitions.
+        limit: how many readers may wait.
+        sharing: whether other engines write the store.
+    """
+
+    store: Store
+    runtime: Runtime
+    reads: DirectReads
+    jobs: Mapping[Job, AnyDefinition]
+    limit: int
+    sharing: bool
+    count: int = 0
+    _channels: dict[tuple[Address, str], FollowedStream] = attrs.Factory(dict[tuple[Address, str], FollowedStream])
+    _waiting: list[tuple[Sequence[StreamGroup], Any]] = attrs.Factory(list[Any])
+    _driver: Literal["idle", "busy"] = "idle"
+    _phase: Literal["open", "closed"] = "open"
+
+    @property
+    def _streams(self) -> StoredStreams:
+        streams = self.store.streams
+        assert streams is not None  # noqa: S101 - an app refuses such a store
+        return streams
+
+    # ------------------------------------------------------------ emitting
+    def performing(self, perform: Perform) -> Perform:
+        """Return a function that performs effects, those of jobs with streams with an emitter."""
+        declared = {job: {one.name: one for one in found.plan.streams} for job, found in self.jobs.items()}
+
+        def perform_emitting(instruction: object, services: Any, execute: Execute) -> object:
+            address = execute.instance.address
+            streams = declared.get((address.kind, address.name)) if type(instruction) is ServiceCall else None
+            if not streams:
+                if perform is perform_directly:
+                    return default_handler(instruction, services)
+                return perform(instruction, services, execute)
+            step = execute.draft.emitting(execute.claim, instruction)
+            emitter = RunEmitter(self, execute, streams, step)
+            token = EMITTER.set(emitter)
+            try:
+                answer = perform(instruction, services, execute)
+            finally:
+                EMITTER.reset(token)
+            if isinstance(answer, Success | Failure) and not emitter.is_used:
+                return answer  # pyright: ignore[reportUnknownVariableType] - of any effect
+            return _performed(emitter, answer, services)
+
+        return perform_emitting
+
+    def append(
+        self,
+        groups: Sequence[StreamGroup],
+        tell: Callable[[Sequence[StreamGroup], Result[Sequence[int | None], Any]], None],
+    ) -> None:
+        """Store groups together with those of other effects, and call back with the answer."""
+        self._waiting.append((groups, tell))
+        if self._driver == "idle":
+            self._driver = "busy"
+            self.runtime.spawn_eagerly(self._drive(), name="perdure:streams")
+
+    async def _drive(self) -> None:
+        try:
+            while self._waiting:
+                most = self.runtime.sizes.batch
+                taken, self._waiting = self._waiting[:most], self._waiting[most:]
+                await self._store(taken)
+        finally:
+            self._driver = "idle"
+
+    async def _store(self, taken: Sequence[tuple[Sequence[StreamGroup], Any]]) -> None:
+        groups = [group for each, _ in taken for group in each]
+        answer: Result[Sequence[int | None], Any]
+        try:
+            answer = await answer_of(self._streams.append(groups))
+        except Exception as defect:  # noqa: BLE001 - of a store: without an answer the runs would wait for ever
+            answer = Failure(OutcomeUnknown(f"append to a stream: the store raised {defect!r}"))
+        place = 0
+        for each, tell in taken:
+            if isinstance(answer, Success):
+                firsts = answer.unwrap()[place : place + len(each)]
+                place += len(each)
+                if self._channels:
+                    self._publish(each, firsts)
+                tell(each, Success(firsts))
+            else:
+                tell(each, answer)
+
+    def _publish(self, groups: Sequence[StreamGroup], firsts: Sequence[int | None]) -> None:
+        for group, first in zip(groups, firsts, strict=True):
+            channel = self._channels.get((group.address, group.stream))
+            if channel is not None and first is not None and channel.incarnation in {0, group.incarnation}:
+                channel.incarnation = group.incarnation
+                channel.add(StoredGroup(first, first + group.count - 1, group.body))
+                self._wake(channel)
+
+    # ------------------------------------------------------------ reading
+    async def page(
+        self, job: AnyDefinition, address: Address, stream: str, after: int, wait_ms: int
+    ) -> Result[StreamPage, CallError]:
+        """Return the items after an offset. Wait for the first one, if there is none.
+
+        Args:
+            job: the instance's definition.
+            address: the instance.
+            stream: the stream's name.
+            after: the offset.
+            wait_ms: how long to wait.
+        """
+        if self._phase == "closed":
+            return Failure(EngineClosed())
+        if self.count >= self.limit:
+            return Failure(Overloaded("the list of callers that read a stream", self.limit))
+        channel = self._channel(job, address, stream)
+        self.count, channel.readers = self.count + 1, channel.readers + 1
+        try:
+            return await self._page(channel, after, wait_ms)
+        finally:
+            self.count, channel.readers = self.count - 1, channel.readers - 1
+            if not channel.readers and self._phase == "open":
+                channel.timer = self.runtime.call_later(KEPT_MS, lambda: self._drop(channel))
+
+    def _channel(self, job: AnyDefinition, address: Address, stream: str) -> FollowedStream:
+        channel = self._channels.get((address, stream))
+        if channel is None:
+            tail: deque[Any] = deque(maxlen=self.runtime.sizes.stream_groups)
+            channel = FollowedStream(job, address, stream, tail)
+            self._channels[address, stream] = channel
+            channel.follower = self.runtime.spawn_eagerly(self._follow(channel), name=f"perdure:{channel.what}")
+        if channel.timer is not None:
+            channel.timer.cancel()
+            channel.timer = None
+        return channel
+
+    def _drop(self, channel: FollowedStream) -> None:
+        if self._channels.get((channel.address, channel.stream)) is channel:
+            del self._channels[channel.address, channel.stream]
+        if channel.follower is not None:
+            channel.follower.cancel()
+
+    def _wake(self, channel: FollowedStream) -> None:
+        channel.version += 1
+        waiting, channel.waiting = channel.waiting, {}
+        for reader in waiting:
+            if not reader.done():
+                reader.set_result(None)
+
+    async def _page(self, channel: FollowedStream, after: int, wait_ms: int) -> Result[StreamPage, CallError]:
+        until_ms = self.runtime.monotonic_ms() + wait_ms
+        while True:
+            version = channel.version
+            if self._phase == "closed":
+                return Failure(EngineClosed())
+            if channel.error is not None:
+                return Failure(channel.error)
+            state = channel.state
+            if state is not None:
+                found = await self._found(channel, after)
+                if not isinstance(found, Success):
+                    return Failure(found.failure())
+                items = found.unwrap()
+                if items:
+                    return Success(StreamPage(items=items, after=items[-1].offset, state="runs"))
+                # One that was there and is gone has ended. One that was never there may still begin.
+                if state == "end" or (state == "absent" and after >= 0):
+                    return Success(StreamPage(items=(), after=after, state="end"))
+            left_ms = until_ms - self.runtime.monotonic_ms()
+            if state is not None and left_ms <= 0:
+                return Success(StreamPage(items=(), after=after, state=state))
+            if version == channel.version:  # else something has changed during the read
+                await self._changed(channel, max(left_ms, 0) if state is not None else KEPT_MS)
+
+    async def _changed(self, channel: FollowedStream, left_ms: float) -> None:
+        """Wait for a change, or until the time is up."""
+        mine: Future[None] = self.runtime.future()
+        channel.waiting[mine] = None
+        timer = self.runtime.call_later(left_ms, lambda: None if mine.done() else mine.set_result(None))
+        try:
+            await mine
+        finally:
+            timer.cancel()
+            channel.waiting.pop(mine, None)
+
+    async def _found(self, channel: FollowedStream, after: int) -> Result[tuple[StreamItem, ...], CallError]:
+        held = channel.after(after)
+        if held is not None:
+            return Success(held)
+        if not channel.incarnation:
+            return Success(())
+        groups: Result[tuple[StoredGroup, ...], Any] = await self._read(channel, after)
+        return groups.map(lambda found: items_of(found, after, what=channel.what))
+
+    def _read(self, channel: FollowedStream, after: int) -> Any:
+        most = self.runtime.sizes.stream_groups
+        return self.reads.answer(
+            lambda: answer_of(self._streams.read(channel.address, channel.incarnation, channel.stream, after, most))
+        )
+
+    async def _follow(self, channel: FollowedStream) -> None:
+        """Read the instance, and on a shared store the groups that other engines append, while there are readers."""
+        while self._channels.get((channel.address, channel.stream)) is channel and self._phase == "open":
+            loaded = await self.reads.load(channel.address)
+            if not isinstance(loaded, Success):
+                channel.error = loaded.failure()
+                self._channels.pop((channel.address, channel.stream), None)
+                return self._wake(channel)
+            row = loaded.unwrap().instance
+            if self.sharing and row is not None and channel.tail:
+                found = await self._read(channel, channel.tail[-1][0].last)
+                if isinstance(found, Success) and found.unwrap():
+                    for group in found.unwrap():
+                        channel.add(group)
+                    self._wake(channel)
+                    continue
+            self._show(channel, row)
+            if not self.sharing:
+                return None
+            if not channel.tail:
+                self._wake(channel)  # its readers look into the store
+            await self.runtime.sleep(POLL_MS)
+        return None
+
+    def _show(self, channel: FollowedStream, row: Instance | None) -> None:
+        """Take over the state of the instance."""
+        before = channel.state, channel.incarnation
+        if row is None:
+            channel.state, channel.incarnation = "absent", 0
+            channel.tail.clear()
+        else:
+            if channel.incarnation not in {0, row.incarnation}:
+                channel.tail.clear()
+            channel.incarnation = row.incarnation
+            ends = WaitCondition(channel.job.end_statuses)
+            over = ends.ends_with(shown_status(channel.job, row), over=channel.job.is_over(row))
+            channel.state = "end" if over else "runs"
+        if before != (channel.state, channel.incarnation):
+            self._wake(channel)
+
+    # ------------------------------------------------------------ events of the engine
+    def committed(self, transition: Transition) -> None:
+        """Tell readers of a durable transition whether its instance has ended."""
+        write = transition.write
+        if not self._channels or type(write) not in {Put, Purge}:
+            return
+        row = write.instance if type(write) is Put else None
+        for (address, _), channel in tuple(self._channels.items()):
+            if address != transition.address:
+                continue
+            if row is not None and not row.incarnation:  # a new one: the store has numbered it
+                self.runtime.spawn_eagerly(self._look(channel), name=f"perdure:{channel.what}")
+            else:
+                self._show(channel, row)
+
+    async def _look(self, channel: FollowedStream) -> None:
+        loaded = await self.reads.load(channel.address)
+        if isinstance(loaded, Success):
+            self._show(channel, loaded.unwrap().instance)
+
+    def close(self) -> None:
+        """Answer all readers with `EngineClosed`."""
+        self._phase = "closed"
+        for channel in tuple(self._channels.values()):
+            if channel.timer is not None:
+                channel.timer.cancel()
+            self._drop(channel)
+            self._wake(channel)

@@ -1,0 +1,242 @@
+"""Streams: typed values that a run emits while it works, for readers that follow it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, Never, Protocol, TypeAlias, TypeVar
+
+import attrs
+from returns.result import Result, Success
+from typing_extensions import TypeForm
+
+from perdure.codecs import Codec
+from perdure.programs import Program, effect
+from perdure.values.address import check_name
+from perdure.values.errors import DefinitionError, InvalidArgument, PerdureError
+from perdure.values.excerpt import fields_in_line
+from perdure.values.frozen import frozen
+from perdure.values.stream import MAX_CHUNK_BYTES, StreamItem, StreamPage
+
+if TYPE_CHECKING:
+    from perdure.jobs.call import Call
+
+V = TypeVar("V")
+
+MAX_STREAMS: Final = 16
+MOST_CHUNKS: Final = 10_000_000
+MOST_BYTES: Final = 1_073_741_824
+
+
+@attrs.frozen(repr=False)
+class NotEmitting(PerdureError, RuntimeError):
+    """Code emits to a stream where no run takes the chunk.
+
+    Attributes:
+        stream: the stream's name.
+        reason: ``outside``: no effect of a run that an engine performs is under way here. ``undeclared``: its job does
+            not declare the stream. ``ended``: the effect has ended.
+    """
+
+    stream: str
+    reason: Literal["outside", "undeclared", "ended"]
+
+    def _text(self) -> str:
+        why = {
+            "outside": "expected the code of an effect of a job that declares streams; a process cannot emit",
+            "undeclared": "its job does not declare this stream; add it to the job's `streams`",
+            "ended": "the effect has ended; emit before it returns",
+        }
+        return f"chunk of the stream {self.stream}: {why[self.reason]}"
+
+
+class Emitter(Protocol):
+    """Where the effect that is performed now emits."""
+
+    def emit(self, stream: Stream[Any], value: bytes, /) -> None:
+        """Take an encoded chunk."""
+        ...
+
+
+EMITTER: Final[ContextVar[Emitter | None]] = ContextVar("perdure.emitter", default=None)
+"""Where the effect that is performed now emits. None outside of the effects of jobs that declare streams."""
+
+
+@frozen(eq=False)
+class Stream(Generic[V]):
+    """Values that a run emits while it works. Declare it once, pass it to a job's ``streams``, and read it by a handle.
+
+    A stream keeps its newest chunks as long as the instance. A reader that comes late, or comes back, continues after
+    an offset. It is told where older chunks were dropped, and where a step begins again, whose earlier chunks may
+    repeat.
+
+    Attributes:
+        name: the stream's name, which is stored: 1 to 128 printable characters, no ``:``.
+        value: the chunks' type, such as ``str``. A chunk has at most 64 KiB as JSON.
+        max_chunks: how many chunks are kept, 1 to 10,000,000. Older ones are dropped.
+        max_bytes: how many bytes are kept, 65,536 to 1 GiB. Older ones are dropped.
+
+    Raises:
+        DefinitionError: an argument is not valid.
+    """
+
+    __repr__ = fields_in_line
+
+    name: str
+    value: TypeForm[V]
+    max_chunks: int = attrs.field(default=100_000, kw_only=True)
+    max_bytes: int = attrs.field(default=16_777_216, kw_only=True)
+    values: Codec[Any] = attrs.field(init=False, repr=False)
+    _emit: Callable[[V], Program[None, Never, object]] = attrs.field(init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        check_name(self.name, what="name of a stream")
+        _check_bound(self.max_chunks, f"max_chunks of the stream {self.name}", 1, MOST_CHUNKS)
+        _check_bound(self.max_bytes, f"max_bytes of the stream {self.name}", MAX_CHUNK_BYTES, MOST_BYTES)
+        object.__setattr__(self, "values", Codec.of(self.value, what=f"chunk of the stream {self.name}"))
+
+        @effect(name=f"emit {self.name}")
+        def emitting(_: object, value: V) -> Result[None, Never]:
+            self.emit_now(value)
+            return Success(None)
+
+        object.__setattr__(self, "_emit", emitting)
+
+    def emit(self, value: V, /) -> Program[None, Never, object]:
+        """Emit a chunk from a program. In a workflow this is a step: a recorded one is not repeated.
+
+        Args:
+            value: the chunk.
+        """
+        return self._emit(value)
+
+    def emit_now(self, value: V, /) -> None:
+        """Emit a chunk inside an effect, while it works.
+
+        The chunk is stored soon, together with others, and before the outcome of the effect at the latest. An effect
+        of a process cannot emit.
+
+        Args:
+            value: the chunk.
+
+        Raises:
+            NotEmitting: no effect of a run is performed here, or its job does not declare this stream.
+            InvalidInput: the value does not have the stream's type.
+            InvalidArgument: it is too large.
+        """
+        emitter = EMITTER.get()
+        if emitter is None:
+            raise NotEmitting(self.name, "outside")
+        data = self.values.encode(value)
+        if len(data) > MAX_CHUNK_BYTES:
+            raise InvalidArgument(
+                f"chunk of the stream {self.name}", f"{len(data)} bytes", f"at most {MAX_CHUNK_BYTES} bytes as JSON"
+            )
+        emitter.emit(self, data)
+
+
+def _check_bound(value: object, what: str, least: int, most: int) -> None:
+    if type(value) is not int or not least <= value <= most:
+        raise DefinitionError(what, value, f"a whole number from {least} to {most}")
+
+
+def declared_streams(given: object, job: str) -> tuple[Stream[Any], ...]:
+    """Check the streams that a job declares.
+
+    Raises:
+        DefinitionError: they are not streams with different names, or too many.
+    """
+    what, expected = f"streams of {job}", f"a sequence of at most {MAX_STREAMS} streams with different names"
+    if not isinstance(given, tuple | list):
+        raise DefinitionError(what, given, expected)
+    declared = tuple(given)  # pyright: ignore[reportUnknownArgumentType] - checked below
+    if len(declared) > MAX_STREAMS or not all(isinstance(one, Stream) for one in declared):
+        raise DefinitionError(what, given, expected)
+    if len({one.name for one in declared}) < len(declared):
+        raise DefinitionError(what, [one.name for one in declared], expected)
+    return declared
+
+
+# ---------------------------------------------------------------- readers
+@frozen(kw_only=True)
+class Chunk(Generic[V]):
+    """A value of a stream.
+
+    Attributes:
+        offset: its place. A reader continues after it.
+        value: the value.
+        step: the step of the workflow that emitted it. Empty for another kind.
+    """
+
+    __repr__ = fields_in_line
+
+    offset: int
+    value: V
+    step: str = ""
+
+
+@frozen(kw_only=True)
+class BeganAgain:
+    """A step begins again: discard the chunks that it has emitted so far. They may come again, or others.
+
+    Attributes:
+        offset: the mark's place.
+        step: the step. Empty for a job that is no workflow: its run begins again.
+    """
+
+    __repr__ = fields_in_line
+
+    offset: int
+    step: str = ""
+
+
+@frozen(kw_only=True)
+class ChunksDropped:
+    """Chunks that the stream no longer keeps.
+
+    Attributes:
+        offset: the place of the last one.
+        count: how many there were, marks included.
+    """
+
+    __repr__ = fields_in_line
+
+    offset: int
+    count: int
+
+
+Streamed: TypeAlias = Chunk[V] | BeganAgain | ChunksDropped
+"""The items that a reader of a stream sees."""
+
+
+def streamed(stream: Stream[V], item: StreamItem) -> Streamed[V]:
+    """Decode an item.
+
+    Raises:
+        InvalidInput: it does not have the stream's type.
+    """
+    if item.form == "chunk":
+        value: V = stream.values.open(item.value.encode()).value
+        return Chunk(offset=item.offset, value=value, step=item.step)
+    if item.form == "again":
+        return BeganAgain(offset=item.offset, step=item.step)
+    return ChunksDropped(offset=item.offset, count=item.count)
+
+
+async def follow(
+    read: Callable[[int], Call[StreamPage, PerdureError]], after: int, show: Callable[[StreamItem], V]
+) -> AsyncIterator[V]:
+    """Read pages until the end.
+
+    Args:
+        read: reads the page after an offset. It waits a while for one that is not empty.
+        after: the first offset.
+        show: converts an item.
+    """
+    while True:
+        page = await read(after)
+        for item in page.items:
+            yield show(item)
+        after = page.after
+        if page.state == "end":
+            return

@@ -1,0 +1,171 @@
+"""The rows of a stream: groups of chunks, as runs append and readers find them, and the items that readers see."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final, Literal, TypeAlias
+
+import attrs
+import orjson
+
+from perdure.values.address import Address
+from perdure.values.errors import InvalidInput
+from perdure.values.excerpt import fields_in_line, size_only
+from perdure.values.frozen import frozen
+from perdure.values.instance import Claim
+
+MAX_CHUNK_BYTES: Final = 65_536
+"""The largest encoded chunk."""
+
+StreamForm: TypeAlias = Literal["chunk", "again", "dropped"]
+"""The form of an item: a ``chunk``, the mark that a step begins ``again``, or the place of ``dropped`` chunks."""
+
+
+@frozen(kw_only=True)
+class StreamGroup:
+    """Chunks that one delivery of a run appends to a stream together: one row.
+
+    Attributes:
+        address: the instance.
+        incarnation: the instance's incarnation.
+        owner: the epoch in the run's claim.
+        run_id: the run.
+        attempt: the claim's attempt.
+        deliveries: the claim's deliveries.
+        stream: the stream's name.
+        number: the number of the group within the delivery.
+        skipped: offsets before this group that have no chunks: they were dropped before they were stored.
+        count: offsets in this group, at least 1.
+        size: bytes in this group.
+        body: the chunks, as `encoded_group` writes them.
+        max_chunks: how many chunks the stream keeps.
+        max_bytes: how many bytes it keeps.
+    """
+
+    __repr__ = fields_in_line
+
+    address: Address
+    incarnation: int
+    owner: int
+    run_id: str
+    attempt: int
+    deliveries: int
+    stream: str
+    count: int
+    size: int
+    body: str = attrs.field(repr=size_only)
+    max_chunks: int
+    max_bytes: int
+    number: int = 0
+    skipped: int = 0
+
+    def is_of(self, claim: Claim | None) -> bool:
+        """Return whether the delivery with this claim appends the group."""
+        return claim is not None and (
+            claim.owner == self.owner
+            and claim.run_id == self.run_id
+            and claim.attempt == self.attempt
+            and claim.deliveries == self.deliveries
+        )
+
+
+@frozen
+class StoredGroup:
+    """A stored group.
+
+    Attributes:
+        first: the offset of its first chunk.
+        last: the offset of its last chunk.
+        body: the chunks.
+    """
+
+    __repr__ = fields_in_line
+
+    first: int
+    last: int
+    body: str = attrs.field(repr=size_only)
+
+
+@frozen(kw_only=True)
+class StreamItem:
+    """One item that a reader sees. The values of a stream without its type are JSON text.
+
+    Attributes:
+        form: its form.
+        offset: its place in the stream. A reader continues after it.
+        step: the step that emitted it, or that begins again. Empty outside of workflows.
+        value: the chunk as JSON. Empty for the other forms.
+        count: how many chunks were dropped. 0 for the other forms.
+    """
+
+    __repr__ = fields_in_line
+
+    form: StreamForm
+    offset: int
+    step: str = ""
+    value: str = attrs.field(default="", repr=size_only)
+    count: int = 0
+
+
+@frozen(kw_only=True)
+class StreamPage:
+    """The items that a reader gets at once.
+
+    Attributes:
+        items: the items, in order.
+        after: the offset after which the reader continues.
+        state: whether more may follow now: the instance is not ``there`` yet, ``runs``, or is at its ``end``.
+    """
+
+    __repr__ = fields_in_line
+
+    items: tuple[StreamItem, ...]
+    after: int
+    state: Literal["absent", "runs", "end"]
+
+
+def encoded_group(step: str, values: Sequence[bytes], *, again: bool) -> str:
+    """Encode a group.
+
+    Args:
+        step: the step that emits.
+        values: the encoded chunks.
+        again: whether a mark comes first, which has an offset of its own.
+    """
+    return orjson.dumps({"step": step, "again": again, "values": [orjson.Fragment(each) for each in values]}).decode()
+
+
+def items_of(groups: Sequence[StoredGroup], after: int, *, what: str) -> tuple[StreamItem, ...]:
+    """Decode groups, and say where chunks are missing.
+
+    Args:
+        groups: successive groups.
+        after: the reader's offset.
+        what: names the stream in errors.
+
+    Raises:
+        InvalidInput: a group cannot be decoded.
+    """
+    found: list[StreamItem] = []
+    for group in groups:
+        if group.first > after + 1:
+            found.append(StreamItem(form="dropped", offset=group.first - 1, count=group.first - after - 1))
+        found += (item for item in _items(group, what) if item.offset > after)
+        after = group.last
+    return tuple(found)
+
+
+def _items(group: StoredGroup, what: str) -> list[StreamItem]:
+    try:
+        parsed: Any = orjson.loads(group.body)
+        step, again, values = parsed["step"], parsed["again"], parsed["values"]
+        marks = [StreamItem(form="again", offset=group.first, step=step)] if again else []
+        first = group.first + len(marks)
+        chunks = (
+            StreamItem(form="chunk", offset=offset, step=step, value=orjson.dumps(value).decode())
+            for offset, value in enumerate(values, first)
+        )
+        found = [*marks, *chunks]
+    except (orjson.JSONDecodeError, KeyError, TypeError) as problem:
+        raise InvalidInput(what, (f"offsets {group.first} to {group.last}: not chunks: {problem}",)) from problem
+    return found

@@ -1,0 +1,444 @@
+"""Streams: chunks that programs and effects emit, and what readers see of them over crashes, retries and bounds."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Never
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from returns.result import Result, Success
+
+from perdure import App, Backoff, Do, Program, Retry, Task, TaskContext, Workflow, WorkflowContext, effect, program
+from perdure.client.client import gateway_of
+from perdure.client.local_gateway import engine_of
+from perdure.jobs.streams import BeganAgain, Chunk, ChunksDropped, NotEmitting, Stream, Streamed
+from perdure.kinds.workflow import step
+from perdure.programs import gather
+from perdure.testing import Crash, Fail, World
+from perdure.testing.world import WorkerDied
+from perdure.values.errors import (
+    DefinitionError,
+    EngineClosed,
+    InvalidArgument,
+    Overloaded,
+    StoreUnavailable,
+)
+from perdure.values.limits import Limits
+
+tokens = Stream("tokens", str)
+AGAIN: Retry[Never] = Retry(max_attempts=5, delay=Backoff.constant("1 second"))
+few = Stream("few", int, max_chunks=3)
+other = Stream("tokens", str)
+
+
+class Model:
+    """A service that emits words, and that a test stops in the middle."""
+
+    def __init__(self, pause: Callable[[], Awaitable[None]]) -> None:
+        self.begun = 0
+        self.fail_at: dict[int, Exception] = {}
+        self.pause = pause
+
+    async def say(self, name: str, words: int) -> None:
+        self.begun += 1
+        begun = self.begun
+        for word in range(words):
+            if word == 2 and begun in self.fail_at:
+                await self.pause()
+                raise self.fail_at[begun]
+            tokens.emit_now(f"{name}{word}")
+            await self.pause()
+
+
+@effect
+async def say(model: Model, name: str, words: int) -> Result[int, str]:
+    await model.say(name, words)
+    return Success(words)
+
+
+@program
+def talk(ctx: WorkflowContext[int]) -> Do[str, str, Model]:
+    words = yield from ctx.state
+    yield from tokens.emit("begin")
+    yield from say("a", words)
+    yield from say("b", words)
+    yield from tokens.emit("end")
+    return "done"
+
+
+talker = Workflow(
+    "talker",
+    state=int,
+    run=talk,
+    streams=[tokens],
+    retry_defects=AGAIN,
+)
+
+
+def a_world(app_of: Any, *, store: Any = "memory://") -> tuple[World, Model]:
+    box: list[World] = []
+    model = Model(lambda: engine_of(box[0].jobs).runtime.sleep(20))
+    world = World(app_of(model), store=store)
+    box.append(world)
+    return world, model
+
+
+async def all_of(items: AsyncIterator[Streamed[Any]]) -> list[Streamed[Any]]:
+    return [item async for item in items]
+
+
+def words(items: list[Streamed[Any]]) -> list[str]:
+    """The chunks in short, with `^step` for a mark and `-n` for dropped ones."""
+    shown = {
+        Chunk: lambda one: str(one.value),
+        BeganAgain: lambda one: f"^{one.step}",
+        ChunksDropped: lambda one: f"-{one.count}",
+    }
+    return [shown[type(one)](one) for one in items]
+
+
+def kept(items: list[Streamed[Any]]) -> list[str]:
+    """The chunks of a reader who discards those that a mark names."""
+    found: list[tuple[str, str]] = []
+    for item in items:
+        if isinstance(item, BeganAgain):
+            found = [(name, value) for name, value in found if item.step not in {"", name}]
+        elif isinstance(item, Chunk):
+            found.append((item.step, item.value))
+    return [value for _, value in found]
+
+
+def test_a_reader_sees_the_chunks_of_programs_and_effects_in_order_until_the_end(tmp_path: Path) -> None:
+    for store in ("memory://", tmp_path / "jobs.db"):
+        world, _ = a_world(lambda model: App(model).with_jobs(talker), store=store)
+        with world:
+            jobs = world.jobs
+            handle = jobs.handle(talker)
+            reading = engine_of(world.jobs).runtime.spawn(all_of(handle.stream("x", tokens)), name="reader")
+            world.run(handle.start("x", 3))
+            world.advance("10 seconds")
+            items = reading.result()
+            assert words(items) == ["begin", "a0", "a1", "a2", "b0", "b1", "b2", "end"]
+            assert [item.offset for item in items] == list(range(8))
+            assert [item.step for item in items if isinstance(item, Chunk)][::3] == ["0 emit tokens", "1 say", "2 say"]
+            for after in range(-1, 9):
+                late = world.run(all_of(handle.stream("x", tokens, after=after)))
+                assert late == items[after + 1 :]
+
+
+def test_chunks_are_there_while_the_effect_still_works() -> None:
+    world, _ = a_world(lambda model: App(model).with_jobs(talker))
+    with world:
+        jobs = world.jobs
+        world.run(jobs.handle(talker).start("x", 100))
+        world.advance("200 ms")
+        page = world.run(gateway_of(jobs).stream_page(talker.address("x"), "tokens", -1, 0))
+        assert page.state == "runs"
+        assert 5 < len(page.items) < 15
+        empty = world.run(gateway_of(jobs).stream_page(talker.address("x"), "tokens", page.after, 0))
+        assert (empty.items, empty.after) == ((), page.after)
+        more = world.run(gateway_of(jobs).stream_page(talker.address("x"), "tokens", page.after, 1_000))
+        assert more.items[0].offset == page.after + 1
+
+
+def test_a_crash_inside_an_effect_is_a_mark_before_its_step_and_no_other() -> None:
+    world, _ = a_world(lambda model: App(model).with_jobs(talker))
+    with world:
+        handle = world.jobs.handle(talker)
+        world.run(handle.start("x", 4))
+        world.advance("150 ms")
+        world.crash()
+        jobs = world.open()
+        world.advance("10 seconds")
+        items = world.run(all_of(jobs.handle(talker).stream("x", tokens)))
+        shown = words(items)
+        assert [one for one in shown if one.startswith("^")] == ["^2 say"]
+        assert kept(items) == ["begin", "a0", "a1", "a2", "a3", "b0", "b1", "b2", "b3", "end"]
+        assert [item.offset for item in items] == list(range(len(items)))
+
+
+def test_a_step_that_raised_begins_again_behind_a_mark() -> None:
+    world, model = a_world(lambda model: App(model).with_jobs(talker))
+    model.fail_at[1] = RuntimeError("the connection was lost")
+    with world:
+        handle = world.jobs.handle(talker)
+        world.run(handle.start("x", 3))
+        world.advance("1 minute")
+        items = world.run(all_of(handle.stream("x", tokens)))
+        assert words(items) == ["begin", "a0", "a1", "^1 say", "a0", "a1", "a2", "b0", "b1", "b2", "end"]
+
+
+@given(st.integers(0, 60))
+@example(12)
+@example(20)
+@example(33)
+def test_wherever_the_process_dies_a_reader_misses_nothing_and_sees_no_unmarked_repeat(points: int) -> None:
+    world, _ = a_world(lambda model: App(model).with_jobs(talker))
+    with world:
+        world.run(world.jobs.handle(talker).start("x", 4))
+        world.crash_after(points)
+        with suppress(WorkerDied):
+            world.advance("2 seconds")
+        if world.is_open:
+            world.cancel_crash()
+        handle = (world.jobs if world.is_open else world.open()).handle(talker)
+        world.advance("1 minute")
+        items = world.run(all_of(handle.stream("x", tokens)))
+        assert kept(items) == ["begin", *(f"{name}{word}" for name in "ab" for word in range(4)), "end"]
+        assert [item.offset for item in items] == list(range(len(items)))
+        seen: set[tuple[str, str]] = set()
+        for item in items:
+            if isinstance(item, BeganAgain):
+                seen = {each for each in seen if each[0] != item.step}
+            elif isinstance(item, Chunk):
+                assert (item.step, item.value) not in seen
+                seen.add((item.step, item.value))
+
+
+APPEND = "store.streams.append"
+DOWN = StoreUnavailable("append to a stream", "the disk is full")
+
+
+@pytest.mark.parametrize("fault", [Fail(APPEND, DOWN), Crash(APPEND), Crash(APPEND, when="after")])
+def test_a_chunk_that_could_not_be_stored_ends_the_run_which_begins_again(fault: Any) -> None:
+    world, _ = a_world(lambda model: App(model).with_jobs(talker))
+    with world:
+        world.run(world.jobs.handle(talker).start("x", 4))
+        world.inject(fault)
+        with suppress(WorkerDied):
+            world.advance("3 seconds")
+        handle = (world.jobs if world.is_open else world.open()).handle(talker)
+        world.advance("1 hour")
+        items = world.run(all_of(handle.stream("x", tokens)))
+        assert kept(items) == ["begin", *(f"{name}{word}" for name in "ab" for word in range(4)), "end"]
+
+
+@program
+def counting(ctx: WorkflowContext[int]) -> Do[int, str, object]:
+    last = yield from ctx.state
+    for number in range(last):
+        yield from few.emit(number)
+    return last
+
+
+counter = Workflow("counter", state=int, run=counting, streams=[few])
+
+
+def test_a_stream_keeps_its_newest_chunks_and_says_how_many_it_dropped() -> None:
+    with World(App(object()).with_jobs(counter)) as world:
+        handle = world.jobs.handle(counter)
+        world.run(handle.start("x", 7))
+        world.advance("1 second")
+        items = world.run(all_of(handle.stream("x", few)))
+        assert items[0] == ChunksDropped(offset=3, count=4)
+        assert words(items) == ["-4", "4", "5", "6"]
+        assert words(world.run(all_of(handle.stream("x", few, after=1)))) == ["-2", "4", "5", "6"]
+        assert words(world.run(all_of(handle.stream("x", few, after=4)))) == ["5", "6"]
+
+
+@effect
+async def flood(_: object, count: int) -> Result[int, str]:
+    for number in range(count):
+        few.emit_now(number)
+    return Success(count)
+
+
+@program
+def flooding(ctx: WorkflowContext[int]) -> Do[int, str, object]:
+    return (yield from flood((yield from ctx.state)))
+
+
+flooder = Workflow("flooder", state=int, run=flooding, streams=[few])
+
+
+def test_chunks_that_a_stream_would_drop_are_not_even_stored_and_count_all_the_same() -> None:
+    """The queue of an effect is bounded by its stream: a slow store cannot let it grow."""
+    with World(App(object()).with_jobs(flooder)) as world:
+        handle = world.jobs.handle(flooder)
+        world.run(handle.start("x", 1_000))
+        world.advance("1 second")
+        assert words(world.run(all_of(handle.stream("x", few)))) == ["-997", "997", "998", "999"]
+
+
+@step
+@program
+def both(words_: int) -> Do[int, str, Model]:
+    yield from say("c", words_)
+    return (yield from say("d", words_))
+
+
+@program
+def parallel(ctx: WorkflowContext[int]) -> Do[str, str, Model]:
+    words_ = yield from ctx.state
+    yield from gather(say("a", words_), say("b", words_))
+    yield from both(words_)
+    return "done"
+
+
+beside = Workflow(
+    "beside",
+    state=int,
+    run=parallel,
+    streams=[tokens],
+    retry_defects=AGAIN,
+)
+
+
+def test_parallel_effects_and_effects_inside_a_step_are_told_apart_by_their_step() -> None:
+    world, model = a_world(lambda model: App(model).with_jobs(beside))
+    model.fail_at[4] = RuntimeError("d is lost")
+    with world:
+        handle = world.jobs.handle(beside)
+        world.run(handle.start("x", 3))
+        world.advance("1 minute")
+        items = world.run(all_of(handle.stream("x", tokens)))
+        by_step: dict[str, list[str]] = {}
+        for item in items:
+            if isinstance(item, BeganAgain):
+                by_step[item.step] = []
+            elif isinstance(item, Chunk):
+                by_step.setdefault(item.step, []).append(item.value)
+        assert sorted(by_step.values()) == [
+            ["a0", "a1", "a2"],
+            ["b0", "b1", "b2"],
+            ["c0", "c1", "c2", "d0", "d1", "d2"],
+        ]
+        assert sum(isinstance(item, BeganAgain) for item in items) == 1
+
+
+@effect
+async def report(model: Model, words_: int) -> Result[int, str]:
+    await model.say("t", words_)
+    return Success(words_)
+
+
+def on_event(ctx: TaskContext[int], event: int) -> Program[None, str, Model]:
+    return ctx.set_state(event).bind(lambda _: report(event)).map(lambda _: None)
+
+
+task = Task("reporter", state=int, event=int, initial=0, on_event=on_event, streams=[tokens])
+
+
+def test_a_run_without_steps_begins_again_as_a_whole() -> None:
+    world, _ = a_world(lambda model: App(model).with_jobs(task))
+    with world:
+        sent = world.start(world.jobs.handle(task).send("x", 4))
+        world.advance("50 ms")
+        world.crash()
+        sent.give_up()
+        handle = world.open().handle(task)
+        world.advance("1 minute")
+        items = world.run(all_of(handle.stream("x", tokens)))
+        assert words(items)[-5:] == ["^", "t0", "t1", "t2", "t3"]
+        assert kept(items) == ["t0", "t1", "t2", "t3"]
+        world.run(handle.send("x", 1))
+        assert words(world.run(all_of(handle.stream("x", tokens, after=items[-1].offset)))) == ["t0"]
+
+
+def test_a_terminated_instance_ends_its_readers_and_a_next_one_begins_at_0() -> None:
+    world, _ = a_world(lambda model: App(model).with_jobs(talker))
+    with world:
+        handle = world.jobs.handle(talker)
+        world.run(handle.start("x", 100))
+        reading = engine_of(world.jobs).runtime.spawn(all_of(handle.stream("x", tokens)), name="reader")
+        world.advance("300 ms")
+        world.run(handle.terminate("x", interrupt=True))
+        world.advance("1 second")
+        assert words(reading.result())[:3] == ["begin", "a0", "a1"]
+        world.run(handle.start("x", 1))
+        world.advance("10 seconds")
+        assert words(world.run(all_of(handle.stream("x", tokens)))) == ["begin", "a0", "b0", "end"]
+
+
+def test_readers_are_bounded_and_an_engine_that_stops_answers_them() -> None:
+    world, _ = a_world(lambda model: App(model, limits=Limits(waits=1)).with_jobs(talker))
+    with world:
+        jobs = world.jobs
+        reading = world.start(gateway_of(jobs).stream_page(talker.address("x"), "tokens", -1, 60_000))
+        world.settle()
+        refused = world.attempt(gateway_of(jobs).stream_page(talker.address("y"), "tokens", -1, 60_000))
+        assert isinstance(refused.failure(), Overloaded)
+        world.close()
+        assert isinstance(reading.result().failure(), EngineClosed)
+
+
+def test_a_wrong_stream_is_refused() -> None:
+    with World(App(object()).with_jobs(counter)) as world:
+        jobs = world.jobs
+        wrong = world.attempt(gateway_of(jobs).stream_page(counter.address("x"), "tokens", -1, 0))
+        assert isinstance(wrong.failure(), InvalidArgument)
+        assert "a stream that workflow:counter declares: few" in str(wrong.failure())
+
+
+@program
+def undeclared(ctx: WorkflowContext[int]) -> Do[None, str, object]:
+    yield from tokens.emit("no")
+
+
+def test_an_effect_cannot_emit_to_a_stream_that_its_job_does_not_declare() -> None:
+    for streams, reason in (((few,), "undeclared"), ((other,), "undeclared"), ((), "outside")):
+        job = Workflow("undeclared", state=int, run=undeclared, streams=streams)
+        with World(App(object()).with_jobs(job)) as world:
+            world.run(world.jobs.handle(job).start("x", 1))
+            world.advance("1 second")
+            row = world.instance(job, "x")
+            assert row is not None
+            assert row.last_error is not None
+            assert row.last_error.error_type.endswith("NotEmitting")
+            assert str(NotEmitting("tokens", reason)) in row.last_error.message  # type: ignore[arg-type]
+
+
+def test_outside_of_runs_nothing_takes_a_chunk() -> None:
+    with pytest.raises(NotEmitting, match="expected the code of an effect"):
+        tokens.emit_now("no")
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        (lambda: Stream("a:b", str), "name of a stream"),
+        (lambda: Stream("a", str, max_chunks=0), "a whole number from 1 to 10000000"),
+        (lambda: Stream("a", str, max_bytes=65_535), "a whole number from 65536 to 1073741824"),
+        (lambda: Workflow("w", state=int, run=counting, streams=[few, few]), "different names"),
+        (lambda: Workflow("w", state=int, run=counting, streams="few"), "a sequence of at most 16 streams"),  # type: ignore[arg-type]
+        (lambda: Workflow("w", state=int, run=counting, streams=["few"]), "a sequence of at most 16 streams"),  # type: ignore[list-item]
+        (
+            lambda: Workflow("w", state=int, run=counting, streams=[Stream(str(n), int) for n in range(17)]),
+            "at most 16 streams",
+        ),
+    ],
+)
+def test_a_wrong_declaration_is_refused(make: Any, expected: str) -> None:
+    with pytest.raises(DefinitionError, match=expected):
+        make()
+
+
+@effect
+async def large(_: object, size: int) -> Result[int, str]:
+    tokens.emit_now("x" * size)
+    return Success(size)
+
+
+@program
+def enlarge(ctx: WorkflowContext[int]) -> Do[int, str, object]:
+    return (yield from large((yield from ctx.state)))
+
+
+enlarger = Workflow("enlarger", state=int, run=enlarge, streams=[tokens])
+
+
+def test_a_chunk_has_a_size() -> None:
+    with World(App(object()).with_jobs(enlarger)) as world:
+        handle = world.jobs.handle(enlarger)
+        world.run(handle.start("at the edge", 65_534))
+        world.run(handle.start("beyond", 65_535))
+        world.advance("1 second")
+        assert len(words(world.run(all_of(handle.stream("at the edge", tokens))))[0]) == 65_534
+        row = world.instance(enlarger, "beyond")
+        assert row is not None
+        assert row.last_error is not None
+        assert "at most 65536 bytes as JSON" in row.last_error.message
