@@ -1,7 +1,8 @@
 """Workflows of K effect steps on SQLite (synchronous=FULL), 64 under way: rate, CPU and bytes of a step.
 
 Run as a script: ``python docs/benchmarks/workflow.py``. With ``--dbos``, DBOS on SQLite runs in turns with it; install
-``dbos`` next to perdure for that. With ``--signals``, it measures N signals that are sent to one workflow together.
+``dbos`` next to perdure for that. With ``--signals``, it measures N signals that are sent to one workflow together, and
+with ``--children`` a workflow that waits for N children.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from typing import cast
 
 from returns.future import FutureResult
 
-from perdure import App, Do, Limits, Signal, Workflow, WorkflowContext, effect, program
+from perdure import App, Defect, Do, Limits, Signal, Workflow, WorkflowContext, effect, program
+from perdure.programs import gather
 from perdure.values.answer import Done
 
 SHAPES = ((1, 2_000, 64), (10, 400, 64), (100, 64, 64), (10, 80, 8), (100, 8, 8), (1_000, 8, 8), (10_000, 8, 8))
@@ -114,6 +116,45 @@ async def signals_of(count: int, size: int, path: Path) -> str:
     )
 
 
+CHILDREN = ((300, 50), (1_500, 50), (3_000, 50), (1_000, 10_000), (10_000, 10_000))
+"""How many children a workflow has, and how many are under way at a time."""
+
+
+@program
+def echoing(ctx: WorkflowContext[int]) -> Do[int]:
+    """Return the state."""
+    return (yield from ctx.state)
+
+
+echo = Workflow("echo", state=int, run=echoing, keep=None)
+
+
+@program
+def gathering(ctx: WorkflowContext[tuple[int, int]]) -> Do[int, Defect]:
+    """Call as many children as the state says; return the sum of their values."""
+    count, limit = yield from ctx.state
+    return sum((yield from gather(*(echo.call(f"{ctx.run_id}-{n}", n) for n in range(count)), limit=limit)))
+
+
+family = Workflow("family", state=tuple[int, int], run=gathering, keep=None, max_steps=100_000)
+
+
+async def children_of(count: int, limit: int, path: Path) -> str:
+    """Run a workflow with children, and describe the cost of one."""
+    async with App(None).with_jobs(echo, family).open(f"sqlite:///{path}", debug=False) as jobs:
+        handle = jobs.handle(family)
+        wall, cpu = time.perf_counter(), time.process_time()
+        await handle.start("f", (count, limit))
+        await jobs.until(family, "f")
+        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+        if await handle.outcome("f") != Done(value=sum(range(count))):
+            raise AssertionError(count)
+    return (
+        f"{count:6,} children, at most {limit:,} at a time: {1e3 * wall / count:6.2f} ms/child  "
+        f"CPU {1e6 * cpu / count:5.0f} us/child"
+    )
+
+
 DBOS = """
 import os, sys, time, tempfile
 from dbos import DBOS
@@ -147,6 +188,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--dbos", metavar="PYTHON", help="the interpreter of an environment that has dbos")
     parser.add_argument("--signals", action="store_true", help="measure signals, and not steps")
+    parser.add_argument("--children", action="store_true", help="measure children, and not steps")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--most", type=int, default=10_000, help="the largest K")
     arguments = parser.parse_args()
@@ -155,7 +197,10 @@ def main() -> None:
         for count, size in SIGNALS if arguments.signals else ():
             with tempfile.TemporaryDirectory() as folder:
                 print(asyncio.run(signals_of(count, size, Path(folder) / "jobs.db")), flush=True)
-        for steps, workflows, under_way in () if arguments.signals else SHAPES:
+        for count, limit in CHILDREN if arguments.children else ():
+            with tempfile.TemporaryDirectory() as folder:
+                print(asyncio.run(children_of(count, limit, Path(folder) / "jobs.db")), flush=True)
+        for steps, workflows, under_way in () if arguments.signals or arguments.children else SHAPES:
             if steps > cast("int", arguments.most):
                 continue
             with tempfile.TemporaryDirectory() as folder:

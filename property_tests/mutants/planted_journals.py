@@ -6,6 +6,7 @@ CHECKPOINTS = "tests/behaviour/test_checkpoints.py"
 STORE = "tests/stores/test_conformance.py::test_the_store_keeps"
 VERIFY = "tests/cli/test_verify.py::test_each_defect_is_found_alone"
 TOOLS = "tests/workflow/test_workflow_tools.py"
+MEMORY = "tests/workflow/test_programs_in_memory.py"
 KIT = "tests/workflow/test_workflow_journals.py"
 
 MUTANTS = (
@@ -149,5 +150,33 @@ MUTANTS = (
         "            self.execute = self.execute.recorded(write.instance)\n",
         "            pass\n",
         "tests/behaviour/test_dry_checkpoints.py::test_an_explanation_holds_the_commits_of_the_real_run",
+    ),
+    Mutant(
+        "a program in memory is continued although another engine has run the workflow",
+        "LeftProgram.arrived",
+        'return others if all(row_of(body).form == "arrived" for body in others) else None',
+        "return others",
+        f"{MEMORY}::test_an_engine_continues_from_the_rows_of_another_one",
+    ),
+    Mutant(
+        "a program in memory is continued although its last rows were not stored",
+        "LeftProgram.arrived",
+        "tuple(rows[own]) != self.bodies",
+        "False",
+        f"{MEMORY}::test_a_program_is_not_continued_if_the_store_holds_anything_else",
+    ),
+    Mutant(
+        "no program stays in memory",
+        "_keep",
+        "if instance.journal_length and _may_be_kept(replay) and",
+        "if False and",
+        "tests/workflow/test_bounded_fan_out.py::test_a_child_costs_the_same_however_many_there_are[3]",
+    ),
+    Mutant(
+        "programs in memory have no bound",
+        "KeptPrograms.keep",
+        "while self.rows > self.max_rows:",
+        "while False:",
+        f"{MEMORY}::test_programs_stay_within_the_bound_and_the_one_kept_longest_is_closed",
     ),
 )

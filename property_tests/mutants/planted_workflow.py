@@ -124,7 +124,7 @@ MUTANTS = (
     Mutant(
         "a replay continues from a journal that has lost rows",
         "_journal",
-        'raise InvalidInput("journal of a workflow", (f"expected {length} rows, the store has {len(bodies)}",))',
+        'raise InvalidInput("journal of a workflow", (f"expected {length} rows, the store has {place}",))',
         "break",
         f"{SIZES}::test_a_workflow_whose_journal_lost_rows_is_left_and_performs_no_step_again",
     ),
@@ -145,7 +145,7 @@ MUTANTS = (
     Mutant(
         "signals that wait count as steps",
         "Replay.rows",
-        "return self._answers + len(self.new)",
+        "return self.answers + len(self.new)",
         "return len(self.bodies) + len(self.new)",
         f"{LIMITS}::test_max_steps_counts_answers_and_no_signal_that_waits",
     ),
@@ -440,8 +440,8 @@ MUTANTS = (
     Mutant(
         "a defect of the program runs its finalizers, which fixed code does not perform",
         "Replay.begin",
-        "(StateOperations(self.draft),), partial(at_defect, self))",
-        "(StateOperations(self.draft),))",
+        "(self._operations,), partial(at_defect, self))",
+        "(self._operations,))",
         f"{DEPLOYS}::test_a_defect_of_the_program_undoes_nothing_and_fixed_code_continues_there",
     ),
     Mutant(

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import attrs
 from flows import bodies
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from returns.future import FutureResult
 from returns.result import Failure, Success
@@ -30,12 +30,20 @@ from perdure import (
     succeed,
 )
 from perdure.programs import Halted, Raised, bracket, gather, race, sleep
+from perdure.runtime.record import Sizes
 from perdure.testing import WorkerDied, World
+from perdure.testing.world.world import with_sizes
 from perdure.values.answer import Done, WasCancelled
 from perdure.values.outcome import Failed
 
 go = Signal("go", int)
 P: TypeAlias = Program[Any, Any, Any]
+
+IN_MEMORY = Sizes(replayed_rows=1)
+"""A program stays in memory from its second run on."""
+
+REPLAYED = Sizes(kept_rows=1)
+"""No program stays in memory: it would stand for more than one row."""
 
 
 @attrs.define
@@ -124,7 +132,8 @@ def through(world: World, *phases: Callable[[], object]) -> None:
 
 def lived(make: Callable[[], P], crash: int | None) -> tuple[Any, list[str], int]:
     outside, job = Outside(), flow_of(make)
-    with World(App(outside).with_jobs(job), debug=False) as world:
+    # The program stays in memory between its runs, as that of a long journal does, until the crash.
+    with with_sizes(World(App(outside).with_jobs(job), debug=False), IN_MEMORY) as world:
         if crash is not None:
             world.crash_after(crash)
         through(
@@ -156,12 +165,13 @@ def test_a_crash_changes_neither_the_outcome_nor_the_effects(make: Callable[[], 
     make=st.recursive(SIGNALLED, racing_steps_of, max_leaves=8),
     crash=st.integers(0, 60),
     cancel_first=st.sampled_from(["no", "before signals", "after signals"]),
+    sizes=st.sampled_from([IN_MEMORY, REPLAYED]),
 )
 def test_every_prefix_of_a_journal_can_be_followed_and_all_of_it_leads_to_the_same_end(
-    make: Callable[[], P], crash: int, cancel_first: str
+    make: Callable[[], P], crash: int, cancel_first: str, sizes: Sizes
 ) -> None:
     job = flow_of(make)
-    with World(App(Outside()).with_jobs(job), debug=False) as world:
+    with with_sizes(World(App(Outside()).with_jobs(job), debug=False), sizes) as world:
         world.crash_after(crash)
         cancel: Callable[[], object] = lambda: world.run(  # noqa: E731
             world.handle(job).cancel("d", "enough", idempotency_key="cancel")
@@ -203,3 +213,29 @@ def test_every_prefix_of_a_journal_can_be_followed_and_all_of_it_leads_to_the_sa
                 assert outcome is None
             case Raised():
                 raise AssertionError(replay.exit)
+
+
+def journal_of(make: Callable[[], P], seconds: list[int], sizes: Sizes) -> tuple[Any, list[str], list[str]]:
+    """Return how a program ends that receives a signal after each of these waits, its journal and its effects."""
+    outside, job = Outside(), flow_of(make)
+    with with_sizes(World(App(outside).with_jobs(job), debug=False), sizes) as world:
+        world.run(world.handle(job).start("d", 0))
+        for number, wait in enumerate(seconds):
+            world.advance(f"{wait} seconds")
+            world.attempt(world.handle(job).signal("d", go, number))
+        world.advance("9 hours")
+        return world.run(world.handle(job).outcome("d")), bodies(world, job, "d"), outside.done
+
+
+WAITING: Callable[[], P] = lambda: in_turn(  # noqa: E731
+    [go.receive, lambda: act("a"), lambda: gather(sleep("2 seconds"), go.receive(), limit=1), lambda: act("b")]
+)
+
+
+@settings(suppress_health_check=list(HealthCheck), deadline=None, max_examples=80)
+@given(make=st.recursive(SIGNALLED, racing_steps_of, max_leaves=8), seconds=st.lists(st.integers(1, 5), max_size=4))
+@example(make=WAITING, seconds=[1, 1, 3])
+def test_a_program_in_memory_writes_the_journal_of_one_that_is_replayed(
+    make: Callable[[], P], seconds: list[int]
+) -> None:
+    assert journal_of(make, seconds, IN_MEMORY) == journal_of(make, seconds, REPLAYED)

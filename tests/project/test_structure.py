@@ -88,6 +88,7 @@ ANY_ALLOWED = {
 # attrs classes that must be mutable or unslotted, and why. Written as `module.Class`.
 NOT_FROZEN = {
     "perdure.jobs.checkpoint.DryJournal": "collects the commits of one dry run",
+    "perdure.jobs.checkpoint.KeptPrograms": "programs in memory between their runs: a cache of the engine",
     "perdure.codecs.grammar.Grammar": "remembers the shapes of one type while it is read",
     "perdure.codecs.json_schema.Definitions": "collects the definitions of one JSON Schema",
     "perdure.jobs.draft.Draft": "collects the requests of one turn, and is discarded with it",

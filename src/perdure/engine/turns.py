@@ -28,9 +28,9 @@ from perdure.engine.mailbox.entry import (
 )
 from perdure.engine.mailbox.instance_cache import InstanceCache, KnownKeys
 from perdure.engine.mailbox.instance_cell import InstanceCell
-from perdure.engine.runs.run_executor import JOURNALS
 from perdure.engine.runs.runner import Runner
 from perdure.engine.sinks import Tracing, turn_begun
+from perdure.jobs.checkpoint import OF_A_CLAIMED_RUN
 from perdure.jobs.recovery import withdraw
 from perdure.jobs.request import Recover, Request
 from perdure.jobs.run import running_answer
@@ -383,7 +383,7 @@ class TurnExecutor:
         if cell.pending is None and entry.row_source == "read":
             # Services are called when the claim is durable, for all events of its commit in one step. Time, branches
             # and checkpoints need a task.
-            if asks_service(begun) and type(begun.asked[0]) not in JOURNALS:
+            if asks_service(begun) and type(begun.asked[0]) not in OF_A_CLAIMED_RUN:
                 return Claimable(execute, self._slot_of(cell, execute), begun)
             return Rest(self._continue_event(cell, execute, begun))
         begun.drop()

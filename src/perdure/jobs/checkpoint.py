@@ -6,7 +6,8 @@ A `DryJournal` holds a run's checkpoints when nothing stores them: in a dry run,
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Never
+from contextlib import suppress
+from typing import Any, Final, Never, Protocol
 
 import attrs
 from returns.result import Success
@@ -16,6 +17,8 @@ from perdure.jobs.redaction import redacted_events
 from perdure.jobs.step import Commit, Execute
 from perdure.jobs.transitions import with_state, with_trace
 from perdure.programs import Instruction
+from perdure.runtime.record import Sizes
+from perdure.values.address import Address
 from perdure.values.errors import PerdureError
 from perdure.values.instance import Claim, Instance
 from perdure.values.transition import JournalChange, KeepInstance, Loaded, Put, Transition
@@ -57,6 +60,34 @@ class AwaitChange(Instruction[Instance | None, Never]):
 
     The engine answers it in a run with a claim. A dry run and a simulation, which nothing changes, answer None.
     """
+
+
+@attrs.frozen
+class TakeProgram(Instruction[Any, Never]):
+    """Take the program that an earlier run of the instance kept in this process. None if there is none.
+
+    The engine answers it in a run with a claim. The run must prove from the store that nothing has happened in between:
+    another engine may have run the instance. A dry run and a simulation answer None.
+    """
+
+
+@attrs.frozen
+class KeepProgram(Instruction[bool, Never]):
+    """Keep a program in this process for the instance's next run. Return whether the engine keeps it.
+
+    A program that is kept is closed when it is taken, replaced or dropped, which may be at any moment.
+
+    Attributes:
+        program: the program, with a method ``close``.
+        rows: how many rows of the journal the next run need not replay.
+    """
+
+    program: Closes = attrs.field(eq=False, repr=False)
+    rows: int
+
+
+OF_A_CLAIMED_RUN: Final = frozenset({Checkpoint, ReadJournal, AwaitChange, TakeProgram, KeepProgram})
+"""The instructions that the engine answers in a run with a claim."""
 
 
 @attrs.frozen
@@ -152,12 +183,14 @@ class DryJournal:
     inputs: Callable[[], TurnInputs]
     transitions: list[Transition] = attrs.Factory(list[Transition])
 
-    def answer(self, instruction: Checkpoint | ReadJournal | AwaitChange) -> object:
+    def answer(self, instruction: Checkpoint | ReadJournal | AwaitChange | TakeProgram | KeepProgram) -> object:
         """Answer an instruction as the engine does."""
         if isinstance(instruction, ReadJournal):
             return Success(tuple(self.rows[instruction.first : instruction.first + instruction.limit]))
-        if isinstance(instruction, AwaitChange):
+        if isinstance(instruction, AwaitChange | TakeProgram):
             return Success(None)
+        if isinstance(instruction, KeepProgram):
+            return Success(False)  # noqa: FBT003 - the answer
         value = instruction.take()
         if value is None:
             return Success(None)
@@ -175,3 +208,64 @@ class DryJournal:
         if change.earlier == "cut":
             self.rows.clear()
         self.rows += change.bodies
+
+
+# ---------------------------------------------------------------- programs in memory
+class Closes(Protocol):
+    """A program that can be closed."""
+
+    def close(self) -> None:
+        """Drop it."""
+        ...
+
+
+@attrs.define
+class KeptPrograms:
+    """Keeps programs between two runs of their instances, those whose replay costs most, within a bound.
+
+    Attributes:
+        max_rows: how many rows of journals all of them stand for, at most. The one kept longest leaves first.
+        min_rows: a program that stands for fewer is not kept: it is replayed in less than a millisecond.
+        rows: how many rows they stand for.
+    """
+
+    max_rows: int
+    min_rows: int
+    rows: int = 0
+    _kept: dict[Address, tuple[Closes, int]] = attrs.Factory(dict[Address, "tuple[Closes, int]"])
+
+    @staticmethod
+    def of(sizes: Sizes) -> KeptPrograms:
+        """Return a store of programs with the bounds of these sizes."""
+        return KeptPrograms(sizes.kept_rows, sizes.replayed_rows)
+
+    def keep(self, address: Address, program: Closes, rows: int) -> bool:
+        """Keep a program, in the place of an earlier one. Return whether it is kept."""
+        self.drop(address)
+        if not self.min_rows <= rows <= self.max_rows:
+            return False
+        self._kept[address] = program, rows
+        self.rows += rows
+        while self.rows > self.max_rows:
+            self.drop(next(iter(self._kept)))
+        return True
+
+    def take(self, address: Address) -> Closes | None:
+        """Remove a program, and return it. None if there is none."""
+        program, rows = self._kept.pop(address, (None, 0))
+        self.rows -= rows
+        return program
+
+    def drop(self, address: Address) -> None:
+        """Close a program, if it is kept."""
+        program = self.take(address)
+        if program is not None:
+            # The program of another instance, of which nothing more is expected: its run has ended.
+            with suppress(Exception):
+                program.close()
+
+    def close(self) -> None:
+        """Close all programs, and keep none from now on."""
+        self.max_rows = 0
+        for address in tuple(self._kept):
+            self.drop(address)

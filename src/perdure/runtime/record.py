@@ -241,6 +241,8 @@ class Sizes:
         left_messages: left messages that an operator sees and can bury at a time.
         ensured_at_once: declared instances that are read and created at the same time.
         unasked_instances: instances kept in memory without a caller's request: those whose alarms fired last.
+        kept_rows: rows of journals that all programs in memory stand for, which the next runs need not replay.
+        replayed_rows: a program with fewer rows is replayed in each run: a millisecond.
         known_keys: idempotency keys in memory: those stored last. A repeat mostly follows soon after its request.
         known_answer: characters in the longest answer that is kept with its key.
         lately: turns, or keyed requests, whose results decide whether the next ones rely on memory.
@@ -282,6 +284,8 @@ class Sizes:
     left_messages: int = _size(1_000)
     ensured_at_once: int = _size(32)
     unasked_instances: int = _size(64)
+    kept_rows: int = _size(200_000)
+    replayed_rows: int = _size(64)
     known_keys: int = _size(10_000)
     known_answer: int = _size(1_000)
     lately: int = _size(64)

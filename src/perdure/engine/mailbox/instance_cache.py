@@ -15,6 +15,7 @@ from returns.result import Result, Success
 
 from perdure.engine.mailbox.entry import Begun, Claimable, MailboxEntry
 from perdure.engine.mailbox.instance_cell import DECODED_FACTOR, OVERHEAD_BYTES, InstanceCell, PendingCommit, Stored
+from perdure.jobs.checkpoint import KeptPrograms
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.request import AlarmDue
 from perdure.jobs.step import Commit, Execute
@@ -54,6 +55,7 @@ class InstanceCache:
         max_unasked: the bound of the instances at rest of which no caller asked anything.
         may_use_rows: whether a kept row is the stored one: nothing else writes to an owned store.
         sizes: the internal sizes.
+        programs: the programs that runs have kept for the next ones.
     """
 
     store: Store
@@ -68,12 +70,11 @@ class InstanceCache:
     _jobs: dict[Job, dict[str, InstanceCell]] = attrs.Factory(dict[Job, dict[str, InstanceCell]])
     watched: dict[Address, tuple[Future[None], ...]] = attrs.Factory(dict[Address, "tuple[Future[None], ...]"])
     _line: OrderedDict[InstanceCell, None] = attrs.Factory(OrderedDict[InstanceCell, None])  # in the order of dropping
-    _unasked: OrderedDict[InstanceCell, None] = attrs.Factory(
-        OrderedDict[InstanceCell, None]
-    )  # those at rest, likewise
+    _unasked: OrderedDict[InstanceCell, None] = attrs.Factory(OrderedDict[InstanceCell, None])  # those at rest
     _reads: list[set[Address]] = attrs.Factory(list[set[Address]])
     _current: float = 1.0  # the part of turns for which a current row was kept, lately
     _lately: int = attrs.field(init=False)
+    programs: KeptPrograms = attrs.Factory(lambda cache: KeptPrograms.of(cache.sizes), takes_self=True)
 
     def __attrs_post_init__(self) -> None:
         self.may_use_rows = self.store.capabilities.ownership == "owned"
@@ -221,6 +222,7 @@ class InstanceCache:
             if cell.runs and pending.steps:
                 cell.interrupt_by([entry for entry, _ in pending.steps], instance)
         else:
+            self.programs.drop(cell.address)
             self.keep(cell, NO_INSTANCE)
         if self.watched:
             self._tell_of(cell.address)
@@ -273,8 +275,7 @@ class InstanceCache:
             self._note_change(cell.address)
         cell.is_doubted = True
         self.size_bytes -= cell.weight
-        cell.loaded, cell.decoded, cell.weight = None, None, 0
-        cell.keys, cell.keys_held = None, None
+        cell.loaded, cell.decoded, cell.weight, cell.keys, cell.keys_held = None, None, 0, None, None
         self._line.pop(cell, None)
 
     def rest(self, cell: InstanceCell) -> None:
@@ -302,14 +303,14 @@ class InstanceCache:
     def _drop(self, cell: InstanceCell) -> None:
         """Forget an instance without work."""
         self.size_bytes -= cell.weight
-        cell.loaded, cell.decoded, cell.weight = None, None, 0
-        cell.keys, cell.keys_held = None, None
+        cell.loaded, cell.decoded, cell.weight, cell.keys, cell.keys_held = None, None, 0, None, None
         self._line.pop(cell, None)
         self._remove(cell)
 
     def close(self) -> None:
         """Drop all rows, and keep none from now on: the store may have another owner."""
         self.phase, self.max_bytes = "closed", 0
+        self.programs.close()
         self._drop_rows()
 
     def _drop_rows(self) -> None:

@@ -17,7 +17,17 @@ from perdure.engine.mailbox.instance_cache import InstanceCache
 from perdure.engine.runs.named_limits import NamedLimits
 from perdure.engine.runs.permits import Held
 from perdure.engine.sinks import EffectBegun, Tracing
-from perdure.jobs.checkpoint import AwaitChange, Checkpoint, ClaimLost, ReadJournal, checkpointed, present
+from perdure.jobs.checkpoint import (
+    OF_A_CLAIMED_RUN,
+    AwaitChange,
+    Checkpoint,
+    ClaimLost,
+    KeepProgram,
+    ReadJournal,
+    TakeProgram,
+    checkpointed,
+    present,
+)
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.failures import record_failure
 from perdure.jobs.redaction import secrets_of_run
@@ -450,8 +460,7 @@ class LazyClaim:
 
     def handle(self, instruction: object, services: Any) -> object:
         """Perform an instruction once the run is claimed."""
-        kind = type(instruction)
-        if kind is Checkpoint or kind is ReadJournal or kind is AwaitChange:
+        if type(instruction) in OF_A_CLAIMED_RUN:
             return self._checkpoint(instruction)
         if self.execute.claimed == "recorded":
             return self.perform(instruction, services, self.execute)
@@ -483,6 +492,11 @@ class LazyClaim:
                 return await self._checkpoints.read(self.execute, instruction)
             case AwaitChange():
                 return await self._checkpoints.changed(self)
+            case TakeProgram():
+                return Success(self._checkpoints.cache.programs.take(self.execute.instance.address))
+            case KeepProgram(program, rows):
+                kept = self._checkpoints.cache.programs.keep(self.execute.instance.address, program, rows)
+                return Success(kept)
             case Checkpoint():
                 answer = await self._checkpoints.save(self, instruction)
                 if self.limit is not None and self._checkpoints.job.time_limit_of == "checkpoint":

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextvars import Context, copy_context
 from functools import partial
-from typing import Any, Final, Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 import attrs
 from returns.result import Failure, Success
@@ -33,7 +33,7 @@ from perdure.engine.mailbox.instance_cell import InstanceCell, PendingCommit, St
 from perdure.engine.runs.concurrency import Company, lane_of
 from perdure.engine.runs.effects import RunLost
 from perdure.engine.runs.runner import Runner, is_cancelled
-from perdure.jobs.checkpoint import AwaitChange, Checkpoint, ReadJournal
+from perdure.jobs.checkpoint import OF_A_CLAIMED_RUN
 from perdure.jobs.recovery import is_event_between
 from perdure.jobs.request import ALARM
 from perdure.jobs.run import running_answer
@@ -133,10 +133,6 @@ def _decided(runner: Runner, cell: InstanceCell, loaded: Loaded, decoded: Decode
     return step if isinstance(step, Execute) else None
 
 
-JOURNALS: Final = frozenset({Checkpoint, ReadJournal, AwaitChange})
-"""The instructions about the journal of a run, which need a task."""
-
-
 def run_synchronously(
     runner: Runner, cell: InstanceCell, execute: Execute, begun: Suspended[Any, Any] | None
 ) -> Exit[Any, Any] | Suspended[Any, Any]:
@@ -165,7 +161,7 @@ def run_synchronously(
 
 def _must_wait(cell: InstanceCell, asked: type) -> bool:
     """Return whether an instruction needs a task: checkpoints do, and the end of a run that a terminate interrupts."""
-    return asked in JOURNALS or (bool(cell.waiting) and cell.is_interrupted)
+    return asked in OF_A_CLAIMED_RUN or (bool(cell.waiting) and cell.is_interrupted)
 
 
 Ended: TypeAlias = Callable[[InstanceCell, MailboxEntry, Verdict | None], None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import islice
 from typing import Any, Final
 
@@ -9,6 +10,7 @@ import attrs
 
 from perdure.kinds.workflow.commands import JournalFull, NotInWorkflow, NotRecordable
 from perdure.kinds.workflow.header import FailingStep, Header, Publication, Wait
+from perdure.kinds.workflow.journal import row_of
 from perdure.kinds.workflow.tree import Tree
 from perdure.values.excerpt import fields_in_line
 from perdure.values.failure import FailureRecord
@@ -157,6 +159,48 @@ class News:
     suspension: Suspension | None
     arrived: int
     length: int
+
+
+@attrs.frozen(kw_only=True)
+class LeftProgram:
+    """The end of a run that keeps its program, as its commit stores it.
+
+    Attributes:
+        header: the header.
+        state: the state.
+        bodies: the last rows, which that commit appends.
+        place: the first one's place in the journal.
+    """
+
+    __repr__ = fields_in_line
+
+    header: Header
+    state: str
+    bodies: tuple[str, ...]
+    place: int
+
+    def arrived(self, header: Header, state: str, first: int, rows: Sequence[str]) -> list[str] | None:
+        """Return the rows that others have appended. None if the store does not hold the rows of the run.
+
+        Another engine may have run the workflow, or the commit may have been refused: then the program in memory is not
+        the stored one.
+
+        Args:
+            header: the stored header.
+            state: the stored state.
+            first: the place from which the run does not know the rows.
+            rows: the stored rows from that place on.
+        """
+        own = slice(self.place - first, self.place - first + len(self.bodies))
+        if state != self.state or tuple(rows[own]) != self.bodies or _own(header) != _own(self.header):
+            return None
+        others = [*rows[: own.start], *rows[own.stop :]]
+        return others if all(row_of(body).form == "arrived" for body in others) else None
+
+
+def _own(header: Header) -> Header:
+    """Return the part of a header that only runs write."""
+    return attrs.evolve(header, signals=0, waiting=0, parked=(), unanswered=(), shared=None)
 
 
 def waits_of(tree: Tree, most: int = 10) -> tuple[Wait, ...]:

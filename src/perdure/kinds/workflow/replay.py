@@ -38,24 +38,22 @@ from perdure.kinds.workflow.journal import (
     DIRECT,
     INSTANT,
     NAMES,
-    SIGNAL,
     STARTED,
     STOPPED,
-    UPDATE,
     Form,
     Index,
     Row,
     TakenOver,
-    body_of,
     codecs_of,
     diverged,
     encoded,
+    is_reply,
     published_row,
     reply_row,
     row_of,
     stops_when_cancelled,
 )
-from perdure.kinds.workflow.progress import FULL_ERRORS, Known, RunProgress, StepFailure, shortened_error
+from perdure.kinds.workflow.progress import FULL_ERRORS, Known, LeftProgram, StepFailure, shortened_error
 from perdure.kinds.workflow.tree import AnyExit, Branch, OpenStep, Tree, can_stop, can_undo_unknown, finalizing_around
 from perdure.kinds.workflow.waits import WAITS, Inbox, Timers
 from perdure.programs import PASS, Halted, Program, Raised, ServiceCall
@@ -239,6 +237,12 @@ class Replay:
         suspended: whether only those may begin: the instance is paused, or parked.
         interrupted: whether a request has stopped the run, so that its tree no longer changes.
         began_ms: when the run began.
+        services: the services that the program was begun with.
+        replies: the rows of replies that its runs have written.
+        is_kept: whether the program stays in memory at the end of this run.
+        left: the end of the run before, if that has kept the program.
+        answers: how many answers the journal holds, without those of `new`.
+        saved: how many of `new` are committed.
     """
 
     known: Known
@@ -269,18 +273,23 @@ class Replay:
     suspended: bool = False
     interrupted: bool = False
     began_ms: int = attrs.field(init=False)
+    services: Any = None
+    replies: list[str] = attrs.Factory(list[str])
+    is_kept: bool = False
+    left: LeftProgram | None = None
+    _operations: StateOperations = attrs.field(init=False)
     _row: Row | None = None
     _position: int = 0
     _live: bool = False
     _budget: int = 0
     _pending: deque[OpenStep] = attrs.Factory(deque[OpenStep])
     timers: Timers = attrs.field(init=False)
-    _saved: int = 0
-    _answers: int = 0
+    saved: int = 0
+    answers: int = 0
     _index: Index | None = None
 
     def __attrs_post_init__(self) -> None:
-        self.timers = Timers(self.tree)
+        self.timers, self._operations = Timers(self.tree), StateOperations(self.draft)
         self.header, self.read_to, self.began_ms = self.known.header, len(self.bodies), self.now_ms
         self.inbox = Inbox(self.tree.asked)
         self.taken = TakenOver(self.header.forked, self.header.run_id, self.bodies)
@@ -291,8 +300,40 @@ class Replay:
         """Begin the program. `advance` runs it."""
         # `at_defect` decides before any `finally` of the program runs: those of a defect must not perform steps that a
         # fix would not.
-        loop = interpret(program, services, (StateOperations(self.draft),), partial(at_defect, self))
+        self.services = services
+        loop = interpret(program, services, (self._operations,), partial(at_defect, self))
         self.tree.start(Branch("", loop, self.header.started_ms))
+
+    def resume(self, draft: Draft, known: Known, arrived: Sequence[str], length: int, now_ms: int) -> None:
+        """Continue the program in another run. `advance` runs it.
+
+        Args:
+            draft: the run's draft, which takes over the state.
+            known: the stored data.
+            arrived: the rows that others have appended since the last run.
+            length: the stored journal's length.
+            now_ms: the present.
+        """
+        draft.state, draft.encoded = self.draft.state, self.draft.encoded
+        self.draft = self._operations.draft = draft
+        self.known, self.header, self.began_ms, self.now_ms = known, known.header, now_ms, max(self.now_ms, now_ms)
+        self.is_kept, self.left, self.perhaps_begun, self.suspended = False, None, frozenset(), False
+        self.inbox.add_all(arrived)
+        self.read_to = length
+
+    def keep(self) -> None:
+        """Keep the program after this run, and forget the rows that only a replay needs."""
+        self.is_kept = True
+        self.answers += self.saved
+        self.replies[:0] = filter(is_reply, self.bodies)
+        del self.new[: self.saved]
+        self.bodies, self.taken = (), TakenOver(None, self.header.run_id, ())
+        self.saved = self._position = 0
+
+    def close(self) -> None:
+        """Drop the program."""
+        self.left = None
+        self.tree.close()
 
     def advance(self, instructions: int = 1 << 62) -> bool:
         """Run the branches, deliver the journal's rows, and then the answers that need no help.
@@ -376,7 +417,7 @@ class Replay:
 
     def consume(self) -> None:
         """Note that the next row is delivered."""
-        self._row, self._position, self._answers = None, self._position + 1, self._answers + 1
+        self._row, self._position, self.answers = None, self._position + 1, self.answers + 1
 
     def _run(self, branch: Branch, answer: Any) -> None:
         """Run a branch until it waits, or ends."""
@@ -439,7 +480,7 @@ class Replay:
         """Deliver a row in the journal, while no branch can run."""
         self.consume()
         if row.form == "waiting":
-            self._answers -= 1
+            self.answers -= 1
             self.timers.follow(row, self.taken.counted_ms(0, self._position))
             return
         tree = self.tree
@@ -728,22 +769,7 @@ class Replay:
     # ------------------------------------------------------------ commits
     def unsaved(self) -> bool:
         """Return whether there is progress that no commit holds."""
-        return self._saved < len(self.new) or bool(self.failures)
-
-    def take(self) -> RunProgress | None:
-        """Return the progress since the last commit. None if there is none."""
-        return self.progress() if self.unsaved() else None
-
-    def progress(self) -> RunProgress:
-        """Return the progress since the last commit, for a commit that is written in any case."""
-        note = self.timers.note() if self._live else None
-        if note is not None:
-            # A note of waits is no answer: it must not use up `max_steps`.
-            self._answers -= 1
-            self.new.append(note)
-        rows, self._saved = self.new[self._saved :], len(self.new)
-        failures, self.failures = tuple(self.failures), []
-        return progress_of(self, rows, failures)
+        return self.saved < len(self.new) or bool(self.failures)
 
     @property
     def is_live(self) -> bool:
@@ -759,7 +785,7 @@ class Replay:
     def rows(self) -> int:
         """The number of answers in the journal, with those of this run."""
         # Signals that wait do not count: their senders could use up the steps of the workflow.
-        return self._answers + len(self.new)
+        return self.answers + len(self.new)
 
     @property
     def limit(self) -> int:
@@ -815,32 +841,3 @@ class Replay:
             return True
         # A signal that arrived during the run has set no alarm: only this lets another run receive it.
         return length > self.read_to or self.inbox.next() is not None
-
-
-def progress_of(replay: Replay, rows: Sequence[Row], failures: tuple[StepFailure, ...]) -> RunProgress:
-    """Return a run's progress, and remove its messages from the draft: they are sent once.
-
-    Args:
-        replay: the run's replay.
-        rows: the rows since the last commit.
-        failures: the failed attempts since then.
-    """
-    draft = replay.draft
-    messages = tuple(draft.messages)
-    draft.messages.clear()
-    replied, replay.replied = tuple(replay.replied), []
-    published, replay.published = tuple(replay.published), []
-    return RunProgress(
-        replied=replied,
-        published=published,
-        bodies=tuple(map(body_of, rows)),
-        received=sum(1 for row in rows if row.signal and row.name.startswith((SIGNAL, UPDATE))),
-        messages=messages,
-        state=draft.encoded,
-        failing=tuple(replay.failing.values()),
-        waits_for=tuple(wait for wait in replay.header.waits_for if wait.path in replay.tree.asked),
-        failures=failures,
-        logged=max(replay.logged, replay.header.logged),
-        cancelled=replay.cancelled,
-        known=replay.known,
-    )

@@ -36,9 +36,9 @@ from perdure.kinds.workflow.header import (
     written,
 )
 from perdure.kinds.workflow.journal import body_of, is_reply, reply_numbered, row_of, stops_when_cancelled
-from perdure.kinds.workflow.progress import Known, News, RunProgress, after_failure, waits_of
+from perdure.kinds.workflow.progress import Known, LeftProgram, News, RunProgress, after_failure, waits_of
 from perdure.kinds.workflow.replay import Replay, cancel, end_dropped, interrupt
-from perdure.kinds.workflow.run_program import WorkflowDraft, policy_for
+from perdure.kinds.workflow.run_program import WorkflowDraft, policy_for, progress_of
 from perdure.kinds.workflow.tree import can_stop
 from perdure.programs import Exit, Halted, Raised
 from perdure.values.answer import OutcomeRecord
@@ -221,9 +221,10 @@ def _failures(log: EventRecorder, execute: Execute, progress: RunProgress) -> tu
 def settled(job: AnyWorkflow, execute: Execute, replay: Replay, inputs: TurnInputs) -> Commit:
     """Commit a run's end: the workflow ended, waits, is retried, or is parked."""
     # Generators that are left open would run their `finally` blocks when they are collected, at any moment.
-    replay.tree.close()
+    if not replay.is_kept:
+        replay.tree.close()
     stored_header = header_of(execute.instance)
-    progress = with_news(replay.progress(), stored_header, execute.instance, inputs)
+    progress = with_news(progress_of(replay), stored_header, execute.instance, inputs)
     header = advanced(stored_header, progress, execute.instance)
     if replay.end is not None:
         return _ended(job, execute, header, progress, replay.end, inputs, replay=replay)
@@ -276,6 +277,9 @@ def _waiting(execute: Execute, header: Header, progress: RunProgress, replay: Re
         pending_retry=None if retried is None else _pending(execute, retried),
         last_error=None if retried is None else retried.error,
     )
+    if replay.is_kept:
+        state = before.state if progress.state is None else progress.state
+        replay.left = LeftProgram(header=header, state=state, bodies=progress.bodies, place=before.journal_length)
     outcome = OutcomeRecord(form="completed")
     if retried is not None:
         outcome = OutcomeRecord(form="retrying", error=retried.error, at_ms=retried.at_ms)
@@ -468,7 +472,7 @@ def _journal_of_fresh(before: Instance, progress: RunProgress, replay: Replay) -
     """
     waiting = [row for row in replay.inbox.waiting() if not is_child_signal(row.name)]
     # Their callers may not have read them yet.
-    replies = [body for body in (*replay.bodies, *progress.bodies) if is_reply(body)][-MAX_KEPT_REPLIES:]
+    replies = [*filter(is_reply, replay.bodies), *replay.replies][-MAX_KEPT_REPLIES:]
     # Rows that this run has not read may be signals: a cut would delete them.
     kept = len(waiting) + len(replies)
     if before.journal_length > replay.read_to or 2 * kept > before.journal_length + len(progress.bodies):
@@ -553,10 +557,11 @@ def _interrupted(execute: Execute, replay: Replay, inputs: TurnInputs) -> Commit
     replay.now_ms = max(replay.now_ms, inputs.now_ms)
     # The program may have ended between the request and this commit: the cancellation was accepted first.
     replay.end = replay.fresh = None
+    replay.is_kept = False
     if replay.exit is None and header.cancel is not None:
         cut(replay, header.cancel)
     replay.tree.close()
-    progress = with_news(replay.progress(), header, execute.instance, inputs)
+    progress = with_news(progress_of(replay), header, execute.instance, inputs)
     header = attrs.evolve(advanced(header, progress, execute.instance), waits_for=waits_of(replay.tree))
     return _waiting(execute, header, progress, replay, inputs)
 
@@ -579,6 +584,7 @@ def cut_short(job: AnyWorkflow, execute: Execute, exit_: Exit[Any, Any], inputs:
     record = record_failure(exit_, job.plan.errors, secrets=secrets_of_run(job, execute))
     failed = [(asked.path, asked.name, asked.begun_ms or 0) for asked in replay.in_progress]
     replay.end = replay.fresh = None
+    replay.is_kept = False
     # Without a step in progress, the program's own code used up the time.
     for path, name, began_ms in failed or [("", "run", execute.started_ms)]:
         step = after_failure(

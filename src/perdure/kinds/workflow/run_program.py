@@ -6,13 +6,14 @@ A `WorkflowDraft` holds the run's replay. `Steps` performs one step, `ParallelSt
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Never, cast
 
 import attrs
 from returns.result import Failure, Success
 
 from perdure.codecs import Opened
-from perdure.jobs.checkpoint import AwaitChange, Checkpoint, ReadJournal
+from perdure.jobs.checkpoint import AwaitChange, Checkpoint, KeepProgram, ReadJournal, TakeProgram
 from perdure.jobs.context import EndInstance
 from perdure.jobs.draft import Draft, EmittingStep
 from perdure.jobs.failures import record_failure
@@ -21,8 +22,8 @@ from perdure.jobs.request import within
 from perdure.kinds.workflow.commands import REASON, JournalFull, NotRecordable
 from perdure.kinds.workflow.header import FAILURE, Ended, header_of
 from perdure.kinds.workflow.instructions import OneStep, StartOver, WorkflowCancelled
-from perdure.kinds.workflow.journal import recordable
-from perdure.kinds.workflow.progress import Known, News, after_failure
+from perdure.kinds.workflow.journal import SIGNAL, UPDATE, body_of, is_reply, recordable
+from perdure.kinds.workflow.progress import Known, News, RunProgress, after_failure
 from perdure.kinds.workflow.replay import Replay
 from perdure.kinds.workflow.tree import DROPPED, OpenStep, deadlines_around
 from perdure.programs import Do, Halted, Instruction, Program, Raised, asks, perform, program, sandbox, sleep
@@ -119,10 +120,51 @@ def read_arrivals(replay: Replay, length: int) -> Do[None, Any, Any]:
         replay.arrived(first, page)
 
 
+def progress_of(replay: Replay) -> RunProgress:
+    """Return a run's progress since the last commit, for a commit that is written in any case.
+
+    Its messages are removed from the draft: they are sent once.
+    """
+    note = replay.timers.note() if replay.is_live else None
+    if note is not None:
+        # A note of waits is no answer: it must not use up `max_steps`.
+        replay.answers -= 1
+        replay.new.append(note)
+    rows, replay.saved = replay.new[replay.saved :], len(replay.new)
+    failures, replay.failures = tuple(replay.failures), []
+    draft = replay.draft
+    bodies = tuple(map(body_of, rows))
+    if replay.replied:
+        replay.replies += filter(is_reply, bodies)
+    messages = tuple(draft.messages)
+    draft.messages.clear()
+    replied, replay.replied = tuple(replay.replied), []
+    published, replay.published = tuple(replay.published), []
+    return RunProgress(
+        replied=replied,
+        published=published,
+        bodies=bodies,
+        received=sum(1 for row in rows if row.signal and row.name.startswith((SIGNAL, UPDATE))),
+        messages=messages,
+        state=draft.encoded,
+        failing=tuple(replay.failing.values()),
+        waits_for=tuple(wait for wait in replay.header.waits_for if wait.path in replay.tree.asked),
+        failures=failures,
+        logged=max(replay.logged, replay.header.logged),
+        cancelled=replay.cancelled,
+        known=replay.known,
+    )
+
+
+def _unsaved(replay: Replay) -> RunProgress | None:
+    """Return a run's progress since the last commit. None if there is none."""
+    return progress_of(replay) if replay.unsaved() else None
+
+
 @program
 def commit_progress(replay: Replay) -> Do[News | None, Any, Any]:
     """Commit the run's progress, and read the rows that have arrived since its last commit."""
-    news: News | None = yield from perform(Checkpoint(replay.take))
+    news: News | None = yield from perform(Checkpoint(partial(_unsaved, replay)))
     if news is not None:
         # Before `read_to` moves past the run's own rows: those of others lie before them.
         yield from read_arrivals(replay, news.arrived)
@@ -371,12 +413,15 @@ def continue_workflow(job: AnyWorkflow, instance: Instance) -> Do[None, Any, Any
     services: Any = yield from asks(_same)
     draft = yield from perform(GetDraft())
     try:
-        bodies = yield from _journal(instance.journal_length, draft.limits.journal_page)
-        now_ms = yield from NOW
-        known = Known(instance.data, header_of(instance))
-        deliveries = 1 if instance.claim is None else instance.claim.deliveries
-        draft.replay = replay = Replay(known, bodies, draft, job.received, job.max_steps, now_ms, deliveries)
-        replay.begin(job.main(instance), services)
+        replay = (yield from _kept(instance, draft, services)) if instance.journal_length else None
+        if replay is None:
+            bodies = yield from _journal(instance.journal_length, draft.limits.journal_page)
+            now_ms = yield from NOW
+            known = Known(instance.data, header_of(instance))
+            deliveries = 1 if instance.claim is None else instance.claim.deliveries
+            replay = Replay(known, bodies, draft, job.received, job.max_steps, now_ms, deliveries)
+            replay.begin(job.main(instance), services)
+        draft.replay = replay
         # In chunks: a replay of a long journal would block all other work of the event loop.
         while replay.advance(draft.limits.replay_chunk):
             yield from _YIELD
@@ -390,12 +435,33 @@ def continue_workflow(job: AnyWorkflow, instance: Instance) -> Do[None, Any, Any
 
 
 @program
-def _journal(length: int, page_rows: int) -> Do[list[str], Any, Any]:
+def _kept(instance: Instance, draft: WorkflowDraft, services: Any) -> Do[Replay | None, Any, Any]:
+    """Continue the program that an earlier run has kept, if the store holds the rows of that run, and arrivals."""
+    replay: Replay | None = yield from perform(TakeProgram())
+    if replay is None:
+        return None
+    left, first, header = replay.left, replay.read_to, header_of(instance)
+    is_first = instance.claim is not None and instance.claim.deliveries == 1
+    # An inspected run has to see the complete program. Newer code has written members that it has not read.
+    is_plain = draft.inspection is None and draft.stored is None and draft.opened is None and draft.carried is None
+    if left is not None and is_first and is_plain and replay.services is services:
+        rows: list[str] = yield from _journal(instance.journal_length, draft.limits.journal_page, first)
+        arrived = left.arrived(header, instance.state, first, rows)
+        if arrived is not None:
+            now_ms = yield from NOW
+            replay.resume(draft, Known(instance.data, header), arrived, instance.journal_length, now_ms)
+            return replay
+    replay.close()
+    return None
+
+
+@program
+def _journal(length: int, page_rows: int, first: int = 0) -> Do[list[str], Any, Any]:
     bodies: list[str] = []
-    while len(bodies) < length:
-        page = yield from perform(ReadJournal(len(bodies), page_rows))
+    while (place := first + len(bodies)) < length:
+        page = yield from perform(ReadJournal(place, page_rows))
         if not page:  # a replay of fewer rows would perform steps again
-            raise InvalidInput("journal of a workflow", (f"expected {length} rows, the store has {len(bodies)}",))
+            raise InvalidInput("journal of a workflow", (f"expected {length} rows, the store has {place}",))
         bodies += page
     return bodies
 
@@ -434,6 +500,25 @@ def _living(steps: Steps) -> Do[None, Any, Any]:
             now_ms = yield from NOW
     if not replay.interrupted:
         yield from _over(steps.job, steps, replay)
+        yield from _keep(steps.instance, replay)
+
+
+def _may_be_kept(replay: Replay) -> bool:
+    """Return whether the next run may continue a program: it only waits, and nothing went wrong."""
+    draft, header, tree = replay.draft, replay.header, replay.tree
+    if header.failing or header.cancel is not None or header.forked is not None or replay.suspended:
+        return False
+    if replay.cancelled or replay.failing or tree.steps or tree.dropping or tree.exit is not None:
+        return False
+    # The members that newer code wrote are joined with those of the stored state, which this program has not read.
+    return replay.is_live and replay.stopped is None and draft.opened is None and draft.carried is None
+
+
+@program
+def _keep(instance: Instance, replay: Replay) -> Do[None, Any, Any]:
+    """Keep a program that waits in this process, from its second run on: most programs end in the first one."""
+    if instance.journal_length and _may_be_kept(replay) and (yield from perform(KeepProgram(replay, replay.rows))):
+        replay.keep()
 
 
 @program

@@ -15,6 +15,7 @@ from typing import Any, Literal, TypeAlias
 
 import attrs
 
+from perdure.kinds.workflow.children import is_child_signal
 from perdure.kinds.workflow.instructions import Receive
 from perdure.kinds.workflow.journal import Row, diverged, row_of, row_of_waits, waits_in
 from perdure.kinds.workflow.tree import Branch, OpenFork, OpenStep, Tree, deadlines_around
@@ -102,6 +103,9 @@ class Inbox:
             self._match(name)
         else:
             del self._waiting[name]
+            # One call waits for a child, and receives its end once.
+            if is_child_signal(name):
+                self._receivers.pop(name, None)
         return row
 
     def waiting(self) -> list[Row]:
