@@ -87,14 +87,19 @@ def check_together(calls: object) -> Sequence[Call[Any, Any]]:
     # Not read further: an endless generator must end in an error.
     asked: Any = calls  # of an untyped caller
     given: list[Any] = list(islice(asked, MAX_TOGETHER + 1)) if isinstance(calls, Iterable) else []
+    wrong: object = None
     if not isinstance(calls, Iterable) or len(given) > MAX_TOGETHER:
-        raise InvalidArgument("calls of together", asked, expected)
+        wrong = asked
+    elif not all(type(call) is Call for call in given):
+        wrong = next(call for call in given if type(call) is not Call)
+    elif len({id(call) for call in given}) < len(given):
+        wrong = "the same call twice"
+    else:
+        return given
     for call in given:
-        if type(call) is not Call:
-            raise InvalidArgument("a call of together", call, expected)
-    if len({id(call) for call in given}) < len(given):
-        raise InvalidArgument("calls of together", "the same call twice", expected)
-    return given
+        if type(call) is Call:
+            call.close()  # Python would warn about each of them
+    raise InvalidArgument("calls of together", wrong, expected)
 
 
 MAX_WANTED: Final = 20
