@@ -191,7 +191,8 @@ def settled(what: Recurrence, instance: Instance, form: LastRunForm, inputs: Tur
     After a tick's run, the next tick follows. A start or a trigger does not move a fixed interval's pending tick. A
     schedule that counts from the end of runs restarts from this end.
     """
-    ticks, last = ticks_of(instance), (inputs.now_ms, form)
+    ticks = ticks_of(instance)
+    last: tuple[int, LastRunForm] = (inputs.now_ms, form)
     from_end = isinstance(what.schedule, Every) and what.schedule.align == "completion"
     # A trigger must not move the ticks of a fixed interval.
     if ticks.taken_ms is None and instance.alarm_ms is not None and not from_end:
