@@ -92,8 +92,8 @@ MUTANTS = (
     Mutant(
         "put replaces an item that is there",
         "begin",
-        "return _exists(instance) if instance is not None else _put(job, how, address, request, inputs)",
-        "return _put(job, how, address, request, inputs)",
+        "step = _exists(instance) if instance is not None else _put(job, how, address, request, inputs)",
+        "step = _put(job, how, address, request, inputs)",
         f"{CALLS}::test_an_item_is_worked_on_and_its_result_is_kept[memory]",
     ),
     Mutant(
@@ -449,8 +449,29 @@ MUTANTS = (
     Mutant(
         "a hidden result takes an item out of its batch",
         "WorkerPool.redacted_data",
-        "encoded_data(attrs.evolve(data, result=shown), batch_of(instance))",
-        'encoded_data(attrs.evolve(data, result=shown), "")',
+        "batch_of(instance), waiters_of(instance)",
+        '"", waiters_of(instance)',
         "tests/kinds/test_batches.py::test_a_secret_result_is_hidden_in_an_item_of_a_batch",
+    ),
+    Mutant(
+        "a parked item does not tell the workflows that wait for it",
+        "parking_messages",
+        "if waiters and isinstance(event, JobParked) and event.reason in _FAILED:",
+        "if False and isinstance(event, JobParked) and event.reason in _FAILED:",
+        "tests/kinds/test_awaited_items.py::test_a_result_and_a_typed_error_arrive[prints]",
+    ),
+    Mutant(
+        "a cancelled item does not tell the workflows that wait for it",
+        "last_messages",
+        "if not (batch or waiters) or instance.ended_ms",
+        "if not batch or instance.ended_ms",
+        "tests/kinds/test_awaited_items.py::test_an_item_that_is_cancelled_is_told[cancel]",
+    ),
+    Mutant(
+        "an item reports to a workflow that no longer waits",
+        "_wait",
+        "if isinstance(command, LeaveItem):",
+        "if False and isinstance(command, LeaveItem):",
+        "tests/kinds/test_awaited_items.py::test_a_workflow_that_gives_up_is_no_longer_told",
     ),
 )

@@ -95,6 +95,7 @@ EXPLAINED = {
     "kinds/worker_pool/definition.py:DEFAULT_WORKERS": PUBLIC,
     "kinds/worker_pool/handle.py:DEFAULT_CHUNK": PUBLIC,
     "kinds/worker_pool/handle.py:MAX_CHUNK": PUBLIC,
+    "kinds/worker_pool/items.py:MAX_ITEM_WAITERS": PUBLIC,
     "kinds/worker_pool/items.py:MAX_KEY_CHARACTERS": PUBLIC,
     "kinds/workflow/children.py:MAX_PARKED": TEXT,
     "kinds/workflow/declared_steps.py:MAX_STEPS": "nodes of a picture of the code",

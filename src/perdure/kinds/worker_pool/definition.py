@@ -19,6 +19,7 @@ from perdure.jobs.request import CommandSpec, Keyword, Repeat, Request, repeat_o
 from perdure.kinds.worker_pool.items import (
     ANSWERS,
     NO_TIME,
+    AwaitItem,
     CancelCommand,
     ItemCancelled,
     ItemContext,
@@ -26,6 +27,8 @@ from perdure.kinds.worker_pool.items import (
     ItemPolicy,
     ItemPut,
     ItemTriggered,
+    ItemWait,
+    LeaveItem,
     NewItem,
     OutcomeCommand,
     TriggerItemCommand,
@@ -34,6 +37,7 @@ from perdure.kinds.worker_pool.items import (
     encoded_data,
     put_command,
     put_in_batch,
+    waiters_of,
 )
 from perdure.programs import Program, perform
 from perdure.values.address import check_id
@@ -282,12 +286,12 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
         return handler.alarm_consumed(instance)
 
     def last_messages(self, instance: Instance, reason: str, inputs: TurnInputs) -> tuple[Message, ...]:
-        """Return the message to the batch of an item that ends before its work succeeded."""
+        """Return the messages to the batch and to the workflows of an item that ends before its work succeeded."""
         messages: tuple[Message, ...] = handler.last_messages(instance, reason, inputs)
         return messages
 
     def parking_messages(self, instance: Instance, event: Parking, inputs: TurnInputs) -> tuple[Message, ...]:
-        """Return the message to the batch of an item that is parked, or resumed."""
+        """Return the messages to the batch and to the workflows of an item that is parked, or resumed."""
         messages: tuple[Message, ...] = handler.parking_messages(instance, event, inputs)
         return messages
 
@@ -323,7 +327,9 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
             return instance
         # The result is in the item's own data, which the redaction of states does not reach.
         shown = self.policy.results.redact(data.result.encode(), hide=hide).decode()
-        return instance.changed(data=encoded_data(attrs.evolve(data, result=shown), batch_of(instance)))
+        return instance.changed(
+            data=encoded_data(attrs.evolve(data, result=shown), batch_of(instance), waiters_of(instance))
+        )
 
     def handle_call(self, request: Request) -> tuple[str, tuple[object, ...]]:
         """Return the handle method that makes a request, and its arguments."""
@@ -366,6 +372,25 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
         return found
 
     # ------------------------------------------------------------ typed access
+    def done(self, id_: str, /) -> Program[A, E | Defect]:
+        """Wait in a workflow for the end of an item, as long as it takes. Put it before.
+
+        Args:
+            id_: the item.
+
+        Returns:
+            The program, which succeeds with the result. It fails with the typed error of the last attempt, also if
+            ``on_error`` takes the item over, and with a ``Defect`` if the item was cancelled, or is absent: it was not
+            put, or its result is no longer kept.
+
+        Raises:
+            InvalidId: the id is invalid.
+        """
+        from perdure.kinds.workflow.children import await_item  # noqa: PLC0415 - pools are defined without workflows
+
+        ended: Program[Any, Any] = await_item(self.address(check_id(id_)), self.policy.results, self.plan.errors)
+        return ended
+
     def handle(self, dispatch: Dispatch) -> PoolHandle[V, A, E]:
         """Return the typed handle."""
         return handle.PoolHandle(self, dispatch, self.policy.results)
@@ -599,10 +624,15 @@ def _commands(
             absent="creates",
             sender="instance",
         ),
+        CommandSpec(name="watch", command=AwaitItem, input=_WAIT, sender="instance"),
+        CommandSpec(name="unwatch", command=LeaveItem, input=_WAIT, sender="instance"),
         CommandSpec(name="cancel", command=CancelCommand, answer=ItemCancelled, effect="destroys"),
         CommandSpec(name="trigger", command=TriggerItemCommand, answer=ItemTriggered),
         CommandSpec(name="outcome", command=OutcomeCommand, answer=ItemOutcome, repeat="reads"),
     )
+
+
+_WAIT: Codec[Any] = Codec.of(ItemWait, what="a workflow that waits for an item")
 
 
 def _fact(value: object, none: str) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias, assert_never, cast
+from typing import Any, Final, Literal, TypeAlias, assert_never, cast
 
 import attrs
+import orjson
 
-from perdure.codecs import NewerOnly
+from perdure.codecs import Codec, NewerOnly
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.draft import Draft
 from perdure.jobs.recovery import is_running
@@ -16,7 +17,9 @@ from perdure.jobs.step import Commit, Defer, Execute, Step
 from perdure.jobs.suspension import leave
 from perdure.jobs.transitions import EventRecorder, answered, nothing, purge, put, refuse, reply, stored
 from perdure.kinds.worker_pool.items import (
+    MAX_ITEM_WAITERS,
     MAX_KEY_CHARACTERS,
+    AwaitItem,
     CancelCommand,
     ItemCancelled,
     ItemData,
@@ -24,25 +27,34 @@ from perdure.kinds.worker_pool.items import (
     ItemPolicy,
     ItemPut,
     ItemTriggered,
+    LeaveItem,
     OutcomeCommand,
     PutCommand,
     TriggerItemCommand,
+    Waiter,
     batch_of,
     data_of,
     encoded_data,
     report_item,
+    tell_waiter,
+    waiters_of,
 )
 from perdure.values.address import Address
 from perdure.values.answer import OutcomeRecord
 from perdure.values.errors import InvalidInput, UnknownAction
 from perdure.values.event import Event, JobParked, JobResumed, JobStarted, JobTerminated, Parking
+from perdure.values.failure import FailureRecord
 from perdure.values.instance import Claim, Instance, PendingRetry
 from perdure.values.listings import InstanceOutcome
 from perdure.values.message import Message
 from perdure.values.times import from_ms
 from perdure.values.turn_inputs import TurnInputs
 
-PoolCommand: TypeAlias = PutCommand | CancelCommand | TriggerItemCommand | OutcomeCommand | AlarmDue
+PoolCommand: TypeAlias = (
+    PutCommand | CancelCommand | TriggerItemCommand | OutcomeCommand | AwaitItem | LeaveItem | AlarmDue
+)
+
+FAILURE: Final[Codec[FailureRecord]] = Codec.of(FailureRecord, what="error of an item")
 
 
 def begin(
@@ -55,22 +67,26 @@ def begin(
 ) -> Step:
     """Decide an item's command or alarm."""
     command = cast("PoolCommand", request.command)
+    step: Step
     match command:
         case PutCommand():
             # A put of a known id changes nothing: this is what makes producers safe to repeat.
             if command.batch:
                 return _put_in_batch(job, how, instance, request, inputs, address=address)
-            return _exists(instance) if instance is not None else _put(job, how, address, request, inputs)
+            step = _exists(instance) if instance is not None else _put(job, how, address, request, inputs)
         case CancelCommand():
-            return _cancel(address, instance, inputs)
+            step = _cancel(address, instance, inputs)
         case TriggerItemCommand():
-            return _trigger(address, instance, inputs)
+            step = _trigger(address, instance, inputs)
         case OutcomeCommand():
-            return reply(address, _outcome(instance))
+            step = reply(address, _outcome(instance))
+        case AwaitItem() | LeaveItem():
+            step = _wait(job, address, instance, command, request, inputs)
         case AlarmDue():
-            return reply(address, None) if instance is None else _alarm(job, instance, request, inputs)
+            step = reply(address, None) if instance is None else _alarm(job, instance, request, inputs)
         case _:
             assert_never(command)
+    return step
 
 
 def _exists(instance: Instance) -> Commit:
@@ -156,39 +172,119 @@ def _cancel(address: Address, instance: Instance | None, inputs: TurnInputs) -> 
     return answered(gone, ItemCancelled(cancelled=True, reason=""))
 
 
-# ---------------------------------------------------------------- reports to a batch
+# ---------------------------------------------------------------- workflows that wait
+def _wait(
+    job: AnyDefinition,
+    address: Address,
+    instance: Instance | None,
+    command: AwaitItem | LeaveItem,
+    request: Request,
+    inputs: TurnInputs,
+) -> Commit:
+    """Note a workflow that waits for the item's end. It is answered immediately if there is one, or no item."""
+    if request.inbound is None:  # only workflows send these: another caller could not be told
+        return refuse(address, UnknownAction(f"{job.kind}:{job.name}", request.action, tuple(job.plan.offered)))
+    waiter = (str(request.inbound.sender), command.wait.call)
+    waiters = () if instance is None else waiters_of(instance)
+    if isinstance(command, LeaveItem):
+        if instance is None or waiter not in waiters:
+            return reply(address, None)
+        return _waited_for(instance, tuple(each for each in waiters if each != waiter), inputs)
+    form, value, secret = "full", "null", False
+    if instance is None:
+        form = "absent"
+    elif instance.ended_ms is not None:
+        form, value, secret = "done", data_of(instance).result or "null", _results_of(job).secret
+    elif instance.status == "parked" and instance.suspension in _FAILED:
+        form, value, secret = "failed", _encoded_error(instance.last_error), True
+    elif waiter in waiters:
+        return reply(address, None)
+    elif len(waiters) < MAX_ITEM_WAITERS:
+        return _waited_for(instance, (*waiters, waiter), inputs)
+    told = _tell(address, (waiter,), form, value, inputs, secret=secret)
+    return answered(attrs.evolve(nothing(address), messages=told), None)
+
+
+def _waited_for(instance: Instance, waiters: tuple[Waiter, ...], inputs: TurnInputs) -> Commit:
+    data = encoded_data(data_of(instance), batch_of(instance), waiters)
+    return answered(put(instance, inputs.now_ms, data=data), None)
+
+
+def _results_of(job: AnyDefinition) -> Codec[Any]:
+    results: Codec[Any] = cast("Any", job).policy.results
+    return results
+
+
+def _encoded_error(error: FailureRecord | None) -> str:
+    return "null" if error is None else FAILURE.encode(error).decode()
+
+
+def _tell(
+    address: Address, waiters: tuple[Waiter, ...], form: str, value: str, inputs: TurnInputs, *, secret: bool
+) -> tuple[Message, ...]:
+    """Return the messages to workflows that wait. An end that is larger than a message is told without its value."""
+    if len(value) > inputs.limits.payload_bytes // 2:
+        form, value = "too large", "null"
+    return tuple(tell_waiter(address, each, form, value, inputs.now_ms, secret=secret) for each in waiters)
+
+
+# ---------------------------------------------------------------- reports to a batch, and to workflows
 def last_messages(instance: Instance, reason: str, inputs: TurnInputs) -> tuple[Message, ...]:
-    """Return the message to the batch of an item that ends before its work succeeded."""
-    batch = batch_of(instance)
+    """Return the messages to the batch and to the workflows of an item that ends before its work succeeded."""
+    batch, waiters = batch_of(instance), waiters_of(instance)
     # A parked item was counted when it was parked, and one that is done when its work succeeded.
-    if not batch or instance.ended_ms is not None or instance.status == "parked":
+    if not (batch or waiters) or instance.ended_ms is not None or instance.status == "parked":
         return ()
     form: Literal["failed", "cancelled"] = "failed" if reason in _FAILED else "cancelled"
-    return (report_item(instance, batch, form, inputs.now_ms),)
+    told = _tell(instance.address, waiters, "terminated", orjson.dumps(reason).decode(), inputs, secret=False)
+    return (*told, report_item(instance, batch, form, inputs.now_ms)) if batch else told
 
 
 _FAILED = frozenset({"retries_exhausted", "not_retryable", "recovery_exhausted"})
 
 
 def parking_messages(instance: Instance, event: Parking, inputs: TurnInputs) -> tuple[Message, ...]:
-    """Return the message to the batch of an item that is parked, or whose parking an operator ended."""
-    batch = batch_of(instance)
+    """Return the messages to the batch and to the workflows of an item that is parked, or resumed by an operator."""
+    batch, waiters = batch_of(instance), waiters_of(instance)
+    told: tuple[Message, ...] = ()
+    if waiters and isinstance(event, JobParked) and event.reason in _FAILED:
+        error = _encoded_error(instance.last_error)
+        told = _tell(instance.address, waiters, "failed", error, inputs, secret=True)
     if not batch:
-        return ()
+        return told
     if isinstance(event, JobParked):
-        return (report_item(instance, batch, "failed", inputs.now_ms, instance.last_error),)
+        return (*told, report_item(instance, batch, "failed", inputs.now_ms, instance.last_error))
     if isinstance(event, JobResumed) and event.was in _FAILED:
         return (report_item(instance, batch, "resumed", inputs.now_ms),)
     return ()  # a pause, and an item that is left to other code: neither is its end
 
 
-def _reported(execute: Execute, form: Literal["done", "failed"], inputs: TurnInputs) -> tuple[Message, ...]:
-    """Return the messages of a work that ended, with the one to the item's batch."""
+def _reported(
+    how: ItemPolicy, execute: Execute, value: object, form: Literal["done", "failed"], inputs: TurnInputs
+) -> tuple[Message, ...]:
+    """Return the messages of a work that ended, with those to the item's batch and to the workflows that wait."""
     batch, messages = batch_of(execute.instance), tuple(execute.draft.messages)
+    waiters = waiters_of(execute.instance)
+    if waiters:
+        found, encoded, secret = "failed", _encoded_error(execute.prior), True
+        if execute.prior is None:
+            found, encoded, secret = "done", _encoded_result(how, execute, value), how.results.secret
+        address = execute.instance.address
+        messages += _tell(
+            address, waiters, found if encoded else "not stored", encoded or "null", inputs, secret=secret
+        )
     if not batch:
         return messages
     report = report_item(execute.instance, batch, form, inputs.now_ms, execute.prior)
     return (*messages, report)
+
+
+def _encoded_result(how: ItemPolicy, execute: Execute, value: object) -> str:
+    """Return a result for workflows that wait. Empty if it has no form: then it is not stored either."""
+    try:
+        return execute.draft.encode_result(how.results, value).decode()
+    except InvalidInput:
+        return ""
 
 
 def _trigger(address: Address, instance: Instance | None, inputs: TurnInputs) -> Commit:
@@ -272,7 +368,7 @@ def succeeded(
     """
     instance, draft = execute.instance, execute.draft
     log = EventRecorder(inputs, instance.address, instance.run_count)
-    messages = _reported(execute, "done" if execute.prior is None else "failed", inputs)
+    messages = _reported(how, execute, value, "done" if execute.prior is None else "failed", inputs)
     if execute.prior is not None:  # `on_error` took care of it
         events: tuple[Event, ...] = prior_failed(log, execute, inputs)
         events += log.optional(JobTerminated, reason="on_error")

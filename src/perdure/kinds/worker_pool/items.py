@@ -191,8 +191,24 @@ ITEM_DATA: RowCodec[ItemData] = RowCodec(Codec.of(ItemData, what="data of a pool
 BATCH_ITEM_DATA: RowCodec[tuple[str, ItemData]] = RowCodec(
     Codec.of(tuple[str, ItemData], what="data of a batch's item")
 )
+Waiter: TypeAlias = tuple[str, str]
+"""A workflow that waits for an item's end: its address, and its call."""
+
+AWAITED_ITEM_DATA: RowCodec[tuple[tuple[Waiter, ...], str, ItemData]] = RowCodec(
+    Codec.of(tuple[tuple[Waiter, ...], str, ItemData], what="data of an item that workflows wait for")
+)
+_AWAITED: Final = "[["
 _IN_BATCH: Final = "["
 """How the data of an item in a batch begins. The other items have a form of their own, which older code reads."""
+
+
+def _parts_of(instance: Instance) -> tuple[tuple[Waiter, ...], str, ItemData]:
+    data = instance.data
+    if data.startswith(_AWAITED):
+        return AWAITED_ITEM_DATA.read(data)
+    if data.startswith(_IN_BATCH):
+        return ((), *BATCH_ITEM_DATA.read(data))
+    return (), "", ITEM_DATA.read(data) if data else ItemData()
 
 
 def data_of(instance: Instance) -> ItemData:
@@ -201,10 +217,7 @@ def data_of(instance: Instance) -> ItemData:
     Raises:
         InvalidInput: this code cannot decode it.
     """
-    data = instance.data
-    if data.startswith(_IN_BATCH):
-        return BATCH_ITEM_DATA.read(data)[1]
-    return ITEM_DATA.read(data) if data else ItemData()
+    return _parts_of(instance)[2]
 
 
 def batch_of(instance: Instance) -> str:
@@ -213,11 +226,22 @@ def batch_of(instance: Instance) -> str:
     Raises:
         InvalidInput: this code cannot decode the item's data.
     """
-    return BATCH_ITEM_DATA.read(instance.data)[0] if instance.data.startswith(_IN_BATCH) else ""
+    return _parts_of(instance)[1] if instance.data.startswith(_IN_BATCH) else ""
 
 
-def encoded_data(data: ItemData, batch: str) -> str:
-    """Encode an item's stored data, with its batch."""
+def waiters_of(instance: Instance) -> tuple[Waiter, ...]:
+    """Return the workflows that wait for an item's end.
+
+    Raises:
+        InvalidInput: this code cannot decode the item's data.
+    """
+    return _parts_of(instance)[0] if instance.data.startswith(_AWAITED) else ()
+
+
+def encoded_data(data: ItemData, batch: str, waiters: tuple[Waiter, ...] = ()) -> str:
+    """Encode an item's stored data, with its batch and the workflows that wait for its end."""
+    if waiters:
+        return AWAITED_ITEM_DATA.write((waiters, batch, data))
     return BATCH_ITEM_DATA.write((batch, data)) if batch else ITEM_DATA.write(data)
 
 
@@ -302,6 +326,33 @@ class CancelCommand:
 
 
 @frozen
+class ItemWait:
+    """The input with which a workflow waits for an item, or withdraws.
+
+    Attributes:
+        call: the workflow's call.
+        wants: not used: it tells another workflow the subject of a wait.
+    """
+
+    call: str
+    wants: str = ""
+
+
+@frozen
+class AwaitItem:
+    """Report the item's end to a workflow. Only workflows send this."""
+
+    wait: ItemWait
+
+
+@frozen
+class LeaveItem:
+    """Report the item's end no more to a workflow. Only workflows send this."""
+
+    wait: ItemWait
+
+
+@frozen
 class TriggerItemCommand:
     """Queue an item now that waits for a retry."""
 
@@ -366,6 +417,9 @@ def put_command(given: NewItem[Any]) -> PutCommand:
 ItemForm: TypeAlias = Literal["done", "failed", "cancelled", "existed", "resumed"]
 """How an item of a batch ended, or that an operator resumed one that had failed."""
 
+MAX_ITEM_WAITERS: Final = 100
+"""Workflows that wait for one item: each commit of the item writes their addresses."""
+
 MAX_ERROR_CHARACTERS: Final = 200
 """The length of an error's text in a report."""
 
@@ -392,4 +446,22 @@ def report_item(
         action="item_ended",
         payload=orjson.dumps(given).decode(),
         sent_ms=now_ms,
+    )
+
+
+def tell_waiter(sender: Address, waiter: Waiter, form: str, value: str, now_ms: int, *, secret: bool) -> Message:
+    """Return the message that reports an item's end to a workflow that waits for it.
+
+    Args:
+        sender: the item.
+        waiter: the workflow.
+        form: how the item ended, or why there is no end.
+        value: the result, the error or the reason as JSON.
+        now_ms: the present.
+        secret: whether the value may have secrets.
+    """
+    address, call = waiter
+    payload = orjson.dumps({"call": call, "form": form, "value": value, "secret": secret}).decode()
+    return message.Message(
+        sender=sender, target=Address.parse(address), action="child_ended", payload=payload, sent_ms=now_ms
     )

@@ -10,14 +10,15 @@ import attrs
 import orjson
 from returns.result import Failure, Success
 
-from perdure.codecs import Opened
+from perdure.codecs import Codec, Opened
 from perdure.jobs.draft import Draft
 from perdure.jobs.failures import typed_error
 from perdure.jobs.request import within
 from perdure.kinds.workflow.commands import CANCELLATION, CHILD_END, WATCH, ChildEnd, WatchCall, input_of_cancel
-from perdure.kinds.workflow.header import FAILURE, Header, Parent, ParkedChild, Watcher
+from perdure.kinds.workflow.header import END, FAILURE, Header, Parent, ParkedChild, Watcher
 from perdure.kinds.workflow.instructions import AskInstance, CallChild, unanswered
 from perdure.kinds.workflow.tree import OpenStep
+from perdure.programs import Program, perform
 from perdure.values.address import Address
 from perdure.values.errors import InvalidInput
 from perdure.values.event import JobParked, JobResumed, Parking
@@ -246,3 +247,26 @@ def failure_of(job: AnyWorkflow, value: str, known: Callable[[Opened[Any]], Any]
         known: returns an error that was opened.
     """
     return typed_error(FAILURE.decode(value.encode()), job.plan.errors, known)
+
+
+def await_item(address: Address, results: Codec[Any], errors: Codec[Any] | None) -> Program[Any, Any]:
+    """Return the program that waits for the end of a pool's item.
+
+    Args:
+        address: the item.
+        results: the results' codec.
+        errors: the typed errors' codec. None if the pool has none.
+    """
+
+    def opened(form: str, value: str, known: Callable[[Opened[Any]], Any]) -> Success[Any] | Failure[Any]:
+        match form:
+            case "done":
+                return Success(known(results.open(value.encode())))
+            case "failed" if value != "null":
+                return Failure(typed_error(FAILURE.decode(value.encode()), errors, known))
+            case "terminated":
+                return Failure(Defect("ItemCancelled", orjson.loads(value)))
+            case _:
+                return Failure(unanswered(address, "does not say how it ended", form))
+
+    return perform(AskInstance(address, END, opened))
