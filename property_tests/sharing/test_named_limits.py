@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
+import signal
+import subprocess
+import sys
+import time
 from collections import Counter, defaultdict
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import attrs
 import pytest
 from attrs import frozen
+from hypothesis import settings
+from limit_worker import CONCURRENCY as CONCURRENCY_OF_WORKERS
+from limit_worker import PER_KEY as PER_KEY_OF_WORKERS
+from limit_worker import RATE as RATE_OF_WORKERS
+from limit_worker import WINDOW_S
+from postgres_harness import SharedPostgresHarness
 from returns.result import Result, Success
 
 from perdure import App, Client, Do, ItemContext, Limit, WorkerPool, effect, program
@@ -40,12 +52,16 @@ class Desk:
 
     Attributes:
         notes: each begin or end: when, which, the customer and the run.
+        running: the customer and the engine of each run in progress.
+        most: the most runs at the same time, of each customer and of all.
+        alive_at_begins: when each run began, and how many there were then, of engines with a lease.
         cluster: tells the time; set when it is open.
     """
 
     notes: list[tuple[int, str, str, str]] = attrs.Factory(list[tuple[int, str, str, str]])
     running: dict[str, tuple[str, ClusterEngine]] = attrs.Factory(dict[str, Any])
     most: Counter[str] = attrs.Factory(Counter[str])
+    alive_at_begins: list[tuple[int, int]] = attrs.Factory(list[Any])
     cluster: Cluster = attrs.field(init=False)
 
     @property
@@ -60,6 +76,7 @@ class Desk:
         number = next(number for number, call in reversed(self.cluster.effects) if call.run_id == run_id)
         self.running[run_id] = (customer, self.cluster.engines[number - 1])
         alive = [each for each, engine in self.running.values() if engine.is_up and self.cluster.has_lease(engine)]
+        self.alive_at_begins.append((self.cluster.now_ms, len(alive)))
         self.most[""] = max(self.most[""], len(alive))
         self.most[customer] = max(self.most[customer], alive.count(customer))
         return Success(None)
@@ -176,3 +193,266 @@ def test_engines_take_turns_if_a_limit_has_less_than_one_run_for_each(kind: Trou
     desk, done = worked_over_engines(Limit("phones", concurrency=1), kind, 1, "60 s")
     assert desk.most[""] == 1
     assert done == ITEMS, desk.notes
+
+
+# ---------------------------------------------------------------- kills, stalls, partitions and changes together
+GRACE_MS = 2_000 + LATENCY_MS
+"""How long engines may use the numbers before a change."""
+
+STALL_MS = 3_000
+"""The longest stall or partition: shorter than a lease. Runs that were counted before it begin after it."""
+
+BACKLOG = 30
+NIGHTLY = settings.get_current_profile_name() == "nightly"
+SLICES, SEEDS = (20, 50) if NIGHTLY else (2, 2)
+
+
+@attrs.define
+class Changes:
+    """The numbers that were set, and when."""
+
+    set_at: list[tuple[int, int, int]] = attrs.Factory(list[Any])
+
+    def most(self, field: Literal[1, 2], at_ms: int, late_ms: int) -> int:
+        """Return the greatest number that may have been in effect at an instant, or so long before."""
+        before = [change for change in self.set_at if change[0] <= at_ms - late_ms]
+        lately = [change for change in self.set_at if at_ms - late_ms < change[0] <= at_ms]
+        return max(change[field] for change in (*before[-1:], *lately))
+
+
+def set_numbers(concurrency: int, rate: int, client: Client) -> Any:
+    return client.set_limit("phones", concurrency=concurrency, rate=(rate, "10 s"))
+
+
+def change_numbers(cluster: Cluster, changes: Changes, chance: random.Random) -> None:
+    """Set other numbers through an engine that reaches the store."""
+    concurrency, rate = chance.randrange(1, 6), chance.randrange(4, 13)
+    up = [engine for engine in cluster.up if engine.client is not None]
+    if not up:
+        return
+    asked_ms, engine = cluster.now_ms, up[chance.randrange(len(up))]
+    answer = engine.call(partial(set_numbers, concurrency, rate))
+    cluster.run_until(answer.done, patience="10 s")
+    if answer.done() and isinstance(answer.result(), Success):
+        changes.set_at.append((asked_ms, concurrency, rate))
+        changes.set_at.append((cluster.now_ms, concurrency, rate))
+    else:  # it may be in effect, or not
+        *_, (_, before, rate_before) = changes.set_at
+        changes.set_at.append((asked_ms, max(concurrency, before), max(rate, rate_before)))
+
+
+def trouble_of_any_kind(cluster: Cluster, changes: Changes, chance: random.Random) -> None:
+    action = chance.randrange(5)
+    if action == 0:
+        change_numbers(cluster, changes, chance)
+    else:
+        trouble_for(cluster, "kills" if action == 1 else "delays", chance)
+    cluster.advance(f"{chance.randrange(1, 3_000)} ms")
+
+
+def broken_laws_of(desk: Desk, changes: Changes) -> list[str]:
+    """Return the begins that were too many: of runs at the same time, and in a window."""
+    begun, broken = list[int](), list[str]()
+    for at_ms, alive in desk.alive_at_begins:
+        begun.append(at_ms)
+        if alive > changes.most(1, at_ms, GRACE_MS + STALL_MS):
+            broken.append(f"{alive} runs at {at_ms}")
+        window_ms = WINDOW_MS - LATENCY_MS - STALL_MS
+        number = sum(at_ms - window_ms < each <= at_ms for each in begun)
+        if number > changes.most(2, at_ms, GRACE_MS + STALL_MS + WINDOW_MS):
+            broken.append(f"{number} begins in the window to {at_ms}")
+    return broken
+
+
+def world_with_changes(seed: int) -> None:
+    """Let engines suffer while numbers change, and check the laws of the limit."""
+    chance = random.Random(seed)  # noqa: S311 - a seed reproduces the history
+    desk, changes = Desk(), Changes()
+    job = calls_with(Limit("phones", concurrency=CONCURRENCY, rate=(8, "10 s"), concurrency_per_key=PER_KEY))
+    with Cluster(App(desk).with_jobs(job), seed=seed) as cluster:
+        desk.cluster = cluster
+        changes.set_at.append((0, CONCURRENCY, 8))
+        engines = [cluster.open() for _ in range(3)]
+        for number in range(BACKLOG):
+            cluster.run_on(engines[number % 3], partial(put_call, job, number))
+        for _ in range(12):
+            trouble_of_any_kind(cluster, changes, chance)
+        calm = cluster.open()
+        cluster.advance("8 s")  # a lease, and the longest stall
+        assert not broken_laws_of(desk, changes), (seed, broken_laws_of(desk, changes), changes.set_at)
+        # No permit is lost for longer than a lease and two looks: the engine that is left has all of them then.
+        for engine in cluster.up:
+            if engine is not calm:
+                engine.crash()
+        cluster.run_on(calm, partial(set_numbers, 4, 1_000))
+        cluster.run_on(calm, partial(put_more, job))
+        cluster.advance("7 s")
+        desk.most.clear()
+        cluster.advance("4 s")
+        assert desk.most[""] == 4, (seed, desk.most, changes.set_at)
+        cluster.advance("90 s")
+        rows = cluster.instances()
+        assert all(row.status in {"done", "parked"} for row in rows), (seed, Counter(row.status for row in rows))
+        assert len(rows) == BACKLOG + MORE
+        assert all(desk.most[key] <= PER_KEY for key in KEYS), seed
+        for engine in cluster.up:
+            assert engine.client is not None
+            assert not engine_of(engine.client).named.in_memory, (seed, engine.number)
+
+
+MORE = 30
+
+
+def test_a_change_reaches_the_other_engine_within_two_seconds() -> None:
+    desk = Desk()
+    job = calls_with(Limit("phones", concurrency=4, rate=(1_000, "10 s")))
+    with Cluster(App(desk).with_jobs(job)) as cluster:
+        desk.cluster = cluster
+        first, second = cluster.open(), cluster.open()
+        cluster.run_on(first, partial(put_more, job))
+        cluster.advance("5 s")
+        assert (desk.most[""], {number for number, _ in cluster.effects}) == (4, {1, 2})
+        cluster.run_on(first, partial(set_numbers, 1, 1_000))
+        cluster.advance("4 s")  # and the runs in progress end
+        desk.most.clear()
+        cluster.advance("6 s")
+        assert desk.most[""] == 1
+        cluster.run_on(second, partial(set_numbers, 4, 1_000))
+        cluster.advance("4 s")
+        desk.most.clear()
+        cluster.advance("4 s")
+        assert desk.most[""] == 4
+
+
+def put_more(job: WorkerPool[Call, str, Exception, HasDesk], client: Client) -> Any:
+    return client.handle(job).put_many((f"m{number}", Call(KEYS[number % 3], number)) for number in range(MORE))
+
+
+@pytest.mark.parametrize("first", range(SLICES))
+def test_no_fault_and_no_change_breaks_a_limit_loses_a_permit_or_starves_a_key(first: int) -> None:
+    """With the profile `nightly`, 1,000 worlds: kills, stalls and partitions while the numbers change."""
+    for seed in range(first * SEEDS, (first + 1) * SEEDS):
+        world_with_changes(seed)
+
+
+# ---------------------------------------------------------------- processes on PostgreSQL
+WORKER = Path(__file__).with_name("limit_worker.py")
+LEASE_S, LATE_S, GRACE_S = 3.0, 1.0, 3.0
+ROUNDS, PROCESSES = (60, 4) if NIGHTLY else (6, 3)
+
+
+@attrs.define
+class Workers:
+    """Engines in processes of their own, and the moments at which they were killed."""
+
+    store: str
+    journal: Path
+    running: list[subprocess.Popen[str]] = attrs.Factory(list[Any])
+    died: dict[int, float] = attrs.Factory(dict[int, float])
+
+    def open(self) -> None:
+        command = [sys.executable, str(WORKER), self.store, str(self.journal)]
+        worker = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # noqa: S603
+        self.running.append(worker)
+        assert worker.stdout is not None
+        assert worker.stdout.readline() == "open\n"
+
+    def ask(self, worker: subprocess.Popen[str], line: str) -> str:
+        assert worker.stdin is not None
+        assert worker.stdout is not None
+        worker.stdin.write(f"{line}\n")
+        worker.stdin.flush()
+        return worker.stdout.readline().strip()
+
+    def kill(self, number: int) -> None:
+        worker = self.running.pop(number)
+        self.end(worker)
+        self.died[worker.pid] = time.monotonic()
+
+    def end(self, worker: subprocess.Popen[str]) -> None:
+        worker.kill()
+        worker.wait()
+        for pipe in (worker.stdin, worker.stdout):
+            if pipe is not None:
+                pipe.close()
+
+    def stall(self, number: int, seconds: float) -> None:
+        worker = self.running[number]
+        worker.send_signal(signal.SIGSTOP)
+        time.sleep(seconds)
+        worker.send_signal(signal.SIGCONT)
+
+    def runs(self) -> list[tuple[float, float, str]]:
+        """Return when each run began and ended, and its key; a run of a killed process ended with that."""
+        begun, ended = dict[tuple[str, str], tuple[float, str]](), list[tuple[float, float, str]]()
+        for line in self.journal.read_text().splitlines():
+            at, pid, word, key, run_id = line.split()
+            if word == "begin":
+                begun[pid, run_id] = float(at), key
+            else:
+                since, of = begun.pop((pid, run_id))
+                ended.append((since, float(at), of))
+        return sorted([*ended, *((at, self.died[int(pid)], key) for (pid, _), (at, key) in begun.items())])
+
+
+def assert_kept(runs: list[tuple[float, float, str]], changes: list[tuple[float, int, int]]) -> None:
+    """Compare each begin with the greatest numbers that may have been in effect."""
+    for number, (at, _, key) in enumerate(runs):
+        alive = [of for since, until, of in runs[: number + 1] if until > at]
+        before = [change for change in changes if change[0] <= at - GRACE_S]
+        lately = [change for change in changes if at - GRACE_S < change[0] <= at]
+        concurrency = max(change[1] for change in (*before[-1:], *lately))
+        assert len(alive) <= concurrency, (at, alive, changes)
+        assert alive.count(key) <= PER_KEY_OF_WORKERS, (at, alive)
+        earlier = [change for change in changes if change[0] <= at - WINDOW_S - GRACE_S]
+        in_window = [change for change in changes if at - WINDOW_S - GRACE_S < change[0] <= at]
+        rate = max(change[2] for change in (*earlier[-1:], *in_window))
+        begun = sum(at - (WINDOW_S - LATE_S) < since <= at for since, *_ in runs)
+        assert begun <= rate, (at, begun, changes)
+
+
+def test_killed_and_stalled_processes_keep_a_limit_that_changes(postgres_url: str, tmp_path: Path) -> None:
+    """SIGKILL and SIGSTOP of engines on one PostgreSQL; their runs are counted by the file that they append to."""
+    harness = SharedPostgresHarness(postgres_url)
+    chance = random.Random(7)  # noqa: S311 - reproducible
+    workers = Workers(harness.url.replace("lease=30s", f"lease={LEASE_S:.0f}s"), tmp_path / "journal")
+    changes = [(0.0, CONCURRENCY_OF_WORKERS, RATE_OF_WORKERS)]
+    try:
+        for _ in range(PROCESSES):
+            workers.open()
+        items = 25 * ROUNDS
+        assert workers.ask(workers.running[0], f"put 0 {items}") == "put"
+        for _ in range(ROUNDS):
+            action, number = chance.randrange(3), chance.randrange(len(workers.running))
+            if action == 0:
+                workers.kill(number)
+                workers.open()
+            elif action == 1:
+                workers.stall(number, chance.uniform(0.1, 0.5))
+            else:
+                concurrency, rate = chance.randrange(1, 9), chance.randrange(100, 300)
+                changes.append((time.monotonic(), concurrency, rate))
+                assert workers.ask(workers.running[number], f"set {concurrency} {rate}") == "set"
+                changes.append((time.monotonic(), concurrency, rate))
+            time.sleep(chance.uniform(0.1, 1.0))
+        while len(workers.running) > 1:
+            workers.kill(0)
+        (last,) = workers.running
+        changes.append((time.monotonic(), 4, 100_000))
+        assert workers.ask(last, "set 4 100000") == "set"
+        changes.append((time.monotonic(), 4, 100_000))
+        assert workers.ask(last, f"put {items} {MORE}") == "put"
+        left_at, deadline = time.monotonic(), time.monotonic() + 120
+        while not (progress := workers.ask(last, "done")).startswith("0 "):
+            assert time.monotonic() < deadline, progress
+            time.sleep(0.5)
+        done, parked = map(int, progress.split()[1:])
+        assert done + parked == items + MORE  # an item whose process died three times is parked
+        runs = workers.runs()
+        assert_kept(runs, changes)
+        most = max(sum(since <= at < until for since, until, _ in runs) for at, *_ in runs if at > left_at)
+        assert most == 4, most
+    finally:
+        for worker in workers.running:
+            workers.end(worker)
+        asyncio.run(harness.discard())

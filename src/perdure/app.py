@@ -296,6 +296,7 @@ class OpenApp(AsyncContextGuard):
                     runtime=runtime,
                     jobs=self.app.served,
                     in_flight=lambda: started[0].in_flight() if started else InFlight(),
+                    limits_in_use=lambda: started[0].limits_in_use() if started else {},
                     limits=self.app.limits,
                     lags=sinks.lags,
                     report=sinks.tell,

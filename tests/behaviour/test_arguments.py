@@ -27,6 +27,12 @@ WRONG: dict[str, Any] = {
     "message_id of bury": lambda jobs: jobs.bury(-1),
     "key of forget_key": lambda jobs: jobs.forget_key(counter, "a", "k" * 513),
     "definition of forget_key": lambda jobs: jobs.forget_key("counter", "a", "k"),
+    "name of set_limit": lambda jobs: jobs.set_limit(1, concurrency=5),
+    "concurrency of set_limit": lambda jobs: jobs.set_limit("phones", concurrency=0),
+    "rate of set_limit": lambda jobs: jobs.set_limit("phones", rate=5),
+    "concurrency_per_key of set_limit": lambda jobs: jobs.set_limit("phones", concurrency_per_key="5"),
+    "rate_per_key of set_limit": lambda jobs: jobs.set_limit("phones", rate_per_key=(1, "soon")),
+    "name of reset_limit": lambda jobs: jobs.reset_limit("x" * 513),
     "after of list": lambda jobs: jobs.list(after="a"),
     "id_prefix of list": lambda jobs: jobs.list(id_prefix="\ud800"),
     "due_before of list": lambda jobs: jobs.list(due_before=datetime(2026, 1, 1)),  # noqa: DTZ001 - it has no zone

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any, Protocol
 
 import attrs
@@ -27,10 +28,13 @@ from perdure import (
     every,
     program,
 )
+from perdure.client.local_gateway import engine_of
+from perdure.engine.caller_reads import BUSIEST
 from perdure.programs import sleep
 from perdure.testing import World
-from perdure.values.errors import DefinitionError, HookRaised
-from perdure.values.limits import MAX_LIMITS
+from perdure.values.errors import DefinitionError, HookRaised, RequestError
+from perdure.values.limits import MAX_LIMITS, Rate
+from perdure.values.listings import KeyUse, LimitNumbers, NamedLimit
 
 
 @attrs.frozen
@@ -214,6 +218,42 @@ def test_a_rate_counts_the_runs_before_a_crash() -> None:
         assert len(begun) >= 3
 
 
+def test_a_limit_with_both_numbers_asks_for_begins_again_when_a_run_ends() -> None:
+    limit = Limit("phones", concurrency=2, rate=(10, "1 minute"))
+    job: Any = Task("event", state=int, event=int, initial=0, on_event=on_event, limits=[limit])
+    desk = Desk()
+    with World(App(Services(desk)).with_jobs(job)) as world:
+        desk.now = lambda: world.now_ms
+        first_ms = world.now_ms
+        for n in range(12):
+            world.start(world.handle(job).send(f"ann-{n}", 1))
+        world.advance("2 minutes")
+        assert [(at - first_ms) // 1_000 for at, _ in desk.begun] == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 60, 60]
+
+
+def test_looks_at_a_limit_and_at_its_key_in_one_moment_have_an_order() -> None:
+    limit = Limit("phones", rate=(1, "1 hour"), rate_per_key=(1, "1 hour"))
+    job: Any = Task("event", state=int, event=int, initial=0, on_event=on_event, limits=[limit.by(tenant)])
+    desk = Desk()
+    with World(App(Services(desk)).with_jobs(job)) as world:
+        for n in range(2):
+            world.start(world.handle(job).send(f"ann-{n}", 1))
+        world.advance("2 hours")
+        assert len(desk.begun) == 2
+
+
+def test_a_pool_keeps_the_concurrency_of_a_key_beside_a_rate_of_all() -> None:
+    """The permits to run are taken before those to begin: here those of the key before those of the limit."""
+    limit = Limit("phones", concurrency=4, rate=(100, "1 minute"), concurrency_per_key=2)
+    job: Any = WorkerPool("item", item=str, work=item, key=tenant, workers=20, limits=[limit])
+    desk = Desk()
+    with World(App(Services(desk)).with_jobs(job)) as world:
+        for n in range(6):
+            world.start(world.handle(job).put(f"ann-{n}", f"ann-{n}"))
+        world.advance("5 s")
+        assert (desk.most["ann"], len(desk.begun), desk.running["ann"]) == (2, 6, 0)
+
+
 def never(*_: object) -> str:
     raise ValueError("no tenant")
 
@@ -327,3 +367,213 @@ def test_two_limits_of_one_name_are_refused_at_the_opening() -> None:
         World(App(Services()).with_jobs(event_job, other)),
     ):
         pass
+
+
+# ---------------------------------------------------------------- read and changed while engines run
+def sender(*limits: Any, name: str = "event") -> Any:
+    return Task(name, state=int, event=int, initial=0, on_event=on_event, limits=limits)
+
+
+def send_many(world: World, job: Any, number: int, of: str = "ann") -> None:
+    for n in range(number):
+        world.start(world.handle(job).send(f"{of}-{n}", 1))
+
+
+def test_a_changed_concurrency_is_in_effect_until_it_is_reset_and_over_restarts() -> None:
+    job, desk = sender(Limit("phones", concurrency=1)), Desk()
+    with World(App(Services(desk)).with_jobs(job)) as world:
+        send_many(world, job, 12)
+        world.advance("500 ms")
+        assert world.run(world.jobs.set_limit("phones", concurrency=4)) == LimitNumbers(concurrency=4)
+        world.advance("100 ms")
+        assert desk.running[""] == 4
+        assert world.run(world.jobs.set_limit("phones", concurrency=2)) == LimitNumbers(concurrency=2)
+        world.advance("1 s")
+        assert desk.running[""] == 2
+        world.crash()
+        desk.running = {}
+        world.open()
+        send_many(world, job, 6)
+        world.advance("300 ms")
+        assert desk.running[""] == 2
+        assert world.run(world.jobs.reset_limit("phones")) == LimitNumbers(concurrency=1)
+        world.advance("1 s")
+        assert desk.running[""] == 1
+        world.advance("20 s")
+        assert desk.running[""] == 0
+        assert [limit.current for limit in world.run(world.jobs.limits())] == [LimitNumbers(concurrency=1)]
+
+
+def test_a_raised_rate_lets_those_begin_that_wait() -> None:
+    limit, desk = Limit("phones", rate=(1, "1 hour"), rate_per_key=(3, "1 hour")), Desk()
+    job = sender(limit.by(tenant))
+    with World(App(Services(desk)).with_jobs(job)) as world:
+        send_many(world, job, 5)
+        world.advance("2 s")
+        assert len(desk.begun) == 1
+        numbers = world.run(world.jobs.set_limit("phones", rate=(4, "1 hour")))
+        assert numbers == LimitNumbers(rate=Rate(4, 3_600_000), rate_per_key=Rate(3, 3_600_000))
+        world.advance("2 s")
+        assert len(desk.begun) == 3
+        world.run(world.jobs.set_limit("phones", rate_per_key=(100, "1 hour")))
+        world.advance("2 s")
+        assert len(desk.begun) == 4  # the first change is still in effect, and counts those before it
+        world.run(world.jobs.set_limit("phones", rate=(3, "1 minute")))
+        world.advance("56 s")
+        assert len(desk.begun) == 4
+        world.advance("8 s")
+        assert len(desk.begun) == 5
+
+
+def test_a_run_that_costs_more_than_a_changed_number_takes_all_of_it() -> None:
+    limit = Limit("phones", concurrency=5)
+    heavy, light, desk = sender(limit.by(cost=4), name="heavy"), sender(limit, name="light"), Desk()
+    with World(App(Services(desk)).with_jobs(heavy, light)) as world:
+        send_many(world, light, 2, "light")
+        world.advance("100 ms")
+        send_many(world, heavy, 2, "heavy")
+        world.run(world.jobs.set_limit("phones", concurrency=2))
+        world.advance("500 ms")
+        assert desk.running == {"": 2, "light": 2}
+        world.advance("1 s")
+        assert (desk.running[""], desk.running["heavy"]) == (1, 1)
+        assert world.run(world.jobs.limits())[0].in_use == 2
+        world.run(world.jobs.set_limit("phones", concurrency=5))
+        world.advance("200 ms")
+        assert desk.running["heavy"] == 1  # the second one costs four again, and the first one has two
+        world.advance("4 s")
+        assert (desk.running[""], len(desk.begun)) == (0, 4)
+        assert world.run(world.jobs.limits())[0].in_use == 0
+
+
+def test_a_report_has_the_permits_in_use_and_the_runs_that_wait() -> None:
+    limit = Limit("phones", concurrency=3, rate=(20, "1 minute"), concurrency_per_key=2)
+    unused = Limit("archive", rate_per_key=(2, "1 hour"))
+    job, other = sender(limit.by(tenant)), sender(unused.by(tenant), name="other")
+    with World(App(Services()).with_jobs(job, other)) as world:
+        send_many(world, job, 4, "ann")
+        send_many(world, job, 2, "bob")
+        world.advance("500 ms")
+        archive, phones = world.run(world.jobs.limits())
+        declared = LimitNumbers(concurrency=3, rate=Rate(20, 60_000), concurrency_per_key=2)
+        assert archive == NamedLimit(name="archive", **dict.fromkeys(("declared", "current"), LimitNumbers.of(unused)))
+        assert phones == NamedLimit(
+            name="phones",
+            declared=declared,
+            current=declared,
+            in_use=3,
+            waiting=3,
+            keys=2,
+            busiest=(KeyUse(key="ann", in_use=2, waiting=2), KeyUse(key="bob", in_use=1, waiting=1)),
+            leased=3,
+            wanted=0,
+            begun=3,
+        )
+        assert engine_of(world.jobs).limits_in_use() == {"phones": (3, 3), "archive": (0, 0)}
+
+
+def test_a_report_names_the_ten_busiest_keys() -> None:
+    job = sender(Limit("phones", concurrency_per_key=1).by(str))
+    with World(App(Services()).with_jobs(job)) as world:
+        send_many(world, job, BUSIEST + 1)
+        world.advance("500 ms")
+        (phones,) = world.run(world.jobs.limits())
+        assert (phones.keys, len(phones.busiest), phones.in_use) == (BUSIEST + 1, BUSIEST, BUSIEST + 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "numbers", "sentence"),
+    [
+        ("telephones", {"concurrency": 1}, "the engine knows no limit 'telephones' (known: phones)"),
+        ("phones", {}, "expected one of concurrency, rate, concurrency_per_key, rate_per_key"),
+        ("phones", {"concurrency": 0}, "a whole number from 1 to 100000"),
+        ("phones", {"concurrency": 100_001}, "a whole number from 1 to 100000"),
+        ("phones", {"rate": (1, "1 s")}, "a number that the code declares: concurrency, concurrency_per_key"),
+        ("phones", {"rate": (0, "1 s")}, "a number from 1 to 100,000 and a duration"),
+        ("phones", {"rate": 5}, "a number from 1 to 100,000 and a duration"),
+        ("phones", {"rate": (1, timedelta(days=20, milliseconds=1))}, "a window below 10,000 days"),
+        ("", {"concurrency": 1}, "the engine knows no limit ''"),
+    ],
+)
+def test_a_change_that_cannot_work_is_refused(name: str, numbers: Any, sentence: str) -> None:
+    with World(App(Services()).with_jobs(sender(PHONES.by(tenant)))) as world:
+        with pytest.raises(RequestError) as refused:
+            world.run(world.jobs.set_limit(name, **numbers))
+        assert sentence in str(refused.value)
+        assert world.run(world.jobs.limits())[0].current == LimitNumbers.of(PHONES)
+
+
+def test_an_explanation_says_which_limit_the_run_would_wait_for() -> None:
+    other = Limit("others", rate=(1, "1 hour"))
+    job, free = sender(Limit("phones", concurrency_per_key=1).by(tenant), other), sender(name="free")
+    with World(App(Services()).with_jobs(job, free)) as world:
+        explained = [waits(world, job, "ann-1")]
+        world.start(world.handle(job).send("ann-0", 1))
+        world.advance("500 ms")
+        explained += [waits(world, job, each) for each in ("ann-1", "bob-1")]
+        world.advance("2 s")
+        explained += [waits(world, job, "ann-1"), waits(world, free, "ann-1")]
+        assert explained == [(), ("phones", "others"), ("others",), ("others",), ()]
+
+
+def waits(world: World, job: Any, id_: str) -> tuple[str, ...]:
+    answers = {"begins": Success(None), "ends": Success(None)}
+    explained = world.run(world.jobs.explain(job, id_, lambda sender: sender.send(1), answers=answers))
+    found: tuple[str, ...] = explained.waits_for
+    stopped = world.run(world.jobs.explain(job, id_, lambda sender: sender.send(1)))
+    assert stopped.waits_for == found
+    return found
+
+
+# ---------------------------------------------------------------- what counts as begun, and what stays in memory
+def test_a_run_that_another_limit_keeps_back_does_not_count_as_begun() -> None:
+    rate, phones = Limit("calls", rate=(2, "1 hour")), Limit("phones", concurrency=1)
+    job, blocker, desk = sender(rate, phones), sender(phones, name="blocker"), Desk()
+    with World(App(Services(desk)).with_jobs(job, blocker)) as world:
+        send_many(world, blocker, 1, "bob")
+        world.advance("100 ms")
+        send_many(world, job, 1)
+        world.advance("800 ms")  # more than three times the term of a permit to begin
+        assert [limit.begun for limit in world.run(world.jobs.limits())] == [0, 0]
+        world.advance("3 s")
+        assert (desk.begun[-1][1], world.run(world.jobs.limits())[0].begun) == ("ann", 1)
+
+
+@program
+def calls_and_waits(ctx: TaskContext[int], event: int) -> Do[None, Refused, HasDesk]:
+    yield from limited_call("ann")
+
+
+def test_a_call_whose_run_ends_before_the_rate_lets_it_begin_does_not_count() -> None:
+    job: Any = Task("event", state=int, event=int, initial=0, on_event=calls_and_waits, run_timeout="2 s")
+    desk = Desk()
+    with World(App(Services(desk)).with_jobs(job)) as world:
+        for n in range(5):
+            world.start(world.handle(job).send(f"ann-{n}", 1))
+        world.advance("10 s")
+        assert len(desk.begun) == 2
+        assert [limit.begun for limit in world.run(world.jobs.limits())] == [2]
+        world.advance("1 minute")
+        assert world.run(world.jobs.limits())[0].begun == 0
+        world.run(world.handle(job).send("ann-5", 1))
+        assert len(desk.begun) == 3
+
+
+KEYS = 100_000
+
+
+def test_a_hundred_thousand_keys_leave_nothing_in_memory() -> None:
+    """Each key has a run, 50 at a time, and is forgotten."""
+    job = sender(Limit("phones", concurrency_per_key=1).by(str))
+    with World(App(Services()).with_jobs(job)) as world:
+        world.run(world.handle(job).send("first", 1))
+        named, most = engine_of(world.jobs).named, 0
+        for first in range(0, KEYS, 50):
+            addresses = [job.address(f"{n}") for n in range(first, first + 50)]
+            assert all(named.try_take("task:event", address) for address in addresses)
+            assert all(named.begin_placed(address) for address in addresses)
+            most = max(most, named.in_memory)
+            for address in addresses:
+                named.leave(address)
+            world.settle()
+        assert (most, named.in_memory) == (50, 0)

@@ -24,6 +24,7 @@ from perdure import (
     DebounceContext,
     Decision,
     Do,
+    Limit,
     Program,
     Secret,
     Task,
@@ -130,13 +131,14 @@ def deny(ctx: ContinuousContext[Login]) -> Do[None, Denied, None]:
     yield from fail(Denied("no", login.tok))
 
 
+CALLS = Limit("calls", concurrency=20)
 APP = App(None).with_jobs(
     Continuous("tick", state=Paid, schedule=every("1 hour"), execute=tick),
     Debounce("batch", event=Paid, flush_after="1 hour", execute=flush),
     Continuous("deny", state=Login, schedule=every("1 hour"), execute=deny, errors=Denied),
     Task("login", state=Order, event=Login, initial=Order(), decide=refuse, execute=deliver, errors=Denied),
     Task("keys", state=Keys, event=Keys, initial=Keys("", {}), decide=change_keys, execute=expire),
-    Task("order", state=Order, event=Paid, initial=Order(), decide=decide, execute=deliver),
+    Task("order", state=Order, event=Paid, initial=Order(), decide=decide, execute=deliver, limits=[CALLS]),
 )
 
 

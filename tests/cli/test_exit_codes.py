@@ -89,6 +89,7 @@ READING: dict[str, list[tuple[list[str], Target, int]]] = {
     "counts": [([], "engine", 0), ([], "at rest", 4)],
     "demand": [([], "engine", 0), (["--within", "soon"], "engine", 2), ([], "at rest", 4)],
     "members": [([], "engine", 0)],
+    "limits": [([], "engine", 0), ([], "at rest", 4)],
     "pool": [(["pool:work"], "engine", 0), (["pool:no-such"], "engine", 3)],
     "health": [([], "engine", 0), ([], "failed store", 1)],
     "metrics": [([], "engine", 0), ([], "plain engine", 3)],
@@ -150,6 +151,15 @@ CHANGING: dict[str, list[tuple[list[str], Target, int]]] = {
     ],
     "hold": [(["task:order"], "engine", 0), (["task:no-such"], "engine", 3)],
     "release": [(["task:order"], "engine", 0), (["task:no-such"], "engine", 3)],
+    "set-limit": [
+        (["calls", "--concurrency", "5"], "engine", 0),
+        (["calls", "--rate", "often"], "engine", 2),
+        (["calls", "--concurrency", "0"], "engine", 2),
+        (["calls"], "engine", 2),
+        (["calls", "--rate", "1/1m"], "engine", 3),
+        (["absent", "--concurrency", "5"], "engine", 3),
+    ],
+    "reset-limit": [(["calls"], "engine", 0), (["absent"], "engine", 3)],
     "pause": [(["task:order:o-1"], "engine", 0), (["task:order:absent"], "engine", 3)],
     "resume": [(["task:order:o-1"], "engine", 0), (["task:order:absent"], "engine", 3)],
     "retry": [(["task:order:p-1"], "engine", 0), (["task:order:o-2"], "engine", 3)],
@@ -221,11 +231,14 @@ ELSEWHERE = {
 
 ASKS = ("pause", "resume", "retry", "cancel", "fork", "clear", "terminate", "redrive")
 FIRST: dict[str, list[str]] = {name: rows[0][0] for name, rows in (READING | CHANGING).items()}
+UNCHANGED = {"hold", "release", "retry", "set-limit", "reset-limit"}
+"""A repeat of these changes nothing."""
+
 ROWS = [
     ("retry", FIRST["retry"], "loses changes", 5),
     *((name, *row) for name, rows in (READING | CHANGING).items() for row in rows),
     *((name, FIRST[name], target, code) for name in (READING | CHANGING) for target, code in UNREACHABLE),
-    *((name, FIRST[name], "drops", 5) for name in CHANGING if name not in {"hold", "release", "retry"}),
+    *((name, FIRST[name], "drops", 5) for name in CHANGING if name not in UNCHANGED),
     ("retry", FIRST["retry"], "drops", 4),  # it reads the status first, and a read that is not answered changed nothing
 ]
 

@@ -35,6 +35,7 @@ DISK = "a size of the disk format or of one read or write of the disk"
 EXPLAINED = {
     "engine/mailbox/instance_cell.py:JOINT_CONFLICTS": "conflicts of messages in one commit; then each has its own",
     "engine/reporting.py:MAX_BLOCKED_PLACES": TEXT,
+    "engine/caller_reads.py:BUSIEST": TEXT,
     "jobs/redaction.py:MAX_PAYLOAD_IN_EVENT": PUBLIC,
     "kinds/worker_pool/batch.py:MAX_FAILURES": PUBLIC,
     "kinds/worker_pool/batch_turns.py:MAX_WAITERS": PUBLIC,

@@ -261,7 +261,7 @@ def test_a_client_offers_calls_of_its_users_and_nothing_that_handles_need() -> N
     offered = {name for name in dir(Client) if not name.startswith("_")}
     reads = {"counts", "dead_letters", "explain", "health", "history", "in_flight", "info", "list", "metrics", "until"}
     calls = reads | {"backup", "bury", "demand", "forget_key", "left_messages", "members", "redrive", "stopped"}
-    calls |= {"together"}
+    calls |= {"together", "limits", "set_limit", "reset_limit"}
     assert offered == {*calls, "handle", "handle_by_name"}
 
 

@@ -87,6 +87,11 @@ batch = Debounce(
 app = App(None).with_jobs(counter, ticker, batch)
 
 
+def of_limits(jobs: Any) -> list[Callable[[], Any]]:
+    absent = lambda: jobs.set_limit("absent", rate=(1, "1 s"))  # noqa: E731 - as its neighbours
+    return [jobs.limits, absent, lambda: jobs.set_limit("phones", concurrency=0), lambda: jobs.reset_limit("phones")]
+
+
 def calls(jobs: Any) -> list[Callable[[], Any]]:
     """Every call of a client and of its handles, in an order that reaches each form of answer and of error."""
     numbers, ticks, batches = jobs.handle(counter), jobs.handle(ticker), jobs.handle(batch)
@@ -129,10 +134,10 @@ def calls(jobs: Any) -> list[Callable[[], Any]]:
         lambda: jobs.history(counter, "a"),
         lambda: jobs.history(ticker, "a", limit=2),
         *(jobs.dead_letters, lambda: jobs.redrive(7), jobs.left_messages, lambda: jobs.bury(7), *keys(jobs)),
-        jobs.health,
-        jobs.counts,
+        *(jobs.health, jobs.counts),
         *(jobs.demand, lambda: jobs.demand(within="2 hours"), lambda: jobs.demand(within="soon")),
         jobs.members,
+        *of_limits(jobs),
         jobs.metrics,
         jobs.info,
         jobs.in_flight,

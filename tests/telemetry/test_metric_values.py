@@ -215,6 +215,7 @@ def test_the_gauges_of_an_engine_on_a_shared_store() -> None:
         epoch=2,
         members={1: 0.25, 2: 0.75},
         in_flight=InFlight(requests=11),
+        limits={"phones": (3, 4)},
         lags={"tracker": SinkLag(events=12, oldest_ms=8_000, problem="down")},
     )
     found = {
@@ -224,6 +225,8 @@ def test_the_gauges_of_an_engine_on_a_shared_store() -> None:
     assert found == {
         ("info", ("1.2", "postgresql://")): 1,
         **{("in_flight", (work,)): 11 if work == "requests" else 0 for work in metrics.WORK},
+        ("limit_in_use", ("phones",)): 3,
+        ("limit_waiting", ("phones",)): 4,
         ("store_up", ()): 1,
         ("store_degraded", ()): 1,
         ("store_file_bytes", ()): 7,

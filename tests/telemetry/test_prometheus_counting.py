@@ -127,6 +127,7 @@ READINGS = st.builds(
     counts=st.none() | COUNTS,
     demand=st.sampled_from([(), (JobWork(kind="task", name="orders", queued=1, due=2, messages=3, running=4),)]),
     in_flight=st.builds(InFlight, requests=st.integers(0, 9)),
+    limits=st.dictionaries(HOSTILE, st.tuples(st.integers(0, 9), st.integers(0, 9))),
     lags=st.dictionaries(
         HOSTILE, st.builds(SinkLag, events=st.integers(0, 9), oldest_ms=st.none() | st.integers(0, 9))
     ),

@@ -18,6 +18,7 @@ from perdure.client.local_gateway import LocalGateway
 from perdure.remote.gateway import RemoteJob
 from perdure.values.address import Address
 from perdure.values.errors import InvalidArgument
+from perdure.values.limits import MAX_CONCURRENCY, MAX_RATE, Rate
 from perdure.values.listings import LISTED_STATUSES
 from perdure.values.times import format_duration
 from perdure.wire.explanation import readable_answer, with_changes
@@ -90,6 +91,7 @@ def test_every_argument_in_a_path_is_in_its_path():
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=512)
 PARTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters=":"), min_size=1, max_size=512)
 FILLED = TEXTS.filter(bool)
+WINDOWS = st.integers(1, 999_999_999) | st.integers(1, 9_999).map(lambda days: days * 86_400_000)
 VALUES: dict[str, st.SearchStrategy[object]] = {
     "within": st.integers(0, MAX_AHEAD_MS).map(format_duration),
     "kind": FILLED,
@@ -100,6 +102,8 @@ VALUES: dict[str, st.SearchStrategy[object]] = {
     "due_before": st.datetimes(datetime(1970, 1, 2), datetime(2999, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001
     "limit": st.integers(1, MAX_PAGE),
     "max_scanned": st.integers(1, MAX_NUMBER),
+    **dict.fromkeys(("concurrency", "concurrency_per_key"), st.integers(1, MAX_CONCURRENCY)),
+    **dict.fromkeys(("rate", "rate_per_key"), st.builds(Rate, st.integers(1, MAX_RATE), WINDOWS)),
     "before": st.integers(0, MAX_NUMBER),
     "ticket": st.from_regex(r"\A[0-9]{1,19}\.[0-9]{1,19}\.[0-9]{1,19}\Z"),
     "value": FILLED,

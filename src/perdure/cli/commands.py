@@ -125,6 +125,11 @@ COMMANDS: Final[Mapping[str, LazyCommand]] = {
         "List the engines that share the store of a running engine. The engine of an owned store lists none.",
         READING,
     ),
+    "limits": LazyCommand(
+        "engine:limits",
+        "List the limits with a name that a running engine knows: their numbers, and their use.",
+        READING,
+    ),
     "pool": LazyCommand(
         "engine:pool",
         "Show the progress of a worker pool: how many items wait, run, are done and parked, and how many end a second.",
@@ -175,6 +180,14 @@ COMMANDS: Final[Mapping[str, LazyCommand]] = {
         CHANGING,
     ),
     "release": LazyCommand("engine:release", "Release a held job. Its overdue alarms fire.", CHANGING),
+    "set-limit": LazyCommand(
+        "engine:set_limit",
+        "Change numbers of a limit with a name, for all engines on the store, until `perdure reset-limit`.",
+        CHANGING,
+    ),
+    "reset-limit": LazyCommand(
+        "engine:reset_limit", "Let a limit with a name have the numbers of the code again.", CHANGING
+    ),
     "pause": LazyCommand(
         "instances.bulk_changes:pause", "Suspend alarms and retries of instances. Events are still handled.", CHANGING
     ),

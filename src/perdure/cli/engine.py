@@ -1,7 +1,7 @@
 """The commands about a running engine.
 
-They are ``perdure jobs``, ``counts``, ``demand``, ``members``, ``health``, ``metrics``, ``hold``, ``release`` and
-``pool``.
+They are ``perdure jobs``, ``counts``, ``demand``, ``members``, ``health``, ``metrics``, ``hold``, ``release``,
+``limits``, ``set-limit``, ``reset-limit`` and ``pool``.
 """
 
 from __future__ import annotations
@@ -33,9 +33,33 @@ from perdure.kinds.worker_pool import WorkerPool
 from perdure.kinds.worker_pool.handle import progress_of
 from perdure.values.address import Job
 from perdure.values.errors import InvalidArgument
-from perdure.values.listings import MAX_COUNTED, EngineMember, HoldResult, JobCount, JobDemand, StoreCounts
+from perdure.values.limits import Rate
+from perdure.values.listings import (
+    MAX_COUNTED,
+    EngineMember,
+    HoldResult,
+    JobCount,
+    JobDemand,
+    LimitNumbers,
+    NamedLimit,
+    StoreCounts,
+)
 from perdure.values.times import format_duration
-from perdure.wire.operations import COUNT, COUNTS, DEMAND, HEALTH, HOLD, INFO, MEMBERS, METRICS, RELEASE
+from perdure.wire.operations import (
+    COUNT,
+    COUNTS,
+    DEMAND,
+    HEALTH,
+    HOLD,
+    INFO,
+    LIMITS,
+    MEMBERS,
+    METRICS,
+    RELEASE,
+    RESET_LIMIT,
+    SET_LIMIT,
+    rate_text,
+)
 from perdure.wire.records import data_of
 
 
@@ -229,6 +253,95 @@ def _print_hold(job: str, result: HoldResult, *, json: bool) -> ExitCode:
         write_json([{"job": job, **data_of(result)}])
     else:
         write_lines([f"{job} is {result.hold}{'' if result.changed else ', as before'}"])
+    return ExitCode.DONE
+
+
+LimitArgument: TypeAlias = Annotated[str, Parameter(name="LIMIT", help="The limit's name; perdure limits lists them.")]
+
+
+def limits(*, target: TargetOptions = UNSET, json: JsonOption = False) -> int:
+    """List the limits with a name that a running engine knows: their numbers, and their use.
+
+    IN USE and WAITING are of the engine that answers, LEASED of all engines on the store.
+
+    Exit code: 0 done, 2 the command cannot start, 4 no engine answers.
+    """
+    with open_target(target) as found:
+        known = found.perform(LIMITS)
+    if json:
+        write_json(data_of(limit) for limit in known)
+    else:
+        columns = ("LIMIT", "NUMBERS", "DECLARED", "IN USE", "WAITING", "KEYS", "LEASED", "BEGUN")
+        table = Table(columns, tuple(map(_limit_row, known)), frozenset({"NUMBERS", "DECLARED"}))
+        write_table(table.without_empty("DECLARED"))
+    return ExitCode.DONE
+
+
+def _limit_row(limit: NamedLimit) -> tuple[str, ...]:
+    declared = "" if limit.current == limit.declared else numbers_text(limit.declared)
+    numbers = (limit.in_use, limit.waiting, limit.keys, limit.leased, limit.begun)
+    return limit.name, numbers_text(limit.current), declared, *(f"{number:,}" for number in numbers)
+
+
+def numbers_text(numbers: LimitNumbers) -> str:
+    """Return the numbers of a limit as one line.
+
+    >>> numbers_text(LimitNumbers(concurrency=5, rate=Rate(100, 60_000)))
+    'concurrency=5 rate=100/1m'
+    """
+    given = numbers.given.items()
+    return " ".join(f"{name}={rate_text(each) if isinstance(each, Rate) else each}" for name, each in given)
+
+
+def set_limit(
+    name: LimitArgument,
+    /,
+    *,
+    concurrency: Annotated[str | None, Parameter(help="How many runs and calls may be in progress.")] = None,
+    rate: Annotated[str | None, Parameter(help="How many may begin in a window, such as 100/1m.")] = None,
+    concurrency_per_key: Annotated[str | None, Parameter(help="As --concurrency, for each key.")] = None,
+    rate_per_key: Annotated[str | None, Parameter(help="As --rate, for each key.")] = None,
+    target: TargetOptions = UNSET,
+    json: JsonOption = False,
+) -> int:
+    """Change numbers of a limit with a name, for all engines on the store, until `perdure reset-limit`.
+
+    Exit code: 0 done, 2 the command cannot start, 3 the engine knows no such limit or number, 4 no engine answers.
+    """
+    options = {
+        "concurrency": concurrency,
+        "rate": rate,
+        "concurrency_per_key": concurrency_per_key,
+        "rate_per_key": rate_per_key,
+    }
+    if all(text is None for text in options.values()):
+        raise UsageError("nothing to change: pass --concurrency, --rate, --concurrency-per-key or --rate-per-key")
+    given: dict[str, object] = {"name": name}
+    for argument in SET_LIMIT.in_the("query"):
+        text, option = options[argument.name], f"--{argument.name.replace('_', '-')}"
+        try:
+            value = None if text is None else argument.type.read(text, option)
+            given |= SET_LIMIT.checked({argument.name: value})
+        except InvalidArgument as wrong:
+            raise UsageError(f"{option} {text}: expected {wrong.expected}") from wrong
+    with open_target(target) as found:
+        return _print_numbers(name, found.perform(SET_LIMIT, **given), json=json)
+
+
+def reset_limit(name: LimitArgument, /, *, target: TargetOptions = UNSET, json: JsonOption = False) -> int:
+    """Let a limit with a name have the numbers of the code again.
+
+    Exit code: 0 done, 2 the command cannot start, 3 the engine knows no such limit, 4 no engine answers.
+    """
+    with open_target(target) as found:
+        return _print_numbers(name, found.perform(RESET_LIMIT, name=name), json=json)
+
+
+def _print_numbers(name: str, numbers: LimitNumbers, *, json: bool) -> ExitCode:
+    if json:
+        write_json([{"limit": name, **data_of(numbers)}])
+    else:
+        write_lines([f"{name} has {numbers_text(numbers)}"])
     return ExitCode.DONE
 
 

@@ -23,8 +23,18 @@ from perdure.values.answer import Forgotten
 from perdure.values.attributes import Attribute, Condition
 from perdure.values.errors import InvalidArgument, RequestError
 from perdure.values.excerpt import MAX_LINE_CHARACTERS, shortened
-from perdure.values.limits import Limits
-from perdure.values.listings import Demand, EngineMember, InFlight, ListedStatus, ListFilter, Listing, StoreCounts
+from perdure.values.limits import Limits, Rate
+from perdure.values.listings import (
+    Demand,
+    EngineMember,
+    InFlight,
+    LimitNumbers,
+    ListedStatus,
+    ListFilter,
+    Listing,
+    NamedLimit,
+    StoreCounts,
+)
 from perdure.values.live_event import EngineStopped
 from perdure.values.message import StoredMessage
 from perdure.values.status_wait import (
@@ -50,9 +60,12 @@ from perdure.wire.operations import (
     IN_FLIGHT,
     INFO,
     LEFT_MESSAGES,
+    LIMITS,
     MEMBERS,
     METRICS,
     REDRIVE,
+    RESET_LIMIT,
+    SET_LIMIT,
     ClientOperation,
     check_text,
 )
@@ -483,6 +496,55 @@ class Client:
     def members(self) -> Call[tuple[EngineMember, ...], CallError]:
         """Return the engines that share the store, by epoch. None if one engine owns the store."""
         return self._gateway.perform(MEMBERS)
+
+    def limits(self) -> Call[tuple[NamedLimit, ...], CallError]:
+        """Return the limits with a name that the engine knows, by name: their numbers, and their use.
+
+        A limit that only effects name is known from the first call on.
+        """
+        return self._gateway.perform(LIMITS)
+
+    def set_limit(
+        self,
+        name: str,
+        /,
+        *,
+        concurrency: int | None = None,
+        rate: tuple[int, Duration] | Rate | None = None,
+        concurrency_per_key: int | None = None,
+        rate_per_key: tuple[int, Duration] | Rate | None = None,
+    ) -> Call[LimitNumbers, CallError]:
+        """Change numbers of a limit with a name, for all engines on the store, until `reset_limit`.
+
+        Engines that can reach the store use the new numbers after at most two seconds. Runs and calls in progress
+        continue. One that costs more than a number takes all of it.
+
+        Args:
+            name: the limit.
+            concurrency: how many runs and calls may be in progress, 1 to 100,000. None: as before, like each number.
+            rate: how many may begin in any window this long, such as ``(100, "1 minute")``.
+            concurrency_per_key: as ``concurrency``, for each key.
+            rate_per_key: as ``rate``, for each key.
+
+        Returns:
+            The numbers in effect. ``UnknownLimit`` if the engine knows no such limit. ``InvalidArgument`` if a number
+            is out of range, or the code declares no such number.
+        """
+        given = {
+            "concurrency": concurrency,
+            "rate": rate,
+            "concurrency_per_key": concurrency_per_key,
+            "rate_per_key": rate_per_key,
+        }
+        return self._perform(SET_LIMIT, name=name, **given)
+
+    def reset_limit(self, name: str, /) -> Call[LimitNumbers, CallError]:
+        """Let a limit have the numbers of the code again, in each engine those of its own code.
+
+        Args:
+            name: the limit.
+        """
+        return self._perform(RESET_LIMIT, name=name)
 
     def health(self) -> Call[Health, CallError]:
         """Report the store's state, and the messages that wait for jobs that the app does not serve."""

@@ -50,8 +50,9 @@ from perdure.values.errors import (
 )
 from perdure.values.event import Event
 from perdure.values.instance import Instance
-from perdure.values.limits import Limits
+from perdure.values.limits import Limits, Rate
 from perdure.values.listings import (
+    LIMIT_NUMBERS,
     MAX_COUNTED,
     Demand,
     EngineMember,
@@ -59,6 +60,8 @@ from perdure.values.listings import (
     InFlight,
     JobCount,
     JobDemand,
+    LimitNumbers,
+    NamedLimit,
     StoreCounts,
 )
 from perdure.values.live_event import EngineStopped
@@ -437,6 +440,7 @@ class LocalGateway(ReadingGateway):
                 answers=answers,
                 services=services,
                 journal=moment.journal,
+                waits_for=moment.waits_for,
             )
         )
 
@@ -460,8 +464,16 @@ class LocalGateway(ReadingGateway):
         inputs = inputs_beside_turns(engine.runtime, engine.store, engine.limits, running=running, hold=hold)
         ahead_ms = engine.runner.gates.ahead_ms(f"{job.kind}:{job.name}", inputs.now_ms)
         inputs = attrs.evolve(inputs, ahead_ms=ahead_ms)
-        journal = await self.journal(found.unwrap().instance)
-        return journal.map(lambda rows: ExplainInputs(found.unwrap(), inputs, rows))
+        instance = found.unwrap().instance
+        journal = await self.journal(instance)
+        if not isinstance(journal, Success):
+            return Failure(journal.failure())
+        moment = ExplainInputs(found.unwrap(), inputs, journal.unwrap())
+        if not job.plan.limits:
+            return Success(moment)
+        subject = address.id if job.lanes is None or instance is None else instance.lane or ""
+        waits = await engine.reads.answer(lambda: engine.limit_calls.waits_for(f"{job.kind}:{job.name}", subject))
+        return waits.map(lambda limits: attrs.evolve(moment, waits_for=limits))
 
     def concurrently(self, calls: Sequence[Call[Any, Any]], /) -> Call[tuple[Result[Any, Any], ...], Never]:
         """Make several calls at the same time: their commits share transactions."""
@@ -577,6 +589,35 @@ class LocalGateway(ReadingGateway):
         jobs = tuple(sorted(engine.jobs))
         found = await engine.reads.answer(lambda: answer_of(counts.work(jobs, until_ms, MAX_COUNTED)))
         return found.map(lambda work: demand_of(work, engine.runner.holds.of))
+
+    def limits(self) -> Call[tuple[NamedLimit, ...], CallError]:
+        """Read the limits with a name, and their use."""
+        return Call(lambda: self.engine.reads.answer(self.engine.limit_calls.reports), "limits")
+
+    def set_limit(
+        self,
+        name: str,
+        concurrency: int | None,
+        rate: Rate | None,
+        concurrency_per_key: int | None,
+        rate_per_key: Rate | None,
+    ) -> Call[LimitNumbers, CallError]:
+        """Change numbers of a limit with a name."""
+        numbers = LimitNumbers(
+            concurrency=concurrency, rate=rate, concurrency_per_key=concurrency_per_key, rate_per_key=rate_per_key
+        )
+        return Call(partial(self._set_limit, name, numbers), "set_limit")
+
+    async def _set_limit(self, name: str, numbers: LimitNumbers) -> Result[LimitNumbers, CallError]:
+        if not numbers.given:
+            return Failure(InvalidArgument("numbers of set_limit", "none", f"one of {', '.join(LIMIT_NUMBERS)}"))
+        change = partial(self.engine.limit_calls.change, name, numbers.given, "stay")
+        return await self.engine.reads.answer(change, _unknown)
+
+    def reset_limit(self, name: str) -> Call[LimitNumbers, CallError]:
+        """Let a limit have the numbers of the code again."""
+        reset = partial(self.engine.limit_calls.change, name, {}, "reset")
+        return Call(lambda: self.engine.reads.answer(reset, _unknown), "reset_limit")
 
     def members(self) -> Call[tuple[EngineMember, ...], CallError]:
         """Read the engines that share the store."""

@@ -200,7 +200,11 @@ def _confirming(text: str, effect: str) -> h.Element:
 
 
 def _effect(explanation: Mapping[str, object]) -> h.Node:
-    form = explanation.get("form")
+    form, limits = explanation.get("form"), explanation.get("waits_for")
+    if isinstance(limits, list) and limits:
+        names = ", ".join(map(str, limits))  # pyright: ignore[reportUnknownArgumentType] - of JSON
+        rest = {name: value for name, value in explanation.items() if name != "waits_for"}
+        return [h.p(".note")[f"The run would wait for the limit {names}."], _effect(rest)]
     match form:
         case "needs_answer":
             text = (

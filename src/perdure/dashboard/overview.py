@@ -31,7 +31,15 @@ from perdure.stores.values import Health
 from perdure.telemetry.activity import Minute, RecentFailure
 from perdure.values.address import Address
 from perdure.values.instance import Instance
-from perdure.values.listings import LISTED_STATUSES, MAX_COUNTED, EngineMember, InFlight, ListedStatus
+from perdure.values.listings import (
+    LISTED_STATUSES,
+    MAX_COUNTED,
+    EngineMember,
+    InFlight,
+    LimitNumbers,
+    ListedStatus,
+    NamedLimit,
+)
 from perdure.values.status import Hold
 
 _SURVIVED: Final = {"none": "nothing", "relaxed": "a crash of the process", "full": "a loss of power"}
@@ -117,6 +125,7 @@ class Overview:
         in_flight: the work in progress.
         engine: the engine.
         members: the engines that share the store. Empty if one owns it.
+        limits: the limits with a name.
     """
 
     jobs: tuple[CountedJob, ...]
@@ -131,6 +140,7 @@ class Overview:
     in_flight: InFlight
     engine: EngineFacts
     members: tuple[EngineMember, ...] = ()
+    limits: tuple[NamedLimit, ...] = ()
     age_ms: int = 0
 
 
@@ -143,6 +153,7 @@ def overview_page(frame: Frame, view: Overview, /) -> Page:
             _numbers(frame, view),
             h.div(".grid.two")[_throughput(view.minutes), _lateness(view.minutes)],
             _jobs(frame, view),
+            _limits(view.limits) if view.limits else None,
             h.div(".grid.two")[_troubles(frame, view.troubles), _overdue(frame, view.overdue)],
             h.div(".grid.two")[_store(view), _engine(view)],
             _members(frame, view) if view.members else None,
@@ -295,6 +306,43 @@ def _store(view: Overview) -> h.Element:
             ]
         ),
     )
+
+
+def _limits(limits: Sequence[NamedLimit]) -> h.Element:
+    rows = [
+        h.tr[
+            h.th(scope="row")[each.name],
+            h.td(".prose")[_numbers_of(each.current), " (changed)" if each.current != each.declared else None],
+            [h.td(".count")[f"{number:,}"] for number in (each.in_use, each.waiting, each.keys, each.leased)],
+            h.td(".prose")[", ".join(f"{key.key}: {key.in_use:,} + {key.waiting:,}" for key in each.busiest)],
+        ]
+        for each in limits
+    ]
+    return panel(
+        "Limits",
+        table(
+            [
+                *(
+                    "Limit",
+                    "Numbers",
+                    numeric("In use"),
+                    numeric("Waiting"),
+                    numeric("Keys"),
+                    numeric("Of all engines"),
+                ),
+                "Busiest keys: in use + waiting",
+            ],
+            rows,
+            caption="Limits with a name",
+            empty="",
+        ),
+        id_="limits",
+        note="perdure set-limit changes one",
+    )
+
+
+def _numbers_of(numbers: LimitNumbers) -> str:
+    return ", ".join(f"{name} {number}" for name, number in numbers.given.items())
 
 
 def _members(frame: Frame, view: Overview) -> h.Element:

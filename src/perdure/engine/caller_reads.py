@@ -1,4 +1,4 @@
-"""Callers that read beside turns: an instance's row now, or its status when a transition reaches it.
+"""Callers that read beside turns: an instance's row now, its status when a transition reaches it, and named limits.
 
 Each is answered, also if the store does not answer before the engine stops. A durable transition wakes those that wait
 for a status: nothing polls.
@@ -6,24 +6,39 @@ for a status: nothing polls.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Any, Literal, TypeVar
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any, Final, Literal, TypeVar
 
 import attrs
 from returns.result import Failure, Result, Success
 
 from perdure.engine.mailbox.instance_cache import InstanceCache
+from perdure.engine.runs.named_limits import KEY, MAX_CONFLICTS, NamedLimits, answers_of
+from perdure.engine.runs.permits import (
+    FOREVER_MS,
+    NOTHING_STORED,
+    PermitsName,
+    StoredPermits,
+    numbers_address,
+    read_numbers,
+    totals_of,
+    write_numbers,
+)
 from perdure.jobs.definition import AnyDefinition, CallError
 from perdure.jobs.redaction import shown_status
 from perdure.programs.future import answer_of
 from perdure.runtime.record import Future, Runtime
-from perdure.stores.contract import Store
+from perdure.stores.contract import NotCommitted, Store
+from perdure.stores.values import LoadRequest
 from perdure.values.address import Address
-from perdure.values.errors import EngineClosed, Overloaded
-from perdure.values.instance import Instance
+from perdure.values.errors import Conflict, EngineClosed, InvalidArgument, Overloaded, StoreUnavailable, UnknownLimit
+from perdure.values.instance import Fence, Instance
+from perdure.values.limits import Rate
+from perdure.values.listings import KeyUse, LimitNumbers, NamedLimit
 from perdure.values.status import InstanceStatus
 from perdure.values.status_wait import Awaited, NeverStored, NotReached, Reached, WaitCondition, ticket_parts
-from perdure.values.transition import Loaded, Purge, Put, Transition
+from perdure.values.transition import Loaded, NewKeys, Purge, Put, Remembered, Transition
 
 A = TypeVar("A")
 
@@ -268,3 +283,140 @@ class StatusWaiters:
 
     def _all(self) -> tuple[_Wait, ...]:
         return tuple(wait for waits in self._at.values() for wait in waits)
+
+
+BUSIEST: Final = 10
+"""Keys of a limit that a report names."""
+
+
+@attrs.frozen
+class LimitCalls:
+    """Reads and changes named limits for callers.
+
+    Attributes:
+        store: has the numbers that were changed, and the permits of all engines.
+        runtime: the clocks.
+        named: the limits of this engine.
+    """
+
+    store: Store
+    runtime: Runtime
+    named: NamedLimits
+
+    async def reports(self) -> Result[tuple[NamedLimit, ...], Any]:
+        """Return the limits that the engine knows, by name, with their use."""
+        names = tuple(PermitsName(name, None) for name in sorted(self.named.declared))
+        found = await self._read(names)
+        if not isinstance(found, Success):
+            return Failure(found.failure())
+        use, stored = self.named.use(), found.unwrap()
+        return Success(tuple(self._report(name.limit, stored[name], use) for name in names))
+
+    def _report(self, limit: str, stored: StoredPermits, use: Mapping[PermitsName, tuple[int, int]]) -> NamedLimit:
+        current, me = self.named.limits[limit], self.store.epoch
+        of_keys = [
+            KeyUse(key=name.key, in_use=used, waiting=waiting)
+            for name, (used, waiting) in use.items()
+            if name.limit == limit and name.key is not None and (used or waiting)
+        ]
+        used, _ = use.get(PermitsName(limit, None), (0, 0))
+        in_use, waiting = totals_of(use).get(limit, (0, 0))
+        living, own = stored.living(me, self.named.others()), stored.of(me)
+        leased = sum(living.held.values()) + max(used, *own.held.values(), 0)
+        oldest_ms = self.runtime.now_ms() - (0 if current.rate is None else current.rate.window_ms)
+        return NamedLimit(
+            name=limit,
+            declared=LimitNumbers.of(self.named.declared[limit]),
+            current=current,
+            in_use=in_use,
+            waiting=waiting,
+            keys=len(of_keys),
+            busiest=tuple(sorted(of_keys, key=lambda one: (-one.waiting, -one.in_use, one.key))[:BUSIEST]),
+            leased=0 if current.concurrency is None else leased,
+            wanted=sum(wish.permits for wish in (*living.wants.values(), *own.wants.values())),
+            begun=0 if current.rate is None else sum(number for at, number, _ in stored.begun if at > oldest_ms),
+        )
+
+    async def waits_for(self, job: str, subject: str) -> Result[tuple[str, ...], Any]:
+        """Return the limits that a run would wait for if it began now.
+
+        Args:
+            job: the job, printed ``kind:name``.
+            subject: the instance's id, or an item's lane.
+        """
+        if job not in self.named.jobs:
+            return Success(())
+        needs = self.named.demand_of(job, subject).needs
+        found = await self._read([name for name, _ in needs])
+        if not isinstance(found, Success):
+            return Failure(found.failure())
+        stored = found.unwrap()
+        waits = [name.limit for name, cost in needs if not self.named.would_begin(name, cost, stored[name])]
+        return Success(tuple(dict.fromkeys(waits)))
+
+    async def change(
+        self, name: str, numbers: Mapping[str, int | Rate], others: Literal["stay", "reset"]
+    ) -> Result[LimitNumbers, Any]:
+        """Change numbers of a limit, for all engines on the store. The change is durable when this returns.
+
+        Args:
+            name: the limit.
+            numbers: the numbers that change.
+            others: whether the other numbers stay as they are, or are those of the code again.
+        """
+        limit = self.named.declared.get(name)
+        if limit is None:
+            return Failure(UnknownLimit(name, tuple(sorted(self.named.declared))))
+        declared = LimitNumbers.of(limit).given
+        for each in numbers:
+            if each not in declared:
+                expected = f"a number that the code declares: {', '.join(declared)}"
+                return Failure(InvalidArgument(f"number of limit {name}", each, expected))
+        for _ in range(MAX_CONFLICTS):
+            stored = await self._stored([numbers_address(name)])
+            if not isinstance(stored, Success):
+                return Failure(stored.failure())
+            (before,) = stored.unwrap()
+            kept = {} if before is None or others == "reset" else read_numbers(before.answer)
+            written = await self._write(name, {**kept, **numbers}, 0 if before is None else before.expires_ms)
+            if isinstance(written, Success):
+                self.named.note_numbers(name, written.unwrap())
+                return Success(self.named.limits[name])
+            if not isinstance(written.failure(), Conflict):
+                return Failure(written.failure())
+        return Failure(StoreUnavailable(f"change limit {name}", "other callers changed it meanwhile; try again"))
+
+    async def _write(
+        self, name: str, numbers: Mapping[str, int | Rate], seen_ms: int
+    ) -> Result[Remembered, NotCommitted]:
+        # By its end, which grows with each change, an engine knows which of two is the later one.
+        expires_ms = max(FOREVER_MS, seen_ms + 1)
+        text = write_numbers(numbers)
+        remembered = Remembered(key=KEY, action=KEY, fingerprint="", answer=text, expires_ms=expires_ms)
+        unread = NewKeys((KEY,), max(self.runtime.now_ms(), seen_ms))
+        change = Transition(address=numbers_address(name), remember=(remembered,), new_keys=unread)
+        answers: Sequence[Result[Fence | None, NotCommitted]] = await answers_of(
+            self.runtime, lambda tell: self.store.commit((change,), tell)
+        )
+        return answers[0].map(lambda _: remembered)
+
+    async def _read(self, names: Sequence[PermitsName]) -> Result[Mapping[PermitsName, StoredPermits], Any]:
+        """Read permits, and the numbers of their limits, which are in effect then."""
+        limits = tuple(dict.fromkeys(name.limit for name in names))
+        found = await self._stored([*(name.address for name in names), *map(numbers_address, limits)])
+        if not isinstance(found, Success):
+            return Failure(found.failure())
+        rows = found.unwrap()
+        for name, numbers in zip(limits, rows[len(names) :], strict=True):
+            self.named.note_numbers(name, numbers)
+        stored = [NOTHING_STORED if row is None else StoredPermits.read(row.answer) for row in rows[: len(names)]]
+        return Success(dict(zip(names, stored, strict=True)))
+
+    async def _stored(self, addresses: Iterable[Address]) -> Result[Sequence[Remembered | None], Any]:
+        loads = tuple(LoadRequest(address, KEY, self.runtime.now_ms()) for address in addresses)
+        if not loads:
+            return Success(())
+        load = partial(self.store.load, loads)
+        answers: Sequence[Result[Loaded, Any]] = await answers_of(self.runtime, load)
+        failed = next((answer.failure() for answer in answers if not isinstance(answer, Success)), None)
+        return Success([one.unwrap().remembered for one in answers]) if failed is None else Failure(failed)

@@ -11,7 +11,7 @@ import attrs
 from returns.result import Result, Success
 
 from perdure._lazy import load_postponed
-from perdure.engine.caller_reads import DirectReads, StatusWaiters
+from perdure.engine.caller_reads import DirectReads, LimitCalls, StatusWaiters
 from perdure.engine.commits import Commits
 from perdure.engine.dispatcher import Dispatcher
 from perdure.engine.loops.alarms import Alarms
@@ -33,6 +33,7 @@ from perdure.engine.runs.concurrency import (
 )
 from perdure.engine.runs.effects import Perform, limited, perform_directly, traced
 from perdure.engine.runs.named_limits import NamedLimits
+from perdure.engine.runs.permits import totals_of
 from perdure.engine.runs.runner import RunEnded, Runner
 from perdure.engine.sharing import (
     ALARM_POLL_MS,
@@ -145,6 +146,11 @@ class RunningEngine:
     def named(self) -> NamedLimits:
         """The limits with a name."""
         return self.runner.gates.named
+
+    @property
+    def limit_calls(self) -> LimitCalls:
+        """Reads and changes the limits with a name for callers."""
+        return LimitCalls(self.store, self.runtime, self.named)
 
     @property
     def reads(self) -> DirectReads:
@@ -377,6 +383,11 @@ class RunningEngine:
             alarms=self.alarms.under_way + sum(one.under_way for one in self.feeders.values()),
             messages=self.outbox.under_way,
         )
+
+    def limits_in_use(self) -> Mapping[str, tuple[int, int]]:
+        """Return the permits in use of each limit with a name, and how many runs, calls and items wait."""
+        found = totals_of(self.named.use())
+        return {name: found.get(name, (0, 0)) for name in self.named.declared}
 
     def _loop(self, coroutine: Coroutine[Any, Any, None], name: str) -> None:
         task = self.runtime.spawn(coroutine, name=name)

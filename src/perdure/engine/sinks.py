@@ -383,6 +383,8 @@ class EngineView:
         runtime: the only interface to time, waiting, task creation, ids and logging.
         jobs: the served definitions, by kind and name.
         in_flight: returns the work in progress. None before the engine has started. Any thread may call it.
+        limits_in_use: returns the permits in use of each limit with a name, and how many runs, calls and items wait.
+            Any thread may call it.
         limits: the engine's limits.
         lags: returns the lag of each open sink that has one, by sink name.
         report: reports to every sink an event that a sink has logged with its position.
@@ -392,6 +394,7 @@ class EngineView:
     runtime: Runtime
     jobs: Mapping[tuple[str, str], AnyDefinition]
     in_flight: Callable[[], InFlight] = InFlight
+    limits_in_use: Callable[[], Mapping[str, tuple[int, int]]] = dict[str, tuple[int, int]]
     limits: Limits = Limits()
     lags: Callable[[], Mapping[str, SinkLag]] = dict[str, SinkLag]
     report: OnEvent = lambda _: None

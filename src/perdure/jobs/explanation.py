@@ -126,6 +126,7 @@ class Explained:
         claim: the commit before it: the claim for a run, or for an event with an effect. None if there is none.
         checkpoints: the commits between the two, if the run has a journal.
         result: the result for the caller, or the error.
+        waits_for: the limits with a name that the run would wait for now, before it begins.
     """
 
     __repr__ = fields_in_line
@@ -135,6 +136,7 @@ class Explained:
     claim: Transition | None
     result: TurnResult
     checkpoints: tuple[Transition, ...] = ()
+    waits_for: tuple[str, ...] = ()
 
     @property
     def version(self) -> int:
@@ -158,11 +160,13 @@ class NeedsAnswer:
         effect: the effect's name.
         args: its positional arguments.
         kwargs: its keyword arguments.
+        waits_for: the limits with a name that the run would wait for now, before it begins.
     """
 
     effect: str
     args: tuple[Any, ...]  # of whatever types the effect takes
     kwargs: Mapping[str, Any]  # as above
+    waits_for: tuple[str, ...] = ()
     _secrets: frozenset[str] = attrs.field(default=frozenset(), alias="secrets", repr=False, eq=False)
 
     def __repr__(self) -> str:
@@ -200,6 +204,7 @@ def explain(
     services: object = None,
     incarnation: int = NEW_INCARNATION,
     journal: Sequence[str] = (),
+    waits_for: tuple[str, ...] = (),
 ) -> Explanation:
     """Compute a request's outcome. Pure: the same arguments return the same explanation.
 
@@ -216,9 +221,13 @@ def explain(
         services: the services as readers see them (`asks`). No effect is performed on them.
         incarnation: the incarnation that the store would assign to a new instance.
         journal: the instance's journal rows.
+        waits_for: the limits with a name that a run of the instance would wait for now.
     """
     turn = _DryTurn(job, address, loaded, tuple(inputs), _by_call(answers), services, incarnation, list(journal))
-    return turn.take(request)
+    explanation = turn.take(request)
+    if not waits_for or not turn.has_run or isinstance(explanation, WaitsForRun):
+        return explanation
+    return attrs.evolve(explanation, waits_for=waits_for)
 
 
 def request_of(
@@ -269,6 +278,7 @@ class _DryTurn:
     incarnation: int
     rows: list[str]
     _checkpoints: list[Transition] = attrs.Factory(list[Transition])
+    has_run: bool = False
     _decisions: int = 0
     _claim: Transition | None = None
     _stopped: NeedsAnswer | None = None
@@ -316,6 +326,7 @@ class _DryTurn:
     # ------------------------------------------------------------ the run
     def _run(self, execute: Execute, inputs: TurnInputs) -> tuple[Execute, Exit[Any, Any], TurnInputs]:
         """Run a run's program. Return the run, claimed if necessary, its exit, and the inputs at its end."""
+        self.has_run = True
         rehearsal = DryRun(execute.program, execute.draft, self.services, inputs.now_ms, self._limit_ms())
         journal = DryJournal(self.job, execute, self.rows, lambda: self._next_facts(inputs, rehearsal.now_ms))
         journal.transitions = self._checkpoints

@@ -425,6 +425,7 @@ class RemoteGateway:
                 inputs=(moment.inputs,),
                 answers=answers,
                 journal=moment.journal,
+                waits_for=moment.waits_for,
             )
         )
 

@@ -133,6 +133,7 @@ class PageSource:
                 phase=engine.runner.phase,
             ),
             members=() if engine.store.sharing is None else await known(client.members()),
+            limits=await known(client.limits()),
         )
 
     async def jobs(self) -> JobList:

@@ -223,6 +223,26 @@ class UnknownJob(RequestError):
 
 
 @attrs.frozen(repr=False)
+class UnknownLimit(RequestError):
+    """The engine knows no limit with that name.
+
+    Attributes:
+        name: the name that was passed.
+        known: the limits that the engine knows.
+    """
+
+    name: str
+    known: tuple[str, ...]
+
+    def _text(self) -> str:
+        known = ", ".join(self.known) or "none"
+        return (
+            f"the engine knows no limit {excerpt(self.name)} (known: {known}); a limit that only effects name is known "
+            "from the first call on"
+        )
+
+
+@attrs.frozen(repr=False)
 class UnknownAction(RequestError):
     """The job's kind has no such call."""
 

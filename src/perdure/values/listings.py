@@ -11,6 +11,7 @@ import attrs
 from perdure.values.address import Address
 from perdure.values.excerpt import excerpt, fields_in_line, size_only
 from perdure.values.failure import FailureRecord
+from perdure.values.limits import Limit, Rate
 from perdure.values.status import Hold, InstanceStatus, Status
 from perdure.values.times import from_ms
 
@@ -306,6 +307,94 @@ class Demand:
 
     jobs: tuple[JobDemand, ...] = ()
     total: int = 0
+
+
+LIMIT_NUMBERS: Final = ("concurrency", "rate", "concurrency_per_key", "rate_per_key")
+"""The numbers that a limit with a name may have."""
+
+
+@attrs.frozen(kw_only=True)
+class LimitNumbers:
+    """The numbers of a limit with a name. None: it has no such number.
+
+    Attributes:
+        concurrency: how many runs and calls may be in progress.
+        rate: how many may begin in any window.
+        concurrency_per_key: as ``concurrency``, for each key.
+        rate_per_key: as ``rate``, for each key.
+    """
+
+    __repr__ = fields_in_line
+
+    concurrency: int | None = None
+    rate: Rate | None = None
+    concurrency_per_key: int | None = None
+    rate_per_key: Rate | None = None
+
+    @classmethod
+    def of(cls, limit: Limit) -> LimitNumbers:
+        """Return the numbers that the code declares."""
+        return cls(**{name: getattr(limit, name) for name in LIMIT_NUMBERS})
+
+    @property
+    def has_keys(self) -> bool:
+        """Whether a number counts each key apart."""
+        return self.concurrency_per_key is not None or self.rate_per_key is not None
+
+    @property
+    def given(self) -> Mapping[str, int | Rate]:
+        """The numbers that it has, by name."""
+        found = ((name, getattr(self, name)) for name in LIMIT_NUMBERS)
+        return {name: number for name, number in found if number is not None}
+
+
+@attrs.frozen(kw_only=True)
+class KeyUse:
+    """A key of a limit in one engine.
+
+    Attributes:
+        key: the key.
+        in_use: the permits of its runs and calls in progress.
+        waiting: how many runs, calls and items wait.
+    """
+
+    __repr__ = fields_in_line
+
+    key: str
+    in_use: int = 0
+    waiting: int = 0
+
+
+@attrs.frozen(kw_only=True)
+class NamedLimit:
+    """A limit with a name, and its use. A run or call with a cost has that many permits.
+
+    Attributes:
+        name: the limit.
+        declared: the numbers in the code of the engine that answers.
+        current: those in effect, after changes with ``set_limit``.
+        in_use: the permits of runs and calls in progress in this engine.
+        waiting: how many runs, calls and pool items wait for permits in this engine.
+        keys: how many keys have runs, calls or items in progress or waiting in this engine.
+        busiest: the ten of these keys with the most that wait, then with the most permits.
+        leased: the permits to run that all engines on the store have, used or not. 0 without a ``concurrency``.
+        wanted: the permits that engines on the store wait for.
+        begun: the permits of runs and calls that began within the window of ``rate``, over all engines. It includes
+            those that are about to begin. 0 without a ``rate``.
+    """
+
+    __repr__ = fields_in_line
+
+    name: str
+    declared: LimitNumbers
+    current: LimitNumbers
+    in_use: int = 0
+    waiting: int = 0
+    keys: int = 0
+    busiest: tuple[KeyUse, ...] = ()
+    leased: int = 0
+    wanted: int = 0
+    begun: int = 0
 
 
 @attrs.frozen(kw_only=True)

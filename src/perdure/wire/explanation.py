@@ -77,11 +77,13 @@ class ExplainInputs:
         loaded: the stored data.
         inputs: the inputs that the engine would decide with.
         journal: the instance's journal rows.
+        waits_for: the limits with a name that a run would wait for.
     """
 
     loaded: Loaded
     inputs: TurnInputs
     journal: tuple[str, ...] = ()
+    waits_for: tuple[str, ...] = ()
 
 
 def encode_explain_inputs(moment: ExplainInputs) -> bytes:
@@ -90,7 +92,8 @@ def encode_explain_inputs(moment: ExplainInputs) -> bytes:
     inputs = data_of(attrs.evolve(moment.inputs, decoded=None, row=None))
     del inputs["row"]
     inputs["id_base"] = f"{inputs['id_base']:x}"  # 128 bits: more than a number in JSON
-    return orjson.dumps({"loaded": data_of(moment.loaded), "inputs": inputs, "journal": moment.journal})
+    data = {"loaded": data_of(moment.loaded), "inputs": inputs, "journal": moment.journal}
+    return orjson.dumps(data | ({"waits_for": moment.waits_for} if moment.waits_for else {}))
 
 
 def explain_inputs_of(data: Any) -> ExplainInputs:
@@ -100,8 +103,8 @@ def explain_inputs_of(data: Any) -> ExplainInputs:
         OutcomeUnknown: the data does not describe a moment.
     """
     inputs = {**data["inputs"], "id_base": int(data["inputs"]["id_base"], 16)}
-    journal = tuple(map(str, data.get("journal", ())))
-    return ExplainInputs(record_of(Loaded, data["loaded"]), record_of(TurnInputs, inputs), journal)
+    journal, waits_for = (tuple(map(str, data.get(name, ()))) for name in ("journal", "waits_for"))
+    return ExplainInputs(record_of(Loaded, data["loaded"]), record_of(TurnInputs, inputs), journal, waits_for)
 
 
 def explanation_data(job: AnyDefinition, explanation: Explanation) -> dict[str, Any]:
@@ -114,9 +117,12 @@ def explanation_data(job: AnyDefinition, explanation: Explanation) -> dict[str, 
     Returns:
         A dict with a ``form``: ``explained`` with the instance ``before`` and ``after``, the ``write``, ``messages``,
         ``events`` and the ``answer`` or the ``problem``. ``needs_answer`` with the effect. ``waits_for_run`` with the
-        run.
+        run. ``waits_for`` has the limits with a name that the run would wait for, if there are some.
     """
     match explanation:
+        case Explained() | NeedsAnswer() if explanation.waits_for:
+            first = explanation_data(job, attrs.evolve(explanation, waits_for=()))
+            return {**first, "waits_for": list(explanation.waits_for)}
         case NeedsAnswer(effect=effect, args=args, kwargs=kwargs):
             show = explanation.shown
             shown = {

@@ -72,6 +72,8 @@ EVENTS: Final[JsonSchema] = {
 }
 """The schema for a history page."""
 
+_LIMIT_NAMES: Final[JsonSchema] = {"type": "array", "items": _ANY_TEXT}
+
 EXPLANATION: Final[JsonSchema] = {
     "anyOf": [{"$ref": f"{REFERENCE}{name}"} for name in ("Explained", "NeedsAnswer", "WaitsForRun")],
     "$defs": {
@@ -87,7 +89,7 @@ EXPLANATION: Final[JsonSchema] = {
                 "messages": {"type": "array", "items": _OBJECT},
                 "events": {"type": "array", "items": _OBJECT},
             },
-            {"answer": {}, "problem": _OBJECT},
+            {"answer": {}, "problem": _OBJECT, "waits_for": _LIMIT_NAMES},
         ),
         **_record(
             "NeedsAnswer",
@@ -98,7 +100,7 @@ EXPLANATION: Final[JsonSchema] = {
                 "args": {"type": "array", "items": _ANY_TEXT},
                 "kwargs": {"type": "object", "additionalProperties": _ANY_TEXT},
             },
-            {},
+            {"waits_for": _LIMIT_NAMES},
         ),
         **_record(
             "WaitsForRun",

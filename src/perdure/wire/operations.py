@@ -21,6 +21,7 @@ from perdure.values.address import MAX_ID_CHARACTERS, Address, is_text
 from perdure.values.answer import Forgotten
 from perdure.values.attributes import MAX_CONDITIONS, checked_where
 from perdure.values.errors import DefinitionError, InvalidArgument
+from perdure.values.limits import MAX_CONCURRENCY, MAX_RATE, Rate, rate_of
 from perdure.values.listings import (
     LISTED_STATUSES,
     Demand,
@@ -28,8 +29,10 @@ from perdure.values.listings import (
     HoldResult,
     InFlight,
     JobCount,
+    LimitNumbers,
     Listing,
     MatchCount,
+    NamedLimit,
     StepRecord,
     StoreCounts,
 )
@@ -166,6 +169,38 @@ def _read_instant(text: str, name: str) -> datetime:
     return instant
 
 
+_RATE: Final = r"^([1-9]\d{0,4}|100000)/([1-9]\d{0,8}ms|[1-9]\d{0,5}[sm]|[1-9]\d{0,4}h|[1-9]\d{0,3}d)$"
+_UNITS_MS: Final = {"d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1_000, "ms": 1}
+
+
+def _check_rate(value: object, what: str) -> Rate | None:
+    try:
+        rate = value if isinstance(value, Rate) else rate_of(value, what=what)
+    except DefinitionError as wrong:
+        raise InvalidArgument(what, value, wrong.expected) from wrong
+    if rate is not None and re.fullmatch(_RATE, rate_text(rate)) is None:
+        expected = "a window below 10,000 days, in whole days, hours, minutes, seconds, or up to nine digits of ms"
+        raise InvalidArgument(what, value, expected)
+    return rate
+
+
+def rate_text(rate: Rate) -> str:
+    """Return a rate as a request has it.
+
+    >>> rate_text(Rate(100, 60_000))
+    '100/1m'
+    """
+    unit, length_ms = next(unit for unit in _UNITS_MS.items() if rate.window_ms % unit[1] == 0)
+    return f"{rate.runs}/{rate.window_ms // length_ms}{unit}"
+
+
+def _read_rate(text: str, name: str) -> Rate:
+    if re.fullmatch(_RATE, text) is None:
+        raise InvalidArgument(name, text, f"a number from 1 to {MAX_RATE:,}, a slash and a duration, such as 100/1m")
+    runs, _, window = text.partition("/")
+    return Rate(int(runs), duration_ms(window, what=name))
+
+
 def _check_ticket(value: object, what: str) -> object:
     ticket_parts(cast("str", value), what)
     return value
@@ -222,6 +257,13 @@ _ADDRESS: Final = ArgumentType(
 )
 
 
+_CONCURRENCY: Final = _whole(1, MAX_CONCURRENCY)
+_RATE_OF_LIMIT: Final = ArgumentType(
+    schema={"type": "string", "pattern": _RATE, "example": "100/1m"},
+    check=_check_rate,
+    text=rate_text,
+    read=_read_rate,
+)
 _CONDITIONS: Final = ArgumentType(
     schema={"type": "array", "items": {"type": "string"}, "maxItems": MAX_CONDITIONS},
     check=checked_where,
@@ -399,6 +441,41 @@ IN_FLIGHT: Final = ClientOperation(
     summary="Read the unfinished work of the engine.",
     bounded_by="lists",
 )
+LIMITS: Final[ClientOperation[tuple[NamedLimit, ...]]] = ClientOperation(
+    name="limits",
+    path="/v1/limits",
+    answer=tuple[NamedLimit, ...],
+    summary="List the limits with a name: their numbers, and their use.",
+    id="list_limits",
+    bounded_by="lists",
+)
+_LIMIT_NAME: Final = Argument(name="name", place="path", type=_FILLED_TEXT, description="The limit.")
+SET_LIMIT: Final = ClientOperation(
+    name="set_limit",
+    method="POST",
+    path="/v1/limits/{name}",
+    scope="operate",
+    answer=LimitNumbers,
+    summary="Change numbers of a limit with a name while engines run.",
+    arguments=(
+        _LIMIT_NAME,
+        Argument(name="concurrency", type=_CONCURRENCY, description="How many runs and calls may be in progress."),
+        Argument(name="rate", type=_RATE_OF_LIMIT, description="How many may begin in a window, such as `100/1m`."),
+        Argument(name="concurrency_per_key", type=_CONCURRENCY, description="As `concurrency`, for each key."),
+        Argument(name="rate_per_key", type=_RATE_OF_LIMIT, description="As `rate`, for each key."),
+    ),
+    repeat="changes_nothing",
+)
+RESET_LIMIT: Final = ClientOperation(
+    name="reset_limit",
+    method="POST",
+    path="/v1/limits/{name}/reset",
+    scope="operate",
+    answer=LimitNumbers,
+    summary="Let a limit with a name have the numbers of the code again.",
+    arguments=(_LIMIT_NAME,),
+    repeat="changes_nothing",
+)
 LIST: Final = ClientOperation(
     name="list",
     path="/v1/instances",
@@ -573,6 +650,7 @@ COUNT_MATCHING: Final = ClientOperation(
 
 OPERATIONS: Final[tuple[ClientOperation[Any], ...]] = (
     *(INFO, HEALTH, COUNTS, DEMAND, MEMBERS, IN_FLIGHT, LIST, DEAD_LETTERS, REDRIVE, LEFT_MESSAGES, BURY, METRICS),
+    *(LIMITS, SET_LIMIT, RESET_LIMIT),
     *(STATUS, STEPS, REPLY, PUBLISHED, HISTORY, FORGET_KEY, HOLD, RELEASE, COUNT, COUNT_MATCHING),
 )
 """Every operation, in the OpenAPI document's order."""

@@ -26,6 +26,7 @@ STATUS: Final[Mapping[type[PerdureError], int]] = {
     errors.InvalidArgument: 422,
     errors.InvalidInput: 422,
     errors.UnknownJob: 404,
+    errors.UnknownLimit: 404,
     errors.UnknownAction: 404,
     errors.IdempotencyConflict: 409,
     errors.StoredResultUnreadable: 409,

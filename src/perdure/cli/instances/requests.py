@@ -547,6 +547,8 @@ def difference_lines(explanation: dict[str, Any]) -> Iterator[str]:
     Args:
         explanation: the JSON-able data that `perdure.wire.explanation` returns.
     """
+    for limit in explanation.get("waits_for", ()):
+        yield f"the run would wait for the limit {limit}"
     match explanation:
         case {"form": "needs_answer", "effect": effect, "args": args, "kwargs": kwargs}:
             passed = [*args, *(f"{name}={value}" for name, value in kwargs.items())]

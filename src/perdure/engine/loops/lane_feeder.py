@@ -19,7 +19,8 @@ from perdure.engine.loops.waker import Waker
 from perdure.engine.mailbox.entry import MailboxEntry, TurnAnswer
 from perdure.engine.mailbox.instance_cache import InstanceCache
 from perdure.engine.runs.concurrency import Holds, LaneLimit, takes_lane_slot
-from perdure.engine.runs.named_limits import Admission, Items, NamedLimits
+from perdure.engine.runs.named_limits import NamedLimits
+from perdure.engine.runs.permits import Admission, Items
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.plan import Lanes
 from perdure.jobs.request import ALARM

@@ -10,7 +10,8 @@ import heapq
 import math
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final, Literal, NamedTuple, Protocol, TypeAlias
+from functools import partial
+from typing import Any, Final, Literal
 
 import attrs
 from returns.result import Result, Success
@@ -19,20 +20,25 @@ from perdure.engine.runs.permits import (
     LOOK_MS,
     NO_DEMAND,
     NOTHING_STORED,
+    Admission,
     Entry,
     Held,
     Instants,
+    Items,
     Line,
     PermitDemand,
     Permits,
     PermitsName,
     PermitsWanted,
-    Planned,
+    PlannedEntry,
     StoredPermits,
     Waiter,
+    Wakes,
     cost_of,
     key_of,
     no_key,
+    numbers_address,
+    read_numbers,
 )
 from perdure.runtime.record import Future, LogRecord, Runtime
 from perdure.stores.contract import NotCommitted, Store
@@ -41,6 +47,7 @@ from perdure.values.address import Address
 from perdure.values.errors import Conflict, DefinitionError
 from perdure.values.instance import Fence
 from perdure.values.limits import AnyUse, Limit, Rate
+from perdure.values.listings import LimitNumbers
 from perdure.values.transition import Loaded, NewKeys, Remembered, Transition
 from perdure.values.turn_inputs import NO_OTHERS, OtherEngines
 
@@ -65,29 +72,6 @@ SOON_MS: Final = 500
 """How long permits are kept for a lane after its feeder was called."""
 
 
-class Items(NamedTuple):
-    """How many items of a pool may begin: of all lanes, and of one."""
-
-    all: int
-    of_lane: int
-
-
-Admission: TypeAlias = Literal["admitted", "others", "none"]
-"""Whether an item may begin: if not, perhaps those of ``others``, or ``none``."""
-
-
-class Wakes(Protocol):
-    """Wakes a loop, as `Waker` does."""
-
-    def notify(self) -> None:
-        """Notify the loop, or keep it from its next sleep."""
-        ...
-
-    async def wait_until(self, at_ms: int | None) -> None:
-        """Sleep until an instant of the wall clock, or until notified."""
-        ...
-
-
 @attrs.define(eq=False, kw_only=True)
 class NamedLimits:
     """The named limits of an engine.
@@ -100,7 +84,8 @@ class NamedLimits:
         others: returns the other engines that may be alive.
         lease_ms: the lease of an engine.
         start: starts the loop, at the first run that needs permits.
-        limits: the limits that are known, with the numbers that are in effect.
+        declared: the limits that are known, as the code declares them.
+        limits: their numbers that are in effect.
     """
 
     store: Store
@@ -110,13 +95,14 @@ class NamedLimits:
     others: Callable[[], OtherEngines] = lambda: NO_OTHERS
     lease_ms: int = 0
     start: Callable[[], object] = attrs.field(init=False)
-    limits: dict[str, Limit] = attrs.Factory(dict[str, Limit])
-    _declared: dict[str, Limit] = attrs.Factory(dict[str, Limit])
+    declared: dict[str, Limit] = attrs.Factory(dict[str, Limit])
+    limits: dict[str, LimitNumbers] = attrs.Factory(dict[str, LimitNumbers])
+    _numbers_seen: dict[str, tuple[float, int]] = attrs.Factory(dict[str, Any])  # when they were read, and expire
     _entries: dict[PermitsName, Entry] = attrs.Factory(dict[PermitsName, Entry])
     _lines: dict[object, Line] = attrs.Factory(dict[object, Line])
     _held: dict[Address, list[Held]] = attrs.Factory(dict[Address, list[Held]])
     _due: dict[PermitsName, None] = attrs.Factory(dict[PermitsName, None])
-    _timers: list[tuple[float, PermitsName]] = attrs.Factory(list[tuple[float, PermitsName]])
+    _timers: list[tuple[float, str, str, PermitsName]] = attrs.Factory(list[Any])  # a heap
     _asked: dict[str, dict[str, None]] = attrs.Factory(dict[str, Any])
     _told: deque[tuple[float, Line]] = attrs.Factory(deque[Any])
     _turn: float = 0
@@ -143,15 +129,64 @@ class NamedLimits:
         Raises:
             DefinitionError: another limit has its name.
         """
-        known = self._declared.setdefault(limit.name, limit)
+        known = self.declared.setdefault(limit.name, limit)
         if known != limit:
             raise DefinitionError(f"limit {limit.name}", limit, f"one definition of it: another one is {known!r}")
-        self.limits.setdefault(limit.name, limit)
+        if limit.name not in self.limits:
+            self.limits[limit.name] = LimitNumbers.of(limit)
+
+    def use(self) -> Mapping[PermitsName, tuple[int, int]]:
+        """Return the permits in use in this engine, and how many runs, calls and items wait. Any thread may call it."""
+        found = {name: (entry.permits.used, 0) for name, entry in tuple(self._entries.items())}
+        for line in tuple(self._lines.values()):
+            for name, _ in line.demand.needs:
+                used, waiting = found.get(name, (0, 0))
+                found[name] = used, waiting + line.wanted
+        return found
+
+    def note_numbers(self, name: str, stored: Remembered | None) -> None:
+        """Have the numbers of a limit that the store has, from now on."""
+        known_ms = self._numbers_seen[name][1] if name in self._numbers_seen else 0
+        expires_ms = 0 if stored is None else stored.expires_ms
+        self._numbers_seen[name] = self.runtime.monotonic_ms(), max(known_ms, expires_ms)
+        if expires_ms < known_ms:
+            return  # it was read before the last change
+        declared = LimitNumbers.of(self.declared[name])
+        changed = {} if stored is None else read_numbers(stored.answer)
+        # Other code may have declared other numbers when they were changed.
+        numbers = attrs.evolve(declared, **{each: changed[each] for each in declared.given if each in changed})
+        if numbers == self.limits[name]:
+            return
+        self.limits[name] = numbers
+        self.runtime.log(LogRecord("info", "limit changed", {"limit": name, **numbers.given}))
+        for entry in [entry for entry in self._entries.values() if entry.name.limit == name]:
+            entry.permits.change(*self._numbers(entry.name))
+            entry.again_ms = entry.looked_ms = -math.inf
+            self._ask_soon(entry.name)
+
+    def would_begin(self, name: PermitsName, cost: int, stored: StoredPermits) -> bool:
+        """Whether a run that needs these permits would begin now, and not wait.
+
+        Args:
+            name: the limit and the key.
+            cost: how many permits.
+            stored: their entry.
+        """
+        entry, now_ms = self._entries.get(name), self.runtime.monotonic_ms()
+        if entry is not None and entry.lines:
+            return False
+        if entry is None or entry.state == "unread":
+            permits = Permits(self.store.epoch, self._ownership, *self._numbers(name))
+            permits.restore(stored)
+        else:
+            permits, stored = entry.permits, entry.known if self._ownership == "alone" else stored
+        clock = Instants(now_ms, self.runtime.now_ms(), 0)
+        return permits.would_have(cost, stored.living(permits.me, self.others()), clock)
 
     # ------------------------------------------------------------ runs
     def try_take(self, job: str, address: Address) -> bool:
         """Take permits for a run if no other one has to wait for them. Return whether they are taken."""
-        demand = self._demand_of(job, address.id)
+        demand = self.demand_of(job, address.id)
         if not self._is_free(demand):
             return False
         self._hold(address, Held(demand))
@@ -159,7 +194,7 @@ class NamedLimits:
 
     async def enter(self, job: str, address: Address, subject: str) -> None:
         """Take permits for a run, waiting in line for them. A cancelled wait takes none."""
-        held = Held(self._demand_of(job, subject))
+        held = Held(self.demand_of(job, subject))
         await self._wait(held, "with_engine")
         self._held.setdefault(address, []).append(held)
 
@@ -217,9 +252,11 @@ class NamedLimits:
     def is_full(self, job: str, lane: str) -> bool:
         """Whether it is known that no item of a lane gets permits now."""
         now_ms = self.runtime.monotonic_ms()
-        for name, cost in self._demand_of(job, lane).needs:
+        for name, cost in self.demand_of(job, lane).needs:
             entry = self._entries.get(name)
-            if entry is not None and entry.again_ms > now_ms and not entry.permits.has_room(cost, now_ms):
+            if entry is None or entry.again_ms <= now_ms:
+                continue
+            if not entry.permits.has_room(entry.permits.capped(cost), now_ms):
                 return True
         return False
 
@@ -232,11 +269,12 @@ class NamedLimits:
             items: how many items may begin, of all lanes and of this one.
             tell: called when some may.
         """
-        demand = self._demand_of(job, lane)
+        demand = self.demand_of(job, lane)
         whole = PermitDemand(tuple(need for need in demand.needs if need[0].key is None))
         if whole.needs and not self._is_offered(whole, Line(whole, self._turn, job), items.all, tell):
             return "none"
-        keyed = PermitDemand(demand.needs[len(whole.needs) :], demand.keys, demand.weight)
+        of_key = tuple(need for need in demand.needs if need[0].key is not None)
+        keyed = PermitDemand(of_key, demand.keys, demand.weight)
         if not keyed.needs:
             return "admitted"
         asked = self._asked.setdefault(job, {})
@@ -275,7 +313,7 @@ class NamedLimits:
                 self._pass_turn(line)
                 if not line.allowed and not line.wanted:
                     del self._lines[key]
-        self._hold(address, Held(self._demand_of(job, lane)))
+        self._hold(address, Held(self.demand_of(job, lane)))
 
     # ------------------------------------------------------------ permits
     async def wait(self, held: Held) -> None:
@@ -334,17 +372,15 @@ class NamedLimits:
 
     def release(self, held: Held) -> None:
         """Return the permits of a run that has ended, or does not begin."""
-        for name, cost in held.demand.needs:
-            permits = self._entries[name].permits
-            if held.state == "begun":
-                permits.end(cost)
-            else:
-                permits.give_back(cost)
+        for name, cost in held.taken:
+            entry = self._entries[name]
+            entry.give_back(cost, held.state)
             self._ask_soon(name)
+        held.taken = ()
 
     def _begin(self, held: Held) -> None:
         held.state = "begun"
-        for name, cost in held.demand.needs:
+        for name, cost in held.taken:
             self._entries[name].permits.begin(cost)
 
     def _may_begin(self, held: Held) -> bool:
@@ -352,14 +388,15 @@ class NamedLimits:
         return all(self._entries[name].permits.may_begin(now_ms) for name, _ in held.demand.needs)
 
     def _take(self, held: Held) -> None:
-        for name, cost in held.demand.needs:
-            entry = self._entries[name]
+        entries = [(self._entries[name], cost) for name, cost in held.demand.needs]
+        held.taken = tuple((entry.name, entry.permits.capped(cost)) for entry, cost in entries)
+        for (entry, _), (_, cost) in zip(entries, held.taken, strict=True):
             entry.permits.take(cost)
             entry.peak = max(entry.peak, entry.permits.used)
 
     def _has_room(self, name: PermitsName, cost: int, now_ms: float) -> bool:
         entry = self._entry(name)
-        return entry.state != "unread" and entry.permits.has_room(cost, now_ms)
+        return entry.state != "unread" and entry.permits.has_room(entry.permits.capped(cost), now_ms)
 
     def _is_free(self, demand: PermitDemand) -> bool:
         """Whether no run waits for these permits, and there are some."""
@@ -370,7 +407,7 @@ class NamedLimits:
         return free
 
     # ------------------------------------------------------------ demands
-    def _demand_of(self, job: str, subject: str) -> PermitDemand:
+    def demand_of(self, job: str, subject: str) -> PermitDemand:
         """Return the permits that a run of an instance needs, or an item of a lane."""
         uses = self.jobs[job]
         try:
@@ -415,7 +452,7 @@ class NamedLimits:
         if entry is None:
             permits = Permits(self.store.epoch, self._ownership, *self._numbers(name))
             entry = self._entries[name] = Entry(name, permits)
-            if self._ownership == "alone" and permits.rate is None:
+            if self._ownership == "alone" and permits.rate is None and name.limit in self._numbers_seen:
                 entry.state = "idle"  # nothing of it is stored
             self._ask_soon(name)
         return entry
@@ -464,7 +501,7 @@ class NamedLimits:
         while True:
             now_ms = self.runtime.monotonic_ms()
             while self._timers and self._timers[0][0] <= now_ms:
-                self._due[heapq.heappop(self._timers)[1]] = None
+                self._due[heapq.heappop(self._timers)[-1]] = None
             self._forget_told(now_ms)
             due = [self._entries[name] for name in self._due if name in self._entries]
             self._due.clear()
@@ -493,7 +530,7 @@ class NamedLimits:
         next_ms = entry.next_ms(now_ms)
         if next_ms < entry.timer_ms or (entry.timer_ms <= now_ms and next_ms < math.inf):
             entry.timer_ms = next_ms
-            heapq.heappush(self._timers, (next_ms, entry.name))
+            heapq.heappush(self._timers, (next_ms, *entry.name.order, entry.name))
 
     def _next_ms(self) -> int | None:
         next_ms = min((line[0][0] for line in (self._timers, self._told) if line), default=math.inf)
@@ -539,14 +576,14 @@ class NamedLimits:
         """Give permits to the first of a line; return whether there were enough."""
         for name, cost in line.demand.needs:
             entry = self._entry(name)
-            promised = left.get(name, 0)
-            if entry.state == "unread" or not entry.permits.has_room(cost + promised, now_ms):
+            needed = entry.permits.capped(cost) + left.get(name, 0)
+            if entry.state == "unread" or not entry.permits.has_room(needed, now_ms):
                 return False
         if line.job:
             line.items -= 1
             line.allowed += 1
             for name, cost in line.demand.needs:
-                left[name] = left.get(name, 0) + cost
+                left[name] = left.get(name, 0) + self._entries[name].permits.capped(cost)
             if not line.items:
                 for name, _ in line.demand.needs:
                     self._entries[name].lines.pop(line, None)
@@ -566,8 +603,9 @@ class NamedLimits:
         wanted, of_jobs = dict[Entry, int](), dict[tuple[Entry, str], int]()
         for line in lines:
             runs = float(line.wanted)
-            for name, cost in line.demand.needs:
+            for name, asked in line.demand.needs:
                 entry = self._entries[name]
+                cost = entry.permits.capped(asked)
                 if entry.state != "unread" and entry.permits.has_room(cost, now_ms):
                     room = entry.permits.room if entry.permits.rate is None else entry.permits.granted
                     runs = min(runs, room // cost)
@@ -585,7 +623,10 @@ class NamedLimits:
     def _is_open(self, line: Line, now_ms: float) -> bool:
         """Whether no permits of a line are known to be used up: others would wait for them without use."""
         entries = [(self._entries[name], cost) for name, cost in line.demand.needs]
-        return all(entry.again_ms <= now_ms or entry.permits.has_room(cost, now_ms) for entry, cost in entries)
+        return all(
+            entry.again_ms <= now_ms or entry.permits.has_room(entry.permits.capped(cost), now_ms)
+            for entry, cost in entries
+        )
 
     # ------------------------------------------------------------ the store
     async def _ask(self, asked: Mapping[Entry, int]) -> None:
@@ -598,7 +639,7 @@ class NamedLimits:
             if found is None:
                 self._rest(some)
                 continue
-            writes: list[_Write] = []
+            writes: list[PlannedEntry] = []
             sent_ms, wall_ms = self.runtime.monotonic_ms(), self.runtime.now_ms()
             for entry in some:
                 write = self._planned(
@@ -610,21 +651,36 @@ class NamedLimits:
                 await self._write(writes, sent_ms, wall_ms)
 
     async def _read(self, entries: Sequence[Entry]) -> Mapping[PermitsName, Remembered | None] | None:
-        """Read entries; return None after an error of the store. An engine that is alone knows its own."""
+        """Read entries; return None after an error of the store. An engine that is alone knows its own.
+
+        The numbers of their limits are read with them, again after half a second if other engines may change them.
+        """
         now_ms = self.runtime.now_ms()
         read = [one for one in entries if self._ownership == "shared" or one.state == "unread"]
+        limits = [name for name in {one.name.limit: None for one in read} if self._may_have_changed(name)]
         loads = tuple(LoadRequest(one.name.address, KEY, now_ms) for one in read)
+        loads += tuple(LoadRequest(numbers_address(name), KEY, now_ms) for name in limits)
         found = dict[PermitsName, Remembered | None](dict.fromkeys((one.name for one in entries), None))
         if not loads:
             return found
-        answers: Sequence[Result[Loaded, Any]] = await _answers(self.runtime, lambda tell: self.store.load(loads, tell))
-        for entry, answer in zip(read, answers, strict=True):
+        load = partial(self.store.load, loads)
+        answers: Sequence[Result[Loaded, Any]] = await answers_of(self.runtime, load)
+        for answer in answers:
             if not isinstance(answer, Success):
                 self.runtime.log(LogRecord("error", "permits not read", {"error": str(answer.failure())}))
                 return None
-            found[entry.name] = answer.unwrap().remembered
+        stored = [answer.unwrap().remembered for answer in answers]
+        for name, numbers in zip(limits, stored[len(read) :], strict=True):
+            self.note_numbers(name, numbers)
+        for entry, remembered in zip(read, stored[: len(read)], strict=True):
+            found[entry.name] = remembered
             entry.looked_ms = self.runtime.monotonic_ms()
         return found
+
+    def _may_have_changed(self, limit: str) -> bool:
+        if limit not in self._numbers_seen:
+            return True
+        return self._ownership == "shared" and self._numbers_seen[limit][0] + LOOK_MS / 2 <= self.runtime.monotonic_ms()
 
     def _rest(self, entries: Iterable[Entry]) -> None:
         """Ask later, because the store does not answer."""
@@ -632,7 +688,7 @@ class NamedLimits:
             entry.rest_ms = self.runtime.monotonic_ms() + LOOK_MS
             self._counted(entry)
 
-    def _planned(self, entry: Entry, found: Remembered | None, wanted: int, clock: Instants) -> _Write | None:
+    def _planned(self, entry: Entry, found: Remembered | None, wanted: int, clock: Instants) -> PlannedEntry | None:
         """Decide on the permits of this engine; return None if nothing must be written."""
         permits = entry.permits
         permits.concurrency, permits.rate = self._numbers(entry.name)
@@ -652,7 +708,7 @@ class NamedLimits:
             self.runtime.sizes.rate_parts,
         )
         lowered = permits.lower(planned)
-        write = _Write(entry, planned, lowered, wanted)
+        write = PlannedEntry(entry, planned, lowered, wanted)
         mine = planned.stored.of(permits.me)
         is_fresh = entry.seen_ms > clock.wall_ms + self._kept_ms // 2 or not mine.held
         if mine == stored.of(permits.me) and not planned.granted and not permits.placed and is_fresh:
@@ -669,10 +725,10 @@ class NamedLimits:
     def _kept_ms(self) -> int:
         return max(KEPT_MS, 2 * self.lease_ms)
 
-    async def _write(self, writes: Sequence[_Write], sent_ms: float, wall_ms: int) -> None:
+    async def _write(self, writes: Sequence[PlannedEntry], sent_ms: float, wall_ms: int) -> None:
         """Write entries over those that were read. Their runs may begin then."""
         changes = tuple(self._transition(write, wall_ms) for write in writes)
-        answers: Sequence[Result[Fence, NotCommitted]] = await _answers(
+        answers: Sequence[Result[Fence, NotCommitted]] = await answers_of(
             self.runtime, lambda tell: self.store.commit(changes, tell)
         )
         took_ms = self.runtime.monotonic_ms() - sent_ms
@@ -692,7 +748,7 @@ class NamedLimits:
                 self.runtime.log(LogRecord("error", "permits not stored", {"error": str(answer.failure())}))
                 self._rest([entry])
 
-    def _transition(self, write: _Write, wall_ms: int) -> Transition:
+    def _transition(self, write: PlannedEntry, wall_ms: int) -> Transition:
         entry = write.entry
         window_ms = 0 if entry.permits.rate is None else entry.permits.rate.window_ms
         # Later than that of the entry below it: by its end, the store knows which one was read.
@@ -702,7 +758,7 @@ class NamedLimits:
         unread = NewKeys((KEY,), max(wall_ms, entry.seen_ms)) if self._ownership == "shared" else None
         return Transition(address=entry.name.address, remember=(remembered,), new_keys=unread)
 
-    def _accepted(self, write: _Write, sent_ms: float, wall_ms: int) -> None:
+    def _accepted(self, write: PlannedEntry, sent_ms: float, wall_ms: int) -> None:
         entry, planned, now_ms = write.entry, write.planned, self.runtime.monotonic_ms()
         permits = entry.permits
         permits.apply(planned, write.lowered, sent_ms, wall_ms)
@@ -713,7 +769,7 @@ class NamedLimits:
             free_ms = now_ms + planned.free_ms - wall_ms
             if self._ownership == "shared":
                 free_ms = min(free_ms, now_ms + WAIT_MS * (0.5 + self.runtime.random()))
-            entry.again_ms = free_ms
+            entry.again_ms, entry.lacks = free_ms, "permits to run" if planned.free_ms == math.inf else "begins"
             for line in tuple(entry.lines):
                 if line.job and line.lane is not None and line.tell is not None:
                     line.tell()  # its pool may look at other lanes
@@ -727,17 +783,7 @@ class NamedLimits:
                 waiting.set_result(None)
 
 
-@attrs.frozen(eq=False)
-class _Write:
-    """Permits that are written."""
-
-    entry: Entry
-    planned: Planned
-    lowered: int
-    wanted: int
-
-
-def _answers(runtime: Runtime, send: Callable[[Callable[[Any], None]], None]) -> Future[Any]:
+def answers_of(runtime: Runtime, send: Callable[[Callable[[Any], None]], None]) -> Future[Any]:
     """Send a batch to the store, and return its answers."""
     answers = runtime.future()
 

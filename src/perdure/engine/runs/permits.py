@@ -10,7 +10,7 @@ import json
 import math
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple, Protocol, TypeAlias
 
 import attrs
 
@@ -36,7 +36,12 @@ class PermitsName(NamedTuple):
     @property
     def address(self) -> Address:
         """Where its entry is."""
-        return Address("limit", self.limit, "all" if self.key is None else f"key:{self.key}")
+        return Address("limit", *self.order)
+
+    @property
+    def order(self) -> tuple[str, str]:
+        """The limit, and text that differs for each key: two names are never compared, because a key may be None."""
+        return self.limit, "all" if self.key is None else f"key:{self.key}"
 
 
 @attrs.frozen
@@ -190,6 +195,11 @@ class Permits:
         block = self.concurrency if self.ownership == "alone" else min(self.concurrency, self.block, self.most)
         return block - self.used
 
+    def capped(self, cost: int) -> int:
+        """Return the permits that a run takes: all of a number that was made smaller than its cost."""
+        most = cost if self.concurrency is None else min(cost, self.concurrency)
+        return most if self.rate is None else min(most, self.rate.runs)
+
     def has_room(self, cost: int, now_ms: float) -> bool:
         """Whether a run may begin now."""
         if cost > self.room or self.use_until_ms <= now_ms:
@@ -224,6 +234,12 @@ class Permits:
     def end(self, cost: int) -> None:
         """Return the permits of a run that has ended."""
         self.used -= cost
+
+    def change(self, concurrency: int | None, rate: Rate | None) -> None:
+        """Have other numbers from now on. No further run begins before the store has a new entry."""
+        self.concurrency, self.rate = concurrency, rate
+        # Less than the entry says: another engine may begin runs with the rest as soon as the store has it.
+        self.block, self.valid_until_ms = min(self.block, self.used), -math.inf
 
     # ------------------------------------------------------------ over engines
     def restore(self, stored: StoredPermits) -> None:
@@ -272,6 +288,15 @@ class Permits:
             most=most,
             takes_turns=takes_turns,
         )
+
+    def would_have(self, cost: int, others: StoredPermits, clock: Instants) -> bool:
+        """Whether a run would have permits, if this engine asked the store for them."""
+        cost = self.capped(cost)
+        if self.has_room(cost, clock.now_ms):
+            return True
+        planned = attrs.evolve(self).plan(others, PermitsWanted(cost, cost), clock, len(self.begun) + 1)
+        has_block = self.concurrency is None or planned.block - self.used >= cost
+        return has_block and (self.rate is None or planned.granted >= cost)
 
     def _older(self, others: StoredPermits, wanted: int, wall_ms: int) -> Mapping[int, Wish]:
         """Return the wishes of the engines that have waited longer than this one."""
@@ -408,10 +433,12 @@ class Held:
     Attributes:
         demand: the permits.
         state: whether the run has begun.
+        taken: those that it has: a cost is at most the number that was in effect then.
     """
 
     demand: PermitDemand
     state: Literal["placed", "begun"] = "placed"
+    taken: tuple[tuple[PermitsName, int], ...] = ()
 
 
 class Waiter(NamedTuple):
@@ -474,6 +501,7 @@ class Entry:
         conflicts: how often in a row another engine wrote the entry first.
         rest_ms: until when it is not asked for, because the store does not answer.
         timer_ms: when it is looked at again.
+        lacks: the permits that were missing when the store was last asked.
     """
 
     name: PermitsName
@@ -489,6 +517,16 @@ class Entry:
     conflicts: int = 0
     rest_ms: float = -math.inf
     timer_ms: float = math.inf
+    lacks: Literal["permits to run", "begins"] = "begins"
+
+    def give_back(self, cost: int, state: Literal["placed", "begun"]) -> None:
+        """Return the permits of a run that has ended, or does not begin."""
+        if state == "begun":
+            self.permits.end(cost)
+        else:
+            self.permits.give_back(cost)
+        if self.lacks == "permits to run" and self.permits.rate is not None:
+            self.again_ms = -math.inf  # the permits to begin were not asked for while there were none to run
 
     def must_ask(self, now_ms: float) -> bool:
         """Whether the entry must be written although no run waits."""
@@ -500,7 +538,8 @@ class Entry:
     @property
     def costliest(self) -> int:
         """The cost of the costliest run that waits."""
-        return max((cost for line in self.lines for name, cost in line.demand.needs if name == self.name), default=1)
+        costs = (cost for line in self.lines for name, cost in line.demand.needs if name == self.name)
+        return self.permits.capped(max(costs, default=1))
 
     def next_ms(self, now_ms: float) -> float:
         """Return when to look at it again."""
@@ -520,6 +559,82 @@ class Entry:
         permits = self.permits
         is_used = permits.used or permits.placed or permits.granted or self.lines or self.renewing
         return not is_used and self.state != "in_use"
+
+
+@attrs.frozen(eq=False)
+class PlannedEntry:
+    """Permits of an entry that are about to be stored.
+
+    Attributes:
+        entry: the entry.
+        planned: the permits.
+        lowered: what `Permits.lower` returned.
+        wanted: how many more permits those that wait want.
+    """
+
+    entry: Entry
+    planned: Planned
+    lowered: int
+    wanted: int
+
+
+class Items(NamedTuple):
+    """How many items of a pool may begin: of all lanes, and of one."""
+
+    all: int
+    of_lane: int
+
+
+Admission: TypeAlias = Literal["admitted", "others", "none"]
+"""Whether an item may begin: if not, perhaps those of ``others``, or ``none``."""
+
+
+class Wakes(Protocol):
+    """Wakes a loop, as `Waker` does."""
+
+    def notify(self) -> None:
+        """Notify the loop, or keep it from its next sleep."""
+        ...
+
+    async def wait_until(self, at_ms: int | None) -> None:
+        """Sleep until an instant of the wall clock, or until notified."""
+        ...
+
+
+def totals_of(use: Mapping[PermitsName, tuple[int, int]]) -> dict[str, tuple[int, int]]:
+    """Return the permits in use of each limit, and how many wait, from those of the limit and of its keys."""
+    whole, of_keys = dict[str, tuple[int, int]](), dict[str, tuple[int, int]]()
+    for (limit, key), (used, waiting) in use.items():
+        part = whole if key is None else of_keys
+        before = part.get(limit, (0, 0))
+        part[limit] = before[0] + used, before[1] + waiting
+    names = whole.keys() | of_keys.keys()
+    both = {name: (whole.get(name, (0, 0)), of_keys.get(name, (0, 0))) for name in names}
+    return {name: (max(all_[0], keys[0]), max(all_[1], keys[1])) for name, (all_, keys) in both.items()}
+
+
+FOREVER_MS: Final = 253_402_300_799_000
+"""When changed numbers expire: at the end of the year 9999."""
+
+
+def numbers_address(limit: str) -> Address:
+    """Return where the changed numbers of a limit are."""
+    return Address("limit", limit, "numbers")
+
+
+def write_numbers(changed: Mapping[str, int | Rate]) -> str:
+    """Return the JSON of changed numbers."""
+    parts = {
+        name: [number.runs, number.window_ms] if isinstance(number, Rate) else number
+        for name, number in changed.items()
+    }
+    return json.dumps(parts, separators=(",", ":"))
+
+
+def read_numbers(text: str) -> dict[str, Any]:
+    """Return the changed numbers that `write_numbers` has written."""
+    parts: dict[str, Any] = json.loads(text) if text else {}
+    return {name: Rate(*number) if isinstance(number, list) else number for name, number in parts.items()}
 
 
 def no_key(*_: object, **__: object) -> str:

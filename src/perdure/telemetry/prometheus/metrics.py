@@ -120,6 +120,10 @@ INSTANCES: Final = _gauge("instances", "Instances by status.", "kind", "job_name
 DEMAND: Final = _gauge(
     "demand", "Work of a served job, each up to 10000; of a held job only what runs.", "kind", "job_name", "work"
 )
+LIMIT_IN_USE: Final = _gauge("limit_in_use", "Permits of a limit with a name that this engine uses.", "limit_name")
+LIMIT_WAITING: Final = _gauge(
+    "limit_waiting", "Runs, calls and items of this engine that wait for a limit with a name.", "limit_name"
+)
 COUNTS_COMPLETE: Final = _gauge("counts_complete", "1 if perdure_instances has all instances, 0 while it counts.")
 DUE_AGE: Final = _gauge("oldest_due_alarm_age_seconds", "How long the oldest due alarm has been due; 0 if none is.")
 MESSAGES: Final = _gauge("waiting_messages", "Messages that wait for their delivery, up to 10000.")
@@ -141,6 +145,8 @@ READ: Final = (
     IN_FLIGHT,
     INSTANCES,
     DEMAND,
+    LIMIT_IN_USE,
+    LIMIT_WAITING,
     COUNTS_COMPLETE,
     DUE_AGE,
     MESSAGES,
@@ -424,6 +430,7 @@ class Readings:
         epoch: the engine's epoch.
         members: the shares of the engines on the store, by epoch. None if one engine owns it, or it did not answer.
         in_flight: the work in progress.
+        limits: the permits in use of each limit with a name, and how many runs, calls and items wait.
         lags: how far each sink that exports the log is behind it, by its name.
     """
 
@@ -438,6 +445,7 @@ class Readings:
     epoch: int = 0
     members: Mapping[int, float] | None = None
     in_flight: InFlight = attrs.Factory(InFlight)
+    limits: Mapping[str, tuple[int, int]] = attrs.Factory(dict[str, tuple[int, int]])
     lags: Mapping[str, SinkLag] = attrs.Factory(dict[str, SinkLag])
 
 
@@ -446,6 +454,9 @@ def samples(readings: Readings, jobs: KnownJobs) -> Iterator[Sample]:
     yield INFO, (readings.version, readings.store), 1
     for work in WORK:
         yield IN_FLIGHT, (work,), getattr(readings.in_flight, work)
+    for limit, (used, waiting) in readings.limits.items():
+        yield LIMIT_IN_USE, (limit,), used
+        yield LIMIT_WAITING, (limit,), waiting
     yield from _of_store(readings.health)
     if readings.members is not None:
         yield MEMBERS, (), len(readings.members)
@@ -530,6 +541,7 @@ class EngineReader:
             epoch=self.engine.store.epoch,
             members=self._members,
             in_flight=self.engine.in_flight(),
+            limits=self.engine.limits_in_use(),
             lags=self.engine.lags(),
         )
 
