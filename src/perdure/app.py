@@ -23,7 +23,7 @@ from perdure.jobs.ensured import MAX_ENSURED, Ensured, ensured
 from perdure.jobs.plan import check_services
 from perdure.programs import Program
 from perdure.programs.container import result_inside
-from perdure.runtime.record import LogRecord, Runtime
+from perdure.runtime.record import Draws, LogRecord, Runtime
 from perdure.stores.contract import Store
 from perdure.stores.encryption import Encryption, encrypted_store
 from perdure.stores.encryption.sealed_store import key_warning
@@ -218,6 +218,7 @@ class App(Generic[R]):
         on_locked: OnLocked = "raise",
         debug: bool = True,
         mistake_found: MistakeFound | None = None,
+        draws: Draws | None = None,
     ) -> OpenApp:
         """Open a store and run.
 
@@ -238,8 +239,10 @@ class App(Generic[R]):
                 that it changes in place, and log each location once, as an error. The engine inspects a sample: the
                 first 32 runs for each hook and event class, then one in 64.
             mistake_found: called with each mistake instead of the log, and every run is inspected. For the testing kit.
+            draws: draw random numbers and ids for decisions, instead of the runtime. For rehearsals, which draw the
+                same ones for an instance, whatever others do.
         """
-        return OpenApp(self, store, runtime, perform, run_ended, on_locked, debug, mistake_found)
+        return OpenApp(self, store, runtime, perform, run_ended, on_locked, debug, mistake_found, draws)
 
 
 @attrs.define
@@ -255,6 +258,7 @@ class OpenApp(AsyncContextGuard):
         on_locked: the reaction if another engine owns the store.
         debug: whether to find mistakes in hooks.
         mistake_found: called with each mistake instead of the log.
+        draws: draw random numbers and ids for decisions. None: the runtime does.
     """
 
     usage: ClassVar[str] = "async with app.open(store) as jobs:"
@@ -267,6 +271,7 @@ class OpenApp(AsyncContextGuard):
     on_locked: OnLocked = "raise"
     debug: bool = True
     mistake_found: MistakeFound | None = None
+    draws: Draws | None = None
     _stack: AsyncExitStack = attrs.Factory(AsyncExitStack)
 
     def __repr__(self) -> str:
@@ -312,6 +317,7 @@ class OpenApp(AsyncContextGuard):
                 perform=self.perform,
                 run_ended=self.run_ended,
                 hook_checks=self._hook_checks(runtime) if self.debug else None,
+                draws=self.draws,
                 sinks=sinks,
                 cache=cache,
             )
@@ -347,6 +353,18 @@ def for_tests(app: App[R]) -> App[R]:
     """Return the app as the testing kit runs it: its stores keep plain data, and no sink reaches the network."""
     sinks = tuple(sink for sink in app.sinks if getattr(sink, "reach", "process") != "network")
     changed: App[R] = cast("Any", app)._changed(encryption=None, sinks=sinks)  # noqa: SLF001 - of this module
+    return changed
+
+
+def for_rehearsal(app: App[R], services: object) -> App[R]:
+    """Return the app as a rehearsal runs it: with these services, plain data, no sinks and no history.
+
+    Raises:
+        DefinitionError: the services lack a member that a job needs.
+    """
+    limits = attrs.evolve(app.limits, history_retention="0 ms")
+    other: Any = with_services(app, services)
+    changed: App[R] = other._changed(encryption=None, sinks=(), limits=limits)  # noqa: SLF001 - of this module
     return changed
 
 

@@ -197,6 +197,9 @@ FREE: dict[str, list[tuple[list[str], int]]] = {
         (["operated:APP", "--store", "sqlite:///nowhere.db"], 2),
         (["operated:APP", "--deploy", "nowhere.json"], 2),
     ],
+    "rehearse": [
+        (["operated:APP", "--against", "operated:APP", "--store", "{store}", "--for", "soon"], 2),
+    ],
     "snapshot": [
         (["--store", "{store}", "--output", "{new}"], 0),
         (["--store", "{store}", "--output", "{store_path}"], 2),
@@ -212,6 +215,8 @@ FREE: dict[str, list[tuple[list[str], int]]] = {
     "migrate": [(["--store", "sqlite:///jobs.db"], 2)],
 }
 ELSEWHERE = {
+    ("rehearse", 0): "tests/rehearsal/test_command.py::test_equal_code_is_equal",
+    ("rehearse", 1): "tests/rehearsal/test_command.py::test_a_changed_interval_is_shown_with_an_example",
     ("update", 0): "tests/cli/test_outcomes.py::test_a_command_prints_the_reply_to_an_update",
     ("published", 0): "tests/cli/test_outcomes.py::test_a_command_waits_for_a_value_that_a_workflow_publishes",
     ("bury", 0): "tests/cli/test_operating.py::test_a_left_message_is_listed_at_rest_and_buried_by_an_engine",

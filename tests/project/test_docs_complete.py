@@ -33,6 +33,7 @@ PACKAGES = [
     "perdure.kinds.task",
     "perdure.kinds.workflow",
     "perdure.programs",
+    "perdure.rehearsal",
     "perdure.stores.memory",
     "perdure.stores.postgres",
     "perdure.stores.sqlite",

@@ -30,14 +30,25 @@ def import_app(target: str) -> App[Any]:
     Raises:
         UsageError: the module or attribute does not exist, raises, or is not an app.
     """
+    return _app(import_value(target), target)
+
+
+def import_value(target: str) -> object:
+    """Import a value that a module has.
+
+    Args:
+        target: ``module:attribute``, as for an app.
+
+    Raises:
+        UsageError: the module or attribute does not exist, or raises.
+    """
     module_name, colon, path = target.partition(":")
     if not (module_name and colon and path):
         raise UsageError(f"{target!r} does not name an app; write MODULE:APP, such as 'shop.jobs:app'")
     if module_name.endswith(".py") or "/" in module_name:
         name = module_name.removesuffix(".py").removeprefix("./").strip("/").replace("/", ".")
         raise UsageError(f"{target!r}: MODULE is the name of a module, not of a file; write {name}:{path}")
-    value = _attribute(_import(module_name), path, target)
-    return _app(value, target)
+    return _attribute(_import(module_name), path, target)
 
 
 def keys_of(app: App[Any]) -> Encryption | None:

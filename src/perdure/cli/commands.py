@@ -257,6 +257,11 @@ COMMANDS: Final[Mapping[str, LazyCommand]] = {
         "Report stored data that the code of an app cannot decode, or with `--deploy` its changes since a version.",
         STORES,
     ),
+    "rehearse": LazyCommand(
+        "inspection.rehearse:rehearse",
+        "Compare the acts of the instances in a store under new code and under the deployed code, in virtual time.",
+        STORES,
+    ),
     "definitions": LazyCommand(
         "inspection.check:definitions",
         "Print the types of an app's jobs, which `perdure check --deploy` compares with those of a later version.",

@@ -54,7 +54,7 @@ from perdure.jobs.code_fingerprint import code_of
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.ensured import Ensured
 from perdure.jobs.recovery import is_delivered_beside_others, left_behind
-from perdure.runtime.record import Future, LogRecord, Runtime, SpawnedTask, Timer
+from perdure.runtime.record import Draws, Future, LogRecord, Runtime, SpawnedTask, Timer
 from perdure.runtime.tasks import ended
 from perdure.stores.contract import Store
 from perdure.stores.shares import StoreMember
@@ -563,6 +563,7 @@ def running_engine(
     perform: Perform = perform_directly,
     run_ended: RunEnded | None = None,
     hook_checks: HookChecks | None = None,
+    draws: Draws | None = None,
     sinks: OpenSinks | None = None,
     cache: InstanceCache | None = None,
 ) -> RunningEngine:
@@ -578,6 +579,7 @@ def running_engine(
         perform: performs the effects of runs.
         run_ended: called with the end of every program.
         hook_checks: inspect a sample of the runs; None without the debug mode.
+        draws: draw random numbers and ids for decisions; None: the runtime does.
         sinks: tells the open sinks; None for none.
         cache: keeps the instances of the store in memory; by default a new one.
     """
@@ -603,6 +605,7 @@ def running_engine(
         run_ended=run_ended,
         hook_checks=hook_checks,
         tracing=tracing,
+        draws=draws,
     )
     alarms = Alarms(work, runtime, dispatcher.with_runner(runner), jobs, holds, limits, cache, Waker(runtime))
     outbox = Outbox(work, runtime, dispatcher, jobs, limits, Waker(runtime), reporting)

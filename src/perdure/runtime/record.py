@@ -8,15 +8,19 @@ virtual clock). This module is pure: it imports neither. The errors here report 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
-from typing import Any, Final, Literal, Protocol, TypeVar
+from typing import Any, Final, Literal, Protocol, TypeAlias, TypeVar
 
 import attrs
 
+from perdure.values.address import Address
 from perdure.values.errors import PerdureError
 from perdure.values.excerpt import excerpt, fields_in_line
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
+
+Draws: TypeAlias = Callable[[Address], tuple[Callable[[], float], Callable[[], int]]]
+"""Returns the functions that draw the random number and the id for the decisions of an instance."""
 
 
 class SpawnedTask(Protocol[T_co]):

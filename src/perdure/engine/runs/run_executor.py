@@ -463,7 +463,7 @@ class RunExecutor:
         run.cell.worker = None
         try:
             if task.cancelled():
-                self.runner.forget_run(run.cell, run.execute)  # its claim stays: the next request recovers it
+                run.cell.forget(run.execute.claim.run_id)  # its claim stays: the next request recovers it
                 self._end(run, TurnAnswered(Failure(OutcomeUnknown("the task of this run was cancelled"))))
                 return
             ended = task.result()
@@ -502,7 +502,7 @@ class RunExecutor:
     def _break(self, run: _Run, defect: BaseException) -> None:
         """End a run because of a defect of the engine: its claim stays, and is recovered."""
         run.cell.worker = None
-        self.runner.forget_run(run.cell, run.execute)
+        run.cell.forget(run.execute.claim.run_id)
         # The claim may be stored, and its alarm is not due again: without this, the run waits for the next request or
         # start.
         self.runner.left_claimed(run.cell)
@@ -621,7 +621,7 @@ class BackgroundRuns:
 
     def _break(self, cell: InstanceCell, entry: MailboxEntry, execute: Execute, defect: BaseException) -> None:
         """End a run because of a defect of the engine: its claim stays, and is recovered."""
-        self.runner.forget_run(cell, execute)
+        cell.forget(execute.claim.run_id)
         self.runner.left_claimed(cell)
         entry.reply(self.internal_error(cell, defect).result)
         self.over(cell)
@@ -639,7 +639,7 @@ class BackgroundRuns:
                 verdict = await self._committed(cell, *ended)
         # A cancellation here leaves the claim stored. As long as it counts as running here, nothing recovers it.
         except BaseException:
-            runner.forget_run(cell, execute)
+            cell.forget(execute.claim.run_id)
             raise
         return verdict
 
@@ -657,7 +657,7 @@ class BackgroundRuns:
                     joined = merge_background_run(execute, loaded, runner.others)
                 case failure:
                     runner.left_claimed(cell)
-                    runner.forget_run(cell, execute)
+                    cell.forget(execute.claim.run_id)
                     return TurnAnswered(Failure(not_stored(failure.failure())))
             step = runner.finish(cell, joined, exit_) if isinstance(joined, Execute) else joined
             if isinstance(step, Execute):

@@ -38,7 +38,7 @@ from perdure.jobs.turn import finish, interrupted
 from perdure.programs import Exit, Halted, Raised
 from perdure.programs.drivers import Suspended, run_inline
 from perdure.programs.exit import ENDS_PROCESS, is_closing
-from perdure.runtime.record import LogRecord, Runtime
+from perdure.runtime.record import Draws, LogRecord, Runtime
 from perdure.runtime.run_context import InRun, enter_run, leave_run
 from perdure.stores.contract import Store
 from perdure.values.errors import Conflict, EngineClosed, OutcomeUnknown, RunTimeout, StoreError
@@ -138,6 +138,7 @@ class Runner:
         run_ended: called with every program's end.
         hook_checks: inspect a sample of the runs. None without the debug mode.
         tracing: traces turns. None if no sink does.
+        draws: draw random numbers and ids instead of the runtime. None: the runtime draws them.
         phase: whether runs may start.
         stops_runs: whether runs are cancelled: the claim of one that has not begun is released.
         code: ``trusted``: an event is claimed before its first effect, so that one without effects costs one commit.
@@ -160,6 +161,7 @@ class Runner:
     run_ended: RunEnded | None = None
     hook_checks: HookChecks | None = None
     tracing: Tracing | None = None
+    draws: Draws | None = None
     phase: Literal["open", "closing"] = "open"
     stops_runs: bool = False
     code: Literal["trusted", "suspect"] = "trusted"
@@ -176,8 +178,8 @@ class Runner:
         # Spelled out, because each turn collects some: the generated `__init__` would need what is not drawn yet.
         inputs: Any = _new(TurnInputs)
         inputs.now_ms = now_ms = runtime.now_ms()
-        inputs.draw_jitter = runtime.random
-        inputs.draw_id = runtime.new_id
+        own = self.draws
+        inputs.draw_jitter, inputs.draw_id = (runtime.random, runtime.new_id) if own is None else own(cell.address)
         inputs.epoch = store.epoch
         inputs.running = cell.running
         inputs.limits = self.limits
@@ -260,7 +262,7 @@ class Runner:
             return await self.settle(cell, execute, step)
         # A cancellation too: as long as the claim counts as running here, no request and no sweep recovers it.
         except BaseException:
-            self.forget_run(cell, execute)  # its claim stays: the next request or start recovers it
+            cell.forget(execute.claim.run_id)  # its claim stays: the next request or start recovers it
             raise
 
     def finish(self, cell: InstanceCell, execute: Execute, exit_: Exit[Any, Any]) -> Commit | Execute:
@@ -375,7 +377,7 @@ class Runner:
         """Conclude a run whose claim or checkpoint was not stored. A claim that was stored before stays."""
         if isinstance(failed, ClaimFailed):
             return None if isinstance(failed.reason, Conflict) else TurnAnswered(Failure(failed.reason))
-        self.forget_run(cell, execute)
+        cell.forget(execute.claim.run_id)
         self.left_claimed(cell)
         return TurnAnswered(Failure(not_stored(failed.reason)))
 
@@ -408,7 +410,7 @@ class Runner:
             case "cancelled":
                 return execute, Halted(RunInterrupted())
             case "interrupted":
-                self.forget_run(cell, execute)
+                cell.forget(execute.claim.run_id)
                 self.left_claimed(cell)  # should the terminate that interrupted it be withdrawn, or not be stored
                 return TurnAnswered(Success(interrupted(cell.job, execute)))
             case "released":
@@ -469,7 +471,7 @@ class Runner:
         if execute.claimed != "recorded":
             return verdict
         # Also if the end was not stored: then the claim is, and the next request delivers the run again.
-        self.forget_run(cell, execute)
+        cell.forget(execute.claim.run_id)
         match verdict:
             case None:
                 self.left_claimed(cell)  # if the claim is still this engine's, no other engine recovers it
@@ -480,10 +482,6 @@ class Runner:
             case _:
                 return verdict
 
-    def forget_run(self, cell: InstanceCell, execute: Execute) -> None:
-        """Note that this process no longer runs a claim."""
-        cell.forget(execute.claim.run_id)
-
     async def _release_claim(self, cell: InstanceCell, execute: Execute) -> None:
         """Release the claim, so that the next start delivers the run again without counting a crash.
 
@@ -492,7 +490,7 @@ class Runner:
         one.
         """
         # Before the commit: if that fails, the claim must look abandoned, or nothing would recover it.
-        self.forget_run(cell, execute)
+        cell.forget(execute.claim.run_id)
         if execute.claimed != "recorded" or await self._is_released(cell, execute):
             return
         self.runtime.log(LogRecord("warning", "claim not released", {"instance": str(cell.address)}))

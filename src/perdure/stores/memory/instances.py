@@ -194,6 +194,14 @@ class Instances:
         self._reindex(incarnation, before, after)
         return Fence(incarnation, version)
 
+    def restore(self, instance: Instance) -> None:
+        """Add an instance of another store, with its incarnation and version."""
+        address, incarnation = instance.address, instance.incarnation
+        self._incarnations[address.kind, address.name, address.id] = incarnation
+        self._rows[incarnation] = instance
+        self._last_incarnation = max(self._last_incarnation, incarnation)
+        self._reindex(incarnation, None, instance)
+
     def purge(self, before: Instance) -> None:
         """Delete an instance."""
         address, incarnation, due_ms = before.address, before.incarnation, before.due_ms

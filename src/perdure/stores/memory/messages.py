@@ -44,6 +44,11 @@ class MessageTable:
         self._last_id = message_id = self._last_id + 1
         self._revive(StoredMessage(message_id=message_id, message=message))
 
+    def restore(self, stored: StoredMessage) -> None:
+        """Add a message of another store, with its id."""
+        self._last_id = max(self._last_id, stored.message_id)
+        self._revive(stored)
+
     @property
     def living(self) -> int:
         """How many messages are live."""

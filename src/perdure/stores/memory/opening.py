@@ -7,7 +7,7 @@ outlives the openings.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final, Literal, Never, TypeAlias, TypeVar, assert_never
 
@@ -42,7 +42,7 @@ from perdure.values.listings import MAX_COUNTED, StoreCounts
 from perdure.values.message import Consumed, StoredMessage
 from perdure.values.status import Hold
 from perdure.values.stream import StoredGroup, StreamGroup
-from perdure.values.transition import KeepInstance, Loaded, Purge, Put, Transition
+from perdure.values.transition import JournalChange, KeepInstance, Loaded, Purge, Put, Transition
 from perdure.values.turn_inputs import OtherEngines
 
 A = TypeVar("A")
@@ -451,6 +451,43 @@ class MemoryBackend:
         self._tables.attributes.openings.clear()  # all have ended, and nobody writes beside this one
         self._opening = OpenMemoryStore(self._tables, name=self._name, epoch=self._epoch, previous_exit=previous_exit)
         return self._opening
+
+    def fill(
+        self,
+        instances: Iterable[tuple[Instance, Sequence[str]]],
+        messages: Iterable[StoredMessage],
+        holds: Iterable[Job],
+        *,
+        epoch: int,
+    ) -> None:
+        """Put rows of another store into this empty one, with their own numbers.
+
+        Args:
+            instances: the instances, each with its journal.
+            messages: the undelivered messages.
+            holds: the held jobs.
+            epoch: the number of the other store's latest opening.
+        """
+        tables = self._tables
+        for instance, journal in instances:
+            tables.instances.restore(instance)
+            if journal:
+                tables.journals.change(instance.incarnation, JournalChange(tuple(journal)))
+        for message in messages:
+            tables.mail.restore(message)
+        tables.holds.update(holds)
+        self._epoch = epoch
+
+    def remove(self, address: Address) -> None:
+        """Delete an instance, as if it had never been stored. The engine learns it by a conflict."""
+        before = self._tables.instances.get(address)
+        if before is not None:
+            self._tables.instances.purge(before)
+            self._tables.journals.delete(before.incarnation)
+
+    def instance(self, address: Address) -> Instance | None:
+        """Return the stored instance, without an opening."""
+        return self._tables.instances.get(address)
 
 
 def backend_of_blocks(block: int) -> MemoryBackend:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
-from collections.abc import Awaitable, Generator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Final, TypeVar
 
@@ -69,6 +69,25 @@ class PostgresReader:
             cursor = self.wait(self._connection.cursor(self._sql(sql), *values))
             while found := self.wait(cursor.fetch(page)):
                 yield [_decoded(row) for row in found]
+        except KeyboardInterrupt:
+            is_interrupted = True
+            raise
+        finally:
+            if not is_interrupted:  # else its statement may be in progress, and ends with the connection
+                self.wait(transaction.rollback())
+
+    @contextmanager
+    def moment(self) -> Generator[Callable[[], None]]:
+        """Let all reads in the block see one moment.
+
+        Yields:
+            A function to call after each page, as for a file.
+        """
+        transaction = self._connection.transaction(**_SNAPSHOT)
+        self.wait(transaction.start())
+        is_interrupted = False
+        try:
+            yield lambda: None
         except KeyboardInterrupt:
             is_interrupted = True
             raise

@@ -125,6 +125,23 @@ class Reader:
             if any(type(one) is not type(other) for one, other in zip(before, after, strict=True)) or after <= before:
                 raise StoreCorrupt(self.store, "its rows are not in the order of their keys")
 
+    @contextmanager
+    def moment(self, *, max_log_growth_bytes: int = MAX_LOG_GROWTH_BYTES) -> Generator[Callable[[], None]]:
+        """Let all reads in the block see one moment. The owner cannot checkpoint meanwhile.
+
+        Args:
+            max_log_growth_bytes: how much the owner's log may grow meanwhile.
+
+        Yields:
+            A function to call after each page: it raises `StoreUnavailable` if the log grew by more.
+        """
+        self._connection.execute("BEGIN")
+        try:
+            self.rows("SELECT epoch FROM counters")  # fixes the moment: SQLite begins lazily
+            yield _Hold(self.log, max_log_growth_bytes).check
+        finally:
+            self._connection.execute("ROLLBACK")
+
     def copy(
         self,
         target: sqlite3.Connection,

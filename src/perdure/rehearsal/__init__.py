@@ -1,0 +1,35 @@
+"""Rehearsals: run tomorrow's code on today's data, in virtual time, before you deploy it."""
+
+import importlib
+
+try:
+    importlib.import_module("hypothesis")
+except ModuleNotFoundError as error:
+    _missing = f"no module {error.name}: perdure.rehearsal needs the extra 'testing': pip install 'perdure[testing]'"
+    raise ModuleNotFoundError(_missing, name=error.name) from error
+
+from perdure.rehearsal.answers import FromJson, NoAnswers, ServiceAnswers
+from perdure.rehearsal.compare import Rehearsal, RehearsalOptions, rehearse
+from perdure.rehearsal.difference import Cause, Comparison, DifferenceGroup, Example
+from perdure.rehearsal.future import Act, Futures, InstanceFuture, TooManyActs, futures_of
+from perdure.rehearsal.image import Image, read_image
+
+__all__ = [
+    "Act",
+    "Cause",
+    "Comparison",
+    "DifferenceGroup",
+    "Example",
+    "FromJson",
+    "Futures",
+    "Image",
+    "InstanceFuture",
+    "NoAnswers",
+    "Rehearsal",
+    "RehearsalOptions",
+    "ServiceAnswers",
+    "TooManyActs",
+    "futures_of",
+    "read_image",
+    "rehearse",
+]

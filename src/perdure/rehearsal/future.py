@@ -1,0 +1,453 @@
+"""Futures: the acts of the instances of an image under an app, run by the real engine in virtual time."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from hashlib import blake2b
+from typing import Any, Final, Literal, TypeAlias
+
+import attrs
+import orjson
+from returns.result import Result, Success
+
+from perdure.app import App, for_rehearsal
+from perdure.jobs.definition import AnyDefinition
+from perdure.jobs.redaction import has_secrets, redacted_instance, redacted_payload, secrets_of_run
+from perdure.jobs.step import Execute
+from perdure.programs import default_handler
+from perdure.programs.instructions import ServiceCall
+from perdure.rehearsal.answers import Performer, Recorded, ServiceAnswers, Source, recorded_in
+from perdure.rehearsal.image import Image, number_of, share_of
+from perdure.runtime.record import Runtime
+from perdure.runtime.run_context import run_around
+from perdure.runtime.simulated import Simulation
+from perdure.stores.contract import Answered, NotCommitted, Store, overlay
+from perdure.stores.memory import MemoryBackend
+from perdure.values.address import Address
+from perdure.values.errors import DefinitionError
+from perdure.values.excerpt import MAX_LINE_CHARACTERS, fields_in_line, shortened
+from perdure.values.instance import Fence, Instance
+from perdure.values.secret import scrubbed
+from perdure.values.transition import Purge, Put, Transition
+
+What: TypeAlias = Literal["effect", "message", "parked", "left", "ended", "state"]
+"""A kind of act: the instance performed an effect, sent a message, was parked, was left by other code, or ended. Or
+the state that it has at the end of the rehearsal."""
+
+MOST_ACTS: Final = 1_000_000
+"""How many acts all futures of one app may have, in memory."""
+
+_LOOKS_EVERY_MS: Final = 3_600_000
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_VERSION_AND_VARIANT: Final = 7 << 76 | 2 << 62
+_PLACE_IN_MEMORY: Final = re.compile(r" at 0x[0-9a-f]+")
+
+
+@attrs.frozen
+class Act:
+    """One thing that an instance did.
+
+    Attributes:
+        at_ms: when, in milliseconds since 1970 UTC.
+        what: the kind of act.
+        name: the effect, the action and target of a message, the reason for a stop.
+        given: a digest of the arguments, the payload or the state. Equal digests mean equal values.
+        shown: the arguments, the payload or the state without secrets, shortened.
+        attempt: the run's attempt that performed an effect. 0 for all other acts.
+    """
+
+    at_ms: int
+    what: What
+    name: str
+    given: str
+    shown: str = attrs.field(eq=False)
+    attempt: int = 0
+
+    def does_as(self, other: Act) -> bool:
+        """Return whether it is the same act, perhaps at another time or attempt.
+
+        Args:
+            other: an act of the other future.
+        """
+        return (self.what, self.name, self.given) == (other.what, other.name, other.given)
+
+
+@attrs.frozen
+class InstanceFuture:
+    """The acts of one instance.
+
+    Attributes:
+        acts: its acts, in order.
+        ends: ``horizon`` at the end of the rehearsal, ``runs`` after its few runs.
+        alarm: whether an alarm, a retry or a run is left at the end.
+    """
+
+    __repr__ = fields_in_line
+
+    acts: tuple[Act, ...]
+    ends: Literal["horizon", "runs"] = "horizon"
+    alarm: Literal["set", "none"] = "none"
+
+
+NO_FUTURE: Final = InstanceFuture(())
+
+_PARTS: Final = ("at_ms", "what", "name", "given", "shown", "attempt")
+
+
+@attrs.frozen(kw_only=True)
+class Futures:
+    """The acts of the instances of an image under one app.
+
+    Attributes:
+        of: the futures by address: of the chosen instances, and of those that came into being.
+        reached: instances of the store that a message would have reached, and that were not chosen.
+        used: how many calls each source has answered, by effect.
+        missing: the effects without an answer, and why.
+    """
+
+    __repr__ = fields_in_line
+
+    of: Mapping[Address, InstanceFuture]
+    reached: frozenset[Address] = frozenset()
+    used: Mapping[tuple[str, Source], int] = attrs.Factory(dict[tuple[str, Source], int])
+    missing: Mapping[str, str] = attrs.Factory(dict[str, str])
+
+    def to_json(self) -> bytes:
+        """Encode the futures, for another process."""
+        futures = [
+            [str(address), future.ends, future.alarm, [[getattr(act, part) for part in _PARTS] for act in future.acts]]
+            for address, future in self.of.items()
+        ]
+        used = [[name, source, calls] for (name, source), calls in self.used.items()]
+        reached = [*map(str, self.reached)]
+        return orjson.dumps({"of": futures, "reached": reached, "used": used, "missing": self.missing})
+
+    @classmethod
+    def from_json(cls, text: bytes) -> Futures:
+        """Decode the futures of another process.
+
+        Args:
+            text: the other process's `to_json`.
+        """
+        data = orjson.loads(text)
+        return cls(
+            of={
+                Address.parse(address): InstanceFuture(tuple(Act(*parts) for parts in acts), ends, alarm)
+                for address, ends, alarm, acts in data["of"]
+            },
+            reached=frozenset(map(Address.parse, data["reached"])),
+            used={(name, source): calls for name, source, calls in data["used"]},
+            missing=data["missing"],
+        )
+
+
+@attrs.frozen(repr=False)
+class TooManyActs(DefinitionError):
+    """The futures do not fit into memory."""
+
+    @classmethod
+    def of(cls, most: int) -> TooManyActs:
+        """Return the error."""
+        return cls("acts of a rehearsal", f"more than {most:,}", "fewer: a smaller sample, a filter or a shorter time")
+
+
+@attrs.define
+class _Record:
+    acts: list[Act] = attrs.Factory(list[Act])
+    ordinals: Counter[tuple[str, str]] = attrs.Factory(Counter[tuple[str, str]])
+    runs_left: int | None = None
+    is_over: bool = False
+
+
+@attrs.define
+class _Recorder:
+    """Records the acts of one app's instances."""
+
+    jobs: Mapping[tuple[str, str], AnyDefinition]
+    performer: Performer
+    runtime: Runtime
+    backend: MemoryBackend
+    key: bytes
+    most_acts: int
+    known: frozenset[Address]
+    records: dict[Address, _Record] = attrs.Factory(dict[Address, _Record])
+    reached: set[Address] = attrs.Factory(set[Address])
+    acts: int = 0
+
+    def of(self, address: Address) -> _Record:
+        found = self.records.get(address)
+        if found is None:
+            found = self.records[address] = _Record()
+        return found
+
+    def add(self, address: Address, act: Act) -> None:
+        record = self.of(address)
+        if record.is_over:
+            return
+        self.acts += 1
+        if self.acts <= self.most_acts:  # the pass ends soon: an exception here would be the program's
+            record.acts.append(act)
+
+    def digest(self, text: str) -> str:
+        # Keyed: a digest of a short secret must not be found by trying.
+        return blake2b(text.encode(), digest_size=12, key=self.key).hexdigest()
+
+    # ------------------------------------------------------------ effects
+    def perform(self, instruction: object, services: Any, execute: Execute) -> object:
+        if type(instruction) is not ServiceCall:
+            return default_handler(instruction, services)
+        address = execute.instance.address
+        run_id = execute.claim.run_id
+        values = [*map(repr, instruction.args), *(f"{name}={value!r}" for name, value in instruction.kwargs.items())]
+        # The ids of runs depend on how many came before: an earlier difference would change all later arguments.
+        text = _PLACE_IN_MEMORY.sub("", ", ".join(values)).replace(run_id, "<run>")
+        digest = self.digest(text)
+        secrets = secrets_of_run(self.jobs[address.kind, address.name], execute)
+        shown = shortened(scrubbed(text, secrets) if secrets else text, MAX_LINE_CHARACTERS)
+        record = self.of(address)
+        record.ordinals[instruction.name, digest] += 1
+        self.add(address, Act(self.runtime.now_ms(), "effect", instruction.name, digest, shown, execute.claim.attempt))
+        ordinal = record.ordinals[instruction.name, digest]
+        try:
+            answer = self.performer.answer(instruction, address, ordinal)
+        except LookupError:
+            return self.runtime.future()  # it never comes: the rehearsal is refused at the end
+        latency_ms = self.performer.answers.latency_ms
+        return answer if latency_ms == 0 else self._later(answer, latency_ms)
+
+    async def _later(self, answer: Any, latency_ms: int) -> object:
+        await self.runtime.sleep(latency_ms)
+        return answer if isinstance(answer, Result) or not hasattr(answer, "__await__") else await answer
+
+    # ------------------------------------------------------------ commits
+    def watching(self, store: Store) -> Store:
+        """Return the store, with its commits recorded."""
+
+        def commit(transitions: Sequence[Transition], answered: Answered[Fence, NotCommitted], /) -> None:
+            before = [self.backend.instance(each.address) for each in transitions]
+
+            def told(answers: Sequence[Result[Fence, NotCommitted]], /) -> None:
+                for row, transition, answer in zip(before, transitions, answers, strict=True):
+                    if type(answer) is Success:
+                        self._committed(row, transition)
+                answered(answers)
+
+            store.commit(transitions, told)
+
+        return overlay(store, commit=commit)
+
+    def _committed(self, before: Instance | None, transition: Transition) -> None:
+        address, now_ms = transition.address, self.runtime.now_ms()
+        for message in transition.messages:
+            target, job = message.target, self.jobs.get((message.target.kind, message.target.name))
+            payload = message.payload if job is None else redacted_payload(job, message.action, message.payload)
+            name = f"{message.action} to {target.kind}:{target.name}"
+            text = f"{target.id}\0{message.payload}"
+            shown = shortened(f"{target.id}, {payload}" if payload else target.id, MAX_LINE_CHARACTERS)
+            self.add(address, Act(now_ms, "message", name, self.digest(text), shown))
+            if target not in self.known:
+                self.reached.add(target)
+        match transition.write:
+            case Put(instance):
+                self._stored(before, instance, now_ms)
+            case Purge():
+                self.add(address, Act(now_ms, "ended", _removed(before), "", ""))
+            case _:
+                return
+        self._count_run(before, transition)
+
+    def _stored(self, before: Instance | None, after: Instance, now_ms: int) -> None:
+        if after.suspension is not None and (before is None or before.suspension != after.suspension):
+            name = (
+                after.suspension if after.last_error is None else f"{after.suspension}, {after.last_error.error_type}"
+            )
+            self.add(after.address, Act(now_ms, "parked", name, "", ""))
+        if after.left is not None and (before is None or before.left is None):
+            error = after.left.error
+            self.add(after.address, Act(now_ms, "left", error.error_type, "", shortened(error.message)))
+        if after.ended_ms is not None and (before is None or before.ended_ms is None):
+            self.add(after.address, Act(now_ms, "ended", after.status, self.digest(after.data), ""))
+
+    def _count_run(self, before: Instance | None, transition: Transition) -> None:
+        """Remove an instance after its few runs: nothing more is recorded of it."""
+        record = self.records.get(transition.address)
+        if record is None or record.runs_left is None or record.is_over or before is None or before.claim is None:
+            return
+        write = transition.write
+        if isinstance(write, Put) and write.instance.claim is not None:
+            return
+        record.runs_left -= 1
+        if record.runs_left <= 0:
+            record.is_over = True
+            self.backend.remove(transition.address)
+
+    # ------------------------------------------------------------ the end
+    def futures(self) -> Futures:
+        """Return the futures, with the last state of each instance."""
+        found: dict[Address, InstanceFuture] = {}
+        for address in self.known | self.records.keys():
+            record = self.of(address)
+            if record.is_over:
+                found[address] = InstanceFuture(tuple(record.acts), "runs", "set")
+                continue
+            row = self.backend.instance(address)
+            job = self.jobs.get((address.kind, address.name))
+            if row is not None and job is not None:
+                record.acts.append(self._state(job, row))
+            alarm = row is not None and (row.due_ms is not None or row.claim is not None)
+            found[address] = InstanceFuture(tuple(record.acts), "horizon", "set" if alarm else "none")
+        return Futures(
+            of=found,
+            reached=frozenset(self.reached - self.known),
+            used=dict(self.performer.used),
+            missing=dict(self.performer.missing),
+        )
+
+    def _state(self, job: AnyDefinition, row: Instance) -> Act:
+        shown = redacted_instance(job, row).state if has_secrets(job) else row.state
+        # The version of the text is not part of it: code that only reads an older one has not changed anything.
+        return Act(self.runtime.now_ms(), "state", "", self.digest(row.state), shortened(shown, MAX_LINE_CHARACTERS))
+
+
+def _removed(before: Instance | None) -> str:
+    """Return the name of a purge: an instance that has ended before is only removed."""
+    return "removed" if before is not None and before.ended_ms is not None else ""
+
+
+class NoServices:
+    """The services of a rehearsal without fakes. Programs that read them get functions that refuse to be called."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return _Refuses(name)
+
+
+@attrs.frozen
+class _Refuses:
+    name: str
+
+    def __call__(self, *_: object, **__: object) -> Any:
+        expected = "an effect, which a rehearsal can answer, or fake services (--services MODULE:FAKES)"
+        raise DefinitionError(f"use of the service {self.name}", "a direct call in a program", expected)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return _Refuses(f"{self.name}.{name}")
+
+
+def futures_of(
+    app: App[Any],
+    image: Image,
+    *,
+    lasting: timedelta,
+    answers: ServiceAnswers,
+    seed: int = 0,
+    shallow: Iterable[Address] = (),
+    runs: int = 3,
+    key: bytes = b"",
+    recorded: Mapping[str, tuple[Recorded, ...]] | None = None,
+    most: int = MOST_ACTS,
+) -> Futures:
+    """Run all instances of an image under an app, and return their acts.
+
+    The engine, the kinds and the programs are those that production runs. Time is virtual, the store is in memory, and
+    services are answered. Runs that were in progress at the image's moment are recovered as after a crash.
+
+    Args:
+        app: the app.
+        image: the instances, and the messages between them.
+        lasting: how long, in virtual time.
+        answers: the answers of services.
+        seed: decides jitter, ids and faults. Each instance's own depend on nothing but the seed and the instance.
+        shallow: the instances that end after a few runs.
+        runs: how many runs those have.
+        key: the key of the digests. Futures with different keys cannot be compared.
+        recorded: recorded outcomes. By default those in the image's journals.
+        most: how many acts are kept in memory.
+
+    Raises:
+        TooManyActs: there are more.
+        DefinitionError: the app cannot be opened.
+    """
+    served = app.served
+    simulation = Simulation(seed=seed, start=_EPOCH + timedelta(milliseconds=image.at_ms), order="fifo")
+    backend = MemoryBackend()
+    own = {address: row for address, row in image.instances.items() if (address.kind, address.name) in served}
+    backend.fill(own.values(), image.messages, image.holds, epoch=image.epoch)
+    draws = _KeyedDraws(seed, image.at_ms, backend)
+    runtime = attrs.evolve(simulation.runtime, random=draws.random, log=_forget)
+    recorder = _Recorder(
+        served,
+        Performer(answers, recorded_in(image) if recorded is None else recorded, seed),
+        runtime,
+        backend,
+        key,
+        most,
+        frozenset(own),
+    )
+    for address in shallow:
+        recorder.of(address).runs_left = runs
+    opened = for_rehearsal(app, NoServices() if answers.services is None else answers.services).open(
+        recorder.watching(backend.open()),
+        runtime=runtime,
+        perform=recorder.perform,
+        debug=False,
+        draws=draws.of,
+    )
+    try:
+        simulation.run(opened.__aenter__())
+        until_ms = image.at_ms + round(lasting / timedelta(milliseconds=1))
+        while simulation.now_ms < until_ms:
+            simulation.advance(min(_LOOKS_EVERY_MS, until_ms - simulation.now_ms))
+            if recorder.acts > most:
+                raise TooManyActs.of(most)
+    finally:
+        simulation.close()
+    return recorder.futures()
+
+
+def _forget(_: object) -> None:
+    """Write no log: a rehearsal would log what production will log."""
+
+
+@attrs.define
+class _KeyedDraws:
+    """Draws random numbers and ids that depend on their purpose, not on the numbers before."""
+
+    seed: int
+    at_ms: int
+    backend: MemoryBackend
+    _drawn: int = 0
+
+    def of(self, address: Address) -> tuple[Callable[[], float], Callable[[], int]]:
+        return (lambda: share_of(self._number("jitter", address))), (lambda: self._id(address))
+
+    def random(self) -> float:
+        """Draw for the run that is in progress, or for the engine itself."""
+        run = run_around()
+        if run is None:
+            self._drawn += 1
+            return share_of(number_of(self.seed, "engine", self._drawn))
+        return share_of(self._number("program", run[0], run[1].attempt))
+
+    def _id(self, address: Address) -> int:
+        # Without the clock: a run that moved keeps its id, and so its arguments.
+        return self.at_ms << 80 | _VERSION_AND_VARIANT | (self._number("id", address) & 0x3FFFFFFF) << 32
+
+    def _number(self, what: str, address: Address, *more: int) -> int:
+        row = self.backend.instance(address)
+        place = (0, 0, 0) if row is None else (row.run_count, row.event_count, _attempt(row))
+        return number_of(self.seed, what, address, *place, *more)
+
+
+def _attempt(row: Instance) -> int:
+    claim = row.claim or row.event_claim
+    if claim is not None:
+        return claim.attempt
+    return 1 if row.pending_retry is None else row.pending_retry.attempt

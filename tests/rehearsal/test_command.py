@@ -1,0 +1,178 @@
+"""``perdure rehearse``: two versions of one module, each in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+from perdure.cli.commands import run_command
+from perdure.cli.process import ExitCode
+
+OLD = """
+    from perdure import App, Do, Task, TaskContext, effect, program
+    from returns.result import Result, Success
+
+    print("imported")  # not part of any answer
+
+    @effect
+    def charge(services: object, customer: str, cents: int) -> Result[int, str]:
+        return services.bank(cents)
+
+    @effect
+    def undeclared(services: object):
+        ...
+
+    @program
+    def on_event(ctx: TaskContext[int], event: int) -> Do[None, str, object]:
+        yield from ctx.set_state(event)
+        yield from ctx.schedule(after="7 days")
+
+    @program
+    def bill(ctx: TaskContext[int]) -> Do[None, str, object]:
+        yield from charge(ctx.id, (yield from ctx.state))
+        yield from ctx.schedule(after="7 days")
+
+    class Bank:
+        def bank(self, cents: int) -> Result[int, str]:
+            return Success(cents)
+
+    bank = Bank
+    task = Task("plan", state=int, event=int, initial=0, on_event=on_event, execute=bill)
+    app = App(object()).with_jobs(task)
+"""
+
+
+@pytest.fixture
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder for the code of today and one for that of tomorrow, which is the current one, and a store."""
+    for version in ("today", "tomorrow"):
+        (tmp_path / version).mkdir()
+        (tmp_path / version / "billing_jobs.py").write_text(dedent(OLD), encoding="utf-8")
+    script = dedent(
+        """
+        from billing_jobs import app, task
+        from perdure.testing import World
+
+        with World(app, store=__import__("pathlib").Path("../jobs.db")) as world:
+            for n in range(3):
+                world.run(world.handle(task).send(f"c{n}", 100 * n))
+        """
+    )
+    command = [sys.executable, "-c", script]
+    subprocess.run(command, cwd=tmp_path / "today", check=True, stdout=subprocess.DEVNULL)  # noqa: S603 - our own
+    monkeypatch.chdir(tmp_path / "tomorrow")
+    return tmp_path
+
+
+def ran(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "perdure", "rehearse", "billing_jobs:app", "--against", "billing_jobs:app"]
+    command += ["--against-directory", "../today", "--store", "sqlite:///../jobs.db", "--for", "15 days", *arguments]
+    done = subprocess.run(command, cwd=folder / "tomorrow", capture_output=True, text=True, check=False)  # noqa: S603 - our own
+    done.stderr = unboxed(done.stderr)
+    return done
+
+
+def unboxed(text: str) -> str:
+    """Return an error without the frame around it."""
+    return re.sub(r"[│╭╮╰╯─\s]+", " ", text)
+
+
+def change(folder: Path, old: str, new: str) -> None:
+    file = folder / "tomorrow" / "billing_jobs.py"
+    text = file.read_text(encoding="utf-8")
+    assert old in text
+    file.write_text(text.replace(old, new), encoding="utf-8")
+
+
+def test_equal_code_is_equal(shop: Path) -> None:
+    done = ran(shop)
+    assert (done.returncode, done.stdout.splitlines()) == (
+        ExitCode.DONE,
+        [
+            "0 of 3 instances have another future",
+            "",
+            "rehearsed 3 of 3 instances to the end",
+            "answered by type alone, always the same: charge",
+        ],
+    )
+
+
+def test_a_changed_interval_is_shown_with_an_example(shop: Path) -> None:
+    change(shop, "(yield from ctx.state))", "1 + (yield from ctx.state))")
+    done = ran(shop)
+    assert done.returncode == ExitCode.FAILED
+    assert done.stdout.splitlines()[:6] == [
+        "3 of 3 instances have another future",
+        "",
+        "3 task:plan: charge has other arguments",
+        "    task:plan:c0",
+        "    - 2026-01-08 00:00:00  charge('c0', 0)",
+        "    - 2026-01-15 00:00:00  charge('c0', 0)",
+    ]
+    data = json.loads(ran(shop, "--json", "--answer", "charge=7", "--id-prefix", "c1").stdout)
+    assert (data["instances"], data["differing"], data["answered"]) == (1, 1, {"charge": {"given": 2}})
+    assert [group["cause"] for group in data["groups"]] == ["arguments"]
+
+
+def test_fakes_and_faults_are_given_on_the_command_line(shop: Path) -> None:
+    by_fakes = json.loads(ran(shop, "--json", "--services", "billing_jobs:bank", "--fail", "charge=100%").stdout)
+    assert by_fakes["answered"] == {"charge": {"fault": 3}}
+    by_fakes = json.loads(ran(shop, "--json", "--services", "billing_jobs:bank", "--job", "task:plan").stdout)
+    assert by_fakes["answered"] == {"charge": {"fakes": 6}}
+
+
+def test_effects_without_an_answer_are_listed(shop: Path) -> None:
+    change(shop, "charge(ctx.id, (yield", "undeclared()\n    yield from charge(ctx.id, (yield")
+    done = ran(shop)
+    assert done.returncode == ExitCode.MISCONFIGURED
+    assert "no answers for 1 effects" in done.stderr
+    assert "undeclared: it has no return annotation" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["--for", "soon"], "soon"),
+        (["--fail", "charge=7"], "write 5% or 0.05"),
+        (["--answer", "charge"], "write --answer fetch=3"),
+        (["--answer", "charge={"], "JSON"),
+        (["--all", "--sample", "3"], "exclude each other"),
+        (["--sample", "0"], "from 1 on"),
+        (["--job", "plan"], "write kind:name"),
+        (["--against-directory", "nowhere"], "there is no such folder"),
+    ],
+)
+def test_a_bad_option_says_why(
+    arguments: list[str], problem: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["rehearse", "nothing:app", "--against", "nothing:app", "--store", f"sqlite:///{tmp_path}/jobs.db"]
+    assert run_command([*command, *arguments]) == ExitCode.MISCONFIGURED
+    assert problem in unboxed(capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["--id-prefix", "x"], "no instance matches"),
+        (["--against-python", "/no/python"], "No such file"),
+        (["--services", "billing_jobs:none"], "has no attribute 'none'"),
+    ],
+)
+def test_an_empty_rehearsal_says_why(shop: Path, arguments: list[str], problem: str) -> None:
+    done = ran(shop, *arguments)
+    assert done.returncode == ExitCode.MISCONFIGURED
+    assert problem in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_code_that_ends_its_process_is_reported(shop: Path) -> None:
+    change(shop, "yield from charge(ctx.id", "__import__('os')._exit(7)\n    yield from charge(ctx.id")
+    done = ran(shop)
+    assert done.returncode == ExitCode.MISCONFIGURED
+    assert "its process ended with the exit code 7" in done.stderr
