@@ -80,11 +80,7 @@ MAX_DOCSTRING_RATES: dict[re.Pattern[str], int] = {OF: 126, SEMICOLON: 12, PRONO
 
 # Words of the users' pages with tables and names, without code. Grows with a feature alone.
 MAX_WORDS = {
-<<<<<<< HEAD
-    "how-to": 17_240,
-=======
     "how-to": 18_400,
->>>>>>> 7b3470cd (Rehearsals: run new code on a store's instances in virtual time, and compare with the code of today)
     "tutorial": 3_350,
     "explanation": 8_000,
     "guarantees": 6_850,

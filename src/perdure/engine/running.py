@@ -594,12 +594,7 @@ def running_engine(
     dispatcher = Dispatcher(runtime, limits, jobs, lost, reporting, cache)
     commits, holds = Commits(store, runtime, limits, reporting, cache), Holds(store, runtime)
     runner = Runner(
-        *(store, runtime, services, limits),
-        gates,
-        commits,
-        cache,
-        reporting,
-        holds,
+        *(store, runtime, services, limits, gates, commits, cache, reporting, holds),
         left_claimed=partial(_claim_left, dispatcher),
         perform=perform if tracing is None else traced(perform, tracing, jobs, runtime),
         run_ended=run_ended,

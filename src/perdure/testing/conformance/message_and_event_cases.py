@@ -385,6 +385,7 @@ _SAMPLES: dict[str, object] = {
     "deliveries": 11,
     "received_at_ms": 12,
     "payload": '{"name":"é"}',
+    "key": "a kéy",
 }
 
 
