@@ -88,15 +88,6 @@ MAX_WORDS = {
     "index": 430,
     "faq": 540,
 }
-# Limits with a name that change while engines run: a section, three operations, their records and laws.
-MAX_WORDS["how-to"] += 180
-MAX_WORDS["guarantees"] += 40
-MAX_WORDS["reference"] += 260
-
-
-# Streams: a table of the items, the offsets over HTTP, and a guarantee of their own.
-MAX_WORDS["guarantees"] += 140
-MAX_WORDS["reference"] += 290
 
 
 def prose(page: Path) -> str:
