@@ -536,9 +536,10 @@ class StreamHub:
                 return self._wake(channel)
             row = loaded.unwrap().instance
             if self.sharing and row is not None and channel.tail:
-                found = await self._read(channel, channel.tail[-1][0].last)
-                if isinstance(found, Success) and found.unwrap():
-                    for group in found.unwrap():
+                found: Result[tuple[StoredGroup, ...], Any] = await self._read(channel, channel.tail[-1][0].last)
+                groups = found.value_or(())
+                if groups:
+                    for group in groups:
                         channel.add(group)
                     self._wake(channel)
                     continue

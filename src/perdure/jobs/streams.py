@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Final, Generic, Literal, Never, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, Never, Protocol, TypeAlias, TypeVar, cast
 
 import attrs
 from returns.result import Result, Success
@@ -149,9 +149,9 @@ def declared_streams(given: object, job: str) -> tuple[Stream[Any], ...]:
     what, expected = f"streams of {job}", f"a sequence of at most {MAX_STREAMS} streams with different names"
     if not isinstance(given, tuple | list):
         raise DefinitionError(what, given, expected)
-    declared = tuple(given)  # pyright: ignore[reportUnknownArgumentType] - checked below
-    if len(declared) > MAX_STREAMS or not all(isinstance(one, Stream) for one in declared):
-        raise DefinitionError(what, given, expected)
+    declared = cast("tuple[Stream[Any], ...]", tuple(cast("Any", given)))  # checked here
+    if len(declared) > MAX_STREAMS or not all(isinstance(cast("object", one), Stream) for one in declared):
+        raise DefinitionError(what, declared, expected)
     if len({one.name for one in declared}) < len(declared):
         raise DefinitionError(what, [one.name for one in declared], expected)
     return declared

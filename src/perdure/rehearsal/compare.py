@@ -213,14 +213,12 @@ def rehearse_with(run_both: RunBoth, image: Image, options: RehearsalOptions) ->
     probed = chosen_from(image, sample=_PROBED, seed=options.seed, rest=False)
     if len(probed.deep) < len(chosen.deep) / 2:  # else it would only run twice
         _answered(run_both(RehearsedPart(image.with_only(sorted(probed.deep)), frozenset())))
-    for round_ in range(MAX_ROUNDS):
-        part = RehearsedPart(image.with_only(sorted(chosen)), chosen.shallow)
-        old, new = _answered(run_both(part))
-        # A message reached an instance that is not here: begin again with it, or the message would create it.
-        reached = {address for address in old.reached | new.reached if address in image} - {*chosen}
-        if not reached or round_ == MAX_ROUNDS - 1:
+    old, new, reached = _round(run_both, image, chosen)
+    for _ in range(MAX_ROUNDS - 1):
+        if not reached:
             break
         chosen = attrs.evolve(chosen, deep=chosen.deep | reached)
+        old, new, reached = _round(run_both, image, chosen)
     difference = Comparison(image.at_ms)
     for address in sorted(old.of.keys() | new.of.keys()):
         difference.add(address, old.of.get(address, NO_FUTURE), new.of.get(address, NO_FUTURE))
@@ -232,6 +230,13 @@ def rehearse_with(run_both: RunBoth, image: Image, options: RehearsalOptions) ->
         used=new.used,
         left_out=len(reached),
     )
+
+
+def _round(run_both: RunBoth, image: Image, chosen: Chosen) -> tuple[Futures, Futures, frozenset[Address]]:
+    """Return both futures, and the instances that a message reached and that are not here: it would create them."""
+    old, new = _answered(run_both(RehearsedPart(image.with_only(sorted(chosen)), chosen.shallow)))
+    reached = frozenset(address for address in old.reached | new.reached if address in image)
+    return old, new, reached - {*chosen}
 
 
 def _answered(both: tuple[Futures, Futures]) -> tuple[Futures, Futures]:

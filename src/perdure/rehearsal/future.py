@@ -18,6 +18,7 @@ from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.redaction import has_secrets, redacted_instance, redacted_payload, secrets_of_run
 from perdure.jobs.step import Execute
 from perdure.programs import default_handler
+from perdure.programs.drivers import settle_answer
 from perdure.programs.instructions import ServiceCall
 from perdure.rehearsal.answers import Performer, Recorded, ServiceAnswers, Source, recorded_in
 from perdure.rehearsal.image import Image, number_of, share_of
@@ -219,9 +220,9 @@ class _Recorder:
         latency_ms = self.performer.answers.latency_ms
         return answer if latency_ms == 0 else self._later(answer, latency_ms)
 
-    async def _later(self, answer: Any, latency_ms: int) -> object:
+    async def _later(self, answer: object, latency_ms: int) -> object:
         await self.runtime.sleep(latency_ms)
-        return answer if isinstance(answer, Result) or not hasattr(answer, "__await__") else await answer
+        return await settle_answer(answer, None, self.runtime)
 
     # ------------------------------------------------------------ commits
     def watching(self, store: Store) -> Store:

@@ -393,6 +393,7 @@ class StoredStreams(Protocol):
         In the same transaction it deletes the oldest groups that the newest ``max_chunks`` offsets and the newest
         ``max_bytes`` bytes do not reach into; the last group stays. It is durable like a commit.
         """
+        ...
 
     def read(
         self, address: Address, incarnation: int, stream: str, after: int, limit: int, /
@@ -402,3 +403,4 @@ class StoredStreams(Protocol):
         There are none once that incarnation is purged: ``Purge`` deletes them. Appending and reading cost the same,
         however long the stream is.
         """
+        ...

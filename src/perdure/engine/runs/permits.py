@@ -634,7 +634,7 @@ def write_numbers(changed: Mapping[str, int | Rate]) -> str:
 def read_numbers(text: str) -> dict[str, Any]:
     """Return the changed numbers that `write_numbers` has written."""
     parts: dict[str, Any] = json.loads(text) if text else {}
-    return {name: Rate(*number) if isinstance(number, list) else number for name, number in parts.items()}
+    return {name: number if isinstance(number, int) else Rate(*number) for name, number in parts.items()}
 
 
 def no_key(*_: object, **__: object) -> str:
