@@ -1,4 +1,4 @@
-"""``docs/guarantees.md``: a reader of a stream misses nothing and sees no unmarked repeat, whoever is killed."""
+"""``docs/guarantees.md``: a reader misses nothing and sees no unmarked repeat, whichever process is killed."""
 
 import asyncio
 import json
@@ -71,7 +71,7 @@ def let_it_end(store: str, number: int, seen: dict[str, list[dict[str, Any]]]) -
 
 
 def check(items: list[dict[str, Any]], late: list[dict[str, Any]]) -> int:
-    """Compare what a reader has received with what was emitted; return how many marks there were."""
+    """Compare the items of a reader with the emitted chunks; return the number of marks."""
     assert items == late
     assert [item["offset"] for item in items] == list(range(len(items)))
     kept: list[tuple[str, str]] = []
