@@ -18,7 +18,7 @@ from perdure.client.local_gateway import engine_of
 from perdure.jobs.streams import BeganAgain, Chunk, ChunksDropped, NotEmitting, Stream, Streamed
 from perdure.kinds.workflow import step
 from perdure.programs import gather
-from perdure.testing import Crash, Fail, World
+from perdure.testing import Crash, Delay, Fail, World
 from perdure.testing.world import WorkerDied
 from perdure.values.errors import (
     DefinitionError,
@@ -352,6 +352,34 @@ def test_a_terminated_instance_ends_its_readers_and_a_next_one_begins_at_0() -> 
         world.run(handle.start("x", 1))
         world.advance("10 seconds")
         assert words(world.run(all_of(handle.stream("x", tokens)))) == ["begin", "a0", "b0", "end"]
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("call", [1, 2, 3])
+@pytest.mark.parametrize("comes", ["early", "with the start", "during the run"])
+def test_a_slow_read_of_the_instance_ends_no_reader_early_and_lets_none_wait(comes: str, call: int, when: Any) -> None:
+    """What it says may be old: that there is no instance, or that it runs."""
+    world, _ = a_world(lambda model: App(model).with_jobs(talker))
+    slow = Delay("store.load", "500 ms" if comes == "during the run" else "50 ms", when=when, call=call)
+    with world:
+        handle, spawn = world.jobs.handle(talker), engine_of(world.jobs).runtime.spawn
+        if comes == "during the run":
+            world.run(handle.start("x", 4))
+            world.advance("50 ms")
+        if comes != "early":
+            world.inject(slow)
+        reading = spawn(all_of(handle.stream("x", tokens)), name="reader")
+        if comes == "early":
+            world.settle()
+            world.inject(slow)
+        if comes != "during the run":
+            world.start(handle.start("x", 4))
+        world.advance("1 second")
+        late = spawn(all_of(handle.stream("x", tokens)), name="late reader")
+        world.advance("1 second")
+        for found in (reading, late):
+            assert words(found.result())[-1] == "end"
+            assert [item.offset for item in found.result()] == list(range(10))
 
 
 def test_readers_are_bounded_and_an_engine_that_stops_answers_them() -> None:

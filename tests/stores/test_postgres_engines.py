@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections import Counter
 from datetime import timedelta
-from typing import Never
+from typing import Any, Never
 
 import attrs
 import pytest
@@ -14,7 +14,22 @@ from postgres_harness import SharedPostgresHarness
 from returns.future import FutureResult
 from returns.result import Failure, Result, Success
 
-from perdure import App, Decision, Do, ItemContext, Limit, Task, TaskContext, WorkerPool, effect, program
+from perdure import (
+    App,
+    Decision,
+    Do,
+    ItemContext,
+    Limit,
+    Stream,
+    Task,
+    TaskContext,
+    WorkerPool,
+    Workflow,
+    WorkflowContext,
+    effect,
+    program,
+)
+from perdure.client.client import Client
 from perdure.client.local_gateway import engine_of
 from perdure.programs.future import answer_of
 from perdure.runtime.on_asyncio import asyncio_runtime
@@ -437,6 +452,56 @@ def test_an_engine_continues_after_a_newer_library_has_migrated_its_tables(postg
                 async with app.open(harness.url):
                     pass
             assert (caught.value.found, caught.value.supported) == (newer, newer - 1)
+        await harness.discard()
+
+    asyncio.run(main())
+
+
+words = Stream("words", str)
+
+
+@effect
+async def say(_: object, count: int) -> Result[int, str]:
+    for number in range(count):
+        words.emit_now(f"w{number}")
+        await asyncio.sleep(0)
+    return Success(count)
+
+
+@program
+def talk(ctx: WorkflowContext[int]) -> Do[int, str]:
+    yield from words.emit("begin")
+    return (yield from say((yield from ctx.state)))
+
+
+TALKER = Workflow("talker", state=int, run=talk, streams=[words])
+
+
+def test_readers_at_both_engines_see_each_chunk_and_a_purge_by_older_code_deletes_them(postgres_url: str):
+    harness = SharedPostgresHarness(postgres_url)
+    app = App(None).with_jobs(TALKER)
+    rows = "SELECT count(*) FROM perdure.streams"
+    knowing = "SELECT count(*) FROM pg_proc WHERE proname LIKE 'commit%' AND prosrc LIKE '%streams%'"
+
+    async def main() -> None:
+        async def read(jobs: Client, id_: str) -> list[Any]:
+            return [item async for item in jobs.handle(TALKER).stream(id_, words)]
+
+        async with app.open(harness.url) as here, app.open(harness.url) as there:
+            ids = [f"{number}" for number in range(6)]
+            reading = [asyncio.ensure_future(read(jobs, id_)) for jobs in (here, there) for id_ in ids]
+            for number, id_ in enumerate(ids):
+                await (here, there)[number % 2].handle(TALKER).start(id_, 40)
+            expected = ["begin", *(f"w{number}" for number in range(40))]
+            for items in await asyncio.gather(*reading):
+                assert [item.value for item in items] == expected
+                assert [item.offset for item in items] == list(range(41))
+            assert await harness.value(rows) > 0
+            for id_ in ids:
+                await there.handle(TALKER).terminate(id_)
+            assert await harness.value(rows) == 0
+        # Nothing but the foreign key deletes them: the functions that purge are those of engines without streams.
+        assert await harness.value(knowing) == 0
         await harness.discard()
 
     asyncio.run(main())

@@ -279,6 +279,7 @@ class FollowedStream:
         follower: the task that reads the instance.
         version: counts its changes.
         waiting: the readers that wait for a change.
+        commits: counts this engine's commits to the instance.
     """
 
     job: AnyDefinition
@@ -288,6 +289,7 @@ class FollowedStream:
     version: int = 0
     waiting: dict[Future[None], None] = attrs.Factory(dict["Future[None]", None])
     incarnation: int = 0
+    commits: int = 0
     state: Literal["absent", "runs", "end"] | None = None
     error: Any = None
     readers: int = 0
@@ -298,6 +300,16 @@ class FollowedStream:
     def what(self) -> str:
         """The stream's name in errors."""
         return f"stream {self.stream} of {self.address}"
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """What is known before a read of the instance begins."""
+        return self.commits, self.incarnation
+
+    def overtakes(self, place: tuple[int, int], row: Instance | None) -> bool:
+        """Return whether more is known by now than a read says that began at this place."""
+        commits, incarnation = place
+        return commits != self.commits or (row is None and incarnation != self.incarnation)
 
     def add(self, group: StoredGroup) -> None:
         """Add a group that was stored."""
@@ -420,7 +432,9 @@ class StreamHub:
         for group, first in zip(groups, firsts, strict=True):
             channel = self._channels.get((group.address, group.stream))
             if channel is not None and first is not None and channel.incarnation in {0, group.incarnation}:
-                channel.incarnation = group.incarnation
+                if not channel.incarnation:  # its first chunk may come before the answer about its row
+                    channel.incarnation, channel.state = group.incarnation, "runs"
+                    self.runtime.spawn_eagerly(self._look(channel), name=f"perdure:{channel.what}")
                 channel.add(StoredGroup(first, first + group.count - 1, group.body))
                 self._wake(channel)
 
@@ -485,7 +499,7 @@ class StreamHub:
                 return Failure(channel.error)
             state = channel.state
             if state is not None:
-                found = await self._found(channel, after)
+                found = await self._found(channel, after, state)
                 if not isinstance(found, Success):
                     return Failure(found.failure())
                 items = found.unwrap()
@@ -511,9 +525,12 @@ class StreamHub:
             timer.cancel()
             channel.waiting.pop(mine, None)
 
-    async def _found(self, channel: FollowedStream, after: int) -> Result[tuple[StreamItem, ...], CallError]:
+    async def _found(
+        self, channel: FollowedStream, after: int, state: Literal["absent", "runs", "end"]
+    ) -> Result[tuple[StreamItem, ...], CallError]:
         held = channel.after(after)
-        if held is not None:
+        # Before the end is told, the store says whether another engine has emitted more.
+        if held or (held is not None and not (self.sharing and state == "end")):
             return Success(held)
         if not channel.incarnation:
             return Success(())
@@ -529,11 +546,10 @@ class StreamHub:
     async def _follow(self, channel: FollowedStream) -> None:
         """Read the instance, and on a shared store the groups that other engines append, while there are readers."""
         while self._channels.get((channel.address, channel.stream)) is channel and self._phase == "open":
+            place = channel.place
             loaded = await self.reads.load(channel.address)
             if not isinstance(loaded, Success):
-                channel.error = loaded.failure()
-                self._channels.pop((channel.address, channel.stream), None)
-                return self._wake(channel)
+                return self._fail(channel, loaded.failure())
             row = loaded.unwrap().instance
             if self.sharing and row is not None and channel.tail:
                 found: Result[tuple[StoredGroup, ...], Any] = await self._read(channel, channel.tail[-1][0].last)
@@ -543,7 +559,10 @@ class StreamHub:
                         channel.add(group)
                     self._wake(channel)
                     continue
-            self._show(channel, row)
+            if not channel.overtakes(place, row):
+                self._show(channel, row)
+            elif channel.state is None:
+                continue
             if not self.sharing:
                 return None
             if not channel.tail:
@@ -577,15 +596,25 @@ class StreamHub:
         for (address, _), channel in tuple(self._channels.items()):
             if address != transition.address:
                 continue
+            channel.commits += 1
             if row is not None and not row.incarnation:  # a new one: the store has numbered it
                 self.runtime.spawn_eagerly(self._look(channel), name=f"perdure:{channel.what}")
             else:
                 self._show(channel, row)
 
     async def _look(self, channel: FollowedStream) -> None:
+        place = channel.place
         loaded = await self.reads.load(channel.address)
-        if isinstance(loaded, Success):
-            self._show(channel, loaded.unwrap().instance)
+        if not isinstance(loaded, Success):
+            self._fail(channel, loaded.failure())
+        elif not channel.overtakes(place, row := loaded.unwrap().instance):
+            self._show(channel, row)
+
+    def _fail(self, channel: FollowedStream, error: Any) -> None:
+        """Answer the readers with an error. The next ones begin with a read of their own."""
+        channel.error = error
+        self._channels.pop((channel.address, channel.stream), None)
+        self._wake(channel)
 
     def close(self) -> None:
         """Answer all readers with `EngineClosed`."""
