@@ -12,13 +12,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
 from postgres_harness import PostgresHarness, SharedPostgresHarness
 from returns.result import Success
 
-from perdure import App, Decision, Task
+from perdure import App, Decision, Do, Signal, Stream, Task, Workflow, WorkflowContext, program
 from perdure.cli.commands import run_command
 from perdure.stores.contract import Store
 from perdure.stores.encryption import Encryption, Key
@@ -46,8 +47,33 @@ def decide(total: Sum, event: Added) -> Success[Decision[Sum]]:
 SUMS = Task("sums", state=Sum, event=Added, initial=Sum(), decide=decide, execute=lambda ctx: ctx.terminate())
 
 
+words = Stream("words", str)
+more = Signal("more", str)
+
+
+@program
+def talk(_: WorkflowContext[int]) -> Do[str]:
+    for number in range(COUNT):
+        yield from words.emit(f"secretive{number}")
+    return (yield from words.emit((yield from more.receive())).map(lambda _: "done"))
+
+
+TALKER = Workflow("talker", state=int, run=talk, signals=[more], streams=[words])
+
+
 def app(encryption: Encryption | None = None) -> App[None]:
-    return App(None, encryption=encryption).with_jobs(SUMS)
+    return App(None, encryption=encryption).with_jobs(SUMS, TALKER)
+
+
+async def _begin_talk(url: str, encryption: Encryption | None) -> None:
+    async with app(encryption).open(url) as client:
+        await client.handle(TALKER).start("t", 0)
+
+
+async def _end_talk(url: str, encryption: Encryption | None, after: int) -> list[Any]:
+    async with app(encryption).open(url) as client:
+        await client.handle(TALKER).signal("t", more, "last")
+        return [item async for item in client.handle(TALKER).stream("t", words, after=after)]
 
 
 async def _fill(url: str, encryption: Encryption | None) -> None:
@@ -102,6 +128,30 @@ def test_an_encrypted_store_is_copied_without_its_key(tmp_path: Path, schema: Po
     assert run_command(["copy", url, schema.url]) == 0
     assert asyncio.run(schema.value("SELECT count(*) FROM perdure.instances WHERE state LIKE '%cents%'")) == 0
     assert asyncio.run(_sums(schema.url, KEY)) == list(range(COUNT))
+
+
+@pytest.mark.parametrize("encryption", [None, KEY])
+def test_a_reader_of_a_stream_continues_in_the_copy(
+    encryption: Encryption | None, tmp_path: Path, schema: PostgresHarness
+):
+    url, back = f"sqlite:///{tmp_path}/jobs.db", f"sqlite:///{tmp_path}/back.db"
+    asyncio.run(_begin_talk(url, encryption))
+    assert run_command(["copy", url, schema.url]) == 0
+    plain = asyncio.run(schema.value("SELECT count(*) FROM perdure.streams WHERE body LIKE '%secretive%'"))
+    assert plain == (COUNT if encryption is None else 0)
+    assert run_command(["copy", schema.url, back]) == 0
+    for target in (back, schema.url):
+        found = asyncio.run(_end_talk(target, encryption, after=COUNT - 3))
+        assert [item.value for item in found] == [f"secretive{COUNT - 2}", f"secretive{COUNT - 1}", "last"]
+        assert [item.offset for item in found] == [COUNT - 2, COUNT - 1, COUNT]
+
+
+def test_a_reader_of_a_stream_continues_in_a_restored_backup(tmp_path: Path):
+    url, restored = f"sqlite:///{tmp_path}/jobs.db", tmp_path / "restored.db"
+    asyncio.run(_begin_talk(url, KEY))
+    assert run_command(["backup", "--store", url, "--output", str(restored)]) == 0
+    found = asyncio.run(_end_talk(f"sqlite:///{restored}", KEY, after=COUNT - 2))
+    assert [(item.offset, item.value) for item in found] == [(COUNT - 1, f"secretive{COUNT - 1}"), (COUNT, "last")]
 
 
 @pytest.mark.parametrize("way", ["there", "back"])

@@ -19,8 +19,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from returns.result import Failure, Result, Success
 
-from perdure import App, Client, Debounce, DebounceContext, Program, Task, TaskContext, attempt, effect, fail, tell
+from perdure import (
+    App,
+    Client,
+    Debounce,
+    DebounceContext,
+    Program,
+    Stream,
+    Task,
+    TaskContext,
+    attempt,
+    effect,
+    fail,
+    tell,
+)
 from perdure.cli.commands import run_command
+from perdure.client.client import gateway_of
 from perdure.stores.encryption import Encryption, Key
 from perdure.stores.encryption.sealed_store import RecordCipher
 from perdure.stores.rows import event_body
@@ -79,8 +93,12 @@ class Sad:
     why: str
 
 
+spoken = Stream("spoken", str)
+
+
 @effect
 async def look(services: object, text: str) -> Result[None, Sad]:
+    spoken.emit_now(text)
     return Success(None)
 
 
@@ -114,6 +132,7 @@ notes: Any = Task(
     on_event=on_event,
     execute=execute,
     errors=Sad,
+    streams=[spoken],
     state_in_events=True,
 )
 batches: Any = Debounce("batches", event=Note, flush_after="1 hour", execute=flush, errors=Sad, state_in_events=True)
@@ -160,6 +179,8 @@ def test_nothing_of_the_plain_text_is_in_the_files(text: str) -> None:
                 assert (await jobs.handle(notes).get_state("a")) == Note(text)
                 history = f"{await jobs.history(notes, 'a')}"
                 assert text in history
+                page = await gateway_of(jobs).stream_page(notes.address("a"), "spoken", -1, 0)
+                assert [item.value for item in page.items] == [f'"{text}"']
                 return stored_bytes(folder)
 
         live = asyncio.run(use(secretive))
