@@ -358,7 +358,7 @@ def test_a_terminated_instance_ends_its_readers_and_a_next_one_begins_at_0() -> 
 @pytest.mark.parametrize("call", [1, 2, 3])
 @pytest.mark.parametrize("comes", ["early", "with the start", "during the run"])
 def test_a_slow_read_of_the_instance_ends_no_reader_early_and_lets_none_wait(comes: str, call: int, when: Any) -> None:
-    """What it says may be old: that there is no instance, or that it runs."""
+    """Its answer may be old: that there is no instance, or that it runs."""
     world, _ = a_world(lambda model: App(model).with_jobs(talker))
     slow = Delay("store.load", "500 ms" if comes == "during the run" else "50 ms", when=when, call=call)
     with world:
