@@ -303,7 +303,7 @@ class FollowedStream:
 
     @property
     def place(self) -> tuple[int, int]:
-        """What is known before a read of the instance begins."""
+        """The knowledge with which a read of the instance begins."""
         return self.commits, self.incarnation
 
     def overtakes(self, place: tuple[int, int], row: Instance | None) -> bool:
