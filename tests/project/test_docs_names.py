@@ -147,7 +147,7 @@ def unknown_values(text: str) -> Iterator[str]:
                 yield f"{name}={word!r}"
 
 
-FREE_TEXTS: dict[str, set[str]] = {}
+FREE_TEXTS: dict[str, set[str]] = {"what": {"event"}}
 """Words of parameters that take any text in one place and one of some in another."""
 
 
