@@ -64,7 +64,9 @@ class Fuzzed:
 def fuzzed() -> Iterator[Fuzzed]:
     with engine_served(APP) as url, requests.Session() as session:
         schema = schemathesis.openapi.from_url(f"{url}/openapi.json", config=SchemathesisConfig.from_dict(CONFIG))
-        yield Fuzzed(url, session, [result.ok() for result in schema.get_all_operations()])
+        found = [result.ok() for result in schema.get_all_operations()]
+        # Server-sent events last a minute where no instance is.
+        yield Fuzzed(url, session, [each for each in found if not each.path.endswith("/events")])
 
 
 def answered(fuzzed, case, checks):
@@ -84,7 +86,7 @@ def test_requests_that_the_document_permits_are_answered_as_it_says(fuzzed, data
     case = data.draw(operation.as_strategy(generation_mode=GenerationMode.POSITIVE), label="request")
     if "id" in case.path_parameters and data.draw(st.booleans(), label="of an instance that may exist"):
         case.path_parameters["id"] = "one"
-    if "/wait" in operation.path:
+    if "/wait" in operation.path or "/streams/" in operation.path:
         case.query = {**(case.query or {}), "timeout": "1 ms"}  # each answer could take 20 seconds
     response = answered(fuzzed, case, CHECKS)
     if response.status_code == 422:
@@ -93,7 +95,7 @@ def test_requests_that_the_document_permits_are_answered_as_it_says(fuzzed, data
         assert problems or "where" in (case.query or {}), response.text
         assert all(map(BEYOND_A_SCHEMA.search, problems)), response.text
     elif response.status_code == 404:
-        assert response.json()["code"] == "metrics_disabled", response.text
+        assert response.json()["code"] in {"metrics_disabled", "unknown_limit"}, response.text
     else:
         assert response.status_code in {200, 409}, response.text
 

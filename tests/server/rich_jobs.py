@@ -9,7 +9,7 @@ from uuid import UUID
 import attrs
 from returns.result import Failure, Result, Success
 
-from perdure import App, Continuous, Debounce, Decision, Task, every, succeed
+from perdure import App, Continuous, Debounce, Decision, Stream, Task, every, succeed
 
 
 class Colour(Enum):
@@ -71,8 +71,9 @@ def collect(state: Collected, event: Event) -> Result[Decision[Collected], Refus
     return Success(Decision(state=Collected(event, state.count + 1)))
 
 
+PROGRESS = Stream("progress", int)
 JOBS = (
-    Task("rich types", state=Collected, event=Event, initial=Collected(), decide=collect),
+    Task("rich types", state=Collected, event=Event, initial=Collected(), decide=collect, streams=[PROGRESS]),
     Debounce("batch", event=Node, flush_after="1 hour", execute=lambda ctx: succeed(None)),
     Continuous("rounds", state=Options, schedule=every("1 hour"), execute=lambda ctx: succeed(None)),
 )

@@ -385,8 +385,7 @@ def _event(item: StreamItem) -> bytes:
 
 def _after(asked: Asked) -> int:
     text = asked.request.headers.get("last-event-id") or asked.request.query_params.get("after", "-1")
-    digits = text.removeprefix("-")
-    if digits.isascii() and digits.isdecimal() and len(digits) < 19:  # noqa: PLR2004 - 64 bits
+    if text == "-1" or (text.isascii() and text.isdecimal() and len(text) < 19):  # noqa: PLR2004 - 64 bits
         return int(text)
     raise InvalidArgument("after", text, "the offset of the last item that the reader has, or -1")
 

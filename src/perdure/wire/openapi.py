@@ -25,6 +25,7 @@ from perdure.jobs.request import ALARM, PAUSE, RESUME, TERMINATE, CommandSpec
 from perdure.values.address import MAX_ID_CHARACTERS
 from perdure.values.answer import RunAnswer
 from perdure.values.status_wait import AWAITED_STATUSES, CallEnd
+from perdure.values.stream import StreamPage
 from perdure.wire.engine_info import installed_version
 from perdure.wire.openapi_components import Components, add_problems, add_rejection, free, refusals
 from perdure.wire.operations import (
@@ -263,8 +264,28 @@ def _reads(components: Components, job: AnyDefinition, path: str, *, owner: str)
         yield operation_of(components, REPLY, job, owner=owner)
     if job.published_names:
         yield operation_of(components, PUBLISHED, job, owner=owner)
+    if job.plan.streams:
+        stream = _of_stream(job)
+        page = answer_of(components, StreamPage)
+        summary = "Read the items of a stream after an offset, and wait for the first one."
+        yield read(f"{path}/streams/{{stream}}", "stream", summary, page, stream, _AFTER, _TIMEOUT)
+        followed = read(f"{path}/streams/{{stream}}/events", "stream_events", _FOLLOW, page, stream, _AFTER, _LAST_ID)
+        followed.body["responses"] = {**refusals(components, _READ), **_SERVER_SENT}
+        yield followed
     yield operation_of(components, HISTORY, job, owner=owner)
     yield from _explanations(components, job, path, owner=owner)
+
+
+def _of_stream(job: AnyDefinition) -> JsonSchema:
+    names: list[str] = [each.name for each in job.plan.streams]
+    return _parameter("stream", "path", {"type": "string", "enum": names}, "The name of the stream.")
+
+
+_FOLLOW: Final = "Follow a stream with server-sent events: `chunk`, `again`, `dropped` and `end`, with offsets as ids."
+_SERVER_SENT: Final[JsonSchema] = {
+    "200": {"description": "The events.", "content": {"text/event-stream": {"schema": {"type": "string"}}}},
+    "204": {"description": "There are no further items: the instance has ended."},
+}
 
 
 def _explanations(components: Components, job: AnyDefinition, path: str, *, owner: str) -> Iterator[ApiOperation]:
@@ -457,6 +478,14 @@ _TIMEOUT: Final = _query(
     "timeout",
     {"type": "string", "pattern": "^(1?[1-9]|10|20) s$", "default": "20 s"},
     "How long to wait, such as `5 s`; at most 20 seconds. Other units are accepted, too.",
+)
+_AFTER: Final = _query(
+    "after",
+    {"type": "integer", "minimum": -1, "maximum": 999_999_999_999_999_999, "default": -1},
+    "The offset of the last item that the reader has.",
+)
+_LAST_ID: Final = _parameter(
+    "Last-Event-ID", "header", {"type": "string", "pattern": r"^\d{1,18}$"}, "As `after`: a browser sends it by itself."
 )
 _WANTED: Final = (
     _query(
