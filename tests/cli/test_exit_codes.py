@@ -20,7 +20,7 @@ import pytest
 from operated import APP, open_terminal, serving, write_store
 from returns.future import FutureResult
 
-from perdure import Published, Signal, Update, WorkerPool, Workflow, WorkflowContext
+from perdure import Published, Signal, Stream, Update, WorkerPool, Workflow, WorkflowContext
 from perdure.cli.commands import COMMANDS, run_command
 from perdure.cli.process import ExitCode, code_of
 from perdure.stores.contract import Store, overlay
@@ -40,6 +40,7 @@ ROOT: Final = Path(__file__).parents[2]
 GO = Signal("go", int)
 GROW = Update("grow", int, int)
 SEEN = Published("seen", int)
+WORDS = Stream("words", str)
 
 
 def raises(_: object) -> Any:
@@ -51,7 +52,17 @@ def waits(_: WorkflowContext[int]) -> Any:
 
 
 JOBS = (
-    Workflow("flow", state=int, run=waits, signals=[GO], updates=[GROW], publishes=[SEEN], result=int, errors=str),
+    Workflow(
+        "flow",
+        state=int,
+        run=waits,
+        signals=[GO],
+        updates=[GROW],
+        publishes=[SEEN],
+        streams=[WORDS],
+        result=int,
+        errors=str,
+    ),
     WorkerPool("work", item=int, work=raises, result=int, errors=str),
 )
 
@@ -76,6 +87,13 @@ READING: dict[str, list[tuple[list[str], Target, int]]] = {
         (["workflow:flow:absent", "seen"], "engine", 3),
         (["workflow:flow:other", "unseen"], "engine", 3),
         (["workflow:flow:other", "seen", "--wait", "soon"], "engine", 3),
+    ],
+    "tail": [
+        (["workflow:flow:other", "words", "--no-follow"], "engine", 0),
+        (["workflow:flow:absent", "words", "--no-follow"], "engine", 3),
+        (["workflow:flow:other", "no-such"], "engine", 3),
+        (["nonsense", "words"], "engine", 2),
+        (["workflow:flow:other", "words"], "at rest", 4),
     ],
     "history": [(["task:order:o-1"], "engine", 0), (["task:order:absent"], "engine", 3)],
     "steps": [(["workflow:flow:waiting"], "engine", 0), (["workflow:flow:absent"], "engine", 3)],

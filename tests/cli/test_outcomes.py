@@ -19,6 +19,7 @@ from perdure import (
     Retry,
     Secret,
     Signal,
+    Stream,
     Update,
     WorkerPool,
     Workflow,
@@ -66,6 +67,18 @@ def shrink(ctx: ItemContext[str]) -> Do[Receipt, str]:
     return Receipt(len(item))
 
 
+words = Stream("words", str, max_chunks=6)
+
+
+@program
+def talk(ctx: WorkflowContext[int]) -> Do[int]:
+    count = yield from ctx.state
+    for number in range(count):
+        yield from words.emit(f"w{number}")
+    return count
+
+
+talker = Workflow("talker", state=int, run=talk, streams=[words])
 bills = Workflow("bills", state=str, run=pay, signals=(approval,), updates=(priced,), publishes=(noted,))
 pictures = WorkerPool("pictures", item=str, work=shrink, retry=Retry(1, Backoff.constant("1 ms")), keep="1 day")
 APP = App(None).with_jobs(bills, pictures)
@@ -246,3 +259,27 @@ def test_a_command_waits_for_a_value_that_a_workflow_publishes(engine: dict[str,
     assert fields_in(capsys.readouterr().out) == {"published": '"tea"'}
     assert run_command([*wanted, "--json"]) == 0
     assert json_of(capsys.readouterr().out) == [{"form": "published", "value": "tea"}]
+
+
+def test_a_command_follows_a_stream_until_its_instance_has_ended(tmp_path: Path, capsys: Out) -> None:
+    with serving(tmp_path / "jobs.db", App(None).with_jobs(talker)) as named:
+        for options in (named["server"], named["store"]):
+            wanted = ["tail", f"workflow:talker:{options[0]}", "words", *options]
+            assert run_command([*wanted, "--no-follow"]) == 3
+            assert "there is no instance" in capsys.readouterr().err
+            assert run_command(["start", wanted[1], "3", *options]) == 0
+            capsys.readouterr()
+            assert run_command(wanted) == 0
+            lines = [f'{n}  {n} emit words  "w{n}"' for n in range(3)]
+            assert capsys.readouterr().out.splitlines() == lines
+            for follow in ("--follow", "--no-follow"):
+                assert run_command([*wanted, "--after", "1", "--json", follow]) == 0
+                chunk = {"form": "chunk", "offset": 2, "step": "2 emit words", "value": "w2"}
+                assert json_of(capsys.readouterr().out) == [chunk]
+        many = ["workflow:talker:many", "words", *named["server"]]
+        assert run_command(["start", many[0], "9", *named["server"]]) == 0
+        capsys.readouterr()
+        assert run_command(["tail", *many]) == 0
+        assert capsys.readouterr().out.splitlines()[0] == "2  (3 older items are dropped)"
+        assert run_command(["tail", *many, "--json"]) == 0
+        assert json_of(capsys.readouterr().out)[0] == {"form": "dropped", "offset": 2, "count": 3}

@@ -92,6 +92,11 @@ COMMANDS: Final[Mapping[str, LazyCommand]] = {
         "Show the steps of one workflow: their times, attempts and outcomes, and the steps that it waits for.",
         READING,
     ),
+    "tail": LazyCommand(
+        "instances.reading:tail",
+        "Print what an instance emits to one of its streams, from an offset on, until it has ended.",
+        READING,
+    ),
     "explain": LazyCommand(
         "instances.requests:explain",
         "Show the effect of a request without applying it: changes of the instance, messages, events, the answer.",

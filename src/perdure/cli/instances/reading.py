@@ -1,4 +1,4 @@
-"""The commands that read instances: ``perdure list``, ``show``, ``history``, ``steps`` and ``wait``."""
+"""The commands that read instances: ``perdure list``, ``show``, ``history``, ``steps``, ``tail`` and ``wait``."""
 
 from __future__ import annotations
 
@@ -41,6 +41,7 @@ from perdure.values.excerpt import one_line, shortened
 from perdure.values.listings import InstanceOutcome, Listed, StepRecord
 from perdure.values.status import InstanceStatus, Status
 from perdure.values.status_wait import Awaited, NeverStored, NotReached, Reached
+from perdure.values.stream import StreamItem
 from perdure.values.times import format_duration, from_ms
 from perdure.wire.explanation import why_parked
 from perdure.wire.operations import HISTORY, STATUS, STEPS
@@ -161,6 +162,77 @@ def _step_row(step: StepRecord) -> tuple[str, ...]:
         str(step.attempts or ""),
         shortened(outcome, MAX_OUTCOME_CHARACTERS),
     )
+
+
+TAIL_WAIT_MS: Final = 20_000
+"""How long one request of `tail` waits for the next item."""
+
+
+def tail(
+    address: AddressArgument,
+    stream: Annotated[str, Parameter(name="STREAM")],
+    /,
+    *,
+    target: TargetOptions = UNSET,
+    after: int = -1,
+    follow: bool = True,
+    json: JsonOption = False,
+) -> int:
+    """Print what an instance emits to one of its streams, from an offset on, until it has ended.
+
+    It waits for an instance that does not exist yet. Each line begins with the offset and the step.
+
+    Exit code: 0 done, 2 the command cannot start, 3 its job has no such stream, or with --no-follow there is no such
+    instance, 4 no engine answers.
+
+    Parameters
+    ----------
+    stream
+        The stream's name.
+    after
+        The offset of the last item that you have.
+    follow
+        Wait for further items until the instance has ended. With --no-follow, print those that there are.
+    """
+    at = address_of(address)
+    with open_target(target) as found:
+        while True:
+            page = found.stream_page(at, stream, after, TAIL_WAIT_MS if follow else 0)
+            if json:
+                write_json(map(_item_data, page.items))
+            else:
+                write_lines(map(_item_line, page.items))
+            sys.stdout.flush()
+            after = page.after
+            if page.state == "end" or not (follow or page.items):
+                break
+    if page.state != "absent":
+        return ExitCode.DONE
+    sys.stderr.write(f"perdure: there is no instance {one_line(str(at))}\n")
+    return ExitCode.REFUSED
+
+
+def _item_data(item: StreamItem) -> dict[str, Any]:
+    data: dict[str, Any] = {"form": item.form, "offset": item.offset}
+    if item.form == "dropped":
+        return data | {"count": item.count}
+    return data | {"step": item.step} | ({"value": orjson.loads(item.value)} if item.form == "chunk" else {})
+
+
+def _item_line(item: StreamItem) -> str:
+    """Print an item in one line.
+
+    >>> _item_line(StreamItem(form="chunk", offset=7, step="1 say", value='"a word"'))
+    '7  1 say  "a word"'
+    >>> _item_line(StreamItem(form="dropped", offset=6, count=5))
+    '6  (5 older items are dropped)'
+    """
+    texts = {
+        "chunk": item.value,
+        "again": "(begins again: discard its chunks so far)",
+        "dropped": f"({item.count} older items are dropped)",
+    }
+    return "  ".join(filter(None, (str(item.offset), item.step, texts[item.form])))
 
 
 MAX_ERROR_CHARACTERS = 1_000

@@ -43,6 +43,7 @@ from perdure.values.message import StoredMessage
 from perdure.values.secret import why_unreadable
 from perdure.values.status import InstanceStatus
 from perdure.values.status_wait import Awaited, AwaitedStatus, CallEnd, PublishedValue, UpdateReply
+from perdure.values.stream import StreamPage
 from perdure.values.times import Duration
 from perdure.values.transition import Loaded
 from perdure.wire.operations import DEAD_LETTERS, HISTORY, LEFT_MESSAGES, STATUS, STEPS, ClientOperation
@@ -296,6 +297,10 @@ class AtRest:
         self._refuse()
 
     def update(self, asked: InstanceRequest, within: Duration, /) -> UpdateReply:
+        """Refuse."""
+        self._refuse()
+
+    def stream_page(self, address: Address, stream: str, after: int, wait_ms: int, /) -> StreamPage:
         """Refuse."""
         self._refuse()
 

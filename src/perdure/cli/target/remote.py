@@ -14,13 +14,14 @@ from returns.result import Result
 
 from perdure.cli.output import object_of
 from perdure.cli.target.target import InstanceRequest
-from perdure.client.client import call_of
+from perdure.client.client import call_of, gateway_of
 from perdure.jobs.call import Call
 from perdure.remote import SyncClient, connect_sync
 from perdure.values.address import Address
 from perdure.values.errors import ServerUnreachable
 from perdure.values.listings import InstanceOutcome, ListFilter, Listing
 from perdure.values.status_wait import Awaited, AwaitedStatus, CallEnd, PublishedValue, UpdateReply
+from perdure.values.stream import StreamPage
 from perdure.values.times import Duration, from_ms
 from perdure.wire.operations import ClientOperation
 
@@ -130,6 +131,10 @@ class Remote:
         """Read a value that an instance publishes, or wait for it."""
         job = self.jobs.handle_by_name(address.kind, address.name)
         return self.jobs.run(job.until_published(address.id, name, timeout=within))
+
+    def stream_page(self, address: Address, stream: str, after: int, wait_ms: int, /) -> StreamPage:
+        """Read the items of a stream after an offset. Wait a while for the first item."""
+        return self.jobs.run(gateway_of(self.jobs).stream_page(address, stream, after, wait_ms))
 
     def call_and_wait(self, asked: InstanceRequest, within: Duration, /) -> CallEnd:
         """Send a request, and wait until its work is over."""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         Listing,
     )
     from perdure.values.status_wait import Awaited, AwaitedStatus, CallEnd, PublishedValue, UpdateReply
+    from perdure.values.stream import StreamPage
     from perdure.values.times import Duration
     from perdure.wire.operations import ClientOperation
 
@@ -112,6 +113,10 @@ class Target(Protocol):
 
     def published(self, address: Address, name: str, within: Duration, /) -> PublishedValue:
         """Read a value that an instance publishes, or wait for it."""
+        ...
+
+    def stream_page(self, address: Address, stream: str, after: int, wait_ms: int, /) -> StreamPage:
+        """Read the items of a stream after an offset. Wait a while for the first item."""
         ...
 
     def call_and_wait(self, asked: InstanceRequest, within: Duration, /) -> CallEnd:
