@@ -94,7 +94,7 @@ COMMANDS: Final[Mapping[str, LazyCommand]] = {
     ),
     "tail": LazyCommand(
         "instances.reading:tail",
-        "Print what an instance emits to one of its streams, from an offset on, until it has ended.",
+        "Print the chunks of a stream, from an offset on, until the instance has ended.",
         READING,
     ),
     "explain": LazyCommand(

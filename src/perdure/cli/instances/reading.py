@@ -178,7 +178,7 @@ def tail(
     follow: bool = True,
     json: JsonOption = False,
 ) -> int:
-    """Print what an instance emits to one of its streams, from an offset on, until it has ended.
+    """Print the chunks of a stream, from an offset on, until the instance has ended.
 
     It waits for an instance that does not exist yet. Each line begins with the offset and the step.
 
