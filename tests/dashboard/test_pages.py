@@ -15,7 +15,7 @@ from visitor import OWN, SECRETS, TOKENS, fields_of, path_of, signed_in, visit
 from perdure.cli.commands import command_line
 from perdure.client.local_gateway import engine_of
 from perdure.dashboard.actions import BULK
-from perdure.dashboard.instance import steps_panel
+from perdure.dashboard.instance import InstanceDetails, steps_panel
 from perdure.dashboard.jobs import _PLACES, Step, lifecycle_diagram
 from perdure.dashboard.page import Frame, Links, still_counting
 from perdure.server.dashboard_pages import whole
@@ -80,7 +80,7 @@ def test_each_page_links_only_pages_that_exist(mounted_at):
             page = await visitor.get(path)
             assert page.status_code == 200, path
             found |= {link.replace("&amp;", "&") for link in re.findall(r'(?:href|src|action)="([^"#]+)"', page.text)}
-        posts = ("/bulk", "/explain", "/redrive", "/bury")  # of forms
+        posts = ("/bulk", "/explain", "/redrive", "/bury", "/forget-key")  # of forms
         for link in sorted(found):
             assert link.startswith(f"{mounted_at}/dashboard"), link
             if not link.endswith(posts) and (await visitor.http.get(link)).status_code != 200:
@@ -160,7 +160,9 @@ def test_each_element_of_each_page_has_the_attributes_that_its_kind_needs():
     ],
 )
 def test_the_name_of_a_step_that_is_a_child_links_it(name, link):
-    shown = str(steps_panel(Frame(links=Links("/shop")), [StepRecord(path="0", name=name, status="waiting")], 0))
+    steps = (StepRecord(path="0", name=name, status="waiting"),)
+    view = InstanceDetails(Address("workflow", "orders", "o"), None, served=True, steps=steps)
+    shown = str(steps_panel(Frame(links=Links("/shop")), view))
     assert re.findall(r'href="([^"]+)"', shown) == ([] if link is None else [link])
     assert name in re.sub(r"<[^>]+>", "", shown)
 

@@ -42,6 +42,8 @@ RANGES: Final = (
     Numbers(f"left-messages {STORE}", "--limit", ("1", "1000"), ("0", "1001")),
     Numbers(f"history task:counter:a {STORE}", "--limit", ("1", "1000"), ("0", "1001")),
     Numbers("bench --at .", "--seconds", ("0.05",), ("0.049", "60.1", "nan")),
+    Numbers(f"rehearse no:app --against no:app {STORE}", "--sample", (), ("0", "-1")),
+    Numbers(f"rehearse no:app --against no:app {STORE}", "--runs", (), ("-1",)),
     Numbers("demo", "--seconds", (), ("1.9", "3600.1", "nan")),
     Numbers(f"snapshot {STORE} --output rows", "--each", ("1", "10000"), ("0", "10001")),
     Numbers(f"backup {STORE} --output copy.db", "--max-wal-mib", ("0",), ("-1",)),
@@ -50,6 +52,7 @@ RANGES: Final = (
 )
 NO_RANGE: Final = {
     "demo --seed": "any number chooses a history",
+    "rehearse --seed": "any number chooses a sample and the luck of each instance",
     "history --before": "any number: a history has no events before the first",
     "redrive MESSAGE-ID": "the number of a message, which may be absent: the engine says so",
     "bury MESSAGE-ID": "the number of a message, which may be absent: the engine says so",

@@ -401,7 +401,10 @@ def _keys(frame: Frame, view: InstanceDetails) -> h.Node:
         form_to(
             frame,
             frame.links.instance(view.address, "forget-key"),
-            h.label["Key of a request that is to be made again", h.input(name="key", maxlength="512", required=True)],
+            h.label[
+                "Key of a request that is to be made again",
+                h.input(name="key", maxlength="512", required=True, autocomplete="off"),
+            ],
             h.div(".toolbar")[h.button(type="submit")["Forget"]],
         ),
         id_="keys",

@@ -47,7 +47,7 @@ class NotEmitting(PerdureError, RuntimeError):
             "undeclared": "its job does not declare this stream; add it to the job's `streams`",
             "ended": "the effect has ended; emit before it returns",
         }
-        return f"chunk of the stream {self.stream}: {why[self.reason]}"
+        return f"chunk of the stream {self.stream}: {why.get(self.reason, self.reason)}"
 
 
 class Emitter(Protocol):

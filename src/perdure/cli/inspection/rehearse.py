@@ -106,8 +106,9 @@ def rehearse(
     """
     if all and sample is not None:
         raise UsageError("--sample and --all exclude each other")
-    if runs < 0 or (sample is not None and sample < 1):
-        raise UsageError("--sample is a number from 1 on, and --runs one from 0 on")
+    for option, number, least in (("--sample", sample, 1), ("--runs", runs, 0)):
+        if number is not None and number < least:
+            raise UsageError(f"{option} {number}: expected a number from {least} on")
     wanted, matches = _wanted(for_, answer, fail, latency), _matching(job, id_prefix)
     if against_directory is not None and not against_directory.is_dir():
         raise UsageError(f"--against-directory {against_directory}: there is no such folder")

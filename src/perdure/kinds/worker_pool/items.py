@@ -334,6 +334,8 @@ class ItemWait:
         wants: not used: it tells another workflow the subject of a wait.
     """
 
+    __repr__ = fields_in_line
+
     call: str
     wants: str = ""
 
