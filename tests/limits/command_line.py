@@ -54,6 +54,7 @@ NO_RANGE: Final = {
     "demo --seed": "any number chooses a history",
     "rehearse --seed": "any number chooses a sample and the luck of each instance",
     "history --before": "any number: a history has no events before the first",
+    "tail --after": "an offset, which may not be reached yet: the engine refuses one below -1",
     "redrive MESSAGE-ID": "the number of a message, which may be absent: the engine says so",
     "bury MESSAGE-ID": "the number of a message, which may be absent: the engine says so",
 }

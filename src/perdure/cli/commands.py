@@ -231,7 +231,7 @@ COMMANDS: Final[Mapping[str, LazyCommand]] = {
     ),
     "forget-key": LazyCommand(
         "instances.requests:forget_key",
-        "Forget an idempotency key of an instance, so that the request that used it can be made again.",
+        "Forget an idempotency key, so that the request that used it can be made again.",
         CHANGING,
     ),
     "bury": LazyCommand(
