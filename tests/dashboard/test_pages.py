@@ -161,7 +161,7 @@ def test_each_element_of_each_page_has_the_attributes_that_its_kind_needs():
 )
 def test_the_name_of_a_step_that_is_a_child_links_it(name, link):
     steps = (StepRecord(path="0", name=name, status="waiting"),)
-    view = InstanceDetails(Address("workflow", "orders", "o"), None, served=True, steps=steps)
+    view = InstanceDetails(address=Address("workflow", "orders", "o"), instance=None, served=True, steps=steps)
     shown = str(steps_panel(Frame(links=Links("/shop")), view))
     assert re.findall(r'href="([^"]+)"', shown) == ([] if link is None else [link])
     assert name in re.sub(r"<[^>]+>", "", shown)
