@@ -10,7 +10,7 @@ import os
 import secrets
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from pathlib import Path
@@ -256,7 +256,7 @@ class _Side:
 
 
 @contextmanager
-def _side(app: str, directory: Path | None, python: Path | None, common: Mapping[str, Any]) -> Iterator[_Side]:
+def _side(app: str, directory: Path | None, python: Path | None, common: Mapping[str, Any]) -> Generator[_Side]:
     """Start the process of one app."""
     try:
         process = subprocess.Popen(  # noqa: S603 - the user's own code
