@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from postgres_harness import PostgresHarness
 from returns.result import Success
 from two_versions import MISTAKES, Begin, Hook, Mistake, job, shop
 
+from perdure import App
 from perdure.rehearsal import (
     FromJson,
     Image,
@@ -27,6 +31,9 @@ from perdure.rehearsal import (
 )
 from perdure.rehearsal.image import chosen_from
 from perdure.stores.at_rest import open_reader
+from perdure.stores.encryption import Encryption, Key
+from perdure.stores.encryption.sealed_store import RecordCipher
+from perdure.stores.transfer import copy_store, open_copy_source, open_copy_target
 from perdure.testing import World
 from perdure.values.address import Address
 from perdure.values.errors import DefinitionError
@@ -123,6 +130,45 @@ def test_the_store_is_only_read(stored: Path) -> None:
     with open_reader(f"sqlite:///{stored}") as reader:
         rehearsed(read_image(reader, matches=lambda address: address.id == "s5"), "doubled")
     assert hashlib.sha256(stored.read_bytes()).hexdigest() == before
+
+
+async def send_encrypted(url: str, keys: Encryption) -> None:
+    app = App(None, encryption=keys).with_jobs(*shop().served.values())
+    async with app.open(url) as jobs:
+        await jobs.handle(job(app, "subscription")).send("s", Begin(1_000))
+
+
+def test_an_encrypted_store_is_rehearsed_with_its_keys(tmp_path: Path) -> None:
+    url, keys = f"sqlite:///{tmp_path}/jobs.db", Encryption(primary=Key("1", b"k" * 64))
+    asyncio.run(send_encrypted(url, keys))
+    with open_reader(url) as reader:
+        image = read_image(reader, records=RecordCipher(keys))
+    assert image.instances[Address("task", "subscription", "s")][0].state.startswith('{"cents":1000')
+    found = rehearsed(image, "doubled", fail={})
+    assert SENTENCES["doubled"][1] in [group.sentence for group in found.difference.groups]
+
+
+def copied(source: str, target: str) -> None:
+    async def copy() -> None:
+        one, other = await open_copy_source(source), await open_copy_target(target)
+        try:
+            await copy_store(one, other, lambda _phase, _done, _rows: None)
+        finally:
+            await one.close()
+            await other.close()
+
+    asyncio.run(copy())
+
+
+def test_an_image_of_postgresql_is_that_of_a_file(stored: Path, image: Image, postgres_url: str) -> None:
+    harness = PostgresHarness(postgres_url)
+    try:
+        copied(f"sqlite:///{stored}", harness.url)
+        with open_reader(harness.url) as reader:
+            found = read_image(reader)
+    finally:
+        asyncio.run(harness.discard())
+    assert attrs.evolve(found, epoch=image.epoch) == image
 
 
 def test_an_image_survives_its_way_to_another_process(image: Image) -> None:

@@ -25,7 +25,6 @@ MOST_INSTANCES: Final = 100_000
 """How many instances an image keeps in memory. The instances beyond it are left out, by a hash of the address."""
 
 _HOLDS: Final = "SELECT kind, name FROM perdure.holds ORDER BY kind, name"
-_EPOCH: Final = "SELECT epoch FROM perdure.counters"
 
 Matches: TypeAlias = Callable[[Address], bool]
 """Whether an instance belongs to the rehearsal."""
@@ -141,7 +140,7 @@ def read_image(
             unreadable += sum(isinstance(row, StoreCorrupt) for row in page)
             messages += [row for row in page if not isinstance(row, StoreCorrupt) and row.message.target in rows]
         holds = tuple((kind, name) for kind, name in reader.rows(_HOLDS))
-        ((epoch,),) = reader.rows(_EPOCH)
+        epoch = at_rest.latest_epoch(reader)
     if records is not None:
         rows = {address: _decrypted(records, *row) for address, row in rows.items()}
         messages = [records.message(each) for each in messages]

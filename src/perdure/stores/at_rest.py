@@ -91,6 +91,8 @@ def read_only_store(reader: StoreReader) -> Store:
 _JOURNAL: Final = """
 SELECT place, body FROM perdure.journal WHERE incarnation = $1 AND place > $2 ORDER BY place LIMIT $3
 """
+_EPOCH: Final = "SELECT epoch FROM counters"
+_EPOCHS: Final = "SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM perdure.epochs"
 _JOURNAL_TYPES: Final = ((int,), (str,))
 
 
@@ -138,6 +140,12 @@ class RememberedAnswer:
     key: str
     action: str
     answer: str
+
+
+def latest_epoch(reader: StoreReader) -> int:
+    """Return the number of the store's latest opening."""
+    ((epoch,),) = reader.rows(_EPOCH if isinstance(reader, Reader) else _EPOCHS)
+    return int(epoch)
 
 
 def instances(reader: StoreReader) -> Generator[list[StoredInstance]]:
