@@ -245,7 +245,8 @@ class _Recorder:
         address, now_ms = transition.address, self.runtime.now_ms()
         for message in transition.messages:
             target, job = message.target, self.jobs.get((message.target.kind, message.target.name))
-            payload = message.payload if job is None else redacted_payload(job, message.action, message.payload)
+            # Of a job that this app does not have: nothing says which parts are secret.
+            payload = "" if job is None else redacted_payload(job, message.action, message.payload)
             name = f"{message.action} to {target.kind}:{target.name}"
             text = f"{target.id}\0{message.payload}"
             shown = shortened(f"{target.id}, {payload}" if payload else target.id, MAX_LINE_CHARACTERS)
