@@ -1,7 +1,9 @@
 """How hard the properties try: `pytest --hypothesis-profile=fixed | ci | explore | nightly | mutants | few`.
 
 `fixed` is the default: each run draws the same examples, in the same order of tests, so that a run cannot fail by
-chance. Hypothesis picks `ci` by itself where the variable `CI` is set: the same, with more examples. `explore` and
+chance. That needs more than `derandomize`: Hypothesis also draws the constants of the project's modules that happen to
+be loaded, so the fixed profiles turn those off, and neither a change elsewhere nor the test before changes what a
+test draws. Hypothesis picks `ci` by itself where the variable `CI` is set: the same, with more examples. `explore` and
 `nightly` draw new examples in a new order each time; a failure that they find becomes a fixed example. A test that
 names its own `max_examples` is not scaled by `nightly`, so name it only where an example is expensive. `mutants` is for
 the runs that must fail (`property_tests/mutants`): the same examples each time, and no shrinking. `few` is for
@@ -12,6 +14,7 @@ import faulthandler
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
+from hypothesis.internal.conjecture import providers
 
 RANDOM = ("explore", "nightly")
 SEED = 1  # of the order of the tests, and of `random` within each
@@ -35,8 +38,15 @@ def pytest_configure(config: pytest.Config) -> None:
     """Fix the seed of pytest-randomly, unless the profile explores or the caller names a seed."""
     profile = config.getoption("--hypothesis-profile") or settings.get_current_profile_name()
     fixed = profile not in RANDOM
+    if fixed:
+        draw_no_constants_of_modules()
     if fixed and getattr(config.option, "randomly_seed", None) == "default":
         config.option.randomly_seed = SEED
+
+
+def draw_no_constants_of_modules() -> None:
+    """Draw from the constants of Hypothesis alone, as it does itself where it cannot tell whose a module is."""
+    providers._get_local_constants = lambda: providers._local_constants
 
 
 def pytest_runtest_setup() -> None:

@@ -36,6 +36,7 @@ NEEDS_AN_EVENT = {
     "Alarm lateness",
     "Engines on a shared store",
     "Event loop blocked",
+    "Limits with a name",
     "Parked and left",
     "Refused by full queues",
     "Export lag",
