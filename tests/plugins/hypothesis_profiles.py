@@ -2,8 +2,8 @@
 
 `fixed` is the default: each run draws the same examples, in the same order of tests, so that a run cannot fail by
 chance. That needs more than `derandomize`: Hypothesis also draws the constants of the project's modules that happen to
-be loaded, so the fixed profiles turn those off, and neither a change elsewhere nor the test before changes what a
-test draws. Hypothesis picks `ci` by itself where the variable `CI` is set: the same, with more examples. `explore` and
+be loaded, so the fixed profiles turn those off: neither a change elsewhere nor an earlier test changes the draws of a
+test. Hypothesis picks `ci` by itself where the variable `CI` is set: the same, with more examples. `explore` and
 `nightly` draw new examples in a new order each time; a failure that they find becomes a fixed example. A test that
 names its own `max_examples` is not scaled by `nightly`, so name it only where an example is expensive. `mutants` is for
 the runs that must fail (`property_tests/mutants`): the same examples each time, and no shrinking. `few` is for
@@ -45,7 +45,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def draw_no_constants_of_modules() -> None:
-    """Draw from the constants of Hypothesis alone, as it does itself where it cannot tell whose a module is."""
+    """Draw from the constants of Hypothesis alone, as it does itself where no module counts as local."""
     providers._get_local_constants = lambda: providers._local_constants
 
 

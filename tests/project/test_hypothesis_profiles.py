@@ -1,4 +1,4 @@
-"""What a fixed profile draws depends on the test alone."""
+"""The draws of a fixed profile depend on the test alone."""
 
 from __future__ import annotations
 
