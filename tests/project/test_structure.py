@@ -22,7 +22,7 @@ MIN_FILE_LINES = 60
 MAX_FUNCTION_LINES = 60
 
 # How finely the source is cut. Lower them when you can: a reader opens every file that a request crosses.
-MAX_FILES = 385
+MAX_FILES = 388
 MAX_IMPORT_LINES_PERCENT = 7.2
 
 TOP_LEVEL = {"LICENSE", "README.md", "docs", "property_tests", "pyproject.toml", "src", "tests", "uv.lock"}
@@ -59,6 +59,7 @@ ANY_ALLOWED = {
     "codecs/unknown_members.py": "JSON of any type, in which newer code wrote",
     "codecs/shapes.py": "as above",
     "codecs/json_schema.py": "a type form may be any object",
+    "coroutines.py": "values of operations, whose types are erased in the journal",
     "engine/runs/effects.py": "the services of a program whose needs are erased",
     "jobs/call.py": "what coroutines send and throw",
     "runtime/tasks.py": "what coroutines send and throw",
