@@ -372,6 +372,9 @@ def _owner() -> CoroutineRun | None:
 async def perform(asked: Program[A, Any, Any]) -> A:
     """Perform a program inside a durable coroutine, and return its value. Its effects and waits are steps.
 
+    Args:
+        asked: the program.
+
     Raises:
         StepFailed: it failed. An error that is an exception is raised itself.
         NotInCoroutine: no durable coroutine runs here, or the program is `patched`.
@@ -430,6 +433,7 @@ def as_step(function: Callable[..., Any] | None = None, /, **options: Unpack[Ste
 
     Args:
         function: an ``async def``. Or a plain function, which a thread performs.
+        **options: as follows.
         name: the step's name. By default the function's.
         returns: the type of the value, which is stored as JSON. By default that of its annotation, or plain JSON.
         retry: repeats it, durably, after an exception. By default the first one is raised as `StepFailed`.

@@ -33,7 +33,7 @@ class NotInCoroutine(PerdureError, NotImplementedError):
 
     Attributes:
         operation: the operation.
-        reason: why it is refused, and what to do.
+        reason: why it is refused, and the way to fix it.
     """
 
     operation: str

@@ -272,7 +272,7 @@ class Tree:
 
     # ------------------------------------------------------------ supervised programs
     def _supervised_ended(self, fork: OpenFork, branch: Branch, exit_: AnyExit) -> None:
-        """Report an end to the supervisor, and start and drop what it orders."""
+        """Report an end to the supervisor, and follow its orders."""
         key, plan = fork.keys.pop(branch.index), cast("Supervision", fork.plan)
         if branch.dropped:
             self._dropped_ended(fork, exit_)
