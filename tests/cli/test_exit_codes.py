@@ -101,6 +101,12 @@ READING: dict[str, list[tuple[list[str], Target, int]]] = {
         (["task:order:o-2", "send", '{"paid":1}'], "engine", 0),
         (["task:order:o-2", "send", '{"paid":1000}'], "engine", 3),
     ],
+    "future": [
+        (["task:order:o-2"], "engine", 0),
+        (["task:order:o-2", "--event", '{"paid":4}', "--twice", "--after", "1 hour"], "engine", 0),
+        (["task:order:o-2", "--for", "soon"], "engine", 3),
+        (["task:order:o-2"], "at rest", 2),
+    ],
     "left-messages": [([], "engine", 0), ([], "at rest", 0), (["--limit", "0"], "engine", 2)],
     "dead-letters": [([], "engine", 0), ([], "at rest", 0)],
     "jobs": [([], "engine", 0), ([], "at rest", 4)],

@@ -48,6 +48,7 @@ NEEDED = {
     f"GET {ONE}/history": "read",
     f"POST {ONE}/keys/pay-1/forget": "operate",
     f"POST {ONE}/explain/send": "read",
+    f"POST {ONE}/future": "read",
     f"POST {ONE}/send": "call",
     f"POST {ONE}/no_such_action": "call",
     f"POST {ONE}/pause": "operate",

@@ -102,6 +102,11 @@ COMMANDS: Final[Mapping[str, LazyCommand]] = {
         "Show the effect of a request without applying it: changes of the instance, messages, events, the answer.",
         READING,
     ),
+    "future": LazyCommand(
+        "instances.requests:future",
+        "Show the future of one instance: if it is left alone, if an event comes, if a service is down.",
+        READING,
+    ),
     "dead-letters": LazyCommand(
         "dead_letters:dead_letters",
         "List dead letters and parked items: messages and items of worker pools that failed too often.",

@@ -33,6 +33,38 @@ JsonOption: TypeAlias = Annotated[bool, Parameter(negative="", help="Print JSON 
 """The option ``--json`` for commands that read."""
 
 
+Repeated: TypeAlias = Annotated[tuple[str, ...], Parameter(consume_multiple=False, negative="")]
+"""An option that may be given several times."""
+
+
+def pair_of(text: str, example: str) -> tuple[str, str]:
+    """Return the name and the value of an option such as ``--answer fetch=3``.
+
+    Raises:
+        UsageError: it is not written like the example.
+    """
+    name, equals, value = text.partition("=")
+    if not (name and equals and value):
+        raise UsageError(f"{text!r}: write {example}")
+    return name.strip(), value.strip()
+
+
+def share_of_calls(text: str) -> float:
+    """Return a share such as ``5%`` as a number from 0 to 1.
+
+    Raises:
+        UsageError: it is no share.
+    """
+    number, percent, rest = text.partition("%")
+    try:
+        share = float(number) / (100 if percent else 1)
+    except ValueError:
+        share = -1.0
+    if rest or not 0 <= share <= 1:
+        raise UsageError(f"{text!r} is no share of calls; write 5% or 0.05")
+    return share
+
+
 @Parameter(name="*")
 @attrs.frozen(kw_only=True)
 class ConfirmOptions:

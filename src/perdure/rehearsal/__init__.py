@@ -13,6 +13,7 @@ from perdure.rehearsal.compare import Rehearsal, RehearsalOptions, rehearse
 from perdure.rehearsal.difference import Cause, Comparison, DifferenceGroup, Example
 from perdure.rehearsal.future import Act, Futures, InstanceFuture, TooManyActs, futures_of
 from perdure.rehearsal.image import Image, read_image
+from perdure.rehearsal.timeline import FutureQuestion, InstanceTimeline, TimelineEntry, WhatIfEvent, future_of
 
 __all__ = [
     "Act",
@@ -21,14 +22,19 @@ __all__ = [
     "DifferenceGroup",
     "Example",
     "FromJson",
+    "FutureQuestion",
     "Futures",
     "Image",
     "InstanceFuture",
+    "InstanceTimeline",
     "NoAnswers",
     "Rehearsal",
     "RehearsalOptions",
     "ServiceAnswers",
+    "TimelineEntry",
     "TooManyActs",
+    "WhatIfEvent",
+    "future_of",
     "futures_of",
     "read_image",
     "rehearse",

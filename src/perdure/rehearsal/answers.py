@@ -21,6 +21,7 @@ from perdure.testing.typed import NoSample, examples_of
 from perdure.values.address import Address
 from perdure.values.errors import DefinitionError, InvalidInput, PerdureError
 from perdure.values.excerpt import fields_in_line
+from perdure.values.times import Duration, duration_ms
 
 Source: TypeAlias = Literal["given", "fakes", "recorded", "type", "fault"]
 """Where an answer comes from."""
@@ -83,6 +84,7 @@ class ServiceAnswers:
         fail: the share of calls that fail, by effect, from 0 to 1. The failed call gets the first declared error, or a
             defect if there is none.
         latency_ms: how long each call takes, in milliseconds.
+        down: how long a service is down from the beginning, by effect. Its calls fail meanwhile, as for ``fail``.
     """
 
     __repr__ = fields_in_line
@@ -91,8 +93,12 @@ class ServiceAnswers:
     services: Any = None  # the user's own record
     fail: Mapping[str, float] = attrs.Factory(dict[str, float])
     latency_ms: int = 0
+    down: Mapping[str, Duration] = attrs.Factory(dict[str, Duration])
+    down_ms: Mapping[str, int] = attrs.field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
+        down = {name: duration_ms(each, what=f"downtime of {name}", minimum_ms=1) for name, each in self.down.items()}
+        object.__setattr__(self, "down_ms", down)
         for name, share in self.fail.items():
             if not 0 <= share <= 1:
                 raise DefinitionError(f"failures of {name}", share, "a share of its calls, from 0 to 1")
@@ -118,19 +124,19 @@ class Performer:
     used: Counter[tuple[str, Source]] = attrs.Factory(Counter[tuple[str, Source]])
     missing: dict[str, str] = attrs.Factory(dict[str, str])
 
-    def answer(self, call: ServiceCall, address: Address, ordinal: int) -> object:
+    def answer(self, call: ServiceCall, address: Address, ordinal: int, elapsed_ms: int) -> object:
         """Return the answer to a call, which may be an awaitable.
 
         Args:
             call: the call.
             address: the instance.
             ordinal: how often the instance has made this very call before.
+            elapsed_ms: how long ago the rehearsal began.
 
         Raises:
             LookupError: there is none; `missing` says why.
         """
-        share = self.answers.fail.get(call.name, 0.0)
-        if share and share_of(number_of(self.seed, "fault", address, call.name, call.args, ordinal)) < share:
+        if self._fails(call, address, ordinal, elapsed_ms):
             self.used[call.name, "fault"] += 1
             return failure_of(call)
         given = self.answers.given.get(call.name)
@@ -151,6 +157,12 @@ class Performer:
             except InvalidInput:  # of an older type
                 self.used[call.name, "recorded"] -= 1
         return self._of_type(call)
+
+    def _fails(self, call: ServiceCall, address: Address, ordinal: int, elapsed_ms: int) -> bool:
+        if elapsed_ms < self.answers.down_ms.get(call.name, 0):
+            return True
+        share = self.answers.fail.get(call.name, 0.0)
+        return share > 0 and share_of(number_of(self.seed, "fault", address, call.name, call.args, ordinal)) < share
 
     def _decoded(self, call: ServiceCall, given: FromJson) -> object:
         try:

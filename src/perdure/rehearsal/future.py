@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from typing import Any, Final, Literal, TypeAlias
@@ -14,6 +15,7 @@ import orjson
 from returns.result import Result, Success
 
 from perdure.app import App, for_rehearsal
+from perdure.client.client import Client
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.redaction import has_secrets, redacted_instance, redacted_payload, secrets_of_run
 from perdure.jobs.step import Execute
@@ -165,8 +167,22 @@ class _Record:
 
 
 @attrs.define
-class _Recorder:
-    """Records the acts of one app's instances."""
+class Recorder:
+    """Records the acts of one app's instances.
+
+    Attributes:
+        jobs: the app's definitions.
+        performer: answers the services.
+        runtime: the simulation's clock.
+        backend: the store in memory.
+        key: the key of the digests.
+        most_acts: how many acts are kept.
+        known: the instances of the image.
+        begins_ms: the moment at which the futures begin.
+        records: the records, by instance.
+        reached: instances that messages reached and that are not in the image.
+        acts: how many acts there were.
+    """
 
     jobs: Mapping[tuple[str, str], AnyDefinition]
     performer: Performer
@@ -175,17 +191,20 @@ class _Recorder:
     key: bytes
     most_acts: int
     known: frozenset[Address]
+    begins_ms: int
     records: dict[Address, _Record] = attrs.Factory(dict[Address, _Record])
     reached: set[Address] = attrs.Factory(set[Address])
     acts: int = 0
 
     def of(self, address: Address) -> _Record:
+        """Return an instance's record."""
         found = self.records.get(address)
         if found is None:
             found = self.records[address] = _Record()
         return found
 
     def add(self, address: Address, act: Act) -> None:
+        """Record an act."""
         record = self.of(address)
         if record.is_over:
             return
@@ -194,11 +213,13 @@ class _Recorder:
             record.acts.append(act)
 
     def digest(self, text: str) -> str:
+        """Return a text's digest."""
         # Keyed: a digest of a short secret must not be found by trying.
         return blake2b(text.encode(), digest_size=12, key=self.key).hexdigest()
 
     # ------------------------------------------------------------ effects
-    def perform(self, instruction: object, services: Any, execute: Execute) -> object:
+    def perform(self, instruction: object, services: object, execute: Execute) -> object:
+        """Answer an effect, and record it."""
         if type(instruction) is not ServiceCall:
             return default_handler(instruction, services)
         address = execute.instance.address
@@ -214,7 +235,7 @@ class _Recorder:
         self.add(address, Act(self.runtime.now_ms(), "effect", instruction.name, digest, shown, execute.claim.attempt))
         ordinal = record.ordinals[instruction.name, digest]
         try:
-            answer = self.performer.answer(instruction, address, ordinal)
+            answer = self.performer.answer(instruction, address, ordinal, self.runtime.now_ms() - self.begins_ms)
         except LookupError:
             return self.runtime.future()  # it never comes: the rehearsal is refused at the end
         latency_ms = self.performer.answers.latency_ms
@@ -377,25 +398,72 @@ def futures_of(
         TooManyActs: there are more.
         DefinitionError: the app cannot be opened.
     """
-    served = app.served
+    performer = Performer(answers, recorded_in(image) if recorded is None else recorded, seed)
+    with on_stage(app, image, performer, key=key, most=most) as stage:
+        simulation, recorder = stage.simulation, stage.recorder
+        for address in shallow:
+            recorder.of(address).runs_left = runs
+        stage.enter()
+        until_ms = image.at_ms + round(lasting / timedelta(milliseconds=1))
+        while simulation.now_ms < until_ms:
+            simulation.advance(min(_LOOKS_EVERY_MS, until_ms - simulation.now_ms))
+            if recorder.acts > most:
+                raise TooManyActs.of(most)
+    return recorder.futures()
+
+
+@attrs.define
+class Stage:
+    """An app on a copy of stored rows, in virtual time.
+
+    Attributes:
+        simulation: the clock, and the tasks.
+        recorder: records what instances do.
+        opened: the app, not yet open.
+    """
+
+    simulation: Simulation
+    recorder: Recorder
+    opened: AbstractAsyncContextManager[Client]
+
+    def enter(self) -> Client:
+        """Open the app."""
+        return self.simulation.run(self.opened.__aenter__())
+
+
+@contextmanager
+def on_stage(
+    app: App[Any],
+    image: Image,
+    performer: Performer,
+    *,
+    key: bytes = b"",
+    most: int = MOST_ACTS,
+    recording: Callable[..., Recorder] = Recorder,
+) -> Generator[Stage]:
+    """Prepare an app on the rows of an image: the real engine, with virtual time and a store in memory.
+
+    Args:
+        app: the app.
+        image: the rows.
+        performer: answers the services. Its seed decides jitter and ids.
+        key: the key of the digests.
+        most: how many acts are kept in memory.
+        recording: makes the recorder.
+
+    Raises:
+        DefinitionError: the app cannot be opened.
+    """
+    served, seed = app.served, performer.seed
     simulation = Simulation(seed=seed, start=_EPOCH + timedelta(milliseconds=image.at_ms), order="fifo")
     backend = MemoryBackend()
     own = {address: row for address, row in image.instances.items() if (address.kind, address.name) in served}
     backend.fill(own.values(), image.messages, image.holds, epoch=image.epoch)
     draws = _KeyedDraws(seed, image.at_ms, backend)
     runtime = attrs.evolve(simulation.runtime, random=draws.random, log=_forget)
-    recorder = _Recorder(
-        served,
-        Performer(answers, recorded_in(image) if recorded is None else recorded, seed),
-        runtime,
-        backend,
-        key,
-        most,
-        frozenset(own),
-    )
-    for address in shallow:
-        recorder.of(address).runs_left = runs
-    opened = for_rehearsal(app, NoServices() if answers.services is None else answers.services).open(
+    recorder = recording(served, performer, runtime, backend, key, most, frozenset(own), image.at_ms)
+    services = NoServices() if performer.answers.services is None else performer.answers.services
+    opened = for_rehearsal(app, services).open(
         recorder.watching(backend.open()),
         runtime=runtime,
         perform=recorder.perform,
@@ -403,15 +471,9 @@ def futures_of(
         draws=draws.of,
     )
     try:
-        simulation.run(opened.__aenter__())
-        until_ms = image.at_ms + round(lasting / timedelta(milliseconds=1))
-        while simulation.now_ms < until_ms:
-            simulation.advance(min(_LOOKS_EVERY_MS, until_ms - simulation.now_ms))
-            if recorder.acts > most:
-                raise TooManyActs.of(most)
+        yield Stage(simulation, recorder, opened)
     finally:
         simulation.close()
-    return recorder.futures()
 
 
 def _forget(_: object) -> None:

@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
 from perdure.client.by_name import builder
+from perdure.client.client import Client
 from perdure.client.local_gateway import LocalGateway
 from perdure.jobs.call import Call, result_of
 from perdure.jobs.definition import AnyDefinition
@@ -23,7 +24,15 @@ from perdure.server.admission import UNBOUNDED, Bulkhead
 from perdure.server.guard import CALLER, client_in, departure
 from perdure.server.http_limits import HttpLimits
 from perdure.server.responses import problem_reply
-from perdure.values.errors import AccessDenied, InvalidInput, OutcomeUnknown, Overloaded, PerdureError, UnknownJob
+from perdure.values.errors import (
+    AccessDenied,
+    InvalidArgument,
+    InvalidInput,
+    OutcomeUnknown,
+    Overloaded,
+    PerdureError,
+    UnknownJob,
+)
 from perdure.wire.explanation import ExplainInputs, encode_explain_inputs
 from perdure.wire.operations import Scope as TokenScope
 from perdure.wire.problems import problem_of
@@ -135,6 +144,22 @@ def _call(gateway: LocalGateway, job: AnyDefinition, envelope: Envelope) -> tupl
                 bare=envelope.bare.decode(),
             )
             return gateway.request(job, envelope.id, build), job.plan.answers.encode
+
+
+async def future_on(client: Client, job: AnyDefinition, id_: str, question: bytes) -> dict[str, Any]:
+    """Compute an instance's future, which needs the extra ``testing`` in the engine's environment.
+
+    Raises:
+        InvalidArgument: a part of the question is not valid, or the extra is missing.
+        InvalidInput: it is not a question, or the payload of an event is not valid.
+        PerdureError: the store cannot be read.
+    """
+    try:
+        from perdure.rehearsal.timeline import answered_future  # noqa: PLC0415 - an extra, and a large import
+    except ModuleNotFoundError as missing:
+        expected = "an engine whose environment has the extra 'testing': pip install 'perdure[testing]'"
+        raise InvalidArgument("future of an instance", f"no module {missing.name}", expected) from missing
+    return await answered_future(client, job, id_, question)
 
 
 LINES: Final = "application/x-ndjson"

@@ -24,7 +24,7 @@ from perdure.runtime.record import Runtime
 from perdure.server.access import Caller
 from perdure.server.addresses import MOUNTED_AT, flag_in, only
 from perdure.server.admission import Bulkhead, ClientGone
-from perdure.server.calls import denied, keyed_explanation_denied, may_see_tracebacks, scope_of, shown
+from perdure.server.calls import denied, future_on, keyed_explanation_denied, may_see_tracebacks, scope_of, shown
 from perdure.server.guard import client_in, departure
 from perdure.server.responses import json_reply, problem_reply, reply_to
 from perdure.stores.values import Health
@@ -226,6 +226,7 @@ def _table(
         route(f"{INSTANCE}/streams/{{stream}}", waiting(_stream), "read", "GET", "after", "timeout"),
         route(f"{INSTANCE}/streams/{{stream}}/events", follow, "read", "GET", "after"),
         route(f"{INSTANCE}/explain/{{action}}", one_of_few(_explain), "read", "POST"),
+        route(f"{INSTANCE}/future", one_of_few(_future), "read", "POST"),
         route(f"{INSTANCE}/wait/{{action}}", waiting(_call_and_wait), "action", "POST", "timeout"),
         route(f"{INSTANCE}/{{action}}", _call, "action", "POST", "wait_for", "interrupt"),
     ]
@@ -426,6 +427,15 @@ async def _explain(asked: Asked) -> Response:
         asked.part("action"), asked.part("id"), await _payload(asked.request), idempotency_key=asked.key
     )
     return await asked.answer(explanation, orjson.dumps)
+
+
+async def _future(asked: Asked) -> Response:
+    job = _job(asked)
+    try:
+        future = await future_on(asked.client, job.definition, asked.part("id"), await asked.request.body())
+    except PerdureError as problem:
+        return problem_reply(problem)
+    return json_reply(orjson.dumps(future))
 
 
 async def _payload(request: Request) -> str:

@@ -8,7 +8,7 @@ A client with its own definition reads `ExplainInputs` and explains by itself. C
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, cast
 
 import attrs
@@ -302,3 +302,48 @@ def why_parked(newest_first: Iterable[LoggedEvent]) -> str:
         The detail. Empty if these events do not hold it.
     """
     return next((each.event.detail for each in newest_first if isinstance(each.event, JobParked)), "")
+
+
+# ---------------------------------------------------------------- futures
+def lines_of_future(data: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a future as text: each entry with its time, then notes about all of them.
+
+    Args:
+        data: an instance's timeline as JSON-able data.
+    """
+    width = max((len(each["what"]) for each in data["entries"]), default=0)
+    for each in data["entries"]:
+        yield f"{short_time(each['at'])}  {each['what']:{width}}  {each['text']}".rstrip()
+    if data["entries"]:
+        yield ""
+    yield from notes_of_future(data)
+
+
+def notes_of_future(data: Mapping[str, Any]) -> Iterator[str]:
+    """Yield how a future ends, and which answers it could only make up.
+
+    Args:
+        data: an instance's timeline as JSON-able data.
+    """
+    until = short_time(data["until"])
+    match data["ends"]:
+        case "full":
+            yield f"cut after {len(data['entries']):,} entries: ask for a shorter time"
+        case "horizon":
+            yield f"an alarm is set beyond {until}"
+        case _ if data["entries"]:
+            yield f"after that nothing is due until {until}"
+        case _:
+            yield f"nothing happens until {until}: no alarm is due"
+    made_up = sorted(name for name, sources in data["answered"].items() if sources.get("type"))
+    if made_up:
+        yield f"answered by type alone, always the same: {', '.join(made_up)}"
+
+
+def short_time(text: str) -> str:
+    """Return an instant in ISO format to the second, in UTC.
+
+    >>> short_time("2026-01-01T09:30:00+00:00")
+    '2026-01-01 09:30:00'
+    """
+    return text[:19].replace("T", " ")

@@ -114,6 +114,49 @@ EXPLANATION: Final[JsonSchema] = {
 """The schema for an explanation."""
 
 
+_EACH: Final[JsonSchema] = {"type": "object", "additionalProperties": _ANY_TEXT}
+
+QUESTION: Final[JsonSchema] = {
+    "$ref": f"{REFERENCE}FutureQuestion",
+    "$defs": _record(
+        "FutureQuestion",
+        "A question about a future. Durations are text, such as `2 days`.",
+        {},
+        {
+            "lasting": _ANY_TEXT,
+            "events": {"type": "array", "items": _OBJECT},
+            "never": _LIMIT_NAMES,
+            "down": _EACH,
+            "fail": {"type": "object", "additionalProperties": {"type": "number"}},
+            "answers": _OBJECT,
+            "latency": _ANY_TEXT,
+            "seed": _NUMBER,
+            "most": _NUMBER,
+            "begins": _ANY_TEXT,
+        },
+    ),
+}
+"""The schema for a question about a future."""
+
+FUTURE: Final[JsonSchema] = {
+    "$ref": f"{REFERENCE}Future",
+    "$defs": _record(
+        "Future",
+        "The future of an instance, in order.",
+        {
+            "address": _ANY_TEXT,
+            "begins": _ANY_TEXT,
+            "until": _ANY_TEXT,
+            "ends": {"type": "string", "enum": ["quiet", "horizon", "full"]},
+            "entries": {"type": "array", "items": _OBJECT},
+            "answered": _OBJECT,
+        },
+        {},
+    ),
+}
+"""The schema for a future."""
+
+
 LIBRARY: Final = "perdure"
 """The owner in front of library schema names that a definition's classes have as well."""
 
@@ -274,6 +317,7 @@ def _reads(components: Components, job: AnyDefinition, path: str, *, owner: str)
         yield followed
     yield operation_of(components, HISTORY, job, owner=owner)
     yield from _explanations(components, job, path, owner=owner)
+    yield _future(components, job, path, owner=owner)
 
 
 def _of_stream(job: AnyDefinition) -> JsonSchema:
@@ -313,6 +357,19 @@ def _explanations(components: Components, job: AnyDefinition, path: str, *, owne
         schema = None if spec.input is None else components.add(spec.input.json_schema(), owner=owner)
         yield explain(spec.name, _KEY, body=schema, required=spec.takes == "input")
     yield explain(ALARM.action)
+
+
+def _future(components: Components, job: AnyDefinition, path: str, *, owner: str) -> ApiOperation:
+    operation = _operation(
+        "Compute the future of an instance, also if events come or services are down. Nothing is written.",
+        tag=job.name,
+        scope="read",
+        parameters=[_ID],
+        answer=components.add(FUTURE, owner=LIBRARY),
+        refusals=refusals(components, (*_READ, 413)),
+    )
+    operation["requestBody"] = _body(components.add(QUESTION, owner=LIBRARY), required=False)
+    return ApiOperation(method="post", path=f"{path}/future", id=f"{owner}_future", body=operation)
 
 
 # ---------------------------------------------------------------- the engine

@@ -14,7 +14,7 @@ from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from pathlib import Path
-from typing import IO, Annotated, Any, Final, TypeAlias
+from typing import IO, Annotated, Any, Final
 
 import attrs
 import orjson
@@ -22,7 +22,7 @@ from cyclopts import Parameter
 
 from perdure.cli.app_loader import import_app, import_value, records_of
 from perdure.cli.inspection.report import probed
-from perdure.cli.options import AppArgument, StoreOption
+from perdure.cli.options import AppArgument, Repeated, StoreOption, pair_of, share_of_calls
 from perdure.cli.output import line_on_stderr, write_object
 from perdure.cli.process import ExitCode, UsageError, write_lines
 from perdure.rehearsal.answers import FromJson, NoAnswers, Recorded, ServiceAnswers, recorded_in
@@ -32,8 +32,6 @@ from perdure.rehearsal.image import Image, read_image
 from perdure.values.address import Address
 from perdure.values.errors import DefinitionError, PerdureError
 from perdure.values.times import duration_ms
-
-Repeated: TypeAlias = Annotated[tuple[str, ...], Parameter(consume_multiple=False, negative="")]
 
 
 def rehearse(
@@ -160,31 +158,13 @@ def _wanted(lasting: str, answer: Sequence[str], fail: Sequence[str], latency: s
     """
     try:
         duration_ms(lasting, what="--for", minimum_ms=1)
-        given = {name: FromJson(text).text for name, text in (_pair(each, "--answer fetch=3") for each in answer)}
-        shares = {name: _share(text) for name, text in (_pair(each, "--fail charge=5%") for each in fail)}
+        given = {name: FromJson(text).text for name, text in (pair_of(each, "--answer fetch=3") for each in answer)}
+        shares = {name: share_of_calls(text) for name, text in (pair_of(each, "--fail charge=5%") for each in fail)}
         latency_ms = duration_ms(latency, what="--latency", minimum_ms=0)
         ServiceAnswers(fail=shares)
     except DefinitionError as problem:
         raise UsageError(str(problem)) from problem
     return _Wanted(lasting, {"given": given, "fail": shares, "latency_ms": latency_ms})
-
-
-def _pair(text: str, example: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not (name and equals and value):
-        raise UsageError(f"{text!r}: write {example}")
-    return name.strip(), value.strip()
-
-
-def _share(text: str) -> float:
-    number, percent, rest = text.partition("%")
-    try:
-        share = float(number) / (100 if percent else 1)
-    except ValueError:
-        share = -1.0
-    if rest or not 0 <= share <= 1:
-        raise UsageError(f"{text!r} is no share of calls; write 5% or 0.05")
-    return share
 
 
 def _matching(jobs: Sequence[str], id_prefix: str) -> Any:

@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
 import attrs
@@ -24,15 +26,15 @@ from perdure.cli.instances.presentation import (
 )
 from perdure.cli.instances.reading import outcome_data, outcome_text
 from perdure.cli.instances.selection import AddressArgument, address_of
-from perdure.cli.options import JsonOption
-from perdure.cli.output import array_of, object_of, write_fields, write_json, write_styled_lines
+from perdure.cli.options import JsonOption, Repeated, pair_of, share_of_calls
+from perdure.cli.output import array_of, object_of, write_fields, write_json, write_object, write_styled_lines
 from perdure.cli.process import ExitCode, UsageError, code_of, write_lines
 from perdure.cli.target.opening import UNSET, TargetOptions, open_target
 from perdure.cli.target.target import InstanceRequest
 from perdure.client.calls import MAX_TOGETHER
 from perdure.jobs.request import ALARM, WaitFor
 from perdure.values.excerpt import shortened
-from perdure.wire.explanation import readable_answer, why_no_alarm
+from perdure.wire.explanation import lines_of_future, readable_answer, why_no_alarm
 from perdure.wire.operations import FORGET_KEY
 from perdure.wire.records import data_of
 
@@ -663,3 +665,100 @@ def explain(
         if action == ALARM.action and explanation.get("write") == "keep":
             write_lines([why_no_alarm(explanation["before"])])
     return ExitCode.REFUSED if "problem" in explanation else ExitCode.DONE
+
+
+_ACTION = re.compile(r"[a-z_]+(\.[^=\s]+)?")
+
+
+def event_of(text: str) -> dict[str, Any]:
+    """Return an event of a future: ``JSON``, ``ACTION=JSON`` or ``ACTION``.
+
+    >>> event_of('{"cents": 5}'), event_of("signal.go=3"), event_of("pause")
+    ({'payload': {'cents': 5}}, {'action': 'signal.go', 'payload': 3}, {'action': 'pause'})
+
+    Raises:
+        UsageError: it is none of these.
+    """
+    with suppress(orjson.JSONDecodeError):
+        return {"payload": orjson.loads(text)}
+    action, equals, payload = text.partition("=")
+    if not _ACTION.fullmatch(action):
+        raise UsageError(f"--event {text!r}: write the event as JSON, or ACTION=JSON, such as signal.go=3")
+    return {"action": action, "payload": orjson.loads(json_payload(payload))} if equals else {"action": action}
+
+
+def future(
+    address: Annotated[str, Parameter(name="ADDRESS")],
+    /,
+    *,
+    target: TargetOptions = UNSET,
+    for_: Annotated[str, Parameter(name="--for")] = "30 days",
+    event: Repeated = (),
+    after: str = "0 ms",
+    twice: Annotated[bool, Parameter(negative="")] = False,
+    never: Repeated = (),
+    down: Repeated = (),
+    fail: Repeated = (),
+    answer: Repeated = (),
+    latency: str = "0 ms",
+    seed: int = 0,
+    begins: Annotated[str | None, Parameter(name="--from")] = None,
+    json: JsonOption = False,
+) -> int:
+    """Show the future of one instance: if it is left alone, if an event comes, if a service is down.
+
+    The code of the job runs on a copy of the instance, in virtual time. Nothing is written, and no service is called:
+    services answer what journals have recorded, or the first success of their declared type. A running engine computes
+    it, or this command if the store is at rest and you pass --app. It needs the extra testing there.
+
+    Exit code: 0 done, 2 the command cannot start, 3 the question is refused, 4 no engine answers.
+
+    Parameters
+    ----------
+    address
+        The instance, written kind:name:id.
+    for_
+        How long, in virtual time.
+    event
+        An event that comes: JSON, ACTION=JSON such as signal.go=3, or an ACTION without input. Repeatable.
+    after
+        How long from now the events come. By default now.
+    twice
+        Each event comes twice.
+    never
+        An action of messages that never reach the instance. Repeatable.
+    down
+        How long from now a service is down: NAME=DURATION, such as charge="1 day". Repeatable.
+    fail
+        The share of an effect's calls that fail: NAME=SHARE, such as charge=5%. Repeatable.
+    answer
+        The answer of an effect: NAME=JSON, such as 'fetch=3'. Repeatable.
+    latency
+        How long each call of a service takes, in virtual time.
+    seed
+        Decides jitter and faults.
+    begins
+        The moment at which it begins, such as 2026-03-08T09:00:00Z. By default now.
+    """
+    question: dict[str, Any] = {
+        "lasting": for_,
+        "events": [event_of(each) | {"after": after, "times": 2 if twice else 1} for each in event],
+        "never": never,
+        "down": dict(pair_of(each, '--down charge="1 day"') for each in down),
+        "fail": {name: share_of_calls(text) for name, text in (pair_of(each, "--fail charge=5%") for each in fail)},
+        "answers": {
+            name: orjson.loads(json_payload(text))
+            for name, text in (pair_of(each, "--answer fetch=3") for each in answer)
+        },
+        "latency": latency,
+        "seed": seed,
+    }
+    if begins is not None:
+        question["begins"] = begins
+    with open_target(target) as found:
+        seen = found.future(address_of(address), orjson.dumps(question))
+    if json:
+        write_object(seen)
+    else:
+        write_lines(lines_of_future(seen))
+    return ExitCode.DONE

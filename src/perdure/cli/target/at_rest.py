@@ -6,6 +6,7 @@ and without secrets. Without the app's definitions, records are shown as they ar
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
@@ -33,8 +34,8 @@ from perdure.stores.sqlite.lock import owner_of
 from perdure.stores.sqlite.reader import Reader
 from perdure.stores.sqlite.schema import migrations
 from perdure.stores.values import Query
-from perdure.values.address import Address, Job
-from perdure.values.errors import InvalidInput, ServerUnreachable
+from perdure.values.address import Address, Job, check_id
+from perdure.values.errors import DefinitionError, InvalidInput, ServerUnreachable
 from perdure.values.failure import FailureRecord
 from perdure.values.instance import Instance
 from perdure.values.limits import Limits
@@ -287,6 +288,27 @@ class AtRest:
     def explain(self, asked: InstanceRequest, /) -> dict[str, Any]:
         """Refuse."""
         self._refuse()
+
+    def future(self, address: Address, question: bytes, /) -> dict[str, Any]:
+        """Compute an instance's future.
+
+        Raises:
+            UsageError: the app is not known, whose code decides the future, or the question is not valid.
+        """
+        from perdure.rehearsal import NoAnswers, timeline  # noqa: PLC0415 - an extra, which no other command at rest needs
+
+        job = self.gateway.definition_of(address)
+        if job is None:
+            raise UsageError(f"{address}: the store is at rest, and its app decides the future: pass --app MODULE:APP")
+        check_id(address.id)
+        try:
+            asked = timeline.ASKED_FUTURE.decode(question).question()
+            now_ms = time.time_ns() // 1_000_000
+            return timeline.future_at_rest(self.gateway, self.reader.wait, address, asked, now_ms=now_ms).data()
+        except NoAnswers as missing:
+            raise timeline.without_answers(missing) from missing
+        except DefinitionError as problem:
+            raise UsageError(str(problem)) from problem
 
     def call(self, asked: InstanceRequest, /) -> object:
         """Refuse."""

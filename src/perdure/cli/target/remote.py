@@ -6,6 +6,7 @@ import socket
 import ssl
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
@@ -17,6 +18,8 @@ from perdure.cli.target.target import InstanceRequest
 from perdure.client.client import call_of, gateway_of
 from perdure.jobs.call import Call
 from perdure.remote import SyncClient, connect_sync
+from perdure.remote.gateway import RemoteGateway
+from perdure.remote.servers import ServerCall
 from perdure.values.address import Address
 from perdure.values.errors import ServerUnreachable
 from perdure.values.listings import InstanceOutcome, ListFilter, Listing
@@ -24,6 +27,7 @@ from perdure.values.status_wait import Awaited, AwaitedStatus, CallEnd, Publishe
 from perdure.values.stream import StreamPage
 from perdure.values.times import Duration, from_ms
 from perdure.wire.operations import ClientOperation
+from perdure.wire.requests import instance_path
 
 A = TypeVar("A")
 
@@ -98,6 +102,17 @@ class Remote:
             job.explain(asked.action, at.id, asked.payload, idempotency_key=asked.key)
         )
         return explanation
+
+    def future(self, address: Address, question: bytes, /) -> dict[str, Any]:
+        """Compute an instance's future, on the server."""
+        gateway: object = gateway_of(self.jobs)
+        if not isinstance(gateway, RemoteGateway):
+            raise TypeError(gateway)
+        path, call = instance_path(address, "future"), ServerCall(about=str(address), repeat="reads")
+        asked: Call[dict[str, Any], Any] = Call(
+            partial(gateway.http, "POST", path, dict, call, question, None), "future"
+        )
+        return self.jobs.run(asked)
 
     def call(self, asked: InstanceRequest, /) -> object:
         """Send a request, and return its answer as JSON-able data, without a typed error's data."""

@@ -99,6 +99,10 @@ class Target(Protocol):
         """Compute a request's effect without applying it. See `perdure.wire.explanation`."""
         ...
 
+    def future(self, address: Address, question: bytes, /) -> dict[str, Any]:
+        """Compute an instance's future. See `perdure.rehearsal.timeline`."""
+        ...
+
     def call(self, asked: InstanceRequest, /) -> object:
         """Send a request, and return its answer as JSON-able data."""
         ...

@@ -68,6 +68,10 @@ class MessageTable:
         """Return whether a message exists and is not a dead letter."""
         return message_id in self._living
 
+    def get(self, message_id: int) -> StoredMessage | None:
+        """Return a live message. None if there is no such message."""
+        return self._living.get(message_id)
+
     def settle(self, fate: MessageFate) -> None:
         """Apply the fate that a turn decided for a live message."""
         if isinstance(fate, Kept):

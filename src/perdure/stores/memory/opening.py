@@ -489,6 +489,10 @@ class MemoryBackend:
         """Return the stored instance, without an opening."""
         return self._tables.instances.get(address)
 
+    def message(self, message_id: int) -> StoredMessage | None:
+        """Return an undelivered message, without an opening."""
+        return self._tables.mail.get(message_id)
+
 
 def backend_of_blocks(block: int) -> MemoryBackend:
     """Return an empty memory store's data, with sorted indexes in parts that have this many entries."""
