@@ -228,6 +228,7 @@ FREE: dict[str, list[tuple[list[str], int]]] = {
         (["--store", "{store}", "--output", "{new}"], 0),
         (["--store", "{store}", "--output", "{store_path}"], 2),
     ],
+    "histories": [(["operated:APP", "--store", "{store}", "--output", "{new}"], 2)],
     "backup": [
         (["--store", "{store}", "--output", "{new}"], 0),
         (["--store", "{store}", "--output", "{store_path}"], 2),
@@ -240,6 +241,7 @@ FREE: dict[str, list[tuple[list[str], int]]] = {
 }
 ELSEWHERE = {
     ("rehearse", 0): "tests/rehearsal/test_command.py::test_equal_code_is_equal",
+    ("histories", 0): "tests/rehearsal/test_histories.py::test_no_text_of_a_person_is_in_the_file",
     ("rehearse", 1): "tests/rehearsal/test_command.py::test_a_changed_interval_is_shown_with_an_example",
     ("update", 0): "tests/cli/test_outcomes.py::test_a_command_prints_the_reply_to_an_update",
     ("published", 0): "tests/cli/test_outcomes.py::test_a_command_waits_for_a_value_that_a_workflow_publishes",

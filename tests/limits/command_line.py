@@ -46,6 +46,8 @@ RANGES: Final = (
     Numbers(f"rehearse no:app --against no:app {STORE}", "--runs", (), ("-1",)),
     Numbers("demo", "--seconds", (), ("1.9", "3600.1", "nan")),
     Numbers(f"snapshot {STORE} --output rows", "--each", ("1", "10000"), ("0", "10001")),
+    Numbers(f"histories no:app {STORE} --output rows", "--each", (), ("0", "1001")),
+    Numbers(f"histories no:app {STORE} --output rows", "--steps", (), ("0", "1001")),
     Numbers(f"backup {STORE} --output copy.db", "--max-wal-mib", ("0",), ("-1",)),
     Numbers(f"verify {STORE}", "--max-wal-mib", ("0",), ("-1",)),
     Numbers("migrate --store postgresql://h/d --print-sql", "--from-version", ("0", NEWEST), ("-1", f"{NEWEST}1")),

@@ -22,7 +22,7 @@ MIN_FILE_LINES = 60
 MAX_FUNCTION_LINES = 60
 
 # How finely the source is cut. Lower them when you can: a reader opens every file that a request crosses.
-MAX_FILES = 389
+MAX_FILES = 390
 MAX_IMPORT_LINES_PERCENT = 7.2
 
 TOP_LEVEL = {"LICENSE", "README.md", "docs", "property_tests", "pyproject.toml", "src", "tests", "uv.lock"}
@@ -59,8 +59,6 @@ ANY_ALLOWED = {
     "codecs/unknown_members.py": "JSON of any type, in which newer code wrote",
     "codecs/shapes.py": "as above",
     "codecs/json_schema.py": "a type form may be any object",
-    "coroutines.py": "values of operations, whose types are erased in the journal",
-    "durable_loop.py": "arguments of callbacks, as asyncio passes them",
     "engine/runs/effects.py": "the services of a program whose needs are erased",
     "jobs/call.py": "what coroutines send and throw",
     "runtime/tasks.py": "what coroutines send and throw",
@@ -79,6 +77,7 @@ ANY_ALLOWED = {
     "programs/drivers.py": "the services of a program whose needs are erased",
     "stores/sqlite/thread.py": "parameters and rows of SQLite",
     "testing/typed.py": "a type form may be any object",
+    "testing/histories.py": "a type form may be any object",
     "wire/records.py": "JSON-able data",
     "wire/explanation.py": "JSON-able data",
     "stores/postgres/connections.py": "the driver has no types, and a row holds any values",

@@ -280,6 +280,11 @@ COMMANDS: Final[Mapping[str, LazyCommand]] = {
     "snapshot": LazyCommand(
         "inspection.snapshot:snapshot", "Write some rows of a store to a file, for tests of new code.", STORES
     ),
+    "histories": LazyCommand(
+        "inspection.snapshot:histories",
+        "Write histories of a store to a file, with which a `JobMachine` begins its examples.",
+        STORES,
+    ),
     "backup": LazyCommand(
         "maintenance:backup",
         "Copy a store into a new file, as of the moment of the call. The copy opens as a store.",

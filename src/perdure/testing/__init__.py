@@ -9,8 +9,9 @@ except ModuleNotFoundError as error:
     raise ModuleNotFoundError(_missing, name=error.name) from error
 
 from perdure.jobs.draft import HookBug
-from perdure.testing.fault import Crash, Delay, Fail, Fault, Faults, Hang, Raise, TwoFaults
+from perdure.testing.fault import Crash, Delay, Fail, Fault, Faults, Hang, Raise, Succeed, TwoFaults
 from perdure.testing.fixtures import Worlds
+from perdure.testing.histories import Histories, HistoryStep, InstanceHistory, read_histories
 from perdure.testing.hooks import HookContext, explain, hook_context
 from perdure.testing.laws import RedeliveryResult, assert_atomic, every_fault, faults, run_with_redelivery
 from perdure.testing.machine import InstanceView, InvariantViolated, JobLaws, JobMachine, Model
@@ -62,9 +63,12 @@ __all__ = [
     "Fault",
     "Faults",
     "Hang",
+    "Histories",
+    "HistoryStep",
     "HookBug",
     "HookContext",
     "Hung",
+    "InstanceHistory",
     "InstanceView",
     "Interleaving",
     "InvariantViolated",
@@ -84,6 +88,7 @@ __all__ = [
     "Simulated",
     "SleepStep",
     "Step",
+    "Succeed",
     "TimeoutStep",
     "TraceEvent",
     "TwoFaults",
@@ -103,6 +108,7 @@ __all__ = [
     "from_ms",
     "from_type",
     "hook_context",
+    "read_histories",
     "run_with_redelivery",
     "simulate",
     "to_ms",

@@ -140,6 +140,28 @@ class Fail(_AtPlace):
 
 
 @attrs.frozen(repr=False)
+class Succeed(_AtPlace):
+    """The call succeeds with this value. With ``when="before"``, its service is not called.
+
+    Args:
+        at: the effect, by its name.
+        value: the value.
+        when: before the call, or after it had its effect.
+        call: the first affected call of that effect, from 1. In a world, counted from now on.
+        times: how many calls are affected, from that one on.
+
+    Raises:
+        DefinitionError: the location is a store operation.
+    """
+
+    value: object
+
+    def __attrs_post_init__(self) -> None:
+        if self.at.startswith(STORE_PREFIX):
+            raise DefinitionError("location of a Succeed", self.at, "an effect by its name")
+
+
+@attrs.frozen(repr=False)
 class Hang(_AtPlace):
     """The call does not return: a program waits until its own `timeout`, or until its `run_timeout`.
 
@@ -183,7 +205,7 @@ class Delay(_AtPlace):
         return duration_ms(self.time, what="time of a Delay", minimum_ms=0)
 
 
-Fault: TypeAlias = Crash | Raise | Fail | Hang | Delay
+Fault: TypeAlias = Crash | Raise | Fail | Succeed | Hang | Delay
 
 Faults: TypeAlias = tuple[Fault, ...]
 """A plan: at most one fault for each call of each location."""

@@ -30,6 +30,7 @@ from perdure.client.client import gateway_of
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.request import CommandSpec
 from perdure.testing.fault import STORE_OPERATIONS, STORE_PREFIX, Crash, Delay, Fail, Fault, Raise
+from perdure.testing.histories import Histories, HistoryPrefix, played_by
 from perdure.testing.job_laws import (
     Check,
     DrawnRequest,
@@ -207,6 +208,7 @@ class JobRules(RuleBasedStateMachine):
         self.world: World | None = None
         self.monitor = InvariantMonitor(model_check_of(self.machine.job, self.machine.model))
         self.failed = False
+        self.prefix: HistoryPrefix | None = None
 
     # ------------------------------------------------------------ setup and teardown
     @initialize(seed=st.integers(0, 2**16))
@@ -224,6 +226,21 @@ class JobRules(RuleBasedStateMachine):
         self.world.watch(self.monitor.watch)
         self.world.watch(self.monitor.of_journals(self.machine.job))
         self.world.__enter__()
+        self.play()
+
+    def play(self) -> None:
+        """Play the drawn prefix of a history once, as soon as the world is open."""
+        prefix, self.prefix = self.prefix, None if self.world is not None else self.prefix
+        if prefix is None or self.world is None:
+            return
+        with self.with_trace():
+            self.open_world.inject(*prefix.faults())
+            for step in prefix.steps:
+                if step.after_ms:
+                    with suppress(WorkerDied):
+                        self.open_world.advance(f"{step.after_ms} ms")
+                if step.action:
+                    self._ask(self._make(DrawnRequest(step.action, self.machine.ids[0], step.input)))
 
     def teardown(self) -> None:
         """Clear all faults, let time pass, check once more, and leave the world."""
@@ -447,6 +464,8 @@ def rules_of(machine: JobMachine[Any]) -> type[JobRules]:
         own["request_in_sequence"] = rule(asks=st.sampled_from(machine.ids).flatmap(_in_a_row_of(creating, machine)))(
             request_in_sequence
         )
+    if machine.prefixes:
+        own["play_history"] = initialize(prefix=_prefixes(machine.prefixes))(play_history)
     name = "".join(part.capitalize() for part in machine.job.name.replace("_", "-").split("-"))
     return type(f"{name}Machine", (JobRules,), own)
 
@@ -465,6 +484,19 @@ def _in_a_row_of(
         return st.lists(st.one_of(*(_asks(spec, machine, st.just(id_)) for spec in specs)), min_size=1, max_size=5)
 
     return asks
+
+
+def _prefixes(histories: Sequence[HistoryPrefix]) -> st.SearchStrategy[HistoryPrefix | None]:
+    """Draw none in half of the examples. It shrinks to none, then to a short prefix of a short history."""
+    # One choice, which shrinks alone: a second one for the prefix would move the choices of all later steps. And by
+    # the ends of prefixes, not by histories: short histories, of which there are many, would hide the long ones.
+    return st.sampled_from((*(None for _ in histories), *histories))
+
+
+def play_history(self: JobRules, prefix: HistoryPrefix | None) -> None:
+    """Play a prefix of a stored history. Hypothesis may call this before the world is open."""
+    self.prefix = prefix
+    self.play()
 
 
 def request_one(self: JobRules, ask: DrawnRequest) -> None:
@@ -532,9 +564,10 @@ class JobMachine(Generic[R]):
             function that opens your own store, empty.
         limits: the engine's limits.
         debug: whether a hook mistake fails the test, as in a `World`.
+        histories: histories of a real store. Half of the examples begin with the first steps of one of them.
 
     Raises:
-        DefinitionError: it names a command that the job does not have.
+        DefinitionError: it names a command that the job does not have, or a step of a history cannot be decoded.
     """
 
     __repr__ = fields_in_line
@@ -556,12 +589,16 @@ class JobMachine(Generic[R]):
     store: Literal["memory", "sqlite"] | Callable[[], Opener] = "memory"
     limits: Limits = Limits(shutdown_timeout="1000 ms")
     debug: bool | None = None
+    histories: Histories | None = None
+    prefixes: tuple[HistoryPrefix, ...] = attrs.field(init=False, repr=False, eq=False, default=())
 
     def __attrs_post_init__(self) -> None:
         for name in (*self.commands, *self.inputs):
             if name not in self.job.plan.commands:
                 known = ", ".join(self.job.plan.offered)
                 raise DefinitionError(f"commands of the JobMachine of {self.job.name!r}", name, f"one of {known}")
+        if self.histories is not None:
+            object.__setattr__(self, "prefixes", played_by(self.job, self.histories, self.commands))
 
     # ------------------------------------------------------------ running it
     @property

@@ -25,7 +25,7 @@ from perdure.programs.instructions import Log, ServiceCall, Sleep, SleepUntil
 from perdure.programs.watch import Watch, watching
 from perdure.runtime.record import Deadlock, Runtime, SpawnedTask
 from perdure.runtime.simulated import Simulation
-from perdure.testing.fault import NO_FAULTS, Crash, Delay, Fail, Fault, Faults, Hang, Raise, by_call
+from perdure.testing.fault import NO_FAULTS, Crash, Delay, Fail, Fault, Faults, Hang, Raise, Succeed, by_call
 from perdure.testing.hooks import START, HookContext
 from perdure.testing.simulated_run import (
     AnySimulated,
@@ -323,6 +323,9 @@ class _Asked:
             case Fail(error=error):
                 self.note(Failure(error), fault)
                 return Failure(error)
+            case Succeed(value=value):
+                self.note(Success(value), fault)
+                return Success(value)
             case Raise():
                 broken = fault.exception()
                 self.note(Raised(broken), fault)

@@ -419,8 +419,7 @@ def operation_of(
 
 
 def _of(argument: Argument) -> JsonSchema:
-    found = _parameter(argument.parameter, argument.place, argument.type.schema, argument.description)
-    return {**found, "required": argument.is_required}
+    return _parameter(argument.parameter, argument.place, argument.type.schema, argument.description)
 
 
 def _text(operation: ClientOperation[Any], refused: JsonSchema) -> JsonSchema:

@@ -1,6 +1,7 @@
-"""``perdure snapshot``: write a real store's rows to a file, for `perdure.testing.check_migrations`.
+"""``perdure snapshot`` and ``perdure histories``: write parts of a real store to files for tests.
 
-It chooses some rows for every job, state version and status, and removes personal data before it writes a row.
+A snapshot has some rows for every job, state version and status, for `perdure.testing.check_migrations`. Histories are
+prefixes for a `JobMachine`. Both remove personal data before they write.
 """
 
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -22,7 +23,7 @@ from cyclopts import Parameter
 
 from perdure.cli.app_loader import import_app, records_of
 from perdure.cli.inspection.report import probed
-from perdure.cli.options import StoreOption
+from perdure.cli.options import AppArgument, StoreOption
 from perdure.cli.process import ExitCode, UsageError, write_lines
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.redaction import redacted_instance
@@ -34,7 +35,7 @@ from perdure.stores.postgres.settings import shown_url
 from perdure.stores.snapshots import write_snapshots
 from perdure.stores.sqlite.files import open_private
 from perdure.values.address import Address
-from perdure.values.errors import InvalidInput, StoreCorrupt
+from perdure.values.errors import DefinitionError, InvalidInput, StoreCorrupt
 from perdure.values.failure import FailureRecord
 from perdure.values.instance import Claim, Instance
 from perdure.values.secret import why_unreadable
@@ -262,13 +263,80 @@ def snapshot(
     if not rows:
         of = f" of {', '.join(job)}" if job else ""
         raise UsageError(f"{shown_url(store)} contains no instance{of}; nothing is written")
-    try:
-        with os.fdopen(open_private(output, os.O_WRONLY | os.O_EXCL), "wb") as file:
-            file.write(write_snapshots(rows, journals))
-    except OSError as error:
-        raise UsageError(f"{output} cannot be written: {error}") from error
+    _write(output, write_snapshots(rows, journals))
     write_lines([f"{output}: {len(rows)} {'row' if len(rows) == 1 else 'rows'}"])
     return ExitCode.DONE
+
+
+def histories(
+    app: AppArgument,
+    *,
+    store: StoreOption,
+    output: Path,
+    job: Annotated[tuple[str, ...], Parameter(negative="")] = (),
+    each: int = 20,
+    steps: int = 50,
+    keep: Annotated[tuple[str, ...], Parameter(negative="")] = (),
+) -> int:
+    """Write histories of a store to a file, with which a `JobMachine` begins its examples.
+
+    A history has the requests that an instance accepted, as the event log has them with
+    ``accepted_in_events="payload"``, or the start, the signals and the recorded answers of a workflow. Numbered texts
+    replace texts, and the file has no ids, secrets, bytes, UUIDs or instants at which something happened. It has
+    numbers, truth values, dates in inputs and enumerations: mark those that identify a person as secret. The command
+    reads the store without a lock, also while engines use it.
+
+    Exit code: 0 the file is written, 2 it cannot be.
+
+    Parameters
+    ----------
+    store
+        The store, such as sqlite:///jobs.db or postgresql://user@host/database.
+    output
+        The file to write. It must not exist.
+    job
+        Include this job only, written kind:name. May be repeated.
+    each
+        The most histories for each job, 1 to 1,000. Different ones come first.
+    steps
+        The most steps for each history, 1 to 1,000.
+    keep
+        The name of a field, such as currency: its texts are kept. May be repeated.
+    """
+    # Only this command needs the extra with Hypothesis.
+    from perdure.testing.histories import MOST, read_histories  # noqa: PLC0415
+
+    for option, number in (("--each", each), ("--steps", steps)):
+        if not 1 <= number <= MOST:
+            raise UsageError(f"{option} {number}: expected a number from 1 to {MOST}")
+    code = import_app(app)
+    try:
+        with probed(store) as reader:
+            found = read_histories(
+                reader, code, jobs=job, each=each, steps=steps, keep=frozenset(keep), records=records_of(code)
+            )
+    except DefinitionError as problem:
+        raise UsageError(str(problem)) from problem
+    if not found.of:
+        raise UsageError(
+            "; ".join(["the store has no history that can be written; nothing is written", *found.lines()])
+        )
+    _write(output, found.to_json())
+    write_lines([f"{output}: {len(found.of)} {'history' if len(found.of) == 1 else 'histories'}", *found.lines()])
+    return ExitCode.DONE
+
+
+def _write(output: Path, data: bytes) -> None:
+    """Write a new file.
+
+    Raises:
+        UsageError: it exists, or cannot be written.
+    """
+    try:
+        with os.fdopen(open_private(output, os.O_WRONLY | os.O_EXCL), "wb") as file:
+            file.write(data)
+    except OSError as error:
+        raise UsageError(f"{output} cannot be written: {error}") from error
 
 
 def _ids(rows: Sequence[Instance], bodies: Sequence[tuple[str, ...] | None]) -> Iterator[str]:

@@ -37,6 +37,7 @@ from perdure.testing.fault import (
     Fault,
     Hang,
     Raise,
+    Succeed,
     When,
 )
 from perdure.testing.world.trace import (
@@ -248,6 +249,9 @@ class Boundary:
             case Fail(error=error):
                 failed: Any = Failure(error)
                 return cast("A", failed)
+            case Succeed(value=value):
+                succeeded: Any = Success(value)
+                return cast("A", succeeded)
             case Hang():
                 await self._released(at)
             case Delay():
