@@ -80,7 +80,7 @@ def test_each_page_links_only_pages_that_exist(mounted_at):
             page = await visitor.get(path)
             assert page.status_code == 200, path
             found |= {link.replace("&amp;", "&") for link in re.findall(r'(?:href|src|action)="([^"#]+)"', page.text)}
-        posts = ("/bulk", "/explain", "/redrive", "/bury", "/forget-key")  # of forms
+        posts = ("/bulk", "/explain", "/future", "/redrive", "/bury", "/forget-key")  # of forms
         for link in sorted(found):
             assert link.startswith(f"{mounted_at}/dashboard"), link
             if not link.endswith(posts) and (await visitor.http.get(link)).status_code != 200:
@@ -342,6 +342,33 @@ def test_a_request_is_offered_only_with_valid_input(payload, shown, offered):
         return shown in page.text, "Send the request send to" in page.text, ">Back</a>" in page.text
 
     assert visit(scenario) == (True, offered, not offered)
+
+
+@pytest.mark.parametrize(
+    ("fields", "shown"),
+    [
+        ({}, "perdure future task:orders:2026-0001 --for &#39;30 days&#39;"),
+        ({"action": "send", "payload": '{"type":"Paid","cents":5000}', "twice": "yes", "after": "2 days"}, "request"),
+        ({"action": "send", "payload": "{"}, "not JSON"),
+        ({"lasting": "soon"}, "soon"),
+        ({"action": "send", "payload": "5"}, 'role="alert"'),
+        ({"down": "charge", "down_for": "soon"}, "downtime of charge"),
+    ],
+)
+def test_the_future_of_an_instance_is_shown(fields, shown):
+    async def scenario(visitor):
+        before = (await visitor.get(path_of("task/orders/2026-0001"))).text
+        asked = {"lasting": "30 days", "after": "0 ms", "down_for": "1 day", **fields}
+        page = await visitor.post(
+            f"{path_of('task/orders/2026-0001')}/future", {"csrf": await visitor.token_of_forms(), **asked}
+        )
+        after = (await visitor.get(path_of("task/orders/2026-0001"))).text
+        versions = [re.search(r"<dt>version</dt><dd>([\d.]+)", text) for text in (before, after)]
+        return page.status_code, shown in page.text, [each and each[1] for each in versions]
+
+    status, is_shown, (before, after) = visit(scenario)
+    assert (status, is_shown) == (200, True)
+    assert before == after
 
 
 def test_an_alarm_that_does_nothing_says_why():

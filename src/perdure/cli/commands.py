@@ -107,6 +107,11 @@ COMMANDS: Final[Mapping[str, LazyCommand]] = {
         "Show the future of one instance: if it is left alone, if an event comes, if a service is down.",
         READING,
     ),
+    "debug": LazyCommand(
+        "instances.reading:debug",
+        "Step through the journal of one workflow: lines, state, locals, other answers. Write a test, or fork it.",
+        READING,
+    ),
     "dead-letters": LazyCommand(
         "dead_letters:dead_letters",
         "List dead letters and parked items: messages and items of worker pools that failed too often.",

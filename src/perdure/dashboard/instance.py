@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from shlex import quote
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlencode
 
 import attrs
@@ -40,7 +40,7 @@ from perdure.values.excerpt import shortened
 from perdure.values.instance import Claim, Instance
 from perdure.values.listings import StepRecord
 from perdure.values.times import to_ms
-from perdure.wire.explanation import why_parked
+from perdure.wire.explanation import notes_of_future, short_time, why_parked
 from perdure.wire.requests import instance_path
 
 MAX_RELATED: Final = 50
@@ -197,6 +197,7 @@ def instance_page(frame: Frame, view: InstanceDetails, /) -> Page:
             _timeline(frame, view),
             _related(frame, view),
             _request(frame, view),
+            _future(frame, view),
             _keys(frame, view),
         ],
         command=f"perdure show {quote(str(address))} --traceback; perdure history {quote(str(address))}"
@@ -390,6 +391,139 @@ def _request(frame: Frame, view: InstanceDetails) -> h.Node:
         ),
         id_="request",
     )
+
+
+def _future(frame: Frame, view: InstanceDetails) -> h.Node:
+    """Show the form that asks for the instance's future."""
+    if not view.served:
+        return None
+    actions = [each.name for each in view.actions]
+    return panel("Future", future_form(frame, view.address, actions, FutureForm()), id_="future")
+
+
+@attrs.frozen(kw_only=True)
+class FutureForm:
+    """The fields of the form that asks for a future.
+
+    Attributes:
+        lasting: for how long.
+        action: the action of the event. Empty: no event comes.
+        payload: the event as JSON.
+        after: how long from now it comes.
+        twice: ``yes`` if it comes twice.
+        down: the effect of a service that is down. Empty: none.
+        down_for: how long it is down.
+    """
+
+    lasting: str = "30 days"
+    action: str = ""
+    payload: str = ""
+    after: str = "0 ms"
+    twice: str = ""
+    down: str = ""
+    down_for: str = "1 day"
+
+
+def future_form(frame: Frame, address: Address, actions: Sequence[str], form: FutureForm, /) -> h.Element:
+    """Return the form that asks for an instance's future.
+
+    Args:
+        frame: the page's frame.
+        address: the instance.
+        actions: the actions of the events that may come.
+        form: the values of the fields.
+    """
+    return form_to(
+        frame,
+        frame.links.instance(address, "future"),
+        h.div(".request")[
+            _text("For", "lasting", form.lasting),
+            h.label[
+                "An event comes",
+                h.select(name="action")[
+                    h.option(value="")["none"],
+                    [h.option(value=name, selected=name == form.action)[name] for name in actions],
+                ],
+            ],
+            h.label(".wide")[
+                "The event as JSON",
+                h.textarea(name="payload", rows="2", spellcheck="false", maxlength="262144")[form.payload],
+            ],
+            _text("After", "after", form.after),
+            h.label[h.input(type="checkbox", name="twice", value="yes", checked=form.twice == "yes"), " Twice"],
+            _text("An effect whose service is down", "down", form.down),
+            _text("Down for", "down_for", form.down_for),
+        ],
+        h.div(".toolbar")[
+            h.button(type="submit")["Show the future"],
+            h.small["A copy runs in virtual time. Nothing is written, and no service is called."],
+        ],
+    )
+
+
+def _text(label: str, name: str, value: str) -> h.Element:
+    return h.label[label, h.input(name=name, value=value, maxlength="200", autocomplete="off")]
+
+
+def future_page(
+    frame: Frame,
+    address: Address,
+    actions: Sequence[str],
+    form: FutureForm,
+    future: Mapping[str, Any],
+    /,
+    *,
+    problem: str = "",
+) -> Page:
+    """Return the page with an instance's future.
+
+    Args:
+        frame: the page's frame.
+        address: the instance.
+        actions: the actions of the events that may come.
+        form: the values of the fields.
+        future: the timeline as JSON-able data. Empty if it could not be computed.
+        problem: why not.
+    """
+    back = frame.links.instance(address)
+    entries: list[dict[str, str]] = future.get("entries", [])
+    rows = [
+        h.tr[
+            h.td[short_time(each["at"])],
+            h.th(scope="row")[h.span(class_=f"event {_FUTURE_TONES.get(each['what'], 'calm')}")[each["what"]]],
+            h.td[each["text"]],
+        ]
+        for each in entries
+    ]
+    return Page(
+        title=f"future of {address.id}",
+        section="instances",
+        crumbs=(("Instances", frame.links.page("/instances")), (str(address), back)),
+        body=[
+            problem and h.p(".error", role="alert")[problem],
+            bool(future)
+            and [
+                panel(
+                    "Timeline", table(["When", "Entry", "Details"], rows, caption="Future", empty="Nothing happens.")
+                ),
+                [h.p(".note")[f"{note[0].upper()}{note[1:]}."] for note in notes_of_future(future)],
+            ],
+            panel("Another question", future_form(frame, address, actions, form), id_="future"),
+        ],
+        command=f"perdure future {quote(str(address))} --for {quote(form.lasting)}{_options(form)}",
+        route=f"POST {instance_path(address, 'future')}",
+    )
+
+
+_FUTURE_TONES: Final = {"effect": "good", "retry": "warn", "parked": "bad", "left": "bad", "paused": "held"}
+
+
+def _options(form: FutureForm) -> str:
+    found = ""
+    if form.action:
+        event = f"{form.action}={form.payload}" if form.payload else form.action
+        found += f" --event {quote(event)} --after {quote(form.after)}" + (" --twice" if form.twice == "yes" else "")
+    return found + (f" --down {quote(f'{form.down}={form.down_for}')}" if form.down else "")
 
 
 def _keys(frame: Frame, view: InstanceDetails) -> h.Node:

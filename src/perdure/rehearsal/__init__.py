@@ -10,6 +10,7 @@ except ModuleNotFoundError as error:
 
 from perdure.rehearsal.answers import FromJson, NoAnswers, ServiceAnswers
 from perdure.rehearsal.compare import Rehearsal, RehearsalOptions, rehearse
+from perdure.rehearsal.debugging import JournalDebugger, JournalPosition, ProgramFrame, debug_journal
 from perdure.rehearsal.difference import Cause, Comparison, DifferenceGroup, Example
 from perdure.rehearsal.future import Act, Futures, InstanceFuture, TooManyActs, futures_of
 from perdure.rehearsal.image import Image, read_image
@@ -27,13 +28,17 @@ __all__ = [
     "Image",
     "InstanceFuture",
     "InstanceTimeline",
+    "JournalDebugger",
+    "JournalPosition",
     "NoAnswers",
+    "ProgramFrame",
     "Rehearsal",
     "RehearsalOptions",
     "ServiceAnswers",
     "TimelineEntry",
     "TooManyActs",
     "WhatIfEvent",
+    "debug_journal",
     "future_of",
     "futures_of",
     "read_image",

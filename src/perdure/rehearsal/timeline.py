@@ -647,10 +647,7 @@ async def future_of(
         DefinitionError: the future cannot be computed.
         PerdureError: the store cannot be read.
     """
-    gateway: object = gateway_of(jobs)
-    if not isinstance(gateway, LocalGateway):
-        expected = "a client of an engine in this process; a server answers the same question over HTTP"
-        raise InvalidArgument("client of future_of", jobs, expected)
+    gateway = local_gateway(jobs, of="future_of")
     engine, address = gateway.engine, check_definition(definition, of="future_of").address(check_id(id_))
     now_ms = _begin_of(question, engine.runtime.now_ms())
     asking = asked_future(
@@ -744,6 +741,19 @@ def _step(
     except StopIteration as done:
         timeline: InstanceTimeline = done.value
         return timeline
+
+
+def local_gateway(jobs: Client, *, of: str) -> LocalGateway:
+    """Return how a client reads the rows of an engine in this process.
+
+    Raises:
+        InvalidArgument: the client is of another process.
+    """
+    gateway: object = gateway_of(jobs)
+    if not isinstance(gateway, LocalGateway):
+        expected = "a client of an engine in this process; use perdure future or perdure debug for another one"
+        raise InvalidArgument(f"client of {of}", jobs, expected)
+    return gateway
 
 
 def _begin_of(question: FutureQuestion, now_ms: int) -> int:

@@ -146,6 +146,12 @@ def _call(gateway: LocalGateway, job: AnyDefinition, envelope: Envelope) -> tupl
             return gateway.request(job, envelope.id, build), job.plan.answers.encode
 
 
+def _futures() -> Callable[[Client, AnyDefinition, str, bytes], Awaitable[dict[str, Any]]]:
+    from perdure.rehearsal.timeline import answered_future  # noqa: PLC0415 - an extra
+
+    return answered_future
+
+
 async def future_on(client: Client, job: AnyDefinition, id_: str, question: bytes) -> dict[str, Any]:
     """Compute an instance's future, which needs the extra ``testing`` in the engine's environment.
 
@@ -155,7 +161,7 @@ async def future_on(client: Client, job: AnyDefinition, id_: str, question: byte
         PerdureError: the store cannot be read.
     """
     try:
-        from perdure.rehearsal.timeline import answered_future  # noqa: PLC0415 - an extra, and a large import
+        answered_future = await asyncio.to_thread(_futures)  # the first import would hold the loop
     except ModuleNotFoundError as missing:
         expected = "an engine whose environment has the extra 'testing': pip install 'perdure[testing]'"
         raise InvalidArgument("future of an instance", f"no module {missing.name}", expected) from missing

@@ -35,7 +35,7 @@ from perdure.dashboard.actions import (
     outcomes_page,
 )
 from perdure.dashboard.failures import bury_page, redrive_page
-from perdure.dashboard.instance import forget_key_page, fork_page
+from perdure.dashboard.instance import FutureForm, forget_key_page, fork_page, future_page
 from perdure.dashboard.jobs import hold_page
 from perdure.dashboard.page import PAGES, content, iso, login_page
 from perdure.jobs.call import result_of
@@ -43,6 +43,7 @@ from perdure.jobs.keys import check_key
 from perdure.runtime.record import Runtime
 from perdure.server.access import ANONYMOUS, COOKIE, SESSION_MS, Access, Sessions, Tokens
 from perdure.server.admission import Bulkhead, ClientGone
+from perdure.server.calls import future_on
 from perdure.server.dashboard_pages import PageSource, ShownPage, instance_of, job_of, known, page_at, whole
 from perdure.server.dashboard_visit import ASSETS, HEADERS, Form, Refused, Visit
 from perdure.server.guard import client_in, departure
@@ -255,6 +256,7 @@ class Dashboard:
             Route(f"{PAGES}/dead-letters/bury", self._visited(self._bury), methods=["POST"]),
             Route(f"{_JOB}/{{change}}", self._visited(self._hold), methods=["GET", "POST"]),
             Route(f"{_INSTANCE}/explain", self._visited(self._explain), methods=["POST"]),
+            Route(f"{_INSTANCE}/future", self._visited(self._future), methods=["POST"]),
             Route(f"{_INSTANCE}/fork", self._visited(self._fork), methods=["GET", "POST"]),
             Route(f"{_INSTANCE}/forget-key", self._visited(self._forget_key), methods=["POST"]),
             Route(f"{_INSTANCE}/request/{{action}}", self._visited(self._request), methods=["GET", "POST"]),
@@ -398,6 +400,21 @@ class Dashboard:
         if action is not None and job.plan.commands[name].input is None:
             payload = ""
         return await self._confirm(visit, address, action, payload)
+
+    async def _future(self, visit: Visit) -> Response:
+        """Show an instance's future, which is computed on a copy: it needs the scope of reading."""
+        visit.check_scope("read")
+        sent, address = await visit.form(), instance_of(visit.request.path_params)
+        job = self._source(visit).definition(address.kind, address.name)
+        form = FutureForm(**{field.name: sent.text(field.name).strip() for field in attrs.fields(FutureForm)})
+        problem, future = "", dict[str, Any]()
+        try:
+            asked, client = _question(form), self.client()
+            future = await self._listed(visit, lambda: future_on(client, job, address.id, asked))
+        except (InvalidInput, InvalidArgument) as refused:
+            problem = str(refused)
+        page = future_page(visit.frame(), address, tuple(job.plan.offered), form, future, problem=problem)
+        return visit.html(page)
 
     async def _request(self, visit: Visit) -> Response:
         """Ask before a request is sent. Send it once the caller has confirmed it."""
@@ -559,6 +576,26 @@ class Dashboard:
         outcomes = await redrive(self._acting(visit), numbers)
         back = visit.links.page("/dead-letters")
         return visit.html(outcomes_page("Redrive: outcomes", outcomes, back, "dead-letters"))
+
+
+def _question(form: FutureForm) -> bytes:
+    """Return the question that a form asks, as a request carries it.
+
+    Raises:
+        InvalidInput: the event is not JSON.
+    """
+    question: dict[str, Any] = {"lasting": form.lasting}
+    if form.action:
+        event: dict[str, Any] = {"action": form.action, "after": form.after, "times": 2 if form.twice == "yes" else 1}
+        if form.payload:
+            try:
+                event["payload"] = orjson.loads(form.payload)
+            except orjson.JSONDecodeError as error:
+                raise InvalidInput(f"event {form.action}", (f"$: not JSON: {error}",)) from error
+        question["events"] = [event]
+    if form.down:
+        question["down"] = {form.down: form.down_for}
+    return orjson.dumps(question)
 
 
 def _reason(form: Form) -> str:

@@ -255,6 +255,17 @@ class AtRest:
         marks = self.reader.rows("SELECT DISTINCT left_by FROM perdure.messages WHERE left_by IS NOT NULL")
         return self.reader.wait(self.gateway.messages_left_to({_job_of(mark): "" for (mark,) in marks}, limit))
 
+    def rows(self, address: Address) -> tuple[Instance, tuple[str, ...]]:
+        """Read an instance with its journal.
+
+        Raises:
+            UsageError: there is no such instance.
+        """
+        row = self._row(address)
+        if row is None:
+            raise UsageError(f"{address}: there is no such instance")
+        return row, self.reader.wait(self.gateway.journal(row)).unwrap()
+
     def _row(self, address: Address) -> Instance | None:
         loaded: Loaded = self.reader.wait(self.gateway.load(address)).unwrap()
         return loaded.instance
