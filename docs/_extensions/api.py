@@ -28,6 +28,7 @@ SECTION = re.compile(r"^(Args|Attributes|Raises):\n((?:(?:    .*)?\n)*)", re.MUL
 ITEM = re.compile(r"^    (\*{0,2}\w+): (.*(?:\n     .*)*)", re.MULTILINE)
 WIDTH = 100
 INDENT = "    "
+UNBROKEN = "\N{NO-BREAK SPACE}"
 STARS = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
 
 
@@ -147,7 +148,9 @@ def callable_lines(title: str, thing: Any, *, bare: bool) -> Iterator[str]:
     texts = described(thing, "Args Attributes")
     listed, result = ([], "") if bare else parameters(thing)
     brackets = "" if bare else in_brackets(listed)
-    yield wrapped(f"{title}{brackets}{f' -> {result}' if result else ''}", "")
+    # The result stays in the arrow's line: alone it would look like a parameter.
+    returns = f" ->{UNBROKEN}{result}" if result else ""
+    yield wrapped(f"{title}{brackets}{returns}", "").replace(UNBROKEN, " ")
     for each in listed:
         passed = texts.pop(f"{each.name}_ms", "")
         text = texts.pop(each.name, passed.removeprefix(f"passed as `{each.name}`. "))

@@ -3,10 +3,12 @@
 import re
 import signal
 
+import orjson
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from engine_process import engine_on
 from playwright.sync_api import expect
+from test_rehearsal import RESULT
 
 expect.set_options(timeout=20_000)
 
@@ -107,6 +109,19 @@ def test_an_action_that_destroys_does_not_have_the_focus(page, engine):
     expect(page.get_by_role("link", name="Cancel")).to_be_focused()
     page.get_by_role("button", name="terminate").click()
     expect(page.locator("#main")).to_contain_text("There is no instance at this address")
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1440, "light"), (390, "dark")])
+def test_the_result_of_a_rehearsal_is_chosen_as_a_file(page, engine, tmp_path, width, scheme):
+    (tmp_path / "result.json").write_bytes(orjson.dumps(RESULT))
+    page.emulate_media(color_scheme=scheme)
+    page.set_viewport_size({"width": width, "height": 844})
+    page.goto(f"{engine.url}/rehearsal")
+    page.get_by_label("File").set_input_files(tmp_path / "result.json")
+    expect(page.get_by_role("heading", name="2 task:plan: charge happens twice")).to_be_visible()
+    expect(page.get_by_role("img", name="Both timelines of task:plan:c1")).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    assert Axe().run(page).violations_count == 0
 
 
 @pytest.mark.parametrize("width", [1440, 390])

@@ -107,6 +107,7 @@ NEEDED = {
     "input text": {"name", "maxlength", "autocomplete"},
     "input password": {"name", "maxlength"},
     "input hidden": {"name", "value"},
+    "input file": {"accept"},
     "input checkbox": set(),  # one that marks all others has no name
 }
 """The attributes without which an element of this kind is of no use."""
@@ -137,6 +138,7 @@ def test_each_element_of_each_page_has_the_attributes_that_its_kind_needs():
         asked = {"csrf": csrf, "action": "terminate", "address": ["task:orders:2026-0001"]}
         requests = [f"{path_of(ORDER)}/request/{action}" for action in ("terminate", "trigger")]
         pages = [*[await visitor.get(path) for path in (*PAGES, *requests)], await visitor.post("/bulk", asked)]
+        pages += [await visitor.get("/rehearsal")]
         await visitor.post("/logout", {"csrf": csrf})
         for page in (*pages, await visitor.get("/login")):
             assert page.status_code == 200

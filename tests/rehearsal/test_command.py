@@ -15,7 +15,8 @@ from perdure.cli.commands import run_command
 from perdure.cli.process import ExitCode
 
 OLD = """
-    from perdure import App, Do, Task, TaskContext, effect, program
+    from hypothesis import strategies as st
+    from perdure import App, Do, Task, TaskContext, attribute, effect, program
     from returns.result import Result, Success
 
     print("imported")  # not part of any answer
@@ -43,7 +44,21 @@ OLD = """
             return Success(cents)
 
     bank = Bank
-    task = Task("plan", state=int, event=int, initial=0, on_event=on_event, execute=bill)
+    @attribute
+    def cents(state: int) -> int:
+        return state
+
+    task = Task(
+        "plan",
+        state=int,
+        event=int,
+        initial=0,
+        on_event=on_event,
+        execute=bill,
+        attributes=(cents,),
+        accepted_in_events="payload",
+    )
+    drawn = {"task:plan.send": st.just(30)}
     app = App(object()).with_jobs(task)
 """
 
@@ -120,6 +135,38 @@ def test_a_changed_interval_is_shown_with_an_example(shop: Path) -> None:
     assert [group["cause"] for group in data["groups"]] == ["arguments"]
 
 
+def test_requests_arrive_from_the_history_or_drawn(shop: Path) -> None:
+    change(shop, 'schedule(after="7 days")', 'schedule(after="6 days")')
+    done = ran(shop, "--replay", "7 days", "--where", "cents>100", "--job", "task:plan")
+    assert done.returncode == ExitCode.FAILED
+    lines = done.stdout.splitlines()
+    assert "task:plan: charge comes 1 d earlier" in lines[2]
+    assert "  the filter chose 1 of 3 instances in the store" in lines
+    assert any(line.startswith("arrivals: ") and "repeated from 1 h of history" in line for line in lines)
+    data = json.loads(ran(shop, "--json", "--draw", "task:plan=2", "--strategies", "billing_jobs:drawn").stdout)
+    assert data["arrivals"]["source"] == "drawn"
+    assert data["arrivals"]["requests"] == 30
+    assert data["chosen_by_the_filter"] == data["in_the_store"] == 3
+    assert 3 < data["instances"] <= 3 + data["arrivals"]["instances"]
+
+
+def test_pictures_are_written_to_files(shop: Path) -> None:
+    change(shop, "(yield from ctx.state))", "1 + (yield from ctx.state))")
+    done = ran(shop, "--html", "report.html", "--svg", "picture.svg")
+    assert done.returncode == ExitCode.FAILED
+    assert "charge has other arguments" in (shop / "tomorrow" / "report.html").read_text(encoding="utf-8")
+    assert (shop / "tomorrow" / "picture.svg").read_text(encoding="utf-8").startswith("<?xml")
+    done = ran(shop, "--html", "nowhere/report.html")
+    assert done.returncode == ExitCode.MISCONFIGURED
+    assert "nowhere/report.html" in done.stderr
+
+
+def test_a_history_without_inputs_cannot_be_replayed(shop: Path) -> None:
+    done = ran(shop, "--replay", "7 days", "--id-prefix", "nothing")
+    assert done.returncode == ExitCode.MISCONFIGURED
+    assert "no instance matches" in done.stderr
+
+
 def test_fakes_and_faults_are_given_on_the_command_line(shop: Path) -> None:
     by_fakes = json.loads(ran(shop, "--json", "--services", "billing_jobs:bank", "--fail", "charge=100%").stdout)
     assert by_fakes["answered"] == {"charge": {"fault": 3}}
@@ -145,6 +192,12 @@ def test_effects_without_an_answer_are_listed(shop: Path) -> None:
         (["--all", "--sample", "3"], "exclude each other"),
         (["--sample", "0"], "from 1 on"),
         (["--job", "plan"], "write kind:name"),
+        (["--where", "cents>1"], "pass one --job"),
+        (["--draw", "task:plan"], "write --draw task:orders=100"),
+        (["--draw", "task:plan=-1"], "no number of requests a day"),
+        (["--draw", "task:plan=1", "--replay", "1 day"], "exclude each other"),
+        (["--replay", "lately"], "lately"),
+        (["--strategies", "a:b"], "pass that as well"),
         (["--against-directory", "nowhere"], "there is no such folder"),
     ],
 )
@@ -162,6 +215,9 @@ def test_a_bad_option_says_why(
         (["--id-prefix", "x"], "no instance matches"),
         (["--against-python", "/no/python"], "No such file"),
         (["--services", "billing_jobs:none"], "has no attribute 'none'"),
+        (["--where", "euros>1", "--job", "task:plan"], "an attribute of task:plan: cents"),
+        (["--draw", "task:plans=1"], "a job of the app: task:plan"),
+        (["--draw", "task:plan=1", "--strategies", "billing_jobs:task"], "expected a dict"),
     ],
 )
 def test_an_empty_rehearsal_says_why(shop: Path, arguments: list[str], problem: str) -> None:

@@ -26,15 +26,30 @@ from perdure import (
     WorkerPool,
     Workflow,
     WorkflowContext,
+    attribute,
     effect,
     every,
     program,
     tell,
 )
-from perdure.programs import sleep
+from perdure.programs import fail, sleep
 
 Mistake: TypeAlias = Literal[
-    "none", "interval", "forgotten", "doubled", "diverging", "branch", "retry", "told", "amount"
+    "none",
+    "interval",
+    "forgotten",
+    "doubled",
+    "diverging",
+    "branch",
+    "retry",
+    "told",
+    "amount",
+    "ended",
+    "parks",
+    "state",
+    "earlier",
+    "refused",
+    "late",
 ]
 MISTAKES: tuple[Mistake, ...] = get_args(Mistake)
 
@@ -64,6 +79,11 @@ class Subscription:
     cents: int = 0
     paid: int = 0
     card: Annotated[str, Secret] = ""
+
+
+@attribute
+def cents(subscription: Subscription) -> int:
+    return subscription.cents
 
 
 @frozen
@@ -101,8 +121,10 @@ ledger = Task("ledger", state=int, event=Paid, initial=0, on_event=booked)
 def subscriptions(mistake: Mistake) -> Any:
     @program
     def on_event(ctx: TaskContext[Subscription], event: Begin) -> Do[None, Declined, Any]:
+        if mistake == "refused" and event.cents < 900:
+            yield from fail(Declined("too little"))
         yield from ctx.set_state(Subscription(event.cents, card=event.card))
-        yield from ctx.schedule(after="7 days")
+        yield from ctx.schedule(after="4 days" if mistake == "earlier" else "7 days")
 
     @program
     def bill(ctx: TaskContext[Subscription]) -> Do[None, Declined, Any]:
@@ -110,10 +132,12 @@ def subscriptions(mistake: Mistake) -> Any:
         yield from charge(ctx.id, one.cents)
         if mistake == "doubled" and one.cents > 900:
             yield from charge(ctx.id, one.cents)
-        yield from ctx.set_state(evolve(one, paid=one.paid + one.cents))
+        yield from ctx.set_state(evolve(one, paid=one.paid + one.cents + (mistake == "state")))
         if one.cents > 900 and mistake != "branch":
             yield from mail(ctx.id, "thanks")
         yield from tell(ledger, "all").send(Paid(ctx.id, one.cents + (mistake == "told")))
+        if mistake == "ended" and one.paid:
+            yield from ctx.terminate("paid")
         if not (mistake == "forgotten" and one.paid >= one.cents):
             yield from ctx.schedule(after="7 days")
 
@@ -125,7 +149,12 @@ def subscriptions(mistake: Mistake) -> Any:
         on_event=on_event,
         execute=bill,
         errors=Declined,
-        retry=Retry(max_attempts=5, delay=Backoff.exponential("1 hour" if mistake == "retry" else "1 minute")),
+        attributes=(cents,),
+        accepted_in_events="payload",
+        retry=Retry(
+            max_attempts=1 if mistake == "parks" else 5,
+            delay=Backoff.exponential("1 hour" if mistake == "retry" else "1 minute"),
+        ),
     )
 
 
@@ -194,6 +223,7 @@ def shop(mistake: Mistake = "none", **limits: Any) -> App[Any]:
             on_event=collect,
             execute=flush,
             errors=Declined,
+            concurrency=1 if mistake == "late" else None,
             retry=Retry(max_attempts=5, delay=Backoff.exponential("1 second")),
         ),
         WorkerPool(

@@ -379,6 +379,7 @@ NAVIGATION: Final = (
     ("jobs", "Jobs", "/jobs"),
     ("parked", "Parked", "/parked"),
     ("dead-letters", "Dead letters", "/dead-letters"),
+    ("rehearsal", "Rehearsal", "/rehearsal"),
 )
 """The navigation entries: section, text, path."""
 

@@ -1,18 +1,28 @@
-"""A timeline: events as rows, and the run attempts in them. A new event type shows up with its fields."""
+"""Timelines: events as rows, with the run attempts in them, and the two futures of a rehearsal as a picture.
+
+A new event type shows up with its fields.
+"""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Final, cast
 
 import attrs
 import htpy as h
 import orjson
+from cattrs import Converter
+from markupsafe import Markup
 
-from perdure.dashboard.page import Frame, clock, code, error_line, link_text, moment, span_text
+from perdure.dashboard.page import Frame, Page, clock, code, error_line, hidden, link_text, moment, span_text
 from perdure.stores.values import LoggedEvent, UnreadEvent
+from perdure.values.errors import InvalidInput
 from perdure.values.event import DebounceFlushed, Event, JobExecuted, JobFailed, JobRecovered, JobRetryExhausted
+from perdure.values.excerpt import fields_in_line, shortened
 from perdure.values.failure import FailureRecord
+from perdure.values.times import from_ms, to_ms
 
 _HEADER: Final = {"event_id", "at_ms", "address", "run_count"}
 _ADDRESSES: Final = {"target", "sender", "told_by"}
@@ -151,3 +161,318 @@ def _attempt(logged: LoggedEvent) -> Attempt | None:
             )
         case _:
             return None
+
+
+# ---------------------------------------------------------------- rehearsals
+MAX_SHOWN_GROUPS: Final = 50
+"""How many differences a page shows. The largest groups are the first."""
+
+MAX_RESULT_CHARACTERS: Final = 500_000
+"""How long the JSON of a result may be that the dashboard shows."""
+
+_SHOWN_STEPS: Final = 12
+_WIDTH, _LEFT, _RIGHT = 720, 14, 706
+_LANES: Final = (("deployed code", 58), ("new code", 118))
+_AXIS: Final = 158
+_CHARACTERS: Final = 46
+
+
+def _instant(text: str) -> str:
+    """Check an instant's text."""
+    instant = datetime.fromisoformat(text)
+    if instant.tzinfo is None:
+        raise ValueError(text)
+    return from_ms(to_ms(instant)).isoformat()
+
+
+@attrs.frozen
+class RehearsedAct:
+    """One act of an example.
+
+    Attributes:
+        at: when, ISO 8601.
+        act: the act in one line, without secrets.
+    """
+
+    at: str = attrs.field(converter=_instant)
+    act: str
+
+
+@attrs.frozen
+class RehearsedExample:
+    """One instance of a group, step by step.
+
+    Attributes:
+        address: the instance, printed.
+        before: the last acts under both.
+        old: the next acts under the deployed code.
+        new: the next acts under the new code.
+    """
+
+    __repr__ = fields_in_line
+
+    address: str
+    before: tuple[RehearsedAct, ...]
+    old: tuple[RehearsedAct, ...]
+    new: tuple[RehearsedAct, ...]
+
+
+@attrs.frozen
+class RehearsedGroup:
+    """The instances whose futures differ for one cause.
+
+    Attributes:
+        job: the job, printed ``kind:name``.
+        sentence: the difference.
+        instances: how many there are.
+        more: how many acts the new code adds, by name.
+        example: one of them.
+    """
+
+    __repr__ = fields_in_line
+
+    job: str
+    sentence: str
+    instances: int
+    more: dict[str, int] = attrs.Factory(dict[str, int])
+    example: RehearsedExample | None = None
+
+
+@attrs.frozen(kw_only=True)
+class RehearsalResult:
+    """The result of a rehearsal, as ``perdure rehearse --json`` prints it.
+
+    Attributes:
+        begins: the moment of the image, ISO 8601.
+        ends: the end of the rehearsal, ISO 8601.
+        instances: how many futures were compared.
+        differing: how many differ.
+        groups: the differences, the largest group first.
+        notes: over how many instances it counts, and which answers were made up.
+    """
+
+    __repr__ = fields_in_line
+
+    begins: str = attrs.field(converter=_instant)
+    ends: str = attrs.field(converter=_instant)
+    instances: int
+    differing: int
+    groups: tuple[RehearsedGroup, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def from_json(cls, text: str) -> RehearsalResult:
+        """Decode a result.
+
+        Args:
+            text: the output of the command.
+
+        Raises:
+            InvalidInput: it is not such a result.
+        """
+        if len(text) > MAX_RESULT_CHARACTERS:
+            raise InvalidInput(_RESULT, (f"$: expected at most {MAX_RESULT_CHARACTERS:,} characters",))
+        try:
+            return _converter.structure(orjson.loads(text), cls)
+        except (KeyError, TypeError, ValueError, AttributeError) as problem:
+            raise InvalidInput(_RESULT, ("$: expected the JSON of perdure rehearse --json",)) from problem
+
+
+def rehearsal_page(frame: Frame, result: RehearsalResult | None = None, problem: str = "", /) -> Page:
+    """Return the page that shows the result of a rehearsal, which the caller passes: no engine keeps it."""
+    return Page(
+        title="Rehearsal",
+        section="rehearsal",
+        body=[
+            problem and h.p(".error", role="alert")[problem],
+            result is not None and rehearsal_panels(result),
+            h.section(".panel")[
+                h.h2["Show a result"],
+                h.p["Run ", h.code["perdure rehearse ... --json > result.json"], " and choose the file, or paste it."],
+                h.form(".rehearsal", method="post", action=frame.links.page("/rehearsal"))[
+                    hidden(csrf=frame.csrf),
+                    h.label["File", h.input("#result-file", type="file", accept=".json,application/json")],
+                    h.label[
+                        "Result",
+                        h.textarea(
+                            "#result", name="result", rows="4", required=True, maxlength=str(MAX_RESULT_CHARACTERS)
+                        ),
+                    ],
+                    h.button(".primary", type="submit")["Show"],
+                ],
+            ],
+        ],
+        command="perdure rehearse NEW:app --against OLD:app --store URL --html report.html",
+    )
+
+
+def rehearsal_report(result: RehearsalResult, style: str, /) -> str:
+    """Return the result as an HTML file of its own.
+
+    Args:
+        result: the result.
+        style: the dashboard's style sheet.
+    """
+    return str(
+        h.html(lang="en")[
+            h.head[
+                h.meta(charset="utf-8"),
+                h.meta(name="viewport", content="width=device-width, initial-scale=1"),
+                h.meta(name="color-scheme", content="light dark"),
+                h.title["Rehearsal · perdure"],
+                h.style[Markup(style)],  # noqa: S704 - of this package
+            ],
+            h.body[h.main("#main")[h.h1["Rehearsal"], rehearsal_panels(result)]],
+        ]
+    )
+
+
+def rehearsal_panels(result: RehearsalResult, /) -> h.Node:
+    """Show a rehearsal: its numbers, and each difference with a picture and its steps."""
+    left = len(result.groups) - MAX_SHOWN_GROUPS
+    return [
+        h.p(".lead")[
+            f"{result.differing:,} of {result.instances:,} instances have another future, from "
+            f"{_day(result.begins)} to {_day(result.ends)} in virtual time."
+        ],
+        [_group_panel(result, group) for group in result.groups[:MAX_SHOWN_GROUPS]],
+        left > 0 and h.p(".note")[f"{left:,} smaller groups are not shown; --json has them."],
+        h.section(".panel")[
+            h.h2["Over how many it counts"], h.ul(".ticks")[[h.li[note.strip()] for note in result.notes]]
+        ],
+    ]
+
+
+def _group_panel(result: RehearsalResult, group: RehearsedGroup) -> h.Element:
+    counts = ", ".join(f"{number:+,} {name}" for name, number in group.more.items())
+    return h.section(".panel.rehearsed")[
+        h.h2[f"{group.instances:,} {group.job}: {group.sentence}"],
+        counts and h.p(".none")[f"Over all of them: {counts}"],
+        [] if group.example is None else _shown(result, group.example),
+    ]
+
+
+def _shown(result: RehearsalResult, example: RehearsedExample) -> list[h.Node]:
+    return [
+        h.p["For example ", h.code[example.address]],
+        h.div(".scroll", tabindex="0", role="region", aria_label=f"Timelines of {example.address}")[
+            _picture(result, example)
+        ],
+        h.div(".grid.two")[_steps("Deployed code", example, example.old), _steps("New code", example, example.new)],
+    ]
+
+
+def _steps(title: str, example: RehearsedExample, acts: Sequence[RehearsedAct]) -> h.Element:
+    marked = _marked(acts[:_SHOWN_STEPS], _common(example), "other")
+    shown = [*((each, "same") for each in example.before[-2:]), *marked]
+    return h.div[
+        h.h3[title],
+        h.ol(".steps")[
+            [h.li(class_=mark)[h.time(datetime=each.at)[_moment(each.at)], " ", each.act] for each, mark in shown]
+        ],
+        not acts and h.p(".empty")["Nothing follows."],
+        len(acts) > _SHOWN_STEPS and h.p(".none")["and so on"],
+    ]
+
+
+def rehearsal_picture(result: RehearsalResult, group: RehearsedGroup, /) -> str:
+    """Return the two timelines of a group's example as an SVG file of its own."""
+    if group.example is None:
+        return ""
+    title = f"{group.instances:,} {group.job}: {group.sentence}"
+    picture = _picture(result, group.example, title=title, style=_SVG_STYLE)
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n{picture}\n'
+
+
+def _picture(result: RehearsalResult, example: RehearsedExample, *, title: str = "", style: str = "") -> h.Element:
+    """Draw both timelines: equal acts grey, others coloured, and the first of these by name."""
+    begin, end = _ms(result.begins), _ms(result.ends)
+
+    def place(at: str) -> float:
+        return _LEFT + (_RIGHT - _LEFT) * min(1.0, max(0.0, (_ms(at) - begin) / max(1, end - begin)))
+
+    drawn: list[h.Node] = []
+    for (name, y), acts, tone in zip(_LANES, (example.old, example.new), ("old", "new"), strict=True):
+        marked = [*((each, "same") for each in example.before), *_marked(acts, _common(example), tone)]
+        drawn.append(h.text(class_="lane", x=str(_LEFT), y=str(y - 22))[name])
+        drawn.append(h.line(class_="base", x1=str(_LEFT), x2=str(_RIGHT), y1=str(y), y2=str(y)))
+        # Those that differ are drawn last: several acts may have the same instant.
+        ordered = sorted(marked, key=lambda pair: pair[1] != "same")
+        drawn.extend(_mark(place(each.at), y, each, mark) for each, mark in ordered)
+        drawn.extend(
+            _label(place(each.at), y, f"{_moment(each.at)} {each.act}")
+            for each in [each for each, mark in marked if mark != "same"][:1]
+        )
+    days = [begin + (end - begin) * part // 4 for part in range(5)]
+    ticks = [_tick(number, at_ms) for number, at_ms in enumerate(days)]
+    top = 28 if title else 0
+    return h.svg(
+        ".timelines",
+        xmlns="http://www.w3.org/2000/svg",
+        viewBox=f"0 {-top} {_WIDTH} {_AXIS + 22 + top}",
+        role="img",
+        aria_label=f"Both timelines of {example.address}",
+    )[
+        style and h.style[Markup(style)],  # noqa: S704 - of this package
+        title and h.text(class_="title", x=str(_LEFT), y="-8")[shortened(title, 90)],
+        drawn,
+        ticks,
+    ]
+
+
+def _common(example: RehearsedExample) -> Counter[RehearsedAct]:
+    return Counter(example.old) & Counter(example.new)
+
+
+def _marked(acts: Sequence[RehearsedAct], common: Counter[RehearsedAct], tone: str) -> list[tuple[RehearsedAct, str]]:
+    """Return the acts with their marks: ``same`` as often as the other side has them too, else the tone."""
+    left = Counter(common)
+    found: list[tuple[RehearsedAct, str]] = []
+    for each in acts:
+        found.append((each, "same" if left[each] > 0 else tone))
+        left[each] -= 1
+    return found
+
+
+def _mark(x: float, y: int, act: RehearsedAct, tone: str) -> h.Element:
+    title = h.title[f"{_moment(act.at)} {act.act}"]
+    if tone == "new":
+        points = f"{x:.1f},{y - 7} {x + 7:.1f},{y} {x:.1f},{y + 7} {x - 7:.1f},{y}"
+        return h.polygon(class_=tone, points=points)[title]
+    return h.circle(class_=tone, cx=f"{x:.1f}", cy=str(y), r="4" if tone == "same" else "6")[title]
+
+
+def _label(x: float, y: int, text: str) -> h.Element:
+    anchor = "start" if x < _WIDTH / 2 else "end"
+    return h.text(class_="first", x=f"{x:.1f}", y=str(y + 21), text_anchor=anchor)[shortened(text, _CHARACTERS)]
+
+
+def _tick(number: int, at_ms: int) -> h.Element:
+    anchor = ("start", "middle", "middle", "middle", "end")[number]
+    x = _LEFT + (_RIGHT - _LEFT) * number / 4
+    return h.text(class_="tick", x=f"{x:.1f}", y=str(_AXIS + 12), text_anchor=anchor)[f"{from_ms(at_ms):%Y-%m-%d}"]
+
+
+def _ms(at: str) -> int:
+    return to_ms(datetime.fromisoformat(at))
+
+
+def _moment(at: str) -> str:
+    return f"{datetime.fromisoformat(at):%Y-%m-%d %H:%M:%S}"
+
+
+def _day(at: str) -> str:
+    return f"{datetime.fromisoformat(at):%Y-%m-%d}"
+
+
+_converter: Final = Converter(detailed_validation=False)
+_RESULT: Final = "result of a rehearsal"
+_SVG_STYLE: Final = """
+svg { background: #fff; color: #1b2329; font: 13px system-ui, sans-serif; }
+.base { stroke: #dfe3e7; stroke-width: 2; } .same { fill: #8b98a3; } .old { fill: #a9232f; } .new { fill: #1d6f42; }
+text { fill: #1b2329; } .title { font-weight: 600; font-size: 15px; } .lane, .tick { fill: #56636e; }
+@media (prefers-color-scheme: dark) {
+  svg { background: #1a2127; } .base { stroke: #303a42; } .old { fill: #f69aa0; } .new { fill: #7fd3a4; }
+  text { fill: #e3e8ec; } .lane, .tick { fill: #9dabb6; }
+}
+"""

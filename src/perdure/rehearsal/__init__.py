@@ -9,15 +9,17 @@ except ModuleNotFoundError as error:
     raise ModuleNotFoundError(_missing, name=error.name) from error
 
 from perdure.rehearsal.answers import FromJson, NoAnswers, ServiceAnswers
+from perdure.rehearsal.arrivals import Arrivals, NoArrivals, drawn, repeated
 from perdure.rehearsal.compare import Rehearsal, RehearsalOptions, rehearse
 from perdure.rehearsal.debugging import JournalDebugger, JournalPosition, ProgramFrame, debug_journal
 from perdure.rehearsal.difference import Cause, Comparison, DifferenceGroup, Example
 from perdure.rehearsal.future import Act, Futures, InstanceFuture, TooManyActs, futures_of
-from perdure.rehearsal.image import Image, read_image
+from perdure.rehearsal.image import Image, PastRequest, meeting, read_image
 from perdure.rehearsal.timeline import FutureQuestion, InstanceTimeline, TimelineEntry, WhatIfEvent, future_of
 
 __all__ = [
     "Act",
+    "Arrivals",
     "Cause",
     "Comparison",
     "DifferenceGroup",
@@ -31,6 +33,8 @@ __all__ = [
     "JournalDebugger",
     "JournalPosition",
     "NoAnswers",
+    "NoArrivals",
+    "PastRequest",
     "ProgramFrame",
     "Rehearsal",
     "RehearsalOptions",
@@ -39,8 +43,11 @@ __all__ = [
     "TooManyActs",
     "WhatIfEvent",
     "debug_journal",
+    "drawn",
     "future_of",
     "futures_of",
+    "meeting",
     "read_image",
     "rehearse",
+    "repeated",
 ]

@@ -10,12 +10,13 @@ import attrs
 
 from perdure.app import App
 from perdure.rehearsal.answers import NoAnswers, Recorded, ServiceAnswers, Source, recorded_in
+from perdure.rehearsal.arrivals import NO_ARRIVALS, Arrivals
 from perdure.rehearsal.difference import Comparison
 from perdure.rehearsal.future import NO_FUTURE, Futures, futures_of
 from perdure.rehearsal.image import Chosen, Image, chosen_from
 from perdure.values.address import Address, Job
 from perdure.values.excerpt import fields_in_line
-from perdure.values.times import Duration, duration_ms
+from perdure.values.times import Duration, duration_ms, from_ms
 
 SAMPLE: Final = 100
 """How many instances of each class are rehearsed to the end by default."""
@@ -58,12 +59,14 @@ class RehearsedPart:
     Attributes:
         image: the instances.
         shallow: those that end after a few runs.
+        arrivals: the requests from outside.
     """
 
     __repr__ = fields_in_line
 
     image: Image
     shallow: frozenset[Address]
+    arrivals: Arrivals = NO_ARRIVALS
 
 
 RunBoth: TypeAlias = Callable[[RehearsedPart], tuple[Futures, Futures]]
@@ -81,6 +84,7 @@ class Rehearsal:
         options: the length, the sample and the seed.
         used: how many calls each source has answered under the new code, by effect.
         left_out: instances that messages reached in the last round, and that were not rehearsed.
+        arrivals: the requests from outside.
     """
 
     __repr__ = fields_in_line
@@ -91,6 +95,7 @@ class Rehearsal:
     options: RehearsalOptions
     used: Mapping[tuple[str, Source], int]
     left_out: int = 0
+    arrivals: Arrivals = NO_ARRIVALS
 
     @property
     def is_equal(self) -> bool:
@@ -109,9 +114,12 @@ class Rehearsal:
         yield f"rehearsed {len(chosen.deep):,} of {image.total:,} instances to the end" + (
             f", {len(chosen.shallow):,} more for {self.options.runs} runs" if chosen.shallow else ""
         )
+        if image.total < image.stored:
+            yield f"  the filter chose {image.total:,} of {image.stored:,} instances in the store"
         for (kind, name), (number, deep) in sorted(self.jobs.items()):
             if deep < number:
                 yield f"  {kind}:{name}: {deep:,} of {number:,} to the end"
+        yield from self.arrivals.notes()
         made_up = sorted({name for (name, source), calls in self.used.items() if source == "type" and calls})
         if made_up:
             yield f"answered by type alone, always the same: {', '.join(made_up)}"
@@ -131,9 +139,14 @@ class Rehearsal:
         for (name, source), calls in sorted(self.used.items()):
             answered.setdefault(name, {})[source] = calls
         return self.difference.data() | {
+            "begins": from_ms(self.image.at_ms).isoformat(),
+            "ends": from_ms(self.image.at_ms + self.options.lasting_ms).isoformat(),
+            "notes": [*self.notes()],
             "to_the_end": len(self.chosen.deep),
             "for_a_few_runs": len(self.chosen.shallow),
-            "in_the_store": self.image.total,
+            "chosen_by_the_filter": self.image.total,
+            "in_the_store": self.image.stored,
+            "arrivals": self.arrivals.data(),
             "unreadable": self.image.unreadable,
             "left_out": self.left_out,
             "answered": answered,
@@ -147,6 +160,7 @@ def rehearse(
     image: Image,
     options: RehearsalOptions,
     answers: ServiceAnswers | None = None,
+    arrivals: Arrivals = NO_ARRIVALS,
 ) -> Rehearsal:
     """Run the instances of an image under two apps, and compare their acts.
 
@@ -158,6 +172,7 @@ def rehearse(
         image: the contents of the store.
         options: for how long, over how many instances.
         answers: how services answer. By default recorded outcomes, else the first success of each declared type.
+        arrivals: the requests from outside, of `repeated` or `drawn`. By default there are none.
 
     Raises:
         NoAnswers: effects have no answer.
@@ -172,7 +187,7 @@ def rehearse(
             run(new, part, options, given, recorded=recorded),
         )
 
-    return rehearse_with(run_both, image, options)
+    return rehearse_with(run_both, image, options, arrivals)
 
 
 def run(
@@ -200,10 +215,13 @@ def run(
         runs=options.runs,
         key=key,
         recorded=recorded,
+        arrivals=part.arrivals.requests,
     )
 
 
-def rehearse_with(run_both: RunBoth, image: Image, options: RehearsalOptions) -> Rehearsal:
+def rehearse_with(
+    run_both: RunBoth, image: Image, options: RehearsalOptions, arrivals: Arrivals = NO_ARRIVALS
+) -> Rehearsal:
     """Rehearse with a function that runs both apps, perhaps in other processes.
 
     Raises:
@@ -212,13 +230,13 @@ def rehearse_with(run_both: RunBoth, image: Image, options: RehearsalOptions) ->
     chosen = chosen_from(image, sample=options.sample, seed=options.seed, rest=options.runs > 0)
     probed = chosen_from(image, sample=_PROBED, seed=options.seed, rest=False)
     if len(probed.deep) < len(chosen.deep) / 2:  # else it would only run twice
-        _answered(run_both(RehearsedPart(image.with_only(sorted(probed.deep)), frozenset())))
-    old, new, reached = _round(run_both, image, chosen)
+        _answered(run_both(_part(image, probed, arrivals)))
+    old, new, reached = _round(run_both, image, chosen, arrivals)
     for _ in range(MAX_ROUNDS - 1):
         if not reached:
             break
         chosen = attrs.evolve(chosen, deep=chosen.deep | reached)
-        old, new, reached = _round(run_both, image, chosen)
+        old, new, reached = _round(run_both, image, chosen, arrivals)
     difference = Comparison(image.at_ms)
     for address in sorted(old.of.keys() | new.of.keys()):
         difference.add(address, old.of.get(address, NO_FUTURE), new.of.get(address, NO_FUTURE))
@@ -229,12 +247,26 @@ def rehearse_with(run_both: RunBoth, image: Image, options: RehearsalOptions) ->
         options=options,
         used=new.used,
         left_out=len(reached),
+        arrivals=_arriving(arrivals, image, chosen),
     )
 
 
-def _round(run_both: RunBoth, image: Image, chosen: Chosen) -> tuple[Futures, Futures, frozenset[Address]]:
+def _part(image: Image, chosen: Chosen, arrivals: Arrivals) -> RehearsedPart:
+    return RehearsedPart(image.with_only(sorted(chosen)), chosen.shallow, _arriving(arrivals, image, chosen))
+
+
+def _arriving(arrivals: Arrivals, image: Image, chosen: Chosen) -> Arrivals:
+    """Return the requests to chosen instances, and to those that come into being."""
+    there = {*chosen}
+    kept = tuple(each for each in arrivals.requests if each.address in there or each.address not in image)
+    return attrs.evolve(arrivals, requests=kept)
+
+
+def _round(
+    run_both: RunBoth, image: Image, chosen: Chosen, arrivals: Arrivals
+) -> tuple[Futures, Futures, frozenset[Address]]:
     """Return both futures, and the instances that a message reached and that are not here: it would create them."""
-    old, new = _answered(run_both(RehearsedPart(image.with_only(sorted(chosen)), chosen.shallow)))
+    old, new = _answered(run_both(_part(image, chosen, arrivals)))
     reached = frozenset(address for address in old.reached | new.reached if address in image)
     return old, new, reached - {*chosen}
 

@@ -9,7 +9,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 import attrs
 
-from perdure.rehearsal.future import Act, InstanceFuture
+from perdure.rehearsal.future import Act, InstanceFuture, What
 from perdure.values.address import Address
 from perdure.values.excerpt import fields_in_line
 from perdure.values.times import from_ms
@@ -17,10 +17,13 @@ from perdure.values.times import from_ms
 Kind: TypeAlias = Literal[
     "parks",
     "left",
+    "refused",
+    "accepted",
     "retry",
     "attempt",
     "interval",
     "moved",
+    "sooner",
     "arguments",
     "twice",
     "added",
@@ -32,12 +35,16 @@ Kind: TypeAlias = Literal[
 """How two futures begin to differ:
 
 - ``parks``, ``left``: the new code parks the instance, or cannot read it.
+- ``refused``, ``accepted``: the new code refuses a request from outside, or accepts one that the old code refuses.
 - ``retry``: a failed run is retried after another delay. ``attempt``: in another attempt.
 - ``interval``: the same act comes in another interval. ``moved``: at another time.
+  ``sooner``: before the end of the rehearsal, where the old code only has an alarm after it.
 - ``arguments``: the same act has other arguments.
 - ``twice``, ``added``, ``missing``: an act happens once more, is new, or is left out.
 - ``stops``: nothing follows any more. ``instead``: another act happens. ``state``: only the last state differs.
 """
+
+Alarm: TypeAlias = Literal["set", "none"]
 
 _DAY: Final = 86_400_000
 _UNITS: Final = ((_DAY, "d"), (3_600_000, "h"), (60_000, "min"), (1_000, "s"))
@@ -79,16 +86,21 @@ def label_of(act: Act) -> str:
     match act.what:
         case "effect":
             return act.name
-        case "message":
-            return f"message {act.name}"
-        case "parked":
-            return f"parked: {act.name}"
-        case "left":
-            return f"left to other code: {act.name}"
         case "ended":
             return f"end ({act.name})" if act.name else "end"
         case "state":
             return "last state"
+        case what:
+            return f"{_LABELS[what]} {act.name}"
+
+
+_LABELS: Final = {
+    "message": "message",
+    "parked": "parked:",
+    "left": "left to other code:",
+    "request": "request",
+    "refused": "refused:",
+}
 
 
 def shown(act: Act) -> str:
@@ -97,7 +109,7 @@ def shown(act: Act) -> str:
         case "effect":
             text = f"{act.name}({act.shown})"
             return text if act.attempt == 1 else f"{text}, attempt {act.attempt}"
-        case "message" | "left" | "state":
+        case "message" | "left" | "state" | "request":
             return f"{label_of(act)}: {act.shown}" if act.shown else label_of(act)
         case _:
             return label_of(act)
@@ -111,19 +123,23 @@ def first_difference(old: Sequence[Act], new: Sequence[Act]) -> int | None:
     return next((place for place, (one, other) in pairs if one != other), min(len(old), len(new)))
 
 
-def cause_of(old: Sequence[Act], new: Sequence[Act], at: int, *, alarm: Literal["set", "none"] = "set") -> Cause:
+_STOPS: Final[Mapping[What, Kind]] = {"parked": "parks", "left": "left", "refused": "refused"}
+
+
+def cause_of(old: Sequence[Act], new: Sequence[Act], at: int, *, alarms: tuple[Alarm, Alarm] = ("set", "set")) -> Cause:
     """Return the cause of a difference.
 
     Args:
         old: the acts under the old code.
         new: the acts under the new code.
         at: the place of the first difference.
-        alarm: whether the instance has an alarm at the end under the new code.
+        alarms: whether the instance has an alarm at the end under the old code, and under the new code.
     """
     one, other = _at(old, at), _at(new, at)
     after = label_of(new[at - 1]) if at else "the present"
-    if other is not None and other.what in ("parked", "left") and (one is None or one.what != other.what):
-        return Cause("parks" if other.what == "parked" else "left", other.name, after)
+    stopped = _stopped(one, other)
+    if stopped is not None:
+        return Cause(*stopped, after)
     if one is not None and other is not None:
         if one.does_as(other):
             return _moved(old, one, other, at)
@@ -131,7 +147,19 @@ def cause_of(old: Sequence[Act], new: Sequence[Act], at: int, *, alarm: Literal[
             return Cause("state", label_of(one))
         if (one.what, one.name, one.at_ms) == (other.what, other.name, other.at_ms):
             return Cause("arguments", label_of(one), after)
-    return _changed(old, new, at, after, alarm)
+    if one is not None and other is not None and one.what == "state" != other.what and alarms[0] == "set":
+        again = at > 0 and other.does_as(new[at - 1])
+        return Cause("twice" if again else "sooner", label_of(other), after)
+    return _changed(old, new, at, after, alarms[1])
+
+
+def _stopped(one: Act | None, other: Act | None) -> tuple[Kind, str] | None:
+    """Return how the new code stops an instance or refuses a request, and why. Or accepts a refused one."""
+    if other is not None and other.what in _STOPS and (one is None or one.what != other.what):
+        return _STOPS[other.what], other.name
+    if one is not None and one.what == "refused" and (other is None or other.what != "refused"):
+        return "accepted", one.name
+    return None
 
 
 def _moved(old: Sequence[Act], one: Act, other: Act, at: int) -> Cause:
@@ -144,8 +172,12 @@ def _moved(old: Sequence[Act], one: Act, other: Act, at: int) -> Cause:
         return Cause("retry", name, detail=(_class_of(ratio * 100),))
     before = _before(old, one, at)
     if before is not None:
-        return Cause("interval", name, detail=(_class_of(one.at_ms - before), _class_of(other.at_ms - before)))
-    return Cause("moved", name, detail=("later" if other.at_ms > one.at_ms else "earlier",))
+        classes = _class_of(one.at_ms - before), _class_of(other.at_ms - before)
+        if classes[0] != classes[1]:
+            return Cause("interval", name, detail=classes)
+    shift = other.at_ms - one.at_ms
+    unit = duration(abs(shift)).rpartition(" ")[2]
+    return Cause("moved", name, detail=("later" if shift > 0 else "earlier", unit))
 
 
 def _before(old: Sequence[Act], act: Act, at: int) -> int | None:
@@ -153,7 +185,7 @@ def _before(old: Sequence[Act], act: Act, at: int) -> int | None:
     return next((each.at_ms for each in reversed(old[:at]) if (each.what, each.name) == (act.what, act.name)), None)
 
 
-def _changed(old: Sequence[Act], new: Sequence[Act], at: int, after: str, alarm: Literal["set", "none"]) -> Cause:
+def _changed(old: Sequence[Act], new: Sequence[Act], at: int, after: str, alarm: Alarm) -> Cause:
     """Return the cause of an act that is new, missing or another one."""
     one, other = _at(old, at), _at(new, at)
     if other is not None and other.what != "state":
@@ -205,6 +237,9 @@ class Example:
 
 
 _SHOWN_ACTS: Final = 4
+_KEPT_BEFORE: Final = 8
+_KEPT_ACTS: Final = 40
+"""How many acts of an example are kept for its picture. The text shows the first of them."""
 
 
 @attrs.define
@@ -218,6 +253,7 @@ class DifferenceGroup:
         shallow: how many of these were rehearsed for a few runs only.
         more: how many acts the new code adds (positive) or leaves out, by label, over those rehearsed to the end.
         example: the instance whose futures differ first.
+        shifts: by how much the act moves, the least and the most, in milliseconds.
     """
 
     job: str
@@ -226,10 +262,14 @@ class DifferenceGroup:
     shallow: int = 0
     more: Counter[str] = attrs.Factory(Counter[str])
     example: Example | None = None
+    shifts: tuple[int, int] = (0, 0)
 
     @property
     def sentence(self) -> str:
         """What differs, in one sentence."""
+        if self.cause.kind == "moved":
+            least, most = map(duration, self.shifts)
+            return f"{self.cause.act} comes {least if least == most else f'{least} to {most}'} {self.cause.detail[0]}"
         return _SENTENCES[self.cause.kind](self.cause, self._durations())
 
     def _durations(self) -> tuple[str, str]:
@@ -246,18 +286,20 @@ def _after(cause: Cause) -> str:
 _SENTENCES: Final[Mapping[Kind, Callable[[Cause, tuple[str, str]], str]]] = {
     "parks": lambda cause, _: f"is parked ({cause.act}) {_after(cause)}",
     "left": lambda cause, _: f"is left to other code ({cause.act}) {_after(cause)}",
+    "refused": lambda cause, _: f"a request is refused ({cause.act})",
+    "accepted": lambda cause, _: f"a request is accepted that was refused before ({cause.act})",
     "retry": lambda cause, took: f"a failed {cause.act} is retried after {took[1]} instead of {took[0]}",
     "attempt": lambda cause, _: f"{cause.act} happens in attempt {cause.detail[1]} instead of {cause.detail[0]}",
     "interval": lambda cause, took: f"{cause.act} every {took[1]} instead of {took[0]}",
-    "moved": lambda cause, took: f"{cause.act} {cause.detail[0]}: after {took[1]} instead of {took[0]}",
     "arguments": lambda cause, _: f"{cause.act} has other arguments",
     "twice": lambda cause, _: f"{cause.act} happens twice with the same arguments",
     "added": lambda cause, _: f"{cause.act} is new, {_after(cause)}",
     "missing": lambda cause, _: f"{cause.act} is missing, {_after(cause)}",
+    "sooner": lambda cause, _: f"{cause.act} comes before the end, where the deployed code would do it later or never",
     "stops": lambda cause, _: (
         f"stops: no alarm is set any more, and {cause.act} does not come"
         if cause.detail == ("nothing",)
-        else f"{cause.act} does not come any more, {_after(cause)}"
+        else f"{cause.act} does not come before the end, {_after(cause)}"
     ),
     "instead": lambda cause, _: f"{cause.act} instead of {cause.detail[0]}, {_after(cause)}",
     "state": lambda _, __: "only the last state differs",
@@ -291,10 +333,14 @@ class Comparison:
         if at is None:
             self.equal += 1
             return
-        cause = cause_of(ours, theirs, at, alarm=new.alarm)
+        cause = cause_of(ours, theirs, at, alarms=(old.alarm, new.alarm))
         job = f"{address.kind}:{address.name}"
         group = self._groups.setdefault((job, cause), DifferenceGroup(job, cause))
         group.number += 1
+        if cause.kind == "moved":
+            shift = abs(theirs[at].at_ms - ours[at].at_ms)
+            least, most = group.shifts if group.number > 1 else (shift, shift)
+            group.shifts = min(least, shift), max(most, shift)
         if "runs" in (old.ends, new.ends):
             group.shallow += 1
         else:
@@ -313,9 +359,9 @@ class Comparison:
         return Example(
             address=address,
             at=at,
-            before=tuple(old[max(0, at - 1) : at]),
-            old=tuple(old[at : at + _SHOWN_ACTS]),
-            new=tuple(new[at : at + _SHOWN_ACTS]),
+            before=tuple(old[max(0, at - _KEPT_BEFORE) : at]),
+            old=tuple(old[at : at + _KEPT_ACTS]),
+            new=tuple(new[at : at + _KEPT_ACTS]),
             since_ms=since_ms,
         )
 
@@ -344,8 +390,8 @@ class Comparison:
         if example is None:
             return
         yield f"    {example.address}"
-        for mark, acts in ((" ", example.before), ("-", example.old), ("+", example.new)):
-            for act in acts:
+        for mark, acts in ((" ", example.before[-1:]), ("-", example.old), ("+", example.new)):
+            for act in acts[:_SHOWN_ACTS]:
                 yield f"    {mark} {self._time(act.at_ms)}  {shown(act)}"
 
     def _time(self, at_ms: int) -> str:

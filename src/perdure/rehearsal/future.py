@@ -12,10 +12,11 @@ from typing import Any, Final, Literal, TypeAlias
 
 import attrs
 import orjson
-from returns.result import Result, Success
+from returns.result import Failure, Result, Success
 
 from perdure.app import App, for_rehearsal
-from perdure.client.client import Client
+from perdure.client.client import Client, gateway_of
+from perdure.jobs.call import result_of
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.redaction import has_secrets, redacted_instance, redacted_payload, secrets_of_run
 from perdure.jobs.step import Execute
@@ -23,22 +24,22 @@ from perdure.programs import default_handler
 from perdure.programs.drivers import settle_answer
 from perdure.programs.instructions import ServiceCall
 from perdure.rehearsal.answers import Performer, Recorded, ServiceAnswers, Source, recorded_in
-from perdure.rehearsal.image import Image, number_of, share_of
+from perdure.rehearsal.image import Image, PastRequest, number_of, share_of
 from perdure.runtime.record import Runtime
 from perdure.runtime.run_context import run_around
 from perdure.runtime.simulated import Simulation
 from perdure.stores.contract import Answered, NotCommitted, Store, overlay
 from perdure.stores.memory import MemoryBackend
 from perdure.values.address import Address
-from perdure.values.errors import DefinitionError
+from perdure.values.errors import DefinitionError, RequestError
 from perdure.values.excerpt import MAX_LINE_CHARACTERS, fields_in_line, shortened
 from perdure.values.instance import Fence, Instance
 from perdure.values.secret import scrubbed
 from perdure.values.transition import Purge, Put, Transition
 
-What: TypeAlias = Literal["effect", "message", "parked", "left", "ended", "state"]
+What: TypeAlias = Literal["effect", "message", "parked", "left", "ended", "state", "request", "refused"]
 """A kind of act: the instance performed an effect, sent a message, was parked, was left by other code, or ended. Or
-the state that it has at the end of the rehearsal."""
+the state that it has at the end of the rehearsal. Or a request from outside arrived, or was refused."""
 
 MOST_ACTS: Final = 1_000_000
 """How many acts all futures of one app may have, in memory."""
@@ -245,6 +246,28 @@ class Recorder:
         await self.runtime.sleep(latency_ms)
         return await settle_answer(answer, None, self.runtime)
 
+    # ------------------------------------------------------------ requests from outside
+    async def arrive(self, client: Client, request: PastRequest) -> None:
+        """Send a request, and record it. Record as well if the app refuses it."""
+        address, payload = request.address, request.payload or ""
+        if self.of(address).is_over:
+            return
+        job = self.jobs.get((address.kind, address.name))
+        text = "" if job is None else redacted_payload(job, request.action, payload)
+        shown = shortened(text, MAX_LINE_CHARACTERS)
+        self.add(address, Act(self.runtime.now_ms(), "request", request.action, self.digest(payload), shown))
+        try:
+            named = gateway_of(client).by_name(address.kind, address.name)
+            answer = await result_of(named.call(request.action, address.id, payload))
+        except RequestError as refused:
+            answer = Failure(refused)
+        if type(answer) is not Success:
+            name = f"{request.action}, {type(answer.failure()).__name__}"
+            acts = self.of(address).acts
+            if len(acts) > 1 and acts[-1].what == "ended" and acts[-2].what == "request":
+                acts.pop()  # of the row of a first request in progress
+            self.add(address, Act(self.runtime.now_ms(), "refused", name, "", ""))
+
     # ------------------------------------------------------------ commits
     def watching(self, store: Store) -> Store:
         """Return the store, with its commits recorded."""
@@ -376,6 +399,7 @@ def futures_of(
     key: bytes = b"",
     recorded: Mapping[str, tuple[Recorded, ...]] | None = None,
     most: int = MOST_ACTS,
+    arrivals: Sequence[PastRequest] = (),
 ) -> Futures:
     """Run all instances of an image under an app, and return their acts.
 
@@ -393,6 +417,7 @@ def futures_of(
         key: the key of the digests. Futures with different keys cannot be compared.
         recorded: recorded outcomes. By default those in the image's journals.
         most: how many acts are kept in memory.
+        arrivals: the requests from outside, in order.
 
     Raises:
         TooManyActs: there are more.
@@ -403,12 +428,13 @@ def futures_of(
         simulation, recorder = stage.simulation, stage.recorder
         for address in shallow:
             recorder.of(address).runs_left = runs
-        stage.enter()
+        client = stage.enter()
         until_ms = image.at_ms + round(lasting / timedelta(milliseconds=1))
-        while simulation.now_ms < until_ms:
-            simulation.advance(min(_LOOKS_EVERY_MS, until_ms - simulation.now_ms))
-            if recorder.acts > most:
-                raise TooManyActs.of(most)
+        for request in arrivals:
+            _advance(simulation, recorder, min(request.at_ms, until_ms))
+            if request.at_ms < until_ms:
+                recorder.runtime.spawn(recorder.arrive(client, request), name="arrival")
+        _advance(simulation, recorder, until_ms)
     return recorder.futures()
 
 
@@ -474,6 +500,13 @@ def on_stage(
         yield Stage(simulation, recorder, opened)
     finally:
         simulation.close()
+
+
+def _advance(simulation: Simulation, recorder: Recorder, until_ms: int) -> None:
+    while simulation.now_ms < until_ms:
+        simulation.advance(min(_LOOKS_EVERY_MS, until_ms - simulation.now_ms))
+        if recorder.acts > recorder.most_acts:
+            raise TooManyActs.of(recorder.most_acts)
 
 
 def _forget(_: object) -> None:

@@ -4,30 +4,90 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from hashlib import blake2b
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import attrs
 import orjson
 
+from perdure.app import App
+from perdure.jobs.attributes import keys_of, types_of
 from perdure.stores import at_rest
 from perdure.stores.at_rest import StoreReader
 from perdure.stores.encryption.sealed_store import RecordCipher
 from perdure.stores.rows import from_json, to_json
 from perdure.values.address import Address, Job
-from perdure.values.errors import StoreCorrupt
+from perdure.values.attributes import Attribute, Condition, checked_where, key_ranges
+from perdure.values.errors import InvalidArgument, StoreCorrupt
+from perdure.values.event import JobAccepted
 from perdure.values.excerpt import fields_in_line
 from perdure.values.instance import Instance
 from perdure.values.message import StoredMessage
+from perdure.values.times import Duration, duration_ms
 
 MOST_INSTANCES: Final = 100_000
 """How many instances an image keeps in memory. The instances beyond it are left out, by a hash of the address."""
 
+MOST_PAST: Final = 100_000
+"""How many requests of the history an image keeps in memory. Those beyond are left out, by a hash of the address."""
+
+_LEAST_PAST_MS: Final = 3_600_000
+"""A younger history is repeated each hour."""
+
+DAY_MS: Final = 86_400_000
+
 _HOLDS: Final = "SELECT kind, name FROM perdure.holds ORDER BY kind, name"
 
 Matches: TypeAlias = Callable[[Address], bool]
-"""Whether an instance belongs to the rehearsal."""
+"""Whether an address belongs to the rehearsal."""
+
+Meets: TypeAlias = Callable[[Instance], bool]
+"""Whether a decrypted instance belongs to the rehearsal."""
+
+
+def meeting(app: App[Any], job: str, where: Sequence[Condition | Attribute[Any, bool] | str]) -> Meets:
+    """Return whether an instance is one of a job, and its attributes meet all conditions.
+
+    Args:
+        app: has the job, whose functions compute the attributes.
+        job: the job, printed ``kind:name``.
+        where: the conditions, as lists have them.
+
+    Raises:
+        InvalidArgument: there is no such job, or a condition does not fit it.
+    """
+    kind, _, name = job.partition(":")
+    definition = app.served.get((kind, name))
+    if definition is None:
+        raise InvalidArgument("where", job, "a job of the app: its code knows the attributes")
+    ranges = {one.attribute: one for one in key_ranges(types_of(definition), checked_where(where, "where"), job)}
+
+    def meets(instance: Instance) -> bool:
+        if (instance.address.kind, instance.address.name) != (kind, name):
+            return False
+        keys = dict(keys_of(definition, instance))
+        return all((key := keys[one]) is not None and key in wanted for one, wanted in ranges.items())
+
+    return meets
+
+
+@attrs.frozen
+class PastRequest:
+    """A request from outside that the history has, or that arrives in a rehearsal.
+
+    Attributes:
+        at_ms: when it was accepted, or when it arrives.
+        address: the instance.
+        action: the action.
+        payload: its input as JSON, without secrets. None if the history does not keep it, or if it had none.
+    """
+
+    at_ms: int
+    address: Address
+    action: str
+    payload: str | None
 
 
 @attrs.frozen(kw_only=True)
@@ -41,7 +101,10 @@ class Image:
         messages: the undelivered messages between them.
         holds: the held jobs.
         total: how many instances the store has that match the filter.
+        stored: how many instances the store has.
         unreadable: rows that could not be decoded, and are left out.
+        history: the requests that the instances have accepted from outside, if the image was read with them.
+        covers_ms: how much time they cover, in milliseconds.
     """
 
     __repr__ = fields_in_line
@@ -52,7 +115,10 @@ class Image:
     messages: tuple[StoredMessage, ...] = ()
     holds: tuple[Job, ...] = ()
     total: int
+    stored: int = 0
     unreadable: int = 0
+    history: tuple[PastRequest, ...] = ()
+    covers_ms: int = 0
 
     def __contains__(self, address: Address) -> bool:
         return address in self.instances
@@ -68,7 +134,7 @@ class Image:
         return attrs.evolve(self, instances=kept, messages=messages)
 
     def to_json(self) -> bytes:
-        """Encode the image, for another process."""
+        """Encode the image without its history, for another process."""
         return orjson.dumps(
             {
                 "at_ms": self.at_ms,
@@ -77,6 +143,7 @@ class Image:
                 "messages": [to_json(message) for message in self.messages],
                 "holds": self.holds,
                 "total": self.total,
+                "stored": self.stored,
                 "unreadable": self.unreadable,
             }
         )
@@ -100,20 +167,24 @@ class Image:
             messages=tuple(from_json(StoredMessage, each, what="message of an image") for each in data["messages"]),
             holds=tuple((kind, name) for kind, name in data["holds"]),
             total=data["total"],
+            stored=data["stored"],
             unreadable=data["unreadable"],
         )
 
 
-def _every(_: Address) -> bool:
+def every(_: object) -> bool:
+    """Return True: every address and every instance belongs to the rehearsal."""
     return True
 
 
 def read_image(
     reader: StoreReader,
     *,
-    matches: Matches = _every,
+    matches: Matches = every,
+    meets: Meets = every,
     records: RecordCipher | None = None,
     most: int = MOST_INSTANCES,
+    history: Duration | None = None,
 ) -> Image:
     """Read an image of a store, in one read transaction.
 
@@ -121,20 +192,25 @@ def read_image(
 
     Args:
         reader: an open reader.
-        matches: which instances belong to it.
+        matches: which addresses belong to it.
+        meets: which instances of these belong to it.
         records: decrypts rows. None if the app does not encrypt.
         most: how many instances it keeps. Those beyond are left out, by a hash of the address.
+        history: how far back requests from outside are read, to repeat them. None: they are not read.
 
     Raises:
         StoreError: the store cannot be read.
     """
     with reader.moment() as page_read:
-        kept, total, unreadable, latest_ms = _instances(reader, matches, most, page_read)
+        past = _NO_PAST if history is None else _past(reader, matches, records, history, MOST_PAST, page_read)
+        noted = {each.address for each in past.requests}
+        read = _instances(reader, _Wanted(matches, meets, records, most, noted), page_read)
         rows: dict[Address, tuple[Instance, tuple[str, ...]]] = {}
-        for address, instance in sorted(kept.items(), key=lambda pair: pair[1].incarnation):
+        for address, instance in sorted(read.kept.items(), key=lambda pair: pair[1].incarnation):
             rows[address] = instance, _journal(reader, instance)
             page_read()
         messages: list[StoredMessage] = []
+        unreadable = read.unreadable
         for page in at_rest.messages(reader):
             page_read()
             unreadable += sum(isinstance(row, StoreCorrupt) for row in page)
@@ -145,37 +221,123 @@ def read_image(
         rows = {address: _decrypted(records, *row) for address, row in rows.items()}
         messages = [records.message(each) for each in messages]
     return Image(
-        at_ms=latest_ms,
+        at_ms=max(read.latest_ms, past.last_ms),
         epoch=epoch,
         instances=rows,
         messages=tuple(messages),
         holds=holds,
-        total=total,
+        total=read.total,
+        stored=read.stored,
         unreadable=unreadable,
+        history=tuple(each for each in past.requests if each.address not in read.others),
+        covers_ms=past.covers_ms,
     )
 
 
-def _instances(
-    reader: StoreReader, matches: Matches, most: int, page_read: Callable[[], None]
-) -> tuple[dict[Address, Instance], int, int, int]:
-    kept: dict[Address, Instance] = {}
+@attrs.frozen
+class _Past:
+    requests: tuple[PastRequest, ...] = ()
+    covers_ms: int = 0
+    last_ms: int = 0
+
+
+_NO_PAST: Final = _Past()
+
+
+def _past(
+    reader: StoreReader,
+    matches: Matches,
+    records: RecordCipher | None,
+    history: Duration,
+    most: int,
+    page_read: Callable[[], None],
+) -> _Past:
+    """Read the requests that came from outside. Those to some addresses, if there are too many."""
+    wanted_ms = duration_ms(history, what="history of arrivals", minimum_ms=1)
+    span = at_rest.history_span(reader)
+    if span is None:
+        return _Past(covers_ms=wanted_ms)
+    first_ms, last_ms = max(span[0], span[1] - wanted_ms), span[1]
+    found: defaultdict[Address, list[PastRequest]] = defaultdict(list)
+    order: list[tuple[int, Address]] = []
+    number, bound = 0, 1 << 64
+    for page in at_rest.accepted(reader, first_ms):
+        page_read()
+        for one in page:
+            event = (
+                None if isinstance(one, StoreCorrupt) else (one if records is None else records.logged((one,))[0]).event
+            )
+            if not isinstance(event, JobAccepted) or event.told_by is not None:
+                continue
+            address = Address.parse(event.address)
+            place = number_of(0, "past", address)
+            if place >= bound or not matches(address):
+                continue
+            if address not in found:
+                heapq.heappush(order, (-place, address))
+            found[address].append(PastRequest(event.at_ms, address, event.action, event.payload))
+            number += 1
+            while number > most and len(order) > 1:
+                largest, dropped = heapq.heappop(order)
+                number, bound = number - len(found.pop(dropped)), -largest
+    requests = sorted((each for some in found.values() for each in some), key=lambda each: each.at_ms)
+    return _Past(tuple(requests), max(_LEAST_PAST_MS, last_ms - first_ms), last_ms)
+
+
+@attrs.define
+class _Instances:
+    """The instances of an image, and the numbers that were counted while they were read."""
+
+    kept: dict[Address, Instance] = attrs.Factory(dict[Address, Instance])
+    others: set[Address] = attrs.Factory(set[Address])
+    total: int = 0
+    stored: int = 0
+    unreadable: int = 0
+    latest_ms: int = 0
+
+
+@attrs.frozen
+class _Wanted:
+    """Which instances an image has."""
+
+    matches: Matches
+    meets: Meets
+    records: RecordCipher | None
+    most: int
+    noted: AbstractSet[Address]  # those whose requests the history has
+
+    def has(self, instance: Instance) -> bool:
+        """Return whether the image has an instance."""
+        if not self.matches(instance.address):
+            return False
+        if self.meets is every or self.records is None:
+            return self.meets(instance)
+        return self.meets(self.records.instance(instance))
+
+
+def _instances(reader: StoreReader, wanted: _Wanted, page_read: Callable[[], None]) -> _Instances:
+    read = _Instances()
+    kept = read.kept
     last: list[tuple[int, Address]] = []  # a heap with the largest hash first
-    total = unreadable = latest_ms = 0
     for page in at_rest.instances(reader):
         page_read()
         for row in page:
             if isinstance(row.instance, StoreCorrupt):
-                unreadable += 1
+                read.unreadable += 1
                 continue
-            latest_ms = max(latest_ms, row.instance.updated_ms)
-            if not matches(row.address):
+            read.latest_ms = max(read.latest_ms, row.instance.updated_ms)
+            read.stored += 1
+            if not wanted.has(row.instance):
+                read.others |= {row.address} & wanted.noted
                 continue
-            total += 1
+            read.total += 1
             kept[row.address] = row.instance
             heapq.heappush(last, (-number_of(0, "image", row.address), row.address))
-            if len(last) > most:
-                del kept[heapq.heappop(last)[1]]
-    return kept, total, unreadable, latest_ms
+            if len(last) > wanted.most:
+                left = heapq.heappop(last)[1]
+                del kept[left]
+                read.others |= {left} & wanted.noted
+    return read
 
 
 def _journal(reader: StoreReader, instance: Instance) -> tuple[str, ...]:

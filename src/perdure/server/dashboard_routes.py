@@ -38,6 +38,7 @@ from perdure.dashboard.failures import bury_page, redrive_page
 from perdure.dashboard.instance import FutureForm, forget_key_page, fork_page, future_page
 from perdure.dashboard.jobs import hold_page
 from perdure.dashboard.page import PAGES, content, iso, login_page
+from perdure.dashboard.timeline import RehearsalResult, rehearsal_page
 from perdure.jobs.call import result_of
 from perdure.jobs.keys import check_key
 from perdure.runtime.record import Runtime
@@ -251,6 +252,7 @@ class Dashboard:
             Route(f"{PAGES}/login", self._visited(self._login), methods=["GET", "POST"]),
             Route(f"{PAGES}/logout", self._visited(self._logout), methods=["POST"]),
             Route(f"{PAGES}/live", self._visited(self._live), methods=["GET"]),
+            Route(f"{PAGES}/rehearsal", self._visited(self._rehearsal), methods=["GET", "POST"]),
             Route(f"{PAGES}/bulk", self._visited(self._bulk), methods=["POST"]),
             Route(f"{PAGES}/dead-letters/redrive", self._visited(self._redrive), methods=["POST"]),
             Route(f"{PAGES}/dead-letters/bury", self._visited(self._bury), methods=["POST"]),
@@ -320,6 +322,18 @@ class Dashboard:
             response.headers.update(HEADERS)
             return response
         return visit.html(seen.show(visit.frame(live=True)), live=True)
+
+    async def _rehearsal(self, visit: Visit) -> Response:
+        """Show the result that the caller passes: a rehearsal runs beside the engine, which keeps nothing of it."""
+        visit.check_scope("read")
+        if visit.request.method == "GET":
+            return visit.html(rehearsal_page(visit.frame()))
+        text = (await visit.form()).text("result")
+        try:
+            result = RehearsalResult.from_json(text)
+        except InvalidInput as problem:
+            return visit.html(rehearsal_page(visit.frame(), None, str(problem)), 400)
+        return visit.html(rehearsal_page(visit.frame(), result))
 
     async def _live(self, visit: Visit) -> Response:
         engine = engine_of(self.client())

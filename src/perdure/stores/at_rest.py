@@ -97,17 +97,16 @@ _JOURNAL_TYPES: Final = ((int,), (str,))
 
 
 def _pages(
-    reader: StoreReader, table: str, columns: str, key: tuple[str, ...], after: Row, *, now_ms: int | None = None
+    reader: StoreReader, table: str, columns: str, key: tuple[str, ...], after: Row, *, only: str = "", values: Row = ()
 ) -> Generator[list[Row]]:
-    """Yield a table's rows after a key, in key order. With an instant, only rows that expire after it."""
-    names, values = ", ".join(key), () if now_ms is None else (now_ms,)
+    """Yield a table's rows after a key, in key order: those that meet a condition on one value, if there is one."""
+    names = ", ".join(key)
     if isinstance(reader, Reader):
-        expires = "AND expires_ms > ?" if values else ""
-        beyond = f"({names}) > ({', '.join('?' * len(key))}) {expires}"
+        beyond = f"({names}) > ({', '.join('?' * len(key))})" + (f" AND {only.format('?')}" if only else "")
         sql = f"SELECT {columns} FROM {table} WHERE {beyond} ORDER BY {names} LIMIT {reader.page}"
         return reader.pages(sql, after, values, page=reader.page)
-    expires = "WHERE expires_ms > $1" if values else ""
-    return reader.pages(f"SELECT {columns} FROM perdure.{table} {expires} ORDER BY {names}", *values, page=reader.page)
+    where = f"WHERE {only.format('$1')}" if only else ""
+    return reader.pages(f"SELECT {columns} FROM perdure.{table} {where} ORDER BY {names}", *values, page=reader.page)
 
 
 @attrs.frozen(kw_only=True)
@@ -186,13 +185,33 @@ def dead_letters(reader: StoreReader) -> Generator[list[StoredMessage | StoreCor
 
 def answers(reader: StoreReader, now_ms: int) -> Generator[list[RememberedAnswer]]:
     """Yield the answers for unexpired idempotency keys in pages."""
-    for rows in _pages(reader, "keys", "address, key, action, answer", ("address", "key"), ("", ""), now_ms=now_ms):
+    columns, key = "address, key, action, answer", ("address", "key")
+    for rows in _pages(reader, "keys", columns, key, ("", ""), only="expires_ms > {}", values=(now_ms,)):
         yield [_answer(row) for row in rows]
 
 
 def events(reader: StoreReader) -> Generator[list[LoggedEvent | StoreCorrupt]]:
     """Yield the event history in pages, in order."""
     for rows in _pages(reader, "events", EVENT_COLUMNS, ("sequence",), (0,)):
+        yield [_event(row) for row in rows]
+
+
+def history_span(reader: StoreReader) -> tuple[int, int] | None:
+    """Return the instants of the oldest and of the newest event, in milliseconds. None if there is no event."""
+    schema = "" if isinstance(reader, Reader) else "perdure."
+    sides = [reader.rows(f"SELECT at_ms FROM {schema}events ORDER BY sequence {side} LIMIT 1") for side in ("", "DESC")]
+    return (int(sides[0][0][0]), int(sides[1][0][0])) if all(sides) else None
+
+
+def accepted(reader: StoreReader, since_ms: int) -> Generator[list[LoggedEvent | StoreCorrupt]]:
+    """Yield the accepted requests in pages, in order.
+
+    Args:
+        reader: an open reader.
+        since_ms: only requests that were accepted from this instant on.
+    """
+    only = "type = 'job.accepted' AND at_ms >= {}"
+    for rows in _pages(reader, "events", EVENT_COLUMNS, ("sequence",), (0,), only=only, values=(since_ms,)):
         yield [_event(row) for row in rows]
 
 

@@ -6,32 +6,120 @@ read and write JSON lines. No argument of an effect leaves them except as a keye
 
 from __future__ import annotations
 
+import importlib
 import os
 import secrets
 import subprocess
 import sys
 from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout
+from importlib.resources import files
 from pathlib import Path
-from typing import IO, Annotated, Any, Final
+from typing import IO, Annotated, Any, Final, cast
 
 import attrs
 import orjson
 from cyclopts import Parameter
 
+from perdure.app import App
 from perdure.cli.app_loader import import_app, import_value, records_of
 from perdure.cli.inspection.report import probed
 from perdure.cli.options import AppArgument, Repeated, StoreOption, pair_of, share_of_calls
-from perdure.cli.output import line_on_stderr, write_object
+from perdure.cli.output import ProgressLine, line_on_stderr, write_object
 from perdure.cli.process import ExitCode, UsageError, write_lines
 from perdure.rehearsal.answers import FromJson, NoAnswers, Recorded, ServiceAnswers, recorded_in
-from perdure.rehearsal.compare import RUNS, SAMPLE, RehearsalOptions, RehearsedPart, rehearse_with, run
+from perdure.rehearsal.arrivals import NO_ARRIVALS, Arrivals, NoArrivals, drawn, repeated
+from perdure.rehearsal.compare import (
+    RUNS,
+    SAMPLE,
+    Rehearsal,
+    RehearsalOptions,
+    RehearsedPart,
+    RunBoth,
+    rehearse_with,
+    run,
+)
 from perdure.rehearsal.future import Futures
-from perdure.rehearsal.image import Image, read_image
+from perdure.rehearsal.image import Image, chosen_from, every, meeting, read_image
 from perdure.values.address import Address
-from perdure.values.errors import DefinitionError, PerdureError
+from perdure.values.errors import DefinitionError, InvalidArgument, PerdureError
 from perdure.values.times import duration_ms
+
+
+@Parameter(name="*")
+@attrs.frozen(kw_only=True)
+class ArrivalOptions:
+    """The requests that come from outside. By default there are none."""
+
+    replay: Annotated[
+        str | None,
+        Parameter(help='Repeat the requests that the history of the last days has, such as "7 days".'),
+    ] = None
+    draw: Annotated[
+        tuple[str, ...],
+        Parameter(
+            consume_multiple=False,
+            negative="",
+            help="Draw this many requests of a job a day: kind:name=NUMBER, such as task:orders=100. Repeatable.",
+        ),
+    ] = ()
+    strategies: Annotated[
+        str | None,
+        Parameter(help="Strategies for drawn inputs, written MODULE:DICT. Its keys are kind:name.action."),
+    ] = None
+
+    def checked(self) -> None:
+        """Check the options that need no app.
+
+        Raises:
+            UsageError: one is not valid.
+        """
+        if self.replay is not None and self.draw:
+            raise UsageError("--replay and --draw exclude each other")
+        if self.strategies is not None and not self.draw:
+            raise UsageError("--strategies: they draw the inputs of --draw; pass that as well")
+        if self.replay is not None:
+            duration_ms(self.replay, what="--replay", minimum_ms=1)
+        self.per_day()
+
+    def per_day(self) -> dict[str, float]:
+        """Return how many requests are drawn a day, by job."""
+        return {
+            job: _positive(number) for job, number in (pair_of(each, "--draw task:orders=100") for each in self.draw)
+        }
+
+    def arrivals(self, app: App[Any], image: Image, options: RehearsalOptions) -> Arrivals:
+        """Return the requests.
+
+        Raises:
+            NoArrivals: the history has none.
+        """
+        if self.replay is not None:
+            return repeated(app, image, options.lasting_ms)
+        if not self.draw:
+            return NO_ARRIVALS
+        chosen = chosen_from(image, sample=options.sample, seed=options.seed, rest=False)
+        return drawn(
+            app,
+            image,
+            options.lasting_ms,
+            per_day=self.per_day(),
+            seed=options.seed,
+            among=chosen.deep,
+            strategies=self._strategies(),
+        )
+
+    def _strategies(self) -> Mapping[str, Any] | None:
+        if self.strategies is None:
+            return None
+        found = import_value(self.strategies)
+        if not isinstance(found, Mapping):
+            raise UsageError(f"--strategies {self.strategies}: expected a dict, got {type(found).__name__}")
+        return cast("Mapping[str, Any]", found)
+
+
+NO_REQUESTS: Final = ArrivalOptions()
 
 
 def rehearse(
@@ -48,10 +136,14 @@ def rehearse(
     seed: int = 0,
     job: Repeated = (),
     id_prefix: str = "",
+    where: Repeated = (),
+    arrivals: ArrivalOptions = NO_REQUESTS,
     answer: Repeated = (),
     services: str | None = None,
     fail: Repeated = (),
     latency: str = "0 ms",
+    html: Path | None = None,
+    svg: Path | None = None,
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
     """Compare the acts of the instances in a store under new code and under the deployed code, in virtual time.
@@ -91,6 +183,8 @@ def rehearse(
         Only this job, written kind:name. Repeatable.
     id_prefix
         Only ids that begin with this text.
+    where
+        Only instances with such an attribute, written 'amount>100'. Repeatable. It needs one --job.
     answer
         The answer of an effect: NAME=JSON, such as 'fetch=3'. Repeatable.
     services
@@ -99,49 +193,101 @@ def rehearse(
         The share of an effect's calls that fail: NAME=SHARE, such as charge=5%. Repeatable.
     latency
         How long each call of a service takes, in virtual time.
+    html
+        Also write the result to this file, as a page with pictures. It needs the extra 'dashboard'.
+    svg
+        Also write the picture of the largest difference to this file. It needs the extra 'dashboard'.
     json
-        Print one JSON object instead of text.
+        Print one JSON object instead of text. The dashboard shows it.
     """
-    if all and sample is not None:
-        raise UsageError("--sample and --all exclude each other")
-    for option, number, least in (("--sample", sample, 1), ("--runs", runs, 0)):
-        if number is not None and number < least:
-            raise UsageError(f"{option} {number}: expected a number from {least} on")
-    wanted, matches = _wanted(for_, answer, fail, latency), _matching(job, id_prefix)
-    if against_directory is not None and not against_directory.is_dir():
-        raise UsageError(f"--against-directory {against_directory}: there is no such folder")
+    _check(sample, runs, against_directory, (job, where), everything=all)
+    wanted, matches = _wanted(for_, answer, fail, latency, arrivals), _matching(job, id_prefix)
     options = RehearsalOptions(
         lasting=wanted.lasting, sample=None if all else sample or SAMPLE, runs=0 if all else runs, seed=seed
     )
     line = line_on_stderr()
-    with redirect_stdout(sys.stderr):  # the result has no text of the user's code
-        records = records_of(import_app(app))
     try:
-        with probed(store, line) as reader:
-            image = read_image(reader, matches=matches, records=records)
-        if not image.instances:
-            raise UsageError("no instance matches; check --store, --job and --id-prefix")
+        with redirect_stdout(sys.stderr):  # the result has no text of the user's code
+            own = import_app(app)
+            with probed(store, line) as reader:
+                image = read_image(
+                    reader,
+                    matches=matches,
+                    meets=meeting(own, job[0], where) if where else every,
+                    records=records_of(own),
+                    history=arrivals.replay,
+                )
+            if not image.instances and not image.history:
+                raise UsageError("no instance matches; check --store, --job, --id-prefix and --where")
+            requests = arrivals.arrivals(own, image, options)
         common = wanted.data | {"services": services, "options": _data_of(options), "recorded": _recorded(image)}
-        with ExitStack() as stack:
-            old_side = stack.enter_context(_side(against, against_directory, against_python, common))
-            new_side = stack.enter_context(_side(app, None, None, common))
-
-            def run_both(part: RehearsedPart) -> tuple[Futures, Futures]:
-                line.show(f"{len(part.image.instances):,} instances, each under both apps, for {for_}")
-                with ThreadPoolExecutor(2) as pool:
-                    first = pool.submit(old_side.futures, part)
-                    return first.result(), new_side.futures(part)
-
-            done = rehearse_with(run_both, image, options)
-    except (NoAnswers, DefinitionError) as refused:
+        with (
+            _side(against, against_directory, against_python, common) as old_side,
+            _side(app, None, None, common) as new_side,
+        ):
+            done = rehearse_with(_both(old_side, new_side, line, for_), image, options, requests)
+    except (NoAnswers, NoArrivals, DefinitionError, InvalidArgument) as refused:
         raise UsageError(str(refused)) from refused
     finally:
         line.clear()
+    _write_pictures(done, html, svg)
     if json:
         write_object(done.data())
     else:
         write_lines(done.lines())
     return ExitCode.DONE if done.is_equal else ExitCode.FAILED
+
+
+def _check(
+    sample: int | None,
+    runs: int,
+    against_directory: Path | None,
+    filters: tuple[Sequence[str], Sequence[str]],
+    *,
+    everything: bool,
+) -> None:
+    job, where = filters
+    if where and len(job) != 1:
+        raise UsageError("--where: conditions are on the attributes of one job; pass one --job kind:name as well")
+    if everything and sample is not None:
+        raise UsageError("--sample and --all exclude each other")
+    for option, number, least in (("--sample", sample, 1), ("--runs", runs, 0)):
+        if number is not None and number < least:
+            raise UsageError(f"{option} {number}: expected a number from {least} on")
+    if against_directory is not None and not against_directory.is_dir():
+        raise UsageError(f"--against-directory {against_directory}: there is no such folder")
+
+
+def _both(old_side: _Side, new_side: _Side, line: ProgressLine, lasting: str) -> RunBoth:
+    def run_both(part: RehearsedPart) -> tuple[Futures, Futures]:
+        line.show(f"{len(part.image.instances):,} instances, each under both apps, for {lasting}")
+        with ThreadPoolExecutor(2) as pool:
+            first = pool.submit(old_side.futures, part)
+            return first.result(), new_side.futures(part)
+
+    return run_both
+
+
+def _write_pictures(done: Rehearsal, html: Path | None, svg: Path | None) -> None:
+    if html is None and svg is None:
+        return
+    try:
+        timeline = importlib.import_module("perdure.dashboard.timeline")
+    except ModuleNotFoundError as missing:
+        text = f"--html and --svg: no module {missing.name}: pip install 'perdure[dashboard]'"
+        raise UsageError(text) from missing
+    result = timeline.RehearsalResult.from_json(orjson.dumps(done.data()).decode())
+    texts: list[tuple[Path, str]] = []
+    if html is not None:
+        style = (files("perdure.dashboard") / "static" / "dashboard.css").read_text(encoding="utf-8")
+        texts.append((html, timeline.rehearsal_report(result, style)))
+    if svg is not None and result.groups:
+        texts.append((svg, timeline.rehearsal_picture(result, result.groups[0])))
+    for path, text in texts:
+        try:
+            path.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise UsageError(f"{path}: {error}") from error
 
 
 @attrs.frozen
@@ -150,7 +296,9 @@ class _Wanted:
     data: dict[str, Any]
 
 
-def _wanted(lasting: str, answer: Sequence[str], fail: Sequence[str], latency: str) -> _Wanted:
+def _wanted(
+    lasting: str, answer: Sequence[str], fail: Sequence[str], latency: str, arrivals: ArrivalOptions
+) -> _Wanted:
     """Check the options before any process starts.
 
     Raises:
@@ -162,9 +310,20 @@ def _wanted(lasting: str, answer: Sequence[str], fail: Sequence[str], latency: s
         shares = {name: share_of_calls(text) for name, text in (pair_of(each, "--fail charge=5%") for each in fail)}
         latency_ms = duration_ms(latency, what="--latency", minimum_ms=0)
         ServiceAnswers(fail=shares)
+        arrivals.checked()
     except DefinitionError as problem:
         raise UsageError(str(problem)) from problem
     return _Wanted(lasting, {"given": given, "fail": shares, "latency_ms": latency_ms})
+
+
+def _positive(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < float("inf"):
+        raise UsageError(f"{text!r} is no number of requests a day; write 100")
+    return number
 
 
 def _matching(jobs: Sequence[str], id_prefix: str) -> Any:
@@ -210,7 +369,10 @@ class _Side:
         """
         shallow = [*map(str, part.shallow)]
         return Futures.from_json(
-            self.ask(b'{"image": %b, "shallow": %b}' % (part.image.to_json(), orjson.dumps(shallow)))
+            self.ask(
+                b'{"image": %b, "shallow": %b, "arrivals": %b}'
+                % (part.image.to_json(), orjson.dumps(shallow), part.arrivals.to_json())
+            )
         )
 
     def ask(self, request: bytes) -> bytes:
@@ -274,7 +436,9 @@ def serve() -> None:
     for request in requests:
         data = orjson.loads(request)
         part = RehearsedPart(
-            Image.from_json(orjson.dumps(data["image"])), frozenset(map(Address.parse, data["shallow"]))
+            Image.from_json(orjson.dumps(data["image"])),
+            frozenset(map(Address.parse, data["shallow"])),
+            Arrivals.from_json(orjson.dumps(data["arrivals"])),
         )
         try:
             _answer(answers, run_part(part).to_json())

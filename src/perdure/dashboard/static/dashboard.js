@@ -166,3 +166,11 @@ document.addEventListener("change", (event) => {
   if (event.target.matches("input[type=checkbox]")) countSelected();
 });
 countSelected();
+
+// ---------------------------------------------------------------- the result of a rehearsal
+document.addEventListener("change", async (event) => {
+  const result = document.getElementById("result");
+  if (event.target.id !== "result-file" || !event.target.files[0] || !result) return;
+  result.value = await event.target.files[0].text();
+  result.form.requestSubmit();
+});
