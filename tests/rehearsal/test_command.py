@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
 import re
 import subprocess
 import sys
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from textwrap import dedent
 
 import pytest
+from postgres_harness import PostgresHarness
 
 from perdure.cli.commands import run_command
 from perdure.cli.process import ExitCode
+from perdure.rehearsal import Image, read_image
+from perdure.stores.at_rest import open_reader
 
 OLD = """
     from hypothesis import strategies as st
@@ -232,3 +239,109 @@ def test_code_that_ends_its_process_is_reported(shop: Path) -> None:
     done = ran(shop)
     assert done.returncode == ExitCode.MISCONFIGURED
     assert "its process ended with the exit code 7" in done.stderr
+
+
+# ---------------------------------------------------------------- beside live engines
+ENGINE = """
+    import asyncio
+    import sys
+
+    from billing_jobs import app, task
+
+
+    async def main():
+        async with app.open(sys.argv[1]) as jobs:
+            orders = jobs.handle(task)
+            print("ready", flush=True)
+            while line := (await asyncio.to_thread(sys.stdin.readline)).strip():
+                await orders.send(line, 5)
+                print("answered", flush=True)
+
+
+    asyncio.run(main())
+"""
+
+
+@contextmanager
+def engine(folder: Path, url: str, number: int) -> Generator[subprocess.Popen[str]]:
+    """A live engine in a process of its own, which sends an event to each instance that it reads the id of."""
+    with (folder / f"engine-{number}.log").open("w", encoding="utf-8") as log:
+        command = [sys.executable, "-c", dedent(ENGINE), url]
+        process = subprocess.Popen(  # noqa: S603 - our own
+            command,
+            cwd=folder / "today",
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            env=os.environ | {"PYTHONWARNINGS": "error"},
+        )
+        try:
+            assert process.stdout is not None
+            while process.stdout.readline() != "ready\n":
+                assert process.poll() is None, (folder / f"engine-{number}.log").read_text(encoding="utf-8")
+            yield process
+        finally:
+            process.kill()
+            process.communicate()
+
+
+def send(process: subprocess.Popen[str], id_: str) -> None:
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(f"{id_}\n")
+    process.stdin.flush()
+    assert process.stdout.readline() == "answered\n"
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def live(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, int]]:
+    """A store, and how many engines may share it."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/live.db", 1
+        return
+    harness = PostgresHarness(request.getfixturevalue("postgres_url"))
+    yield f"{harness.url}&ownership=shared", 2
+    asyncio.run(harness.discard())
+
+
+def test_a_rehearsal_beside_live_engines_disturbs_none(shop: Path, live: tuple[str, int]) -> None:
+    """Engines answer all the time, and while they are idle, the rehearsal changes nothing in the store."""
+    url, number = live
+    with ExitStack() as stack:
+        engines = [stack.enter_context(engine(shop, url, each)) for each in range(number)]
+        for each in range(6):
+            send(engines[each % number], f"c{each}")
+        before, files = image_of(url), files_of(url)
+        idle = rehearsing(shop, url)
+        assert (idle.wait(), image_of(url), files_of(url)) == (ExitCode.DONE, before, files)
+        at_work, sent = rehearsing(shop, url), 0
+        while at_work.poll() is None:
+            send(engines[sent % number], f"d{sent % 50}")
+            sent += 1
+        assert at_work.returncode == ExitCode.DONE
+        assert sent > 10
+        assert [each.poll() for each in engines] == [None] * number
+        counted = {address.id: one.event_count for address, (one, _) in image_of(url).instances.items()}
+        assert sum(count for id_, count in counted.items() if id_.startswith("d")) == sent
+    for each in range(number):
+        assert (shop / f"engine-{each}.log").read_text(encoding="utf-8") == ""
+
+
+def rehearsing(folder: Path, url: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "perdure", "rehearse", "billing_jobs:app", "--against", "billing_jobs:app"]
+    command += ["--against-directory", "../today", "--store", url, "--for", "15 days", "--replay", "7 days"]
+    return subprocess.Popen(command, cwd=folder / "tomorrow", stdout=subprocess.DEVNULL, text=True)  # noqa: S603 - our own
+
+
+def image_of(url: str) -> Image:
+    with open_reader(url) as reader:
+        return read_image(reader, history="1 day")
+
+
+def files_of(url: str) -> dict[str, bytes]:
+    """The files of a SQLite store. Its shared memory has the marks of its readers."""
+    if not url.startswith("sqlite"):
+        return {}
+    path = Path(url.removeprefix("sqlite:///"))
+    return {name: (path.parent / name).read_bytes() for name in (path.name, f"{path.name}-wal")}
