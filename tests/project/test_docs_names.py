@@ -251,6 +251,7 @@ def unknown_classes(text: str) -> Iterator[str]:
 
 
 OF_OTHERS = {
+    "TaskGroup",
     *("EnvironmentFile", "ExecStart", "StateDirectory", "TimeoutStartSec", "TimeoutStopSec", "WatchdogSec"),  # systemd
     *("ReadWriteOncePod", "RollingUpdate"),  # Kubernetes
     *("HttpOnly", "SecretStr", "SqliteHuey", "TypedDict"),

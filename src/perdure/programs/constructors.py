@@ -50,6 +50,7 @@ from perdure.programs.instructions import (
     Instruction,
     Log,
     Now,
+    OrderedSupervisor,
     Race,
     ServiceCall,
     Sleep,
@@ -540,6 +541,11 @@ def supervised(supervisor: Supervisor) -> Program[None, Never, Any]:
     An exception that the supervisor raises cancels the programs and is raised by this one.
     """
     return node(PARALLEL, Supervision(supervisor))
+
+
+def supervised_in_order(supervisor: OrderedSupervisor) -> Program[None, Never, Any]:
+    """Run the programs that a supervisor starts in a workflow: they share the state of the program around them."""
+    return node(PARALLEL, Supervision(supervisor, in_order=True))
 
 
 def _checked(source: str, programs: tuple[Program[Any, Any, Any], ...]) -> tuple[Program[Any, Any, Any], ...]:

@@ -153,6 +153,14 @@ class Supervisor(Protocol):
         ...
 
 
+class OrderedSupervisor(Supervisor, Protocol):
+    """A supervisor that orders the same whenever its programs end in the same order."""
+
+    def line_of(self, key: object, /) -> str | None:
+        """Return the line of code that waits for a program. With None, a line that waits."""
+        ...
+
+
 @frozen
 class Orders:
     """A supervisor's orders.
@@ -170,9 +178,16 @@ class Orders:
 
 @frozen
 class Supervision:
-    """The `supervised` plan: runs the programs that a supervisor starts, until none runs."""
+    """The `supervised` plan: runs the programs that a supervisor starts, until none runs.
+
+    Attributes:
+        supervisor: starts and cancels them.
+        in_order: whether their steps have one order, which each replay repeats: then they share the interceptors, and
+            so the state, of the program around them.
+    """
 
     supervisor: Supervisor
+    in_order: bool = False
 
 
 @frozen

@@ -258,7 +258,10 @@ def interpret(  # noqa: C901, PLR0912, PLR0915 - one loop, see the comment insid
                 elif tag == PARALLEL:
                     # A sandbox around the fork catches the defects of its branches as well.
                     outside = None if raised is None or _is_sandboxed(frames) else raised
-                    answer = yield Fork(first, partial(_begin_branch, scope, interceptors, outside)), scope
+                    inner = partial(
+                        _begin_ordered if _is_ordered(first) else _begin_branch, scope, interceptors, outside
+                    )
+                    answer = yield Fork(first, inner), scope
                     outcome, value = _read(answer)
                 else:
                     raise AssertionError(f"no such tag: {tag}")  # noqa: TRY301 - as above
@@ -455,6 +458,19 @@ def _begin_branch(
     program: Program[Any, Any, Any],
 ) -> Loop[Any, Any]:
     return interpret(program, services, tuple(interceptor.branch() for interceptor in interceptors), raised)
+
+
+def _is_ordered(plan: Any) -> bool:
+    return plan.__class__ is Supervision and plan.in_order
+
+
+def _begin_ordered(
+    services: Any,
+    interceptors: tuple[Interceptor, ...],
+    raised: Callable[[Exception], Halted | None] | None,
+    program: Program[Any, Any, Any],
+) -> Loop[Any, Any]:
+    return interpret(program, services, interceptors, raised)
 
 
 def _not_a_program(got: object, giver: Any) -> NotAProgram:

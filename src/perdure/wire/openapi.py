@@ -419,7 +419,8 @@ def operation_of(
 
 
 def _of(argument: Argument) -> JsonSchema:
-    return _parameter(argument.parameter, argument.place, argument.type.schema, argument.description)
+    found = _parameter(argument.parameter, argument.place, argument.type.schema, argument.description)
+    return {**found, "required": argument.is_required}
 
 
 def _text(operation: ClientOperation[Any], refused: JsonSchema) -> JsonSchema:

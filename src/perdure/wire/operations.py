@@ -283,6 +283,7 @@ class Argument:
         default: a request's value without it.
         parameter: the name in a URL. By default ``name``.
         description: a sentence for the OpenAPI document.
+        is_required: whether the call refuses a request without it. By default path arguments are.
     """
 
     name: str
@@ -291,6 +292,7 @@ class Argument:
     default: object = None
     parameter: str = attrs.field(default=attrs.Factory(lambda self: self.name, takes_self=True))
     description: str = ""
+    is_required: bool = attrs.field(default=attrs.Factory(lambda self: self.place == "path", takes_self=True))
 
 
 # ---------------------------------------------------------------- operations
@@ -386,6 +388,9 @@ _WHERE: Final = Argument(
     type=_CONDITIONS,
     default=(),
     description="Only instances whose attributes meet this condition, such as `amount>100`. It may be repeated.",
+)
+_SOME_WHERE: Final = attrs.evolve(
+    _WHERE, type=attrs.evolve(_CONDITIONS, schema={**_CONDITIONS.schema, "minItems": 1}), is_required=True
 )
 _MESSAGE: Final = Argument(name="message_id", place="path", type=_NUMBER)
 OF_JOB: Final = tuple(Argument(name=name, place="path", type=_FILLED_TEXT) for name in ("kind", "name"))
@@ -644,7 +649,7 @@ COUNT_MATCHING: Final = ClientOperation(
     path=f"{JOB}/count-matching",
     answer=MatchCount,
     summary="Count the instances of the job whose attributes meet all conditions.",
-    arguments=(*OF_JOB, _WHERE),
+    arguments=(*OF_JOB, _SOME_WHERE),
     bounded_by="lists",
 )
 

@@ -36,10 +36,10 @@ from perdure.kinds.workflow.instructions import (
     Receive,
     SendReply,
 )
-from perdure.kinds.workflow.tree import OpenStep, Tree
+from perdure.kinds.workflow.tree import Branch, OpenStep, Tree
 from perdure.programs import ServiceCall
 from perdure.programs.effect_results import Declared, Undeclared, declared_by
-from perdure.programs.instructions import DO, Deadline, Gather, Race, Sleep, SleepUntil, Supervision
+from perdure.programs.instructions import DO, Deadline, Gather, OrderedSupervisor, Race, Sleep, SleepUntil, Supervision
 from perdure.programs.interpreter import Fork, Loop, stack_of
 from perdure.values.errors import DefinitionError, ForkRefused, InvalidInput
 from perdure.values.excerpt import excerpt, fields_in_line, size_only
@@ -352,6 +352,20 @@ def line_of(loop: Loop[Any, Any]) -> str | None:
     return None
 
 
+def line_of_branch(branch: Branch) -> str | None:
+    """Return where a branch waits: in a coroutine, the line that awaits the operation."""
+    line: str | None = None
+    if branch.fork is not None and (supervisor := _ordered(branch.fork.plan)) is not None:
+        line = supervisor.line_of(branch.fork.keys.get(branch.index))
+    elif branch.waits_for is not None and (supervisor := _ordered(branch.waits_for.plan)) is not None:
+        line = supervisor.line_of(None)
+    return line or line_of(branch.loop)
+
+
+def _ordered(plan: object) -> OrderedSupervisor | None:
+    return cast("OrderedSupervisor", plan.supervisor) if isinstance(plan, Supervision) and plan.in_order else None
+
+
 STARTED = "!"
 """Ends the path of the row that a child was started with."""
 
@@ -375,7 +389,7 @@ def diverged(
     asked = asked or tree.asked.get(row.path.removesuffix(STARTED))
     head, dot, _ = row.path.rpartition(".")
     branch = asked.branch if asked is not None else tree.branches.get(head + dot) or tree.branches.get("")
-    line = None if branch is None else line_of(branch.loop)
+    line = None if branch is None else line_of_branch(branch)
     performed = None if asked is None else asked.name
     if raised is not None:
         text = f"the program raised {excerpt(raised)} before the recorded {row.name!r}"

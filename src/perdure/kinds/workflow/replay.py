@@ -57,7 +57,7 @@ from perdure.kinds.workflow.progress import FULL_ERRORS, Known, LeftProgram, Ste
 from perdure.kinds.workflow.tree import AnyExit, Branch, OpenStep, Tree, can_stop, can_undo_unknown, finalizing_around
 from perdure.kinds.workflow.waits import WAITS, Inbox, Timers
 from perdure.programs import PASS, Halted, Program, Raised, ServiceCall
-from perdure.programs.instructions import Deadline, Jitter, Log, Now, Supervision
+from perdure.programs.instructions import Deadline, Jitter, Log, Now
 from perdure.programs.interpreter import Fork, interpret
 from perdure.values.errors import InvalidInput
 from perdure.values.status import Suspension
@@ -453,7 +453,7 @@ class Replay:
                 answer = Success(False)  # noqa: FBT003 - the answer
                 continue
             branch.number += 1
-            if kind is Fork and instruction.plan.__class__ is not Supervision:
+            if kind is Fork:
                 tree.open(branch, path, instruction)
                 return
             answer = self._recorded(OpenStep(path, name, instruction, scope, branch))
@@ -462,8 +462,6 @@ class Replay:
 
     def _recorded(self, asked: OpenStep) -> Any:
         """Answer an instruction if the next row does, and no other branch can run. PASS if its branch waits."""
-        if asked.instruction.__class__ is Fork:
-            return Raised(NotInWorkflow(asked.instruction.plan))
         # Only while no other branch can run: rows are delivered in the order of the journal, or branches would see
         # another order.
         if not self._live and not self.tree.ready and self._budget > 0:

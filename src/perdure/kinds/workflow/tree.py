@@ -13,7 +13,7 @@ from returns.result import Failure, Success
 from perdure.kinds.workflow.instructions import AskInstance, BranchDropped, CallChild, OneStep, WorkflowCancelled
 from perdure.programs import EffectTimeout, Exit, Halted, Raised, ServiceCall
 from perdure.programs.constructors import Uninterrupted
-from perdure.programs.instructions import MAP, Deadline, Gather, Race
+from perdure.programs.instructions import MAP, Deadline, Gather, Orders, Race, Supervision
 from perdure.programs.interpreter import Fork, Loop, is_finalizing, stack_of
 from perdure.values.excerpt import fields_in_line
 
@@ -101,6 +101,8 @@ class OpenFork:
         next: the next program's number to start.
         live: the branches that run or wait, by number.
         values: the values of a `gather`, by number.
+        keys: the keys of a supervisor's programs, by number.
+        halted: the exit of a supervisor's program that was halted, or is a defect.
         decided: the fork's exit, once it is decided.
         anchor_ms: from when a time limit counts. None until something inside it has begun.
         anchored: whether an answer fixed the anchor, or only the attempt in progress.
@@ -110,13 +112,15 @@ class OpenFork:
     __repr__ = fields_in_line
 
     path: str
-    plan: Gather | Race | Deadline
+    plan: Gather | Race | Deadline | Supervision
     begin: Callable[[Any], Loop[Any, Any]]
     parent: Branch
     clock_ms: int
     next: int = 0
     live: dict[int, Branch] = attrs.Factory(dict[int, Branch])
     values: dict[int, Any] = attrs.Factory(dict[int, Any])
+    keys: dict[int, object] = attrs.Factory(dict[int, object])
+    halted: AnyExit | None = None
     decided: AnyExit | None = None
     anchor_ms: int | None = None
     anchored: bool = False
@@ -124,7 +128,9 @@ class OpenFork:
 
     @property
     def programs(self) -> tuple[Any, ...]:
-        """The plan's programs."""
+        """The plan's programs. Those of a supervisor are known when it starts them."""
+        if isinstance(self.plan, Supervision):
+            return ()
         return (self.plan.program,) if isinstance(self.plan, Deadline) else self.plan.programs
 
     @property
@@ -197,6 +203,10 @@ class Tree:
         opened = OpenFork(path, cast("Any", fork.plan), fork.begin, branch, branch.clock_ms)
         self.forks[path] = opened
         branch.waits_for = opened
+        if isinstance(opened.plan, Supervision):
+            self._follow(opened, opened.plan.supervisor.begun())
+            self._close_supervised(opened)
+            return opened
         # A fork without branches would never end.
         if not opened.programs:
             opened.decided = Success(())
@@ -208,9 +218,12 @@ class Tree:
         return opened
 
     def _start_next(self, fork: OpenFork) -> None:
+        self._start(fork, fork.programs[fork.next])
+
+    def _start(self, fork: OpenFork, program: Any) -> None:
         index = fork.next
         fork.next += 1
-        loop = fork.begin(fork.programs[index])
+        loop = fork.begin(program)
         branch = Branch(f"{fork.path}.{index}.", loop, fork.clock_ms, fork, index)
         fork.live[index] = branch
         self.start(branch)
@@ -236,6 +249,9 @@ class Tree:
             _halt_later(fork.parent, branch.halt)
         del fork.live[branch.index]
         fork.clock_ms = max(fork.clock_ms, branch.clock_ms)
+        if isinstance(fork.plan, Supervision):
+            self._supervised_ended(fork, branch, exit_)
+            return
         if branch.dropped:
             self._dropped_ended(fork, exit_)
         elif fork.decided is None:
@@ -253,6 +269,36 @@ class Tree:
         elif not fork.live:
             # In the order of the programs, and not of their ends: the value must not depend on timing.
             fork.decided = Success(tuple(fork.values[place] for place in range(len(fork.programs))))
+
+    # ------------------------------------------------------------ supervised programs
+    def _supervised_ended(self, fork: OpenFork, branch: Branch, exit_: AnyExit) -> None:
+        """Report an end to the supervisor, and follow its orders."""
+        key, plan = fork.keys.pop(branch.index), cast("Supervision", fork.plan)
+        if branch.dropped:
+            self._dropped_ended(fork, exit_)
+        elif not isinstance(exit_, Success | Failure) and fork.halted is None:
+            fork.halted = exit_
+            # The others of a cancelled workflow receive the halt where they wait, those in progress after their end.
+            if not (isinstance(exit_, Halted) and isinstance(exit_.signal, WorkflowCancelled)):
+                self.decide(fork, exit_)
+        orders = plan.supervisor.ended(key, None if branch.dropped else exit_)
+        # A halt on its way to the branch around it: what begins now would begin in a cancelled program.
+        if fork.halted is None and fork.decided is None and fork.parent.halt is None:
+            self._follow(fork, orders)
+        self._close_supervised(fork)
+
+    def _follow(self, fork: OpenFork, orders: Orders) -> None:
+        for number, key in tuple(fork.keys.items()) if orders.cancel else ():
+            if key in orders.cancel:
+                self._drop(fork.live[number])
+        for key, program in orders.start:
+            fork.keys[fork.next] = key
+            self._start(fork, program)
+
+    def _close_supervised(self, fork: OpenFork) -> None:
+        if not fork.live and self.forks.get(fork.path) is fork:
+            fork.decided = fork.decided or fork.halted or Success(None)
+            self._close(fork)
 
     def _dropped_ended(self, fork: OpenFork, exit_: AnyExit) -> None:
         if fork.expired and exit_ != DROPPED:  # its finalizer decided otherwise
