@@ -522,4 +522,32 @@ MUTANTS = (
         "tests/workflow/test_workflow_cancellation.py"
         "::test_a_cancellation_is_not_lost_when_a_time_limit_passes_before_it_takes_effect",
     ),
+    Mutant(
+        "a cancelled coroutine does not clean up",
+        "CoroutineRun.cancel",
+        "self.main.cancel()",
+        "pass",
+        "tests/workflow/test_coroutines.py::test_a_cancelled_coroutine_cleans_up_durably",
+    ),
+    Mutant(
+        "a step of a coroutine has the context variables of the engine alone",
+        "_with_values",
+        "inside.run(variable.set, value)",
+        "pass",
+        "tests/workflow/test_coroutines.py::test_a_step_has_the_context_of_the_code_that_awaits_it_and_may_emit",
+    ),
+    Mutant(
+        "the wait for an operation that lost is not stopped",
+        "CoroutineRun._awaited",
+        "self.left.append(number)",
+        "pass",
+        "tests/workflow/test_coroutines.py::test_a_step_that_loses_is_stopped",
+    ),
+    Mutant(
+        "a coroutine that diverges does not name the line",
+        "line_of_branch",
+        "return line or line_of(branch.loop)",
+        "return line_of(branch.loop)",
+        "tests/workflow/test_coroutines.py::test_a_coroutine_that_diverges_is_left_and_the_line_is_named",
+    ),
 )

@@ -112,6 +112,8 @@ class CoroutineRun:
         timer_ms: when the timer that is ordered ends.
         stuck: why the coroutine cannot continue.
         closed: whether it is dropped, so that nothing may be performed.
+        prefix: begins the ids that it makes.
+        ids: how many it has made.
     """
 
     loop: DurableLoop
@@ -123,6 +125,8 @@ class CoroutineRun:
     timer_ms: int | None = None
     stuck: Exception | None = None
     closed: bool = False
+    prefix: str = ""
+    ids: int = 0
 
     def start(self, coroutine_: Coroutine[Any, Any, Any]) -> None:
         """Make the coroutine's first task. It runs when the first operations are ordered."""
@@ -133,6 +137,11 @@ class CoroutineRun:
     def is_over(self) -> bool:
         """Whether the coroutine and all tasks that it has started have ended."""
         return self.main is not None and self.main.done() and not self.loop.tasks
+
+    def new_id(self) -> str:
+        """Return an id that no other call returns, and that is the same in each replay."""
+        self.ids += 1
+        return f"{self.prefix}-{self.ids}"
 
     def ask(self, asked: Program[Any, Any, Any]) -> Future[Any]:
         """Order an operation. Return the future of its value.
@@ -260,7 +269,7 @@ def _running(
     ctx: WorkflowContext[Any],
 ) -> Generator[Program[Any, Any, Any], Any, Any]:
     now_ms = yield from _NOW
-    run = CoroutineRun(durable_loop(now_ms))
+    run = CoroutineRun(durable_loop(now_ms), prefix=ctx.run_id)
     run.loop.owner = run
     run.start(function(ctx))
     try:
@@ -346,9 +355,9 @@ def coroutine(
 def _declared(function: Callable[..., Any]) -> tuple[Any, Any]:
     """Return the types of a function's value and of its errors."""
     try:
-        answer = typing.get_type_hints(function, include_extras=True).get("return", Any)
-    except (NameError, TypeError) as wrong:
-        raise DefinitionError("coroutine", function, f"an annotation that can be read: {wrong}") from wrong
+        answer = _annotated(function)
+    except (NameError, TypeError, AttributeError) as wrong:
+        raise DefinitionError("coroutine", function, f"an annotation of its value that can be read: {wrong}") from wrong
     if answer is Any:
         name = getattr(function, "__qualname__", repr(function))
         raise DefinitionError(f"coroutine {name}", function, "an annotation of its value, such as -> Report")
@@ -358,13 +367,23 @@ def _declared(function: Callable[..., Any]) -> tuple[Any, Any]:
     return answer, Never
 
 
+def _annotated(function: Callable[..., Any]) -> Any:
+    """Return the type that a function declares for its value, whatever it declares for its parameters."""
+
+    def only() -> None: ...
+
+    only.__annotations__ = {"return": function.__annotations__.get("return", Any)}
+    return typing.get_type_hints(only, globalns=getattr(function, "__globals__", {}), include_extras=True)["return"]
+
+
 # ---------------------------------------------------------------- operations
 def in_coroutine() -> bool:
     """Return whether the code belongs to a durable coroutine, so that its operations are steps."""
-    return _owner() is not None
+    return current_coroutine() is not None
 
 
-def _owner() -> CoroutineRun | None:
+def current_coroutine() -> CoroutineRun | None:
+    """Return the run of the durable coroutine to which the code belongs. None outside. For adapters of frameworks."""
     loop = running_loop()
     return cast("CoroutineRun | None", loop.owner) if isinstance(loop, DurableLoop) else None
 
@@ -379,7 +398,7 @@ async def perform(asked: Program[A, Any, Any]) -> A:
         StepFailed: it failed. An error that is an exception is raised itself.
         NotInCoroutine: no durable coroutine runs here, or the program is `patched`.
     """
-    owner = _owner()
+    owner = current_coroutine()
     if owner is None:
         raise NotInCoroutine(
             "perform", "expected to be awaited in the async def of a `coroutine`, outside of its steps"
@@ -461,7 +480,7 @@ def as_step(function: Callable[..., Any] | None = None, /, **options: Unpack[Ste
 
 def _value_of(function: Callable[..., Any]) -> object:
     try:
-        return typing.get_type_hints(function, include_extras=True).get("return", object)
+        return _annotated(function)
     except (NameError, TypeError, AttributeError):
         return object
 
