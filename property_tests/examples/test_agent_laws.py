@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from returns.result import Failure, Result, Success
 
 from perdure import App
-from perdure.examples.agent import (
+from agent_program import (
     MOST_CALLS,
     Agency,
     History,
@@ -41,7 +41,7 @@ replies: st.SearchStrategy[Result[Reply, ModelDown]] = st.one_of(
 
 @attrs.define
 class Anything(Agency):
-    """A model that says what was drawn, and tools that fail if their argument is empty.
+    """A model that replies as drawn, and tools that fail if their argument is empty.
 
     It answers by the history's length, so that a repeat after a crash receives the same.
     """
