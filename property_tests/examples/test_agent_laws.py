@@ -7,11 +7,6 @@ from contextlib import suppress
 from itertools import pairwise
 
 import attrs
-from hypothesis import example, given
-from hypothesis import strategies as st
-from returns.result import Failure, Result, Success
-
-from perdure import App
 from agent_program import (
     MOST_CALLS,
     Agency,
@@ -26,6 +21,11 @@ from agent_program import (
     UseTools,
     agent,
 )
+from hypothesis import example, given
+from hypothesis import strategies as st
+from returns.result import Failure, Result, Success
+
+from perdure import App
 from perdure.testing import WorkerDied, World
 from perdure.values.answer import Done
 from perdure.values.outcome import Failed
