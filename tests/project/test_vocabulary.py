@@ -83,8 +83,8 @@ MAX_WORDS = {
     "how-to": 19_350,
     "tutorial": 3_800,
     "explanation": 8_000,
-    "guarantees": 6_950,
-    "reference": 25_450,
+    "guarantees": 7_150,
+    "reference": 25_600,
     "index": 430,
     "faq": 540,
 }
