@@ -55,6 +55,8 @@ RANGES: Final = (
 NO_RANGE: Final = {
     "demo --seed": "any number chooses a history",
     "rehearse --seed": "any number chooses a sample and the luck of each instance",
+    "future --seed": "any number chooses jitter and faults",
+    "debug --at": "the positions of one journal: the command names the last one",
     "history --before": "any number: a history has no events before the first",
     "tail --after": "an offset, which may not be reached yet: the engine refuses one below -1",
     "redrive MESSAGE-ID": "the number of a message, which may be absent: the engine says so",

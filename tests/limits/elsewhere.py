@@ -109,6 +109,7 @@ OPTIONS_ELSEWHERE: Final = {
         f"{kind}.attributes": f"{ATTRIBUTES}::{ATTRIBUTES_OF_A_JOB}"
         for kind in ("Continuous", "Debounce", "Task", "WorkerPool", "Workflow")
     },
+    "FutureQuestion.lasting": "tests/rehearsal/test_future.py::test_the_limits_of_a_question",
     "Client.concurrency": "tests/behaviour/test_named_limits.py::test_a_change_that_cannot_work_is_refused",
     "Published.value": (
         "tests/workflow/test_workflow_published.py::test_values_have_a_size_and_a_number_and_are_declared"

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import attrs
+import httpx2
 import orjson
 import pytest
 from hypothesis import example, given, settings
@@ -35,6 +36,7 @@ from perdure import (
 from perdure.cli.commands import run_command
 from perdure.cli.instances.requests import event_of
 from perdure.cli.process import UsageError
+from perdure.cli.target.at_rest import GatewayAtRest
 from perdure.client.client import Client
 from perdure.programs import sleep
 from perdure.rehearsal import (
@@ -47,8 +49,10 @@ from perdure.rehearsal import (
     future_of,
     read_image,
 )
-from perdure.rehearsal.timeline import LONGEST_MS, MOST_ENTRIES, MOST_EVENTS, asked_future
-from perdure.stores.at_rest import open_reader
+from perdure.rehearsal.timeline import LONGEST_MS, MOST_ENTRIES, MOST_EVENTS, asked_future, future_at_rest
+from perdure.server.api import asgi
+from perdure.stores.at_rest import open_reader, read_only_store
+from perdure.stores.encryption import Encryption, Key, encrypted_store
 from perdure.testing import World
 from perdure.values.address import Address
 from perdure.values.errors import DefinitionError, InvalidArgument, InvalidInput
@@ -544,3 +548,51 @@ def test_effects_without_an_answer_are_named() -> None:
         world.run(world.handle(task).send("b", 1))
         with pytest.raises(NoAnswers, match="undeclared"):
             asked(world, app, ("bare", "b"))
+
+
+# ---------------------------------------------------------------- over HTTP, and of an encrypted store
+def test_a_server_answers_a_question(shop_app: App[Any]) -> None:
+    async def main() -> list[httpx2.Response]:
+        served = asgi(shop_app, "memory://")
+        path = "/v1/jobs/task/subscription/instances/c1"
+        async with served.lifespan():
+            transport = httpx2.ASGITransport(served)
+            async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as client:
+                await client.post(f"{path}/send", json={"cents": 1200})
+                before = (await client.get(path)).json()
+                bodies: list[Any] = [
+                    {"lasting": "8 days", "events": [{"payload": {"cents": 7}}], "down": {"charge": "1 hour"}},
+                    {"lasting": "soon"},
+                    {"events": [{"action": "pay"}]},
+                    {"nonsense": 1},
+                ]
+                answers = [await client.post(f"{path}/future", content=b"")]
+                answers += [await client.post(f"{path}/future", json=body) for body in bodies]
+                assert (await client.get(path)).json() == before
+                return answers
+
+    plain, asked_, *wrong = asyncio.run(main())
+    assert plain.status_code == 200, plain.text
+    assert next(each["text"] for each in plain.json()["entries"] if each["what"] == "effect") == "charge('c1', 1200)"
+    assert [each["text"] for each in asked_.json()["entries"] if each["what"] == "effect"] == ["charge('c1', 7)"]
+    assert [each.status_code for each in wrong] == [422, 422, 422]
+    assert "an action: send" in wrong[1].text
+
+
+def test_an_encrypted_store_at_rest_is_asked(tmp_path: Path) -> None:
+    keys = Encryption(primary=Key("1", b"k" * 64))
+    app = App(None, encryption=keys).with_jobs(*shop().served.values())
+    url = f"sqlite:///{tmp_path}/jobs.db"
+
+    async def write() -> None:
+        async with app.open(url) as jobs:
+            await jobs.handle(job(app, "subscription")).send("c1", Begin(1200))
+
+    asyncio.run(write())
+    with open_reader(url) as reader:
+        gateway = GatewayAtRest(encrypted_store(read_only_store(reader), keys), app.served)
+        address = job(app, "subscription").address("c1")
+        row = reader.wait(gateway.load(address)).unwrap().instance
+        assert row is not None
+        timeline = future_at_rest(gateway, reader.wait, address, FutureQuestion(), now_ms=row.updated_ms)
+    assert of(timeline, "effect")[0] == "charge('c1', 1200)"
