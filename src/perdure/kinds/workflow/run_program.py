@@ -279,8 +279,8 @@ class ParallelSteps:
             return self._orders([])
         calls = replay.calls()
         # Steps that follow begin after this commit: a crash would otherwise repeat their predecessors beside their
-        # effects.
-        if replay.unsaved() or replay.needs_commit:
+        # effects. Rows count as saved when their commit is sent: until it is answered, nothing that follows begins.
+        if _COMMIT in self.running or replay.unsaved() or replay.needs_commit:
             waits = _COMMIT in self.running or not (calls or replay.needs_commit or self._is_settled)
             return self._orders([], commit=not waits)
         return self._orders(calls)
