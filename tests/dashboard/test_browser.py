@@ -2,6 +2,7 @@
 
 import re
 import signal
+from urllib.request import Request, urlopen
 
 import orjson
 import pytest
@@ -16,7 +17,8 @@ ORDER = "/jobs/task/orders/instances/2026-0003"
 INVOICE = "/jobs/task/invoices/instances/R-100"
 READER = "reader-secret-of-this-token-0123456789"
 OPERATOR = "operator-secret-of-this-token-0123456789"
-PAGES = ["", "/instances", "/jobs", "/jobs/continuous/exchange-rates", "/parked", "/dead-letters", ORDER, INVOICE]
+CHAT = "/jobs/workflow/chat/instances/c-1"
+PAGES = ["", "/instances", "/jobs", "/jobs/continuous/exchange-rates", "/parked", "/dead-letters", ORDER, INVOICE, CHAT]
 CONFIRMATION = f"{INVOICE}/request/resume"
 
 
@@ -188,6 +190,31 @@ def test_a_page_follows_the_engine_and_keeps_the_place_of_its_reader(page, engin
     expect(page.locator("#selected")).to_have_text("With the selected:")
 
 
+def test_a_page_shows_a_stream_while_it_grows_and_where_a_step_began_again(page, engine):
+    api = engine.url.removesuffix("/dashboard")
+    page.goto(f"{engine.url}{CHAT}")
+    assert page.request.post(f"{api}/v1{CHAT}/start?wait_for=start", data='"tea"').ok
+    rows = page.locator("#stream-words li")
+    expect(rows).to_have_text(["#0 0 emit wordsHello. ", "#1 1 answertea: Red tea <b>is</b> hot"])
+    expect(page.locator("#stream-notes small").first).to_have_text("the newest of 400")
+    notes = page.locator("#stream-notes .chunks")
+    expect(notes).to_contain_text('{"word":"note 399","to":"<secret>"}')
+    expect(notes).not_to_contain_text("ada@")
+    assert notes.evaluate("node => node.scrollHeight > node.clientHeight && node.scrollTop === 0")  # at the newest
+    engine.kill()
+    engine.environ["ANSWERS"] = "yes"
+    engine.start()
+    expect(rows).to_have_count(4)
+    expect(rows.nth(1).locator("s")).to_have_text("tea: Red tea <b>is</b> hot")
+    expect(rows.nth(2)).to_have_text("#4 1 answerbegan again")
+    expect(rows.nth(3)).to_have_text("#5 1 answertea: Green tea <b>is</b> hot, and good.")
+    expect(rows.nth(3).locator("s")).to_have_count(0)
+    expect(page.locator("#stream-notes li .value")).to_have_count(1)
+    expect(page.locator("#summary .status")).to_have_text("done")
+    page.get_by_role("link", name="show secrets").click()
+    expect(notes).to_contain_text("ada@example.com")
+
+
 def test_a_page_says_that_its_engine_died_and_follows_the_next_one(page, engine):
     page.goto(engine.url)
     expect(page.locator("#banner")).to_be_hidden()
@@ -270,6 +297,9 @@ def test_every_page_works_without_script(chromium, engine):
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_every_page_is_accessible_and_fits_a_phone(chromium, engine, scheme):
     found = {}
+    api = engine.url.removesuffix("/dashboard")
+    with urlopen(Request(f"{api}/v1{CHAT}/start?wait_for=start", data=b'"tea"', method="POST")) as answer:  # noqa: S310 - our own server
+        assert answer.status == 200
     for width in (1440, 390):
         context = chromium.new_context(viewport={"width": width, "height": 844}, color_scheme=scheme)
         page = context.new_page()

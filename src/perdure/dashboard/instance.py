@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 
 import attrs
 import htpy as h
+import orjson
 
 from perdure.dashboard.actions import Action, permitted
 from perdure.dashboard.failures import reason_of
@@ -39,6 +40,7 @@ from perdure.values.errors import InvalidId
 from perdure.values.excerpt import shortened
 from perdure.values.instance import Claim, Instance
 from perdure.values.listings import StepRecord
+from perdure.values.stream import StreamForm, StreamItem
 from perdure.values.times import to_ms
 from perdure.wire.explanation import notes_of_future, short_time, why_parked
 from perdure.wire.requests import instance_path
@@ -142,6 +144,93 @@ def _row(frame: Frame, step: StepRecord, fork_url: str) -> h.Element:
     ]
 
 
+MAX_OFFSETS: Final = 200
+"""How many of a stream's newest offsets a page shows."""
+
+MAX_CHUNK_CHARACTERS: Final = 1_000
+
+
+@attrs.frozen(kw_only=True)
+class StreamDetails:
+    """The newest items of a stream.
+
+    Attributes:
+        name: the stream's name.
+        items: the items, without secrets.
+        count: how many offsets it has had.
+        problem: why it is not readable.
+    """
+
+    name: str
+    items: tuple[StreamItem, ...] = ()
+    count: int = 0
+    problem: str = ""
+
+
+@attrs.define
+class _Passage:
+    """Successive chunks of one step, or a mark."""
+
+    offset: int
+    step: str
+    form: StreamForm
+    values: list[object]
+
+    def replaced_by(self, mark: _Passage) -> bool:
+        """Return whether a mark says that these chunks may repeat."""
+        return self.form == "chunk" and mark.step in {"", self.step}
+
+    @property
+    def text(self) -> str:
+        """Texts as they continue each other, other values as a line of JSON each."""
+        is_text = all(isinstance(value, str) for value in self.values)
+        shown = (str(value) if is_text else orjson.dumps(value).decode() for value in self.values)
+        return ("" if is_text else "\n").join(shortened(each, MAX_CHUNK_CHARACTERS) for each in shown)
+
+
+def stream_panel(view: StreamDetails, /) -> h.Element:
+    """Show a stream's newest chunks, and where a step began again."""
+    passages = _passages(view.items)
+    first = view.items[0].offset if view.items else 0
+    note = f"the newest of {view.count:,}" if first else f"{view.count:,}"
+    rows: list[h.Element] = []
+    marks: list[_Passage] = []
+    for each in reversed(passages):
+        if each.form == "again":
+            marks.append(each)
+        rows.append(_passage(each, replaced=any(map(each.replaced_by, marks))))
+    shown = (
+        h.p(".error")[f"Not readable: {view.problem}"]
+        if view.problem
+        else h.div(".chunks", tabindex="0", role="region", aria_label=f"Stream {view.name}")[h.ol[reversed(rows)]]
+        if rows
+        else h.p(".empty")["No chunk is stored."]
+    )
+    return panel(f"Stream {view.name}", shown, id_=f"stream-{view.name}", note=note)
+
+
+def _passages(items: Sequence[StreamItem]) -> list[_Passage]:
+    found: list[_Passage] = []
+    for item in items:
+        value: object = orjson.loads(item.value) if item.form == "chunk" else item.count
+        if not (found and found[-1].form == item.form == "chunk" and found[-1].step == item.step):
+            found.append(_Passage(item.offset, item.step, item.form, []))
+        found[-1].values.append(value)
+    return found
+
+
+def _passage(passage: _Passage, *, replaced: bool) -> h.Element:
+    match passage.form:
+        case "chunk":
+            shown: h.Node = h.s[passage.text] if replaced else passage.text
+            content: h.Node = h.div(".value")[shown, replaced and h.span(".unseen")[" (replaced below)"]]
+        case "again":
+            content = h.span(".event.bad")["began again"]
+        case "dropped":
+            content = h.span(".none")[f"{passage.values[0]:,} chunks are no longer kept"]
+    return h.li(data_key=f"{passage.offset}")[h.small[f"#{passage.offset:,} {passage.step}"], content]
+
+
 @attrs.frozen(kw_only=True)
 class InstanceDetails:
     """The page's data. Its records have no secrets and, without the scope ``operate``, no tracebacks.
@@ -159,6 +248,7 @@ class InstanceDetails:
         reveals: whether this page shows them.
         steps: the newest steps and those in progress, if the kind has a journal.
         earlier_steps: how many steps precede them.
+        streams: the streams that its job declares.
         events: the address's newest events, the newest first.
         older: the sequence number that the next event page begins before. None if there is none.
     """
@@ -175,6 +265,7 @@ class InstanceDetails:
     reveals: bool = False
     steps: tuple[StepRecord, ...] = ()
     earlier_steps: int = 0
+    streams: tuple[StreamDetails, ...] = ()
     events: tuple[LoggedEvent, ...] = ()
     older: int | None = None
 
@@ -193,6 +284,7 @@ def instance_page(frame: Frame, view: InstanceDetails, /) -> Page:
             _suspended(view.instance, view.events),
             h.div(".grid.two")[_state(frame, view), _work(frame, view.instance)] if view.instance else None,
             steps_panel(frame, view),
+            [stream_panel(each) for each in view.streams],
             _attempts(frame, attempts_in(view.events)),
             _timeline(frame, view),
             _related(frame, view),

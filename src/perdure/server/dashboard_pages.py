@@ -19,7 +19,7 @@ from perdure.client.client import Client
 from perdure.client.local_gateway import engine_of
 from perdure.dashboard.actions import Presence, actions_for
 from perdure.dashboard.failures import DeadLetters, ParkedList, dead_letters_page, parked_page
-from perdure.dashboard.instance import MAX_STEPS, InstanceDetails, instance_page
+from perdure.dashboard.instance import MAX_OFFSETS, MAX_STEPS, InstanceDetails, StreamDetails, instance_page
 from perdure.dashboard.jobs import (
     AcceptedAction,
     InstanceList,
@@ -37,11 +37,12 @@ from perdure.jobs.call import Call
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.display import DisplayField
 from perdure.jobs.redaction import has_secrets, redacted_instance
+from perdure.jobs.streams import Stream
 from perdure.kinds.worker_pool import WorkerPool
 from perdure.programs.future import answer_of
 from perdure.server.calls import may_see_tracebacks
 from perdure.stores.contract import Store, load_one
-from perdure.stores.values import LoggedEvent, UnreadEvent
+from perdure.stores.values import LoggedEvent, StoredStreams, UnreadEvent
 from perdure.telemetry.activity import Activity
 from perdure.values.address import Address, Job, check_id
 from perdure.values.errors import InvalidArgument, InvalidId, InvalidInput, PerdureError, RequestError, StoreError
@@ -49,6 +50,7 @@ from perdure.values.failure import FailureRecord
 from perdure.values.instance import Instance
 from perdure.values.listings import Listed, ListedStatus, Listing, MatchCount, StepRecord, StoreCounts
 from perdure.values.status import Hold, Status
+from perdure.values.stream import StreamItem, items_of
 from perdure.values.times import from_ms, to_ms
 from perdure.wire.engine_info import installed_version
 from perdure.wire.operations import Scope
@@ -259,10 +261,11 @@ class PageSource:
             facts=() if job is None or row is None else _facts(job, row),
             state=state,
             state_problem=problem,
-            has_secrets=job is not None and has_secrets(job),
+            has_secrets=job is not None and (has_secrets(job) or any(one.values.secret for one in job.plan.streams)),
             reveals=reveals,
             steps=steps,
             earlier_steps=earlier,
+            streams=() if job is None or row is None else await self._streams(job, row, reveals=reveals),
             events=tuple(self._event(each) for each in events[:PAGE]),
             older=events[PAGE - 1].sequence if len(events) > PAGE else None,
         )
@@ -279,6 +282,28 @@ class PageSource:
         except InvalidInput:
             return (), row.journal_length
         return tuple(attrs.evolve(step, error=self._failure(step.error)) for step in steps), earlier
+
+    async def _streams(self, job: AnyDefinition, row: Instance, *, reveals: bool) -> tuple[StreamDetails, ...]:
+        """Return the newest items of an instance's streams."""
+        streams = engine_of(self.client).store.streams
+        if streams is None:
+            return ()
+        return tuple([await self._stream(streams, each, row, reveals=reveals) for each in job.plan.streams])
+
+    async def _stream(
+        self, streams: StoredStreams, stream: Stream[Any], row: Instance, *, reveals: bool
+    ) -> StreamDetails:
+        place = row.address, row.incarnation, stream.name
+        last = await self._read(lambda _: streams.last(*place))
+        after = max(-1, last - MAX_OFFSETS)
+        groups = await self._read(lambda _: streams.read(*place, after, MAX_OFFSETS))
+        try:
+            items = items_of(groups, after, what=f"stream {stream.name} of {row.address}")
+        except InvalidInput as problem:
+            return StreamDetails(name=stream.name, count=last + 1, problem=str(problem))
+        newest = items[-MAX_OFFSETS:]  # more may have come between both reads
+        shown = newest if reveals else tuple(_without_secrets(stream, each) for each in newest)
+        return StreamDetails(name=stream.name, items=shown, count=max(last, newest[-1].offset if newest else -1) + 1)
 
     def _instance(self, job: AnyDefinition | None, row: Instance) -> Instance:
         """Return a row without secrets, and without the encoded state, which the page shows decoded."""
@@ -317,6 +342,12 @@ class PageSource:
         return DeadLetters(
             letters=letters, more=len(found) > PAGE, after=after, items=items, items_after=items_after, left=left
         )
+
+
+def _without_secrets(stream: Stream[Any], item: StreamItem) -> StreamItem:
+    if item.form != "chunk":
+        return item
+    return attrs.evolve(item, value=stream.values.redact(item.value.encode()).decode())
 
 
 def _presence(row: Instance | None) -> Presence:

@@ -404,3 +404,7 @@ class StoredStreams(Protocol):
         however long the stream is.
         """
         ...
+
+    def last(self, address: Address, incarnation: int, stream: str, /) -> FutureResult[int, StoreError]:
+        """Return the offset at which the newest group ends, and -1 if there is none."""
+        ...

@@ -39,7 +39,7 @@ STORE_OPERATIONS: Final = (
 CAPABILITY_OPERATIONS: Final = {
     "cursors": ("read", "move"),
     "journal": ("read",),
-    "streams": ("append", "read"),
+    "streams": ("append", "read", "last"),
     "lanes": ("names", "queued", "last_rank"),
     "sharing": ("heartbeat", "abandoned"),
 }

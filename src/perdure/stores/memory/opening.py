@@ -301,6 +301,10 @@ class _MemoryStreams:
             "read a stream", lambda tables: tables.streams.read(incarnation, stream, after, limit)
         )
 
+    def last(self, _: Address, incarnation: int, stream: str, /) -> FutureResult[int, StoreError]:
+        """Return the newest offset."""
+        return self.opening.answer("read a stream", lambda tables: tables.streams.last(incarnation, stream))
+
 
 def _appended(tables: Tables, group: StreamGroup) -> int | None:
     row = tables.instances.get(group.address)

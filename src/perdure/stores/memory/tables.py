@@ -165,6 +165,11 @@ class Streams:
         found = (group for group, _ in stream.groups if group.last > after)
         return tuple(islice(found, limit))
 
+    def last(self, incarnation: int, name: str) -> int:
+        """Return the newest offset, and -1 without one."""
+        stream = self._streams.get(incarnation, {}).get(name)
+        return -1 if stream is None else stream.last
+
     def delete(self, incarnation: int) -> None:
         """Delete an incarnation's streams."""
         self._streams.pop(incarnation, None)

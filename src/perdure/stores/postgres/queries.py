@@ -267,6 +267,12 @@ class PostgresStreams:
             answered_by(found), lambda rows: tuple(StoredGroup(row[0], row[1], decoded(row[2])) for row in rows)
         )
 
+    def last(self, _: Address, incarnation: int, stream: str, /) -> FutureResult[int, StoreError]:
+        """Return the newest offset."""
+        sql = f"SELECT max(last) FROM {self._operations.schema}.streams WHERE incarnation = $1 AND stream = $2"
+        found = self._operations.read("read a stream", sql, incarnation, encoded(stream))
+        return converted(answered_by(found), lambda rows: -1 if rows[0][0] is None else int(rows[0][0]))
+
 
 _GROUP_TYPES: Final = (
     *("bigint", "bigint", "text", "int", "int", "text", "bigint", "int", "bigint", "text"),

@@ -407,6 +407,10 @@ class _SqliteStreams:
             "read a stream", lambda cursor: streams.read(cursor, address, incarnation, stream, after, limit)
         )
 
+    def last(self, _: Address, incarnation: int, stream: str, /) -> FutureResult[int, StoreError]:
+        """Return the newest offset."""
+        return self.store.read("read a stream", lambda cursor: streams.last(cursor, incarnation, stream))
+
 
 @attrs.frozen
 class _SqliteCursors:

@@ -71,6 +71,12 @@ def read(
     return tuple(StoredGroup(*row) for row in rows)
 
 
+def last(cursor: sqlite3.Cursor, incarnation: int, stream: str) -> int:
+    """Return the newest offset, and -1 without one."""
+    found: int = (cursor.execute(_END, (incarnation, stream)).fetchone() or (-1,))[0]
+    return found
+
+
 def delete(cursor: sqlite3.Cursor, incarnation: int) -> None:
     """Delete the streams of a purged instance."""
     cursor.execute("DELETE FROM streams WHERE incarnation = ?", (incarnation,))

@@ -418,6 +418,7 @@ STREAM_READ = Requirement(
     "streams.read",
     "Return the first groups with an offset greater than ``after``, in order, up to the limit.",
 )
+STREAM_LAST = Requirement("streams.last", "Return the offset at which the newest group ends, and -1 if there is none.")
 STREAM_PURGE = Requirement("streams.read", "There are none once that incarnation is purged: ``Purge`` deletes them.")
 STREAM_IS_FLAT = Requirement("streams.read", "Appending and reading cost the same, however long the stream is.")
 

@@ -16,6 +16,7 @@ from perdure.testing.conformance.requirements import (
     STREAM_DENSE,
     STREAM_DURABLE,
     STREAM_FENCE,
+    STREAM_LAST,
     STREAM_PURGE,
     STREAM_READ,
 )
@@ -60,11 +61,16 @@ async def _read(
     return await value(present(store.streams).read(at, fence.incarnation, stream, after, limit))
 
 
-@in_store(STREAM_APPEND, STREAM_DENSE, STREAM_READ)
+async def _last(store: Store, at: Address, fence: Fence, stream: str = "s") -> object:
+    return await value(present(store.streams).last(at, fence.incarnation, stream))
+
+
+@in_store(STREAM_APPEND, STREAM_DENSE, STREAM_READ, STREAM_LAST)
 async def groups_have_dense_offsets_and_are_read_after_one(store: Store) -> None:
     """Each stream of each instance has its own offsets. Skipped ones are counted, and nothing is stored for them."""
     streams = present(store.streams)
     a, b = await _claimed(store, A), await _claimed(store, B)
+    same(await _last(store, A, a), -1, "the newest offset of an empty stream")
     many = (_group(A, a, "one"), _group(B, b, "other"), _group(A, a, "two \0\1 é\u2028", count=3))
     same(await value(streams.append(many)), (0, 0, 1), "the first offsets")
     more = (_group(A, a, "", skipped=5), _group(A, a, "apart", stream="S"), _group(A, a, "last", count=2))
@@ -78,6 +84,8 @@ async def groups_have_dense_offsets_and_are_read_after_one(store: Store) -> None
     for after, first in ((-1, 0), (0, 1), (1, 1), (2, 1), (3, 2), (8, 2), (9, 3), (10, 3), (11, 4), (99, 4)):
         for limit in (1, 2, ALL):
             same(await _read(store, A, a, after, limit), groups[first : first + limit], f"{limit} after {after}")
+    same(await _last(store, A, a), 11, "the newest offset")
+    same((await _last(store, A, a, "S"), await _last(store, B, b)), (0, 0), "the newest offset of another stream")
     same(await _read(store, A, a, stream="S"), (StoredGroup(0, 0, "apart"),), "another stream of the instance")
     same(await _read(store, B, b), (StoredGroup(0, 0, "other"),), "the stream of another instance")
 
@@ -125,6 +133,7 @@ async def a_purge_deletes_the_streams(store: Store) -> None:
     same(await value(streams.append((_group(A, old, "late"),))), (None,), "a group of a purged instance")
     for stream in ("s", "S"):
         same(await _read(store, A, old, stream=stream), (), "the stream of a purged instance")
+        same(await _last(store, A, old, stream), -1, "the newest offset of a purged instance")
     new = await _claimed(store, A)
     same(await value(streams.append((_group(A, old, "late"), _group(A, new, "new")))), (None, 0), "of the next one")
     same(await _read(store, A, new), (StoredGroup(0, 0, "new"),), "the stream of the next instance")

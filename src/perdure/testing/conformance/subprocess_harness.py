@@ -250,7 +250,11 @@ class DisarmCrash:
 Order: TypeAlias = HostCall | ArmCrash | ArmWriteLimit | DisarmCrash
 
 
-_CAPABILITIES: Final = {"journal": ("read",), "streams": ("append", "read"), "lanes": ("names", "queued", "last_rank")}
+_CAPABILITIES: Final = {
+    "journal": ("read",),
+    "streams": ("append", "read", "last"),
+    "lanes": ("names", "queued", "last_rank"),
+}
 
 
 @attrs.frozen(kw_only=True)
