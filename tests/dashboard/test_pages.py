@@ -825,7 +825,7 @@ def test_the_panel_of_a_stream_shows_chunks_in_order_and_those_that_a_mark_repla
     assert text in plain.removeprefix(f"Stream s{note}")
 
 
-def test_the_panel_of_a_stream_shortens_a_long_chunk_and_says_what_it_cannot_read():
+def test_the_panel_of_a_stream_shortens_a_long_chunk_and_says_why_it_is_not_readable():
     items = (a_chunk(0, "", f'"{"x" * 1_001}"'), a_chunk(1, "", f'"{"z" * 1_000}"'))
     shown = str(stream_panel(StreamDetails(name="s", items=items, count=2)))
     assert (shown.count("x") < 1_000, shown.count("z")) == (True, 1_000)
