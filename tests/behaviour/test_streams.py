@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Never
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from returns.result import Result, Success
 
@@ -17,8 +17,8 @@ from perdure.client.client import gateway_of
 from perdure.client.local_gateway import engine_of
 from perdure.jobs.streams import BeganAgain, Chunk, ChunksDropped, NotEmitting, Stream, Streamed
 from perdure.kinds.workflow import step
-from perdure.programs import gather
-from perdure.testing import Crash, Delay, Fail, World
+from perdure.programs import asks, gather
+from perdure.testing import Crash, Delay, EmitStep, Fail, FakeServices, World, fake_services, simulate
 from perdure.testing.world import WorkerDied
 from perdure.values.errors import (
     DefinitionError,
@@ -470,3 +470,48 @@ def test_a_chunk_has_a_size() -> None:
         assert row is not None
         assert row.last_error is not None
         assert "at most 65536 bytes as JSON" in row.last_error.message
+
+
+# ---------------------------------------------------------------- without an engine
+class Quick:
+    """A model without pauses."""
+
+    async def say(self, name: str, words: int) -> None:
+        for word in range(words):
+            tokens.emit_now(f"{name}{word}")
+
+
+@effect
+def note(_: object, number: int) -> Result[None, str]:
+    few.emit_now(number)
+    return Success(None)
+
+
+@program
+def noting(number: int) -> Do[int, str, Any]:
+    yield from tokens.emit("begin")
+    yield from gather(say("a", number), say("b", number), note(number))
+    return number
+
+
+def test_a_simulated_program_emits_and_its_trace_has_the_chunks() -> None:
+    run = simulate(noting(2), Quick())
+    assert run.value() == 2
+    assert run.emitted(few) == (2,)
+    assert sorted(run.emitted(tokens)) == ["a0", "a1", "b0", "b1", "begin"]
+    steps = [step for step in run.trace if isinstance(step, EmitStep)]
+    assert [step.branch for step in steps if step.value in {"begin", "a1", 2}] == ["", "gather[0]", "gather[2]"]
+    assert "chunk of tokens: 'a0'" in repr(run)
+
+
+def test_chunks_of_a_call_whose_outcome_was_lost_are_in_the_trace_and_a_call_that_never_began_has_none() -> None:
+    assert simulate(noting(1), Quick(), faults=[Crash("note", when="after")]).emitted(few) == (1,)
+    assert simulate(noting(1), Quick(), faults=[Crash("note", when="before")]).emitted(few) == ()
+    # Outside of an effect a program cannot emit, as in an engine.
+    assert "NotEmitting" in repr(simulate(asks(lambda _: tokens.emit_now("no")), None))
+
+
+@given(fake_services())
+@settings(max_examples=5)
+def test_fake_services_emit_the_chunks_of_the_program(services: FakeServices) -> None:
+    assert simulate(noting(1), services).emitted(tokens) == ("begin",)

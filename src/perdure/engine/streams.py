@@ -6,7 +6,7 @@ An effect never waits for its readers: they take stored groups, from memory or f
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Literal, TypeVar
 
 import attrs
@@ -18,7 +18,7 @@ from perdure.jobs.definition import AnyDefinition, CallError
 from perdure.jobs.draft import EmittingStep
 from perdure.jobs.redaction import shown_status
 from perdure.jobs.step import Execute
-from perdure.jobs.streams import EMITTER, Emitter, NotEmitting, Stream
+from perdure.jobs.streams import EMITTER, NotEmitting, Stream, in_effect
 from perdure.programs.drivers import default_handler, settle_answer
 from perdure.programs.effect_results import CalledElsewhere
 from perdure.programs.exit import is_closing
@@ -205,46 +205,6 @@ class RunEmitter:
             raise self._lost
 
 
-class _InEffect(Coroutine[Any, Any, T]):
-    """An effect's coroutine: each step executes with its emitter, whichever task takes the step."""
-
-    __slots__ = ("_emitter", "_inner")
-
-    def __init__(self, inner: Coroutine[Any, Any, T], emitter: Emitter) -> None:
-        self._inner = inner
-        self._emitter = emitter
-
-    def send(self, value: Any, /) -> Any:
-        token = EMITTER.set(self._emitter)
-        try:
-            return self._inner.send(value)
-        finally:
-            EMITTER.reset(token)
-
-    def throw(self, *error: Any) -> Any:
-        token = EMITTER.set(self._emitter)
-        try:
-            return self._inner.throw(*error)
-        finally:
-            EMITTER.reset(token)
-
-    def close(self) -> None:
-        token = EMITTER.set(self._emitter)
-        try:
-            self._inner.close()
-        finally:
-            EMITTER.reset(token)
-
-    def __await__(self) -> Any:
-        return self
-
-    def __iter__(self) -> _InEffect[T]:
-        return self
-
-    def __next__(self) -> Any:
-        return self.send(None)
-
-
 async def _performed(emitter: RunEmitter, answer: Any, services: Any) -> object:
     """Wait for an effect's outcome, and store all that it has emitted before it is known."""
     runtime = emitter.hub.runtime
@@ -252,7 +212,7 @@ async def _performed(emitter: RunEmitter, answer: Any, services: Any) -> object:
         emitter.place = "elsewhere"
         emitter.tick()
     try:
-        settled = await _InEffect(settle_answer(answer, services, runtime), emitter)
+        settled = await in_effect(settle_answer(answer, services, runtime), emitter)
     except BaseException as raised:
         if not is_closing(raised):
             await emitter.close()

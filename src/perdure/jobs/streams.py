@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, Never, Protocol, TypeAlias, TypeVar, cast
 
@@ -11,7 +11,7 @@ from returns.result import Result, Success
 from typing_extensions import TypeForm
 
 from perdure.codecs import Codec
-from perdure.programs import Program, effect
+from perdure.programs import Program, ServiceCall, effect
 from perdure.values.address import check_name
 from perdure.values.errors import DefinitionError, InvalidArgument, PerdureError
 from perdure.values.excerpt import fields_in_line
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from perdure.jobs.call import Call
 
 V = TypeVar("V")
+T = TypeVar("T")
 
 MAX_STREAMS: Final = 16
 MOST_CHUNKS: Final = 10_000_000
@@ -62,6 +63,51 @@ EMITTER: Final[ContextVar[Emitter | None]] = ContextVar("perdure.emitter", defau
 """Where the effect that is performed now emits. None outside of the effects of jobs that declare streams."""
 
 
+class _InEffect(Coroutine[Any, Any, T]):
+    """An effect's coroutine: each step executes with its emitter, whichever task takes the step."""
+
+    __slots__ = ("_emitter", "_inner")
+
+    def __init__(self, inner: Coroutine[Any, Any, T], emitter: Emitter) -> None:
+        self._inner = inner
+        self._emitter = emitter
+
+    def send(self, value: Any, /) -> Any:
+        token = EMITTER.set(self._emitter)
+        try:
+            return self._inner.send(value)
+        finally:
+            EMITTER.reset(token)
+
+    def throw(self, *error: Any) -> Any:
+        token = EMITTER.set(self._emitter)
+        try:
+            return self._inner.throw(*error)
+        finally:
+            EMITTER.reset(token)
+
+    def close(self) -> None:
+        token = EMITTER.set(self._emitter)
+        try:
+            self._inner.close()
+        finally:
+            EMITTER.reset(token)
+
+    def __await__(self) -> Any:
+        return self
+
+    def __iter__(self) -> _InEffect[T]:
+        return self
+
+    def __next__(self) -> Any:
+        return self.send(None)
+
+
+def in_effect(coroutine: Coroutine[Any, Any, T], emitter: Emitter) -> Coroutine[Any, Any, T]:
+    """Return an effect's coroutine with its emitter."""
+    return _InEffect(coroutine, emitter)
+
+
 @frozen(eq=False)
 class Stream(Generic[V]):
     """Values that a run emits while it works. Declare it once, pass it to a job's ``streams``, and read it by a handle.
@@ -95,12 +141,12 @@ class Stream(Generic[V]):
         _check_bound(self.max_bytes, f"max_bytes of the stream {self.name}", MAX_CHUNK_BYTES, MOST_BYTES)
         object.__setattr__(self, "values", Codec.of(self.value, what=f"chunk of the stream {self.name}"))
 
-        @effect(name=f"emit {self.name}")
         def emitting(_: object, value: V) -> Result[None, Never]:
             self.emit_now(value)
             return Success(None)
 
-        object.__setattr__(self, "_emit", emitting)
+        emitting.__dict__[_EMITS] = True
+        object.__setattr__(self, "_emit", effect(name=f"emit {self.name}")(emitting))
 
     def emit(self, value: V, /) -> Program[None, Never, object]:
         """Emit a chunk from a program. In a workflow this is a step: a recorded one is not repeated.
@@ -133,6 +179,14 @@ class Stream(Generic[V]):
                 f"chunk of the stream {self.name}", f"{len(data)} bytes", f"at most {MAX_CHUNK_BYTES} bytes as JSON"
             )
         emitter.emit(self, data)
+
+
+_EMITS: Final = "perdure_emits"
+
+
+def is_emission(instruction: object) -> bool:
+    """Return whether a program emits by this call: `Stream.emit` made it, and it calls no service."""
+    return isinstance(instruction, ServiceCall) and hasattr(instruction.fn, _EMITS)
 
 
 def _check_bound(value: object, what: str, least: int, most: int) -> None:

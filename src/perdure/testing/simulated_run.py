@@ -28,6 +28,7 @@ from perdure.jobs.context import (
     SetState,
     UpdateState,
 )
+from perdure.jobs.streams import Stream
 from perdure.programs import Halted, Raised, ServiceCall
 from perdure.programs.watch import SourceLocation
 from perdure.runtime.record import LogRecord
@@ -132,6 +133,23 @@ class TimeoutStep:
 
 
 @attrs.frozen(kw_only=True)
+class EmitStep:
+    """The program, or an effect, emitted a chunk to a stream.
+
+    Attributes:
+        stream: the stream's name.
+        value: the chunk.
+        branch: the concurrent branch. Empty outside any branch.
+    """
+
+    __repr__ = fields_in_line
+
+    stream: str
+    value: object
+    branch: str = ""
+
+
+@attrs.frozen(kw_only=True)
 class LogStep:
     """The program wrote a log record.
 
@@ -146,7 +164,7 @@ class LogStep:
     branch: str = ""
 
 
-Step: TypeAlias = EffectStep | ContextStep | SleepStep | TimeoutStep | LogStep
+Step: TypeAlias = EffectStep | ContextStep | SleepStep | TimeoutStep | EmitStep | LogStep
 
 
 def effect_name(instruction: object) -> str:
@@ -204,7 +222,7 @@ def _branch(step: Step) -> str:
     return f"{step.branch}: " if step.branch else ""
 
 
-def _step_text(step: Step) -> str:
+def _step_text(step: Step) -> str:  # noqa: PLR0911 - one return for each step
     match step:
         case EffectStep():
             return _performed(step)
@@ -216,6 +234,8 @@ def _step_text(step: Step) -> str:
             return f"sleep {_ms(delay_ms)}"
         case TimeoutStep(after_ms=after_ms):
             return f"timeout after {_ms(after_ms)}"
+        case EmitStep(stream=stream, value=value):
+            return f"chunk of {stream}: {value!r}"
         case LogStep(record=record):
             return f"log {record.level}: {record.message} {dict(record.fields) or ''}".rstrip()
         case _:
@@ -291,6 +311,7 @@ def _ms(milliseconds: int) -> str:
     return str(timedelta(milliseconds=milliseconds)) if milliseconds >= 1_000 else f"{milliseconds} ms"  # noqa: PLR2004 - a second
 
 
+V = TypeVar("V")
 A_co = TypeVar("A_co", covariant=True)
 E_co = TypeVar("E_co", covariant=True)
 S_co = DefaultTypeVar("S_co", covariant=True, default=None)
@@ -426,6 +447,17 @@ class Simulated(Generic[A_co, E_co, S_co]):
             name: the `effect` function's name.
         """
         return tuple(step for step in self.effects if step.name == name)
+
+    def emitted(self, stream: Stream[V]) -> tuple[V, ...]:
+        """Return the chunks of a stream, in order.
+
+        Args:
+            stream: the stream's declaration.
+        """
+        chunks: tuple[Any, ...] = tuple(
+            step.value for step in self.trace if isinstance(step, EmitStep) and step.stream == stream.name
+        )
+        return chunks
 
     @property
     def logs(self) -> tuple[LogStep, ...]:

@@ -18,6 +18,7 @@ from returns.result import Failure, Success
 from perdure.jobs.checkpoint import AwaitChange, Checkpoint, DryJournal, KeepProgram, ReadJournal, TakeProgram
 from perdure.jobs.context import GetState, UpdateState
 from perdure.jobs.draft import ClosedDraft, Draft
+from perdure.jobs.streams import EMITTER, Stream, in_effect, is_emission
 from perdure.programs import PASS, Exit, Halted, Handler, Program, Raised, default_handler, run_async, sandbox
 from perdure.programs.drivers import TIMER, settle_answer
 from perdure.programs.effect_results import Declared, Undeclared, declared_by
@@ -32,6 +33,7 @@ from perdure.testing.simulated_run import (
     Changes,
     ContextStep,
     EffectStep,
+    EmitStep,
     Hung,
     LogStep,
     NeverRun,
@@ -218,12 +220,18 @@ class RunObserver:
         """Perform an effect, or draw its result."""
         if not isinstance(self.performer, FakeServices):
             return self.performer(instruction, services)
+        if is_emission(instruction):
+            return default_handler(instruction, services)
         try:
             return self.performer.answer(instruction)
         except BaseException as broken:  # noqa: BLE001 - not a defect of the program, which must not receive it
             self.broken = broken
             self.over()
             return self.never()
+
+    def emit(self, stream: Stream[Any], value: bytes, /) -> None:
+        """Record a chunk that an effect emits."""
+        self.steps.append(EmitStep(stream=stream.name, value=stream.values.open(value).value, branch=self.branch()))
 
     def die(self, fault: Fault) -> None:
         """Crash the process."""
@@ -292,16 +300,19 @@ class _Asked:
         )
 
     def perform(self, services: object) -> object:
+        token = EMITTER.set(self.observer)
         try:
             return self.observer.perform(self.instruction, services)
         except Exception as defect:
             self.note(Raised(defect))
             raise
+        finally:
+            EMITTER.reset(token)
 
     async def settle(self, answer: object, services: object) -> object:
         """Wait for a result, and record it."""
         try:
-            settled: Any = await settle_answer(answer, services)
+            settled: Any = await in_effect(settle_answer(answer, services), self.observer)
         except Exception as defect:
             self.note(Raised(defect))
             raise
