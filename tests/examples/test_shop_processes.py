@@ -14,6 +14,9 @@ from typing import Any
 import httpx2
 import pytest
 from attrs import define, field
+from playwright.sync_api import Page, expect
+
+expect.set_options(timeout=20_000)
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 BROWSERS = 8
@@ -28,13 +31,15 @@ class Shop:
 
     folder: Path
     running: list[subprocess.Popen[str]] = field(factory=list[subprocess.Popen[str]])
+    environ: dict[str, str] = field(factory=dict[str, str])
 
     def start(self, *command: str) -> subprocess.Popen[str]:
         """Start a process."""
+        path = os.pathsep.join((str(EXAMPLES), str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")))
         process = subprocess.Popen(  # noqa: S603 - our own command
             [sys.executable, "-m", *command],
             cwd=self.folder,
-            env={**os.environ, "PYTHONPATH": str(EXAMPLES), "SHOP_FILES": str(self.folder), "NO_COLOR": "1"},
+            env={**os.environ, **self.environ, "PYTHONPATH": path, "SHOP_FILES": str(self.folder), "NO_COLOR": "1"},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -43,13 +48,12 @@ class Shop:
         self.running.append(process)
         return process
 
-    def engine(self) -> subprocess.Popen[str]:
-        app = "web_shop.jobs:app"
+    def engine(self, app: str = "web_shop.jobs:app") -> subprocess.Popen[str]:
         return self.start("perdure", "run", app, "--store", "sqlite:///shop.db", "--log-level", "error")
 
-    def web(self) -> subprocess.Popen[str]:
+    def web(self, port: str = "0") -> subprocess.Popen[str]:
         app = "web_shop.web:from_environment"
-        return self.start("uvicorn", "--factory", app, "--port", "0", "--no-access-log")
+        return self.start("uvicorn", "--factory", app, "--port", port, "--no-access-log")
 
 
 def line_of(process: subprocess.Popen[str], text: str) -> str:
@@ -190,3 +194,40 @@ async def run_the_shop(shop: Shop) -> None:
 
 def test_no_order_is_lost_or_applied_twice_when_the_engine_is_killed(shop: Shop) -> None:
     asyncio.run(run_the_shop(shop))
+
+
+# ---------------------------------------------------------------- the page of an order, last: it keeps a browser open
+def placed(page: Page, url: str) -> str:
+    """Place an order of 10 € and pay it; return its URL."""
+    body = {"customer": "ada@example.com", "lines": [{"article": "book", "quantity": 2, "price_cents": 500}]}
+    order = page.request.post(f"{url}/orders", data=body, headers={"Idempotency-Key": "place"}).json()["id"]
+    key = {"Idempotency-Key": "pay"}
+    assert page.request.post(f"{url}/orders/{order}/payment", data={"card": "c"}, headers=key).status == 202
+    return f"{url}/orders/{order}"
+
+
+def test_the_page_of_an_order_continues_over_kills_of_both_tiers_and_over_a_reload(shop: Shop, page: Page) -> None:
+    web, engine = shop.web(), shop.engine("hesitant_shop:app")
+    url = url_of(web)
+    asked: list[str | None] = []
+    page.on(
+        "request", lambda sent: asked.append(sent.header_value("last-event-id")) if "progress" in sent.url else None
+    )
+    page.goto(f"{placed(page, url)}/page")
+    lines, connection = page.get_by_role("log").get_by_role("listitem"), page.get_by_role("status")
+    expect(lines).to_have_text(["Your card is charged…"])
+    for killed in (engine, web):
+        killed.send_signal(signal.SIGKILL)
+        killed.wait()
+    expect(connection).to_have_text("Connecting…")
+    shop.environ["SHOP_ANSWERS"] = "yes"
+    shop.web(url.rpartition(":")[2])
+    shop.engine("hesitant_shop:app")
+    # The run began again, behind a mark: its line is replaced, and not repeated.
+    expect(lines).to_have_text(["Your card is charged…", "Paid. Thank you!"])
+    expect(connection).to_have_text("")
+    assert asked[0] is None
+    assert asked[-1] == "0"
+    page.reload()
+    expect(lines).to_have_text(["Your card is charged…", "Paid. Thank you!"])
+    assert asked[-1] is None

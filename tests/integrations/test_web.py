@@ -21,11 +21,11 @@ from litestar.testing import TestClient as LitestarClient
 from returns.result import Failure, Result, Success
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 from starlette.testclient import TestClient
 
-from perdure import App, Client, Decision, Task
+from perdure import App, Client, Decision, Do, Stream, Task, Workflow, WorkflowContext, program
 from perdure.integrations import fastapi, litestar, starlette
 from perdure.integrations.django.client import TIMEOUT
 from perdure.integrations.web import MAX_SIGNATURES, WebhookVerifier, problem_response
@@ -261,3 +261,62 @@ def test_a_webhook_is_applied_once_and_a_forged_one_is_a_problem() -> None:
             assert sender.post("/hook", content=BODY, headers=headers).json() == {"total": 3}
         forged = sender.post("/hook", content=BODY + b" ", headers=headers)
         assert forged.status_code == 422
+
+
+# ---------------------------------------------------------------- streams
+words = Stream("words", str)
+other = Stream("other", str)
+
+
+@program
+def talk(ctx: WorkflowContext[str]) -> Do[str, str, object]:
+    said = yield from ctx.state
+    yield from words.emit(said)
+    yield from words.emit("good")
+    return said
+
+
+talker = Workflow("talker", state=str, run=talk, streams=[words])
+
+
+def test_a_stream_is_passed_on_to_a_browser_behind_its_last_event() -> None:
+    async def events(request: Request) -> Response:
+        jobs = starlette.client_of(request).handle(talker)
+        if request.path_params["id"] == "new":
+            await jobs.start("new", "tea")
+        stream = other if request.path_params["id"] == "undeclared" else words
+        return await starlette.follow(request, jobs, request.path_params["id"], stream)
+
+    app_ = App(None).with_jobs(talker)
+    routes = [Route("/{id}", events)]
+    web = Starlette(routes=routes, lifespan=starlette.lifespan(lambda: app_.open("memory://")))
+    starlette.handle_errors(web)
+    with TestClient(web) as client:
+        first = client.get("/new")
+        assert first.headers["content-type"].startswith("text/event-stream")
+        assert [line for line in first.text.split("\n") if line.startswith(("id", "event"))] == [
+            *("id: 0", "event: chunk", "id: 1", "event: chunk", "event: end")
+        ]
+        assert 'data: {"step":"0 emit words","value":"tea"}' in first.text
+        later = client.get("/new", headers={"Last-Event-ID": "0"})
+        assert [line for line in later.text.split("\n") if line.startswith("id")] == ["id: 1"]
+        assert client.get("/new?after=0").text == later.text
+        assert client.get("/new", headers={"Last-Event-ID": "1"}).status_code == 204
+        for wrong in ("/new?after=x", "/undeclared", "/" + "x" * 600):
+            refused = client.get(wrong)
+            assert (refused.status_code, refused.headers["content-type"]) == (422, "application/problem+json"), wrong
+
+
+def test_a_browser_tries_again_if_the_engine_is_not_reachable() -> None:
+    """After a response that is an error it would not."""
+
+    async def events(request: Request) -> Response:
+        return await starlette.follow(request, starlette.client_of(request).handle(talker), "a", words)
+
+    web = Starlette(
+        routes=[Route("/", events)],
+        lifespan=starlette.lifespan(lambda: connect("http://127.0.0.1:9", talker, timeout="100 ms")),
+    )
+    with TestClient(web) as client:
+        response = client.get("/")
+        assert (response.status_code, response.text) == (200, "retry: 500\n\n")

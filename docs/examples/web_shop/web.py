@@ -8,20 +8,30 @@ from __future__ import annotations
 import os
 from datetime import datetime
 from functools import partial
+from pathlib import Path
 from typing import Annotated, TypeAlias
 from uuid import UUID, uuid5
 
-from fastapi import APIRouter, FastAPI, Header, HTTPException, Query, Response
+from fastapi import (
+    APIRouter,
+    FastAPI,
+    Header,
+    HTTPException,
+    Query,
+    Request,
+    Response,
+)
+from fastapi.responses import FileResponse
 from pydantic import BaseModel, Field
 from returns.result import Failure, Success
 
 from perdure import attempt
-from perdure.integrations.fastapi import Jobs, handle_errors, lifespan
+from perdure.integrations.fastapi import Jobs, follow, handle_errors, lifespan
 from perdure.integrations.web import OpenClient
 from perdure.remote import connect
 from perdure.values.errors import Rejected
 from perdure.values.times import Duration
-from web_shop.jobs import orders
+from web_shop.jobs import orders, progress
 from web_shop.order import (
     Cancel,
     NotPossible,
@@ -89,6 +99,8 @@ class WaitingOrder(BaseModel):
 SHOP = UUID("a0c7bbd2-52a2-5b0c-9b0e-0b6b3a5b5f10")
 """The namespace of the order ids."""
 
+FOLDER = Path(__file__).parent
+
 TIMEOUT: Duration = "10 seconds"
 """How long a request waits for an engine that restarts."""
 
@@ -133,6 +145,26 @@ async def show(order_id: UUID, jobs: Jobs) -> OrderPage:
     if order is None:
         raise HTTPException(404, f"there is no order {order_id}")
     return page_of(order_id, order)
+
+
+@shop.get("/orders/{order_id}/progress")
+async def follow_order(order_id: UUID, jobs: Jobs, request: Request) -> Response:
+    """Follow an order with server-sent events."""
+    return await follow(request, jobs.handle(orders), str(order_id), progress)
+
+
+@shop.get("/orders/{order_id}/page")
+async def page(order_id: UUID, jobs: Jobs) -> Response:
+    """Return the page that follows an order."""
+    await show(order_id, jobs)  # 404 if there is none
+    headers = {"Content-Security-Policy": "default-src 'self'"}
+    return FileResponse(FOLDER / "order.html", headers=headers)
+
+
+@shop.get("/order.js")
+async def script() -> Response:
+    """Return the page's script."""
+    return FileResponse(FOLDER / "order.js")
 
 
 @shop.get("/orders/{order_id}/history")

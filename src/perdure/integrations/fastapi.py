@@ -9,10 +9,10 @@ from fastapi import Depends
 from starlette.requests import HTTPConnection
 
 from perdure.client.client import Client
-from perdure.integrations.starlette import client_of, handle_errors, lifespan
+from perdure.integrations.starlette import client_of, follow, handle_errors, lifespan
 from perdure.jobs.definition import Definition
 
-__all__ = ["Jobs", "handle_errors", "handle_of", "lifespan"]
+__all__ = ["Jobs", "follow", "handle_errors", "handle_of", "lifespan"]
 
 H = TypeVar("H")
 

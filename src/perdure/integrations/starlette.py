@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from typing import Any, Final, cast
 
+from returns.result import Result, Success
 from starlette.applications import Starlette
 from starlette.requests import HTTPConnection, Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
 from perdure.client.client import Client
 from perdure.integrations.web import OpenClient, problem_response
-from perdure.values.errors import DefinitionError, PerdureError
+from perdure.jobs.call import Call, result_of
+from perdure.jobs.handle import JobHandle
+from perdure.jobs.streams import Stream
+from perdure.values.address import check_id
+from perdure.values.errors import DefinitionError, InvalidArgument, PerdureError, UnknownJob
+from perdure.values.stream import StreamPage, offset_of, server_sent
 
 STATE: Final = "perdure"
 """The client's name in the lifespan's state: ``request.state.perdure``."""
@@ -61,6 +69,58 @@ def handle_errors(app: Starlette, /) -> None:
         app: a Starlette or FastAPI application.
     """
     app.add_exception_handler(PerdureError, _respond)
+
+
+PULSE_MS: Final = 10_000
+"""How often a response without chunks sends a comment, so that a proxy does not close it."""
+
+FOLLOWED_MS: Final = 60_000
+"""How long one response follows a stream. Then the browser opens the next one, and sends the last id."""
+
+
+async def follow(request: Request, handle: JobHandle[Any, Any], id_: str, stream: Stream[Any], /) -> Response:
+    """Return the server-sent events of a stream, for an ``EventSource`` in a browser. Check the user before.
+
+    They are those of the engine's own HTTP interface: the browser continues after the last one that it has, also if
+    the engine or this process was replaced meanwhile. A stream that has ended is answered with 204, which ends the
+    ``EventSource``.
+
+    Args:
+        request: its ``Last-Event-ID``, or else its parameter ``after``, says where the browser continues.
+        handle: the job's handle.
+        id_: the instance.
+        stream: the stream's declaration.
+
+    Raises:
+        InvalidArgument: the offset or the id is not valid, or the job does not declare the stream.
+    """
+    after = offset_of(request.headers.get("last-event-id") or request.query_params.get("after", "-1"))
+    read = partial(handle.dispatch.stream_page, handle.definition.address(check_id(id_)), stream.name)
+    first: Result[StreamPage, PerdureError] = await result_of(read(after, 0))
+    if isinstance(first, Success) and first.unwrap().state == "end":
+        return Response(status_code=204)
+    if not isinstance(first, Success) and isinstance(first.failure(), InvalidArgument | UnknownJob):
+        raise first.failure()
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return StreamingResponse(_events(read, first), media_type="text/event-stream", headers=headers)
+
+
+async def _events(
+    read: Callable[[int, int], Call[StreamPage, Any]], answer: Result[StreamPage, Any]
+) -> AsyncGenerator[bytes]:
+    until_ms = time.monotonic() * 1_000 + FOLLOWED_MS
+    yield b"retry: 500\n\n"
+    # After an error the response ends, and the browser tries again: it would not, after a response of another status.
+    while isinstance(answer, Success):
+        page = answer.unwrap()
+        if page.state == "end":
+            yield b"event: end\ndata: {}\n\n"
+            return
+        yield b"".join(map(server_sent, page.items)) or b": pulse\n\n"
+        left_ms = round(until_ms - time.monotonic() * 1_000)
+        if left_ms <= 0:
+            return
+        answer = await result_of(read(page.after, min(left_ms, PULSE_MS)))
 
 
 async def _respond(request: Request, error: Exception) -> Response:

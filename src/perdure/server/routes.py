@@ -31,7 +31,7 @@ from perdure.stores.values import Health
 from perdure.values.address import Address, check_id
 from perdure.values.errors import DefinitionError, InvalidArgument, InvalidInput, Overloaded, PerdureError
 from perdure.values.status_wait import WaitCondition, ticket_parts
-from perdure.values.stream import StreamItem, StreamPage
+from perdure.values.stream import StreamPage, offset_of, server_sent
 from perdure.values.times import duration_ms
 from perdure.wire.openapi import Description
 from perdure.wire.operations import INSTANCE, METRICS, OPERATIONS, Argument, ClientOperation, Scope
@@ -358,7 +358,7 @@ async def _frames(
     try:
         yield b"retry: 500\n\n"
         while page.state != "end":
-            yield b"".join(map(_event, page.items)) or b": pulse\n\n"
+            yield b"".join(map(server_sent, page.items)) or b": pulse\n\n"
             left_ms = round(until_ms - runtime.monotonic_ms())
             if left_ms <= 0:
                 return
@@ -375,20 +375,8 @@ PULSE_MS: Final = 10_000
 """How often a response without items sends a comment, so that a proxy does not close it."""
 
 
-def _event(item: StreamItem) -> bytes:
-    data: dict[str, object] = {"step": item.step}
-    if item.form == "chunk":
-        data["value"] = orjson.Fragment(item.value)
-    elif item.form == "dropped":
-        data = {"count": item.count}
-    return b"id: %d\nevent: %s\ndata: %s\n\n" % (item.offset, item.form.encode(), orjson.dumps(data))
-
-
 def _after(asked: Asked) -> int:
-    text = asked.request.headers.get("last-event-id") or asked.request.query_params.get("after", "-1")
-    if text == "-1" or (text.isascii() and text.isdecimal() and len(text) < 19):  # noqa: PLR2004 - 64 bits
-        return int(text)
-    raise InvalidArgument("after", text, "the offset of the last item that the reader has, or -1")
+    return offset_of(asked.request.headers.get("last-event-id") or asked.request.query_params.get("after", "-1"))
 
 
 async def _call(asked: Asked) -> Response:

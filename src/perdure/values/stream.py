@@ -9,7 +9,7 @@ import attrs
 import orjson
 
 from perdure.values.address import Address
-from perdure.values.errors import InvalidInput
+from perdure.values.errors import InvalidArgument, InvalidInput
 from perdure.values.excerpt import fields_in_line, size_only
 from perdure.values.frozen import frozen
 from perdure.values.instance import Claim
@@ -153,6 +153,27 @@ def items_of(groups: Sequence[StoredGroup], after: int, *, what: str) -> tuple[S
         found += (item for item in _items(group, what) if item.offset > after)
         after = group.last
     return tuple(found)
+
+
+def server_sent(item: StreamItem) -> bytes:
+    """Return an item as a server-sent event, whose id is the offset."""
+    data: dict[str, object] = {"step": item.step}
+    if item.form == "chunk":
+        data["value"] = orjson.Fragment(item.value)
+    elif item.form == "dropped":
+        data = {"count": item.count}
+    return b"id: %d\nevent: %s\ndata: %s\n\n" % (item.offset, item.form.encode(), orjson.dumps(data))
+
+
+def offset_of(text: str) -> int:
+    """Return the offset in a request for the items after it.
+
+    Raises:
+        InvalidArgument: there is none.
+    """
+    if text == "-1" or (text.isascii() and text.isdecimal() and len(text) < 19):  # noqa: PLR2004 - 64 bits
+        return int(text)
+    raise InvalidArgument("after", text, "the offset of the last item that the reader has, or -1")
 
 
 def _items(group: StoredGroup, what: str) -> list[StreamItem]:
