@@ -23,6 +23,7 @@ import planted_serving
 import planted_sharing
 import planted_sizes
 import planted_stores
+import planted_streams
 import planted_surface
 import planted_turns
 import planted_values
@@ -48,6 +49,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *planted_rest.MUTANTS,
     *planted_sizes.MUTANTS,
     *planted_stores.MUTANTS,
+    *planted_streams.MUTANTS,
     *planted_surface.MUTANTS,
     *planted_durability.MUTANTS,
     *planted_deploys.MUTANTS,
