@@ -87,6 +87,7 @@ EXPLAINED = {
     "jobs/hooks.py:_value_argument: len(arguments) > 2": NUMBERS,
     "jobs/keys.py:MAX_KEY_CHARACTERS": PUBLIC,
     "jobs/plan.py:_services_of: len(arguments) > 2": NUMBERS,
+    "jobs/plan.py:MOST_DEATHS": PUBLIC,
     "jobs/recovery.py:MAX_RECOVERIES": TRIES,
     "jobs/request.py:_VERSION_8": NUMBERS,
     "engine/runs/concurrency.py:MOST_KEPT": RATIO,
