@@ -11,6 +11,7 @@ FIRST = "behaviour/test_recovery_laws.py::test_a_first_event_that_fails_leaves_n
 BEFORE = "behaviour/test_suspect_code.py::test_code_that_kills_before_a_handler_is_parked_and_its_neighbours_are_served"
 AGAIN = "behaviour/test_recovery_laws.py::test_a_run_is_delivered_again_until_its_third_crash"
 
+DEATHS = "tests/behaviour/test_common_turns.py::test_the_job_says_how_many_deaths_park_a_run"
 ONE_RUN = "behaviour/test_run_identity_laws.py"
 IDENTITY = "tests/behaviour/test_run_identity.py"
 EXHAUSTED = (
@@ -170,9 +171,23 @@ MUTANTS = (
     Mutant(
         "a run is recovered once too often",
         "recover",
-        "if crashed and claim.recoveries >= MAX_RECOVERIES",
-        "if crashed and claim.recoveries > MAX_RECOVERIES",
+        "if crashed and claim.recoveries + 1 >= job.plan.max_deaths",
+        "if crashed and claim.recoveries >= job.plan.max_deaths",
         AGAIN,
+    ),
+    Mutant(
+        "all jobs have one limit of deaths",
+        "recover",
+        "claim.recoveries + 1 >= job.plan.max_deaths",
+        "claim.recoveries + 1 >= 3",
+        f"{DEATHS}[memory-alarm-5]",
+    ),
+    Mutant(
+        "code with a greater limit takes up an event that is parked",
+        "_park",
+        "if claim.recoveries < MAX_RECOVERIES:",
+        "if False:",
+        f"{DEATHS}[memory-event-1]",
     ),
     Mutant(
         "a graceful stop counts as a crash",

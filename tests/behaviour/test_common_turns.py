@@ -404,6 +404,40 @@ async def test_a_recovered_event_is_parked_after_its_third_crash_and_resumes(wor
     assert await world.run(jobs.get_state("a")) == Total(1)
 
 
+@pytest.mark.parametrize("deaths", [1, 2, 5])
+@pytest.mark.parametrize("cause", ["alarm", "event"])
+@on_each_store
+async def test_the_job_says_how_many_deaths_park_a_run(world: World, cause: str, deaths: int) -> None:
+    patient = machine_with(max_deaths=deaths)
+    jobs = (await world.open(app(world.outside, patient))).handle(patient)
+    world.suspension("kill")
+    if cause == "alarm":
+        await world.run(jobs.send("a", OnAlarm(1_000, (Say("kill"),))))
+        await world.advance(s=1)
+    else:
+        world.start(jobs.send("a", steps(Say("kill"))))
+        await world.settle()
+    for death in range(1, deaths + 1):
+        assert world.outside.heard == ["kill"] * death
+        assert (await world.run(jobs.status("a"))).parked is None
+        await world.crash()
+        world.suspension("kill")
+        jobs = (await world.open(app(world.outside, patient))).handle(patient)
+    assert world.outside.heard == ["kill"] * deaths
+    assert (await world.run(jobs.status("a"))).parked == "recovery_exhausted"
+    # Code with the default, or of an earlier version, leaves it parked.
+    await world.crash()
+    jobs = (await world.open(app(world.outside, machine))).handle(machine)
+    assert (world.outside.heard, (await world.run(jobs.status("a"))).parked) == (
+        ["kill"] * deaths,
+        "recovery_exhausted",
+    )
+    world.outside.held.clear()
+    await world.run(jobs.resume("a"))
+    await world.advance(s=1)
+    assert world.outside.heard == ["kill"] * (deaths + 1)
+
+
 @on_each_store
 async def test_graceful_shutdown_never_counts(world: World) -> None:
     """Graceful shutdown never counts."""

@@ -158,6 +158,10 @@ RANGES = (
     text("Update.name", lambda name: Update(name, str, str), 128),
     text("StateQuery.name", lambda name: StateQuery(name, str, str, lambda state, _: str(state)), 128),
     *(whole(f"{kind}.concurrency", option(make, "concurrency"), 1, 100_000) for kind, make in CONCURRENT.items()),
+    *(
+        whole(f"{kind}.max_deaths", option(make, "max_deaths"), 1, 1_000)
+        for kind, make in {**CONCURRENT, "WorkerPool": pool}.items()
+    ),
     whole("PoolBatch.failures", option(batch, "failures"), 0, 100),
     whole("WorkerPool.workers", option(pool, "workers"), 1, 100_000),
     whole("WorkerPool.rate", lambda value: pool(rate=(value, "1 minute")), 1, 100_000),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import typing
 from collections.abc import Generator, Mapping
-from typing import TYPE_CHECKING, Any, Literal, cast, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Final, Literal, cast, get_args, get_origin
 
 import attrs
 from typing_extensions import TypeAliasType, TypeForm, get_protocol_members, is_protocol
@@ -139,6 +139,7 @@ class Plan:
         needs: the service members that the hooks declare to need.
         state_in_events: whether events that record a state change carry the state.
         accepted_in_events: whether accepted requests are events, and with which members.
+        max_deaths: how many deaths of a process park a run.
         attributes: the values that the store keeps beside each state, to find instances by them.
         hooks: the user's functions, by the hook's name.
         limits: the named limits that its runs use.
@@ -163,6 +164,7 @@ class Plan:
     state_version: int = 1
     state_in_events: bool = False
     accepted_in_events: AcceptedInEvents = "nothing"
+    max_deaths: int = 3
     attributes: tuple[Attribute[Any, Any], ...] = attrs.field(default=(), eq=False)
     limits: tuple[AnyUse, ...] = attrs.field(default=(), eq=False)
     streams: tuple[Stream[Any], ...] = attrs.field(default=(), eq=False)
@@ -199,6 +201,7 @@ def build_plan(
     versions: Migrations[Any] | None = None,
     state_in_events: bool = False,
     accepted_in_events: AcceptedInEvents = "nothing",
+    max_deaths: int = 3,
     attributes: object = (),
     limits: object = (),
     streams: object = (),
@@ -223,6 +226,7 @@ def build_plan(
         versions: the state's older types, and the functions that upgrade them.
         state_in_events: whether events that record a state change carry the state.
         accepted_in_events: whether accepted requests are events, and with which members.
+        max_deaths: how many deaths of a process park a run.
         attributes: the values that the store keeps beside each state.
         limits: the named limits that its runs use.
         streams: the streams to which its runs emit.
@@ -256,6 +260,7 @@ def build_plan(
         hooks=given,
         state_in_events=_state_in_events(state_in_events, job),
         accepted_in_events=_accepted_in_events(accepted_in_events, job),
+        max_deaths=_max_deaths(max_deaths, job),
         attributes=_attributes(attributes, job),
         limits=limit_uses(limits, what=f"limits of {job}", keyed="always" if kind == "pool" else "by"),
         streams=_streams(streams, job),
@@ -302,6 +307,15 @@ def _accepted_in_events(value: object, job: str) -> AcceptedInEvents:
     if value in get_args(AcceptedInEvents):
         return cast("AcceptedInEvents", value)
     raise DefinitionError(f"accepted_in_events of {job}", value, "'nothing', 'sender' or 'payload'")
+
+
+MOST_DEATHS: Final = 1_000
+
+
+def _max_deaths(value: object, job: str) -> int:
+    if type(value) is int and 1 <= value <= MOST_DEATHS:
+        return value
+    raise DefinitionError(f"max_deaths of {job}", value, f"a whole number from 1 to {MOST_DEATHS}")
 
 
 def _versions(versions: object, state: object, job: str) -> Migrations[Any] | None:

@@ -22,7 +22,7 @@ from perdure.values.transition import Transition
 from perdure.values.turn_inputs import NO_OTHERS, OtherEngines, TurnInputs
 
 MAX_RECOVERIES = 2
-"""A run whose process died this often is delivered alone; after one more crash it is parked."""
+"""A run whose process died this often is delivered alone. By default, one more death parks it."""
 
 
 def is_running(instance: Instance, inputs: TurnInputs) -> bool:
@@ -103,7 +103,7 @@ def recover(job: AnyDefinition, instance: Instance, claim: Claim, inputs: TurnIn
     # An orderly stop is no crash: three deployments during one long run would park it.
     crashed = claim.owner not in (inputs.epoch, RELEASED)
     # The limit ends a loop of crashes: a run that kills its process would keep the engine from ever starting.
-    if crashed and claim.recoveries >= MAX_RECOVERIES:
+    if crashed and claim.recoveries + 1 >= job.plan.max_deaths:
         return _park(job, instance, claim, inputs)
     recoveries = claim.recoveries + 1 if crashed else claim.recoveries
     # Counted in the commit before the code runs: a count after it would be lost with the process.
@@ -236,10 +236,15 @@ def _request_of(claim: Claim, request: Request) -> Request:
 
 def _park(job: AnyDefinition, instance: Instance, claim: Claim, inputs: TurnInputs) -> Commit:
     log = EventRecorder(inputs, instance.address, instance.run_count)
-    detail = f"the process died {claim.recoveries + 1} times during this run"
+    died = claim.recoveries + 1
+    detail = f"the process died {died} time{'' if died == 1 else 's'} during this run"
     parked = log.add(JobParked, reason="recovery_exhausted", detail=detail)
     changes: dict[str, Any] = {"left": None}  # of an instance that is left: else each start would try to read it again
     left = instance
+    # Code with a greater limit, or of an earlier version, must not take a claim that is parked for one that is left
+    # behind.
+    if claim.recoveries < MAX_RECOVERIES:
+        changes |= _in_place(instance, claim, attrs.evolve(claim, recoveries=MAX_RECOVERIES))
     # A run becomes a pending retry, which can be resumed. The claim of an event stays as it is: its input is in the
     # claim.
     if instance.claim is claim:

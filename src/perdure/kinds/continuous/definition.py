@@ -64,6 +64,8 @@ class Continuous(Definition["ContinuousHandle[S, E]", "ContinuousSender[S]", R_c
         concurrency: at most this many concurrent runs of this job, 1 to 100,000. By default the engine's own limit.
         state_in_events: whether ``job.started`` and ``job.executed`` carry the state as JSON. By default no event holds
             your data.
+        max_deaths: how many process deaths during one run park it, 1 to 1,000. From the third delivery on a run has the
+            engine for itself; below 3, a run may be parked for deaths that another one caused.
         accepted_in_events: ``sender``: the history says who sent which request, and when. ``payload``: also the input
             as JSON, without secrets. By default ``nothing``.
         attributes: values that the store keeps beside each state, to find instances by them: up to 16 functions that
@@ -97,6 +99,7 @@ class Continuous(Definition["ContinuousHandle[S, E]", "ContinuousSender[S]", R_c
         concurrency: int | None = None,
         state_in_events: bool = False,
         accepted_in_events: AcceptedInEvents = "nothing",
+        max_deaths: int = 3,
         attributes: Sequence[Attribute[S, Any]] = (),
         limits: Sequence[Limit | LimitUse[[str]]] = (),
     ) -> None:
@@ -115,6 +118,7 @@ class Continuous(Definition["ContinuousHandle[S, E]", "ContinuousSender[S]", R_c
             versions=versions,
             state_in_events=state_in_events,
             accepted_in_events=accepted_in_events,
+            max_deaths=max_deaths,
             attributes=attributes,
             limits=limits,
             commands=_commands(state, tags, name),

@@ -78,6 +78,8 @@ class Debounce(Definition["DebounceHandle[S, V, E]", "DebounceSender[V]", R_cont
         concurrency: this job's maximum number of concurrent flushes, 1 to 100,000. By default the engine's own limit.
         state_in_events: whether ``job.started``, ``job.executed`` and ``debounce.flushed`` carry the state as JSON. By
             default no event holds your data.
+        max_deaths: how many process deaths during one run park it, 1 to 1,000. From the third delivery on a run has the
+            engine for itself; below 3, a run may be parked for deaths that another one caused.
         accepted_in_events: ``sender``: the history says who sent which request, and when. ``payload``: also the input
             as JSON, without secrets. By default ``nothing``.
         attributes: values that the store keeps beside each state, to find instances by them: up to 16 functions that
@@ -116,6 +118,7 @@ class Debounce(Definition["DebounceHandle[S, V, E]", "DebounceSender[V]", R_cont
         concurrency: int | None = None,
         state_in_events: bool = False,
         accepted_in_events: AcceptedInEvents = "nothing",
+        max_deaths: int = 3,
         attributes: Sequence[Attribute[V1, Any]] = (),
         limits: Sequence[Limit | LimitUse[[str]]] = (),
     ) -> None: ...
@@ -138,6 +141,7 @@ class Debounce(Definition["DebounceHandle[S, V, E]", "DebounceSender[V]", R_cont
         concurrency: int | None = None,
         state_in_events: bool = False,
         accepted_in_events: AcceptedInEvents = "nothing",
+        max_deaths: int = 3,
         attributes: Sequence[Attribute[V1, Any]] = (),
         limits: Sequence[Limit | LimitUse[[str]]] = (),
     ) -> None: ...
@@ -161,6 +165,7 @@ class Debounce(Definition["DebounceHandle[S, V, E]", "DebounceSender[V]", R_cont
         concurrency: int | None = None,
         state_in_events: bool = False,
         accepted_in_events: AcceptedInEvents = "nothing",
+        max_deaths: int = 3,
         attributes: Sequence[Attribute[V1, Any]] = (),
         limits: Sequence[Limit | LimitUse[[str]]] = (),
     ) -> None: ...
@@ -184,6 +189,7 @@ class Debounce(Definition["DebounceHandle[S, V, E]", "DebounceSender[V]", R_cont
         concurrency: int | None = None,
         state_in_events: bool = False,
         accepted_in_events: AcceptedInEvents = "nothing",
+        max_deaths: int = 3,
         attributes: Sequence[Attribute[S1, Any]] = (),
         limits: Sequence[Limit | LimitUse[[str]]] = (),
     ) -> None: ...
@@ -207,6 +213,7 @@ class Debounce(Definition["DebounceHandle[S, V, E]", "DebounceSender[V]", R_cont
         concurrency: int | None = None,
         state_in_events: bool = False,
         accepted_in_events: AcceptedInEvents = "nothing",
+        max_deaths: int = 3,
         attributes: Sequence[Attribute[S1, Any]] = (),
         limits: Sequence[Limit | LimitUse[[str]]] = (),
     ) -> None: ...
@@ -231,6 +238,7 @@ class Debounce(Definition["DebounceHandle[S, V, E]", "DebounceSender[V]", R_cont
         concurrency: int | None = None,
         state_in_events: bool = False,
         accepted_in_events: AcceptedInEvents = "nothing",
+        max_deaths: int = 3,
         attributes: Sequence[Attribute[S, Any]] = (),
         limits: Sequence[Limit | LimitUse[[str]]] = (),
     ) -> None: ...
@@ -254,6 +262,7 @@ class Debounce(Definition["DebounceHandle[S, V, E]", "DebounceSender[V]", R_cont
         concurrency: int | None = None,
         state_in_events: bool = False,
         accepted_in_events: AcceptedInEvents = "nothing",
+        max_deaths: int = 3,
         attributes: Sequence[Attribute[Any, Any]] = (),
         limits: Sequence[Limit | LimitUse[[str]]] = (),
     ) -> None:
@@ -273,6 +282,7 @@ class Debounce(Definition["DebounceHandle[S, V, E]", "DebounceSender[V]", R_cont
             versions=versions,
             state_in_events=state_in_events,
             accepted_in_events=accepted_in_events,
+            max_deaths=max_deaths,
             attributes=attributes,
             limits=limits,
             commands=_commands(event, tags, name),

@@ -108,6 +108,8 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
         tags: stable names for union members, instead of their class names.
         versions: the items' older types, and the functions that upgrade them. By default there are none.
         run_timeout: time limit for the work on an item, by default 15 minutes.
+        max_deaths: how many process deaths during one run park it, 1 to 1,000. From the third delivery on a run has the
+            engine for itself; below 3, a run may be parked for deaths that another one caused.
         accepted_in_events: ``sender``: the history says who sent which request, and when. ``payload``: also the input
             as JSON, without secrets. By default ``nothing``.
         attributes: values that the store keeps beside each item, to find items by them: up to 16 functions that
@@ -152,6 +154,7 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
         versions: Migrations[V1] | None = None,
         run_timeout: Duration = DEFAULT_RUN_TIMEOUT,
         accepted_in_events: AcceptedInEvents = "nothing",
+        max_deaths: int = 3,
         attributes: Sequence[Attribute[V1, Any]] = (),
         limits: Sequence[Limit | LimitUse[[str]]] = (),
     ) -> None: ...
@@ -175,6 +178,7 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
         versions: Migrations[V1] | None = None,
         run_timeout: Duration = DEFAULT_RUN_TIMEOUT,
         accepted_in_events: AcceptedInEvents = "nothing",
+        max_deaths: int = 3,
         attributes: Sequence[Attribute[V1, Any]] = (),
         limits: Sequence[Limit | LimitUse[[str]]] = (),
     ) -> None: ...
@@ -199,6 +203,7 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
         versions: Migrations[V] | None = None,
         run_timeout: Duration = DEFAULT_RUN_TIMEOUT,
         accepted_in_events: AcceptedInEvents = "nothing",
+        max_deaths: int = 3,
         attributes: Sequence[Attribute[V, Any]] = (),
         limits: Sequence[Limit | LimitUse[[str]]] = (),
     ) -> None: ...
@@ -222,6 +227,7 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
         versions: Any = None,
         run_timeout: Duration = DEFAULT_RUN_TIMEOUT,
         accepted_in_events: AcceptedInEvents = "nothing",
+        max_deaths: int = 3,
         attributes: Sequence[Attribute[Any, Any]] = (),
         limits: Sequence[Limit | LimitUse[[str]]] = (),
     ) -> None:
@@ -245,6 +251,7 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
             kept=(results,),
             versions=versions,
             accepted_in_events=accepted_in_events,
+            max_deaths=max_deaths,
             attributes=attributes,
             limits=limits,
         )
