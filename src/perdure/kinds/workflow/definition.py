@@ -229,8 +229,7 @@ class Workflow(
             answers=ANSWERS,
             kept=(results,),
         )
-        received = codecs | {update_signal(each.name): each.values for each in requests.values()}
-        received |= {f"{PUBLISHED}{each.name}": each.values for each in _publishes(publishes, name).values()}
+        received = codecs | _other_received(requests, _publishes(publishes, name))
         bounds = (_whole(max_steps, f"max_steps of workflow:{name}"), _whole(inbox, f"inbox of workflow:{name}"))
         known = (codecs, declared, requests, received, asked, results, keep_ms)
         cast("Any", self).__attrs_init__(name, plan, program, *known, *bounds)
@@ -642,6 +641,14 @@ def _publishes(publishes: Sequence[Published[Any]], name: str) -> dict[str, Publ
     if len(found) > MAX_PUBLISHED:
         raise DefinitionError(what, len(found), f"at most {MAX_PUBLISHED} values: each commit writes them")
     return found
+
+
+def _other_received(
+    updates: Mapping[str, Update[Any, Any, Any]], published: Mapping[str, Published[Any]]
+) -> dict[str, Codec[Any]]:
+    """Return the codecs of the values that a workflow receives besides its signals, by the names in its journal."""
+    found = {update_signal(each.name): each.values for each in updates.values()}
+    return found | {f"{PUBLISHED}{each.name}": each.values for each in published.values()}
 
 
 def _queries(
