@@ -3,7 +3,7 @@
 from mutant import Mutant
 
 STREAMS = "tests/behaviour/test_streams.py"
-PAGES = "tests/dashboard/test_pages.py"
+PAGES = "tests/dashboard/test_stream.py"
 PANEL = f"{PAGES}::test_the_panel_of_a_stream_shows_chunks_in_order_and_those_that_a_mark_replaces"
 REMOTE = "tests/remote/test_streams.py::test_a_remote_client_and_a_browser_follow_a_stream_and_continue_after_an_offset"
 FLOOD = f"{STREAMS}::test_chunks_that_a_stream_would_drop_are_not_even_stored_and_count_all_the_same"

@@ -15,7 +15,7 @@ from visitor import OWN, SECRETS, TOKENS, fields_of, path_of, signed_in, visit
 from perdure.cli.commands import command_line
 from perdure.client.local_gateway import engine_of
 from perdure.dashboard.actions import BULK
-from perdure.dashboard.instance import InstanceDetails, StreamDetails, steps_panel, stream_panel
+from perdure.dashboard.instance import InstanceDetails, steps_panel
 from perdure.dashboard.jobs import _PLACES, Step, lifecycle_diagram
 from perdure.dashboard.page import Frame, Links, still_counting
 from perdure.server.dashboard_pages import whole
@@ -23,7 +23,6 @@ from perdure.server.listening import CLOSING
 from perdure.values.address import Address
 from perdure.values.errors import InvalidArgument
 from perdure.values.listings import StepRecord
-from perdure.values.stream import StreamItem
 
 ORDER = "task/orders/2026-0003"
 INVOICE = "task/invoices/R-100"
@@ -784,49 +783,3 @@ def test_the_overview_shows_the_demand():
 
     total, page = visit(scenario)
     assert f"<b>{total}</b>" in page.partition("demand</span>")[0].rpartition("<a")[2]
-
-
-def a_chunk(offset, step, value):
-    return StreamItem(form="chunk", offset=offset, step=step, value=value)
-
-
-PANELS = [
-    ([], 0, "0", "No chunk is stored."),
-    # Texts continue each other; other values have a line each.
-    ([a_chunk(0, "0 say", '"a "'), a_chunk(1, "0 say", '"b"')], 2, "2", "#0 0 saya b"),
-    ([a_chunk(3, "", "1"), a_chunk(4, "", '"b"')], 5, "the newest of 5", '#3 1\n"b"'),
-    # A mark names the step whose chunks it replaces; one without a step replaces all.
-    (
-        [a_chunk(0, "0 a", "1"), a_chunk(1, "1 b", "2"), StreamItem(form="again", offset=2, step="0 a")],
-        3,
-        "3",
-        "#0 0 a<s>1</s> (replaced below)#1 1 b2#2 0 abegan again",
-    ),
-    (
-        [a_chunk(0, "0 a", "1"), StreamItem(form="again", offset=1), a_chunk(2, "0 a", "3")],
-        3,
-        "3",
-        "#0 0 a<s>1</s> (replaced below)#1 began again#2 0 a3",
-    ),
-    (
-        [StreamItem(form="dropped", offset=9, count=10), a_chunk(10, "", "1")],
-        11,
-        "the newest of 11",
-        "#9 10 chunks are no",
-    ),
-]
-
-
-@pytest.mark.parametrize(("items", "count", "note", "text"), PANELS)
-def test_the_panel_of_a_stream_shows_chunks_in_order_and_those_that_a_mark_replaces(items, count, note, text):
-    shown = unescape(str(stream_panel(StreamDetails(name="s", items=tuple(items), count=count))))
-    plain = re.sub(r"<(?!/?s>)[^>]+>", "", shown)
-    assert plain.startswith(f"Stream s{note}")
-    assert text in plain.removeprefix(f"Stream s{note}")
-
-
-def test_the_panel_of_a_stream_shortens_a_long_chunk_and_says_why_it_is_not_readable():
-    items = (a_chunk(0, "", f'"{"x" * 1_001}"'), a_chunk(1, "", f'"{"z" * 1_000}"'))
-    shown = str(stream_panel(StreamDetails(name="s", items=items, count=2)))
-    assert (shown.count("x") < 1_000, shown.count("z")) == (True, 1_000)
-    assert "Not readable: a damaged row" in str(stream_panel(StreamDetails(name="s", problem="a damaged row")))
