@@ -84,7 +84,7 @@ MUTANTS = (
         f"{STORES}[only_the_delivery_with_the_claim_appends-SqliteHarness]",
     ),
     Mutant(
-        "a reader is told of one dropped chunk too many",
+        "a reader counts one dropped chunk too many",
         "items_of",
         "count=group.first - after - 1",
         "count=group.first - after",
