@@ -1,9 +1,11 @@
 """How long a rehearsal takes: subscriptions, feeds, trials and batches of webhooks, and two versions of one app.
 
     python docs/benchmarks/rehearsal.py --instances 10000 --days 30
+    python docs/benchmarks/rehearsal.py --instances 10000 --days 30 --hourly --sample 20
 
 The instances are copies of some hundred that a world has made, with ids of their own. Both apps run one after the
-other, in one process: `perdure rehearse` runs them side by side, in two.
+other, in one process: `perdure rehearse` runs them side by side, in two. With `--hourly`, all instances are feeds
+with a run each hour, and the new code has one each 45 minutes.
 """
 
 from __future__ import annotations
@@ -19,8 +21,9 @@ from typing import Any
 import attrs
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "rehearsal"))
-from two_versions import MISTAKES, Begin, Hook, Mistake, job, shop
+from two_versions import MISTAKES, Begin, Hook, fetch, job, shop
 
+from perdure import App, Continuous, ContinuousContext, Do, every, program
 from perdure.rehearsal import Image, RehearsalOptions, ServiceAnswers, read_image, rehearse
 from perdure.stores.at_rest import open_reader
 from perdure.testing import World
@@ -61,13 +64,47 @@ def copied(image: Image, number: int) -> Image:
     return attrs.evolve(image, instances=rows, messages=(), total=number)
 
 
-def measured(image: Image, mistake: Mistake, options: RehearsalOptions, *, share: float) -> None:
+def hourly(pause: str = "1 hour") -> App[Any]:
+    """Return an app with feeds that count rows."""
+
+    @program
+    def sync(ctx: ContinuousContext[int]) -> Do[None, Any, Any]:
+        rows = yield from ctx.state
+        yield from ctx.set_state(rows + (yield from fetch(ctx.id)))
+
+    return App(None).with_jobs(Continuous("hourly", state=int, execute=sync, schedule=every(pause)))
+
+
+def made_hourly() -> Image:
+    """Return the image of a store with a hundred feeds, of which one begins each 30 seconds."""
+    app = hourly()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "jobs.db"
+        with World(app, store=path) as world:
+            feed = world.handle(job(app, "hourly"))
+            for n in range(100):
+                world.run(feed.start(f"f{n}", 0))
+                world.advance("30 seconds")
+        with open_reader(f"sqlite:///{path}") as reader:
+            return read_image(reader)
+
+
+def measured(
+    name: str,
+    image: Image,
+    versions: tuple[App[Any], App[Any]],
+    options: RehearsalOptions,
+    *,
+    share: float,
+) -> None:
     """Rehearse, and print the time and the first lines."""
     begun, cpu = time.perf_counter(), time.process_time()
     fail = {"charge": share, "fetch": share, "mail": share}
-    found = rehearse(shop(mistake), against=shop(), image=image, options=options, answers=ServiceAnswers(fail=fail))
+    new, old = versions
+    answers = ServiceAnswers(fail=fail)
+    found = rehearse(new, against=old, image=image, options=options, answers=answers)
     took, cpu = time.perf_counter() - begun, time.process_time() - cpu
-    print(f"{mistake:10} {took:6.1f} s, {cpu:6.1f} s CPU, {sum(found.used.values()):9,} calls under the new code")
+    print(f"{name:10} {took:6.1f} s, {cpu:6.1f} s CPU, {sum(found.used.values()):9,} calls under the new code")
     for group in found.difference.groups[:3]:
         print(f"           {group.number:,} {group.job}: {group.sentence}")
 
@@ -81,11 +118,18 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--fail", type=float, default=0.05)
     parser.add_argument("--mistakes", nargs="*", default=["none", "doubled"], choices=MISTAKES)
+    parser.add_argument("--hourly", action="store_true")
     arguments = parser.parse_args()
-    image = copied(made(), arguments.instances)
+    image = copied(made_hourly() if arguments.hourly else made(), arguments.instances)
     options = RehearsalOptions(lasting=f"{arguments.days} days", sample=arguments.sample, runs=arguments.runs)
-    for mistake in arguments.mistakes:
-        measured(image, mistake, options, share=arguments.fail)
+    if arguments.hourly:
+        for pause in ("1 hour", "45 minutes"):
+            both = hourly(pause), hourly()
+            measured(pause, image, both, options, share=arguments.fail)
+    else:
+        for mistake in arguments.mistakes:
+            both = shop(mistake), shop()
+            measured(mistake, image, both, options, share=arguments.fail)
     print(f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024} MiB")
 
 

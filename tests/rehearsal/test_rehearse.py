@@ -127,6 +127,7 @@ def test_each_mistake_is_one_readable_difference(image: Image, mistake: Mistake)
     by_job = {group.job: group for group in found.groups}
     wanted, sentence = SENTENCES[mistake]
     assert sentence in by_job[wanted].sentence
+    assert mistake != "refused" or len(found.groups) == 1
     # The message to the ledger is a consequence, and a group of its own.
     assert by_job.keys() - {"task:ledger"} == {wanted}
 
