@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from types import TracebackType
@@ -356,16 +357,30 @@ def for_tests(app: App[R]) -> App[R]:
     return changed
 
 
-def for_rehearsal(app: App[R], services: object) -> App[R]:
+def for_rehearsal(app: App[R], services: object, *, engines: int = 1) -> App[R]:
     """Return the app as a rehearsal runs it: with these services, plain data, no sinks and no history.
+
+    Args:
+        app: the app.
+        services: the services.
+        engines: for how many engines the slots of the app and of its jobs are. Slots for each key are those of one.
 
     Raises:
         DefinitionError: the services lack a member that a job needs.
     """
-    limits = attrs.evolve(app.limits, history_retention="0 ms")
+    limits = attrs.evolve(app.limits, history_retention="0 ms", concurrency=app.limits.concurrency * engines)
     other: Any = with_services(app, services)
-    changed: App[R] = other._changed(encryption=None, sinks=(), limits=limits)  # noqa: SLF001 - of this module
+    served = {at: _with_slots(job, engines) for at, job in app.served.items()}
+    changed: App[R] = other._changed(encryption=None, sinks=(), limits=limits, served=served)  # noqa: SLF001 - of this module
     return changed
+
+
+def _with_slots(job: AnyDefinition, engines: int) -> AnyDefinition:
+    if engines == 1 or job.plan.concurrency is None:
+        return job
+    other = copy.copy(job)
+    object.__setattr__(other, "plan", attrs.evolve(job.plan, concurrency=job.plan.concurrency * engines))
+    return other
 
 
 def encryption_of(app: App[Any]) -> Encryption | None:

@@ -230,6 +230,7 @@ FREE: dict[str, list[tuple[list[str], int]]] = {
         (["--store", "{store}", "--output", "{store_path}"], 2),
     ],
     "histories": [(["operated:APP", "--store", "{store}", "--output", "{new}"], 2)],
+    "capacity": [(["operated:APP", "--store", "{store}", "--for", "soon"], 2)],
     "backup": [
         (["--store", "{store}", "--output", "{new}"], 0),
         (["--store", "{store}", "--output", "{store_path}"], 2),
@@ -242,6 +243,7 @@ FREE: dict[str, list[tuple[list[str], int]]] = {
 }
 ELSEWHERE = {
     ("rehearse", 0): "tests/rehearsal/test_command.py::test_equal_code_is_equal",
+    ("capacity", 0): "tests/rehearsal/test_capacity.py::test_the_command_prints_a_table_and_writes_a_picture",
     ("histories", 0): "tests/rehearsal/test_histories.py::test_no_text_of_a_person_is_in_the_file",
     ("rehearse", 1): "tests/rehearsal/test_command.py::test_a_changed_interval_is_shown_with_an_example",
     ("debug", 0): "tests/rehearsal/test_debugging.py::test_commands_come_from_a_pipe",

@@ -46,6 +46,7 @@ RANGES: Final = (
     Numbers(f"rehearse no:app --against no:app {STORE}", "--runs", (), ("-1",)),
     Numbers("demo", "--seconds", (), ("1.9", "3600.1", "nan")),
     Numbers(f"snapshot {STORE} --output rows", "--each", ("1", "10000"), ("0", "10001")),
+    Numbers(f"capacity no:app {STORE}", "--arrivals", (), ("-0.1", "64.1", "nan")),
     Numbers(f"histories no:app {STORE} --output rows", "--each", (), ("0", "1001")),
     Numbers(f"histories no:app {STORE} --output rows", "--steps", (), ("0", "1001")),
     Numbers(f"backup {STORE} --output copy.db", "--max-wal-mib", ("0",), ("-1",)),
@@ -53,6 +54,7 @@ RANGES: Final = (
     Numbers("migrate --store postgresql://h/d --print-sql", "--from-version", ("0", NEWEST), ("-1", f"{NEWEST}1")),
 )
 NO_RANGE: Final = {
+    "capacity --seed": "any number chooses durations and jitter",
     "demo --seed": "any number chooses a history",
     "rehearse --seed": "any number chooses a sample and the luck of each instance",
     "future --seed": "any number chooses jitter and faults",

@@ -105,6 +105,9 @@ FIXED_RANGES: Final = {
 """Those of which the values are ranges of this table."""
 
 OPTIONS_ELSEWHERE: Final = {
+    "CapacityOptions.engines": "tests/rehearsal/test_capacity.py::test_numbers_out_of_their_ranges_are_refused",
+    "read_histories.each": "tests/rehearsal/test_histories.py::test_limits_at_their_edges",
+    "read_histories.steps": "tests/rehearsal/test_histories.py::test_limits_at_their_edges",
     **{
         f"{kind}.attributes": f"{ATTRIBUTES}::{ATTRIBUTES_OF_A_JOB}"
         for kind in ("Continuous", "Debounce", "Task", "WorkerPool", "Workflow")

@@ -33,6 +33,8 @@ from perdure import App, Decision, Secret, Task, succeed
 from perdure.cli.commands import run_command
 from perdure.cli.process import ExitCode
 from perdure.codecs import Codec
+from perdure.rehearsal import read_histories
+from perdure.rehearsal.past import MOST, NOT_CHOSEN
 from perdure.stores.at_rest import open_reader
 from perdure.stores.encryption import Encryption, Key
 from perdure.stores.encryption.sealed_store import RecordCipher
@@ -46,10 +48,9 @@ from perdure.testing import (
     JobMachine,
     Succeed,
     World,
-    read_histories,
     simulate,
 )
-from perdure.testing.histories import MOST, NOT_CHOSEN, Hidden
+from perdure.testing.histories import Hidden
 from perdure.values.errors import DefinitionError, StoreCorrupt
 
 BUDGET = settings(

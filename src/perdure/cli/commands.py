@@ -277,6 +277,11 @@ COMMANDS: Final[Mapping[str, LazyCommand]] = {
         "Compare the acts of the instances in a store under new code and under the deployed code, in virtual time.",
         STORES,
     ),
+    "capacity": LazyCommand(
+        "inspection.rehearse:capacity",
+        "Simulate the load of a store for several numbers of engines: lateness, runs in progress, commits and costs.",
+        STORES,
+    ),
     "definitions": LazyCommand(
         "inspection.check:definitions",
         "Print the types of an app's jobs, which `perdure check --deploy` compares with those of a later version.",

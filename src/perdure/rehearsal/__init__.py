@@ -15,11 +15,25 @@ from perdure.rehearsal.debugging import JournalDebugger, JournalPosition, Progra
 from perdure.rehearsal.difference import Cause, Comparison, DifferenceGroup, Example
 from perdure.rehearsal.future import Act, Futures, InstanceFuture, TooManyActs, futures_of
 from perdure.rehearsal.image import Image, PastRequest, meeting, read_image
+from perdure.rehearsal.past import read_histories
+from perdure.rehearsal.simulated_load import (
+    Arrival,
+    Capacity,
+    CapacityLoad,
+    CapacityOptions,
+    MeasuredLoad,
+    capacity,
+    measured_in,
+)
 from perdure.rehearsal.timeline import FutureQuestion, InstanceTimeline, TimelineEntry, WhatIfEvent, future_of
 
 __all__ = [
     "Act",
+    "Arrival",
     "Arrivals",
+    "Capacity",
+    "CapacityLoad",
+    "CapacityOptions",
     "Cause",
     "Comparison",
     "DifferenceGroup",
@@ -32,6 +46,7 @@ __all__ = [
     "InstanceTimeline",
     "JournalDebugger",
     "JournalPosition",
+    "MeasuredLoad",
     "NoAnswers",
     "NoArrivals",
     "PastRequest",
@@ -42,11 +57,14 @@ __all__ = [
     "TimelineEntry",
     "TooManyActs",
     "WhatIfEvent",
+    "capacity",
     "debug_journal",
     "drawn",
     "future_of",
     "futures_of",
+    "measured_in",
     "meeting",
+    "read_histories",
     "read_image",
     "rehearse",
     "repeated",

@@ -11,7 +11,7 @@ except ModuleNotFoundError as error:
 from perdure.jobs.draft import HookBug
 from perdure.testing.fault import Crash, Delay, Fail, Fault, Faults, Hang, Raise, Succeed, TwoFaults
 from perdure.testing.fixtures import Worlds
-from perdure.testing.histories import Histories, HistoryStep, InstanceHistory, read_histories
+from perdure.testing.histories import Histories, HistoryStep, InstanceHistory
 from perdure.testing.hooks import HookContext, explain, hook_context
 from perdure.testing.laws import RedeliveryResult, assert_atomic, every_fault, faults, run_with_redelivery
 from perdure.testing.machine import InstanceView, InvariantViolated, JobLaws, JobMachine, Model
@@ -110,7 +110,6 @@ __all__ = [
     "from_ms",
     "from_type",
     "hook_context",
-    "read_histories",
     "run_with_redelivery",
     "simulate",
     "to_ms",

@@ -42,6 +42,8 @@ from perdure.rehearsal.compare import (
 )
 from perdure.rehearsal.future import Futures
 from perdure.rehearsal.image import Image, chosen_from, every, meeting, read_image
+from perdure.rehearsal.simulated_load import CapacityOptions, measured_in
+from perdure.rehearsal.simulated_load import capacity as simulated_capacity
 from perdure.values.address import Address
 from perdure.values.errors import DefinitionError, InvalidArgument, PerdureError
 from perdure.values.times import duration_ms
@@ -348,6 +350,98 @@ def _data_of(options: RehearsalOptions) -> dict[str, Any]:
 
 def _recorded(image: Image) -> dict[str, list[list[str]]]:
     return {name: [[one.form, one.value] for one in each] for name, each in recorded_in(image).items()}
+
+
+# ---------------------------------------------------------------- capacity
+def capacity(
+    app: AppArgument,
+    *,
+    store: StoreOption,
+    for_: Annotated[str, Parameter(name="--for")] = "7 days",
+    engines: str = "1,2,4",
+    duration: Repeated = (),
+    cost: Repeated = (),
+    arrivals: float = 1.0,
+    seed: int = 0,
+    answer: Repeated = (),
+    services: str | None = None,
+    fail: Repeated = (),
+    svg: Path | None = None,
+    json: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """Simulate the load of a store for several numbers of engines: lateness, runs in progress, commits and costs.
+
+    It reads the store, or a backup, at one moment, without a lock and beside its engines, and writes nothing to it.
+    Then the instances run in virtual time, and the requests of the history come again. Services are not called: calls
+    take the time that you give, that journals or runs have recorded, or 100 ms. The result says which.
+
+    Exit code: 0 the result is printed, 2 the simulation cannot start.
+
+    Parameters
+    ----------
+    store
+        Where instances live: sqlite:///jobs.db, or postgresql://user@host/database.
+    for_
+        How long, in virtual time.
+    engines
+        The numbers of engines, separated by commas, each from 1 to 64.
+    duration
+        How long a call of an effect takes: NAME=DURATION, such as 'charge=800 ms'. Repeatable.
+    cost
+        The cost of one call of an effect: NAME=NUMBER, such as charge=0.02. Repeatable.
+    arrivals
+        How many times the requests of the history come: 1 as often, 2 twice, 0 none.
+    seed
+        Decides durations and jitter. The same seed prints the same result.
+    answer
+        The answer of an effect: NAME=JSON, such as 'fetch=3'. Repeatable.
+    services
+        Fake services, written MODULE:FAKES: a record, or a function without parameters that returns one.
+    fail
+        The share of an effect's calls that fail: NAME=SHARE, such as charge=5%. Repeatable.
+    svg
+        A file for a picture of the lateness over time. An earlier one is replaced.
+    json
+        Print one JSON object instead of text.
+    """
+    wanted = _wanted(for_, answer, fail, "0 ms", NO_REQUESTS)
+    try:
+        numbers = tuple(int(each) for each in engines.split(","))
+        costs = {name: float(text) for name, text in (pair_of(each, "--cost charge=0.02") for each in cost)}
+        options = CapacityOptions(
+            lasting=for_,
+            engines=numbers,
+            durations=dict(pair_of(each, "--duration 'charge=800 ms'") for each in duration),
+            costs=costs,
+            arrivals=arrivals,
+            seed=seed,
+        )
+    except (ValueError, DefinitionError) as problem:
+        raise UsageError(f"{problem}; write --engines 1,2,4 and --cost charge=0.02") from problem
+    line = line_on_stderr()
+    with redirect_stdout(sys.stderr):  # the result has no text of the user's code
+        code = import_app(app)
+        fakes = None if services is None else import_value(services)
+    records = records_of(code)
+    try:
+        with probed(store, line) as reader:
+            image = read_image(reader, records=records)
+            past = measured_in(reader, image, records=records)
+        line.show(f"{len(image.instances):,} instances and {len(past.arrivals):,} arrivals, for {for_}")
+        given = {name: FromJson(text) for name, text in wanted.data["given"].items()}
+        answers = ServiceAnswers(given=given, services=fakes() if callable(fakes) else fakes, fail=wanted.data["fail"])
+        found = simulated_capacity(code, image=image, past=past, options=options, answers=answers)
+        if svg is not None:
+            svg.write_text(found.svg(), encoding="utf-8")
+    except (NoAnswers, DefinitionError, OSError) as refused:
+        raise UsageError(str(refused)) from refused
+    finally:
+        line.clear()
+    if json:
+        write_object(found.data())
+    else:
+        write_lines(found.lines())
+    return ExitCode.DONE
 
 
 # ---------------------------------------------------------------- the process of one app

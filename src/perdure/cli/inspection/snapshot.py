@@ -304,7 +304,7 @@ def histories(
         The name of a field, such as currency: its texts are kept. May be repeated.
     """
     # Only this command needs the extra with Hypothesis.
-    from perdure.testing.histories import MOST, read_histories  # noqa: PLC0415
+    from perdure.rehearsal.past import MOST, read_histories  # noqa: PLC0415
 
     for option, number in (("--each", each), ("--steps", steps)):
         if not 1 <= number <= MOST:

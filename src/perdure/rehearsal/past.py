@@ -1,0 +1,305 @@
+"""The past of a store: its histories, as prefixes for a `JobMachine`.
+
+`read_histories` reads requests from the event log, and starts, signals and answers from the journals of workflows.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from hashlib import blake2b
+from itertools import zip_longest
+from typing import Any, Final, Literal
+
+import attrs
+
+from perdure.app import App
+from perdure.codecs import Codec
+from perdure.jobs.definition import AnyDefinition
+from perdure.kinds.workflow.children import is_child_signal
+from perdure.kinds.workflow.header import header_of, written
+from perdure.kinds.workflow.journal import Row, codecs_of, row_of
+from perdure.programs import ServiceCall
+from perdure.stores import at_rest
+from perdure.stores.at_rest import StoredInstance, StoreReader
+from perdure.stores.encryption.sealed_store import RecordCipher
+from perdure.stores.values import LoggedEvent, UnreadEvent
+from perdure.testing.histories import NOT_DECODED, Hidden, Histories, HistoryStep, InstanceHistory, NotHidden
+from perdure.values.address import Address
+from perdure.values.errors import DefinitionError, InvalidId, InvalidInput, StoreCorrupt
+from perdure.values.event import DebounceStarted, Event, JobAccepted, JobPaused, JobResumed, JobStarted, JobTerminated
+from perdure.values.instance import Instance
+
+EACH: Final = 20
+"""How many histories of each job are kept by default."""
+
+STEPS: Final = 50
+"""How many steps of one history are kept by default."""
+
+MOST: Final = 1_000
+"""The greatest number of histories of a job, and of steps of a history."""
+
+MOST_READ: Final = 100_000
+"""How many steps of a store are read. Histories end before those beyond."""
+
+MAX_STEP_CHARACTERS: Final = 16_384
+"""The characters of the longest value that a step has."""
+
+_WORKFLOW: Final = "workflow"
+NO_PAYLOADS: Final = 'its job does not say accepted_in_events="payload"'
+NO_BEGINNING: Final = "retention has deleted its beginning"
+NOT_HIDDEN: Final = "the texts of its first step cannot be replaced"
+NOT_FOLLOWED: Final = "it was forked or started over, or this code does not follow its journal"
+TOO_MANY: Final = "the store has more steps than are read"
+NOT_CHOSEN: Final = "more than were asked for, or the beginning of another one"
+DAMAGED: Final = "damaged rows"
+
+
+@attrs.frozen
+class _RawStep:
+    at_ms: int
+    what: Literal["request", "done", "failed"]
+    name: str
+    codec: Codec[Any] | None
+    data: str
+    function: str = ""
+
+
+@attrs.define
+class _Raw:
+    """A history as it is stored.
+
+    Attributes:
+        job: the definition.
+        steps: its steps.
+        is_over: whether later steps are not read.
+    """
+
+    job: AnyDefinition
+    steps: list[_RawStep] = attrs.Factory(list[_RawStep])
+    is_over: bool = False
+
+
+@attrs.define
+class _Reading:
+    """Collects the steps of instances.
+
+    Attributes:
+        served: the definitions whose histories are read, by kind and name.
+        most_of_one: how many steps of one instance are kept.
+        most: how many steps are kept in all.
+    """
+
+    served: Mapping[tuple[str, str], AnyDefinition]
+    most_of_one: int
+    most: int
+    left_out: Counter[str] = attrs.Factory(Counter[str])
+    found: dict[Address, _Raw] = attrs.Factory(dict[Address, _Raw])
+    steps: int = 0
+    _headless: set[Address] = attrs.Factory(set[Address])
+
+    # ------------------------------------------------------------ events
+    def page(self, page: Sequence[LoggedEvent | StoreCorrupt], records: RecordCipher | None) -> None:
+        """Add the events of a page."""
+        whole = tuple(one for one in page if isinstance(one, LoggedEvent))
+        self.left_out[DAMAGED] += len(page) - len(whole)
+        for logged in whole if records is None else records.logged(whole):
+            if not isinstance(logged.event, UnreadEvent):
+                self.event(logged.event)
+
+    def event(self, event: Event) -> None:
+        """Add one event."""
+        try:
+            address = Address.parse(event.address)
+        except InvalidId:
+            return
+        job = self.served.get((address.kind, address.name))
+        if job is None or address.kind == _WORKFLOW:
+            return
+        begins = isinstance(event, JobStarted | DebounceStarted)
+        if job.plan.accepted_in_events != "payload":
+            self.left_out[NO_PAYLOADS] += begins
+        elif begins:
+            self.found.setdefault(address, _Raw(job))
+        elif (raw := self.found.get(address)) is not None:
+            self._next(raw, event)
+        elif isinstance(event, JobAccepted) and address not in self._headless:
+            self._headless.add(address)
+            self.left_out[NO_BEGINNING] += 1
+
+    def _next(self, raw: _Raw, event: Event) -> None:
+        match event:
+            case JobAccepted(action=action, payload=payload, received_at_ms=at_ms):
+                spec = raw.job.plan.offered.get(action)
+                if spec is None or (spec.input is not None and payload is None and spec.takes != "options"):
+                    raw.is_over = True
+                else:
+                    self.add(raw, _RawStep(at_ms, "request", action, spec.input, payload or ""))
+            case JobPaused():
+                self.add(raw, _RawStep(event.at_ms, "request", "pause", None, ""))
+            case JobResumed(was="paused"):
+                self.add(raw, _RawStep(event.at_ms, "request", "resume", None, ""))
+            case JobTerminated():
+                raw.is_over = True  # by a hook or by a caller: the event does not say
+            case _:
+                pass
+
+    def add(self, raw: _Raw, step: _RawStep) -> None:
+        """Add a step, unless the history is over or a limit is reached: then it ends here."""
+        if raw.is_over or len(raw.steps) >= self.most_of_one or len(step.data) > MAX_STEP_CHARACTERS:
+            raw.is_over = True
+        elif self.steps >= self.most:
+            raw.is_over = True
+            self.left_out[TOO_MANY] += 1
+        else:
+            self.steps += 1
+            raw.steps.append(step)
+
+    # ------------------------------------------------------------ journals
+    def row(self, reader: StoreReader, row: StoredInstance, records: RecordCipher | None) -> None:
+        """Add a stored workflow."""
+        instance = row.instance
+        if isinstance(instance, StoreCorrupt):
+            self.left_out[DAMAGED] += 1
+            return
+        journal = at_rest.journal(reader, instance) or ()
+        if records is not None:
+            instance, journal = records.instance(instance), records.journal(journal, str(row.address), 0)
+        self.workflow(self.served[row.address.kind, row.address.name], instance, journal)
+
+    def workflow(self, job: AnyDefinition, instance: Instance, bodies: Sequence[str]) -> None:
+        """Add a workflow: its start, the signals that arrived, and the outcomes of its steps that are effects."""
+        raw, start = _Raw(job), job.plan.commands["start"]
+        try:
+            header = header_of(instance)
+            if header.forked is not None or header.skips:
+                self.left_out[NOT_FOLLOWED] += 1
+                return
+            self.add(raw, _RawStep(header.started_ms, "request", "start", start.input, header.first or instance.state))
+            shown = instance.changed(data=written(attrs.evolve(header, ended=None)))
+            for place, body in enumerate(bodies):
+                if raw.is_over:
+                    break
+                self._row(raw, row_of(body), shown, bodies[:place])
+        except InvalidInput:
+            self.left_out[NOT_FOLLOWED] += 1
+        if raw.steps:
+            self.found[instance.address] = raw
+
+    def _row(self, raw: _Raw, row: Row, instance: Instance, before: Sequence[str]) -> None:
+        if row.form == "arrived" and not is_child_signal(row.name):
+            spec = raw.job.plan.offered.get(action := f"signal.{row.name}")
+            if spec is None:
+                raw.is_over = True
+            else:
+                self.add(raw, _RawStep(row.at_ms, "request", action, spec.input, row.value))
+        elif row.form in ("done", "failed"):
+            asked = next((one for one in raw.job.replayed(instance, before) if one.path == row.path), None)
+            if asked is None or not isinstance(asked.instruction, ServiceCall):
+                return  # a program that runs as one step: its effects are performed
+            form: Literal["done", "failed"] = "done" if row.form == "done" else "failed"
+            function = asked.instruction.fn
+            place = f"{function.__module__}:{function.__qualname__}"
+            codec = codecs_of(asked.instruction)[form == "failed"]
+            self.add(raw, _RawStep(row.at_ms, form, row.name, codec, row.value, place))
+
+
+def read_histories(
+    reader: StoreReader,
+    app: App[Any],
+    *,
+    jobs: Collection[str] = (),
+    each: int = EACH,
+    steps: int = STEPS,
+    keep: Collection[str] = (),
+    records: RecordCipher | None = None,
+    most: int = MOST_READ,
+) -> Histories:
+    """Read histories of a store, without its secrets, texts, bytes, UUIDs and ids. Nothing is written to the store.
+
+    A history has the requests that an instance has accepted, from its first, as the event log has them with
+    ``accepted_in_events="payload"``. That of a workflow has its start, its signals and the recorded answers of its
+    effects, from its journal. Numbers, truth values, dates and the members of enumerations are kept: they decide.
+
+    Args:
+        reader: an open reader.
+        app: the code that reads them.
+        jobs: only these jobs, printed ``kind:name``. All if empty.
+        each: how many histories of each job, from 1 to 1,000. Different ones come first.
+        steps: how many steps of each history, from 1 to 1,000.
+        keep: the names of fields whose texts are kept.
+        records: decrypts rows. None if the app does not encrypt.
+        most: how many steps are read in all.
+
+    Raises:
+        DefinitionError: a number is out of its range, or the app does not serve a job.
+        StoreError: the store cannot be read.
+    """
+    for what, number in (("histories of a job", each), ("steps of a history", steps)):
+        if not 1 <= number <= MOST:
+            raise DefinitionError(what, number, f"a number from 1 to {MOST:,}")
+    known = {f"{kind}:{name}": (kind, name) for kind, name in app.served}
+    for job in jobs:
+        if job not in known:
+            raise DefinitionError("jobs of histories", job, f"a job of the app: {', '.join(sorted(known))}")
+    wanted = {known[job] for job in jobs or known}
+    served = {job: definition for job, definition in app.served.items() if job in wanted}
+    reading = _Reading(served, steps, most)
+    with reader.moment() as page_read:
+        for page in at_rest.events(reader):
+            page_read()
+            reading.page(page, records)
+        for rows in at_rest.instances(reader):
+            page_read()
+            for row in rows:
+                if row.address.kind == _WORKFLOW and (row.address.kind, row.address.name) in served:
+                    reading.row(reader, row, records)
+    return _chosen(reading, each, frozenset(keep))
+
+
+def _chosen(reading: _Reading, each: int, keep: Collection[str]) -> Histories:
+    """Hide personal data, and keep so many histories of each job, no two alike before all others are there."""
+    hidden, left_out = Hidden(keep), reading.left_out
+    of: defaultdict[str, dict[tuple[str, ...], list[InstanceHistory]]] = defaultdict(dict)
+    for raw in reading.found.values():
+        steps = _shown(raw, hidden, left_out)
+        if steps:
+            one = InstanceHistory(f"{raw.job.kind}:{raw.job.name}", steps)
+            of[one.job].setdefault(tuple(map(_shape, steps)), []).append(one)
+    kept = list[InstanceHistory]()
+    for _, shapes in sorted(of.items()):
+        beginnings = {shape[:length] for shape in shapes for length in range(1, len(shape))}
+        # One that is the beginning of another adds nothing: a prefix of that one is the same.
+        groups = sorted((shape for shape in shapes if shape not in beginnings), key=_hash)
+        ordered = [one for rank in zip_longest(*(shapes[shape] for shape in groups)) for one in rank if one is not None]
+        kept += ordered[:each]
+        left_out[NOT_CHOSEN] += sum(map(len, shapes.values())) - len(ordered[:each])
+    return Histories(tuple(kept), {reason: number for reason, number in left_out.items() if number})
+
+
+def _shown(raw: _Raw, hidden: Hidden, left_out: Counter[str]) -> tuple[HistoryStep, ...]:
+    steps, at_ms = list[HistoryStep](), raw.steps[0].at_ms if raw.steps else 0
+    for step in raw.steps:
+        try:
+            value = hidden.encoded(step.codec, step.data.encode()) if step.codec is not None and step.data else ""
+        except (InvalidInput, NotHidden) as problem:
+            # The reason is written to the file, so it never has the value's text.
+            if not steps:
+                left_out[NOT_DECODED if isinstance(problem, InvalidInput) else NOT_HIDDEN] += 1
+            break
+        steps.append(HistoryStep(max(0, step.at_ms - at_ms), step.what, step.name, value, step.function))
+        at_ms = max(at_ms, step.at_ms)
+    return tuple(steps)
+
+
+_VARIES: Final = re.compile(r'"(?:text|bytes) \d+"|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?')
+
+
+def _shape(step: HistoryStep) -> str:
+    """Return a step without its numbers and replaced texts: instances with equal shapes have probably the same past."""
+    return f"{step.what} {step.name} {_VARIES.sub('0', step.value)}"
+
+
+def _hash(shape: tuple[str, ...]) -> bytes:
+    return blake2b("\n".join(shape).encode(), digest_size=8).digest()
