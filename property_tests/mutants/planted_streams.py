@@ -95,7 +95,7 @@ MUTANTS = (
         "items_of",
         "found += (item for item in _items(group, what) if item.offset > after)",
         "found += _items(group, what)",
-        REMOTE,
+        FLOOD,
     ),
     Mutant(
         "a read of the instance that is old ends a reader",

@@ -262,6 +262,10 @@ def test_chunks_that_a_stream_would_drop_are_not_even_stored_and_count_all_the_s
         world.run(handle.start("x", 1_000))
         world.advance("1 second")
         assert words(world.run(all_of(handle.stream("x", few)))) == ["-997", "997", "998", "999"]
+        # One group has all three: a reader that comes when it is no longer in memory continues inside it.
+        world.close()
+        late = world.open().handle(flooder)
+        assert words(world.run(all_of(late.stream("x", few, after=997)))) == ["998", "999"]
 
 
 @step
