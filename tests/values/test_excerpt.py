@@ -25,7 +25,7 @@ from perdure.jobs.definition import Definition
 from perdure.jobs.handle import JobHandle
 from perdure.stores.contract import Store
 from perdure.stores.memory import memory_store
-from perdure.testing import Crash, Delay, Fail, Hang, Raise, RedeliveryResult, Simulated, coverage
+from perdure.testing import Crash, Delay, Fail, Hang, Raise, RedeliveryResult, Simulated, Succeed, coverage
 from perdure.testing.world import trace
 from perdure.values.address import Address
 from perdure.values.cron_ticks import CronLine
@@ -68,7 +68,7 @@ class Broken:
 PACKAGES = ("values", "jobs", "kinds", "client", "app", "stores.store", "programs")
 """The packages of the values that users, stores and kinds handle. The errors of every package are checked, too."""
 
-UNBOUNDED = (Crash, Delay, Fail, Hang, Raise, RedeliveryResult, Simulated)
+UNBOUNDED = (Crash, Delay, Fail, Hang, Raise, RedeliveryResult, Simulated, Succeed)
 """The classes of the kit that print more: faults print code that a test can contain, simulated runs print a trace."""
 
 KIT = {
@@ -114,6 +114,8 @@ def filled(cls: type, content: object) -> Any:
             held = WaitCondition(statuses=(HUGE,), phases=(HUGE,))  # type: ignore[arg-type]
         elif annotation.endswith("InstanceStatus"):
             held = InstanceStatus(status=HUGE)  # type: ignore[arg-type]
+        elif annotation == "int":
+            held = 10**15
         elif annotation == "BaseException":
             held = ValueError(content)
         elif annotation.startswith("Mapping"):

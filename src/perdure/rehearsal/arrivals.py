@@ -20,7 +20,7 @@ from perdure.rehearsal.image import DAY_MS, Image, PastRequest, number_of, share
 from perdure.testing.typed import from_type
 from perdure.values.address import Address, Job
 from perdure.values.errors import DefinitionError, PerdureError
-from perdure.values.excerpt import fields_in_line
+from perdure.values.excerpt import fields_in_line, shortened
 
 MOST_ARRIVALS: Final = 10_000
 """How many requests arrive at most. Of more, those to some addresses are kept, by a hash of the address."""
@@ -52,14 +52,14 @@ class NoArrivals(PerdureError):
 
     Attributes:
         covers_ms: how much time the history covers, in milliseconds.
-        without: how many requests it has without their input, by job.
+        without: how many requests it has without their input, by the job's kind and name.
     """
 
     covers_ms: int
-    without: Mapping[Job, int]
+    without: Mapping[str, int]
 
     def _text(self) -> str:
-        counts = ", ".join(f"{kind}:{name} {number:,}" for (kind, name), number in sorted(self.without.items()))
+        counts = shortened(", ".join(f"{job} {number}" for job, number in sorted(self.without.items())))
         found = f"only requests without their input ({counts})" if counts else "no requests"
         return (
             f"the history of the last {duration(self.covers_ms)} has {found}: it keeps inputs of definitions with "
@@ -160,7 +160,7 @@ def repeated(app: App[Any], image: Image, lasting_ms: int, *, most: int = MOST_A
         else:
             kept.append(attrs.evolve(each, payload=each.payload or ""))
     if not kept:
-        raise NoArrivals(image.covers_ms, without)
+        raise NoArrivals(image.covers_ms, {f"{kind}:{name}": number for (kind, name), number in without.items()})
     rounds = -(-lasting_ms // image.covers_ms)
     few = _few(kept, max(most, _MOST_PLANNED // rounds), 0)
     made = [
