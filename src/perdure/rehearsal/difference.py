@@ -50,6 +50,8 @@ _DAY: Final = 86_400_000
 _UNITS: Final = ((_DAY, "d"), (3_600_000, "h"), (60_000, "min"), (1_000, "s"))
 _STEP: Final = 1.22
 """Durations within a fifth of each other are one group: the jitter of retries is up to a tenth."""
+_JITTER: Final = 0.1
+"""By how much of its interval an act may move before another interval is the cause."""
 
 
 def duration(ms: float) -> str:
@@ -170,12 +172,9 @@ def _moved(old: Sequence[Act], one: Act, other: Act, at: int) -> Cause:
     if one.attempt > 1 and at:
         ratio = (other.at_ms - old[at - 1].at_ms) / max(1, one.at_ms - old[at - 1].at_ms)
         return Cause("retry", name, detail=(_class_of(ratio * 100),))
-    before = _before(old, one, at)
-    if before is not None:
-        classes = _class_of(one.at_ms - before), _class_of(other.at_ms - before)
-        if classes[0] != classes[1]:
-            return Cause("interval", name, detail=classes)
-    shift = other.at_ms - one.at_ms
+    before, shift = _before(old, one, at), other.at_ms - one.at_ms
+    if before is not None and abs(shift) > (one.at_ms - before) * _JITTER:
+        return Cause("interval", name, detail=(_class_of(one.at_ms - before), _class_of(other.at_ms - before)))
     unit = duration(abs(shift)).rpartition(" ")[2]
     return Cause("moved", name, detail=("later" if shift > 0 else "earlier", unit))
 
