@@ -42,7 +42,7 @@ from perdure.rehearsal.compare import (
 )
 from perdure.rehearsal.future import Futures
 from perdure.rehearsal.image import Image, chosen_from, every, meeting, read_image
-from perdure.rehearsal.simulated_load import CapacityOptions, measured_in
+from perdure.rehearsal.simulated_load import MAX_ENGINES, CapacityOptions, measured_in
 from perdure.rehearsal.simulated_load import capacity as simulated_capacity
 from perdure.values.address import Address
 from perdure.values.errors import DefinitionError, InvalidArgument, PerdureError
@@ -405,6 +405,8 @@ def capacity(
         Print one JSON object instead of text.
     """
     wanted = _wanted(for_, answer, fail, "0 ms", NO_REQUESTS)
+    if not 0 <= arrivals <= MAX_ENGINES:
+        raise UsageError(f"--arrivals {arrivals}: expected a factor from 0 to {MAX_ENGINES}")
     try:
         numbers = tuple(int(each) for each in engines.split(","))
         costs = {name: float(text) for name, text in (pair_of(each, "--cost charge=0.02") for each in cost)}
