@@ -41,6 +41,8 @@ from perdure.rehearsal import (
     repeated,
 )
 from perdure.rehearsal.arrivals import NO_ARRIVALS
+from perdure.rehearsal.difference import cause_of
+from perdure.rehearsal.future import Act
 from perdure.rehearsal.image import DAY_MS, chosen_from
 from perdure.stores.at_rest import open_reader
 from perdure.stores.encryption import Encryption, Key
@@ -471,3 +473,17 @@ def test_bad_answers_are_refused(bad: dict[str, Any]) -> None:
         FromJson("{")
     with pytest.raises(DefinitionError):
         RehearsalOptions(lasting="0 ms")
+
+
+@pytest.mark.parametrize(
+    ("hours", "request_between", "kind"), [(17, 0, "interval"), (16, 0, "moved"), (17, 1, "moved")]
+)
+def test_an_act_that_moves_has_another_interval_if_no_request_began_it(
+    hours: int, request_between: int, kind: str
+) -> None:
+    def at(hour: int) -> Act:
+        return Act(hour * 3_600_000, "effect", "mail", "{}", "")
+
+    before = [at(0), *[attrs.evolve(at(10), what="request")] * request_between]
+    old, new = [*before, at(7 * 24)], [*before, at(7 * 24 + hours)]
+    assert cause_of(old, new, len(before)).kind == kind

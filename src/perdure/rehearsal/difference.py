@@ -180,8 +180,13 @@ def _moved(old: Sequence[Act], one: Act, other: Act, at: int) -> Cause:
 
 
 def _before(old: Sequence[Act], act: Act, at: int) -> int | None:
-    """Return when an act of this name happened before."""
-    return next((each.at_ms for each in reversed(old[:at]) if (each.what, each.name) == (act.what, act.name)), None)
+    """Return when the act happened before. None if a request came meanwhile, from which its time may count."""
+    for each in reversed(old[:at]):
+        if each.what == "request":
+            return None
+        if (each.what, each.name) == (act.what, act.name):
+            return each.at_ms
+    return None
 
 
 def _changed(old: Sequence[Act], new: Sequence[Act], at: int, after: str, alarm: Alarm) -> Cause:
