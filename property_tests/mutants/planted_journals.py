@@ -13,8 +13,8 @@ MUTANTS = (
     Mutant(
         "parallel steps begin before the results of others are stored, and one commit holds all of them",
         "ParallelSteps.ended",
-        "        if replay.unsaved() or replay.needs_commit:\n",
-        "        if replay.needs_commit:\n",
+        "        if _COMMIT in self.running or replay.unsaved() or replay.needs_commit:\n",
+        "        if _COMMIT in self.running or replay.needs_commit:\n",
         "tests/workflow/test_workflow_sizes.py::"
         "test_one_commit_holds_at_most_the_results_of_as_many_steps_as_run_at_once",
     ),

@@ -408,7 +408,9 @@ def capacity(
             raise NoAnswers(dict(meter.performer.missing))
     if meter is None:
         raise TypeError(options.engines)
-    durations = {name: (source, total / max(1, number)) for name, (source, total, number) in meter.durations.items()}
+    durations: dict[str, tuple[DurationSource, float]] = {
+        name: (source, total / max(1, number)) for name, (source, total, number) in meter.durations.items()
+    }
     return Capacity(
         options=options,
         loads=tuple(loads),
