@@ -156,7 +156,7 @@ MUTANTS = (
         "LeftProgram.arrived",
         'return others if all(row_of(body).form == "arrived" for body in others) else None',
         "return others",
-        f"{MEMORY}::test_an_engine_continues_from_the_rows_of_another_one",
+        f"{MEMORY}::test_a_program_is_not_continued_if_the_store_holds_anything_else",
     ),
     Mutant(
         "a program in memory is continued although its last rows were not stored",

@@ -139,7 +139,7 @@ def test_a_notice_is_as_wide_as_the_page(page, engine, width):
 
 def test_a_request_is_explained_before_it_is_sent(page, engine):
     page.goto(f"{engine.url}/jobs/task/orders/instances/2026-0001")
-    page.locator("select[name=action]").select_option("send")
+    page.locator("label", has_text="Action").locator("select").select_option("send")
     page.get_by_label("Input as JSON").fill('{"type": "Paid", "cents": 5000}')
     page.get_by_role("button", name="Explain").click()
     expect(page.get_by_role("region", name="Changes")).to_contain_text("state.stage")
