@@ -57,8 +57,8 @@ ASSUMED_MS: Final = 100
 MOST_MEASURED: Final = 1_000
 """How many durations of one effect, or of one job's runs, are kept: the newest."""
 
-MOST_ARRIVALS: Final = 100_000
-"""How many requests of the history are kept: the oldest."""
+MOST_KEPT: Final = 100_000
+"""How many requests of the history are kept: the oldest. The measured time ends with the last of them."""
 
 MOST_RUNS: Final = 1_000_000
 """How many runs a simulation may have."""
@@ -112,18 +112,21 @@ class MeasuredLoad:
     runs: Mapping[str, tuple[int, ...]] = attrs.Factory(dict[str, tuple[int, ...]])
 
 
-def measured_in(reader: StoreReader, image: Image, *, records: RecordCipher | None = None) -> MeasuredLoad:
+def measured_in(
+    reader: StoreReader, image: Image, *, records: RecordCipher | None = None, most: int = MOST_KEPT
+) -> MeasuredLoad:
     """Read the arrivals and the durations of a store. Nothing is written.
 
     Args:
         reader: an open reader.
         image: the image of the same store.
         records: decrypts rows. None if the app does not encrypt.
+        most: how many requests are kept, from the oldest on. The measured time ends with the last of them.
 
     Raises:
         StoreError: the store cannot be read.
     """
-    reading = _Past()
+    reading = _Past(most)
     with reader.moment() as page_read:
         for page in at_rest.events(reader):
             page_read()
@@ -144,6 +147,7 @@ def measured_in(reader: StoreReader, image: Image, *, records: RecordCipher | No
 
 @attrs.define
 class _Past:
+    most: int
     arrivals: list[Arrival] = attrs.Factory(list[Arrival])
     runs: defaultdict[str, list[int]] = attrs.Factory(lambda: defaultdict[str, list[int]](list))
     begun: set[str] = attrs.Factory(set[str])
@@ -151,12 +155,13 @@ class _Past:
     last_ms: int = 0
 
     def add(self, event: object) -> None:
+        is_full = len(self.arrivals) >= self.most
         match event:
             case JobStarted() | DebounceStarted():
                 self.begun.add(event.address)
             case JobExecuted(duration_ms=took_ms):
                 self.runs[_job_of(event.address)].append(took_ms)
-            case JobAccepted(address=printed, payload=payload) if len(self.arrivals) < MOST_ARRIVALS:
+            case JobAccepted(address=printed, payload=payload) if not is_full:
                 try:
                     address = Address.parse(printed)
                 except InvalidId:
@@ -169,7 +174,9 @@ class _Past:
                 pass
         at = getattr(event, "at_ms", 0)
         self.first_ms = self.first_ms or at
-        self.last_ms = max(self.last_ms, at)
+        # A time that is longer than that of the kept requests would lower their rate.
+        if not is_full:
+            self.last_ms = max(self.last_ms, at)
 
 
 def _job_of(address: str) -> str:
