@@ -29,7 +29,7 @@ from perdure import (
     saga,
     succeed,
 )
-from perdure.programs import Halted, Raised, bracket, gather, race, sleep
+from perdure.programs import Halted, Raised, as_completed, bracket, gather, race, sleep
 from perdure.runtime.record import Sizes
 from perdure.testing import WorkerDied, World
 from perdure.testing.world.world import with_sizes
@@ -66,6 +66,13 @@ def steps_of(children: st.SearchStrategy[Callable[[], P]]) -> st.SearchStrategy[
         st.tuples(several, st.integers(1, 3)).map(
             lambda drawn: lambda: gather(*(make() for make in drawn[0]), limit=drawn[1])
         ),
+        st.tuples(several, st.integers(1, 3), st.booleans()).map(
+            lambda drawn: (
+                lambda: as_completed(
+                    *(make() for make in drawn[0]), then=handled if drawn[2] else succeed, limit=drawn[1]
+                ).map(lambda values: sorted(map(str, values)))
+            )
+        ),
         st.tuples(children, st.sampled_from(["1 second", "1 minute"])).map(
             lambda drawn: lambda: drawn[0]().timeout(drawn[1])
         ),
@@ -88,6 +95,10 @@ def in_turn(made: list[Callable[[], P]]) -> Do[Any, Any, Any]:
     for make in made:
         values.append((yield from make()))  # noqa: PERF401 - Python allows no `yield from` in a comprehension
     return values
+
+
+def handled(value: object) -> P:
+    return act("handled").map(lambda _: value)
 
 
 @program

@@ -19,6 +19,7 @@ from perdure.programs import (
     NotAProgram,
     Program,
     Raised,
+    as_completed,
     effect,
     fail,
     gather,
@@ -107,6 +108,80 @@ def test_gather_passes_a_defect_on_as_one_that_can_be_caught(run):
 
     assert run(careful(), []) == Success("caught")
     assert isinstance(run(gather(crash(KeyError("k"))), []).cause, KeyError)
+
+
+def test_as_completed_returns_the_values_in_the_order_in_which_they_come(run):
+    programs = (after(30, succeed("a")), after(1, succeed("b")), after(15, succeed("c")))
+    assert run(as_completed(*programs), []) == Success(("b", "c", "a"))
+    assert run(as_completed(), []) == Success(())
+    notes: list[str] = []
+    slow = after(9_000, succeed("d"))
+    assert run(as_completed(slow, *programs, count=2), notes) == Success(("b", "c"))
+    assert sorted(notes) == ["cancelled 30", "cancelled 9000"]
+
+
+@pytest.mark.parametrize(("ending", "exit_"), [(fail("e"), Failure("e")), (halt("h"), Halted("h"))])
+def test_as_completed_stops_at_the_first_that_does_not_succeed(run, ending, exit_):
+    notes: list[str] = []
+    assert run(as_completed(after(9_000, succeed("a")), after(1, ending)), notes) == exit_
+    handled = as_completed(after(9_000, succeed("a")), after(1, succeed("b")), then=lambda _: ending)
+    assert run(handled, notes) == exit_
+    assert notes == ["cancelled 9000"] * 2
+    assert isinstance(run(as_completed(crash(KeyError("k"))), []).cause, KeyError)
+    assert isinstance(run(as_completed(succeed(0), then=lambda value: 1 / value), []).cause, ZeroDivisionError)
+
+
+def test_a_defect_of_a_cancelled_program_is_logged():
+    @program
+    def breaks() -> Do[Any, Any, Any]:
+        try:
+            yield from sleep(9_000 * MS)
+        finally:
+            yield from crash(KeyError("lost"))
+
+    simulation = Simulation(seed=3)
+    assert run_sync(as_completed(breaks(), succeed("a"), count=1), [], simulation=simulation) == Success(("a",))
+    assert [entry.message for entry in simulation.logs] == ["finalizer of a cancelled branch raised"]
+
+
+@given(st.lists(st.integers(0, 50), max_size=8), st.integers(1, 4), st.integers(1, 8), st.integers(0, 1_000))
+def test_as_completed_handles_one_value_at_a_time_and_runs_at_most_its_limit(delays, limit, count, seed):
+    running, handling, ended, handled = [0, 0], [0, 0], list[int](), list[int]()
+
+    @program
+    def busy(numbers: list[int], delay_ms: int) -> Do[None]:
+        numbers[0] += 1
+        numbers[1] = max(numbers)
+        yield from sleep(max(1, delay_ms) * MS)
+        numbers[0] -= 1
+
+    @program
+    def work(place: int) -> Do[int]:
+        yield from busy(running, delays[place])
+        ended.append(place)
+        return place
+
+    @program
+    def handle(place: int) -> Do[int]:
+        handled.append(place)
+        yield from busy(handling, 7)
+        return -place
+
+    programs, most = [work(place) for place in range(len(delays))], min(count, len(delays))
+    both = as_completed(*programs, then=handle, count=most or None, limit=limit)
+    assert run_sync(both, None, simulation=Simulation(seed=seed)) == Success(tuple(-place for place in handled))
+    assert handled == ended[: len(handled)]
+    assert len(handled) == most
+    assert running[1] <= limit
+    assert handling[1] <= 1
+
+
+@pytest.mark.parametrize("options", [{"limit": 0}, {"count": 0}, {"count": 2}, {"then": "then"}])
+def test_as_completed_refuses_wrong_arguments(options):
+    with pytest.raises(DefinitionError, match=f"{next(iter(options))} of as_completed"):
+        as_completed(succeed(1), **options)
+    with pytest.raises(NotAProgram, match="argument 2 of as_completed"):
+        as_completed(succeed(1), 2)
 
 
 @given(st.lists(st.integers(0, 50), max_size=12), st.integers(1, 5), st.integers(0, 1_000))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from perdure.programs.constructors import (
+        as_completed,
         as_program,
         asks,
         bracket,
@@ -53,6 +54,7 @@ else:
             "perdure.programs.constructors": (
                 "gather",
                 "race",
+                "as_completed",
                 "bracket",
                 "as_program",
                 "asks",
@@ -110,6 +112,7 @@ __all__ = [
     "Schedule",
     "ServiceCall",
     "WouldBlock",
+    "as_completed",
     "as_program",
     "asks",
     "bracket",

@@ -326,10 +326,12 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 if TYPE_CHECKING:
+    from perdure.programs import drivers
     from perdure.runtime import record
     from perdure.runtime.record import Level, Place
     from perdure.values.limits import Limit, LimitUse
 else:
+    drivers = lazy_module("perdure.programs.drivers")
     record = lazy_module("perdure.runtime.record")
 B = TypeVar("B")
 
@@ -533,6 +535,55 @@ def race(*programs: Program[Any, Any, Any]) -> Program[Any, Any, Any]:
     if not programs:
         raise DefinitionError(what="race", got=programs, expected="at least one program")
     return node(PARALLEL, Race(_checked("race", programs)))
+
+
+@overload
+def as_completed(
+    *programs: Program[A, E, R], count: int | None = ..., limit: int = ...
+) -> Program[tuple[A, ...], E, R]: ...
+@overload
+def as_completed(
+    *programs: Program[A, E, R], then: Callable[[A], Program[B, E2, R]], count: int | None = ..., limit: int = ...
+) -> Program[tuple[B, ...], E | E2, R]: ...
+def as_completed(
+    *programs: Program[Any, Any, Any],
+    then: Callable[[Any], Program[Any, Any, Any]] | None = None,
+    count: int | None = None,
+    limit: int = DEFAULT_LIMIT,
+) -> Program[Any, Any, Any]:
+    """Run programs concurrently and return their values in the order in which they come.
+
+    In a workflow, the journal has this order: each replay repeats it. As with `gather`, the first program that fails,
+    halts or raises decides the result.
+
+    Args:
+        programs: the programs.
+        then: returns the program that handles a value when it comes, beside the programs that still run. Values are
+            handled one at a time, and this program can change the state. Its values are returned instead.
+        count: return after this many values. The other programs are cancelled and awaited. By default all are returned.
+        limit: how many programs run at once.
+
+    Raises:
+        DefinitionError: the limit or the count is not valid, or ``then`` is not a function.
+        NotAProgram: an argument is not a program.
+    """
+    if limit < 1:
+        raise DefinitionError(what="limit of as_completed", got=limit, expected="a whole number from 1 on")
+    most = len(_checked("as_completed", programs))
+    if count is not None and not 1 <= count <= most:
+        raise DefinitionError(
+            what="count of as_completed", got=count, expected=f"1 to {most}, the number of its programs, or None"
+        )
+    if then is not None and not callable(then):
+        raise DefinitionError(what="then of as_completed", got=then, expected="a function that returns a Program")
+    given = (programs, then, most if count is None else count, limit)
+    # In a program, because each run of it needs a supervisor of its own.
+    return asks(lambda _: drivers.Arrivals(*given)).bind(_arriving)
+
+
+def _arriving(run: drivers.Arrivals) -> Program[Any, Any, Any]:
+    plan: Program[None] = node(PARALLEL, Supervision(run, in_order=True, name="as_completed"))
+    return plan.bind(lambda _: run.result())
 
 
 def supervised(supervisor: Supervisor) -> Program[None, Never, Any]:

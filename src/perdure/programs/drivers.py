@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 import inspect
+from collections import deque
 from collections.abc import Callable, Coroutine, Generator
 from datetime import timedelta
 from functools import cache, partial
@@ -32,7 +33,11 @@ from perdure.programs.future import close_unawaited
 from perdure.programs.instructions import (
     ASK,
     DO,
+    HALT,
     PERFORM,
+    PURE,
+    RESULT,
+    Apart,
     Deadline,
     Gather,
     Jitter,
@@ -123,13 +128,15 @@ async def _supervised(plan: Supervision, begin: Begin, runtime: Runtime) -> AnyE
         dict[SpawnedTask[AnyExit], object](),
         dict[object, SpawnedTask[AnyExit]](),
     )
+    cancelled = set[object]()
     async with Branches[AnyExit](runtime, partial(_report, runtime)) as branches:
         orders: Orders = supervisor.begun()
         while True:
             for key in orders.cancel:
                 tasks[key].cancel()
+            cancelled.update(orders.cancel)
             for key, program in orders.start:
-                task = branches.start(begin(program), name=f"supervised[{key}]")
+                task = branches.start(begin(program), name=f"{plan.name}[{key}]")
                 keys[task], tasks[key] = key, task
             # Checked after the orders, because they may have started something.
             if not keys:
@@ -137,7 +144,82 @@ async def _supervised(plan: Supervision, begin: Begin, runtime: Runtime) -> AnyE
             task = await branches.next_ended()
             key = keys.pop(task)
             del tasks[key]
+            if key in cancelled:
+                cancelled.discard(key)
+                _report(runtime, task)
             orders = supervisor.ended(key, None if task.cancelled() else task.result())
+
+
+_THEN: Final = "then"
+
+
+class Arrivals:
+    """The supervisor of one `as_completed`. Keys are the programs' places, and `_THEN`."""
+
+    def __init__(
+        self,
+        programs: tuple[Program[Any, Any, Any], ...],
+        then: Callable[[Any], Program[Any, Any, Any]] | None,
+        count: int,
+        limit: int,
+    ) -> None:
+        self.programs, self.then, self.count, self.limit = programs, then, count, limit
+        self.next = 0
+        self.running = set[object]()
+        self.unhandled, self.values = deque[Any](), list[Any]()
+        self.stopped: Any = None  # the first exit that is not a success
+
+    def begun(self) -> Orders:
+        """Start the first programs."""
+        return self._orders()
+
+    def ended(self, key: object, exit_: Any, /) -> Orders:
+        """Take over a value. Start the next program, or the one that handles a value, or cancel all."""
+        self.running.discard(key)
+        if self._is_over:
+            return Orders()
+        if not isinstance(exit_, Success):
+            self.stopped = exit_
+        elif key == _THEN or self.then is None:
+            self.values.append(exit_.unwrap())
+        else:
+            self.unhandled.append(exit_.unwrap())
+        return Orders(cancel=tuple(self.running)) if self._is_over else self._orders()
+
+    def line_of(self, _: object, /) -> None:
+        """Return no line: its programs have their own."""
+
+    def result(self) -> Program[Any, Any, Any]:
+        """Return the program with the outcome."""
+        stopped = self.stopped
+        if stopped is None:
+            return node(PURE, tuple(self.values))
+        if isinstance(stopped, Failure):
+            return node(RESULT, stopped)
+        return node(HALT, stopped.signal) if isinstance(stopped, Halted) else _raising(stopped.cause)
+
+    @property
+    def _is_over(self) -> bool:
+        return self.stopped is not None or len(self.values) >= self.count
+
+    def _orders(self) -> Orders:
+        started: list[tuple[object, Any]] = []
+        if self.unhandled and _THEN not in self.running and self.then is not None:
+            started.append((_THEN, _handling(self.then, self.unhandled.popleft())))
+        # Without the one that handles a value, which is none of them.
+        while self.next < len(self.programs) and len(self.running - {_THEN}) < self.limit:
+            # Apart: their changes of the state would be in the order of a service's answers.
+            started.append((self.next, Apart(self.programs[self.next])))
+            self.running.add(self.next)
+            self.next += 1
+        self.running.update(key for key, _ in started)
+        return Orders(tuple(started))
+
+
+def _handling(then: Callable[[Any], Program[Any, Any, Any]], value: Any) -> Program[Any, Any, Any]:
+    # In a program: an exception that the function raises is a defect of that, and not of the supervisor.
+    handled: Program[Any, Any, Any] = node(PURE, value)
+    return handled.bind(then)
 
 
 async def _expire(after_ms: int, runtime: Runtime) -> None:

@@ -28,7 +28,7 @@ PARALLEL     plan                                         run several programs a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Generic, Literal, Never, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, Never, Protocol, TypeVar
 
 import attrs
 
@@ -176,6 +176,12 @@ class Orders:
     cancel: tuple[object, ...] = ()
 
 
+class Apart(NamedTuple):
+    """A supervisor's program that shares no state with the program around it, although the others do."""
+
+    program: Any
+
+
 @frozen
 class Supervision:
     """The `supervised` plan: runs the programs that a supervisor starts, until none runs.
@@ -183,11 +189,13 @@ class Supervision:
     Attributes:
         supervisor: starts and cancels them.
         in_order: whether their steps have one order, which each replay repeats: then they share the interceptors, and
-            so the state, of the program around them.
+            so the state, of the program around them, unless they are `Apart`.
+        name: the plan's name.
     """
 
     supervisor: Supervisor
     in_order: bool = False
+    name: str = "supervised"
 
 
 @frozen

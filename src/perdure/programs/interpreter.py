@@ -36,6 +36,7 @@ from perdure.programs.instructions import (
     RESULT,
     SANDBOX,
     SCOPE,
+    Apart,
     Deadline,
     Gather,
     Race,
@@ -468,9 +469,11 @@ def _begin_ordered(
     services: Any,
     interceptors: tuple[Interceptor, ...],
     raised: Callable[[Exception], Halted | None] | None,
-    program: Program[Any, Any, Any],
+    program: Program[Any, Any, Any] | Apart,
 ) -> Loop[Any, Any]:
-    return interpret(program, services, interceptors, raised)
+    if program.__class__ is Apart:
+        return _begin_branch(services, interceptors, raised, program.program)
+    return interpret(cast("Program[Any, Any, Any]", program), services, interceptors, raised)
 
 
 def _not_a_program(got: object, giver: Any) -> NotAProgram:

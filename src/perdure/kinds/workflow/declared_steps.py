@@ -17,7 +17,7 @@ from attrs import evolve
 from perdure.jobs.code_fingerprint import MAX_FUNCTIONS, package_of, unwrapped
 from perdure.kinds.workflow.instructions import Signal, Update, patched
 from perdure.kinds.workflow.journal import CHILD, SIGNAL, UPDATE
-from perdure.programs import gather, race, sleep, sleep_until
+from perdure.programs import as_completed, gather, race, sleep, sleep_until
 from perdure.programs.constructors import STEP_NAME
 from perdure.values.frozen import frozen
 
@@ -27,7 +27,13 @@ PATCH: Final = "patch "
 MAX_STEPS: Final = 10_000
 """Steps of one program that are compared."""
 
-_NAMED: Final = {id(sleep): "sleep", id(sleep_until): "sleep until", id(gather): "gather", id(race): "race"}
+_NAMED: Final = {
+    id(sleep): "sleep",
+    id(sleep_until): "sleep until",
+    id(gather): "gather",
+    id(race): "race",
+    id(as_completed): "as_completed",
+}
 _LOADS: Final = ("LOAD_GLOBAL", "LOAD_DEREF", "LOAD_NAME")
 _ATTRIBUTES: Final = ("LOAD_ATTR", "LOAD_METHOD")
 _UNKNOWN: Final = object()

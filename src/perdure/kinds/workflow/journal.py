@@ -188,9 +188,9 @@ NAMES: Final[Mapping[type, Callable[[Any], str]]] = {
     AskInstance: lambda ask: f"{ASK}{ask.target} {ask.wants}",
     Publish: lambda publish: f"{PUBLISH}{publish.published.name}",
     Patched: lambda patched: f"patch {patched.name}",
-    Fork: lambda fork: _FORKS[type(fork.plan)],
+    Fork: lambda fork: fork.plan.name if isinstance(fork.plan, Supervision) else _FORKS[type(fork.plan)],
 }
-_FORKS: Final[Mapping[type, str]] = {Gather: "gather", Race: "race", Deadline: "timeout", Supervision: "supervised"}
+_FORKS: Final[Mapping[type, str]] = {Gather: "gather", Race: "race", Deadline: "timeout"}
 """The name of each instruction that has a place in the journal."""
 
 
