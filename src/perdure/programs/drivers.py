@@ -194,7 +194,7 @@ class Arrivals:
         stopped = self.stopped
         if stopped is None:
             return node(PURE, tuple(self.values))
-        if isinstance(stopped, Failure):
+        if type(stopped) is Failure:
             return node(RESULT, stopped)
         return node(HALT, stopped.signal) if isinstance(stopped, Halted) else _raising(stopped.cause)
 

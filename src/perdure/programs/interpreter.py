@@ -471,9 +471,9 @@ def _begin_ordered(
     raised: Callable[[Exception], Halted | None] | None,
     program: Program[Any, Any, Any] | Apart,
 ) -> Loop[Any, Any]:
-    if program.__class__ is Apart:
+    if isinstance(program, Apart):
         return _begin_branch(services, interceptors, raised, program.program)
-    return interpret(cast("Program[Any, Any, Any]", program), services, interceptors, raised)
+    return interpret(program, services, interceptors, raised)
 
 
 def _not_a_program(got: object, giver: Any) -> NotAProgram:
