@@ -20,14 +20,14 @@ FAN_OUT = "tests/workflow/test_bounded_fan_out.py"
 MUTANTS = (
     Mutant(
         "two values of as_completed are handled at the same time",
-        "Arrivals._orders",
+        "InArrivalOrder._orders",
         "if self.unhandled and _THEN not in self.running and self.then is not None:",
         "if self.unhandled and self.then is not None:",
         f"{FAN_OUT}::test_values_that_come_together_are_handled_one_after_the_other",
     ),
     Mutant(
         "the programs of as_completed share the state",
-        "Arrivals._orders",
+        "InArrivalOrder._orders",
         "started.append((self.next, Apart(self.programs[self.next])))",
         "started.append((self.next, self.programs[self.next]))",
         f"{FAN_OUT}::test_the_programs_of_as_completed_change_no_state",

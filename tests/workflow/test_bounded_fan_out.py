@@ -214,7 +214,7 @@ def test_a_crash_anywhere_keeps_the_order_in_which_values_came() -> None:
     for crash in range(points):
         outcome, state, told, _ = arrived("memory://", crash)
         assert isinstance(outcome, Done)
-        # A child's end may be delivered later than without the crash. The program always sees the order that it has seen.
+        # A child's end may come later than without the crash, but no replay sees another order than the first.
         assert outcome.value == state
         assert tuple(dict.fromkeys(told)) == state
         assert len(state) == 4

@@ -578,10 +578,10 @@ def as_completed(
         raise DefinitionError(what="then of as_completed", got=then, expected="a function that returns a Program")
     given = (programs, then, most if count is None else count, limit)
     # In a program, because each run of it needs a supervisor of its own.
-    return asks(lambda _: drivers.Arrivals(*given)).bind(_arriving)
+    return asks(lambda _: drivers.InArrivalOrder(*given)).bind(_arriving)
 
 
-def _arriving(run: drivers.Arrivals) -> Program[Any, Any, Any]:
+def _arriving(run: drivers.InArrivalOrder) -> Program[Any, Any, Any]:
     plan: Program[None] = node(PARALLEL, Supervision(run, in_order=True, name="as_completed"))
     return plan.bind(lambda _: run.result())
 

@@ -153,7 +153,7 @@ async def _supervised(plan: Supervision, begin: Begin, runtime: Runtime) -> AnyE
 _THEN: Final = "then"
 
 
-class Arrivals:
+class InArrivalOrder:
     """The supervisor of one `as_completed`. Keys are the programs' places, and `_THEN`."""
 
     def __init__(
@@ -191,12 +191,13 @@ class Arrivals:
 
     def result(self) -> Program[Any, Any, Any]:
         """Return the program with the outcome."""
-        stopped = self.stopped
+        stopped: Any = self.stopped
         if stopped is None:
             return node(PURE, tuple(self.values))
-        if type(stopped) is Failure:
+        kind = stopped.__class__
+        if kind is Failure:
             return node(RESULT, stopped)
-        return node(HALT, stopped.signal) if isinstance(stopped, Halted) else _raising(stopped.cause)
+        return node(HALT, stopped.signal) if kind is Halted else _raising(stopped.cause)
 
     @property
     def _is_over(self) -> bool:
