@@ -14,7 +14,7 @@ import textwrap
 import typing
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ForwardRef
 
 import attrs
 
@@ -64,6 +64,8 @@ def annotation(of: Any) -> str:
     """Return an annotation as a page shows it, without modules."""
     if of is inspect.Parameter.empty or of is None:
         return ""
+    if isinstance(of, ForwardRef):
+        of = of.__forward_arg__
     text = of if isinstance(of, str) else inspect.formatannotation(of)
     return re.sub(r"\b(?:[a-z_]\w*\.)+(?=[A-Za-z])", "", text)
 

@@ -11,8 +11,10 @@ from typing import Any, Literal, NamedTuple, Optional, TypedDict
 from uuid import UUID
 
 import attrs
+import msgspec
 import orjson
 from hypothesis import strategies as st
+from pydantic import ConfigDict, create_model
 
 from perdure.codecs import Codec
 
@@ -67,6 +69,15 @@ def typed_dict(name, fields):
     return TypedDict(name, fields)
 
 
+def pydantic_model(name, fields):
+    config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
+    return create_model(name, __config__=config, **{key: (form, ...) for key, form in fields.items()})
+
+
+def msgspec_struct(name, fields):
+    return msgspec.defstruct(name, list(fields.items()), frozen=True)
+
+
 def record(name, make, members):
     keys = [f"f{at}" for at in range(len(members))]
     cls = make(name, dict(zip(keys, (member.form for member in members), strict=True)))
@@ -75,9 +86,12 @@ def record(name, make, members):
 
 
 def tagged(members):
-    makers = (attrs_class, data_class, named_tuple)
+    makers = (attrs_class, pydantic_model, msgspec_struct)
     records = [record(f"C{at}", makers[at], [member]) for at, member in enumerate(members)]
     return Family(reduce(or_, [each.form for each in records]), st.one_of([each.values for each in records]))
+
+
+RECORDS = [attrs_class, data_class, named_tuple, typed_dict, pydantic_model, msgspec_struct]
 
 
 def richer(inner):
@@ -89,7 +103,7 @@ def richer(inner):
         inner.map(lambda it: Family(dict[str, it.form], st.dictionaries(keys, it.values, max_size=3))),
         scalars.map(lambda it: Family(frozenset[it.form], st.frozensets(it.values, max_size=3))),
         members.map(lambda them: Family(tuple[tuple(it.form for it in them)], st.tuples(*(it.values for it in them)))),
-        st.builds(record, st.just("C"), st.sampled_from([attrs_class, data_class, named_tuple, typed_dict]), members),
+        st.builds(record, st.just("C"), st.sampled_from(RECORDS), members),
         st.lists(inner, min_size=2, max_size=3).map(tagged),
     )
 

@@ -1,9 +1,8 @@
 """The changes that a program of older code makes to a value of newer code, and drawn types in which these matter."""
 
-import attrs
 import orjson
 from hypothesis import strategies as st
-from type_pairs import INT, Chain, Choice, Field, Many, Maybe, Named, OneOf, Record, Scalar, new_fields
+from type_pairs import INT, Chain, Choice, Field, Many, Maybe, Named, OneOf, Record, Scalar, evolved, new_fields
 
 from perdure.codecs import Codec
 
@@ -66,7 +65,7 @@ def edited(draw, built, node, value, data):  # noqa: C901, PLR0911  as above
             part, data_part = edited(draw, built, field.model, before, data.get(name))
             if name not in data and part == before:
                 return value, data
-            return attrs.evolve(value, **{name: part}), {**data, name: data_part}
+            return evolved(value, **{name: part}), {**data, name: data_part}
         case Named(inner):
             return edited_dict(draw, built, inner, value, data)
         case Many(item, of) if of is frozenset:

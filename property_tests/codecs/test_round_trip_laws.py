@@ -1,16 +1,22 @@
 """Laws of the codecs over drawn types: written values are read back, and a defect is refused where it is."""
 
 import dataclasses
+from typing import Annotated
 
 import attrs
+import msgspec
 import orjson
 import pytest
 from drawn_types import mutations, typed_values
-from hypothesis import given
+from hypothesis import example, given
+from hypothesis import strategies as st
+from pydantic import BaseModel, ConfigDict
+from pydantic import Field as PydanticField
 
-from perdure.codecs import Codec, fingerprint
+from perdure.codecs import Codec, NewerOnly, StoredAs, fingerprint
 from perdure.testing.laws import writes_what_it_reads
 from perdure.values.errors import InvalidInput
+from perdure.values.secret import argument_names, is_model
 
 
 @given(typed_values)
@@ -67,6 +73,49 @@ def parts_of(value):
         names = (field.name for field in (attrs.fields if attrs.has(type(value)) else dataclasses.fields)(type(value)))
         for name in names:
             yield from parts_of(getattr(value, name))
+    elif is_model(type(value)):
+        for name, _ in argument_names(type(value)):
+            yield from parts_of(getattr(value, name))
     elif isinstance(value, (tuple, frozenset, list)):
         for item in value:
             yield from parts_of(item)
+
+
+class Adult(BaseModel):
+    model_config = ConfigDict(frozen=True)
+    age: int = PydanticField(ge=18)
+
+
+class AdultStruct(msgspec.Struct, frozen=True):
+    age: Annotated[int, msgspec.Meta(ge=18)]
+
+
+@given(st.integers(0, 40))
+@example(17)
+@example(18)
+def test_a_model_that_was_built_without_validation_is_not_stored(age):
+    for codec, value in (
+        (Codec.of(Adult, what="it"), Adult(age=18).model_copy(update={"age": age})),
+        (Codec.of(AdultStruct, what="it"), AdultStruct(age)),
+    ):
+        if age >= 18:
+            assert codec.decode(codec.encode(value)) == value
+        else:
+            with pytest.raises(InvalidInput):
+                codec.encode(value)
+
+
+class Grade:
+    def __init__(self, age):
+        self.age = age
+
+
+Graded = Annotated[Grade, StoredAs(Adult, read=lambda adult: Grade(adult.age), write=lambda it: Adult(age=it.age))]
+
+
+@given(st.sampled_from(["name", "z"]))
+@example("name")
+def test_a_member_that_newer_code_added_to_a_class_stored_as_another_type_is_left_to_it(member):
+    codec = Codec.of(Graded, what="it")
+    with pytest.raises(NewerOnly):
+        codec.open(orjson.dumps({"age": 18, member: 1}))

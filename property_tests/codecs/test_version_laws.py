@@ -6,7 +6,7 @@ import orjson
 from edits import edited, kept_changes
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from type_pairs import Built, Many, Maybe, Named, OneOf, Record, changes
+from type_pairs import FAMILIES, Built, Many, Maybe, Named, OneOf, Record, changes
 
 from perdure.codecs import Codec, NewerOnly
 from perdure.codecs.compatibility import verdict
@@ -14,6 +14,7 @@ from perdure.codecs.unknown_members import CarriedMembers
 from perdure.values.errors import InvalidInput
 from perdure.values.secret import HIDDEN
 
+families = st.sampled_from(FAMILIES)
 MANY = settings(max_examples=3 * settings().max_examples)
 
 
@@ -28,9 +29,9 @@ def verdict_of(old, new):
     return verdict(old.codec.json_schema(), new.codec.json_schema())
 
 
-@given(changes(additive=True, most=2), st.data())
-def test_newer_code_reads_all_that_older_code_wrote(change, data):
-    old, new = Built(change.old), Built(change.new)
+@given(changes(additive=True, most=2), st.data(), families)
+def test_newer_code_reads_all_that_older_code_wrote(change, data, family):
+    old, new = Built(change.old, family), Built(change.new, family)
     value = data.draw(old.values)
     read = wholly(new.codec, old.codec.encode(value))
     try:
@@ -43,10 +44,10 @@ def test_newer_code_reads_all_that_older_code_wrote(change, data):
         assert again.value == value
 
 
-@given(changes(additive=True, most=2), st.data())
-def test_a_value_that_older_code_does_not_change_is_unchanged(change, data):
+@given(changes(additive=True, most=2), st.data(), families)
+def test_a_value_that_older_code_does_not_change_is_unchanged(change, data, family):
     """It is left for newer code only if the verdict names a reason."""
-    old, new = Built(change.old), Built(change.new)
+    old, new = Built(change.old, family), Built(change.new, family)
     value = data.draw(new.values)
     text = new.codec.encode(value)
     try:
@@ -62,10 +63,10 @@ def test_a_value_that_older_code_does_not_change_is_unchanged(change, data):
 
 
 @MANY
-@given(kept_changes(), st.data())
-def test_the_objects_of_a_value_keep_their_members_in_a_value_of_another_type(change, data):
+@given(kept_changes(), st.data(), families)
+def test_the_objects_of_a_value_keep_their_members_in_a_value_of_another_type(change, data, family):
     """In sets and dicts, too: each object is found by its identity, wherever a program puts it."""
-    old, new = Built(change.old), Built(change.new)
+    old, new = Built(change.old, family), Built(change.new, family)
     values = data.draw(st.lists(new.values, min_size=1, max_size=3))
     opened = []
     for each in values:
@@ -86,10 +87,10 @@ def test_the_objects_of_a_value_keep_their_members_in_a_value_of_another_type(ch
 
 
 @MANY
-@given(kept_changes(), st.data())
-def test_after_changes_by_older_code_each_unknown_member_is_at_its_own_object(change, data):
+@given(kept_changes(), st.data(), families)
+def test_after_changes_by_older_code_each_unknown_member_is_at_its_own_object(change, data, family):
     """Over one or two turns; where a place is not certain, the value is left for newer code."""
-    old, new = Built(change.old), Built(change.new)
+    old, new = Built(change.old, family), Built(change.new, family)
     expected = orjson.loads(new.codec.encode(data.draw(new.values)))
     try:
         opened = old.codec.open(orjson.dumps(expected))
@@ -135,9 +136,9 @@ def is_without_elements(node):
             return True
 
 
-@given(changes(additive=True, most=2), st.data())
-def test_an_input_is_accepted_whole_or_refused(change, data):
-    old, new = Built(change.old), Built(change.new)
+@given(changes(additive=True, most=2), st.data(), families)
+def test_an_input_is_accepted_whole_or_refused(change, data, family):
+    old, new = Built(change.old, family), Built(change.new, family)
     value = data.draw(new.values)
     try:
         accepted = old.codec.accept(new.codec.encode(value))
@@ -148,9 +149,9 @@ def test_an_input_is_accepted_whole_or_refused(change, data):
         assert wholly(new.codec, old.codec.encode(accepted)) == value
 
 
-@given(kept_changes() | changes(additive=True, most=2), st.data())
-def test_no_member_that_newer_code_wrote_is_shown(change, data):
-    old, new = Built(change.old), Built(change.new)
+@given(kept_changes() | changes(additive=True, most=2), st.data(), families)
+def test_no_member_that_newer_code_wrote_is_shown(change, data, family):
+    old, new = Built(change.old, family), Built(change.new, family)
     text = new.codec.encode(data.draw(new.values))
     try:
         opened = old.codec.open(text)
@@ -166,15 +167,15 @@ def is_hidden(rest):
     return all(each == HIDDEN for each in rest.unknown.values()) and all(map(is_hidden, rest.parts.values()))
 
 
-@given(changes())
-def test_the_verdict_on_a_change_says_whether_it_only_adds(change):
-    found = verdict_of(Built(change.old), Built(change.new))
+@given(changes(), families)
+def test_the_verdict_on_a_change_says_whether_it_only_adds(change, family):
+    found = verdict_of(Built(change.old, family), Built(change.new, family))
     assert found.is_additive == change.additive, found
 
 
-@given(changes(most=2), st.data())
-def test_where_the_verdict_finds_nothing_every_value_is_read(change, data):
-    old, new = Built(change.old), Built(change.new)
+@given(changes(most=2), st.data(), families)
+def test_where_the_verdict_finds_nothing_every_value_is_read(change, data, family):
+    old, new = Built(change.old, family), Built(change.new, family)
     found = verdict_of(old, new)
     if not found.forwards:
         wholly(new.codec, old.codec.encode(data.draw(old.values)))

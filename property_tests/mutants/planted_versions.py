@@ -197,4 +197,26 @@ MUTANTS = (
         "        opened = codec.open(codec.encode(codec.decode(encoded.encode())))\n",
         "tests/cli/test_check.py::test_members_of_newer_code_are_no_problem_before_a_rollback",
     ),
+    Mutant(
+        "a pydantic model counts as valid without being built again",
+        "_of_pydantic",
+        "proven=False",
+        "proven=True",
+        "codecs/test_round_trip_laws.py::test_a_model_that_was_built_without_validation_is_not_stored",
+    ),
+    Mutant(
+        "the constraints of a struct are not checked when it is stored",
+        "_of_struct",
+        "proven=not checked and not",
+        "proven=not",
+        "codecs/test_round_trip_laws.py::test_a_model_that_was_built_without_validation_is_not_stored",
+    ),
+    Mutant(
+        "a member of newer code inside a class that is stored as another type counts as kept",
+        "_StoredShape.unknown",
+        "is_member=False",
+        "is_member=True",
+        "codecs/test_round_trip_laws.py"
+        "::test_a_member_that_newer_code_added_to_a_class_stored_as_another_type_is_left_to_it",
+    ),
 )

@@ -6,15 +6,18 @@ A model describes a type, so that two versions of one class can exist beside eac
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import date
 from functools import reduce
 from operator import or_
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import attrs
+import msgspec
 from attrs import frozen
 from hypothesis import strategies as st
+from pydantic import BaseModel, ConfigDict, create_model
+from pydantic import Field as PydanticField
 
 from perdure.codecs import Codec
 
@@ -388,8 +391,9 @@ class Built:
         form: the type.
     """
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, family: str = "attrs") -> None:
         self._model = model
+        self._family = family
         self._classes: dict[str, Any] = {}
         self.form = model.form(self)
 
@@ -406,10 +410,55 @@ class Built:
     def class_of(self, record: Record) -> Any:
         """Return the class of a record, made once."""
         if record.name not in self._classes:
-            fields = {field.name: self._field(field) for field in record.fields}
-            self._classes[record.name] = attrs.make_class(record.name, fields, frozen=True, hash=True)
+            fields = {field.name: (field.model.form(self), field) for field in record.fields}
+            self._classes[record.name] = _MAKERS[self._family_of(record)](record.name, fields)
         return self._classes[record.name]
 
-    def _field(self, field: Field) -> Any:
+    def _family_of(self, record: Record) -> str:
+        # The same family in both versions, as the name of a class is the same.
+        return sorted(_MAKERS)[sum(record.name.encode()) % len(_MAKERS)] if self._family == "mixed" else self._family
+
+
+def _of_attrs(name: str, fields: Mapping[str, tuple[Any, Field]]) -> Any:
+    def made(form: Any, field: Field) -> Any:
         given = {"default": attrs.Factory(lambda: field.model.default)} if field.default else {}
-        return attrs.field(type=field.model.form(self), kw_only=True, **given)
+        return attrs.field(type=form, kw_only=True, **given)
+
+    return attrs.make_class(name, {key: made(*each) for key, each in fields.items()}, frozen=True, hash=True)
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True, protected_namespaces=())
+
+
+def _of_pydantic(name: str, fields: Mapping[str, tuple[Any, Field]]) -> Any:
+    def made(form: Any, field: Field) -> Any:
+        return form, PydanticField(default_factory=lambda: field.model.default) if field.default else ...
+
+    return create_model(name, __base__=_Model, **{key: made(*each) for key, each in fields.items()})
+
+
+def _of_msgspec(name: str, fields: Mapping[str, tuple[Any, Field]]) -> Any:
+    def made(key: str, form: Any, field: Field) -> Any:
+        return (key, form, msgspec.field(default_factory=lambda: field.model.default)) if field.default else (key, form)
+
+    return msgspec.defstruct(name, [made(key, *each) for key, each in fields.items()], frozen=True, kw_only=True)
+
+
+_MAKERS: Final[Mapping[str, Callable[[str, Mapping[str, tuple[Any, Field]]], Any]]] = {
+    "attrs": _of_attrs,
+    "msgspec": _of_msgspec,
+    "pydantic": _of_pydantic,
+}
+
+FAMILIES: Final = (*_MAKERS, "mixed")
+"""The libraries of the classes of a model. Mixed: each class is of one of them."""
+
+
+def evolved(value: Any, **changes: Any) -> Any:
+    """Return a copy of a value of any family, with other fields."""
+    if attrs.has(type(value)):
+        return attrs.evolve(value, **changes)
+    return (
+        value.model_copy(update=changes) if isinstance(value, BaseModel) else msgspec.structs.replace(value, **changes)
+    )

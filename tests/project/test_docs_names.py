@@ -254,6 +254,7 @@ OF_OTHERS = {
     "TaskGroup",
     *("EnvironmentFile", "ExecStart", "StateDirectory", "TimeoutStartSec", "TimeoutStopSec", "WatchdogSec"),  # systemd
     *("ReadWriteOncePod", "RollingUpdate"),  # Kubernetes
+    *("ConfigDict", "FutureDate", "HttpUrl", "RootModel"),  # pydantic
     *("HttpOnly", "SecretStr", "SqliteHuey", "TypedDict"),
 }
 """Names in CamelCase of other libraries, standards and systems."""

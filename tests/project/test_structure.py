@@ -22,7 +22,7 @@ MIN_FILE_LINES = 60
 MAX_FUNCTION_LINES = 60
 
 # How finely the source is cut. Lower them when you can: a reader opens every file that a request crosses.
-MAX_FILES = 394
+MAX_FILES = 395
 MAX_IMPORT_LINES_PERCENT = 7.2
 
 TOP_LEVEL = {"LICENSE", "README.md", "docs", "property_tests", "pyproject.toml", "src", "tests", "uv.lock"}
@@ -53,6 +53,7 @@ LONG_FUNCTIONS = {
 # it erases a type parameter that the function does not look at.) Written as the path below `src/perdure`.
 ANY_ALLOWED = {
     "codecs/codec.py": "the content of a refused value is unknown: that is why it is explained",
+    "codecs/models.py": "a type form may be any object",
     "codecs/records.py": "a type form may be any object",
     "codecs/grammar.py": "a type form may be any object",
     "codecs/record_reader.py": "a type form may be any object",
@@ -68,6 +69,7 @@ ANY_ALLOWED = {
     "runtime/run_context.py": "what coroutines send and throw",
     "jobs/transitions.py": "the fields of the event class that the caller names",
     "jobs/run.py": "the fields of the instance that the claim changes as well",
+    "values/secret.py": "annotations of every type",
     "values/instance.py": "the fields of the instance that change",
     "kinds/workflow/children.py": "values of a child's own types",
     "integrations/web.py": "the JSON of a webhook",

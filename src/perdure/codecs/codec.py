@@ -21,7 +21,18 @@ from typing_extensions import TypeForm
 from perdure._lazy import lazy_module
 from perdure.codecs.grammar import Grammar
 from perdure.codecs.json_schema import JsonSchema, Unsupported, describe_type, json_schema
-from perdure.codecs.schema import LONGEST, MAX_NESTING, Fault, Part, Parts, Problem, Schema, shapes
+from perdure.codecs.schema import (
+    LONGEST,
+    MAX_NESTING,
+    Fault,
+    FieldProblem,
+    Part,
+    Parts,
+    Problem,
+    RefusedByClass,
+    Schema,
+    shapes,
+)
 from perdure.values.errors import DefinitionError, InvalidInput
 from perdure.values.excerpt import excerpt
 from perdure.values.secret import HIDDEN, Hide, hide, texts_of, why_unreadable
@@ -88,7 +99,20 @@ def _own_fault(schema: Schema, direction: Direction, value: Any, path: str, *, h
     except Exception as error:  # noqa: BLE001  validators and constructors of the user's classes raise anything
         # The text of an exception may contain the value: messages are logged, shown and sent.
         is_secret = hides_secrets and schema.redact is not None
-        yield f"{path}: {reason_without_value(error) if is_secret else reason(error)}"
+        if isinstance(error, RefusedByClass):
+            yield from (_refusal(path, each, is_secret=is_secret) for each in error.problems)
+        else:
+            yield f"{path}: {reason_without_value(error) if is_secret else reason(error)}"
+
+
+def _refusal(path: str, problem: FieldProblem, *, is_secret: bool) -> str:
+    at = f"{path}.{problem.field}" if problem.field else path
+    # The place inside the field may be the key of a dict, and the reason may quote the value.
+    return (
+        f"{at}: refused (the reason may contain a secret, and is not shown)"
+        if is_secret
+        else f"{at}{problem.place}: {problem.text}"
+    )
 
 
 def reason_without_value(error: Exception) -> str:
@@ -182,7 +206,7 @@ class Codec(Generic[T]):
         type_name: the declared type's readable name.
         form: the declared type itself.
         tagged: the classes in the type that have a pinned tag.
-        mutable: the attrs classes and dataclasses in the type that are not frozen, each with its path in the type.
+        mutable: the classes in the type that are not frozen, each with its path in the type.
         secret: whether a part of the type is marked with `Secret`.
         always_kept: whether `may_be_kept` returns True for every value.
     """

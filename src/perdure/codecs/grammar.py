@@ -9,11 +9,12 @@ import types
 import typing
 from collections.abc import Iterator, Mapping, MutableMapping
 from enum import Enum
-from typing import Annotated, Any, Final, Literal, NewType, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NewType, Union, get_args, get_origin
 
 import attrs
 from typing_extensions import TypeAliasType
 
+from perdure._lazy import lazy_module
 from perdure.codecs.composites import (
     Member,
     dict_schema,
@@ -25,10 +26,15 @@ from perdure.codecs.composites import (
     union_schema,
 )
 from perdure.codecs.json_schema import TAG, Unsupported, advice, describe_type
-from perdure.codecs.records import RESERVED, Declaration, declaration_of, record_schema, substituted
+from perdure.codecs.records import RESERVED, declaration_of, record_schema, substituted
 from perdure.codecs.scalars import INT_KEY, PLAIN, SCALARS, enum_schema, literal_schema
-from perdure.codecs.schema import Schema, checked_schema, secret_schema
-from perdure.values.secret import is_marked
+from perdure.codecs.schema import Declaration, Schema, StoredAs, checked_schema, secret_schema, stored_schema
+from perdure.values.secret import is_marked, is_model
+
+if TYPE_CHECKING:
+    from perdure.codecs import models
+else:
+    models = lazy_module("perdure.codecs.models")  # for classes of pydantic and msgspec only
 
 _UNIONS = (Union, types.UnionType)
 # up to Python 3.13, typing_extensions has its own class in addition to that of the `type` statement
@@ -85,6 +91,12 @@ class Grammar:
         return record
 
     def _simple(self, form: Any, path: str) -> Schema:
+        if (how := stored_as(form)) is not None:
+            self.needs_round_trip = True
+            cls = get_args(form)[0] if get_origin(form) is Annotated else form
+            if not isinstance(cls, type):
+                raise Unsupported(path, form, "a class in Annotated[..., StoredAs(...)], not a union or an alias")
+            return stored_schema(describe_type(cls), cls, how, self.schema(how.form, path))
         if form in (Any, object):
             self.unbounded = True
             return PLAIN
@@ -153,7 +165,7 @@ class Grammar:
         members: dict[str, Member] = {}
         for declared, record in found:
             cls = declared.cls
-            tag = self.tags.get(cls, cls.__name__)
+            tag = declared.tag_in(self.tags)
             if any(field.name == TAG for field in declared.fields):
                 at = f"{path}({cls.__name__}).{TAG}"
                 raise Unsupported(at, cls, f"no field named {TAG!r}: the union's tag has that key")
@@ -173,7 +185,7 @@ class Grammar:
             cls = dict if declared.typed_dict else declared.cls
             return checked_schema(describe_type(form), cls, lambda: self._done[form])
         for field in declared.fields:
-            if field.name in RESERVED or field.name.startswith("_cattrs_"):
+            if declared.build is None and (field.name in RESERVED or field.name.startswith("_cattrs_")):
                 raise Unsupported(
                     f"{path}.{field.name}", declared.cls, "another name for that field; this one is reserved"
                 )
@@ -182,23 +194,49 @@ class Grammar:
         self._open.add(form)
         self.needs_round_trip |= not declared.proven
         schemas = {field.name: self.schema(field.form, f"{path}.{field.name}") for field in declared.fields}
-        tag = None if declared.typed_dict else self.tags.get(declared.cls, declared.cls.__name__)
+        tag = None if declared.typed_dict else declared.tag_in(self.tags)
         self._done[form] = record_schema(form, describe_type(form), declared, schemas, tag)
         return self._done[form]
 
 
+def stored_as(form: Any) -> StoredAs[Any, Any] | None:
+    """Return how a type is stored as another one, as its ``Annotated`` or its library says. Else None.
+
+    Args:
+        form: a stripped annotation.
+    """
+    if _is_of_pydantic(form):
+        return models.stored_as(form)
+    return marked_as(form)
+
+
+def _is_of_pydantic(form: Any) -> bool:
+    return isinstance(form, type) and form.__module__.startswith("pydantic.") and not is_model(form)
+
+
+def marked_as(form: Any) -> StoredAs[Any, Any] | None:
+    """Return the `StoredAs` in an ``Annotated``. Else None."""
+    marks = form.__metadata__ if get_origin(form) is Annotated else ()
+    return next((mark for mark in marks if isinstance(mark, StoredAs)), None)
+
+
 def stripped(form: Any) -> Any:
-    """Return a type without wrappers that do not affect JSON: ``Annotated``, ``Final``, ``NewType``, type aliases."""
+    """Return a type without wrappers that do not affect JSON: ``Annotated``, ``Final``, ``NewType``, type aliases.
+
+    An ``Annotated`` with `StoredAs` stays.
+    """
     inner = _inner(form)
     return form if inner is form else stripped(inner)
 
 
-def _inner(form: Any) -> Any:
+def _inner(form: Any) -> Any:  # noqa: PLR0911 - one return for each form
     origin = get_origin(form)
     if form is None:
         return type(None)
     if origin is Annotated or origin is Final:
-        return get_args(form)[0]
+        return form if marked_as(form) is not None else get_args(form)[0]
+    if _is_of_pydantic(form):
+        return models.same_as(form)
     if isinstance(form, NewType):
         return form.__supertype__
     if isinstance(form, _ALIASES):

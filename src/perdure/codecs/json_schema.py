@@ -14,7 +14,20 @@ import re
 import types
 from collections import abc
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, ForwardRef, Literal, Protocol, TypeAlias, TypeVar, Union, cast, get_args, get_origin
+from typing import (
+    Annotated,
+    Any,
+    Final,
+    ForwardRef,
+    Literal,
+    Protocol,
+    TypeAlias,
+    TypeVar,
+    Union,
+    cast,
+    get_args,
+    get_origin,
+)
 
 import attrs
 from typing_extensions import TypeForm
@@ -23,7 +36,7 @@ from perdure.values.excerpt import excerpt
 from perdure.values.frozen import frozen
 
 
-def describe_type(form: TypeForm[Any]) -> str:
+def describe_type(form: TypeForm[Any]) -> str:  # noqa: PLR0911 - one return for each form
     """Return a type's name as source code would show it.
 
     Args:
@@ -42,6 +55,8 @@ def describe_type(form: TypeForm[Any]) -> str:
         return "None"
     if form_ is Ellipsis:
         return "..."
+    if get_origin(form_) is Annotated:
+        return describe_type(get_args(form_)[0])
     if get_origin(form_) is not None:
         return _alias_name(get_origin(form_), get_args(form_))
     if isinstance(form_, TypeVar):
@@ -65,7 +80,8 @@ def _argument_name(arg: Any) -> str:
 
 _ANY: Final = (
     "a type with a JSON form: a scalar, an Enum or Literal, a list, tuple, set, frozenset or dict of such types, a "
-    "class with typed fields (attrs, dataclass, NamedTuple, TypedDict), a union of these, or object for plain JSON"
+    "class with typed fields (attrs, dataclass, NamedTuple, TypedDict, a pydantic model, a msgspec struct), a union of "
+    "these, object for plain JSON, or Annotated[X, StoredAs(...)] for another class X"
 )
 _COLLECTIONS: Final = (abc.Sequence, abc.MutableSequence, abc.Set, abc.MutableSet, abc.Collection, abc.Iterable)
 _FUNCTION: Final[Any] = get_origin(abc.Callable[..., object])

@@ -1,4 +1,4 @@
-"""Classes with fields: attrs classes, dataclasses, ``NamedTuple`` and ``TypedDict``. All are JSON objects.
+"""Classes with fields: attrs classes, dataclasses, models, ``NamedTuple`` and ``TypedDict``. All are JSON objects.
 
 A `Declaration` has a class's fields, with resolved types. The writer is compiled for the class, as attrs and
 cattrs compile their functions.
@@ -38,41 +38,31 @@ from perdure._lazy import lazy_module
 from perdure.codecs.composites import keeps_parts
 from perdure.codecs.json_schema import OWN_TAG, TAG, Definitions, Describe, JsonSchema, Unsupported, named
 from perdure.codecs.scalars import INTEGERS, SCALARS
-from perdure.codecs.schema import LONGEST, Fault, Part, Problem, Read, Schema, Write, never, of_object, shapes
+from perdure.codecs.schema import (
+    LONGEST,
+    Declaration,
+    Fault,
+    Field,
+    Part,
+    Problem,
+    Read,
+    Schema,
+    Write,
+    never,
+    of_object,
+    shapes,
+)
 from perdure.values.excerpt import excerpt
 from perdure.values.frozen import frozen
+from perdure.values.secret import is_model
+
+if TYPE_CHECKING:
+    from perdure.codecs import models, record_reader
+else:
+    models = lazy_module("perdure.codecs.models")  # for classes of pydantic and msgspec only
+    record_reader = lazy_module("perdure.codecs.record_reader")
 
 _QUALIFIERS = (Required, NotRequired, ReadOnly)
-
-
-@frozen
-class Field:
-    """A class's field: its name, its type, whether it is required in JSON, and a function that returns its default."""
-
-    name: str
-    form: Any
-    required: bool
-    default: Callable[[], Any] | None = None
-
-
-@frozen
-class Declaration:
-    """The fields of an attrs class, a dataclass, a ``NamedTuple`` or a ``TypedDict``.
-
-    Attributes:
-        cls: the class itself, without its type arguments.
-        fields: its fields, in declaration order.
-        proven: an instance built from fields keeps exactly these fields: the class has no converter, validator,
-            ``__post_init__`` or hand-written ``__init__``.
-        typed_dict: its instances are plain dicts, which cannot be distinguished from other dicts.
-        frozen: no instance field can be assigned. A ``TypedDict`` counts as frozen: it is a dict, not a class.
-    """
-
-    cls: Any
-    fields: tuple[Field, ...]
-    proven: bool
-    typed_dict: bool = False
-    frozen: bool = True
 
 
 @frozen
@@ -85,7 +75,7 @@ def is_namedtuple(cls: Any) -> bool:
     return isinstance(cls, type) and issubclass(cls, tuple) and hasattr(cls, "_fields")
 
 
-def declaration_of(form: Any, path: str) -> Declaration | None:
+def declaration_of(form: Any, path: str) -> Declaration | None:  # noqa: PLR0911 - one return for each family
     """Return a class's declared fields.
 
     Args:
@@ -103,6 +93,9 @@ def declaration_of(form: Any, path: str) -> Declaration | None:
         return None
     if attrs.has(cls):
         return _of_attrs(form, cls, path)
+    if is_model(cls):
+        declared = models.declaration(cls, path)
+        return attrs.evolve(declared, fields=_bound(declared.fields, form, path))
     if dataclasses.is_dataclass(cls):
         return _of_dataclass(form, cls, path)
     if is_namedtuple(cls):
@@ -153,7 +146,8 @@ def _of_dataclass(form: Any, cls: Any, path: str) -> Declaration:
             raise _not_stored(path, each.name, cls)
     fields = tuple(Field(f.name, hints[f.name], (made := _dataclass_default(f)) is None, made) for f in given)
     own = "__dataclass_fields__" in vars(cls) and cls.__dataclass_params__.init
-    proven = own and not hasattr(cls, "__post_init__")
+    is_checked = hasattr(cls, "__pydantic_validator__")  # a dataclass of pydantic
+    proven = own and not is_checked and not hasattr(cls, "__post_init__")
     return Declaration(cls, _bound(fields, form, path), proven, frozen=cls.__dataclass_params__.frozen)
 
 
@@ -288,11 +282,6 @@ def _lines(schemas: Mapping[str, Schema]) -> Iterator[str]:
     yield f"    return {{{', '.join(f'{name!r}: field_{at}' for at, name in enumerate(schemas))}}}"
 
 
-if TYPE_CHECKING:
-    from perdure.codecs import record_reader
-else:
-    record_reader = lazy_module("perdure.codecs.record_reader")
-
 RESERVED: Final = frozenset({"attrs", "cl", "converter", "typevar_map"})
 """Field names that cattrs' code generator uses for its own arguments."""
 
@@ -320,7 +309,7 @@ def record_schema(
         return _typeddict_schema(name, declared, schemas, named(form, name, _object(name, declared, schemas, None)))
     fields = tuple((field, schema.keeps) for field, schema in schemas.items())
     keeps = keeps_parts(fields, getattr) if declared.frozen and declared.proven else never
-    read, write = _namedtuple(name, cls, schemas) if is_namedtuple(cls) else _generated(form, name, cls, schemas)
+    read, write = _functions(form, name, declared, schemas)
 
     def write_parts(value: Any) -> Iterator[Part | Problem]:
         # A subclass has fields that would not be stored.
@@ -386,6 +375,15 @@ def _summary(cls: Any) -> str:
     written = vars(cls).get("__doc__") or ""
     generated = written.startswith(f"{cls.__name__}(")  # of a dataclass and of a NamedTuple
     return "" if generated else " ".join(inspect.cleandoc(written).partition("\n\n")[0].split())
+
+
+def _functions(form: Any, name: str, declared: Declaration, schemas: Mapping[str, Schema]) -> tuple[Read, Write]:
+    cls = declared.cls
+    if is_namedtuple(cls):
+        return _namedtuple(name, cls, schemas)
+    if declared.build is not None:
+        return models.record_reader(name, declared, declared.build, schemas), record_writer(cls, name, schemas)
+    return _generated(form, name, cls, schemas)
 
 
 def _generated(form: Any, name: str, cls: Any, schemas: Mapping[str, Schema]) -> tuple[Read, Write]:

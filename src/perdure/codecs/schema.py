@@ -1,7 +1,7 @@
 """One type's schema: reader, writer, description, redaction, and the parts to inspect when it refuses.
 
 The redaction hides the marked parts in JSON, and the parts that do not fit the type. `checked_schema` represents a
-class inside itself.
+class inside itself. A class with fields has a `Declaration`, and one that is stored as another type a `StoredAs`.
 """
 
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
@@ -9,11 +9,13 @@ class inside itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
 
 import attrs
+from typing_extensions import TypeForm
 
 from perdure._lazy import lazy_module
 from perdure.codecs.json_schema import Definitions, Describe, JsonSchema
@@ -23,6 +25,7 @@ from perdure.values.secret import Hide
 
 if TYPE_CHECKING:
     from perdure.codecs import shapes as shapes  # noqa: PLC0414 - exported to the modules of schemas
+    from perdure.codecs.unknown_members import CarriedMembers, ValueRest
 else:
     shapes = lazy_module("perdure.codecs.shapes")  # for values of newer code only
 
@@ -68,6 +71,22 @@ class Fault(Exception):
     def without_value(self) -> str:
         """The message, without the value."""
         return f"expected {self.expected}, got a value of type {type(self.got).__name__}"
+
+
+class FieldProblem(NamedTuple):
+    """A problem that a class's own validators report: field, place in the field, reason. The first two may be empty."""
+
+    field: str
+    place: str
+    text: str
+
+
+class RefusedByClass(Exception):
+    """A class's own validators refuse a value."""
+
+    def __init__(self, problems: Sequence[FieldProblem]) -> None:
+        super().__init__("; ".join(f"{each.field}{each.place}: {each.text}".removeprefix(": ") for each in problems))
+        self.problems = tuple(problems)
 
 
 @frozen
@@ -284,4 +303,131 @@ def checked_schema(name: str, cls: type, kept: Callable[[], Schema]) -> Schema:
         redact=redact,
         keeps=keeps,
         structure=lambda: shapes.RecursiveShape(cache(lambda: kept().shape())),
+    )
+
+
+@frozen
+class Field:
+    """A class's field: its name, its type, whether it is required in JSON, and a function that returns its default."""
+
+    name: str
+    form: Any
+    required: bool
+    default: Callable[[], Any] | None = None
+
+
+@frozen
+class Declaration:
+    """The fields that an attrs class, a dataclass, a model, a ``NamedTuple`` or a ``TypedDict`` declares.
+
+    Attributes:
+        cls: the class itself, without its type arguments.
+        fields: its fields, in declaration order.
+        proven: an instance built from fields keeps exactly these fields: the class has no converter, validator,
+            ``__post_init__`` or hand-written ``__init__``.
+        typed_dict: its instances are plain dicts, which cannot be distinguished from other dicts.
+        frozen: no instance field can be assigned. A ``TypedDict`` counts as frozen: it is a dict, not a class.
+        build: builds an instance from its fields by name. None: cattrs compiles its reader, or it is a tuple.
+        tag: the tag that the class declares for itself. None: its name.
+    """
+
+    cls: Any
+    fields: tuple[Field, ...]
+    proven: bool
+    typed_dict: bool = False
+    frozen: bool = True
+    build: Callable[[dict[str, Any]], Any] | None = None
+    tag: str | None = None
+
+    def tag_in(self, pinned: Mapping[type, str]) -> str:
+        """Return the class's tag in a union.
+
+        Args:
+            pinned: the tags that a definition gives.
+        """
+        return pinned.get(self.cls) or self.tag or self.cls.__name__
+
+
+_T = TypeVar("_T")
+_F = TypeVar("_F")
+
+
+class StoredAs(NamedTuple, Generic[_T, _F]):
+    """Stores a class without a JSON form as another type.
+
+    Write it beside the class, once: ``Amount = Annotated[Money, StoredAs(str, read=Money.parse, write=str)]``. A field
+    that is declared as ``Amount`` has the other type's JSON, JSON Schema, secrets and rules for two versions. Values
+    have exactly the class, no subclass.
+
+    Attributes:
+        form: the other type: any type that can be stored.
+        read: converts from the other type. An exception refuses the input.
+        write: converts to the other type. ``read`` must convert the result back to an equal value.
+    """
+
+    form: TypeForm[_F]
+    read: Callable[[_F], _T]
+    write: Callable[[_T], _F]
+
+
+class _StoredShape(NamedTuple):
+    """A class that is stored as another type. Values have no place for a rest, so newer code's parts are refused."""
+
+    shape: shapes.Shape
+
+    def split(self, data: Any) -> tuple[Any, ValueRest | None]:
+        return data, None
+
+    def hold(self, rest: ValueRest, value: Any) -> ValueRest:
+        return rest
+
+    def join(self, data: Any, value: Any, rest: ValueRest, joining: shapes.Joining) -> tuple[Any, ValueRest | None]:
+        return data, None
+
+    def carry(self, data: Any, value: Any, carried: CarriedMembers) -> Any:
+        return data
+
+    def unknown(self, data: Any, path: str) -> Iterator[shapes.Unknown]:
+        yield from (attrs.evolve(each, is_member=False) for each in self.shape.unknown(data, path))
+
+    def bare(self, data: Any, omits: shapes.Omits, path: str = "") -> Any:
+        return self.shape.bare(data, omits, path)
+
+
+def stored_schema(name: str, cls: type, how: StoredAs[Any, Any], inner: Schema) -> Schema:
+    """Return the schema for a class that is stored as another type.
+
+    Args:
+        name: the class's readable name.
+        cls: the class.
+        how: the conversions.
+        inner: the other type's schema.
+    """
+
+    def read(data: Any, _: Any = None) -> Any:
+        found = how.read(inner.read(data, None))
+        if type(found) is not cls:
+            raise Fault(f"{name} from the function read in StoredAs", found)
+        return found
+
+    def write(value: Any) -> Any:
+        if type(value) is not cls:
+            raise Fault(name, value)
+        return inner.write(how.write(value))
+
+    def write_parts(value: Any) -> Iterable[Part]:
+        if type(value) is cls:
+            # An exception is located when the value itself is written.
+            with suppress(Exception):
+                yield Part("", inner, how.write(value))
+
+    return attrs.evolve(
+        inner,
+        name=name,
+        classes=frozenset({cls}),
+        read=read,
+        write=write,
+        write_parts=write_parts,
+        keeps=never,
+        structure=lambda: _StoredShape(inner.shape()),
     )

@@ -24,6 +24,7 @@ from perdure.values.excerpt import fields_in_line
 from perdure.values.frozen import frozen
 from perdure.values.limits import MAX_CONCURRENCY, AnyUse, Rate, limit_uses
 from perdure.values.retry import Retry
+from perdure.values.secret import is_model
 from perdure.values.times import Duration, duration_ms
 
 if TYPE_CHECKING:
@@ -346,9 +347,18 @@ def _check_frozen(codec: Codec[Any]) -> None:
         raise DefinitionError(
             f"{codec.what}: {path}",
             cls,
-            "a frozen class: decorate it with @attrs.frozen or @dataclass(frozen=True), and set a changed copy with "
-            "attrs.evolve or dataclasses.replace; a field that is assigned in place would not be stored",
+            f"a frozen class: {_how_to_freeze(cls)}; a field that is assigned in place would not be stored",
         )
+
+
+def _how_to_freeze(cls: type) -> str:
+    if not is_model(cls):
+        ways = "decorate it with @attrs.frozen or @dataclass(frozen=True)", "attrs.evolve or dataclasses.replace"
+    elif hasattr(cls, "__struct_fields__"):
+        ways = f"declare it as class {cls.__name__}(Struct, frozen=True)", "msgspec.structs.replace"
+    else:
+        ways = "give it model_config = ConfigDict(frozen=True)", "its method model_copy"
+    return f"{ways[0]}, and set a changed copy with {ways[1]}"
 
 
 def _check_tags(tags: Mapping[type, str] | None, codecs: tuple[Codec[Any] | None, ...], job: str) -> None:

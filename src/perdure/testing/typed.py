@@ -14,7 +14,8 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from enum import Enum
 from functools import wraps
-from typing import Any, Final, Literal, TypeAlias, TypeVar, Union, assert_never, get_args, get_origin
+from operator import ge, gt, le, lt
+from typing import Annotated, Any, Final, Literal, TypeAlias, TypeVar, Union, assert_never, get_args, get_origin
 from uuid import UUID
 
 import attrs
@@ -24,10 +25,11 @@ from returns.maybe import Maybe, Nothing, Some
 from returns.result import Failure, Result, Success
 from typing_extensions import TypeForm
 
-from perdure.codecs.grammar import flattened, stripped
+from perdure.codecs.grammar import flattened, stored_as, stripped
 from perdure.codecs.json_schema import Unsupported, describe_type
-from perdure.codecs.records import Declaration, declaration_of
+from perdure.codecs.records import declaration_of
 from perdure.codecs.scalars import SCALARS
+from perdure.codecs.schema import Declaration, RefusedByClass
 from perdure.values.errors import PerdureError
 from perdure.values.excerpt import fields_in_line
 
@@ -113,6 +115,21 @@ class Wrapped:
 
 
 @attrs.frozen
+class Converted:
+    """A class that is stored as another type.
+
+    Attributes:
+        form: the other type.
+        read: converts from the other type.
+    """
+
+    __repr__ = fields_in_line
+
+    form: Any
+    read: Callable[[Any], Any]
+
+
+@attrs.frozen
 class PlainJson:
     """Any JSON value, as ``object`` and ``Any`` declare."""
 
@@ -124,7 +141,9 @@ class Opaque:
     form: Any
 
 
-Form: TypeAlias = Scalar | Choice | OneOf | Record | Many | TupleForm | Mapped | Wrapped | PlainJson | Opaque
+Form: TypeAlias = (
+    Scalar | Choice | OneOf | Record | Many | TupleForm | Mapped | Wrapped | Converted | PlainJson | Opaque
+)
 
 _DICTS = (dict, Mapping, MutableMapping)
 _COLLECTIONS = (list, set, frozenset)
@@ -134,6 +153,8 @@ def read_form(given: Any) -> Form:  # noqa: C901, PLR0911 - one return for each 
     """Return a type's structure, for any annotation."""
     form = stripped(given)
     cls, arguments = get_origin(form) or form, get_args(form)
+    if (how := stored_as(form)) is not None:
+        return Converted(how.form, how.read)
     if form in (Any, object):
         return PlainJson()
     if isinstance(form, type) and form in SCALARS:
@@ -176,11 +197,23 @@ def _read_record(form: Any) -> Record | None:
         return None
     names = _argument_names(declared)
     return Record(
-        make=dict if declared.typed_dict else declared.cls,
+        make=dict if declared.typed_dict else _maker(declared),
         required={names[field.name]: field.form for field in declared.fields if field.required},
         optional={names[field.name]: field.form for field in declared.fields if not field.required},
         proven=declared.proven,
     )
+
+
+def _maker(declared: Declaration) -> Callable[..., Any]:
+    build = declared.build
+    if build is None:
+        cls: Callable[..., Any] = declared.cls
+        return cls
+
+    def make(**fields: Any) -> Any:
+        return build(fields)
+
+    return make
 
 
 def _argument_names(declared: Declaration) -> dict[str, str]:
@@ -243,7 +276,7 @@ def examples_of(form: TypeForm[T], /) -> tuple[T, ...]:
             return (_sample(form, ()),)
 
 
-def _sample(given: Any, inside: tuple[Any, ...]) -> Any:  # noqa: C901, PLR0911 - one return for each form
+def _sample(given: Any, inside: tuple[Any, ...]) -> Any:  # noqa: C901, PLR0911, PLR0912 - one return for each form
     if given in inside:
         raise NoSample(describe_type(given), "it contains itself without end")
     within = (*inside, given)
@@ -265,12 +298,21 @@ def _sample(given: Any, inside: tuple[Any, ...]) -> Any:  # noqa: C901, PLR0911 
         case Wrapped(ways):
             wrap, form = ways[0]
             return wrap(_sample(form, within))
+        case Converted(other, read):
+            return _converted(given, read, _sample(other, within))
         case Opaque(form):
             if (plain := plain_exception(form)) is not None:
                 return plain
             raise NoSample(describe_type(form), "it has no declared fields")
         case _ as never:
             assert_never(never)
+
+
+def _converted(given: Any, read: Callable[[Any], Any], other: Any) -> Any:
+    try:
+        return read(other)
+    except Exception as refused:
+        raise NoSample(describe_type(given), f"it refuses {other!r}: {refused}") from refused
 
 
 def plain_exception(form: object) -> BaseException | None:
@@ -296,7 +338,7 @@ def _record(given: Any, record: Record, inside: tuple[Any, ...]) -> Any:
     fields = {name: _sample(form, inside) for name, form in record.required.items()}
     try:
         return record.make(**fields)
-    except (ValueError, TypeError) as refused:
+    except (ValueError, TypeError, RefusedByClass) as refused:
         raise NoSample(describe_type(given), f"it refuses {fields}: {refused}") from refused
 
 
@@ -364,7 +406,31 @@ class _Drawing:
 
     def values(self, given: Any) -> st.SearchStrategy[Any]:
         """Return the strategy for a type, or for a part of it."""
-        return self.using[given] if given in self.using else self._built(given)
+        if given in self.using:
+            return self.using[given]
+        bounds = bounds_of(given)
+        return self._bounded(given, bounds) if bounds else self._built(given)
+
+    def _bounded(self, given: Any, bounds: Mapping[str, Any]) -> st.SearchStrategy[Any]:
+        """Return the strategy for a type whose ``Annotated`` has bounds: drawn inside them, and not refused later."""
+        form, least, most = read_form(given), bounds.get("min_length", 0), bounds.get("max_length")
+        match form:
+            case Scalar(cls) if cls in self.using:
+                drawn = self.using[cls]
+            case Scalar(cls) if cls is int:
+                drawn = _integers(bounds)
+            case Scalar(cls) if cls is str and "pattern" in bounds:
+                drawn = _texts(bounds["pattern"])
+            case Scalar(cls) if cls is float:
+                drawn = _floats(bounds)
+            case Scalar(cls) if cls is str:
+                drawn = st.text(min_size=least, max_size=least + 20 if most is None else most)
+            case Many(make, item) if make in (list, tuple):
+                size = least + MAX_ITEMS if most is None else most
+                drawn = st.lists(self.values(item), min_size=least, max_size=size).map(make)
+            case _:
+                drawn = self._built(given)
+        return drawn.filter(lambda value: _is_within(value, bounds))
 
     def _built(self, given: Any) -> st.SearchStrategy[Any]:  # noqa: C901, PLR0911 - one return for each form
         match read_form(given):
@@ -382,6 +448,8 @@ class _Drawing:
                 return st.tuples(*(self.values(item) for item in items))
             case Mapped(key, value):
                 return st.just({}) if self._is_deep else self._mapped(key, value)
+            case Converted(other, read):
+                return self.values(other).map(_guarded(read))
             case Wrapped(ways):
                 return st.one_of(*(self.values(form).map(wrap) for wrap, form in ways))
             case PlainJson():
@@ -418,14 +486,61 @@ class _Drawing:
         return st.builds(record.make if record.proven else _guarded(record.make), **required, **optional)
 
 
+BOUNDS: Final = ("gt", "ge", "lt", "le", "multiple_of", "min_length", "max_length", "pattern")
+
+
+def bounds_of(form: Any) -> dict[str, Any]:
+    """Return the bounds in a type's ``Annotated``: annotated-types, pydantic's ``Field``, ``msgspec.Meta``."""
+    marks = form.__metadata__ if get_origin(form) is Annotated else ()
+    each = [
+        one for mark in marks for one in (mark if hasattr(mark, "__is_annotated_types_grouped_metadata__") else (mark,))
+    ]
+    pairs = ((bound, getattr(mark, bound, None)) for mark in each for bound in BOUNDS)
+    return {bound: value for bound, value in pairs if value is not None}
+
+
+def _integers(bounds: Mapping[str, Any]) -> st.SearchStrategy[int]:
+    step = bounds.get("multiple_of", 1)
+    least = max(-(2**63), bounds.get("ge", -(2**63)), bounds.get("gt", -(2**63) - 1) + 1)
+    most = min(2**64 - 1, bounds.get("le", 2**64 - 1), bounds.get("lt", 2**64) - 1)
+    return st.integers(-(-least // step), most // step).map(lambda drawn: drawn * step)
+
+
+def _floats(bounds: Mapping[str, Any]) -> st.SearchStrategy[float]:
+    least, most = bounds.get("ge", bounds.get("gt")), bounds.get("le", bounds.get("lt"))
+    # JSON has no other numbers.
+    return st.floats(least, most, allow_nan=False, allow_infinity=False)
+
+
+def _texts(pattern: str) -> st.SearchStrategy[str]:
+    # In Python, `$` also matches before a line break at the end. In the libraries' patterns it does not.
+    if pattern.startswith("^") and pattern.endswith("$") and not pattern.endswith("\\$"):
+        return st.from_regex(pattern[1:-1], fullmatch=True)
+    return st.from_regex(pattern)
+
+
+_TESTS: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
+    "gt": gt,
+    "ge": ge,
+    "lt": lt,
+    "le": le,
+    "min_length": lambda value, least: len(value) >= least,
+    "max_length": lambda value, most: len(value) <= most,
+}
+
+
+def _is_within(value: Any, bounds: Mapping[str, Any]) -> bool:
+    return all(_TESTS[bound](value, limit) for bound, limit in bounds.items() if bound in _TESTS)
+
+
 def _guarded(make: Callable[..., Any]) -> Callable[..., Any]:
     """Return a function that draws again when a validator refuses the fields."""
 
     @wraps(make, updated=())
-    def build(**fields: object) -> Any:
+    def build(*given: object, **fields: object) -> Any:
         try:
-            return make(**fields)
-        except (ValueError, TypeError):
+            return make(*given, **fields)
+        except (ValueError, TypeError, RefusedByClass):
             return reject()
 
     return build

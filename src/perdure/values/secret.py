@@ -100,7 +100,7 @@ def shown_fields(cls: type) -> tuple[tuple[str, bool], ...] | None:
     """Return a class's fields to show, and whether each is hidden. None if no value in it is marked.
 
     Args:
-        cls: a value's class. Only attrs classes, dataclasses and named tuples have marked fields: ``TypedDict``
+        cls: a value's class. Only attrs classes, dataclasses, models and named tuples have marked fields: ``TypedDict``
             instances are plain dicts.
     """
     return _shown_fields(cls) if _is_declared(cls) and _has_secrets(cls) else None
@@ -150,8 +150,35 @@ def _parts(form: Any) -> Iterator[Any]:
 
 def _is_declared(cls: object) -> bool:
     return isinstance(cls, type) and (
-        attrs.has(cls) or dataclasses.is_dataclass(cls) or (issubclass(cls, tuple) and hasattr(cls, "_fields"))
+        attrs.has(cls)
+        or dataclasses.is_dataclass(cls)
+        or (issubclass(cls, tuple) and hasattr(cls, "_fields"))
+        or is_model(cls)
     )
+
+
+def is_model(cls: type) -> bool:
+    """Return whether a class is a pydantic model or a msgspec struct. Neither library is imported for the question."""
+    return hasattr(cls, "__struct_fields__") or (hasattr(cls, "__pydantic_complete__") and hasattr(cls, "model_fields"))
+
+
+def argument_names(cls: Any) -> Iterator[tuple[str, str]]:
+    """Yield each field name in a model, with the argument name: pydantic accepts a field by its alias."""
+    if hasattr(cls, "__struct_fields__"):
+        yield from ((name, name) for name in cls.__struct_fields__)
+        return
+    is_by_name = cls.model_config.get("validate_by_name") or cls.model_config.get("populate_by_name")
+    for name, each in cls.__pydantic_fields__.items():
+        alias = each.validation_alias
+        yield name, alias if isinstance(alias, str) and not is_by_name else name
+
+
+def pydantic_hints(cls: Any) -> dict[str, Any]:
+    """Return a pydantic model's field types, with marks, and with a generic class's arguments."""
+    return {
+        name: Annotated[(each.annotation, *each.metadata)] if each.metadata else each.annotation
+        for name, each in cls.__pydantic_fields__.items()
+    }
 
 
 def _names(cls: Any) -> Iterable[str]:
@@ -159,10 +186,14 @@ def _names(cls: Any) -> Iterable[str]:
         return [each.name for each in attrs.fields(cls) if each.repr is not False]
     if dataclasses.is_dataclass(cls):
         return [each.name for each in dataclasses.fields(cls) if each.repr]
+    if is_model(cls):
+        return [name for name, _ in argument_names(cls)]
     return tuple(cls._fields)
 
 
 def _hints(cls: Any) -> dict[str, Any]:
+    if hasattr(cls, "__pydantic_fields__") and is_model(cls):
+        return pydantic_hints(cls)
     try:
         return typing.get_type_hints(cls, include_extras=True)
     except Exception:  # noqa: BLE001 - a message about a value must not fail because of its class

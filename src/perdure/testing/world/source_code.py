@@ -15,6 +15,7 @@ from typing import Any, Final, get_args
 import attrs
 
 from perdure.testing.fault import Fault
+from perdure.values.secret import argument_names, is_model
 
 PUBLIC: Final = "perdure.testing"
 """The module from which names of the kit are imported."""
@@ -52,9 +53,12 @@ def source_of(value: object) -> SourceRepr:  # noqa: PLR0911 - one return for ea
             return _call(type(value), _of_fault(value))
         case _ if attrs.has(type(value)) and not isinstance(value, BaseException):
             return _call(type(value), _of_attrs(value))
+        case _ if is_model(type(value)):
+            own = argument_names(type(value))
+            return _call(type(value), ((f"{argument}=", getattr(value, name)) for name, argument in own))
         case _ if dataclasses.is_dataclass(value):
-            own = [field.name for field in dataclasses.fields(value) if field.init]
-            return _call(type(value), ((f"{name}=", getattr(value, name)) for name in own))
+            given = [field.name for field in dataclasses.fields(value) if field.init]
+            return _call(type(value), ((f"{name}=", getattr(value, name)) for name in given))
         case tuple() | list() | set() | frozenset() | dict():
             return _collection(value)
         case _:
