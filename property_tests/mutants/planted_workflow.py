@@ -15,9 +15,24 @@ PAIRS = "workflow/test_workflow_feature_pairs.py::test_a_pair_of_features_leads_
 
 FORKS = "tests/workflow/test_workflow_forks.py"
 
+BY_KEY = f"{SIGNALS}::test_a_signal_with_a_key_ends_the_wait_for_this_key_alone[memory://]"
 FAN_OUT = "tests/workflow/test_bounded_fan_out.py"
 
 MUTANTS = (
+    Mutant(
+        "a signal by key is received by any wait for its name",
+        "signal_of_key",
+        'return f"{name}:{key}"',
+        "return name",
+        BY_KEY,
+    ),
+    Mutant(
+        "a key that starts a workflow is forgotten",
+        "_signal_with_start",
+        "name = _stored_name(command.name, command.start.value)",
+        "name = command.name",
+        BY_KEY,
+    ),
     Mutant(
         "two values of as_completed are handled at the same time",
         "InArrivalOrder._orders",

@@ -26,12 +26,14 @@ from flows import (
     two_signals,
     wide,
 )
+from hypothesis import settings
 
-from perdure import App, Do, Limits, Task, TaskContext, Workflow, WorkflowContext, program, tell
-from perdure.programs import gather, sleep
+from perdure import App, Do, Limits, Signal, Task, TaskContext, Workflow, WorkflowContext, program, tell
+from perdure.programs import as_completed, gather, sleep
 from perdure.testing import Delay, Raise, WorkerDied, World
+from perdure.testing.journal import check_journal
 from perdure.values.answer import Done, WasCancelled
-from perdure.values.errors import InvalidArgument, InvalidInput, Overloaded, SignalRefused
+from perdure.values.errors import DefinitionError, InvalidArgument, InvalidInput, Overloaded, SignalRefused
 from perdure.values.failure import Defect
 from perdure.values.outcome import Failed
 
@@ -504,3 +506,103 @@ def test_finalizers_of_a_cancelled_workflow_may_wait() -> None:
         world.advance("30 minutes")
         assert shop.names == ["label", "mail"]
         assert world.run(world.handle(job).outcome("c")) == WasCancelled(reason="why")
+
+
+# ------------------------------------------------------------ by key
+approved = Signal("approved", str, by_key=True)
+
+
+@program
+def all_approved(ctx: WorkflowContext[tuple[str, ...]]) -> Do[tuple[str, ...]]:
+    orders = yield from ctx.state
+    return (yield from as_completed(*(approved.for_key(order).receive() for order in orders)))
+
+
+by_order = Workflow("by_order", state=tuple[str, ...], run=all_approved, signals=(approved, number), keep="1 hour")
+
+
+@pytest.mark.parametrize("store", ["memory://", "jobs.db"])
+def test_a_signal_with_a_key_ends_the_wait_for_this_key_alone(store: str, tmp_path: Path) -> None:
+    place: Any = store if "://" in store else tmp_path / store
+    with World(App(None).with_jobs(by_order), store=place) as world:
+        flow = world.handle(by_order)
+        world.run(flow.signal_with_start("t", approved.for_key("b"), "Bo", ("a", "b", "update:a")))
+        world.run(flow.signal("t", approved.for_key("update:a"), "Di"))
+        world.run(flow.signal("t", approved.for_key("c"), "Cy"))
+        world.advance("1 second")
+        assert world.run(flow.outcome("t")) is None
+        world.restart(App(None).with_jobs(by_order))
+        world.run(world.handle(by_order).signal("t", approved.for_key("a"), "Al"))
+        world.advance("1 second")
+        assert world.run(world.handle(by_order).outcome("t")) == Done(value=("Bo", "Di", "Al"))
+        received = ["signal approved:b", "signal approved:update:a", "signal approved:a"]
+        assert [row.name for row in journal(world, by_order, "t") if row.form == "done"] == received
+        noted = [event.data for event in world.history(by_order, "t") if event.type == "job.noted"]
+        assert noted == ['{"count":1,"names":["approved:c"]}']
+
+
+@pytest.mark.parametrize("store", ["memory://", "jobs.db"])
+def test_two_signals_with_one_key_are_received_in_order_and_by_name_the_key_is_part_of_the_input(
+    store: str, tmp_path: Path
+) -> None:
+    @program
+    def twice(ctx: WorkflowContext[int]) -> Do[str]:
+        first = yield from approved.for_key("k").receive()
+        return first + (yield from approved.for_key("k").receive())
+
+    job = Workflow("twice", state=int, run=twice, signals=(approved,), keep="1 hour")
+
+    @program
+    def passing(ctx: TaskContext[int], event: str) -> Do[None]:
+        yield from tell(job, "t").signal(approved.for_key("k"), event)
+
+    task = Task("passing", state=int, event=str, initial=0, on_event=passing)
+    place: Any = store if "://" in store else tmp_path / store
+    with World(App(None).with_jobs(job, task), store=place) as world:
+        world.run(world.handle(job).start("t", 0))
+        by_name = world.jobs.handle_by_name("workflow", "twice")
+        world.run(by_name.call("signal.approved", "t", '{"key":"k","value":"x"}'))
+        world.run(world.handle(task).send("a", "y"))
+        world.advance("1 second")
+        assert world.run(world.handle(job).outcome("t")) == Done(value="xy")
+
+
+@pytest.mark.parametrize("size", [1, 512, 513, 0])
+def test_a_key_has_at_most_512_characters(size: int) -> None:
+    with World(App(None).with_jobs(by_order)) as world:
+        flow = world.handle(by_order)
+        world.run(flow.start("t", ("k" * size,) if 0 < size <= 512 else ("k",)))
+        sent = f'{{"key":"{"k" * size}","value":"x"}}'
+        call = world.jobs.handle_by_name("workflow", "by_order").call("signal.approved", "t", sent)
+        if 0 < size <= 512:
+            world.run(call)
+            world.advance("1 second")
+            assert world.run(flow.outcome("t")) == Done(value=("x",))
+            return
+        wrong = world.error_of(call)
+        assert isinstance(wrong, InvalidInput)
+        assert "key of signal approved: expected text of 1 to 512 characters" in str(wrong)
+        with pytest.raises(DefinitionError, match="key of signal approved"):
+            approved.for_key("k" * size)
+
+
+def test_a_signal_by_key_needs_one_and_another_has_none() -> None:
+    with World(App(None).with_jobs(by_order)) as world:
+        flow = world.handle(by_order)
+        world.run(flow.start("t", ("a",)))
+        for call in (flow.signal("t", approved, "x"), flow.signal_with_start("t", approved, "x", ("a",))):
+            wrong = world.error_of(call)
+            assert isinstance(wrong, InvalidArgument)
+            assert "approved.for_key(key)" in str(wrong)
+    with pytest.raises(DefinitionError, match="for_key"):
+        approved.receive()
+    with pytest.raises(DefinitionError, match="by_key=True"):
+        number.for_key("a")
+    with pytest.raises(DefinitionError, match="another name"):
+        Signal("update", int, by_key=True)
+    with pytest.raises(DefinitionError, match="the signal without a key"):
+        Workflow("wrong", state=tuple[str, ...], run=all_approved, signals=(approved.for_key("a"),))
+
+
+def test_generated_journals_answer_the_waits_of_each_key() -> None:
+    check_journal(by_order, lambda flow: flow.start(("a", "b")), settings=settings(max_examples=10))

@@ -327,22 +327,26 @@ class _Waits:
 
     def next(self, job: AnyDefinition, instance: Instance, rows: list[str]) -> Any:
         """Return a request: a signal that the program waits for, or its alarm. None if nothing can be drawn."""
-        requests = dict.fromkeys(step.request for step in job.replayed(instance, rows) if step.request is not None)
-        events = [*([] if instance.alarm_ms is None else ["alarm"]), *requests]
+        requests = dict.fromkeys(
+            (step.request, getattr(step.instruction, "key", None))
+            for step in job.replayed(instance, rows)
+            if step.request is not None
+        )
+        events = [*([] if instance.alarm_ms is None else [("alarm", None)]), *requests]
         if not events:
             return None
-        event = self.data.draw(st.sampled_from(events), label="wait ends with")
-        return "alarm" if event == "alarm" else self._signal(job, event)
+        event, key = self.data.draw(st.sampled_from(events), label="wait ends with")
+        return "alarm" if event == "alarm" else self._signal(job, event, key)
 
-    def _signal(self, job: AnyDefinition, command: str) -> Any:
-        name, spec = command.removeprefix("signal."), job.plan.commands[command]
-        assert spec.input is not None  # noqa: S101 - each signal has a value
-        drawn = self.signals[name] if name in self.signals else from_type(spec.input.form, using=self.types)
-        value = self.data.draw(drawn, label=name)
+    def _signal(self, job: AnyDefinition, command: str, key: str | None) -> Any:
         declared: Mapping[str, Any] = cast("Any", job).declared
+        name = command.removeprefix("signal.")
+        drawn = self.signals[name] if name in self.signals else from_type(declared[name].value, using=self.types)
+        value = self.data.draw(drawn, label=name)
+        signal = declared[name] if key is None else declared[name].for_key(key)
 
         def request(flow: Any) -> Any:
-            return flow.signal(declared[name], value)
+            return flow.signal(signal, value)
 
         return request
 

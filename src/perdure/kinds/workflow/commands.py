@@ -13,7 +13,8 @@ from typing_extensions import TypeForm
 from perdure.codecs import Codec
 from perdure.jobs.request import CommandSpec, Keyword, Repeat
 from perdure.kinds.workflow.header import Parent
-from perdure.kinds.workflow.instructions import Signal, StateQuery, Update
+from perdure.kinds.workflow.instructions import KeyedValue, Signal, StateQuery, Update
+from perdure.values.address import MAX_ID_CHARACTERS, is_text
 from perdure.values.answer import PauseResult, RunAnswer, Terminated
 from perdure.values.errors import DefinitionError, InvalidArgument, InvalidInput, PerdureError
 from perdure.values.excerpt import excerpt, fields_in_line, size_only
@@ -550,6 +551,11 @@ CHILD_END: Codec[Any] = Codec.of(ChildEnd, what="end of a child")
 
 
 # ---------------------------------------------------------------- the commands of a definition
+def form_of(signal: Signal[Any]) -> Any:
+    """Return the type of the input with which a signal is sent."""
+    return cast("Any", KeyedValue)[signal.value] if signal.by_key else signal.value
+
+
 def workflow_commands(
     state: TypeForm[Any],
     signals: Mapping[str, Codec[Any]],
@@ -643,17 +649,15 @@ def _signal_commands(
     name: str,
 ) -> tuple[CommandSpec[Any], ...]:
     sent = (
-        CommandSpec(
-            name=f"signal.{signal}", command=partial(SendSignal, signal), input=codec, stored=(), answer=Signalled
-        )
+        CommandSpec(name=f"signal.{signal}", command=partial(_sent, signal), input=codec, stored=(), answer=Signalled)
         for signal, codec in signals.items()
     )
     starting = (
         CommandSpec(
             name=f"signal_with_start.{signal}",
-            command=partial(SignalWithStart, signal),
+            command=partial(_starting, signal),
             input=Codec.of(
-                cast("Any", StartingSignal)[state, declared[signal].value],
+                cast("Any", StartingSignal)[state, form_of(declared[signal])],
                 what=f"start with signal {signal} of workflow:{name}",
                 tags=tags,
                 ignores_other_tags=True,
@@ -665,6 +669,29 @@ def _signal_commands(
         for signal in signals
     )
     return (*sent, *starting)
+
+
+def _sent(name: str, value: Any) -> SendSignal:
+    """Return the command for a signal that is sent by key.
+
+    Raises:
+        InvalidInput: the key is not valid.
+    """
+    if isinstance(value, KeyedValue):
+        _check_key(name, value)
+    return SendSignal(name, value)
+
+
+def _starting(name: str, start: StartingSignal[Any, Any]) -> SignalWithStart:
+    if isinstance(start.value, KeyedValue):
+        _check_key(name, start.value)
+    return SignalWithStart(name, start)
+
+
+def _check_key(name: str, sent: KeyedValue[Any]) -> None:
+    if not is_text(sent.key, MAX_ID_CHARACTERS):
+        problem = f"expected text of 1 to {MAX_ID_CHARACTERS} characters, got {excerpt(sent.key)}"
+        raise InvalidInput(f"key of signal {name}", (problem,))
 
 
 # ---------------------------------------------------------------- errors

@@ -27,6 +27,7 @@ from perdure.kinds.workflow.commands import (
     SendUpdate,
     SignalWithStart,
     StartTimed,
+    form_of,
     query_commands,
     start_arguments,
     update_commands,
@@ -457,9 +458,9 @@ class Workflow(
             case StartTimed(start):
                 found = "start", start_arguments(start)
             case SendSignal(name, value):
-                found = "signal", (self.declared[name], value)
+                found = "signal", _signalled(self.declared[name], value)
             case SignalWithStart(name, given):
-                arguments = (self.declared[name], given.value, given.state)
+                arguments = (*_signalled(self.declared[name], given.value), given.state)
                 found = "signal_with_start", (*arguments, Keyword("if_ended", given.if_ended))
             case SendUpdate(name, value):
                 found = "send_update", (self.updates[name], value)
@@ -597,19 +598,27 @@ def _end_of(
     return ended
 
 
+def _signalled(declared: Signal[Any], value: Any) -> tuple[object, ...]:
+    """Return the declaration and the value with which a handle sends a signal."""
+    return (declared.for_key(value.key), value.value) if declared.by_key else (declared, value)
+
+
 def _codecs_of(
     declared: Mapping[str, Signal[Any]], tags: Mapping[type, str] | None, name: str
 ) -> dict[str, Codec[Any]]:
     return {
         signal.name: Codec.of(
-            signal.value, what=f"signal {signal.name} of workflow:{name}", tags=tags, ignores_other_tags=True
+            form_of(signal), what=f"signal {signal.name} of workflow:{name}", tags=tags, ignores_other_tags=True
         )
         for signal in declared.values()
     }
 
 
 def _signals(signals: Sequence[Signal[Any]], name: str) -> dict[str, Signal[Any]]:
-    return _named(signals, Signal, f"signals of workflow:{name}", "Signal('name', Type)")
+    found: dict[str, Signal[Any]] = _named(signals, Signal, f"signals of workflow:{name}", "Signal('name', Type)")
+    if any(each.key is not None for each in found.values()):
+        raise DefinitionError(f"signals of workflow:{name}", "signal.for_key(key)", "the signal without a key")
+    return found
 
 
 def _named(given: Sequence[T], of: type[T], what: str, expected: str) -> dict[str, T]:

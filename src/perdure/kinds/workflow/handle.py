@@ -205,8 +205,12 @@ class WorkflowHandle(JobHandle[S, E], Generic[S, A, E]):
         if not isinstance(signal, Signal):  # pyright: ignore[reportUnnecessaryIsInstance] - untyped callers
             wrong = InvalidArgument("signal", signal, "a declared Signal, not its name")
             return refused(wrong, self._name_of("signal"))
+        try:
+            given = signal.sent(value)
+        except InvalidArgument as wrong:
+            return refused(wrong, self._name_of("signal"))
         action = f"signal.{signal.name}"
-        return self._send(id_, SendSignal(signal.name, value), action, value, key=idempotency_key)
+        return self._send(id_, SendSignal(signal.name, given), action, given, key=idempotency_key)
 
     def signal_with_start(
         self,
@@ -236,7 +240,11 @@ class WorkflowHandle(JobHandle[S, E], Generic[S, A, E]):
         if not isinstance(signal, Signal):  # pyright: ignore[reportUnnecessaryIsInstance] - untyped callers
             wrong = InvalidArgument("signal", signal, "a declared Signal, not its name")
             return refused(wrong, self._name_of("signal_with_start"))
-        start: StartingSignal[S, V] = StartingSignal(state=state, value=value, if_ended=if_ended)
+        try:
+            given = signal.sent(value)
+        except InvalidArgument as wrong:
+            return refused(wrong, self._name_of("signal_with_start"))
+        start: StartingSignal[S, V] = StartingSignal(state=state, value=given, if_ended=if_ended)
         action = f"signal_with_start.{signal.name}"
         return self._send(id_, SignalWithStart(signal.name, start), action, start, key=idempotency_key)
 
@@ -485,14 +493,21 @@ class WorkflowSender(Generic[S_contra]):
         """Send a signal with this turn's commit.
 
         If there is no workflow to receive it, this instance's history has a ``message.rejected``.
+
+        Raises:
+            InvalidArgument: the signal is sent by key, and has none.
         """
-        return self.post(f"signal.{signal.name}", value)
+        return self.post(f"signal.{signal.name}", signal.sent(value))
 
     def signal_with_start(
         self, signal: Signal[V], value: V, state: S_contra, /, *, if_ended: IfEnded = "refuse"
     ) -> Program[None]:
-        """Send a signal with this turn's commit. The target starts with this state if it does not exist."""
-        start: StartingSignal[Any, V] = StartingSignal(state=state, value=value, if_ended=if_ended)
+        """Send a signal with this turn's commit. The target starts with this state if it does not exist.
+
+        Raises:
+            InvalidArgument: the signal is sent by key, and has none.
+        """
+        start: StartingSignal[Any, V] = StartingSignal(state=state, value=signal.sent(value), if_ended=if_ended)
         return self.post(f"signal_with_start.{signal.name}", start)
 
     def cancel(self, reason: str = "cancelled", /, *, interrupt: bool = False) -> Program[None]:

@@ -59,7 +59,7 @@ from perdure.kinds.workflow.header import (
     with_shared,
     written,
 )
-from perdure.kinds.workflow.instructions import update_signal
+from perdure.kinds.workflow.instructions import KeyedValue, signal_of_key, update_signal
 from perdure.kinds.workflow.journal import JournalPrefix, body_of, prefix_of
 from perdure.kinds.workflow.waits import arrival
 from perdure.programs import Raised
@@ -345,7 +345,8 @@ def _signal_with_start(
     codec = job.signals[command.name]
     number = 1 if instance is None else header_of(instance).signals + 1  # no ticket of the earlier one may name it
     value = request.encode(codec, command.start.value).decode()
-    row = arrival(number, command.name, value, inputs.now_ms, secret=codec.secret)
+    name = _stored_name(command.name, command.start.value)
+    row = arrival(number, name, value, inputs.now_ms, secret=codec.secret)
     header = Header(run_id=inputs.id(), started_ms=inputs.now_ms, signals=number, waiting=1)
     # The same row for the next workflow of the id: a purge and an insert would need two commits.
     before = _fresh(address, encoded, header, inputs) if instance is None else instance
@@ -428,9 +429,8 @@ def _arrived(
             return refuse(address, Overloaded(f"inbox of {address}", job.inbox))
         codec, waiting = job.signals[command.name], waiting + 1
         # The mark stays with the row: tools show the journal without the job's types.
-        row = arrival(
-            number, command.name, request.encode(codec, command.value).decode(), inputs.now_ms, secret=codec.secret
-        )
+        name, value = _stored_name(command.name, command.value), request.encode(codec, command.value).decode()
+        row = arrival(number, name, value, inputs.now_ms, secret=codec.secret)
     else:  # never refused for the limit of the inbox: the workflow itself started the child, and waits for its end
         end = command.end
         row = arrival(number, end.call, stored_end(end.form, end.value), inputs.now_ms, secret=end.secret)
@@ -439,6 +439,10 @@ def _arrived(
     header = attrs.evolve(header, signals=number, waiting=waiting)
     journal = JournalChange((body_of(row),))
     return _wake(instance, header, inputs, journal=journal, event_count=instance.event_count + 1)
+
+
+def _stored_name(name: str, value: object) -> str:
+    return signal_of_key(name, value.key) if isinstance(value, KeyedValue) else name
 
 
 def _noted(

@@ -31,8 +31,8 @@ from perdure.codecs import Codec, Opened
 from perdure.jobs.hooks import error_of, value_of
 from perdure.programs import Do, Instruction, Program, perform, program
 from perdure.programs.constructors import STEP_NAME, Uninterrupted, step_name
-from perdure.values.address import Address, check_name
-from perdure.values.errors import DefinitionError, NotPublished
+from perdure.values.address import MAX_ID_CHARACTERS, Address, check_name, is_text
+from perdure.values.errors import DefinitionError, InvalidArgument, NotPublished
 from perdure.values.excerpt import fields_in_line
 from perdure.values.failure import Defect
 from perdure.values.frozen import frozen
@@ -62,17 +62,29 @@ class Receive(Instruction[Any, Never]):
     Attributes:
         name: the name.
         is_update: whether it is that of an update.
+        key: the key of a signal that is sent by key.
     """
 
     __repr__ = fields_in_line
 
     name: str
     is_update: bool = False
+    key: str | None = None
+
+    @property
+    def declared(self) -> str:
+        """The name under which the definition has the codec."""
+        return update_signal(self.name) if self.is_update else self.name
 
     @property
     def stored(self) -> str:
         """The name under which the signal or update is stored."""
-        return update_signal(self.name) if self.is_update else self.name
+        return self.declared if self.key is None else signal_of_key(self.name, self.key)
+
+
+def signal_of_key(name: str, key: str) -> str:
+    """Return the name under which a signal that is sent by key is stored."""
+    return f"{name}:{key}"
 
 
 def update_signal(name: str) -> str:
@@ -506,6 +518,21 @@ class Published(Generic[V]):
         return Failure(NotPublished(str(address), self.name, form))
 
 
+@frozen(kw_only=True)
+class KeyedValue(Generic[V]):
+    """The ``signal.NAME`` input for a signal that is sent by key.
+
+    Attributes:
+        key: the key.
+        value: the signal's value.
+    """
+
+    __repr__ = fields_in_line
+
+    key: str
+    value: V
+
+
 @frozen
 class Signal(Generic[V]):
     """A value that a workflow waits for. Declare it once: the workflow receives it, and callers send it.
@@ -513,6 +540,8 @@ class Signal(Generic[V]):
     Attributes:
         name: the signal's name, which is stored: 1 to 128 printable characters, no ``:``.
         value: the value's type, such as ``Approval``.
+        by_key: whether each is sent and received with a key that the program computes: see `for_key`.
+        key: the key, if `for_key` returned it.
 
     Raises:
         DefinitionError: the name is not valid.
@@ -522,17 +551,53 @@ class Signal(Generic[V]):
 
     name: str
     value: TypeForm[V]
+    by_key: bool = attrs.field(default=False, kw_only=True)
+    key: str | None = attrs.field(default=None, kw_only=True)
 
     def __attrs_post_init__(self) -> None:
         check_name(self.name, what="name of a signal")
+        # An update is stored as a signal whose name begins like this.
+        if self.by_key and self.name == "update":
+            raise DefinitionError("name of a signal by key", self.name, "another name")
+        if self.key is not None and not (self.by_key and is_text(self.key, MAX_ID_CHARACTERS)):
+            expected = f"text of 1 to {MAX_ID_CHARACTERS} characters, of a Signal(..., by_key=True)"
+            raise DefinitionError(f"key of signal {self.name}", self.key, expected)
+
+    def for_key(self, key: str) -> Signal[V]:
+        """Return the signal with a key, such as ``approved.for_key(order)``, to receive it and to send it.
+
+        Args:
+            key: text of 1 to 512 characters.
+
+        Raises:
+            DefinitionError: the key is not valid, or the declaration has no ``by_key=True``.
+        """
+        return attrs.evolve(self, key=key)
+
+    def sent(self, value: V) -> Any:
+        """Return the request's input: a value, with its key.
+
+        Raises:
+            InvalidArgument: the signal is sent by key, and has none.
+        """
+        if not self.by_key:
+            return value
+        if self.key is None:
+            raise InvalidArgument("signal", self.name, f"{self.name}.for_key(key): it is sent by key")
+        return KeyedValue(key=self.key, value=value)
 
     def receive(self) -> Program[V]:
         """Wait for this name's next signal, as long as it takes.
 
         A signal that arrived before is received immediately, in arrival order. Each is received once. With
         ``.timeout("7 days")`` the wait has a limit, which restarts do not move.
+
+        Raises:
+            DefinitionError: it is sent by key, and has none.
         """
-        return perform(Receive(self.name))
+        if self.by_key and self.key is None:
+            raise DefinitionError(f"receive of signal {self.name}", None, "signal.for_key(key).receive()")
+        return perform(Receive(self.name, key=self.key))
 
 
 @attrs.define(eq=False)

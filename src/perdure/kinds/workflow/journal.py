@@ -181,7 +181,7 @@ NAMES: Final[Mapping[type, Callable[[Any], str]]] = {
     OneStep: lambda one: cast("str", one.name),
     Sleep: lambda _: "sleep",
     SleepUntil: lambda _: "sleep until",
-    Receive: lambda receive: f"{UPDATE if receive.is_update else SIGNAL}{receive.name}",
+    Receive: lambda receive: f"{UPDATE}{receive.name}" if receive.is_update else f"{SIGNAL}{receive.stored}",
     SendReply: lambda reply: f"{REPLY}{reply.update.name}",
     Post: lambda post: f"{TELL}{post.target}.{post.action}",
     CallChild: lambda call: f"{CHILD}{call.job.name}:{call.id}",

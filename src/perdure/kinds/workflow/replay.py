@@ -535,7 +535,8 @@ class Replay:
             if kind is Receive:
                 # By number: the row of a receipt holds no value, because the arrival has it.
                 value = self.inbox.take(row.signal).value
-                known = self.draft.known(self._signal_codec(instruction.stored).open(value.encode()))
+                known = self.draft.known(self._signal_codec(instruction.declared).open(value.encode()))
+                known = known if instruction.key is None else known.value
                 return Success((row.signal, known) if instruction.is_update else known)
             if kind is AskInstance:
                 return answer_of_ask(instruction, self.inbox.take(row.signal).value, self.draft.known)
