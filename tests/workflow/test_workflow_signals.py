@@ -140,7 +140,7 @@ def test_a_job_sends_a_signal_that_starts_and_a_wrong_one_is_refused() -> None:
         assert world.run(flow.outcome("t")) == Done(value=3)
         for call in (
             flow.signal_with_start("u", number, 1, "five"),  # type: ignore[arg-type]
-            flow.signal_with_start("u", number, "one", 5),  # type: ignore[arg-type]
+            flow.signal_with_start("u", number, "one", 5),  # type: ignore[misc]
             flow.signal_with_start("u", "number", 1, 5),  # type: ignore[arg-type]
             flow.signal_with_start("u", number, 1, 5, if_ended="continue"),  # type: ignore[arg-type]
             flow.signal_with_start("u", number, 1, 12_345_678_901),

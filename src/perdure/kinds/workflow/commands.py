@@ -677,19 +677,17 @@ def _sent(name: str, value: Any) -> SendSignal:
     Raises:
         InvalidInput: the key is not valid.
     """
-    if isinstance(value, KeyedValue):
-        _check_key(name, value)
+    _check_key(name, value)
     return SendSignal(name, value)
 
 
 def _starting(name: str, start: StartingSignal[Any, Any]) -> SignalWithStart:
-    if isinstance(start.value, KeyedValue):
-        _check_key(name, start.value)
+    _check_key(name, start.value)
     return SignalWithStart(name, start)
 
 
-def _check_key(name: str, sent: KeyedValue[Any]) -> None:
-    if not is_text(sent.key, MAX_ID_CHARACTERS):
+def _check_key(name: str, sent: Any) -> None:
+    if type(sent) is KeyedValue and not is_text(sent.key, MAX_ID_CHARACTERS):
         problem = f"expected text of 1 to {MAX_ID_CHARACTERS} characters, got {excerpt(sent.key)}"
         raise InvalidInput(f"key of signal {name}", (problem,))
 
