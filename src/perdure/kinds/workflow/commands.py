@@ -551,9 +551,12 @@ CHILD_END: Codec[Any] = Codec.of(ChildEnd, what="end of a child")
 
 
 # ---------------------------------------------------------------- the commands of a definition
-def form_of(signal: Signal[Any]) -> Any:
+def form_of(signal: Signal[V]) -> TypeForm[V | KeyedValue[V]]:
     """Return the type of the input with which a signal is sent."""
-    return cast("Any", KeyedValue)[signal.value] if signal.by_key else signal.value
+    plain: Any = signal.value
+    keyed: Any = KeyedValue
+    form: TypeForm[V | KeyedValue[V]] = keyed[plain] if signal.by_key else plain
+    return form
 
 
 def workflow_commands(

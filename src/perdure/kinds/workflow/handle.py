@@ -244,7 +244,7 @@ class WorkflowHandle(JobHandle[S, E], Generic[S, A, E]):
             given = signal.sent(value)
         except InvalidArgument as wrong:
             return refused(wrong, self._name_of("signal_with_start"))
-        start: StartingSignal[S, V] = StartingSignal(state=state, value=given, if_ended=if_ended)
+        start: StartingSignal[S, Any] = StartingSignal(state=state, value=given, if_ended=if_ended)
         action = f"signal_with_start.{signal.name}"
         return self._send(id_, SignalWithStart(signal.name, start), action, start, key=idempotency_key)
 
@@ -507,7 +507,7 @@ class WorkflowSender(Generic[S_contra]):
         Raises:
             InvalidArgument: the signal is sent by key, and has none.
         """
-        start: StartingSignal[Any, V] = StartingSignal(state=state, value=signal.sent(value), if_ended=if_ended)
+        start: StartingSignal[Any, Any] = StartingSignal(state=state, value=signal.sent(value), if_ended=if_ended)
         return self.post(f"signal_with_start.{signal.name}", start)
 
     def cancel(self, reason: str = "cancelled", /, *, interrupt: bool = False) -> Program[None]:

@@ -574,7 +574,7 @@ class Signal(Generic[V]):
         """
         return attrs.evolve(self, key=key)
 
-    def sent(self, value: V) -> Any:
+    def sent(self, value: V) -> V | KeyedValue[V]:
         """Return the request's input: a value, with its key.
 
         Raises:
