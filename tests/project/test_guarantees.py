@@ -1,4 +1,4 @@
-"""Each test that the guarantees page names exists, and each section names one."""
+"""The guarantees page names tests that exist, and tests show the claims in the comparison with other systems."""
 
 import ast
 import re
@@ -54,3 +54,59 @@ def test_every_limit_precedes_its_tests(limit: str) -> None:
 
 def test_the_page_names_tests_for_its_guarantees() -> None:
     assert len(named_tests()) >= 30
+
+
+# ---------------------------------------------------------------- the comparison with other systems
+COMPARED = (ROOT / "docs" / "explanation" / "compared-with.md").read_text(encoding="utf-8")
+
+CLAIMS = {
+    "you write": ("tests/project/test_structure.py::test_the_top_level_exports_the_names_of_the_first_lessons",),
+    "runs on": ("tests/stores/test_postgres_conformance.py", "property_tests/stores/test_stores_agree.py"),
+    "several machines": (
+        "tests/stores/test_postgres_engines.py::test_requests_through_two_engines_are_each_applied_once",
+        "property_tests/sharing/test_takeovers.py::test_runs_are_taken_over_within_the_lease_and_a_second",
+    ),
+    "state per entity": ("tests/behaviour/test_state_versions.py::test_the_next_commit_writes_the_new_form",),
+    "after a crash": (
+        "property_tests/behaviour/test_crash_sweep.py::test_a_crash_anywhere_is_recovered",
+        "tests/behaviour/test_repeats_table.py::test_a_repeat_has_the_marks_of_the_table",
+        "property_tests/workflow/test_workflow_crashes.py::test_a_crash_anywhere_repeats_at_most_the_step_in_progress",
+    ),
+    "your code must be deterministic": (
+        "tests/workflow/test_workflow_deploys.py::test_a_divergence_leaves_it_and_the_right_code_continues",
+    ),
+    "durable agents": (
+        "property_tests/durability/test_agent_kills.py::test_a_killed_agent_repeats_only_the_calls_in_progress",
+    ),
+    "a deploy must fit": (
+        "tests/behaviour/test_state_versions.py::test_a_state_of_newer_code_is_left_and_comes_back_with_it",
+        "tests/workflow/test_workflow_deploys.py::test_other_code_that_cannot_follow_either_runs_nothing_and_joins_the_mark",
+    ),
+}
+"""The tests that show perdure's cell in each row of the comparison."""
+
+
+def compared_rows() -> dict[str, list[str]]:
+    """Return the cells of the comparison by the row's name, without those names."""
+    lines = [line.strip("| ").split(" | ") for line in COMPARED.splitlines() if line.startswith("| ")]
+    return {cells[0]: cells[1:] for cells in lines if cells[0] and not cells[0].startswith("perdure")}
+
+
+def test_tests_show_each_row_of_the_comparison() -> None:
+    assert compared_rows().keys() == CLAIMS.keys()
+    for named in (named for tests in CLAIMS.values() for named in tests):
+        file, _, test = named.partition("::")
+        assert (ROOT / file).exists(), named
+        assert not test or test in names_in(ROOT / file), named
+
+
+@pytest.mark.parametrize("row", sorted(CLAIMS))
+def test_each_cell_about_another_system_links_to_its_page(row: str) -> None:
+    cells = compared_rows()[row][1:]
+    assert len(cells) == 5
+    assert [cell for cell in cells if not re.fullmatch(r"\[[^]]+\]\(https://\S+\)", cell)] == []
+
+
+def test_the_comparison_and_the_classifier_agree_on_the_maturity() -> None:
+    is_alpha = "Development Status :: 3 - Alpha" in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    assert is_alpha == ("It is alpha." in COMPARED)
