@@ -35,7 +35,7 @@ MUTANTS = (
     Mutant(
         "older code cannot follow a step whose outcome newer code wrote",
         "Replay._answer_of",
-        "self.draft.known(values.open(row.value.encode()))",
+        "self.draft.known(values.open(value.encode()))",
         "values.decode(row.value.encode())",
         f"{CONTINUES}[workflow-field]",
     ),
@@ -154,7 +154,7 @@ MUTANTS = (
     Mutant(
         "a step's answer loses the members of newer code",
         "encoded",
-        "encode(codec, value)",
+        "draft.encode_result(codec, value)",
         "codec.encode(value)",
         f"{OLDER}::test_a_workflow_keeps_those_of_its_signals_and_steps[memory]",
     ),

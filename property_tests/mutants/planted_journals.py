@@ -6,6 +6,7 @@ CHECKPOINTS = "tests/behaviour/test_checkpoints.py"
 STORE = "tests/stores/test_conformance.py::test_the_store_keeps"
 VERIFY = "tests/cli/test_verify.py::test_each_defect_is_found_alone"
 TOOLS = "tests/workflow/test_workflow_tools.py"
+LARGE = "tests/workflow/test_large_outcomes.py"
 MEMORY = "tests/workflow/test_programs_in_memory.py"
 KIT = "tests/workflow/test_workflow_journals.py"
 
@@ -56,7 +57,7 @@ MUTANTS = (
     Mutant(
         "a checkpoint does not forget the deaths before it",
         "checkpointed",
-        "commit.transition if claim.recoveries == 0 else _without_deaths(commit.transition, write, claim)",
+        "commit.transition if is_counted else _without_deaths(commit.transition, write, claim)",
         "commit.transition",
         f"{CHECKPOINTS}::test_a_checkpoint_is_progress_so_that_the_deaths_before_it_are_forgotten",
     ),
@@ -178,5 +179,40 @@ MUTANTS = (
         "while self.rows > self.max_rows:",
         "while False:",
         f"{MEMORY}::test_programs_stay_within_the_bound_and_the_one_kept_longest_is_closed",
+    ),
+    Mutant(
+        "parts of an outcome count as progress, and a process that dies of one pays for ever",
+        "checkpointed",
+        "is_counted = claim.recoveries == 0 or isinstance(value, NoProgress)",
+        "is_counted = claim.recoveries == 0",
+        f"{LARGE}::test_parts_are_no_progress_that_forgets_deaths",
+    ),
+    Mutant(
+        "the last parts of an outcome are not stored",
+        "store_parts",
+        "    if new:\n",
+        "    if False:\n",
+        f"{LARGE}::test_an_outcome_larger_than_a_row_is_performed_once_and_replayed_whole",
+    ),
+    Mutant(
+        "a replay forgets which parts the journal holds",
+        "Replay.go_live",
+        "self.stored | self._parts.keys(), {}",
+        "self.stored, {}",
+        f"{LARGE}::test_the_same_content_is_stored_once",
+    ),
+    Mutant(
+        "an outcome without one of its parts is delivered",
+        "joined",
+        "    if len(value) != length:\n",
+        "    if False:\n",
+        f"{LARGE}::test_a_journal_without_a_part_is_refused_and_no_step_is_performed_again",
+    ),
+    Mutant(
+        "code that knows parts has the fingerprint of code that left them",
+        "Workflow",
+        "journal_format: ClassVar[int] = 2",
+        "journal_format: ClassVar[int] = 1",
+        f"{LARGE}::test_a_workflow_that_code_without_parts_left_is_taken_up",
     ),
 )

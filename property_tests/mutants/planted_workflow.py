@@ -466,7 +466,7 @@ MUTANTS = (
         "recordable",
         "    if len(outcome) > most:",
         "    if len(outcome) > most + 1:",
-        f"{STEPS}::test_an_outcome_has_at_most_payload_bytes",
+        f"{STEPS}::test_an_outcome_has_at_most_outcome_bytes",
     ),
     Mutant(
         "a defect of the program runs its finalizers, which fixed code does not perform",

@@ -110,7 +110,7 @@ def telling(ctx: WorkflowContext[int]) -> Do[int, str]:
 def test_an_outcome_or_a_message_has_at_most_payload_bytes(run: Any, names: str, ends: object) -> None:
     job = flow_of(run)
     reason = "retries_exhausted" if run is telling else "not_retryable"  # another attempt may send a smaller message
-    with World(App(None, limits=Limits(payload_bytes=LIMIT)).with_jobs(job, counter)) as world:
+    with World(App(None, limits=Limits(payload_bytes=LIMIT, outcome_bytes=LIMIT)).with_jobs(job, counter)) as world:
         flow = world.handle(job)
         for id_, length in (("edge", 598), ("beyond", 599)):
             world.run(flow.start(id_, length))

@@ -207,9 +207,9 @@ def test_an_outcome_that_cannot_be_recorded_parks_the_step_at_once() -> None:
 
 
 @pytest.mark.parametrize(("limit", "parked"), [(9, None), (8, "not_retryable")])
-def test_an_outcome_has_at_most_payload_bytes(limit: int, parked: str | None) -> None:
+def test_an_outcome_has_at_most_outcome_bytes(limit: int, parked: str | None) -> None:
     job = Workflow("sized", state=int, run=limited, keep=None)
-    with World(App(Shop(), limits=Limits(payload_bytes=limit)).with_jobs(job)) as world:
+    with World(App(Shop(), limits=Limits(payload_bytes=limit, outcome_bytes=limit)).with_jobs(job)) as world:
         world.run(world.handle(job).start("s", 1))
         world.advance("1 second")
         assert world.run(world.handle(job).status("s")).parked == parked

@@ -91,6 +91,11 @@ OF_A_CLAIMED_RUN: Final = frozenset({Checkpoint, ReadJournal, AwaitChange, TakeP
 
 
 @attrs.frozen
+class NoProgress:
+    """A checkpoint's value whose commit ends no step: the process deaths that are counted stay counted."""
+
+
+@attrs.frozen
 class ClaimLost:
     """The `Halted` signal that ends a run at a checkpoint: its instance or its claim no longer exists."""
 
@@ -142,8 +147,10 @@ def checkpointed(job: AnyDefinition, execute: Execute, value: object, inputs: Tu
     # A checkpoint that ended the claim would let another engine begin the run while this one continues it.
     if not isinstance(write, Put) or claim is None:
         raise NotACheckpoint(commit.transition)
-    # Progress was made: three crashes over a year of steps are not a run that kills its process.
-    transition = commit.transition if claim.recoveries == 0 else _without_deaths(commit.transition, write, claim)
+    # Progress was made: three crashes over a year of steps are not a run that kills its process. But a process that
+    # dies of one large outcome writes parts of it each time, and would perform its step for ever.
+    is_counted = claim.recoveries == 0 or isinstance(value, NoProgress)
+    transition = commit.transition if is_counted else _without_deaths(commit.transition, write, claim)
     traced = with_trace(Commit(transition, commit.result), execute.instance, execute.claim.trace)
     shown = with_state(job, traced)
     if not isinstance(shown, Commit):

@@ -27,8 +27,8 @@ def code_of(definition: AnyDefinition, reads: str = "") -> str:
     """Return a fingerprint of all that decides whether a definition can read a stored instance.
 
     These are the types that it stores, its state's version, the functions that upgrade older versions, and for a kind
-    that keeps journals the job's functions, with those that they call in the same package. The same code has the same
-    fingerprint after a restart.
+    that keeps journals their form and the job's functions, with those that they call in the same package. The same code
+    has the same fingerprint after a restart.
 
     Args:
         definition: the definition.
@@ -66,7 +66,8 @@ def _code(key: _Identity) -> str:
     if definition.keeps_journal:
         functions += plan.hooks.values()
     parts = {name: _schema(codec) for name, codec in codecs.items()}
-    return fingerprint(orjson.dumps((plan.state_version, parts, list(_texts(functions)))))[:_DIGITS]
+    version = (plan.state_version, definition.journal_format) if definition.journal_format > 1 else plan.state_version
+    return fingerprint(orjson.dumps((version, parts, list(_texts(functions)))))[:_DIGITS]
 
 
 def read_by(definition: AnyDefinition) -> str:

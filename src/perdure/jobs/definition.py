@@ -162,6 +162,8 @@ class Definition(ABC, Generic[H_co, T_co, R_contra]):
         kind: the kind's name, which the stored address contains.
         occupancy: whether a run holds the instance's mailbox, or other requests are decided meanwhile.
         keeps_journal: whether this kind's transitions append to a journal, which not every store keeps.
+        journal_format: a number that rises when the kind writes rows which its earlier code cannot follow: instances
+            that the earlier code left are then taken up.
         error_hook: the hook name for the program that `error_handler` returns.
         run_now: the action that runs an instance now that waits for a retry. None if there is none.
         time_limit_of: whether the time limit is for a complete run, or for a run without a further checkpoint.
@@ -177,6 +179,7 @@ class Definition(ABC, Generic[H_co, T_co, R_contra]):
     kind: ClassVar[str]
     occupancy: ClassVar[Literal["mailbox", "claim_only"]] = "mailbox"
     keeps_journal: ClassVar[bool] = False
+    journal_format: ClassVar[int] = 1
     error_hook: ClassVar[str] = "on_error"
     run_now: ClassVar[str | None] = None
     time_limit_of: ClassVar[Literal["run", "checkpoint"]] = "run"

@@ -12,7 +12,7 @@ import orjson
 from returns.result import Failure, Result, Success
 
 from perdure.codecs import Codec
-from perdure.kinds.workflow.journal import row_of
+from perdure.kinds.workflow.journal import whole_row
 from perdure.programs import default_handler
 from perdure.programs.effect_results import Declared, Undeclared, declared_by
 from perdure.programs.instructions import ServiceCall
@@ -256,9 +256,10 @@ def recorded_in(image: Image) -> Mapping[str, tuple[Recorded, ...]]:
 
 
 def _outcomes(journal: Iterable[str]) -> Iterable[tuple[str, Recorded]]:
+    parts: dict[str, str] = {}
     for body in journal:
         try:
-            row = row_of(body)
+            row = whole_row(body, parts)
         except InvalidInput:
             continue
         if row.form in ("done", "failed") and row.value:

@@ -19,7 +19,7 @@ from perdure.jobs.redaction import redacted_instance, secrets_of_instance
 from perdure.jobs.step import NextStep
 from perdure.kinds.workflow import Workflow
 from perdure.kinds.workflow.instructions import OneStep
-from perdure.kinds.workflow.journal import Row, body_of, codecs_of, row_of
+from perdure.kinds.workflow.journal import Row, body_of, codecs_of, row_of, whole_row
 from perdure.kinds.workflow.step_listing import next_steps
 from perdure.kinds.workflow.tree import Branch
 from perdure.programs import ServiceCall
@@ -332,9 +332,10 @@ class JournalDebugger:
             text: the text.
         """
         secrets = set(secrets_of_instance(self.definition, self.instance))
+        parts: dict[str, str] = {}
         for body in self.rows:
-            row = row_of(body)
-            if row.secret and row.value:
+            row = whole_row(body, parts)
+            if row.secret and row.value and row.form != "part":
                 secrets.update(texts_of(orjson.loads(row.value)))
         return scrubbed(text, secrets) if secrets else text
 

@@ -19,7 +19,7 @@ from perdure.codecs import Codec
 from perdure.jobs.definition import AnyDefinition
 from perdure.kinds.workflow.children import is_child_signal
 from perdure.kinds.workflow.header import header_of, written
-from perdure.kinds.workflow.journal import Row, codecs_of, row_of
+from perdure.kinds.workflow.journal import Row, codecs_of, whole_row
 from perdure.programs import ServiceCall
 from perdure.stores import at_rest
 from perdure.stores.at_rest import StoredInstance, StoreReader
@@ -178,10 +178,11 @@ class _Reading:
                 return
             self.add(raw, _RawStep(header.started_ms, "request", "start", start.input, header.first or instance.state))
             shown = instance.changed(data=written(attrs.evolve(header, ended=None)))
+            parts: dict[str, str] = {}
             for place, body in enumerate(bodies):
                 if raw.is_over:
                     break
-                self._row(raw, row_of(body), shown, bodies[:place])
+                self._row(raw, whole_row(body, parts), shown, bodies[:place])
         except InvalidInput:
             self.left_out[NOT_FOLLOWED] += 1
         if raw.steps:

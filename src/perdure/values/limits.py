@@ -57,8 +57,10 @@ class Limits:
         state_bytes: the largest encoded state, item or item result. A larger one is a defect in the run that set it. In
             a ``start`` or a ``put``, ``InvalidInput``. A larger child state is a defect in the workflow that calls the
             child.
-        payload_bytes: the largest encoded event, input, message or workflow step outcome. A larger one is
-            ``InvalidInput``. In a program, a defect.
+        payload_bytes: the largest encoded event, input or message. A larger one is ``InvalidInput``. In a program, a
+            defect. A workflow step's larger outcome is stored in parts of this size.
+        outcome_bytes: the largest encoded workflow step outcome. A larger one parks the workflow: the step was
+            performed, and nothing repeats it without a resumption.
         messages_per_turn: messages that one turn may send. More are a defect in the run.
         keys_per_address: idempotency keys for one address. A further keyed request fails with ``Overloaded``.
         answers_per_address: how many of these keys, the newest ones, keep their answers. Repeating an older key fails
@@ -106,6 +108,7 @@ class Limits:
     on_full: OnFull = "reject"
     state_bytes: int = 1_048_576
     payload_bytes: int = 262_144
+    outcome_bytes: int = 67_108_864
     messages_per_turn: int = 1_000
     keys_per_address: int = 10_000_000
     answers_per_address: int = 10_000
@@ -152,6 +155,7 @@ WHOLE_NUMBERS = (
     "waits",
     "state_bytes",
     "payload_bytes",
+    "outcome_bytes",
     "messages_per_turn",
     "keys_per_address",
     "answers_per_address",

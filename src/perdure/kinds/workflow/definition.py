@@ -158,6 +158,7 @@ class Workflow(
     kind: ClassVar[str] = "workflow"
     occupancy: ClassVar[Literal["mailbox", "claim_only"]] = "claim_only"
     keeps_journal: ClassVar[bool] = True
+    journal_format: ClassVar[int] = 2  # 1 has no parts of outcomes
     time_limit_of: ClassVar[Literal["run", "checkpoint"]] = "checkpoint"
     interrupting: ClassVar[frozenset[type]] = frozenset({CancelWorkflow})
     copying: ClassVar[frozenset[type]] = frozenset({ForkWorkflow})
@@ -260,7 +261,7 @@ class Workflow(
 
     def checkpoint(self, execute: Execute, value: object, inputs: TurnInputs) -> Commit:
         """Commit step outcomes during a run."""
-        return run_commits.checkpoint(execute, cast("progress.RunProgress", value), inputs)
+        return run_commits.checkpoint(execute, cast("progress.RunProgress | progress.Parts", value), inputs)
 
     def succeeded(self, execute: Execute, value: object, inputs: TurnInputs) -> Commit | Execute:
         """Settle a run."""

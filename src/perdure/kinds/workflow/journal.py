@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from functools import cache, partial
 from hashlib import blake2b
 from types import GeneratorType
@@ -36,7 +36,7 @@ from perdure.kinds.workflow.instructions import (
     Receive,
     SendReply,
 )
-from perdure.kinds.workflow.tree import Branch, OpenStep, Tree
+from perdure.kinds.workflow.tree import Branch, OpenStep, Tree, can_stop
 from perdure.programs import ServiceCall
 from perdure.programs.effect_results import Declared, Undeclared, declared_by
 from perdure.programs.instructions import DO, Deadline, Gather, OrderedSupervisor, Race, Sleep, SleepUntil, Supervision
@@ -46,7 +46,7 @@ from perdure.values.excerpt import excerpt, fields_in_line, size_only
 from perdure.values.frozen import turn_value
 
 Form: TypeAlias = Literal[
-    "done", "failed", "mark", "dropped", "interrupted", "timed_out", "cancelled", "arrived", "waiting"
+    "done", "failed", "mark", "dropped", "interrupted", "timed_out", "cancelled", "arrived", "waiting", "part"
 ]
 """The form of an answer:
 
@@ -54,7 +54,8 @@ Form: TypeAlias = Literal[
 ``interrupted`` the same after the step had begun, so that its effect may have happened,
 ``timed_out`` the end of a time limit, ``cancelled`` the halt of the workflow. A row that ``arrived`` is not an answer:
 it is a signal or the end of a child, which a later row receives. Nor is one of ``waiting``: it holds the waits that the
-program has reached, so that a restart neither moves them nor finds another program there.
+program has reached, so that a restart neither moves them nor finds another program there. Nor is a ``part`` of a large
+outcome, whose name is the hash of its content. It comes before the row that names it.
 """
 
 
@@ -203,6 +204,15 @@ def stops_when_cancelled(asked: OpenStep) -> bool:
     return isinstance(asked.instruction, OneStep) and asked.instruction.when_cancelled == "interrupt"
 
 
+def interrupt(tree: Tree, *, every: bool) -> bool:
+    """Stop the steps that a cancelled program waits for, every one or those that say so. Return whether there were."""
+    open_ = (asked for asked in tree.steps.values() if asked.branch.halt is not None and can_stop(asked))
+    waited_for = [asked for asked in open_ if every or stops_when_cancelled(asked)]
+    for asked in waited_for:
+        tree.interrupt(asked)
+    return bool(waited_for)
+
+
 Codecs: TypeAlias = tuple[Codec[Any], Codec[Any] | None]
 """The codec of the values and that of the typed errors."""
 
@@ -237,15 +247,14 @@ Encode: TypeAlias = Callable[[Codec[Any], Any], bytes]
 
 
 def encoded(
-    instruction: ServiceCall | OneStep, outcome: Success[Any] | Failure[Any], most: int, encode: Encode
+    instruction: ServiceCall | OneStep, outcome: Success[Any] | Failure[Any], draft: Draft
 ) -> tuple[bytes, bool]:
     """Return an outcome's JSON, and whether it has secrets.
 
     Args:
         instruction: the step.
         outcome: the step's outcome.
-        most: the maximum number of bytes.
-        encode: encodes a value with a codec.
+        draft: encodes a value with a codec, and has the limits.
 
     Raises:
         NotRecordable: the outcome is too large, or declared without an error type.
@@ -258,19 +267,103 @@ def encoded(
         raise NotRecordable(instruction.name, f"it failed with {outcome.failure()!r}, and declares no error")
     else:
         codec, value = errors, outcome.failure()
-    return recordable(instruction.name, encode(codec, value), most), codec.secret
+    data = draft.encode_result(codec, value)
+    return recordable(instruction.name, data, draft.limits.outcome_bytes, "outcome_bytes"), codec.secret
 
 
-def recordable(name: str, outcome: bytes, most: int) -> bytes:
+def recordable(name: str, outcome: bytes, most: int, limit: str = "payload_bytes") -> bytes:
     """Return an encoded outcome.
 
     Raises:
         NotRecordable: it is larger than the limit.
     """
-    # Each replay reads all rows: large ones would be read many times.
     if len(outcome) > most:
-        raise NotRecordable(name, f"it has {len(outcome)} bytes, more than payload_bytes ({most}); return a reference")
+        raise NotRecordable(name, f"it has {len(outcome)} bytes, more than {limit} ({most}); return a reference")
     return outcome
+
+
+def not_recorded(name: str, problem: InvalidInput | NotRecordable | str) -> NotRecordable:
+    """Return why a performed step has no outcome that can be stored. Nothing repeats it by itself."""
+    reason = problem.reason if isinstance(problem, NotRecordable) else str(problem)
+    return NotRecordable(name, f"{reason}. The step was performed: only a resumption performs it again")
+
+
+# ---------------------------------------------------------------- outcomes larger than one row
+@attrs.frozen
+class Large:
+    """An encoded outcome larger than one row, or the reference to its stored parts.
+
+    Attributes:
+        value: the JSON, or the reference.
+        secret: whether the value has secrets.
+    """
+
+    value: str = attrs.field(repr=size_only)
+    secret: bool
+
+
+Unrecorded: TypeAlias = Exception | Large | None
+"""The reason why a performed step is not recorded yet: a defect, or a large outcome. None if it is recorded."""
+
+REFERENCE: Final = "@"
+"""Begins a value that names an outcome's parts. No JSON begins so: other code cannot misread it."""
+
+PARTS_IN_COMMIT: Final = 4
+"""How many parts one commit writes: other instances' commits wait for no more."""
+
+_MAX_BYTES_OF_CHARACTER: Final = 4
+
+
+def parts_of(value: str, most: int) -> Iterator[str]:
+    """Divide an encoded outcome into parts that have at most so many bytes."""
+    size = most if value.isascii() else max(1, most // _MAX_BYTES_OF_CHARACTER)
+    return (value[place : place + size] for place in range(0, len(value), size))
+
+
+def row_of_part(part: str, at_ms: int, *, secret: bool) -> Row:
+    """Return the row that holds a part, under its content's hash."""
+    name = blake2b(part.encode(), digest_size=16).hexdigest()
+    return Row(path="", name=name, form="part", at_ms=at_ms, began_ms=at_ms, value=part, secret=secret)
+
+
+def reference_to(value: str, names: Sequence[str]) -> str:
+    """Return the reference to an outcome: how many characters it has, and its parts' names in order."""
+    return f"{REFERENCE}{orjson.dumps([len(value), *names]).decode()}"
+
+
+def joined(reference: str, parts: Mapping[str, str]) -> str:
+    """Return the outcome that a reference names.
+
+    Raises:
+        InvalidInput: the journal lacks a part.
+    """
+    length, *names = orjson.loads(reference.removeprefix(REFERENCE))
+    value = "".join(parts.get(name, "") for name in names)
+    if len(value) != length:
+        missing = sum(name not in parts for name in names)
+        problem = f"{missing} of the {len(names)} parts of an outcome with {length} characters are missing before it"
+        raise InvalidInput("row of a journal", (problem,))
+    return value
+
+
+def whole_row(body: str, parts: dict[str, str]) -> Row:
+    """Decode a row with the outcome that it names, and note a part.
+
+    Raises:
+        InvalidInput: this code cannot decode it, or a part is missing.
+    """
+    row = row_of(body)
+    if row.form == "part":
+        parts[row.name] = row.value
+    elif row.value[:1] == REFERENCE:
+        row = attrs.evolve(row, value=joined(row.value, parts))
+    return row
+
+
+def size_of(reference: str) -> str:
+    """Return how tools show an outcome in parts, as JSON."""
+    length, *names = orjson.loads(reference.removeprefix(REFERENCE))
+    return f'"<{length:,} characters of JSON in {len(names):,} parts>"'
 
 
 def reply_row(reply: SendReply, most: int, encode: Encode) -> tuple[str, bool]:
@@ -434,7 +527,7 @@ class Index:
             if row.form == "waiting":
                 for path, waiting, _ in waits_in(row):
                     self._add(path, waiting)
-            elif row.form not in {"cancelled", "arrived"}:
+            elif row.form not in {"cancelled", "arrived", "part"}:
                 self._add(row.path.removesuffix(STARTED), row.name)
         return number <= self._last.get(prefix, -1) and self._names.get(f"{prefix}{number}") != name
 
@@ -561,7 +654,7 @@ def _cut(header: Header, rows: Sequence[Row], step: str | None) -> tuple[int, st
     open_ = {each.path: each.name for each in header.failing} | {each.path: each.name for each in header.waits_for}
     path: str | None = step
     if _PATH.fullmatch(step) is None:
-        named = (rows[place].path for place in present if rows[place].name == step and rows[place].form != "arrived")
+        named = (rows[place].path for place in present if rows[place].name == step and rows[place].form not in _UNNAMED)
         path = next(named, next((at for at, name in open_.items() if name == step), None))
     if not path:
         return None
@@ -574,7 +667,8 @@ def _cut(header: Header, rows: Sequence[Row], step: str | None) -> tuple[int, st
     return (len(rows), path) if path in open_ or began else None
 
 
-_NO_ANSWERS: Final = frozenset({"arrived", "waiting"})
+_UNNAMED: Final = frozenset({"arrived", "part"})
+_NO_ANSWERS: Final = frozenset({"arrived", "waiting", "part"})
 
 
 def _is_in(path: str, step: str) -> bool:
@@ -586,7 +680,7 @@ def _paths_of(row: Row) -> list[str]:
     """Return the paths of the steps whose end, or whose beginning, a row notes."""
     if row.form == "waiting":
         return [path for path, _, _ in waits_in(row)]
-    return [] if row.form == "arrived" else [row.path.removesuffix(STARTED)]
+    return [] if row.form in _UNNAMED else [row.path.removesuffix(STARTED)]
 
 
 def _kept(rows: Sequence[Row], bodies: Sequence[str], skips: int, *, keeps_signals: bool) -> list[tuple[Row, str, int]]:
@@ -601,6 +695,8 @@ def _kept(rows: Sequence[Row], bodies: Sequence[str], skips: int, *, keeps_signa
             # The end of a child that the fork starts again would be taken for the end of that one.
             if is_over or (received is None and (not keeps_signals or is_child_signal(row.name))):
                 continue
+        elif row.form == "part":  # whatever comes later may name it
+            pass
         elif place < skips or (row.path.endswith(STARTED) and row.path.removesuffix(STARTED) not in ended):
             continue
         elif row.form == "waiting":

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import attrs
 
+from perdure.jobs.checkpoint import NoProgress
 from perdure.kinds.workflow.commands import JournalFull, NotInWorkflow, NotRecordable
 from perdure.kinds.workflow.header import FailingStep, Header, Publication, Wait
 from perdure.kinds.workflow.journal import row_of
@@ -140,6 +141,21 @@ class RunProgress:
     failures: tuple[StepFailure, ...]
     logged: int
     cancelled: bool
+    known: Known
+
+
+@attrs.frozen
+class Parts(NoProgress):
+    """A large outcome's parts, for one commit.
+
+    Attributes:
+        bodies: their rows.
+        known: the header that the run read last.
+    """
+
+    __repr__ = fields_in_line
+
+    bodies: tuple[str, ...]
     known: Known
 
 

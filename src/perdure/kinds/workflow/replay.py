@@ -38,23 +38,28 @@ from perdure.kinds.workflow.journal import (
     DIRECT,
     INSTANT,
     NAMES,
+    REFERENCE,
     STARTED,
     STOPPED,
     Form,
     Index,
+    Large,
     Row,
     TakenOver,
+    Unrecorded,
     codecs_of,
     diverged,
     encoded,
+    interrupt,
     is_reply,
+    joined,
+    not_recorded,
     published_row,
     reply_row,
     row_of,
-    stops_when_cancelled,
 )
 from perdure.kinds.workflow.progress import FULL_ERRORS, Known, LeftProgram, StepFailure, shortened_error
-from perdure.kinds.workflow.tree import AnyExit, Branch, OpenStep, Tree, can_stop, can_undo_unknown, finalizing_around
+from perdure.kinds.workflow.tree import AnyExit, Branch, OpenStep, Tree, can_undo_unknown, finalizing_around
 from perdure.kinds.workflow.waits import WAITS, Inbox, Timers
 from perdure.programs import PASS, Halted, Program, Raised, ServiceCall
 from perdure.programs.instructions import Deadline, Jitter, Log, Now
@@ -155,15 +160,6 @@ def cancelled_again(replay: Replay, row: Row) -> str:
     return str(reason)
 
 
-def interrupt(replay: Replay, *, every: bool) -> bool:
-    """Stop the steps that a cancelled program waits for, every one or those that say so. Return whether there were."""
-    open_ = (asked for asked in replay.tree.steps.values() if asked.branch.halt is not None and can_stop(asked))
-    waited_for = [asked for asked in open_ if every or stops_when_cancelled(asked)]
-    for asked in waited_for:
-        replay.tree.interrupt(asked)
-    return bool(waited_for)
-
-
 def end_dropped(replay: Replay) -> bool:
     """Halt a branch whose step is dropped and not being performed. Return whether there was one."""
     tree = replay.tree
@@ -241,6 +237,7 @@ class Replay:
         replies: the rows of replies that its runs have written.
         is_kept: whether the program stays in memory at the end of this run.
         left: the end of the run before, if that has kept the program.
+        stored: the names of the parts in the journal that the replay has passed.
         answers: how many answers the journal holds, without those of `new`.
         saved: how many of `new` are committed.
     """
@@ -277,6 +274,8 @@ class Replay:
     replies: list[str] = attrs.Factory(list[str])
     is_kept: bool = False
     left: LeftProgram | None = None
+    _parts: dict[str, str] = attrs.Factory(dict[str, str])
+    stored: set[str] = attrs.Factory(set[str])
     _operations: StateOperations = attrs.field(init=False)
     _row: Row | None = None
     _position: int = 0
@@ -374,6 +373,8 @@ class Replay:
     def go_live(self) -> None:
         """Begin the present: children that the replay left were cancelled before, and unrecorded waits begin now."""
         self._live = True
+        # Only their names are needed from now on: the same content is not stored a second time.
+        self.stored, self._parts = self.stored | self._parts.keys(), {}
         # Cancelled before: the messages were sent by the run that dropped them.
         self.tree.left.clear()
         self.timers.begin_waits(self.now_ms)
@@ -400,6 +401,8 @@ class Replay:
             row = row_of(self.bodies[self._position])
             if row.form == "arrived":
                 self.inbox.add(row)
+            elif row.form == "part":
+                self._parts[row.name] = row.value
             elif self._position >= self.header.skips:
                 self._row = row
                 break
@@ -525,13 +528,14 @@ class Replay:
         try:
             if kind is ServiceCall or kind is OneStep:
                 values, errors = codecs_of(instruction)
+                value = joined(row.value, self._parts) if row.value[:1] == REFERENCE else row.value
                 if row.form == "done":
                     # `open`, not `decode`: newer code may have written members that this code does not know, and must
                     # not stop for.
-                    return Success(self.draft.known(values.open(row.value.encode())))
+                    return Success(self.draft.known(values.open(value.encode())))
                 if errors is None:
                     raise InvalidInput(f"error of {row.name}", ("it declares no errors",))  # noqa: TRY301 - as the codec
-                return Failure(self.draft.known(errors.open(row.value.encode())))
+                return Failure(self.draft.known(errors.open(value.encode())))
             if kind is Receive:
                 # By number: the row of a receipt holds no value, because the arrival has it.
                 value = self.inbox.take(row.signal).value
@@ -593,7 +597,7 @@ class Replay:
         if (request := self.request) is not None and not self.cancelled:
             cancel(self, request.reason)
             return True
-        return request is not None and interrupt(self, every=request.interrupt)
+        return request is not None and interrupt(self.tree, every=request.interrupt)
 
     def _received(self, asked: OpenStep, signal: Row) -> None:
         # Without the value, which the row of the arrival holds.
@@ -662,16 +666,17 @@ class Replay:
         if asked.branch.prefix:
             self.timers.anchor(asked.branch, now_ms, "begun")
 
-    def performed(self, asked: OpenStep, exit_: AnyExit, now_ms: int) -> Exception | None:
+    def performed(self, asked: OpenStep, exit_: AnyExit, now_ms: int, stored: Large | None = None) -> Unrecorded:
         """Deliver a step's outcome, and run the program on.
 
         Args:
             asked: the step.
             exit_: its outcome.
             now_ms: when it ended.
+            stored: the reference to the outcome, if its parts are stored.
 
         Returns:
-            The defect of an attempt that failed. `failed` notes it.
+            The defect that made the attempt fail, for `failed`. Or an outcome larger than a row, for `store_parts`.
         """
         self.now_ms = max(self.now_ms, now_ms)
         # A stopped step has an outcome only if it ended by itself: otherwise its effect may have happened or not.
@@ -683,18 +688,18 @@ class Replay:
         defect: Exception
         match exit_:
             case Success() | Failure():
-                try:
-                    most = self.draft.limits.payload_bytes
-                    value, secret = encoded(asked.instruction, exit_, most, self.draft.encode_result)
-                except (InvalidInput, NotRecordable) as problem:
-                    return problem if isinstance(problem, NotRecordable) else NotRecordable(asked.name, str(problem))
-                row = self.record(
-                    asked,
-                    "done" if isinstance(exit_, Success) else "failed",
-                    value=value.decode(),
-                    at_ms=self.now_ms,
-                    secret=secret,
-                )
+                if stored is None:
+                    try:
+                        value, secret = encoded(asked.instruction, exit_, self.draft)
+                    except (InvalidInput, NotRecordable) as problem:
+                        return not_recorded(asked.name, problem)
+                    if len(value) > self.draft.limits.payload_bytes:
+                        return Large(value.decode(), secret)
+                    text = value.decode()
+                else:
+                    text, secret = stored.value, stored.secret
+                form: Form = "done" if isinstance(exit_, Success) else "failed"
+                row = self.record(asked, form, value=text, at_ms=self.now_ms, secret=secret)
                 asked.branch.clock_ms = row.at_ms
                 if asked.branch.prefix:
                     self.timers.anchor(asked.branch, row.began_ms, "answered")
@@ -702,7 +707,7 @@ class Replay:
                 self.advance()
                 return None
             case Halted(signal):
-                defect = NotRecordable(asked.name, f"it halted with {signal!r}; a step returns a value or an error")
+                defect = not_recorded(asked.name, f"it halted with {signal!r}; a step returns a value or an error")
             case Raised(cause):
                 defect = cast("Exception", cause)
         return defect

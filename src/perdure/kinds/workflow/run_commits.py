@@ -35,9 +35,9 @@ from perdure.kinds.workflow.header import (
     with_shared,
     written,
 )
-from perdure.kinds.workflow.journal import body_of, is_reply, reply_numbered, row_of, stops_when_cancelled
-from perdure.kinds.workflow.progress import Known, LeftProgram, News, RunProgress, after_failure, waits_of
-from perdure.kinds.workflow.replay import Replay, cancel, end_dropped, interrupt
+from perdure.kinds.workflow.journal import body_of, interrupt, is_reply, reply_numbered, row_of, stops_when_cancelled
+from perdure.kinds.workflow.progress import Known, LeftProgram, News, Parts, RunProgress, after_failure, waits_of
+from perdure.kinds.workflow.replay import Replay, cancel, end_dropped
 from perdure.kinds.workflow.run_program import WorkflowDraft, policy_for, progress_of
 from perdure.kinds.workflow.tree import can_stop
 from perdure.programs import Exit, Halted, Raised
@@ -82,7 +82,7 @@ def cut(replay: Replay, request: CancelRequest) -> None:
     """Record that a stopped run's program is cancelled, and that its steps were interrupted. Continue no step."""
     if not replay.cancelled:
         cancel(replay, request.reason)
-    interrupt(replay, every=request.interrupt)
+    interrupt(replay.tree, every=request.interrupt)
     for asked in [asked for asked in replay.tree.dropping.values() if asked.begun_ms is not None]:
         replay.record(asked, "interrupted")
         replay.tree.stopped(asked, begun=True)
@@ -93,9 +93,13 @@ def cut(replay: Replay, request: CancelRequest) -> None:
 _CHILD_CANCELLED = "terminated"
 
 
-def checkpoint(execute: Execute, progress: RunProgress, inputs: TurnInputs) -> Commit:
-    """Commit a run's progress over the present row."""
+def checkpoint(execute: Execute, progress: RunProgress | Parts, inputs: TurnInputs) -> Commit:
+    """Commit a run's progress, or parts of an outcome, over the present row."""
     before, known = execute.instance, progress.known
+    if isinstance(progress, Parts):
+        transition = put(before, inputs.now_ms, journal=JournalChange(progress.bodies))
+        length = before.journal_length + len(progress.bodies)
+        return answered(transition, News(known, before.suspension, before.journal_length, length))
     # The row, and not the run's copy: requests that were stored meanwhile must survive the commit.
     stored_header = known.header if before.data == known.data else header_of(before)
     header = advanced(stored_header, progress, before)

@@ -22,8 +22,19 @@ from perdure.jobs.request import within
 from perdure.kinds.workflow.commands import REASON, JournalFull, NotRecordable
 from perdure.kinds.workflow.header import FAILURE, Ended, header_of
 from perdure.kinds.workflow.instructions import OneStep, StartOver, WorkflowCancelled
-from perdure.kinds.workflow.journal import SIGNAL, UPDATE, body_of, is_reply, recordable
-from perdure.kinds.workflow.progress import Known, News, RunProgress, after_failure
+from perdure.kinds.workflow.journal import (
+    PARTS_IN_COMMIT,
+    SIGNAL,
+    UPDATE,
+    Large,
+    body_of,
+    is_reply,
+    parts_of,
+    recordable,
+    reference_to,
+    row_of_part,
+)
+from perdure.kinds.workflow.progress import Known, News, Parts, RunProgress, after_failure
 from perdure.kinds.workflow.replay import Replay
 from perdure.kinds.workflow.tree import DROPPED, OpenStep, deadlines_around
 from perdure.programs import Do, Halted, Instruction, Program, Raised, asks, perform, program, sandbox, sleep
@@ -172,6 +183,36 @@ def commit_progress(replay: Replay) -> Do[News | None, Any, Any]:
     return news
 
 
+@program
+def store_parts(replay: Replay, outcome: Large) -> Do[Large, Any, Any]:
+    """Store an outcome that is larger than a row, a few parts in each commit, and return the reference to it.
+
+    The row that names them comes with the run's next commit. A crash before it leaves parts that no row names.
+    """
+    names: list[str] = []
+    new: dict[str, str] = {}
+    for part in parts_of(outcome.value, replay.draft.limits.payload_bytes):
+        row = row_of_part(part, replay.now_ms, secret=outcome.secret)
+        names.append(row.name)
+        if row.name not in replay.stored:
+            new[row.name] = body_of(row)
+        if len(new) == PARTS_IN_COMMIT:
+            yield from _commit_parts(replay, new)
+            new = {}
+    if new:
+        yield from _commit_parts(replay, new)
+    return Large(reference_to(outcome.value, names), outcome.secret)
+
+
+@program
+def _commit_parts(replay: Replay, parts: dict[str, str]) -> Do[None, Any, Any]:
+    news: News = yield from perform(Checkpoint(lambda: Parts(tuple(parts.values()), replay.known)))
+    yield from read_arrivals(replay, news.arrived)
+    replay.read_to = max(replay.read_to, news.length)
+    # After the commit: a part that is not stored must not be left out of another outcome.
+    replay.stored.update(parts)
+
+
 def policy_for(job: AnyWorkflow, replay: Replay, path: str) -> Retry[Any] | None:
     """Return the retry policy for the defects of a step, or of the program itself."""
     asked = replay.tree.asked.get(path)
@@ -215,8 +256,12 @@ class Steps:
         exit_ = yield from sandbox(self._call(asked))
         now_ms = yield from NOW
         defect = replay.performed(asked, exit_, now_ms)
+        if isinstance(defect, Large):
+            reference = yield from store_parts(replay, defect)
+            defect = replay.performed(asked, exit_, now_ms, reference)
         if defect is not None:
-            yield from self.failed(asked.path, asked.name, defect, now_ms - began_ms, now_ms)
+            problem = cast("Exception", defect)
+            yield from self.failed(asked.path, asked.name, problem, now_ms - began_ms, now_ms)
         if replay.lines:
             yield from write_logs(replay)
         return now_ms
@@ -301,6 +346,8 @@ class ParallelSteps:
                 replay.pass_time(cast("Success[int]", exit_).unwrap())
         elif key in {_COMMIT, _CHANGE}:
             self._see(key, exit_)
+        elif isinstance(exit_, Halted):  # the claim is lost while a step stores its outcome
+            self.stopping = True
         elif exit_ is None:  # a step that was cancelled
             asked = replay.tree.dropping.get(cast("str", key))
             if asked is not None:

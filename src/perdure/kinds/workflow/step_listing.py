@@ -13,7 +13,7 @@ from perdure.jobs.redaction import redacted_failure
 from perdure.jobs.step import NextStep
 from perdure.kinds.workflow.header import FAILURE, PUBLISHED, Ended, FailingStep, Header, Publication, Wait, with_shared
 from perdure.kinds.workflow.instructions import Receive
-from perdure.kinds.workflow.journal import ASK, CHILD, REPLY, STARTED, Row, line_of, row_of
+from perdure.kinds.workflow.journal import ASK, CHILD, REFERENCE, REPLY, STARTED, Row, line_of, row_of, size_of
 from perdure.kinds.workflow.replay import Replay
 from perdure.values.listings import StepRecord
 from perdure.values.secret import HIDDEN, Hide
@@ -104,7 +104,7 @@ def _answers(header: Header, bodies: Sequence[str]) -> list[Row]:
         row = row_of(body)
         if row.form == "arrived":
             arrived[row.signal] = row.value
-        elif place >= header.skips and row.form != "waiting":
+        elif place >= header.skips and row.form not in ("waiting", "part"):
             answers.append(attrs.evolve(row, value=arrived.pop(row.signal)) if row.signal in arrived else row)
     return answers
 
@@ -127,6 +127,8 @@ def _recorded(row: Row, start: Row | None) -> StepRecord:
         value = orjson.loads(row.value)["value"]
     if row.form == "done" and row.name.startswith(REPLY):
         value = orjson.loads(row.value)[2]
+    if row.value[:1] == REFERENCE:
+        value = size_of(row.value)
     return StepRecord(
         path=row.path,
         name=row.name,

@@ -1,0 +1,337 @@
+"""Outcomes of steps that are larger than one row of a journal: stored in parts, before the row that names them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+from flows import Flow, bodies, journal, names
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from returns.future import FutureResult
+from returns.result import Failure
+
+from perdure import App, Do, Limits, Workflow, WorkflowContext, effect, program
+from perdure.jobs.code_fingerprint import code_of
+from perdure.kinds.workflow.journal import PARTS_IN_COMMIT, REFERENCE, Row, row_of
+from perdure.programs import gather, race, sleep
+from perdure.testing import Crash, WorkerDied, World
+from perdure.values.answer import Done
+from perdure.values.errors import InvalidInput
+
+ROW = 100
+"""The size of a row in the worlds here, in bytes."""
+
+LIMITS = Limits(payload_bytes=ROW, outcome_bytes=4_000)
+LETTERS = "abcdefghijklmnopqrstuvwxyzäöüß水\U0001f600"
+
+
+class Desk:
+    """A service whose answers are large."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+
+
+def text_of(size: int, seed: str = "") -> str:
+    """Return a text whose parts differ."""
+    return (seed + "".join(f"{number}," for number in range(size)))[:size]
+
+
+@effect
+def fetch(desk: Desk, size: int, seed: str = "") -> FutureResult[str, str]:
+    desk.calls.append(f"fetch {size} {seed}")
+    return FutureResult.from_value(text_of(size, seed))
+
+
+@effect
+def decline(desk: Desk, size: int) -> FutureResult[int, str]:
+    desk.calls.append(f"decline {size}")
+    return FutureResult.from_failure(text_of(size))
+
+
+@effect
+def repeat(desk: Desk, text: str) -> FutureResult[str, str]:
+    desk.calls.append("repeat")
+    return FutureResult.from_value(text)
+
+
+@effect
+def small(desk: Desk) -> FutureResult[int, str]:
+    desk.calls.append("small")
+    return FutureResult.from_value(1)
+
+
+@program
+def fetching(ctx: WorkflowContext[int]) -> Do[int, str, Desk]:
+    text = yield from fetch((yield from ctx.state))
+    yield from sleep("1 hour")
+    assert text == text_of(len(text))
+    yield from small()
+    return len(text)
+
+
+def opened(run: Any, desk: Desk, limits: Limits = LIMITS) -> tuple[World, Flow]:
+    job = Workflow("flow", state=int, run=run, keep=None)
+    return World(App(desk, limits=limits).with_jobs(job)), job
+
+
+def parts_in(world: World, job: Flow, id_: str) -> list[Row]:
+    return [row for row in map(row_of, bodies(world, job, id_)) if row.form == "part"]
+
+
+def next_worker(world: World, job: Flow) -> None:
+    """Open a worker, let it start the workflow if it does not exist, and wait."""
+    if world.is_open:
+        world.run(world.handle(job).start("f", 1_000))
+    else:
+        world.open()
+    world.advance("1 minute")
+
+
+def dangling(world: World, job: Flow, id_: str) -> list[str]:
+    """The names of parts that no row before theirs holds."""
+    held: set[str] = set()
+    missing: list[str] = []
+    for row in map(row_of, bodies(world, job, id_)):
+        if row.form == "part":
+            held.add(row.name)
+        elif row.value.startswith(REFERENCE):
+            missing += [name for name in orjson.loads(row.value[1:])[1:] if name not in held]
+    return missing
+
+
+def test_an_outcome_larger_than_a_row_is_performed_once_and_replayed_whole() -> None:
+    desk = Desk()
+    world, job = opened(fetching, desk)
+    with world:
+        world.run(world.handle(job).start("f", 3_000))
+        world.restart()
+        world.advance("1 hour")
+        assert world.run(world.handle(job).outcome("f")) == Done(value=3_000)
+        assert desk.calls == ["fetch 3000 ", "small"]
+        parts = parts_in(world, job, "f")
+        assert len(parts) == 31
+        assert max(len(part.value) for part in parts) == ROW
+        assert names(journal(world, job, "f"))[-3:] == ["fetch", "sleep", "small"]
+
+
+def test_an_outcome_of_one_row_is_stored_as_before() -> None:
+    world, job = opened(fetching, Desk())
+    with world:
+        world.run(world.handle(job).start("f", ROW - 2))  # in quotes
+        assert parts_in(world, job, "f") == []
+        world.run(world.handle(job).start("g", ROW - 1))
+        assert len(parts_in(world, job, "g")) == 2
+
+
+@pytest.mark.parametrize("size", [3_998, 3_999])
+def test_an_outcome_has_at_most_outcome_bytes_and_nothing_repeats_a_larger_one(size: int) -> None:
+    desk = Desk()
+    world, job = opened(fetching, desk)
+    with world:
+        world.run(world.handle(job).start("f", size))
+        world.advance("2 hours")
+        status = world.run(world.handle(job).status("f"))
+        if size == 3_998:
+            assert status.parked is None
+            return
+        assert status.parked == "not_retryable"
+        assert status.last_error is not None
+        for words in ("fetch", "4001 bytes", "outcome_bytes (4000)", "The step was performed: only a resumption"):
+            assert words in status.last_error.message
+        world.restart()
+        world.advance("1 day")
+        assert desk.calls == ["fetch 3999 "]
+        parked = [each for each in world.run(world.handle(job).steps("f")) if each.status == "parked"]
+        assert [each.name for each in parked] == ["fetch"]
+        assert parts_in(world, job, "f") == []
+
+
+def test_a_typed_error_larger_than_a_row_is_recorded() -> None:
+    @program
+    def declined(ctx: WorkflowContext[int]) -> Do[int, str, Desk]:
+        found = yield from decline((yield from ctx.state)).attempt()
+        yield from sleep("1 hour")
+        assert isinstance(found, Failure)
+        return len(found.failure())
+
+    desk = Desk()
+    world, job = opened(declined, desk)
+    with world:
+        world.run(world.handle(job).start("f", 1_000))
+        world.restart()
+        world.advance("1 hour")
+        assert world.run(world.handle(job).outcome("f")) == Done(value=1_000)
+        assert desk.calls == ["decline 1000"]
+
+
+@given(text=st.text(alphabet=LETTERS, max_size=700), room=st.integers(4, 300))
+@example(text="水" * 300, room=4)
+@example(text="a" * 298, room=300)
+@settings(max_examples=30)
+def test_any_text_comes_back_as_it_was(text: str, room: int) -> None:
+    @program
+    def repeating(ctx: WorkflowContext[int]) -> Do[bool, str, Desk]:
+        got = yield from repeat(text)
+        yield from sleep("1 hour")
+        return got == text
+
+    desk = Desk()
+    world, job = opened(repeating, desk, Limits(payload_bytes=room, journal_page=3))
+    with world:
+        world.run(world.handle(job).start("f", 1))
+        world.restart()
+        world.advance("1 hour")
+        assert world.run(world.handle(job).outcome("f")) == Done(value=True)
+        assert desk.calls == ["repeat"]
+        assert all(len(part.value.encode()) <= room for part in parts_in(world, job, "f"))
+
+
+def test_the_same_content_is_stored_once() -> None:
+    @program
+    def twice(ctx: WorkflowContext[int]) -> Do[int, str, Desk]:
+        one = yield from fetch((yield from ctx.state))
+        yield from sleep("1 hour")
+        other = yield from fetch((yield from ctx.state))
+        yield from sleep("1 hour")
+        return len(one) + len(other)
+
+    desk = Desk()
+    world, job = opened(twice, desk)
+    with world:
+        world.run(world.handle(job).start("f", 1_000))
+        stored = len(parts_in(world, job, "f"))
+        world.restart()
+        world.advance("1 hour")
+        assert len(desk.calls) == 2
+        assert len(parts_in(world, job, "f")) == stored == 11
+        world.restart()
+        world.advance("1 hour")
+        assert world.run(world.handle(job).outcome("f")) == Done(value=2_000)
+        assert dangling(world, job, "f") == []
+
+
+@pytest.mark.parametrize("number", range(1, 6))
+def test_a_death_at_any_commit_repeats_the_step_and_names_only_stored_parts(number: int) -> None:
+    desk = Desk()
+    world, job = opened(fetching, desk)
+    with world:
+        world.inject(Crash("store.commit", call=number, when="after"))
+        with pytest.raises(WorkerDied):
+            next_worker(world, job)
+        world.open()
+        world.advance("1 minute")
+        # The content is the same, and so are its parts: those that the dead process stored are used.
+        assert len(parts_in(world, job, "f")) == 11
+        assert dangling(world, job, "f") == []
+        world.advance("1 hour")
+        assert world.run(world.handle(job).outcome("f")) == Done(value=1_000)
+        assert desk.calls.count("fetch 1000 ") <= 2
+
+
+def test_parts_are_no_progress_that_forgets_deaths() -> None:
+    """A process that dies of one large outcome would otherwise perform its step for ever."""
+
+    @effect
+    def change(desk: Desk, size: int) -> FutureResult[str, str]:
+        desk.calls.append("change")
+        return FutureResult.from_value(text_of(size, f"{len(desk.calls)} "))
+
+    @program
+    def changing(ctx: WorkflowContext[int]) -> Do[int, str, Desk]:
+        return len((yield from change((yield from ctx.state))))
+
+    desk = Desk()
+    world, job = opened(changing, desk)
+    with world:
+        world.inject(Crash("store.commit", call=2, when="after"))
+        with pytest.raises(WorkerDied):
+            next_worker(world, job)
+        for delivery in (1, 2):
+            stored = len(parts_in(world, job, "f"))
+            assert stored == delivery * PARTS_IN_COMMIT
+            world.inject(Crash("store.commit", call=2, when="after"))
+            with pytest.raises(WorkerDied):
+                next_worker(world, job)
+        world.open()
+        world.advance("1 day")
+        assert world.run(world.handle(job).status("f")).parked == "recovery_exhausted"
+        assert len(desk.calls) == 3
+
+
+def test_large_outcomes_of_parallel_steps_are_delivered_in_one_order() -> None:
+    @program
+    def wide(ctx: WorkflowContext[int]) -> Do[int, str, Desk]:
+        size = yield from ctx.state
+        texts = yield from gather(*(fetch(size + number, str(number)) for number in range(5)))
+        first = yield from race(fetch(size, "a"), fetch(size, "b"))
+        yield from sleep("1 hour")
+        assert texts == tuple(text_of(size + number, str(number)) for number in range(5))
+        return sum(map(len, texts)) + len(first)
+
+    desk = Desk()
+    world, job = opened(wide, desk)
+    with world:
+        world.run(world.handle(job).start("f", 900))
+        world.restart()
+        world.advance("1 hour")
+        assert world.run(world.handle(job).outcome("f")) == Done(value=5 * 900 + 10 + 900)
+        assert len(desk.calls) == len(set(desk.calls))
+        assert dangling(world, job, "f") == []
+
+
+def test_a_fork_keeps_the_parts_that_its_rows_name() -> None:
+    desk = Desk()
+    world, job = opened(fetching, desk)
+    with world:
+        flow = world.handle(job)
+        world.run(flow.start("f", 1_000))
+        world.run(flow.fork("g", "f", step="sleep"))
+        world.advance("2 hours")
+        assert world.run(flow.outcome("g")) == Done(value=1_000)
+        assert desk.calls == ["fetch 1000 ", "small", "small"]
+        assert dangling(world, job, "g") == []
+
+
+def test_tools_show_the_size_of_a_large_outcome() -> None:
+    world, job = opened(fetching, Desk())
+    with world:
+        world.run(world.handle(job).start("f", 1_000))
+        world.advance("1 hour")
+        steps = world.run(world.handle(job).steps("f"))
+        assert (steps[0].name, steps[0].status) == ("fetch", "done")
+        assert steps[0].value == '"<1,002 characters of JSON in 11 parts>"'
+        assert len(steps) == 3
+
+
+def test_a_journal_without_a_part_is_refused_and_no_step_is_performed_again() -> None:
+    """As for an engine that does not know parts: it leaves the workflow to others."""
+    desk = Desk()
+    world, job = opened(fetching, desk)
+    with world:
+        world.run(world.handle(job).start("f", 1_000))
+        instance, rows = world.instance(job, "f"), bodies(world, job, "f")
+        assert instance is not None
+        job.check_journal(instance, rows)
+        for missing in (0, PARTS_IN_COMMIT, 10):
+            held = [body for place, body in enumerate(rows) if place != missing]
+            with pytest.raises(InvalidInput, match="1 of the 11 parts"):
+                job.check_journal(instance, held)
+        unknown = [body.replace('"part"', '"fragment"') for body in rows]
+        with pytest.raises(InvalidInput, match="does not perform it"):
+            job.check_journal(instance, unknown)
+        reference = row_of(rows[11])
+        assert reference.form == "done"
+        with pytest.raises(orjson.JSONDecodeError):
+            orjson.loads(reference.value)
+
+
+def test_a_workflow_that_code_without_parts_left_is_taken_up() -> None:
+    class Earlier(Workflow[int, int, str, Desk]):
+        journal_format = 1
+
+    # An engine takes up the instances that other code left, and none that code with its own fingerprint left.
+    earlier = Earlier("flow", state=int, run=fetching, keep=None)
+    assert code_of(earlier) != code_of(Workflow("flow", state=int, run=fetching, keep=None))
