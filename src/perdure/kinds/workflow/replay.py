@@ -237,7 +237,7 @@ class Replay:
         replies: the rows of replies that its runs have written.
         is_kept: whether the program stays in memory at the end of this run.
         left: the end of the run before, if that has kept the program.
-        stored: the names of the parts in the journal that the replay has passed.
+        stored: the parts in the journal that the replay has passed, by name, and their names alone after it.
         answers: how many answers the journal holds, without those of `new`.
         saved: how many of `new` are committed.
     """
@@ -274,8 +274,7 @@ class Replay:
     replies: list[str] = attrs.Factory(list[str])
     is_kept: bool = False
     left: LeftProgram | None = None
-    _parts: dict[str, str] = attrs.Factory(dict[str, str])
-    stored: set[str] = attrs.Factory(set[str])
+    stored: dict[str, str] = attrs.Factory(dict[str, str])
     _operations: StateOperations = attrs.field(init=False)
     _row: Row | None = None
     _position: int = 0
@@ -374,7 +373,7 @@ class Replay:
         """Begin the present: children that the replay left were cancelled before, and unrecorded waits begin now."""
         self._live = True
         # Only their names are needed from now on: the same content is not stored a second time.
-        self.stored, self._parts = self.stored | self._parts.keys(), {}
+        self.stored = dict.fromkeys(self.stored, "")
         # Cancelled before: the messages were sent by the run that dropped them.
         self.tree.left.clear()
         self.timers.begin_waits(self.now_ms)
@@ -402,7 +401,7 @@ class Replay:
             if row.form == "arrived":
                 self.inbox.add(row)
             elif row.form == "part":
-                self._parts[row.name] = row.value
+                self.stored[row.name] = row.value
             elif self._position >= self.header.skips:
                 self._row = row
                 break
@@ -528,7 +527,7 @@ class Replay:
         try:
             if kind is ServiceCall or kind is OneStep:
                 values, errors = codecs_of(instruction)
-                value = joined(row.value, self._parts) if row.value[:1] == REFERENCE else row.value
+                value = joined(row.value, self.stored) if row.value[:1] == REFERENCE else row.value
                 if row.form == "done":
                     # `open`, not `decode`: newer code may have written members that this code does not know, and must
                     # not stop for.

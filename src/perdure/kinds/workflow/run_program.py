@@ -210,7 +210,7 @@ def _commit_parts(replay: Replay, parts: dict[str, str]) -> Do[None, Any, Any]:
     yield from read_arrivals(replay, news.arrived)
     replay.read_to = max(replay.read_to, news.length)
     # After the commit: a part that is not stored must not be left out of another outcome.
-    replay.stored.update(parts)
+    replay.stored.update(dict.fromkeys(parts, ""))
 
 
 def policy_for(job: AnyWorkflow, replay: Replay, path: str) -> Retry[Any] | None:
