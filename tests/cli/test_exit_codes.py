@@ -208,6 +208,7 @@ CHANGING: dict[str, list[tuple[list[str], Target, int]]] = {
 FREE: dict[str, list[tuple[list[str], int]]] = {
     "token": [(["web"], 0), (["two words"], 2)],
     "key": [(["2026-11"], 0), (["two words"], 2)],
+    "mcp": [(["--store", "postgresql://a@b/c"], 2)],
     "openapi": [(["operated:APP"], 0), (["operated:nothing"], 2)],
     "definitions": [(["operated:APP"], 0), (["operated:nothing"], 2)],
     "completion": [(["bash"], 0), (["tcsh"], 2)],
@@ -257,6 +258,7 @@ ELSEWHERE = {
     ("run", 1): "tests/cli/test_run.py::test_a_job_that_exits_ends_the_command_in_order",
     ("serve", 0): "tests/cli/test_serve.py::test_a_stop_answers_requests_in_progress_and_refuses_the_rest",
     ("serve", 1): "tests/cli/test_run.py::test_a_job_that_exits_ends_the_command_in_order",
+    ("mcp", 0): "tests/cli/test_tools_server.py::test_the_command_ends_with_its_input",
     ("demo", 0): "tests/cli/test_demo.py::test_nothing_is_lost_when_the_worker_is_killed",
     ("demo", 1): "tests/cli/test_demo.py::test_an_event_that_the_worker_drops_is_found_missing",
     ("bench", 0): "tests/cli/test_bench.py::test_a_measurement_leaves_nothing_behind",

@@ -64,6 +64,11 @@ COMMANDS: Final[Mapping[str, LazyCommand]] = {
         "Make a random token for a client of a server: its secret, and the line for the server's tokens file.",
         WORKERS,
     ),
+    "mcp": LazyCommand(
+        "engine:mcp",
+        "Serve the operations of a running engine to an assistant, as tools of the Model Context Protocol.",
+        WORKERS,
+    ),
     "openapi": LazyCommand(
         "run:openapi",
         "Print the OpenAPI document of an app, which a server of it returns as `/openapi.json`.",

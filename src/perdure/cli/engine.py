@@ -1,11 +1,13 @@
 """The commands about a running engine.
 
 They are ``perdure jobs``, ``counts``, ``demand``, ``members``, ``health``, ``metrics``, ``hold``, ``release``,
-``limits``, ``set-limit``, ``reset-limit`` and ``pool``.
+``limits``, ``set-limit``, ``reset-limit``, ``pool`` and ``mcp``.
 """
 
 from __future__ import annotations
 
+import asyncio
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -28,11 +30,11 @@ from perdure.cli.output import (
     write_table,
 )
 from perdure.cli.process import ExitCode, UsageError, write_lines
-from perdure.cli.target.opening import UNSET, TargetOptions, open_target
+from perdure.cli.target.opening import UNSET, TargetOptions, chosen_urls, open_target, token_of
 from perdure.kinds.worker_pool import WorkerPool
 from perdure.kinds.worker_pool.handle import progress_of
 from perdure.values.address import Job
-from perdure.values.errors import InvalidArgument
+from perdure.values.errors import DefinitionError, InvalidArgument
 from perdure.values.limits import Rate
 from perdure.values.listings import (
     MAX_COUNTED,
@@ -58,6 +60,7 @@ from perdure.wire.operations import (
     RELEASE,
     RESET_LIMIT,
     SET_LIMIT,
+    Scope,
     rate_text,
 )
 from perdure.wire.records import data_of
@@ -460,3 +463,32 @@ def text_of(reading: Reading) -> str:
     progress = progress_of(reading.count)
     numbers = f"{progress.waiting:,} wait, {progress.running:,} run, {progress.done:,} done, {progress.parked:,} parked"
     return f"{numbers}, {reading.per_second:.1f} a second"
+
+
+AllowOption: TypeAlias = Annotated[
+    Scope,
+    Parameter(
+        name="--allow",
+        help="The greatest scope of the tools: read, call (requests to instances), or operate (pause, terminate, "
+        "redrive, ...). A server with tokens also checks the scopes of yours.",
+    ),
+]
+
+
+def mcp(*, allow: AllowOption = "read", target: TargetOptions = UNSET) -> int:
+    """Serve the operations of a running engine to an assistant, as tools of the Model Context Protocol.
+
+    They use standard input and output. They only read, unless `--allow` says more.
+
+    Exit code: 0 the client closed the input, 2 the command cannot start.
+    """
+    try:
+        from perdure.cli import tools_server  # noqa: PLC0415 - needs an extra
+    except ModuleNotFoundError as missing:
+        raise UsageError("the tools need the extra 'mcp': pip install 'perdure[mcp]'") from missing
+    urls, token = chosen_urls(target, os.environ), token_of(os.environ)
+    try:
+        asyncio.run(tools_server.serve_tools(urls, token, target.timeout, allow))
+    except DefinitionError as error:
+        raise UsageError(str(error)) from error
+    return ExitCode.DONE

@@ -116,7 +116,7 @@ class Remote:
 
     def call(self, asked: InstanceRequest, /) -> object:
         """Send a request, and return its answer as JSON-able data, without a typed error's data."""
-        return _without_error_data(self.jobs.run(self._call(asked)))
+        return without_error_data(self.jobs.run(self._call(asked)))
 
     def _call(self, asked: InstanceRequest) -> Call[Any, Any]:
         job = self.jobs.handle_by_name(asked.address.kind, asked.address.name)
@@ -132,7 +132,7 @@ class Remote:
     def calls(self, asked: Sequence[InstanceRequest], /) -> tuple[Result[object, Any], ...]:
         """Send up to 1,000 requests at the same time, and return how each ended."""
         ended = self.jobs.run(self.jobs.together(map(self._call, asked)))
-        return tuple(each.map(_without_error_data) for each in ended)
+        return tuple(each.map(without_error_data) for each in ended)
 
     def update(self, asked: InstanceRequest, within: Duration, /) -> UpdateReply:
         """Send an update, and wait for its reply."""
@@ -160,13 +160,13 @@ class Remote:
         return self.jobs.run(call)
 
 
-def _without_error_data(answer: object) -> object:
+def without_error_data(answer: object) -> object:
     """Leave out typed errors' data: only the definition says which parts are secret. Error texts hide those parts."""
     fields = object_of(answer)
     if fields is None:
         return answer
     is_error = "error_type" in fields
-    return {name: _without_error_data(each) for name, each in fields.items() if not (is_error and name == "data")}
+    return {name: without_error_data(each) for name, each in fields.items() if not (is_error and name == "data")}
 
 
 @contextmanager
