@@ -4,7 +4,7 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from perdure.wire.operations import OPERATIONS
 
 
 @asynccontextmanager
-async def tools(*arguments: str, **environment: str) -> AsyncIterator[Client]:
+async def tools(*arguments: str, **environment: str) -> AsyncGenerator[Client]:
     outside = {name: value for name, value in os.environ.items() if not name.startswith("PERDURE_")}
     command = StdioServerParameters(
         command=sys.executable,
@@ -119,7 +119,7 @@ WRONG: list[tuple[str, dict[str, object], str]] = [
 ]
 
 
-def test_wrong_arguments_are_results_that_say_what_is_expected(tmp_path: Path) -> None:
+def test_wrong_arguments_are_results_that_name_the_expected_values(tmp_path: Path) -> None:
     async def scenario(server: list[str]) -> None:
         async with tools(*server) as client:
             for name, given, text in WRONG:
