@@ -9,7 +9,38 @@ ASKS = "tests/workflow/test_workflow_asks.py"
 PUBLISHED = "tests/workflow/test_workflow_published.py"
 WAIT = "tests/behaviour/test_call_and_wait.py"
 
+PROMISE = "tests/workflow/test_workflow_published.py::test_a_promise"
+
 MUTANTS = (
+    Mutant(
+        "a second completion replaces the outcome of a promise",
+        "_settle",
+        "if instance is not None and found is not None:",
+        "if instance is not None and found is not None and header is None:",
+        f"{PROMISE}_has_the_first_outcome_for_all_that_wait[memory://]",
+    ),
+    Mutant(
+        "another workflow does not learn that a promise is settled",
+        "_settle",
+        "messages=news, ",
+        "",
+        f"{PROMISE}_has_the_first_outcome_for_all_that_wait[memory://]",
+    ),
+    Mutant(
+        "the outcome of a promise waits for the end of a step",
+        "Replay._settle",
+        "if (found := self.timers.settled(self.header)) is not None:",
+        "if (found := None if self.in_progress else self.timers.settled(self.header)) is not None:",
+        f"{PROMISE}_that_is_settled_during_a_step_is_received_beside_it",
+    ),
+    Mutant(
+        "a fork forgets the outcomes of promises",
+        "prefix_of",
+        'or (each.name in promises and (is_kept or f"{PROMISE}{each.name}" in names))',
+        "",
+        "tests/workflow/test_workflow_published.py"
+        "::test_a_fork_has_the_outcomes_that_its_steps_have_seen_and_those_that_wait[keep]",
+    ),
     Mutant(
         "a call whose wait is over reports the end of the work",
         "JobHandle._sent_and_over",

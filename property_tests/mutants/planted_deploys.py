@@ -42,8 +42,8 @@ MUTANTS = (
     Mutant(
         "older code cannot receive a signal that newer code stored",
         "Replay._answer_of",
-        "self.draft.known(self._signal_codec(instruction.declared).open(value.encode()))",
-        "self._signal_codec(instruction.declared).decode(value.encode())",
+        "self.draft.known(codec_of(self.signals, instruction).open(value.encode()))",
+        "codec_of(self.signals, instruction).decode(value.encode())",
         f"{CONTINUES}[workflow-field]",
     ),
     Mutant(
@@ -63,8 +63,8 @@ MUTANTS = (
     Mutant(
         "a signal's object loses the members of newer code in a result of older code",
         "Replay._answer_of",
-        "self.draft.known(self._signal_codec(instruction.declared).open(value.encode()))",
-        "self._signal_codec(instruction.declared).open(value.encode()).value",
+        "self.draft.known(codec_of(self.signals, instruction).open(value.encode()))",
+        "codec_of(self.signals, instruction).open(value.encode()).value",
         f"{RESULTS}[workflow]",
     ),
     Mutant(

@@ -197,9 +197,9 @@ MUTANTS = (
     ),
     Mutant(
         "a receipt repeats the value",
-        "Replay._received",
-        'row = self.record(asked, "done", at_ms=self.now_ms, secret',
-        'row = self.record(asked, "done", value=signal.value, at_ms=self.now_ms, secret',
+        "Replay._answer_one",
+        "self._received(received[0], secret",
+        "self._received(received[0], received[1].value, secret",
         f"{INBOX}::test_a_signal_costs_the_same_however_many_wait",
     ),
     Mutant(

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from perdure.kinds.task import Task, TaskContext, TaskErrorContext
     from perdure.kinds.worker_pool import BatchContext, ItemContext, PoolBatch, WorkerPool
     from perdure.kinds.workflow import (
+        Promise,
         Published,
         Signal,
         StateQuery,
@@ -60,6 +61,7 @@ else:
             "perdure.kinds.task": ("Task", "TaskContext", "TaskErrorContext"),
             "perdure.kinds.worker_pool": ("BatchContext", "ItemContext", "PoolBatch", "WorkerPool"),
             "perdure.kinds.workflow": (
+                "Promise",
                 "Published",
                 "Signal",
                 "StateQuery",
@@ -108,6 +110,7 @@ __all__ = [
     "Migrations",
     "PoolBatch",
     "Program",
+    "Promise",
     "Published",
     "Retry",
     "Secret",

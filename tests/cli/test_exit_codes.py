@@ -20,7 +20,7 @@ import pytest
 from operated import APP, open_terminal, serving, write_store
 from returns.future import FutureResult
 
-from perdure import Published, Signal, Stream, Update, WorkerPool, Workflow, WorkflowContext
+from perdure import Promise, Published, Signal, Stream, Update, WorkerPool, Workflow, WorkflowContext
 from perdure.cli.commands import COMMANDS, run_command
 from perdure.cli.process import ExitCode, code_of
 from perdure.stores.contract import Store, overlay
@@ -40,6 +40,7 @@ ROOT: Final = Path(__file__).parents[2]
 GO = Signal("go", int)
 GROW = Update("grow", int, int)
 SEEN = Published("seen", int)
+PAID = Promise("paid", int, str)
 WORDS = Stream("words", str)
 
 
@@ -59,6 +60,7 @@ JOBS = (
         signals=[GO],
         updates=[GROW],
         publishes=[SEEN],
+        promises=[PAID],
         streams=[WORDS],
         result=int,
         errors=str,
@@ -154,6 +156,13 @@ CHANGING: dict[str, list[tuple[list[str], Target, int]]] = {
         (["workflow:flow:waiting", "go", "1"], "engine", 0),
         (["workflow:flow:absent", "go", "1"], "engine", 3),
         (["workflow:flow:other", "stop", "1"], "engine", 3),
+    ],
+    "complete": [
+        (["workflow:flow:other/paid", "1"], "engine", 0),
+        (["workflow:flow:other/paid", '"no"', "--failed"], "engine", 0),
+        (["workflow:flow:absent/paid", "1"], "engine", 3),
+        (["workflow:flow:other/unpaid", "1"], "engine", 3),
+        (["workflow:flow:other", "1"], "engine", 2),
     ],
     "update": [
         (["workflow:flow:other", "grow", "1", "--key", "k", "--wait", "0 ms"], "engine", 1),

@@ -17,6 +17,7 @@ from perdure import (
     Debounce,
     Migrations,
     PoolBatch,
+    Promise,
     Published,
     Retry,
     Signal,
@@ -154,6 +155,8 @@ PAGED: dict[str, Callable[[Any, Any], Any]] = {
 RANGES = (
     *(text(f"{kind}.name", make, 128) for kind, make in NAMED.items()),
     text("Signal.name", lambda name: Signal(name, str), 128),
+    text("Signal.key", lambda key: Signal("s", str, by_key=True, key=key), 512),
+    text("Promise.name", lambda name: Promise(name, str), 128),
     text("Published.name", lambda name: Published(name, str), 128),
     text("Update.name", lambda name: Update(name, str, str), 128),
     text("StateQuery.name", lambda name: StateQuery(name, str, str, lambda state, _: str(state)), 128),

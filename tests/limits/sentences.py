@@ -24,6 +24,7 @@ SENTENCES: Final = {
     "guarantees.md: at most 20": (
         "tests/workflow/test_workflow_parked_children.py::test_a_parent_names_twenty_parked_children_and_records_all"
     ),
+    "how-to/ask-a-workflow.md: 1 to 512": f"{ROW}Signal.key",
     "how-to/ask-a-workflow.md: at most 20": PUBLISHED,
     "how-to/ask-a-workflow.md: at most 4,000": PUBLISHED,
     "how-to/call-jobs-from-django-and-flask.md: at most 10": TIME,

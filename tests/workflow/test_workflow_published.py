@@ -9,20 +9,47 @@ from typing import Annotated, Any
 import attrs
 import pytest
 from attrs import frozen
-from returns.result import Failure, Success
+from hypothesis import settings
+from postgres_harness import SharedPostgresHarness
+from returns.result import Failure, Result, Success
 
-from perdure import App, Do, Limits, Published, Secret, Signal, Workflow, WorkflowContext, program
+from perdure import (
+    App,
+    Do,
+    Limits,
+    Promise,
+    Published,
+    Secret,
+    Signal,
+    Task,
+    TaskContext,
+    Workflow,
+    WorkflowContext,
+    effect,
+    program,
+    tell,
+)
 from perdure.client.client import Client, gateway_of
 from perdure.client.local_gateway import engine_of
+from perdure.kinds.workflow import Fulfilled, Settlement, promise_of
 from perdure.kinds.workflow.definition import MAX_PUBLISHED
 from perdure.kinds.workflow.header import MAX_WATCHERS
 from perdure.kinds.workflow.journal import MAX_PUBLISHED_BYTES
-from perdure.programs import EffectTimeout, race
+from perdure.programs import EffectTimeout, gather, now, race, sleep
 from perdure.remote import connect
 from perdure.server.serving import serving
-from perdure.testing import WorkerDied, World
+from perdure.testing import Delay, WorkerDied, World
+from perdure.testing.journal import check_journal
 from perdure.values.answer import Done
-from perdure.values.errors import DefinitionError, InvalidArgument, NotPublished
+from perdure.values.errors import (
+    DefinitionError,
+    InvalidArgument,
+    InvalidId,
+    InvalidInput,
+    NotPublished,
+    Rejected,
+    SignalRefused,
+)
 from perdure.values.outcome import Failed
 from perdure.values.status_wait import PublishedValue, WaitOver
 
@@ -311,3 +338,265 @@ def test_other_processes_wait_over_several_requests() -> None:
     assert parcel == Parcel("a", 1)
     assert read == PublishedValue(form="published", value='{"number":"a","grams":1}')
     assert "tracking" in str(wrong)
+
+
+# ------------------------------------------------------------ promises
+@frozen
+class Declined:
+    why: str
+
+
+payment = Promise("payment", int, Declined)
+consent = Promise("consent", str)
+
+
+@program
+def paid(ctx: WorkflowContext[int]) -> Do[str, Declined | EffectTimeout]:
+    cents = yield from payment.wait()
+    again = yield from payment.wait()
+    by = yield from consent.wait().timeout("1 hour")
+    return f"{cents} {again} {by} {payment.id_of(ctx.address)}"
+
+
+payments = Workflow("payments", state=int, run=paid, promises=(payment, consent), keep="1 day")
+
+
+@program
+def informed(ctx: WorkflowContext[str]) -> Do[int, Declined | NotPublished]:
+    return (yield from payments.published((yield from ctx.state), payment))
+
+
+receipts = Workflow("receipts", state=str, run=informed)
+
+
+@program
+def passing(ctx: TaskContext[int], event: int) -> Do[None]:
+    if event < 0:
+        yield from tell(payments, "p").fail(payment, Declined("no money"))
+    else:
+        yield from tell(payments, "p").complete(payment, event)
+
+
+bank = Task("bank", state=int, event=int, initial=0, on_event=passing)
+PROMISED = (payments, receipts, bank)
+
+
+@pytest.mark.parametrize("store", ["memory://", "jobs.db"])
+def test_a_promise_has_the_first_outcome_for_all_that_wait(store: str, tmp_path: Path) -> None:
+    place: Any = store if "://" in store else tmp_path / store
+    with World(App(None).with_jobs(*PROMISED), store=place) as world:
+        flow = world.handle(payments)
+        world.run(flow.start("p", 0))
+        world.run(world.handle(receipts).start("r", "p"))
+        world.advance("1 s")
+        assert isinstance(world.error_of(flow.published("p", payment, timeout="1 s")), WaitOver)
+        assert world.run(flow.complete("p", payment, 7)) == Settlement(accepted=True, outcome=Fulfilled(7))
+        for call in (flow.complete("p", payment, 8), flow.fail("p", payment, Declined("late"))):
+            assert world.run(call) == Settlement(accepted=False, outcome=Fulfilled(7))
+        world.run(world.handle(bank).send("b", 9))
+        world.advance("1 s")
+        assert world.run(flow.published("p", payment)) == 7
+        assert world.run(world.handle(receipts).outcome("r")) == Done(value=7)
+        world.restart(App(None).with_jobs(*PROMISED))
+        flow = world.handle(payments)
+        world.run(flow.complete("p", consent, "Ann"))
+        world.advance("1 s")
+        assert world.run(flow.outcome("p")) == Done(value="7 7 Ann workflow:payments:p/payment")
+        # The outcome of a workflow that has ended is kept with it.
+        assert world.run(flow.complete("p", payment, 8)).outcome == Fulfilled(7)
+        assert [step.name for step in world.run(flow.steps("p"))] == [
+            "promise payment",
+            "promise payment",
+            "promise consent",
+        ]
+
+
+def test_a_promise_fails_with_its_typed_error_by_a_message() -> None:
+    with World(App(None).with_jobs(*PROMISED)) as world:
+        flow = world.handle(payments)
+        world.run(flow.start("p", 0))
+        world.run(world.handle(receipts).start("r", "p"))
+        world.run(world.handle(bank).send("b", -1))
+        world.advance("1 s")
+        assert world.run(flow.outcome("p")) == Failed(Declined("no money"))
+        assert world.run(world.handle(receipts).outcome("r")) == Failed(Declined("no money"))
+        refused = world.error_of(flow.published("p", payment))
+        assert isinstance(refused, Rejected)
+        assert refused.error == Declined("no money")
+
+
+def test_a_promise_before_the_wait_and_a_wait_with_a_limit() -> None:
+    with World(App(None).with_jobs(*PROMISED)) as world:
+        flow = world.handle(payments)
+        absent = world.error_of(flow.complete("p", payment, 1))
+        assert isinstance(absent, SignalRefused)
+        assert absent.found == "absent"
+        world.run(flow.start("p", 0, after="1 minute"))
+        world.run(flow.complete("p", payment, 1))
+        world.advance("2 minutes")
+        assert world.run(flow.status("p")).status == "scheduled"
+        world.advance("2 hours")
+        assert isinstance(world.run(flow.outcome("p")), Failed)
+        ended = world.error_of(flow.complete("p", consent, "Ann"))
+        assert isinstance(ended, SignalRefused)
+        assert ended.found == "ended"
+
+
+def test_a_paused_workflow_stores_the_outcome_of_a_promise() -> None:
+    with World(App(None).with_jobs(*PROMISED)) as world:
+        flow = world.handle(payments)
+        world.run(flow.start("p", 0))
+        world.run(flow.pause("p"))
+        world.run(flow.fail("p", payment, Declined("no")))
+        world.advance("1 s")
+        assert world.run(flow.outcome("p")) is None
+        world.run(flow.resume("p"))
+        world.advance("1 s")
+        assert world.run(flow.outcome("p")) == Failed(Declined("no"))
+
+
+def test_a_promise_that_is_settled_during_a_step_is_received_beside_it() -> None:
+    @program
+    def busy(ctx: WorkflowContext[int]) -> Do[int, str]:
+        @program
+        def noting() -> Do[int, str]:
+            cents = yield from payment.wait().or_raise()
+            yield from settled_at.publish((yield from now()).second)
+            return cents
+
+        _, cents = yield from gather(sleep("1 s").bind(lambda _: working()), noting())
+        return cents
+
+    settled_at = Published("settled_at", int)
+    job = Workflow("busy", state=int, run=busy, promises=(payment,), publishes=(settled_at,), keep=None)
+    with World(App(None).with_jobs(job)) as world:
+        world.inject(Delay("working", "5 seconds"))
+        world.run(world.handle(job).start("b", 0))
+        for seconds in (3, 10):
+            world.advance(f"{seconds} s")
+            world.run(world.handle(job).complete("b", payment, seconds))
+        assert world.run(world.handle(job).outcome("b")) == Done(value=3)
+        assert world.run(world.handle(job).published("b", settled_at)) == 3
+
+
+@effect
+def working(services: object) -> Result[int, str]:
+    return Success(1)
+
+
+def test_every_crash_leaves_one_outcome_of_a_promise() -> None:
+    def lived(crash: int | None) -> tuple[Any, int]:
+        with World(App(None).with_jobs(*PROMISED)) as world:
+            world.crash_after(crash) if crash is not None else None
+            settled: list[Any] = []
+            for act in (
+                lambda: world.run(world.handle(payments).start("p", 0, idempotency_key="s")),
+                lambda: world.run(world.handle(receipts).start("r", "p", idempotency_key="s")),
+                lambda: settled.append(world.run(world.handle(payments).complete("p", payment, 1)).outcome),
+                lambda: settled.append(world.run(world.handle(payments).complete("p", payment, 2)).outcome),
+                lambda: world.run(world.handle(payments).complete("p", consent, "Ann")),
+                lambda: world.advance("1 minute"),
+            ):
+                while True:
+                    try:
+                        world.open() if not world.is_open else None
+                        act()
+                        break
+                    except WorkerDied:
+                        continue
+            points = len(world.crash_points)
+            world.cancel_crash()
+            world.open() if not world.is_open else None
+            world.advance("1 minute")
+            assert settled == [Fulfilled(1)] * 2
+            ends = world.run(world.handle(payments).outcome("p")), world.run(world.handle(receipts).outcome("r"))
+            return ends, points
+
+    (complete, points) = lived(None)
+    assert complete == (Done(value="1 1 Ann workflow:payments:p/payment"), Done(value=1))
+    for crash in range(points):
+        assert lived(crash)[0] == complete
+
+
+@pytest.mark.parametrize("signals", ["keep", "drop"])
+def test_a_fork_has_the_outcomes_that_its_steps_have_seen_and_those_that_wait(signals: Any) -> None:
+    with World(App(None).with_jobs(*PROMISED)) as world:
+        flow = world.handle(payments)
+        world.run(flow.start("p", 0))
+        for promise, value in ((payment, 7), (consent, "Ann")):
+            world.run(flow.complete("p", promise, value))  # type: ignore[arg-type]
+            world.advance("1 s")
+        world.run(flow.fork("f", "p", step="promise consent", signals=signals))
+        world.advance("1 s")
+        assert world.run(flow.complete("f", payment, 9)).outcome == Fulfilled(7)
+        assert world.run(flow.complete("f", consent, "Bob")).outcome == Fulfilled("Ann" if signals == "keep" else "Bob")
+
+
+def test_promises_are_checked() -> None:
+    for name in ("a/b", "a:b", ""):
+        with pytest.raises(DefinitionError, match="name of a promise"):
+            Promise(name, int)
+    most = tuple(Promise(f"p{number}", int) for number in range(MAX_PUBLISHED - 1))
+    Workflow("most", state=int, run=paid, promises=most, publishes=(progress,))
+    with pytest.raises(DefinitionError, match="at most 20 values, promises included"):
+        Workflow("more", state=int, run=paid, promises=most, publishes=(progress, tracking))
+    with pytest.raises(DefinitionError, match="names that no published value has"):
+        Workflow("both", state=int, run=paid, promises=(payment,), publishes=(Published("payment", int),))
+    address = payments.address("7/8")
+    assert promise_of(payment.id_of(address)) == (address, "payment")
+    for text in ("payment", "workflow:payments/", "payments/7/payment"):
+        with pytest.raises(InvalidId):
+            promise_of(text)
+    with World(App(None).with_jobs(*PROMISED)) as world:
+        flow = world.handle(payments)
+        world.run(flow.start("p", 0))
+        assert isinstance(world.error_of(flow.complete("p", "payment", 1)), InvalidArgument)  # type: ignore[arg-type]
+        assert isinstance(world.error_of(flow.complete("p", payment, "one")), InvalidInput)  # type: ignore[misc]
+        fits = MAX_PUBLISHED_BYTES - len('{"type":"Fulfilled","value":""}')
+        assert isinstance(world.error_of(flow.complete("p", consent, "x" * (fits + 1))), InvalidInput)
+        assert world.run(flow.complete("p", consent, "x" * fits)).accepted
+
+
+def test_generated_journals_settle_the_promises() -> None:
+    check_journal(payments, lambda flow: flow.start(1), settings=settings(max_examples=10))
+
+
+def test_a_client_in_another_process_settles_a_promise_and_waits_for_it() -> None:
+    async def main() -> Any:
+        async with (
+            App(None).with_jobs(*PROMISED).open("memory://") as local,
+            serving(local, ["127.0.0.1:0"]) as (server,),
+            connect(server.urls[0], payments) as jobs,
+        ):
+            flow, named = jobs.handle(payments), jobs.handle_by_name("workflow", "payments")
+            await local.handle(payments).start("p", 0)
+            first = await flow.complete("p", payment, 5)
+            second = await named.call("fail.payment", "p", '{"why":"late"}')
+            found = await flow.published("p", payment), await named.until_published("p", "payment")
+            await flow.complete("p", consent, "Ann")
+            return first, second, found, await flow.start_and_wait("p", 0)
+
+    first, second, found, end = asyncio.run(main())
+    assert first == Settlement(accepted=True, outcome=Fulfilled(5))
+    assert (second["accepted"], second["outcome"]) == (False, '{"type":"Fulfilled","value":5}')
+    assert found == (5, PublishedValue(form="published", value='{"type":"Fulfilled","value":5}'))
+    assert end == Done(value="5 5 Ann workflow:payments:p/payment")
+
+
+def test_engines_on_one_postgres_settle_a_promise_once(postgres_url: str) -> None:
+    harness = SharedPostgresHarness(postgres_url)
+
+    async def main() -> Any:
+        app = App(None).with_jobs(*PROMISED)
+        async with app.open(harness.url) as one, app.open(harness.url) as other:
+            await one.handle(payments).start("p", 0)
+            calls = [client.handle(payments).complete("p", payment, n) for n, client in enumerate([one, other] * 5)]
+            settled = await asyncio.gather(*calls)
+            await other.handle(payments).complete("p", consent, "Ann")
+            return settled, await one.handle(payments).start_and_wait("p", 0)
+
+    settled, end = asyncio.run(main())
+    (winner,) = (each for each in settled if each.accepted)
+    assert {each.outcome for each in settled} == {winner.outcome}
+    cents = winner.outcome.value
+    assert end == Done(value=f"{cents} {cents} Ann workflow:payments:p/payment")

@@ -176,6 +176,11 @@ COMMANDS: Final[Mapping[str, LazyCommand]] = {
         "Send a signal to a workflow. It is stored until the program receives it.",
         CHANGING,
     ),
+    "complete": LazyCommand(
+        "instances.requests:complete",
+        "Complete a promise that a workflow waits for, unless it is settled, and print its outcome.",
+        CHANGING,
+    ),
     "update": LazyCommand(
         "instances.requests:update", "Send an update to a workflow, and print the reply of its program.", CHANGING
     ),

@@ -340,6 +340,8 @@ class _Waits:
 
     def _signal(self, job: AnyDefinition, command: str, key: str | None) -> Any:
         declared: Mapping[str, Any] = cast("Any", job).declared
+        if command.startswith(_COMPLETE):
+            return self._completion(job, command.removeprefix(_COMPLETE))
         name = command.removeprefix("signal.")
         drawn = self.signals[name] if name in self.signals else from_type(declared[name].value, using=self.types)
         value = self.data.draw(drawn, label=name)
@@ -349,6 +351,20 @@ class _Waits:
             return flow.signal(signal, value)
 
         return request
+
+    def _completion(self, job: AnyDefinition, name: str) -> Any:
+        promise = cast("Any", job).promises[name]
+        is_broken = promise.errors is not None and self.data.draw(st.booleans(), label=f"{name} fails")
+        form = promise.error if is_broken else promise.value
+        value = self.data.draw(from_type(form, using=self.types), label=name)
+
+        def request(flow: Any) -> Any:
+            return flow.fail(promise, value) if is_broken else flow.complete(promise, value)
+
+        return request
+
+
+_COMPLETE: Final = "complete."
 
 
 @attrs.frozen

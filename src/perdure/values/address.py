@@ -49,6 +49,18 @@ class Address:
         return cls(kind, name, check_id(id_))
 
 
+def promise_of(text: str) -> tuple[Address, str]:
+    """Return the workflow and the name in a promise's id.
+
+    Raises:
+        InvalidId: it is not ``workflow:JOB:ID/NAME``.
+    """
+    address, slash, name = text.rpartition("/")
+    if not (slash and name):
+        raise InvalidId(text, "a promise printed as workflow:JOB:ID/NAME, such as 'workflow:orders:7/payment'")
+    return Address.parse(address), name
+
+
 def check_name(value: object, *, what: str) -> str:
     """Return a kind name or job name if it is valid: 1 to 128 printable characters without a colon.
 

@@ -33,6 +33,8 @@ from perdure.cli.target.opening import UNSET, TargetOptions, open_target
 from perdure.cli.target.target import InstanceRequest
 from perdure.client.calls import MAX_TOGETHER
 from perdure.jobs.request import ALARM, WaitFor
+from perdure.values.address import promise_of
+from perdure.values.errors import InvalidId
 from perdure.values.excerpt import shortened
 from perdure.wire.explanation import lines_of_future, readable_answer, why_no_alarm
 from perdure.wire.operations import FORGET_KEY
@@ -220,6 +222,38 @@ def signal(
     """
     asked = InstanceRequest(address=address_of(address), action=f"signal.{name}", payload=json_payload(value), key=key)
     return request(asked, target, json=json)
+
+
+def complete(
+    promise: Annotated[str, Parameter(name="PROMISE")],
+    value: Annotated[str, Parameter(name="VALUE")],
+    /,
+    *,
+    failed: Annotated[bool, Parameter(negative="", help="Fail the promise with this typed error.")] = False,
+    target: TargetOptions = UNSET,
+    key: KeyOption = None,
+    json: JsonOption = False,
+) -> int:
+    """Complete a promise that a workflow waits for, unless it is settled, and print its outcome.
+
+    Exit code: 0 done, or it was settled before, 2 the command cannot start, 3 refused, or the workflow is absent or has
+    ended, 4 no engine answers, 5 unknown.
+
+    Parameters
+    ----------
+    promise
+        The promise's id, such as workflow:orders:7/payment.
+    value
+        Its value as JSON, or - to read standard input.
+    """
+    try:
+        address, name = promise_of(promise)
+    except InvalidId as wrong:
+        raise UsageError(str(wrong)) from wrong
+    action = f"fail.{name}" if failed else f"complete.{name}"
+    return request(
+        InstanceRequest(address=address, action=action, payload=json_payload(value), key=key), target, json=json
+    )
 
 
 def update(

@@ -16,7 +16,7 @@ from perdure.jobs.failures import typed_error
 from perdure.jobs.request import within
 from perdure.kinds.workflow.commands import CANCELLATION, CHILD_END, WATCH, ChildEnd, WatchCall, input_of_cancel
 from perdure.kinds.workflow.header import END, FAILURE, Header, Parent, ParkedChild, Watcher
-from perdure.kinds.workflow.instructions import AskInstance, CallChild, unanswered
+from perdure.kinds.workflow.instructions import AskInstance, AwaitPromise, CallChild, unanswered
 from perdure.kinds.workflow.tree import OpenStep
 from perdure.programs import Program, perform
 from perdure.values.address import Address
@@ -179,12 +179,14 @@ def stored_end(form: str, value: str) -> str:
     return orjson.dumps({"form": form, "value": value}).decode()
 
 
-def answer_of_ask(ask: AskInstance, stored: str, known: Callable[[Opened[Any]], Any]) -> Any:
-    """Return the answer of another instance from its stored form.
+def answer_of_ask(ask: AskInstance | AwaitPromise, stored: str, known: Callable[[Opened[Any]], Any]) -> Any:
+    """Return the answer of another instance, or the outcome of a promise, from its stored form.
 
     Raises:
         InvalidInput: this code cannot decode it.
     """
+    if isinstance(ask, AwaitPromise):
+        return ask.promise.outcome_of(stored, known)
     given: dict[str, str] = orjson.loads(stored)
     return ask.opened(given["form"], given["value"], known)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from functools import partial
 from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar, cast
@@ -13,7 +13,7 @@ from typing_extensions import TypeForm
 from perdure.codecs import Codec
 from perdure.jobs.request import CommandSpec, Keyword, Repeat
 from perdure.kinds.workflow.header import Parent
-from perdure.kinds.workflow.instructions import KeyedValue, Signal, StateQuery, Update
+from perdure.kinds.workflow.instructions import Broken, Fulfilled, KeyedValue, Signal
 from perdure.values.address import MAX_ID_CHARACTERS, is_text
 from perdure.values.answer import PauseResult, RunAnswer, Terminated
 from perdure.values.errors import DefinitionError, InvalidArgument, InvalidInput, PerdureError
@@ -360,24 +360,31 @@ class AskUpdate:
     asked: UpdateCall[Any]
 
 
-def update_commands(updates: Mapping[str, Update[Any, Any, Any]]) -> Iterator[CommandSpec[Any]]:
-    """Yield the commands that send a definition's updates."""
-    for update in updates.values():
-        yield CommandSpec(
-            name=f"update.{update.name}",
-            command=partial(SendUpdate, update.name),
-            input=update.values,
-            stored=(),
-            answer=UpdateSent,
-        )
-        yield CommandSpec(
-            name=f"ask_update.{update.name}",
-            command=partial(AskUpdate, update.name),
-            input=Codec.of(cast("Any", UpdateCall)[update.value], what=f"call of update {update.name}"),
-            stored=("value",),
-            sender="instance",
-            answer=UpdateSent,
-        )
+@frozen
+class SettlePromise:
+    """Set the outcome of a promise, unless it has one."""
+
+    __repr__ = fields_in_line
+
+    name: str
+    outcome: Fulfilled[Any] | Broken[Any]  # of the promise's own types
+
+
+@frozen(kw_only=True)
+class PromiseSettled:
+    """The result that ``complete.NAME`` and ``fail.NAME`` return, as it is sent.
+
+    Attributes:
+        accepted: whether the outcome is that of this request. False: an earlier one has settled the promise.
+        outcome: the promise's outcome as JSON.
+        status: the status after the call.
+    """
+
+    __repr__ = fields_in_line
+
+    accepted: bool
+    outcome: str = attrs.field(repr=size_only)
+    status: Status
 
 
 @frozen
@@ -388,22 +395,6 @@ class AskQuery:
 
     name: str
     value: Any  # of the query's own type
-
-
-def query_commands(
-    queries: Mapping[str, tuple[StateQuery[Any, Any, Any], Codec[Any]]], tags: Mapping[type, str] | None, name: str
-) -> Iterator[CommandSpec[Any]]:
-    """Yield the commands that ask a definition's queries."""
-    for query, _ in queries.values():
-        yield CommandSpec(
-            name=f"query.{query.name}",
-            command=partial(AskQuery, query.name),
-            input=Codec.of(
-                query.value, what=f"query {query.name} of workflow:{name}", tags=tags, ignores_other_tags=True
-            ),
-            answer=QueryAnswer,
-            repeat="reads",
-        )
 
 
 @frozen(kw_only=True)
@@ -538,7 +529,15 @@ class WorkflowOutcome:
 
 
 WorkflowAnswer: TypeAlias = (
-    RunAnswer | Terminated | PauseResult | Signalled | WorkflowOutcome | QueryAnswer | UpdateSent | Forked
+    RunAnswer
+    | Terminated
+    | PauseResult
+    | Signalled
+    | WorkflowOutcome
+    | QueryAnswer
+    | UpdateSent
+    | Forked
+    | PromiseSettled
 )
 ANSWERS: Codec[Any] = Codec.of(WorkflowAnswer, what="answers of a workflow")
 REASON: Codec[Any] = Codec.of(str, what="reason of cancel")

@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Never, TypeAlias, TypeVar, cast
 
 from perdure.codecs import Codec
 from perdure.jobs.context import READ_STATE, EndInstance, SetState, UpdateState
 from perdure.jobs.definition import Definition, H_co, R_contra, T_co
-from perdure.kinds.workflow.instructions import StartOver, StateQuery, Update
+from perdure.jobs.request import CommandSpec
+from perdure.kinds.workflow.commands import (
+    AskQuery,
+    AskUpdate,
+    PromiseSettled,
+    QueryAnswer,
+    SendUpdate,
+    SettlePromise,
+    UpdateCall,
+    UpdateSent,
+)
+from perdure.kinds.workflow.instructions import Broken, Fulfilled, Promise, StartOver, StateQuery, Update
 from perdure.programs import Program, halt, now, perform
+from perdure.values.address import Address
 from perdure.values.excerpt import excerpt
 from perdure.values.frozen import frozen
 from perdure.values.times import from_ms
@@ -47,6 +60,11 @@ class WorkflowContext(Generic[S]):
     def started_at(self) -> datetime:
         """When the workflow was started."""
         return from_ms(self._started_ms)
+
+    @property
+    def address(self) -> Address:
+        """This workflow's address, such as for `Promise.id_of`."""
+        return Address("workflow", self.job, self.id)
 
     @property
     def parent(self) -> str | None:
@@ -98,6 +116,7 @@ class WorkflowDefinition(Definition[H_co, T_co, R_contra]):
     Attributes:
         signals: the signals' codecs, by name.
         updates: the updates, by name.
+        promises: the promises, by name.
         received: the codecs of signals and updates, by the names under which they are stored.
         queries: the queries, by name, with the codecs of their answers.
         results: the value's codec.
@@ -109,6 +128,7 @@ class WorkflowDefinition(Definition[H_co, T_co, R_contra]):
     __slots__ = ()
     signals: Mapping[str, Codec[Any]]
     updates: Mapping[str, Update[Any, Any, Any]]
+    promises: Mapping[str, Promise[Any, Any]]
     received: Mapping[str, Codec[Any]]
     queries: Mapping[str, tuple[StateQuery[Any, Any, Any], Codec[Any]]]
     results: Codec[Any]
@@ -123,3 +143,66 @@ class WorkflowDefinition(Definition[H_co, T_co, R_contra]):
 
 AnyWorkflow: TypeAlias = WorkflowDefinition[Any, Any, Any]
 """A workflow of any types."""
+
+
+# ---------------------------------------------------------------- the commands of a definition
+def update_commands(updates: Mapping[str, Update[Any, Any, Any]]) -> Iterator[CommandSpec[Any]]:
+    """Yield the commands that send a definition's updates."""
+    for update in updates.values():
+        yield CommandSpec(
+            name=f"update.{update.name}",
+            command=partial(SendUpdate, update.name),
+            input=update.values,
+            stored=(),
+            answer=UpdateSent,
+        )
+        yield CommandSpec(
+            name=f"ask_update.{update.name}",
+            command=partial(AskUpdate, update.name),
+            input=Codec.of(cast("Any", UpdateCall)[update.value], what=f"call of update {update.name}"),
+            stored=("value",),
+            sender="instance",
+            answer=UpdateSent,
+        )
+
+
+def promise_commands(promises: Mapping[str, Promise[Any, Any]]) -> Iterator[CommandSpec[Any]]:
+    """Yield the commands that settle a definition's promises."""
+    for promise in promises.values():
+        yield CommandSpec(
+            name=f"complete.{promise.name}",
+            command=partial(_completed, promise.name),
+            input=promise.values,
+            answer=PromiseSettled,
+        )
+        if promise.errors is not None:
+            yield CommandSpec(
+                name=f"fail.{promise.name}",
+                command=partial(_broken, promise.name),
+                input=promise.errors,
+                answer=PromiseSettled,
+            )
+
+
+def _completed(name: str, value: Any) -> SettlePromise:
+    return SettlePromise(name, Fulfilled(value))
+
+
+def _broken(name: str, error: Any) -> SettlePromise:
+    return SettlePromise(name, Broken(error))
+
+
+def query_commands(
+    queries: Mapping[str, tuple[StateQuery[Any, Any, Any], Codec[Any]]], tags: Mapping[type, str] | None, name: str
+) -> Iterator[CommandSpec[Any]]:
+    """Yield the commands that ask a definition's queries."""
+    for query, _ in queries.values():
+        yield CommandSpec(
+            name=f"query.{query.name}",
+            command=partial(AskQuery, query.name),
+            input=Codec.of(
+                query.value, what=f"query {query.name} of workflow:{name}", tags=tags, ignores_other_tags=True
+            ),
+            answer=QueryAnswer,
+            repeat="reads",
+        )

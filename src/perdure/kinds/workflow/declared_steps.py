@@ -15,8 +15,8 @@ import attrs
 from attrs import evolve
 
 from perdure.jobs.code_fingerprint import MAX_FUNCTIONS, package_of, unwrapped
-from perdure.kinds.workflow.instructions import Signal, Update, patched
-from perdure.kinds.workflow.journal import CHILD, SIGNAL, UPDATE
+from perdure.kinds.workflow.instructions import Promise, Signal, Update, patched
+from perdure.kinds.workflow.journal import CHILD, PROMISE, SIGNAL, UPDATE
 from perdure.programs import as_completed, gather, race, sleep, sleep_until
 from perdure.programs.constructors import STEP_NAME
 from perdure.values.frozen import frozen
@@ -34,6 +34,7 @@ _NAMED: Final = {
     id(race): "race",
     id(as_completed): "as_completed",
 }
+_RECEIVED: Final[Mapping[type, str]] = {Signal: SIGNAL, Update: UPDATE, Promise: PROMISE}
 _LOADS: Final = ("LOAD_GLOBAL", "LOAD_DEREF", "LOAD_NAME")
 _ATTRIBUTES: Final = ("LOAD_ATTR", "LOAD_METHOD")
 _UNKNOWN: Final = object()
@@ -124,10 +125,8 @@ class _Reading:
         owner: Any = getattr(value, "__self__", None)
         if id(value) in _NAMED:
             return (_NAMED[id(value)],)
-        if isinstance(owner, Signal):
-            return (f"{SIGNAL}{owner.name}",)
-        if isinstance(owner, Update):
-            return (f"{UPDATE}{owner.name}",)
+        if type(owner) in _RECEIVED:
+            return (f"{_RECEIVED[type(owner)]}{owner.name}",)
         if isinstance(owner, Workflow):
             return (f"{CHILD}{cast('Workflow[Any, Any, Any]', owner).name}",)
         name = getattr(value, STEP_NAME, None)

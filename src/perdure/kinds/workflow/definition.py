@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Never, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Never, TypeVar, cast, overload
 
 import attrs
 from returns.result import Failure, Success
@@ -25,19 +25,28 @@ from perdure.kinds.workflow.commands import (
     ForkWorkflow,
     SendSignal,
     SendUpdate,
+    SettlePromise,
     SignalWithStart,
     StartTimed,
     form_of,
-    query_commands,
     start_arguments,
-    update_commands,
     workflow_commands,
 )
-from perdure.kinds.workflow.context import AnyWorkflow, WorkflowContext, WorkflowDefinition
+from perdure.kinds.workflow.context import (
+    AnyWorkflow,
+    WorkflowContext,
+    WorkflowDefinition,
+    promise_commands,
+    query_commands,
+    update_commands,
+)
 from perdure.kinds.workflow.header import END, PUBLISHED, header_of, shared_in, written
 from perdure.kinds.workflow.instructions import (
     AskInstance,
+    Broken,
     CallChild,
+    Fulfilled,
+    Promise,
     Published,
     Signal,
     StateQuery,
@@ -126,7 +135,8 @@ class Workflow(
         signals: the signals that it may receive.
         updates: the requests that its program answers.
         queries: the questions about its state that it answers.
-        publishes: the values that it publishes while it runs, at most 20.
+        publishes: the values that it publishes while it runs, at most 20 with its promises.
+        promises: outcomes that it waits for, and that others set exactly once.
         retry_defects: the durable retry for a step that raises or times out. Typed errors are values in the program: it
             handles them, also by ``.retry(...)``, or fails with them.
         keep: how long the outcome is kept, and the id is not reused. None: until an operator terminates the instance.
@@ -168,6 +178,7 @@ class Workflow(
     signals: Mapping[str, Codec[Any]]
     declared: Mapping[str, Signal[Any]]
     updates: Mapping[str, Update[Any, Any, Any]]
+    promises: Mapping[str, Promise[Any, Any]]
     received: Mapping[str, Codec[Any]]
     queries: Mapping[str, tuple[StateQuery[Any, Any, Any], Codec[Any]]]
     results: Codec[Any]
@@ -185,6 +196,7 @@ class Workflow(
         updates: Sequence[Update[Any, Any, Any]] = (),
         queries: Sequence[StateQuery[S, Any, Any]] = (),
         publishes: Sequence[Published[Any]] = (),
+        promises: Sequence[Promise[Any, Any]] = (),
         retry_defects: Retry[Any] | None = None,
         keep: Duration | None = "7 days",
         result: TypeForm[A] | FromHooks = FROM_HOOKS,
@@ -202,12 +214,12 @@ class Workflow(
         limits: Sequence[Limit | LimitUse[[str]]] = (),
         streams: Sequence[Stream[Any]] = (),
     ) -> None:
-        program = check_function(run, what=f"run of workflow:{name}", takes=("ctx",), expected="a Program")
-        declared, requests = _signals(signals, name), _updates(updates, name)
-        check_retry_defects(retry_defects, f"workflow:{name}")
-        codecs, asked = _codecs_of(declared, tags, name), _queries(queries, tags, name)
-        results, keep_ms = _results(result, run, tags, name), None if keep is None else _keep_ms(keep, name)
-        requested = (*query_commands(asked, tags, name), *update_commands(requests))
+        program = _checked_run(run, retry_defects, name)
+        declared, requests, asked = _signals(signals, name), _updates(updates, name), _queries(queries, tags, name)
+        published, promised = _publishes(publishes, promises, name)
+        codecs, results = _codecs_of(declared, tags, name), _results(result, run, tags, name)
+        keep_ms, others = None if keep is None else _keep_ms(keep, name), _other_received(requests, published, promised)
+        requested = (*query_commands(asked, tags, name), *update_commands(requests), *promise_commands(promised))
         plan = build_plan(
             "workflow",
             name,
@@ -231,9 +243,8 @@ class Workflow(
             answers=ANSWERS,
             kept=(results,),
         )
-        received = codecs | _other_received(requests, _publishes(publishes, name))
         bounds = (_whole(max_steps, f"max_steps of workflow:{name}"), _whole(inbox, f"inbox of workflow:{name}"))
-        known = (codecs, declared, requests, received, asked, results, keep_ms)
+        known = (codecs, declared, requests, promised, codecs | others, asked, results, keep_ms)
         cast("Any", self).__attrs_init__(name, plan, program, *known, *bounds)
 
     # ------------------------------------------------------------ the pure handler
@@ -465,6 +476,10 @@ class Workflow(
                 found = "signal_with_start", (*arguments, Keyword("if_ended", given.if_ended))
             case SendUpdate(name, value):
                 found = "send_update", (self.updates[name], value)
+            case SettlePromise(name, Fulfilled(value)):
+                found = "complete", (self.promises[name], value)
+            case SettlePromise(name, Broken(error)):
+                found = "fail", (self.promises[name], error)
             case AskQuery(name, value):
                 found = "query", (self.queries[name][0], value)
             case ForkWorkflow(wanted):
@@ -523,19 +538,23 @@ class Workflow(
         ended: Program[Any, Any] = perform(CallChild(self, check_id(id_), state, when_cancelled))
         return ended
 
-    def published(self, id_: str, published: Published[V], /) -> Program[V, NotPublished]:
-        """Wait in a workflow until another one publishes a value, as long as it takes.
+    @overload
+    def published(self, id_: str, published: Published[V], /) -> Program[V, NotPublished]: ...
+    @overload
+    def published(self, id_: str, published: Promise[V, F], /) -> Program[V, F | NotPublished]: ...
+    def published(self, id_: str, published: Published[V] | Promise[V, Any], /) -> Program[V, Any]:
+        """Wait in a workflow until another one publishes a value, or its promise is settled, as long as it takes.
 
         The value is received immediately if it was published before, also by a workflow that has ended. With
         ``.timeout("1 hour")`` the wait has a limit.
 
         Args:
             id_: the other workflow's id.
-            published: the value's declaration.
+            published: the declaration of the value or the promise.
 
         Returns:
             The program, which succeeds with the value. It fails with `NotPublished` if the other workflow ended without
-            it, or is absent.
+            it, or is absent, and with the typed error of a promise.
 
         Raises:
             InvalidId: the id is invalid.
@@ -592,6 +611,12 @@ class Workflow(
         return handle.WorkflowSender(post)
 
 
+def _checked_run(run: WorkflowProgram, retry_defects: Retry[Any] | None, name: str) -> WorkflowProgram:
+    found: WorkflowProgram = check_function(run, what=f"run of workflow:{name}", takes=("ctx",), expected="a Program")
+    check_retry_defects(retry_defects, f"workflow:{name}")
+    return found
+
+
 def _end_of(
     job: AnyWorkflow, address: Address, form: str, value: str, known: Callable[[Opened[Any]], Any]
 ) -> Success[Any] | Failure[Any]:
@@ -645,20 +670,29 @@ def _updates(updates: Sequence[Update[Any, Any, Any]], name: str) -> dict[str, U
     return _named(updates, Update, f"updates of workflow:{name}", "Update('name', Type, Reply)")
 
 
-def _publishes(publishes: Sequence[Published[Any]], name: str) -> dict[str, Published[Any]]:
+def _publishes(
+    publishes: Sequence[Published[Any]], promises: Sequence[Promise[Any, Any]], name: str
+) -> tuple[dict[str, Published[Any]], dict[str, Promise[Any, Any]]]:
     what = f"publishes of workflow:{name}"
     found = _named(publishes, Published, what, "Published('name', Type)")
-    if len(found) > MAX_PUBLISHED:
-        raise DefinitionError(what, len(found), f"at most {MAX_PUBLISHED} values: each commit writes them")
-    return found
+    promised = _named(promises, Promise, f"promises of workflow:{name}", "Promise('name', Type)")
+    if len(found) + len(promised) > MAX_PUBLISHED:
+        most = f"at most {MAX_PUBLISHED} values, promises included: each commit writes them"
+        raise DefinitionError(what, len(found) + len(promised), most)
+    if both := found.keys() & promised.keys():
+        raise DefinitionError(f"promises of workflow:{name}", sorted(both), "names that no published value has")
+    return found, promised
 
 
 def _other_received(
-    updates: Mapping[str, Update[Any, Any, Any]], published: Mapping[str, Published[Any]]
+    updates: Mapping[str, Update[Any, Any, Any]],
+    published: Mapping[str, Published[Any]],
+    promises: Mapping[str, Promise[Any, Any]],
 ) -> dict[str, Codec[Any]]:
     """Return the codecs of the values that a workflow receives besides its signals, by the names in its journal."""
     found = {update_signal(each.name): each.values for each in updates.values()}
-    return found | {f"{PUBLISHED}{each.name}": each.values for each in published.values()}
+    found |= {f"{PUBLISHED}{each.name}": each.values for each in published.values()}
+    return found | {f"{PUBLISHED}{each.name}": each.outcomes for each in promises.values()}
 
 
 def _queries(

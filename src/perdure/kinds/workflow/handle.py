@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from functools import partial
 from operator import attrgetter
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast, overload
 
 import attrs
 from returns.result import Failure, Result, Success
@@ -22,10 +22,12 @@ from perdure.kinds.workflow.commands import (
     ForkInput,
     ForkWorkflow,
     IfEnded,
+    PromiseSettled,
     QueryAnswer,
     ReadOutcome,
     SendSignal,
     SendUpdate,
+    SettlePromise,
     Signalled,
     SignalWithStart,
     StartingSignal,
@@ -37,7 +39,16 @@ from perdure.kinds.workflow.commands import (
     start_of,
     timed_start,
 )
-from perdure.kinds.workflow.instructions import Published, Signal, StateQuery, Update
+from perdure.kinds.workflow.instructions import (
+    Broken,
+    Fulfilled,
+    Promise,
+    Published,
+    Settlement,
+    Signal,
+    StateQuery,
+    Update,
+)
 from perdure.programs import Program
 from perdure.values.address import Address, check_id
 from perdure.values.answer import DeadlinePassed, Done, RunAnswer, WasCancelled
@@ -341,28 +352,90 @@ class WorkflowHandle(JobHandle[S, E], Generic[S, A, E]):
             return Failure(read.failure())
         return _reply_of(update, address, read.unwrap())
 
+    def complete(
+        self, id_: str, promise: Promise[V, F], value: V, /, *, idempotency_key: str | None = None
+    ) -> Call[Settlement[V, F], CallError]:
+        """Complete a promise, unless it is settled: each promise has one outcome.
+
+        Args:
+            id_: the workflow that waits.
+            promise: the promise's declaration.
+            value: the value.
+            idempotency_key: a repeat with this key returns the first result. Without one, a repeat changes nothing
+                either, and its result says that the promise was settled before.
+
+        Returns:
+            The outcome of the promise: this one, or that of an earlier request. It fails with `SignalRefused` if the
+            workflow is absent, or has ended without an outcome.
+        """
+        return self._settled("complete", id_, promise, Fulfilled(value), value, idempotency_key)
+
+    def fail(
+        self, id_: str, promise: Promise[V, F], error: F, /, *, idempotency_key: str | None = None
+    ) -> Call[Settlement[V, F], CallError]:
+        """Fail a promise with a typed error, unless it is settled. See `complete`.
+
+        Args:
+            id_: the workflow that waits.
+            promise: the promise's declaration.
+            error: the error.
+            idempotency_key: a repeat with this key returns the first result.
+        """
+        return self._settled("fail", id_, promise, Broken(error), error, idempotency_key)
+
+    def _settled(
+        self,
+        action: str,
+        id_: str,
+        promise: Promise[V, F],
+        outcome: Fulfilled[V] | Broken[F],
+        given: object,
+        key: str | None,
+    ) -> Call[Settlement[V, F], CallError]:
+        if not isinstance(promise, Promise):  # pyright: ignore[reportUnnecessaryIsInstance] - untyped callers
+            wrong = InvalidArgument("promise", promise, "a declared Promise, not its name")
+            return refused(wrong, self._name_of(action))
+        command = SettlePromise(promise.name, outcome)
+        answer: Call[PromiseSettled, CallError] = self._send(id_, command, f"{action}.{promise.name}", given, key=key)
+
+        def opened(sent: PromiseSettled) -> Settlement[V, F]:
+            settled: Any = promise.outcomes.open(sent.outcome.encode()).value
+            return Settlement(accepted=sent.accepted, outcome=settled)
+
+        return decoded(answer, opened, lambda: self.definition.address(id_))
+
+    @overload
     def published(
         self, id_: str, published: Published[V], /, *, timeout: Duration = "1 minute"
-    ) -> Call[V, CallError | WaitOver | NotPublished]:
-        """Wait until the workflow publishes a value.
+    ) -> Call[V, CallError | WaitOver | NotPublished]: ...
+    @overload
+    def published(
+        self, id_: str, published: Promise[V, F], /, *, timeout: Duration = "1 minute"
+    ) -> Call[V, CallError | WaitOver | NotPublished | Rejected[F]]: ...
+    def published(
+        self, id_: str, published: Published[V] | Promise[V, Any], /, *, timeout: Duration = "1 minute"
+    ) -> Call[V, Any]:
+        """Wait until the workflow publishes a value, or its promise is settled.
 
         A value that was published before is returned immediately, as long as the outcome is kept.
 
         Args:
             id_: the instance.
-            published: the value's declaration.
+            published: the declaration of the value or the promise.
             timeout: how long to wait. ``"0 ms"`` to answer immediately.
 
         Returns:
-            The value. It fails with `WaitOver` when the time is over, and with `NotPublished` if the workflow is
-            absent, or ended without it.
+            The value. It fails with `WaitOver` when the time is over, with `NotPublished` if the workflow is absent, or
+            ended without it, and with `Rejected`, whose ``error`` is that of a promise that failed.
         """
         return Call(partial(self._published, id_, published, timeout), self._name_of("published"))
 
-    async def _published(self, id_: str, published: Published[V], longest: Duration) -> Result[V, Any]:
+    async def _published(
+        self, id_: str, published: Published[V] | Promise[V, Any], longest: Duration
+    ) -> Result[V, Any]:
         try:
-            if not isinstance(published, Published):  # pyright: ignore[reportUnnecessaryIsInstance] - untyped callers
-                raise InvalidArgument("published", published, "a declared Published, not its name")
+            if not isinstance(published, Published | Promise):  # pyright: ignore[reportUnnecessaryIsInstance] - untyped callers
+                raise InvalidArgument("published", published, "a declared Published or Promise, not its name")
             timeout_ms, address = check_timeout(longest, of="published"), self.definition.address(check_id(id_))
         except RequestError as wrong:
             return Failure(wrong)
@@ -437,9 +510,13 @@ def _rejected(update: Update[Any, Any, Any], refused: UpdateRefused) -> Result[A
     return _reply_of(update, Address.parse(refused.address), UpdateReply(form="failed", value=refused.data))
 
 
-def _published_of(published: Published[V], address: Address, stored: PublishedValue) -> Result[V, Any]:
+def _published_of(
+    published: Published[V] | Promise[V, Any], address: Address, stored: PublishedValue
+) -> Result[V, Any]:
     try:
-        return published.answer_of(address, stored.form, stored.value or "null", attrgetter("value"))
+        found: Result[V, Any] = published.answer_of(address, stored.form, stored.value or "null", attrgetter("value"))
+        is_broken = isinstance(published, Promise) and stored.form == "published"
+        return found.alt(Rejected) if is_broken else found
     except InvalidInput as problem:
         return Failure(Undecodable(str(address), problem.problems))
 
@@ -509,6 +586,14 @@ class WorkflowSender(Generic[S_contra]):
         """
         start: StartingSignal[Any, Any] = StartingSignal(state=state, value=signal.sent(value), if_ended=if_ended)
         return self.post(f"signal_with_start.{signal.name}", start)
+
+    def complete(self, promise: Promise[V, Any], value: V, /) -> Program[None]:
+        """Complete a promise with this turn's commit, unless it is settled. See `WorkflowHandle.complete`."""
+        return self.post(f"complete.{promise.name}", value)
+
+    def fail(self, promise: Promise[Any, F], error: F, /) -> Program[None]:
+        """Fail a promise with this turn's commit, unless it is settled."""
+        return self.post(f"fail.{promise.name}", error)
 
     def cancel(self, reason: str = "cancelled", /, *, interrupt: bool = False) -> Program[None]:
         """Cancel a workflow. Its finalizers and compensations run. With `interrupt`, its steps in progress are stopped.

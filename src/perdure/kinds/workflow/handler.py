@@ -28,10 +28,12 @@ from perdure.kinds.workflow.commands import (
     ForkInput,
     ForkWorkflow,
     NoteFork,
+    PromiseSettled,
     QueryAnswer,
     ReadOutcome,
     SendSignal,
     SendUpdate,
+    SettlePromise,
     Signalled,
     SignalWithStart,
     StartChild,
@@ -51,16 +53,18 @@ from perdure.kinds.workflow.header import (
     CancelRequest,
     Header,
     Parent,
+    Publication,
     Shared,
     Watcher,
     has_timed_out,
     header_of,
     shared_in,
+    with_published,
     with_shared,
     written,
 )
 from perdure.kinds.workflow.instructions import KeyedValue, signal_of_key, update_signal
-from perdure.kinds.workflow.journal import JournalPrefix, body_of, prefix_of
+from perdure.kinds.workflow.journal import MAX_PUBLISHED_BYTES, JournalPrefix, body_of, prefix_of
 from perdure.kinds.workflow.waits import arrival
 from perdure.programs import Raised
 from perdure.values.address import Address
@@ -103,6 +107,7 @@ WorkflowCommand: TypeAlias = (
     | SignalWithStart
     | SendUpdate
     | AskUpdate
+    | SettlePromise
     | CancelWorkflow
     | ForkWorkflow
     | NoteFork
@@ -148,8 +153,8 @@ def begin(
             step = _watch(job, address, instance, command, request, inputs)
         case CancelWorkflow():
             step = _cancel(address, instance, command, inputs)
-        case SendUpdate() | AskUpdate():
-            step = _update(job, address, instance, command, request, inputs)
+        case SendUpdate() | AskUpdate() | SettlePromise():
+            step = _asked(job, address, instance, command, request, inputs)
         case AskQuery() | ReadOutcome():
             step = _query(job, address, instance, command, inputs)
         case AlarmDue():
@@ -316,7 +321,7 @@ def copied(
     try:
         present = job.present(instance)
         header = header_of(present)
-        prefix = prefix_of(str(source), header, rows, wanted)
+        prefix = prefix_of(str(source), header, rows, wanted, promises=job.promises)
     except InvalidInput as problem:
         return Undecodable(str(source), problem.problems)
     if isinstance(prefix, ForkRefused):
@@ -483,6 +488,19 @@ def _cancel(address: Address, instance: Instance | None, command: CancelWorkflow
     return _wake(instance.changed(suspension=None), header, inputs, (resumed,))
 
 
+def _asked(
+    job: AnyWorkflow,
+    address: Address,
+    instance: Instance | None,
+    command: SendUpdate | AskUpdate | SettlePromise,
+    request: Request,
+    inputs: TurnInputs,
+) -> Commit:
+    if isinstance(command, SettlePromise):
+        return _settle(job, address, instance, command, request, inputs)
+    return _update(job, address, instance, command, request, inputs)
+
+
 def _update(
     job: AnyWorkflow,
     address: Address,
@@ -594,6 +612,35 @@ def _stored_update(
     ticket = f"{instance.incarnation}.{number}.{instance.journal_length}"
     sent = UpdateSent(accepted=True, found="running", ticket=ticket, status=None if after is None else after.status)
     return answered(stored_.transition, sent)
+
+
+def _settle(
+    job: AnyWorkflow,
+    address: Address,
+    instance: Instance | None,
+    command: SettlePromise,
+    request: Request,
+    inputs: TurnInputs,
+) -> Commit:
+    """Store the outcome of a promise, and let those that wait for it continue. An earlier outcome stays."""
+    header, name = None if instance is None else header_of(instance), command.name
+    found = None if header is None else next((each for each in shared_in(header).published if each.name == name), None)
+    if instance is not None and found is not None:
+        return reply(address, PromiseSettled(accepted=False, outcome=found.value, status=instance.status))
+    if instance is None or header is None or header.ended is not None:
+        why: Literal["absent", "ended"] = "absent" if instance is None else "ended"
+        return refuse(address, SignalRefused(str(address), f"of promise {name}", why))
+    codec = job.promises[name].outcomes
+    value = request.encode(codec, command.outcome).decode()
+    refused = too_large(value, min(inputs.limits.payload_bytes, MAX_PUBLISHED_BYTES), what=codec.what)
+    if refused is not None:
+        return refuse(address, refused)
+    after = with_published(header, (Publication(name=name, value=value, secret=codec.secret),))
+    waiting = tuple(each for each in shared_in(header).watchers if each not in shared_in(after).watchers)
+    news = told(waiting, address, lambda watcher: cast("ChildEnd", answer_to(after, watcher)), inputs.now_ms)
+    commit = _wake(instance, after, inputs, messages=news, event_count=instance.event_count + 1)
+    stored_ = cast("Instance", stored(commit.transition))
+    return answered(commit.transition, PromiseSettled(accepted=True, outcome=value, status=stored_.status))
 
 
 def has_answered(instance: Instance, ticket: tuple[int, int, int]) -> bool:

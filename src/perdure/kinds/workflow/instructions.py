@@ -518,6 +518,124 @@ class Published(Generic[V]):
         return Failure(NotPublished(str(address), self.name, form))
 
 
+@frozen
+class Fulfilled(Generic[V]):
+    """A promise was completed.
+
+    Attributes:
+        value: the value.
+    """
+
+    value: V
+
+
+@frozen
+class Broken(Generic[E]):
+    """A promise failed.
+
+    Attributes:
+        error: the typed error. None if its declaration has no errors.
+    """
+
+    error: E
+
+
+@frozen(kw_only=True)
+class Settlement(Generic[V, E]):
+    """The result that ``complete`` and ``fail`` return: the promise's only outcome.
+
+    Attributes:
+        accepted: whether it is the outcome of this request. False: an earlier one has settled the promise.
+        outcome: the outcome.
+    """
+
+    accepted: bool
+    outcome: Fulfilled[V] | Broken[E]
+
+
+@frozen
+class AwaitPromise(Instruction[Any, Any]):
+    """Wait until a promise is settled.
+
+    Attributes:
+        promise: the declaration.
+    """
+
+    __repr__ = fields_in_line
+
+    promise: Promise[Any, Any] = attrs.field(eq=False)
+
+
+@frozen
+class Promise(Generic[V, E_update]):
+    """One outcome that a workflow waits for, and that others set exactly once.
+
+    Attributes:
+        name: the promise's name, which is stored: 1 to 128 printable characters, no ``:`` or ``/``.
+        value: the value's type, such as ``Receipt``.
+        error: the type of the typed errors with which it may fail. By default there are none.
+
+    Raises:
+        DefinitionError: the name or a type is not valid.
+    """
+
+    __repr__ = fields_in_line
+
+    name: str
+    value: TypeForm[V]
+    error: TypeForm[E_update] = cast("Any", Never)
+    values: Codec[Any] = attrs.field(init=False, repr=False, eq=False)
+    errors: Codec[Any] | None = attrs.field(init=False, repr=False, eq=False)
+    outcomes: Codec[Any] = attrs.field(init=False, repr=False, eq=False)
+
+    def __attrs_post_init__(self) -> None:
+        check_name(self.name, what="name of a promise")
+        if "/" in self.name:
+            raise DefinitionError("name of a promise", self.name, "a name without '/'")
+        value, error = cast("Any", self.value), cast("Any", self.error)
+        both = cast("Any", Fulfilled)[value] | cast("Any", Broken)[None if error is Never else error]
+        object.__setattr__(self, "values", Codec.of(value, what=f"value of promise {self.name}"))
+        errors = None if error is Never else Codec.of(error, what=f"error of promise {self.name}")
+        object.__setattr__(self, "errors", errors)
+        object.__setattr__(self, "outcomes", Codec.of(both, what=f"outcome of promise {self.name}"))
+
+    def wait(self) -> Program[V, E_update]:
+        """Wait in the workflow until the promise is settled, as long as it takes. Each wait has the same outcome.
+
+        With ``.timeout("7 days")`` the wait has a limit. The promise can be settled afterwards.
+
+        Returns:
+            The program, which succeeds with the value, or fails with the typed error.
+        """
+        found: Program[Any, Any] = perform(AwaitPromise(self))
+        return found
+
+    def id_of(self, workflow: Address) -> str:
+        """Return the promise's id, to pass it on: ``workflow:orders:7/payment``. `promise_of` reads it."""
+        return f"{workflow}/{self.name}"
+
+    def answer_of(
+        self, address: Address, form: str, value: str, known: Callable[[Opened[Any]], Any]
+    ) -> Success[V] | Failure[E_update | NotPublished]:
+        """Return the answer of a wait in another workflow.
+
+        Raises:
+            InvalidInput: this code cannot decode it.
+        """
+        if form == "published":
+            return self.outcome_of(value, known)
+        return Failure(NotPublished(str(address), self.name, form))
+
+    def outcome_of(self, value: str, known: Callable[[Opened[Any]], Any]) -> Success[V] | Failure[E_update]:
+        """Return a stored outcome as the outcome of a wait.
+
+        Raises:
+            InvalidInput: this code cannot decode it.
+        """
+        outcome: Fulfilled[V] | Broken[E_update] = known(self.outcomes.open(value.encode()))
+        return Success(outcome.value) if isinstance(outcome, Fulfilled) else Failure(outcome.error)
+
+
 @frozen(kw_only=True)
 class KeyedValue(Generic[V]):
     """The ``signal.NAME`` input for a signal that is sent by key.

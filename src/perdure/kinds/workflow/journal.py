@@ -29,6 +29,7 @@ from perdure.kinds.workflow.header import (
 )
 from perdure.kinds.workflow.instructions import (
     AskInstance,
+    AwaitPromise,
     CallChild,
     OneStep,
     Patched,
@@ -162,6 +163,9 @@ CHILD: Final = "child "
 SIGNAL: Final = "signal "
 """Begins the name of the step that receives a signal."""
 
+PROMISE: Final = "promise "
+"""Begins the name of a step that waits for a promise."""
+
 UPDATE: Final = "update "
 """Begins the name of the step that receives an update."""
 
@@ -187,6 +191,7 @@ NAMES: Final[Mapping[type, Callable[[Any], str]]] = {
     Post: lambda post: f"{TELL}{post.target}.{post.action}",
     CallChild: lambda call: f"{CHILD}{call.job.name}:{call.id}",
     AskInstance: lambda ask: f"{ASK}{ask.target} {ask.wants}",
+    AwaitPromise: lambda wait: f"{PROMISE}{wait.promise.name}",
     Publish: lambda publish: f"{PUBLISH}{publish.published.name}",
     Patched: lambda patched: f"patch {patched.name}",
     Fork: lambda fork: fork.plan.name if isinstance(fork.plan, Supervision) else _FORKS[type(fork.plan)],
@@ -215,6 +220,19 @@ def interrupt(tree: Tree, *, every: bool) -> bool:
 
 Codecs: TypeAlias = tuple[Codec[Any], Codec[Any] | None]
 """The codec of the values and that of the typed errors."""
+
+
+def codec_of(signals: Mapping[str, Codec[Any]], receive: Receive) -> Codec[Any]:
+    """Return the codec of a signal, or of an update.
+
+    Raises:
+        InvalidInput: the definition does not declare it.
+    """
+    codec = signals.get(receive.declared)
+    if codec is None:
+        problem = "the definition has no such signal; add it to signals=(...)"
+        raise InvalidInput(f"signal {receive.declared!r}", (problem,))
+    return codec
 
 
 def codecs_of(instruction: ServiceCall | OneStep) -> Codecs:
@@ -582,7 +600,12 @@ class JournalPrefix:
 
 
 def prefix_of(
-    source: str, header: Header, bodies: Sequence[str], wanted: ForkInput, most: int = MAX_FORKED_BYTES
+    source: str,
+    header: Header,
+    bodies: Sequence[str],
+    wanted: ForkInput,
+    most: int = MAX_FORKED_BYTES,
+    promises: Container[str] = (),
 ) -> JournalPrefix | ForkRefused:
     """Return the rows that a fork takes over: those before the end of a step.
 
@@ -595,6 +618,7 @@ def prefix_of(
         bodies: its rows.
         wanted: the step.
         most: the maximum number of bytes.
+        promises: the names of its promises.
 
     Raises:
         InvalidInput: a row cannot be decoded.
@@ -636,7 +660,13 @@ def prefix_of(
         cancel=None
         if cancelled is None
         else CancelRequest(reason=str(orjson.loads(cancelled.value)[0]), delivered=True),
-        published=tuple(each for each in shared_in(header).published if f"{PUBLISH}{each.name}" in names),
+        published=tuple(
+            each
+            for each in shared_in(header).published
+            if f"{PUBLISH}{each.name}" in names
+            # As a signal: one that the kept steps have not seen waits, unless the fork drops those.
+            or (each.name in promises and (is_kept or f"{PROMISE}{each.name}" in names))
+        ),
     )
 
 

@@ -25,6 +25,7 @@ from perdure.kinds.workflow.commands import NotInWorkflow, NotRecordable, Progra
 from perdure.kinds.workflow.header import CancelRequest, Ended, FailingStep, Header, Publication, cancel_of, deadline_of
 from perdure.kinds.workflow.instructions import (
     AskInstance,
+    AwaitPromise,
     CallChild,
     OneStep,
     Patched,
@@ -47,6 +48,7 @@ from perdure.kinds.workflow.journal import (
     Row,
     TakenOver,
     Unrecorded,
+    codec_of,
     codecs_of,
     diverged,
     encoded,
@@ -315,17 +317,16 @@ class Replay:
         draft.state, draft.encoded = self.draft.state, self.draft.encoded
         self.draft = self._operations.draft = draft
         self.known, self.header, self.began_ms, self.now_ms = known, known.header, now_ms, max(self.now_ms, now_ms)
-        self.is_kept, self.left, self.perhaps_begun, self.suspended = False, None, frozenset(), False
+        self.is_kept = self.suspended = False
+        self.left, self.perhaps_begun, self.read_to = None, frozenset(), length
         self.inbox.add_all(arrived)
-        self.read_to = length
 
     def keep(self) -> None:
         """Keep the program after this run, and forget the rows that only a replay needs."""
-        self.is_kept = True
         self.answers += self.saved
         self.replies[:0] = filter(is_reply, self.bodies)
         del self.new[: self.saved]
-        self.bodies, self.taken = (), TakenOver(None, self.header.run_id, ())
+        self.is_kept, self.bodies, self.taken = True, (), TakenOver(None, self.header.run_id, ())
         self.saved = self._position = 0
 
     def close(self) -> None:
@@ -345,8 +346,7 @@ class Replay:
         Raises:
             Diverged: the journal is not that of this program.
         """
-        self._budget = instructions
-        ready = self.tree.ready
+        self._budget, ready = instructions, self.tree.ready
         while self.stopped is None and not self.interrupted:
             while ready and self.stopped is None:
                 if self._budget <= 0:
@@ -538,11 +538,12 @@ class Replay:
             if kind is Receive:
                 # By number: the row of a receipt holds no value, because the arrival has it.
                 value = self.inbox.take(row.signal).value
-                known = self.draft.known(self._signal_codec(instruction.declared).open(value.encode()))
+                known = self.draft.known(codec_of(self.signals, instruction).open(value.encode()))
                 known = known if instruction.key is None else known.value
                 return Success((row.signal, known) if instruction.is_update else known)
-            if kind is AskInstance:
-                return answer_of_ask(instruction, self.inbox.take(row.signal).value, self.draft.known)
+            if kind is AskInstance or kind is AwaitPromise:
+                stored = row.value if kind is AwaitPromise else self.inbox.take(row.signal).value
+                return answer_of_ask(instruction, stored, self.draft.known)
             if kind is CallChild:
                 answer: Any = answer_of_child(instruction, self.inbox.take(row.signal).value, self.draft.known)
                 is_undone = branch.halt is not None and not isinstance(cast("object", answer), Success)
@@ -587,27 +588,26 @@ class Replay:
             asked = self._pending.popleft()
             if tree.asked.get(asked.path) is asked and not asked.started and serve(self, asked):
                 return True
-        if end_dropped(self):
+        if end_dropped(self) or self._settle():
             return True
         received = self.inbox.next()
         if received is not None:
-            self._received(*received)
+            # Without the value, which the row of the arrival holds.
+            self._received(received[0], secret=received[1].secret, signal=received[1].signal)
             return True
         if (request := self.request) is not None and not self.cancelled:
             cancel(self, request.reason)
             return True
         return request is not None and interrupt(self.tree, every=request.interrupt)
 
-    def _received(self, asked: OpenStep, signal: Row) -> None:
-        # Without the value, which the row of the arrival holds.
-        row = self.record(asked, "done", at_ms=self.now_ms, secret=signal.secret, signal=signal.signal)
-        self.tree.answer(asked, self._answer_of(asked, row))
+    def _settle(self) -> bool:
+        if (found := self.timers.settled(self.header)) is not None:
+            self._received(found[0], found[1].value, secret=found[1].secret)
+        return found is not None
 
-    def _signal_codec(self, name: str) -> Codec[Any]:
-        codec = self.signals.get(name)
-        if codec is None:
-            raise InvalidInput(f"signal {name!r}", ("the definition has no such signal; add it to signals=(...)",))
-        return codec
+    def _received(self, asked: OpenStep, value: str = "", *, secret: bool, signal: int = 0) -> None:
+        row = self.record(asked, "done", value=value, at_ms=self.now_ms, secret=secret, signal=signal)
+        self.tree.answer(asked, self._answer_of(asked, row))
 
     def record(
         self,
@@ -843,4 +843,4 @@ class Replay:
         if self._due() or self.needs_commit or (header.cancel is not None and not header.cancel.delivered):
             return True
         # A signal that arrived during the run has set no alarm: only this lets another run receive it.
-        return length > self.read_to or self.inbox.next() is not None
+        return length > self.read_to or self.inbox.next() is not None or self.timers.settled(header) is not None

@@ -12,7 +12,7 @@ from perdure.codecs import Codec
 from perdure.jobs.redaction import redacted_failure
 from perdure.jobs.step import NextStep
 from perdure.kinds.workflow.header import FAILURE, PUBLISHED, Ended, FailingStep, Header, Publication, Wait, with_shared
-from perdure.kinds.workflow.instructions import Receive
+from perdure.kinds.workflow.instructions import AwaitPromise, Receive
 from perdure.kinds.workflow.journal import ASK, CHILD, REFERENCE, REPLY, STARTED, Row, line_of, row_of, size_of
 from perdure.kinds.workflow.replay import Replay
 from perdure.values.listings import StepRecord
@@ -71,6 +71,8 @@ def next_steps(replay: Replay) -> tuple[NextStep, ...]:
 
 
 def _request_of(instruction: object) -> str | None:
+    if isinstance(instruction, AwaitPromise):
+        return f"complete.{instruction.promise.name}"
     if not isinstance(instruction, Receive):
         return None
     return f"{'update' if instruction.is_update else 'signal'}.{instruction.name}"

@@ -16,7 +16,8 @@ from typing import Any, Literal, TypeAlias
 import attrs
 
 from perdure.kinds.workflow.children import is_child_signal
-from perdure.kinds.workflow.instructions import Receive
+from perdure.kinds.workflow.header import Header, Publication, shared_in
+from perdure.kinds.workflow.instructions import AwaitPromise, Receive
 from perdure.kinds.workflow.journal import Row, diverged, row_of, row_of_waits, waits_in
 from perdure.kinds.workflow.tree import Branch, OpenFork, OpenStep, Tree, deadlines_around
 from perdure.programs.instructions import Sleep, SleepUntil
@@ -130,7 +131,7 @@ class Inbox:
 Anchor: TypeAlias = Literal["reached", "begun", "answered"]
 """Why a time limit begins to count: a wait was reached, a step has begun, or either has been answered."""
 
-WAITS = frozenset({Sleep, SleepUntil, Receive})
+WAITS = frozenset({Sleep, SleepUntil, Receive, AwaitPromise})
 """The instructions whose beginning a row records; a child has a row of its start."""
 
 
@@ -146,6 +147,7 @@ class Timers:
     _heap: list[tuple[int, int, OpenStep | OpenFork]] = attrs.Factory(list[Any])
     _tick: Iterator[int] = attrs.Factory(count)
     _unrecorded: list[OpenStep] = attrs.Factory(list[OpenStep])
+    _promised: list[OpenStep] = attrs.Factory(list[OpenStep])
 
     def wait(self, asked: OpenStep, now_ms: int | None) -> None:
         """Add a wait.
@@ -155,8 +157,19 @@ class Timers:
             now_ms: the present, in which it begins. None in a replay, where a row says when it began.
         """
         self._unrecorded.append(asked)
+        if isinstance(asked.instruction, AwaitPromise):
+            self._promised.append(asked)
         if now_ms is not None:
             self.reach(asked, now_ms)
+
+    def settled(self, header: Header) -> tuple[OpenStep, Publication] | None:
+        """Return the first wait whose promise is settled, with the outcome."""
+        if not self._promised:
+            return None
+        self._promised = [asked for asked in self._promised if self.tree.asked.get(asked.path) is asked]
+        outcomes = {each.name: each for each in shared_in(header).published}
+        named = ((asked, outcomes.get(asked.instruction.promise.name)) for asked in self._promised)
+        return next(((asked, outcome) for asked, outcome in named if outcome is not None), None)
 
     def begin_waits(self, now_ms: int) -> None:
         """Let the waits begin that no row holds: a process that reached them died, or none has."""
