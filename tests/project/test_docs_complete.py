@@ -185,3 +185,23 @@ def test_parameters_have_a_meaning() -> None:
         if re.match(r"    \*{0,2}\w+(: | = |$)", line) and " -- " not in line and not line.startswith("    raises")
     ]
     assert len(without) <= MAX_WITHOUT_MEANING, without
+
+
+POSIX = re.compile(
+    r"^import (?:fcntl|resource|termios|pty|pwd|grp)$|AF_UNIX|add_signal_handler|signal\.SIGKILL"
+    r"|\bos\.(?:fork|geteuid|getuid|fchmod|register_at_fork|killpg|setsid)\b",
+    re.MULTILINE,
+)
+"""The parts of the standard library that Windows lacks, as the sources use them."""
+
+
+def test_the_page_lists_each_module_that_needs_posix() -> None:
+    root = Path(__file__).parents[2]
+    found = {
+        ".".join(file.relative_to(root / "src").with_suffix("").parts)
+        for file in (root / "src").rglob("*.py")
+        if POSIX.search(file.read_text(encoding="utf-8"))
+    }
+    page = (root / "docs" / "reference" / "configuration.md").read_text(encoding="utf-8")
+    section = page.partition("## Operating systems")[2].partition("\n## ")[0]
+    assert set(re.findall(r"`(perdure\.[\w.]+)`", section)) == found

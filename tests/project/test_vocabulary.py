@@ -84,7 +84,7 @@ MAX_WORDS = {
     "tutorial": 4_450,
     "explanation": 8_000,
     "guarantees": 7_340,
-    "reference": 25_890,
+    "reference": 25_950,
     "index": 430,
     "faq": 540,
 }
