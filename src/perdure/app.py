@@ -357,18 +357,19 @@ def for_tests(app: App[R]) -> App[R]:
     return changed
 
 
-def for_rehearsal(app: App[R], services: object, *, engines: int = 1) -> App[R]:
-    """Return the app as a rehearsal runs it: with these services, plain data, no sinks and no history.
+def for_rehearsal(app: App[R], services: object, *, engines: int = 1, history: str = "0 ms") -> App[R]:
+    """Return the app as a rehearsal runs it: with these services, plain data, and no sinks.
 
     Args:
         app: the app.
         services: the services.
         engines: for how many engines the slots of the app and of its jobs are. Slots for each key are those of one.
+        history: how long the history is kept. By default there is none.
 
     Raises:
         DefinitionError: the services lack a member that a job needs.
     """
-    limits = attrs.evolve(app.limits, history_retention="0 ms", concurrency=app.limits.concurrency * engines)
+    limits = attrs.evolve(app.limits, history_retention=history, concurrency=app.limits.concurrency * engines)
     other: Any = with_services(app, services)
     served = {at: _with_slots(job, engines) for at, job in app.served.items()}
     changed: App[R] = other._changed(encryption=None, sinks=(), limits=limits, served=served)  # noqa: SLF001 - of this module

@@ -108,6 +108,7 @@ FIXED_RANGES: Final = {
 
 OPTIONS_ELSEWHERE: Final = {
     "CapacityOptions.engines": "tests/rehearsal/test_capacity.py::test_numbers_out_of_their_ranges_are_refused",
+    "HistoryDebugger.most": "tests/rehearsal/test_history_debugging.py::test_more_steps_than_the_limit_are_refused",
     "read_histories.each": "tests/rehearsal/test_histories.py::test_limits_at_their_edges",
     "read_histories.steps": "tests/rehearsal/test_histories.py::test_limits_at_their_edges",
     **{

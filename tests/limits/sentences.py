@@ -29,6 +29,9 @@ SENTENCES: Final = {
     "how-to/ask-a-workflow.md: at most 4,000": PUBLISHED,
     "how-to/call-jobs-from-django-and-flask.md: at most 10": TIME,
     "how-to/call-jobs-from-fastapi.md: at most 10": TIME,
+    "how-to/debug-a-journal.md: at most 10,000": (
+        "tests/rehearsal/test_history_debugging.py::test_more_steps_than_the_limit_are_refused"
+    ),
     "how-to/deploy-on-kubernetes.md: up to 100": "a sum of shares",
     "how-to/find-instances-and-their-history.md: up to 16": (
         "tests/values/test_attributes.py::test_a_definition_takes_so_many_attributes_and_no_more"

@@ -24,6 +24,7 @@ from perdure.cli.target.opening import is_listening
 from perdure.rehearsal import JournalDebugger, debug_journal
 from perdure.stores.sqlite.files import owner_socket
 from perdure.testing import World
+from perdure.values.answer import Done
 from perdure.values.errors import DefinitionError, InvalidArgument, InvalidInput
 
 JOBS = """
@@ -183,6 +184,31 @@ def test_a_test_of_a_secret_answer_is_refused(jobs: ModuleType, store: Path) -> 
     with pytest.raises(DefinitionError, match="an answer that has secrets"):
         debugger.as_test()
     assert debugger.scrubbed("5000-9999") == "<secret>"
+
+
+def test_a_world_continues_from_a_position(jobs: ModuleType, store: Path) -> None:
+    """With an answer that is not stored, and with the fakes of the world from there on."""
+    debugger = opened(jobs, store, at=0)
+    debugger.answer("500")
+    with debugger.world() as world:
+        handle = world.handle(jobs.sale)
+        world.settle()
+        assert [call.name for call in world.effects] == ["mail", "pay"]
+        assert world.effects[1].args == (500, "4000-1234")
+        world.run(handle.signal("1", jobs.go, 3))
+        assert world.run(handle.outcome("1")) == Done("paid 500")
+    # The journal of the debugger is as it was.
+    assert debugger.go_to(0).calls == ("price('car')",)
+    with debugger.world() as world:
+        world.settle()
+        assert [call.name for call in world.effects] == ["price", "pay"]
+
+
+def test_the_end_of_a_program_has_no_world(jobs: ModuleType, store: Path) -> None:
+    debugger = opened(jobs, store, at=0)
+    debugger.answer('"no money"', failed=True)
+    with pytest.raises(DefinitionError, match="a position before it"):
+        debugger.world()
 
 
 def test_a_job_without_a_journal_says_why(jobs: ModuleType, store: Path) -> None:

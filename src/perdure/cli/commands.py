@@ -113,8 +113,8 @@ COMMANDS: Final[Mapping[str, LazyCommand]] = {
         READING,
     ),
     "debug": LazyCommand(
-        "instances.reading:debug",
-        "Step through the journal of one workflow: lines, state, locals, other answers. Write a test, or fork it.",
+        "instances.debugging:debug",
+        "Step through the journal of a workflow, or the history of another instance. Inspect it, and answer otherwise.",
         READING,
     ),
     "dead-letters": LazyCommand(

@@ -14,8 +14,9 @@ from perdure.rehearsal.compare import Rehearsal, RehearsalOptions, rehearse
 from perdure.rehearsal.debugging import JournalDebugger, JournalPosition, ProgramFrame, debug_journal
 from perdure.rehearsal.difference import Cause, Comparison, DifferenceGroup, Example
 from perdure.rehearsal.future import Act, Futures, InstanceFuture, TooManyActs, futures_of
-from perdure.rehearsal.image import Image, PastRequest, meeting, read_image
-from perdure.rehearsal.past import read_histories
+from perdure.rehearsal.image import Image, meeting, read_image
+from perdure.rehearsal.past import PastLife, PastRequest, read_histories
+from perdure.rehearsal.replayed_history import HistoryDebugger, HistoryPosition, ReplayedEffect, debug_history
 from perdure.rehearsal.simulated_load import (
     Arrival,
     Capacity,
@@ -41,6 +42,8 @@ __all__ = [
     "FromJson",
     "FutureQuestion",
     "Futures",
+    "HistoryDebugger",
+    "HistoryPosition",
     "Image",
     "InstanceFuture",
     "InstanceTimeline",
@@ -49,15 +52,18 @@ __all__ = [
     "MeasuredLoad",
     "NoAnswers",
     "NoArrivals",
+    "PastLife",
     "PastRequest",
     "ProgramFrame",
     "Rehearsal",
     "RehearsalOptions",
+    "ReplayedEffect",
     "ServiceAnswers",
     "TimelineEntry",
     "TooManyActs",
     "WhatIfEvent",
     "capacity",
+    "debug_history",
     "debug_journal",
     "drawn",
     "future_of",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias, cast
 
 import attrs
 import orjson
@@ -221,6 +221,22 @@ class Recorded:
 
     form: Literal["done", "failed"]
     value: str
+
+    @classmethod
+    def of(cls, call: ServiceCall, answer: object) -> Recorded:
+        """Encode an answer to a call.
+
+        Raises:
+            InvalidInput: it is no result, or its type does not encode it.
+        """
+        values, errors = _codecs(call.fn, call.name)
+        match cast("Result[object, object]", answer):
+            case Success(value):
+                return cls("done", values.encode(value).decode())
+            case Failure(error) if errors is not None:
+                return cls("failed", errors.encode(error).decode())
+            case _:
+                raise InvalidInput(f"answer of {call.name}", ("it is not a result of its type",))
 
     def result(self, call: ServiceCall) -> Result[Any, Any]:
         """Decode it.

@@ -16,7 +16,8 @@ from perdure.app import App
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.request import CommandSpec
 from perdure.rehearsal.difference import duration
-from perdure.rehearsal.image import DAY_MS, Image, PastRequest, number_of, share_of
+from perdure.rehearsal.image import DAY_MS, Image, number_of, share_of
+from perdure.rehearsal.past import PastRequest
 from perdure.testing.typed import from_type
 from perdure.values.address import Address, Job
 from perdure.values.errors import DefinitionError, PerdureError

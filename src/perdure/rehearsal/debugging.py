@@ -5,35 +5,44 @@ The program is replayed from its beginning, as the engine replays it. Nothing is
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import GeneratorType
 from typing import Any, cast
 
 import attrs
 import orjson
 
+from perdure.app import App
 from perdure.client.client import Client
 from perdure.codecs import Codec
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.redaction import redacted_instance, secrets_of_instance
 from perdure.jobs.step import NextStep
 from perdure.kinds.workflow import Workflow
+from perdure.kinds.workflow.commands import ForkInput
+from perdure.kinds.workflow.header import Header, Shared, header_of, written
 from perdure.kinds.workflow.instructions import OneStep
-from perdure.kinds.workflow.journal import Row, body_of, codecs_of, row_of, whole_row
+from perdure.kinds.workflow.journal import Row, body_of, codecs_of, prefix_of, row_of, whole_row
 from perdure.kinds.workflow.step_listing import next_steps
-from perdure.kinds.workflow.tree import Branch
 from perdure.programs import ServiceCall
 from perdure.programs.instructions import DO
-from perdure.programs.interpreter import stack_of
+from perdure.programs.interpreter import Loop, stack_of
+from perdure.rehearsal.future import NoServices
 from perdure.rehearsal.timeline import local_gateway, rows_of
+from perdure.runtime.record import Runtime
+from perdure.stores.contract import Store
+from perdure.stores.memory import MemoryBackend
 from perdure.stores.rows import from_json, to_json
+from perdure.testing.world.clock import Clock
 from perdure.testing.world.source_code import name_of
+from perdure.testing.world.world import World
 from perdure.values.address import check_id
-from perdure.values.errors import DefinitionError, InvalidArgument, InvalidInput
+from perdure.values.errors import DefinitionError, ForkRefused, InvalidArgument, InvalidInput
 from perdure.values.excerpt import excerpt, fields_in_line, size_only
 from perdure.values.instance import Instance
 from perdure.values.listings import StepRecord
 from perdure.values.secret import scrubbed, texts_of
+from perdure.values.times import from_ms
 
 
 @attrs.frozen
@@ -202,7 +211,7 @@ class JournalDebugger:
         # The end is the last row's: before it, the workflow has not ended.
         replayed = self._workflow.replay(self.instance, self.rows[:length])
         try:
-            frames = tuple(frame for branch in replayed.tree.branches.values() for frame in _frames(branch))
+            frames = tuple(frame for branch in replayed.tree.branches.values() for frame in frames_of(branch.loop))
             encoded = self.definition.plan.state.encode(replayed.draft.state).decode()
             return JournalPosition(
                 number=self.at,
@@ -263,10 +272,7 @@ class JournalDebugger:
             raise
 
     def _check(self, asked: NextStep, value: str, *, failed: bool) -> None:
-        try:
-            orjson.loads(value)
-        except orjson.JSONDecodeError as problem:
-            raise InvalidInput(f"answer of {asked.name}", (f"$: not JSON: {problem}",)) from problem
+        check_json(value, f"answer of {asked.name}")
         values, errors = codecs_of(cast("ServiceCall | OneStep", asked.instruction))
         codec: Codec[Any] | None = errors if failed else values
         if codec is None:
@@ -274,6 +280,51 @@ class JournalDebugger:
         codec.decode(value.encode())
 
     # ------------------------------------------------------------ results
+    def world(self, services: object = None) -> World:
+        """Return a world that continues from this position.
+
+        Steps that have ended are kept, made-up answers too. Those in progress begin again. The parent is not there.
+
+        Args:
+            services: the services in this world. None: there are none.
+
+        Raises:
+            DefinitionError: the program has ended at this position, or the journal cannot be forked.
+            InvalidInput: this code cannot follow the journal.
+        """
+        rows, header = self.rows[: self._length(self.at)], header_of(self.instance)
+        forms = {row_of(body).form for body in rows}
+        if self.step is None or "cancelled" in forms:
+            what = "a cancelled program" if "cancelled" in forms else "the end of the program"
+            raise DefinitionError("position of a world", what, "a position before it; go back")
+        address = self.instance.address
+        wanted, kept = ForkInput(source=address.id), attrs.evolve(header, ended=None)
+        prefix = prefix_of(str(address), kept, rows, wanted)
+        if isinstance(prefix, ForkRefused):
+            raise DefinitionError("position of a world", str(prefix), "another position")
+        at_ms = max((row_of(body).at_ms for body in rows), default=header.started_ms)
+        begun = Header(
+            run_id=header.run_id,
+            started_ms=header.started_ms,
+            signals=prefix.signals,
+            waiting=prefix.waiting,
+            shared=Shared(published=prefix.published) if prefix.published else None,
+            forked=None if header.forked is None else prefix.forked,
+        )
+        row = Instance(
+            address=address,
+            incarnation=1,
+            version=1,
+            created_ms=self.instance.created_ms,
+            updated_ms=at_ms,
+            state=header.first or self.instance.state,
+            state_version=self.instance.state_version,
+            data=written(begun),
+            journal_length=len(prefix.bodies),
+            alarm_ms=at_ms,
+        )
+        return world_of(self.definition, services, [(row, prefix.bodies)], at_ms)
+
     def as_test(self) -> str:
         """Return a test as text: that the program, with the answers so far, comes to this position.
 
@@ -287,23 +338,18 @@ class JournalDebugger:
             expected = "answers without marked secrets; change them with `answer`"
             raise DefinitionError("journal of a test", "an answer that has secrets", expected)
         shown = redacted_instance(self.definition, self.instance, hide=_blank)
-        named, job = name_of(self.definition), self.definition.name.replace("-", "_")
-        name = job if named is None else named.text
-        imports = [] if named is None else [f"from {module} import {name}" for module, name in sorted(named.imports)]
+        name, first = test_text(self.definition, type(self).__name__)
         attrs_ = attrs.evolve(self, instance=shown, rows=rows, at=self.at)
         position = attrs_.position
         lines = [
-            *imports,
-            "from perdure.rehearsal import JournalDebugger",
-            "",
-            *([] if named is not None else [f"{name} = ...  # the definition of {self.definition.name!r}"]),
+            *first,
             f"INSTANCE = {to_json(shown)!r}",
             "ROWS = (",
             *(f"    {body!r}," for body in rows),
             ")",
             "",
             "",
-            f"def test_{_identifier(job)}_continues_as_recorded() -> None:",
+            f"def test_{identifier(self.definition.name)}_continues_as_recorded() -> None:",
             f"    position = JournalDebugger.of_json({name}, INSTANCE, ROWS).position",
             f"    assert position.calls == {position.calls!r}",
             f"    assert position.state == {position.state!r}",
@@ -340,14 +386,50 @@ class JournalDebugger:
         return scrubbed(text, secrets) if secrets else text
 
 
-def _frames(branch: Branch) -> tuple[ProgramFrame, ...]:
+def frames_of(loop: Loop[Any, Any]) -> tuple[ProgramFrame, ...]:
+    """Return a suspended program's do-blocks, the innermost one last."""
     found: list[ProgramFrame] = []
-    for tag, payload in stack_of(branch.loop):
+    for tag, payload in stack_of(loop):
         if tag == DO and isinstance(payload, GeneratorType) and payload.gi_frame is not None:
             frame = payload.gi_frame
             code = frame.f_code
             found.append(ProgramFrame(code.co_name, f"{code.co_filename}:{frame.f_lineno}", dict(frame.f_locals)))
     return tuple(found)
+
+
+def check_json(value: str, what: str) -> None:
+    """Check that a text is JSON.
+
+    Raises:
+        InvalidInput: it is not.
+    """
+    try:
+        orjson.loads(value)
+    except orjson.JSONDecodeError as problem:
+        raise InvalidInput(what, (f"$: not JSON: {problem}",)) from problem
+
+
+def test_text(definition: AnyDefinition, debugger: str) -> tuple[str, list[str]]:
+    """Return a definition's name in a test, and the first lines."""
+    named = name_of(definition)
+    name = identifier(definition.name) if named is None else named.text
+    imports = [] if named is None else [f"from {module} import {name}" for module, name in sorted(named.imports)]
+    missing = [] if named is not None else [f"{name} = ...  # the definition of {definition.name!r}"]
+    return name, [*imports, f"from perdure.rehearsal import {debugger}", "", *missing]
+
+
+def world_of(
+    definition: AnyDefinition, services: object, rows: Iterable[tuple[Instance, Sequence[str]]], at_ms: int
+) -> World:
+    """Return a world, not yet open, that stores these rows at an instant."""
+    backend = MemoryBackend()
+    backend.fill(rows, (), (), epoch=1)
+
+    async def opened(_: Runtime) -> Store:
+        return backend.open()
+
+    app: App[Any] = App(NoServices() if services is None else services).with_jobs(definition)
+    return World(app, store=opened, clock=Clock(from_ms(at_ms)))
 
 
 def _blank(value: object) -> Any:
@@ -365,7 +447,8 @@ def _blank(value: object) -> Any:
             return {}
 
 
-def _identifier(name: str) -> str:
+def identifier(name: str) -> str:
+    """Return a name that Python accepts."""
     return "".join(each if each.isalnum() else "_" for each in name)
 
 

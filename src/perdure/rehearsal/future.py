@@ -24,7 +24,8 @@ from perdure.programs import default_handler
 from perdure.programs.drivers import settle_answer
 from perdure.programs.instructions import ServiceCall
 from perdure.rehearsal.answers import Performer, Recorded, ServiceAnswers, Source, recorded_in
-from perdure.rehearsal.image import Image, PastRequest, number_of, share_of
+from perdure.rehearsal.image import Image, number_of, share_of
+from perdure.rehearsal.past import PastRequest
 from perdure.runtime.record import Runtime
 from perdure.runtime.run_context import run_around
 from perdure.runtime.simulated import Simulation
@@ -44,7 +45,8 @@ the state that it has at the end of the rehearsal. Or a request from outside arr
 MOST_ACTS: Final = 1_000_000
 """How many acts all futures of one app may have, in memory."""
 
-_LOOKS_EVERY_MS: Final = 3_600_000
+LOOKS_EVERY_MS: Final = 3_600_000
+"""How often a bound is checked, in virtual milliseconds."""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _VERSION_AND_VARIANT: Final = 7 << 76 | 2 << 62
@@ -466,6 +468,7 @@ def on_stage(
     key: bytes = b"",
     most: int = MOST_ACTS,
     recording: Callable[..., Recorder] = Recorder,
+    history: str = "0 ms",
 ) -> Generator[Stage]:
     """Prepare an app on the rows of an image: the real engine, with virtual time and a store in memory.
 
@@ -476,6 +479,7 @@ def on_stage(
         key: the key of the digests.
         most: how many acts are kept in memory.
         recording: makes the recorder.
+        history: how long events are kept. By default commits have none but failures, which are not stored.
 
     Raises:
         DefinitionError: the app cannot be opened.
@@ -489,7 +493,7 @@ def on_stage(
     runtime = attrs.evolve(simulation.runtime, random=draws.random, log=_forget)
     recorder = recording(served, performer, runtime, backend, key, most, frozenset(own), image.at_ms)
     services = NoServices() if performer.answers.services is None else performer.answers.services
-    opened = for_rehearsal(app, services).open(
+    opened = for_rehearsal(app, services, history=history).open(
         recorder.watching(backend.open()),
         runtime=runtime,
         perform=recorder.perform,
@@ -504,7 +508,7 @@ def on_stage(
 
 def _advance(simulation: Simulation, recorder: Recorder, until_ms: int) -> None:
     while simulation.now_ms < until_ms:
-        simulation.advance(min(_LOOKS_EVERY_MS, until_ms - simulation.now_ms))
+        simulation.advance(min(LOOKS_EVERY_MS, until_ms - simulation.now_ms))
         if recorder.acts > recorder.most_acts:
             raise TooManyActs.of(recorder.most_acts)
 

@@ -14,6 +14,7 @@ import orjson
 
 from perdure.app import App
 from perdure.jobs.attributes import keys_of, types_of
+from perdure.rehearsal.past import PastRequest
 from perdure.stores import at_rest
 from perdure.stores.at_rest import StoreReader
 from perdure.stores.encryption.sealed_store import RecordCipher
@@ -71,23 +72,6 @@ def meeting(app: App[Any], job: str, where: Sequence[Condition | Attribute[Any, 
         return all((key := keys[one]) is not None and key in wanted for one, wanted in ranges.items())
 
     return meets
-
-
-@attrs.frozen
-class PastRequest:
-    """A request from outside that the history has, or that arrives in a rehearsal.
-
-    Attributes:
-        at_ms: when it was accepted, or when it arrives.
-        address: the instance.
-        action: the action.
-        payload: its input as JSON, without secrets. None if the history does not keep it, or if it had none.
-    """
-
-    at_ms: int
-    address: Address
-    action: str
-    payload: str | None
 
 
 @attrs.frozen(kw_only=True)

@@ -15,6 +15,7 @@ from typing import Any, Final, Literal
 import attrs
 
 from perdure.app import App
+from perdure.client.reading import ReadingGateway
 from perdure.codecs import Codec
 from perdure.jobs.definition import AnyDefinition
 from perdure.kinds.workflow.children import is_child_signal
@@ -25,10 +26,31 @@ from perdure.stores import at_rest
 from perdure.stores.at_rest import StoredInstance, StoreReader
 from perdure.stores.encryption.sealed_store import RecordCipher
 from perdure.stores.values import LoggedEvent, UnreadEvent
-from perdure.testing.histories import NOT_DECODED, Hidden, Histories, HistoryStep, InstanceHistory, NotHidden
+from perdure.testing.histories import (
+    NOT_DECODED,
+    Hidden,
+    Histories,
+    HistoryStep,
+    InstanceHistory,
+    NotHidden,
+    decoded,
+)
 from perdure.values.address import Address
 from perdure.values.errors import DefinitionError, InvalidId, InvalidInput, StoreCorrupt
-from perdure.values.event import DebounceStarted, Event, JobAccepted, JobPaused, JobResumed, JobStarted, JobTerminated
+from perdure.values.event import (
+    DebounceFlushed,
+    DebounceStarted,
+    Event,
+    JobAccepted,
+    JobExecuted,
+    JobFailed,
+    JobPaused,
+    JobResumed,
+    JobRetryExhausted,
+    JobStarted,
+    JobTerminated,
+)
+from perdure.values.excerpt import fields_in_line
 from perdure.values.instance import Instance
 
 EACH: Final = 20
@@ -40,13 +62,15 @@ STEPS: Final = 50
 MOST: Final = 1_000
 """The greatest number of histories of a job, and of steps of a history."""
 
-MOST_READ: Final = 100_000
-"""How many steps of a store are read. Histories end before those beyond."""
+MOST_REQUESTS: Final = 100_000
+"""How many requests of the history of a store are read, and how many arrive in a rehearsal."""
 
 MAX_STEP_CHARACTERS: Final = 16_384
 """The characters of the longest value that a step has."""
 
+_PAGE: Final = 1_000
 _WORKFLOW: Final = "workflow"
+WITH_PAYLOADS: Final = 'a history from the beginning on, of a definition with accepted_in_events="payload"'
 NO_PAYLOADS: Final = 'its job does not say accepted_in_events="payload"'
 NO_BEGINNING: Final = "retention has deleted its beginning"
 NOT_HIDDEN: Final = "the texts of its first step cannot be replaced"
@@ -54,6 +78,130 @@ NOT_FOLLOWED: Final = "it was forked or started over, or this code does not foll
 TOO_MANY: Final = "the store has more steps than are read"
 NOT_CHOSEN: Final = "more than were asked for, or the beginning of another one"
 DAMAGED: Final = "damaged rows"
+
+
+@attrs.frozen
+class PastRequest:
+    """A request that the history has, or that arrives in a rehearsal.
+
+    Attributes:
+        at_ms: when it was accepted, or when it arrives.
+        address: the instance.
+        action: the action.
+        payload: its input as JSON, without secrets. None if the history does not keep it, or if it had none.
+        told_by: the instance whose message it was, printed. None if it came from outside.
+    """
+
+    at_ms: int
+    address: Address
+    action: str
+    payload: str | None
+    told_by: str | None = None
+
+
+def request_in(event: Event) -> PastRequest | None:
+    """Return the request that an event records, if it records one."""
+    match event:
+        case JobAccepted():
+            action, payload, told_by = event.action, event.payload, event.told_by
+        case JobPaused():
+            action, payload, told_by = "pause", None, None
+        case JobResumed(was="paused"):
+            action, payload, told_by = "resume", None, None
+        case _:
+            return None
+    try:
+        return PastRequest(event.at_ms, Address.parse(event.address), action, payload, told_by)
+    except InvalidId:
+        return None
+
+
+# ---------------------------------------------------------------- the life of one instance
+@attrs.frozen
+class PastLife:
+    """An instance's latest life.
+
+    Attributes:
+        address: the instance.
+        requests: the requests that it accepted, in order, as this code decodes them.
+        runs: how runs ended, by number and attempt.
+        until_ms: when the last event happened.
+    """
+
+    __repr__ = fields_in_line
+
+    address: Address
+    requests: tuple[PastRequest, ...]
+    runs: Mapping[tuple[int, int], str]
+    until_ms: int
+
+
+def outcome_in(event: Event) -> tuple[tuple[int, int], str] | None:
+    """Return the run that an event ends, by number and attempt, and how it ended."""
+    match event:
+        case JobExecuted() | DebounceFlushed():
+            return (event.run_count, event.attempt), "executed"
+        case JobFailed(hook="superseded"):
+            return None
+        case JobFailed() | JobRetryExhausted():
+            return (event.run_count, event.attempt), f"failed: {event.error.error_type}"
+        case _:
+            return None
+
+
+def life_in(definition: AnyDefinition, address: Address, events: Sequence[Event]) -> PastLife:
+    """Return the life that events tell, the oldest event first.
+
+    Raises:
+        DefinitionError: a request is missing in it.
+        InvalidInput: this code cannot decode a request.
+    """
+    requests = list[PastRequest]()
+    for request in filter(None, map(request_in, events)):
+        spec = definition.plan.offered.get(request.action)
+        codec = None if spec is None else spec.input
+        if spec is not None and codec is not None and request.payload is None and spec.takes == "input":
+            raise DefinitionError(f"history of {address}", f"a {request.action} without its input", WITH_PAYLOADS)
+        payload = request.payload
+        if codec is not None and payload:
+            payload = codec.encode(decoded(codec, payload.encode())).decode()
+        requests.append(attrs.evolve(request, payload=payload))
+    if not requests:
+        raise DefinitionError(f"history of {address}", "no requests", WITH_PAYLOADS)
+    return PastLife(address, tuple(requests), dict(filter(None, map(outcome_in, events))), events[-1].at_ms)
+
+
+async def read_life(
+    gateway: ReadingGateway, definition: AnyDefinition, address: Address, *, most: int = MOST_REQUESTS
+) -> PastLife:
+    """Read an instance's latest life, which may have ended.
+
+    Args:
+        gateway: reads the store.
+        definition: the instance's definition.
+        address: the instance.
+        most: how many events are read.
+
+    Raises:
+        DefinitionError: the history does not have its beginning, or not its requests, or has more events.
+        InvalidInput: this code cannot decode a request.
+        PerdureError: the store cannot be read.
+    """
+    found, before = list[Event](), None
+    while True:
+        page = await gateway.history(address, before=before, limit=_PAGE)
+        for logged in page:
+            if isinstance(logged.event, UnreadEvent):
+                continue
+            found.append(logged.event)
+            if isinstance(logged.event, JobStarted | DebounceStarted):
+                return life_in(definition, address, found[::-1])
+        if len(found) > most:
+            raise DefinitionError(f"history of {address}", f"more than {most:,} events", "a younger instance")
+        if len(page) < _PAGE:
+            got = NO_BEGINNING if found else "no events"
+            raise DefinitionError(f"history of {address}", got, WITH_PAYLOADS)
+        before = page[-1].sequence
 
 
 @attrs.frozen
@@ -215,7 +363,7 @@ def read_histories(
     steps: int = STEPS,
     keep: Collection[str] = (),
     records: RecordCipher | None = None,
-    most: int = MOST_READ,
+    most: int = MOST_REQUESTS,
 ) -> Histories:
     """Read histories of a store, without its secrets, texts, bytes, UUIDs and ids. Nothing is written to the store.
 

@@ -35,7 +35,7 @@ from perdure.kinds.workflow.journal import CHILD
 from perdure.programs.future import answer_of
 from perdure.programs.instructions import ServiceCall
 from perdure.rehearsal.answers import FromJson, NoAnswers, Performer, ServiceAnswers, Source, recorded_in
-from perdure.rehearsal.future import NoServices, Recorder, on_stage
+from perdure.rehearsal.future import LOOKS_EVERY_MS, NoServices, Recorder, on_stage
 from perdure.rehearsal.image import Image
 from perdure.stores.contract import Answered, NotCommitted, Store, overlay
 from perdure.values.address import Address, check_id
@@ -67,7 +67,6 @@ _STEPS_OF_AN_ENTRY: Final = 20
 """How many commits of all instances a future allows for each entry that it may have."""
 
 _MESSAGES_READ: Final = 1_000
-_LOOKS_EVERY_MS: Final = 3_600_000
 
 EntryKind: TypeAlias = Literal[
     "request",
@@ -274,7 +273,7 @@ ASKED_FUTURE: Final[Codec[AskedFuture]] = Codec.of(AskedFuture, what="question a
 
 # ---------------------------------------------------------------- recording
 @attrs.define
-class _Watcher(Recorder):
+class TimelineRecorder(Recorder):
     """Records one instance's entries, and the other instances that its messages reach."""
 
     address: Address = attrs.field(kw_only=True, default=Address("", "", ""))
@@ -284,13 +283,15 @@ class _Watcher(Recorder):
     secrets: set[str] = attrs.field(init=False, factory=set[str])
     is_full: bool = attrs.field(init=False, default=False)
     _commits: int = attrs.field(init=False, default=0)
-    _runs: set[tuple[str, int]] = attrs.field(init=False, factory=set[tuple[str, int]])
+    runs: set[tuple[str, int]] = attrs.field(init=False, factory=set[tuple[str, int]])
 
     @property
     def job(self) -> AnyDefinition:
+        """The definition of the instance."""
         return self.jobs[self.address.kind, self.address.name]
 
     def note(self, what: EntryKind, text: str) -> None:
+        """Add an entry, unless the timeline is full."""
         if len(self.entries) >= self.most:
             self.is_full = True
         else:
@@ -298,6 +299,7 @@ class _Watcher(Recorder):
 
     # ------------------------------------------------------------ effects
     def perform(self, instruction: object, services: object, execute: Execute) -> object:
+        """Answer an effect, and record it with its result."""
         if type(instruction) is not ServiceCall or execute.instance.address != self.address:
             return super().perform(instruction, services, execute)
         self.secrets.update(secrets_of_run(self.job, execute))
@@ -370,18 +372,19 @@ class _Watcher(Recorder):
             if message.target not in self.known:
                 self.reached.add(message.target)
         if transition.address == self.address:
-            self._own(before, transition)
+            self.own(before, transition)
         if self.is_full:  # it must not run for ever
             self.backend.remove(transition.address)
 
-    def _own(self, before: Instance | None, transition: Transition) -> None:
+    def own(self, before: Instance | None, transition: Transition) -> None:
+        """Record a commit of the instance."""
         after = transition.write.instance if isinstance(transition.write, Put) else None
         self.secrets.update(secrets_of_instance(self.job, after))
         if after is not None:
             self._begun(before, after)
         for event in transition.events:
             if isinstance(event, JobExecuted):
-                self._ran(event.run_id, event.attempt, event.cause, event.run_count)
+                self.ran(event.run_id, event.attempt, event.cause, event.run_count)
         for message in transition.messages:
             target, job = message.target, self.jobs.get((message.target.kind, message.target.name))
             payload = "" if job is None else redacted_payload(job, message.action, message.payload)
@@ -397,11 +400,12 @@ class _Watcher(Recorder):
     def _begun(self, before: Instance | None, after: Instance) -> None:
         claim = after.claim
         if claim is not None and _place(claim) != _place(None if before is None else before.claim):
-            self._ran(claim.run_id, claim.attempt, claim.cause, after.run_count)
+            self.ran(claim.run_id, claim.attempt, claim.cause, after.run_count)
 
-    def _ran(self, run_id: str, attempt: int, cause: str, number: int) -> None:
-        if (run_id, attempt) not in self._runs:
-            self._runs.add((run_id, attempt))
+    def ran(self, run_id: str, attempt: int, cause: str, number: int) -> None:
+        """Record that an attempt has begun, once."""
+        if (run_id, attempt) not in self.runs:
+            self.runs.add((run_id, attempt))
             self.note("run", f"run {number}, because of {cause}" + (f", attempt {attempt}" if attempt > 1 else ""))
 
     def _changed(self, before: Instance | None, after: Instance) -> None:
@@ -578,17 +582,17 @@ def _computed(asked: _Asked, rows: Mapping[Address, Row]) -> tuple[InstanceTimel
     performer = Performer(question.answers, recorded_in(image), question.seed)
 
     def watcher(*parts: Any) -> Recorder:
-        return _Watcher(*parts, address=address, never=never, most=question.most)
+        return TimelineRecorder(*parts, address=address, never=never, most=question.most)
 
     with on_stage(asked.app, image, performer, recording=watcher) as stage:
         client, simulation = stage.enter(), stage.simulation
-        seen = cast("_Watcher", stage.recorder)
+        seen = cast("TimelineRecorder", stage.recorder)
         for action, event in asked.events:
             for _ in range(event.times):
                 seen.runtime.spawn(_coming(seen, client, action, event), name="event")
         until_ms = now_ms + question.lasting_ms
         while simulation.now_ms < until_ms and not seen.is_full:
-            simulation.advance(min(_LOOKS_EVERY_MS, until_ms - simulation.now_ms))
+            simulation.advance(min(LOOKS_EVERY_MS, until_ms - simulation.now_ms))
         row = seen.backend.instance(address)
     if performer.missing:
         raise NoAnswers(performer.missing)
@@ -604,7 +608,7 @@ def _computed(asked: _Asked, rows: Mapping[Address, Row]) -> tuple[InstanceTimel
     return timeline, frozenset(each for each in seen.reached if each not in rows)
 
 
-async def _coming(seen: _Watcher, client: Client, action: str, event: WhatIfEvent) -> None:
+async def _coming(seen: TimelineRecorder, client: Client, action: str, event: WhatIfEvent) -> None:
     """Let an event come, and record its answer."""
     if event.after_ms:
         await seen.runtime.sleep(event.after_ms)

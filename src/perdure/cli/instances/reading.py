@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import redirect_stdout
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias, assert_never
+from collections.abc import Sequence
+from typing import Annotated, Any, Final, Literal, TypeAlias, assert_never
 
-import attrs
 import orjson
 from cyclopts import Parameter
 
@@ -35,20 +31,17 @@ from perdure.cli.instances.selection import (
 )
 from perdure.cli.options import JsonOption
 from perdure.cli.output import Table, write_fields, write_json, write_table
-from perdure.cli.process import ExitCode, UsageError, code_of, write_lines
-from perdure.cli.target.opening import NO_PLACE, UNSET, PlaceOptions, TargetOptions, open_store, open_target
-from perdure.cli.target.target import InstanceRequest, Target, of_instance
+from perdure.cli.process import ExitCode, UsageError, write_lines
+from perdure.cli.target.opening import NO_PLACE, UNSET, PlaceOptions, TargetOptions, open_target
+from perdure.cli.target.target import Target, of_instance
 from perdure.stores.values import LoggedEvent
 from perdure.values.address import Address
 from perdure.values.errors import (
-    DefinitionError,
     InvalidInput,
-    PerdureError,
-    ServerUnreachable,
     Undecodable,
     UnknownAction,
 )
-from perdure.values.excerpt import excerpt, one_line, shortened
+from perdure.values.excerpt import one_line, shortened
 from perdure.values.listings import InstanceOutcome, Listed, StepRecord
 from perdure.values.status import InstanceStatus, Status
 from perdure.values.status_wait import Awaited, NeverStored, NotReached, Reached
@@ -57,9 +50,6 @@ from perdure.values.times import format_duration, from_ms
 from perdure.wire.explanation import why_parked
 from perdure.wire.operations import HISTORY, STATUS, STEPS
 from perdure.wire.records import awaited_json, data_of
-
-if TYPE_CHECKING:
-    from perdure.rehearsal.debugging import JournalDebugger  # an extra
 
 
 def list_instances(
@@ -539,170 +529,3 @@ def _awaited_code(answer: Awaited) -> ExitCode:
             return ExitCode.REFUSED
         case _:
             assert_never(answer)
-
-
-# ---------------------------------------------------------------- debugging
-DEBUG_HELP: Final = (
-    "next, back       give the program the next recorded answer, or take the last one back",
-    "go N             go to the position after N answers",
-    "where            show the position: the line, the steps that the program waits for, the next answer",
-    "steps            list the recorded answers",
-    "state            show the state",
-    "locals           show the suspended functions with their local variables",
-    "answer JSON      answer the next step with this value instead; fail JSON: with this typed error",
-    "test [FILE]      print a test that the program comes to this position, or write it into a new file",
-    "fork ID          fork the stored workflow from here: a running engine begins the workflow ID with this step",
-    "quit             end",
-)
-
-
-def debug(
-    address: AddressArgument,
-    /,
-    *,
-    target: TargetOptions = UNSET,
-    at: int | None = None,
-) -> int:
-    """Step through the journal of one workflow: lines, state, locals, other answers. Write a test, or fork it.
-
-    It replays the program of the app from its journal, as the engine does. No service is called, and nothing is
-    written, except by the command fork. Read the store with --store and --app, also beside a running engine. Commands
-    come from the terminal, or line by line from a pipe. Type help for a list.
-
-    Exit code: 0 done, 2 the command cannot start, 3 a line from a pipe is refused, 4 no engine answers a fork.
-
-    Parameters
-    ----------
-    at
-        The number of answers that the program has received at first. By default all.
-    """
-    named = address_of(address)
-    store = target.store or os.environ.get("PERDURE_STORE")
-    if not store:
-        raise UsageError("debug reads the rows of a store: pass --store URL and --app MODULE:APP")
-    with open_store(store, target.app or os.environ.get("PERDURE_APP")) as found, redirect_stdout(sys.stderr):
-        row, journal = found.rows(named)
-        job = found.gateway.definition_of(named)
-    if job is None:
-        raise UsageError(f"{named}: the code of the job steps through its journal: pass --app MODULE:APP")
-    from perdure.rehearsal.debugging import JournalDebugger  # noqa: PLC0415 - an extra
-
-    try:
-        debugger = JournalDebugger(job, row, journal, -1 if at is None else at)
-    except DefinitionError as problem:
-        raise UsageError(str(problem)) from problem
-    return _Debugging(debugger, target).run()
-
-
-@attrs.define
-class _Debugging:
-    """Reads lines, and performs their commands."""
-
-    debugger: JournalDebugger
-    target: TargetOptions
-
-    def run(self) -> ExitCode:
-        """Perform the lines of standard input."""
-        asks = sys.stdin.isatty()
-        self._where()
-        if asks:
-            write_lines(["type help for the commands"])
-        while True:
-            if asks:
-                sys.stdout.write(f"({self.debugger.at}) ")
-            sys.stdout.flush()
-            line = sys.stdin.readline()
-            command, _, rest = line.strip().partition(" ")
-            if not line or command in {"quit", "q"}:
-                return ExitCode.DONE
-            try:
-                self._perform(command, rest.strip())
-            except (PerdureError, UsageError, OSError) as problem:
-                sys.stderr.write(f"perdure: {one_line(self.debugger.scrubbed(str(problem)))}\n")
-                if not asks:
-                    return code_of(problem) if isinstance(problem, ServerUnreachable) else ExitCode.REFUSED
-
-    def _perform(self, command: str, rest: str) -> None:
-        if self._moved(command, rest):
-            self._where()
-            return
-        debugger = self.debugger
-        match command, rest:
-            case "steps", "":
-                write_lines(self._steps())
-            case "state" | "s", "":
-                write_lines([debugger.shown_state()])
-            case "locals" | "l", "":
-                write_lines(self._locals())
-            case "test", "":
-                sys.stdout.write(debugger.as_test())
-            case "test", path:
-                with Path(path).open("x", encoding="utf-8") as file:
-                    file.write(debugger.as_test())
-                write_lines([f"{path} is written"])
-            case "fork", id_ if id_:
-                self._fork(id_)
-            case "help" | "h" | "?", "":
-                write_lines(DEBUG_HELP)
-            case _:
-                raise UsageError(f"{f'{command} {rest}'.strip()!r}: type one of these lines, or help: {_SHORT_HELP}")
-
-    def _moved(self, command: str, rest: str) -> bool:
-        """Perform a command that goes to a position. Return whether it is one."""
-        match command, rest:
-            case "" | "where" | "w", "":
-                pass
-            case "next" | "n", "":
-                self.debugger.next()
-            case "back" | "b", "":
-                self.debugger.back()
-            case "go", number if number.isascii() and number.isdecimal():
-                self.debugger.go_to(int(number))
-            case "answer" | "fail", text if text:
-                self.debugger.answer(text, failed=command == "fail")
-            case _:
-                return False
-        return True
-
-    def _where(self) -> None:
-        position = self.debugger.position
-        changed = ", with another answer than the stored one" if self.debugger.changed else ""
-        lines = [f"{position.number} of {position.of} answers{changed}"]
-        lines += [f"  at        {position.line}"] if position.line else []
-        lines += [f"  waits for {call}" for call in position.calls] or ["  the program has ended"]
-        answered = position.answered
-        lines.append("  the journal ends here" if answered is None else f"  recorded  {_answer_line(answered)}")
-        write_lines(map(self.debugger.scrubbed, lines))
-
-    def _steps(self) -> Iterator[str]:
-        for number, step in enumerate(self.debugger.answered):
-            yield f"{'>' if number == self.debugger.at else ' '} {number}  {_answer_line(step)}"
-
-    def _locals(self) -> Iterator[str]:
-        frames = self.debugger.position.frames
-        if not frames:
-            yield "no locals: the program has ended, or no do-block of it is suspended here"
-        for frame in frames:
-            yield f"{frame.function} at {frame.line}"
-            for name, value in frame.locals.items():
-                yield self.debugger.scrubbed(f"  {name} = {excerpt(value)}")
-
-    def _fork(self, id_: str) -> None:
-        debugger = self.debugger
-        if debugger.changed:
-            raise UsageError("a fork performs the steps from here on again, and takes no other answer: go back to fork")
-        at = debugger.instance.address
-        payload = orjson.dumps({"source": at.id, "step": debugger.step}).decode()
-        asked = InstanceRequest(address=attrs.evolve(at, id=id_), action="fork", payload=payload)
-        with open_target(self.target) as found:
-            found.check_engine()
-            found.call(asked)
-        write_lines([f"{asked.address} begins with step {debugger.step}"])
-
-
-_SHORT_HELP: Final = "next, back, go N, where, steps, state, locals, answer JSON, fail JSON, test, fork ID, quit"
-
-
-def _answer_line(step: StepRecord) -> str:
-    error = "" if step.error is None else error_text(step.error)
-    return shortened(f"{step.path}  {step.name}  {step.status}  {step.value or error}".rstrip(), 200)
