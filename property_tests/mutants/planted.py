@@ -17,6 +17,7 @@ import planted_limits
 import planted_metrics
 import planted_pool
 import planted_races
+import planted_rehearsals
 import planted_remote
 import planted_rest
 import planted_serving
@@ -45,6 +46,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *planted_limits.MUTANTS,
     *planted_metrics.MUTANTS,
     *planted_pool.MUTANTS,
+    *planted_rehearsals.MUTANTS,
     *planted_remote.MUTANTS,
     *planted_rest.MUTANTS,
     *planted_sizes.MUTANTS,

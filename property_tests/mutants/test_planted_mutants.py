@@ -18,6 +18,7 @@ import planted_fast_path
 import planted_feeder
 import planted_journals
 import planted_pool
+import planted_rehearsals
 import planted_remote
 import planted_workflow
 import pytest
@@ -50,6 +51,7 @@ def test_there_are_many_and_each_has_a_name_of_its_own() -> None:
         planted_cancelling,
         planted_answers,
         planted_pool,
+        planted_rehearsals,
         planted_journals,
         planted_fast_path,
         planted_remote,

@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
 
 import attrs
 import pytest
+from postgres_harness import PostgresHarness
 from returns.result import Result, Success
 
-from perdure import App, Do, Limits, Task, TaskContext, Workflow, WorkflowContext, effect, program
+from perdure import (
+    App,
+    Do,
+    ItemContext,
+    Limit,
+    Limits,
+    Task,
+    TaskContext,
+    WorkerPool,
+    Workflow,
+    WorkflowContext,
+    effect,
+    program,
+    tell,
+)
 from perdure.cli.commands import run_command
 from perdure.cli.process import ExitCode
 from perdure.rehearsal import Capacity, CapacityOptions, Image, MeasuredLoad, capacity, measured_in, read_image
+from perdure.rehearsal.simulated_load import NO_TIME
 from perdure.stores.at_rest import open_reader
 from perdure.testing import Delay, World
 from perdure.testing.cluster import Cluster
@@ -128,7 +145,96 @@ def test_it_agrees_with_engines_that_run(tmp_path: Path, engines: int) -> None:
     assert 0.9 <= max(late.values()) / predicted.late_ms[2] <= (1.1 if engines == 1 else 1.5)
 
 
+# ---------------------------------------------------------------- pools, keys and named limits
+@program
+def paint(ctx: ItemContext[str]) -> Do[int, str, object]:
+    return (yield from charge((yield from ctx.item)))
+
+
+def items(path: Path, **options: Any) -> Capacity:
+    """Ten items, five for each of two customers, are due together in an hour. Each takes a second."""
+    pool = WorkerPool("thumbs", item=str, work=paint, key=lambda item: item[:1], keep="0 ms", **options)
+    code = App(object(), limits=Limits(concurrency=8)).with_jobs(pool)
+    with World(code, store=path / "jobs.db") as world:
+        thumbs = world.handle(pool)
+        world.concurrently(*(thumbs.put(f"{n}", f"{'ab'[n % 2]}{n}", after="1 hour") for n in range(10)))
+    image, past = read(path / "jobs.db")
+    chosen = CapacityOptions(lasting="2 hours", durations={"charge": "1 s"}, arrivals=0, engines=(1, 2))
+    return capacity(code, image=image, past=past, options=chosen)
+
+
+def shape(found: Capacity) -> list[tuple[int, int, int]]:
+    """Return the runs, the most at once, and the seconds that the last one was late, for each number of engines."""
+    return [(each.runs, each.most_running, round(each.late_ms[2] / 1_000)) for each in found.loads]
+
+
+def test_the_workers_of_a_pool_are_simulated(tmp_path: Path) -> None:
+    found = items(tmp_path, workers=2)
+    assert shape(found) == [(10, 2, 4), (10, 4, 2)]
+    assert found.left_out == (NO_TIME,)
+
+
+def test_the_workers_of_a_key_are_those_of_one_engine(tmp_path: Path) -> None:
+    found = items(tmp_path, workers=4, workers_per_key=1)
+    assert shape(found) == [(10, 2, 4), (10, 2, 4)]
+    assert "not simulated: workers_per_key of pool:thumbs in several engines, which have it each" in [*found.lines()]
+
+
+def test_a_limit_with_a_name_holds_over_all_engines(tmp_path: Path) -> None:
+    found = items(tmp_path, workers=8, limits=(Limit("bank", concurrency=2),))
+    assert shape(found) == [(10, 2, 4), (10, 2, 4)]
+    assert any("another number of the limit bank" in line for line in found.lines())
+
+
+def test_a_limit_for_each_key_is_simulated(tmp_path: Path) -> None:
+    by_customer = Limit("customer", concurrency_per_key=2).by(lambda key: key)
+    assert shape(items(tmp_path, workers=8, limits=(by_customer,))) == [(10, 4, 2), (10, 4, 2)]
+
+
+def test_a_postgresql_store_is_read_beside_its_engine(postgres_url: str) -> None:
+    harness = PostgresHarness(postgres_url)
+
+    async def main() -> Capacity:
+        async with only_plans.open(harness.url) as client:
+            for number in range(12):
+                await client.handle(plans).send(f"c-{number}", number)
+            found = await asyncio.to_thread(of_store)
+            assert await client.handle(plans).get_state("c-1") == 1
+            return found
+
+    def of_store() -> Capacity:
+        with open_reader(harness.url) as reader:
+            image = read_image(reader)
+            past = measured_in(reader, image)
+        options = CapacityOptions(lasting="2 hours", durations={"charge": "1 s"}, arrivals=0, engines=(1, 2))
+        return capacity(only_plans, image=image, past=past, options=options)
+
+    try:
+        found = asyncio.run(main())
+    finally:
+        asyncio.run(harness.discard())
+    assert [(each.runs, each.most_running) for each in found.loads] == [(12, 4), (12, 8)]
+
+
 # ---------------------------------------------------------------- arrivals and durations
+def test_a_message_is_no_request_from_outside(tmp_path: Path) -> None:
+    """The instance that sent it sends it again in the simulation."""
+
+    @program
+    def tell_plans(ctx: TaskContext[int], event: int) -> Do[None, str, object]:
+        yield from tell(plans, "p").send(event)
+
+    bells = Task(
+        "bells", state=int, event=int, initial=0, on_event=tell_plans, execute=bill, accepted_in_events="payload"
+    )
+    code = App(object()).with_jobs(bells, plans)
+    with World(code, store=tmp_path / "jobs.db") as world:
+        world.run(world.handle(bells).send("b", 7))
+        world.advance("1 minute")
+    _, past = read(tmp_path / "jobs.db")
+    assert [str(each.address) for each in past.arrivals] == ["task:bells:b"]
+
+
 def test_the_requests_of_the_history_come_again(tmp_path: Path) -> None:
     with World(app, store=tmp_path / "jobs.db") as world:
         plan = world.handle(plans)
@@ -137,11 +243,12 @@ def test_the_requests_of_the_history_come_again(tmp_path: Path) -> None:
         world.run(plan.send("a", 2))
         world.run(plan.send("b", 2))
     image, past = read(tmp_path / "jobs.db")
-    assert [(each.after_ms, each.address.id, each.payload, each.begins) for each in past.arrivals] == [
-        (0, "a", "1", True),
-        (7_200_000, "a", "2", True),
-        (7_200_000, "b", "2", True),
+    assert [(each.at_ms - past.since_ms, each.address.id, each.payload) for each in past.arrivals] == [
+        (0, "a", "1"),
+        (7_200_000, "a", "2"),
+        (7_200_000, "b", "2"),
     ]
+    assert {each.id for each in past.begun} == {"a", "b"}
 
     def runs(arrivals: float) -> int:
         options = CapacityOptions(lasting="8 hours", engines=(1,), arrivals=arrivals)

@@ -147,7 +147,7 @@ def test_a_program_without_do_blocks_has_no_locals(jobs: ModuleType, store: Path
 def test_another_answer_takes_another_way(jobs: ModuleType, store: Path) -> None:
     debugger = opened(jobs, store, at=0)
     position = debugger.answer("500")
-    assert (position.calls, position.number, debugger.changed) == (("mail('expensive')",), 1, True)
+    assert (position.calls, position.number, position.of, debugger.changed) == (("mail('expensive')",), 1, 1, True)
     assert debugger.answer("null").calls[0].startswith("pay(500")
     assert debugger.answer('"no money"', failed=True).calls == ()
     assert debugger.position.frames == ()

@@ -38,7 +38,7 @@ from perdure.cli.instances.requests import event_of
 from perdure.cli.process import UsageError
 from perdure.cli.target.at_rest import GatewayAtRest
 from perdure.client.client import Client
-from perdure.programs import sleep
+from perdure.programs import gather, sleep
 from perdure.rehearsal import (
     FromJson,
     FutureQuestion,
@@ -49,7 +49,7 @@ from perdure.rehearsal import (
     future_of,
     read_image,
 )
-from perdure.rehearsal.timeline import LONGEST_MS, MOST_ENTRIES, MOST_EVENTS, asked_future, future_at_rest
+from perdure.rehearsal.timeline import LONGEST_MS, MOST_ENTRIES, MOST_EVENTS, MOST_READ, asked_future, future_at_rest
 from perdure.server.api import asgi
 from perdure.stores.at_rest import open_reader, read_only_store
 from perdure.stores.encryption import Encryption, Key, encrypted_store
@@ -143,6 +143,18 @@ def test_an_event_comes_now_twice_and_late(world: World[Any], shop_app: App[Any]
     assert of(timeline, "effect") == ["charge('c1', 1200)", "mail('c1', 'thanks')"]
     now = asked(world, shop_app, SUBSCRIPTION, lasting="8 days", events=[WhatIfEvent(payload='{"cents":5}')])
     assert of(now, "effect") == ["charge('c1', 5)"]
+
+
+def test_a_repeat_with_its_key_changes_nothing(world: World[Any], shop_app: App[Any]) -> None:
+    keyed = WhatIfEvent(payload='{"cents":5}', times=2, idempotency_key="k-1")
+    timeline = asked(world, shop_app, SUBSCRIPTION, lasting="1 day", events=[keyed])
+    without = asked(world, shop_app, SUBSCRIPTION, lasting="1 day", events=[attrs.evolve(keyed, idempotency_key=None)])
+    first, second = of(timeline, "answer")
+    assert first == second
+    assert (len(of(timeline, "alarm")), len(of(timeline, "request"))) == (1, 2)
+    assert len(of(without, "request")) == 2
+    once = asked(world, shop_app, SUBSCRIPTION, lasting="1 day", events=[attrs.evolve(keyed, times=1)])
+    assert of(once, "state") == of(timeline, "state")
 
 
 def test_a_signal_comes_or_never_comes(world: World[Any], shop_app: App[Any]) -> None:
@@ -340,13 +352,15 @@ async def rows(jobs: Client, app: App[Any]) -> list[Any]:
 
 # ---------------------------------------------------------------- limits and errors
 def test_the_limits_of_a_question() -> None:
-    FutureQuestion(lasting=f"{LONGEST_MS} ms", most=MOST_ENTRIES)
+    FutureQuestion(lasting=f"{LONGEST_MS} ms", most=MOST_ENTRIES, instances=MOST_READ)
     FutureQuestion(events=[WhatIfEvent(times=MOST_EVENTS)])
     for wrong in (
         {"lasting": f"{LONGEST_MS + 1} ms"},
         {"lasting": "0 ms"},
         {"most": 0},
         {"most": MOST_ENTRIES + 1},
+        {"instances": 0},
+        {"instances": MOST_READ + 1},
         {"events": [WhatIfEvent(times=MOST_EVENTS), WhatIfEvent()]},
     ):
         with pytest.raises(DefinitionError):
@@ -362,6 +376,56 @@ def test_a_timeline_is_cut_at_its_limit_and_not_before(world: World[Any], shop_a
     cut = asked(world, shop_app, SUBSCRIPTION, lasting="7 days", most=number - 1)
     assert (cut.ends, cut.entries) == ("full", whole.entries[:-1])
     assert f"cut after {number - 1} entries: ask for a shorter time" in list(cut.lines())
+
+
+@pytest.mark.parametrize("instances", [1, 3, 4, 5])
+def test_a_future_reads_no_more_instances_than_its_limit(instances: int) -> None:
+    """A workflow waits for three children, which are read with their own rows."""
+
+    @program
+    def sell_all(ctx: WorkflowContext[str]) -> Do[None, Any, Any]:
+        yield from gather(*(delivery.call(f"{ctx.id}-{n}", "car") for n in range(3)))
+
+    fleet = Workflow("fleet", state=str, run=sell_all)
+    app: App[Any] = App(None).with_jobs(delivery, fleet)
+    with World(app) as world:
+        world.run(world.handle(fleet).start("1", "car", wait_for="start"))
+        world.settle()
+        timeline = asked(world, app, ("fleet", "1"), instances=instances)
+    assert len(timeline.read) == min(instances, 4)
+    assert bool(of(timeline, "ended")) == (instances >= 4)
+
+
+def test_a_future_ends_at_its_limit_of_commits() -> None:
+    """The commits of another instance count as well, which has no entries here: 20 for each entry that there may be."""
+
+    @program
+    def count(ctx: TaskContext[int]) -> Do[None, Any, Any]:
+        left = yield from ctx.state
+        yield from ctx.set_state(left - 1)
+        if left > 1:
+            yield from ctx.schedule(after="1 ms")
+
+    @program
+    def begin(ctx: TaskContext[int], event: int) -> Do[None, Any, Any]:
+        yield from ctx.set_state(event)
+        yield from ctx.schedule(after="1 ms")
+
+    @program
+    def send(ctx: TaskContext[int], event: int) -> Do[None, Any, Any]:
+        yield from tell(counter, "c").send(event)
+
+    counter = Task("counter", state=int, event=int, initial=0, on_event=begin, execute=count)
+    sender = Task("sender", state=int, event=int, initial=0, on_event=send, execute=count)
+    app: App[Any] = App(None).with_jobs(counter, sender)
+
+    def end(runs: int) -> str:
+        with World(app) as world:
+            event = WhatIfEvent(payload=str(runs))
+            return asked(world, app, ("sender", "s"), lasting="1 hour", events=[event], most=10).ends
+
+    # The event, the message, and two commits for each run: 200 at most.
+    assert [end(runs) for runs in (98, 99, 100)] == ["quiet", "quiet", "full"]
 
 
 def test_an_instance_that_never_rests_has_a_bounded_future() -> None:

@@ -235,6 +235,7 @@ def test_another_answer_changes_later_steps(jobs: ModuleType, store: Path) -> No
     # An earlier answer drops those behind it.
     debugger.back()
     assert debugger.answer('"short"').calls == ("charge('1', 1200)", "mail('short')")
+    assert [each.changed for position in debugger.positions for each in position.effects].count(True) == 1
     for value, options in (("{", {}), ("5", {}), ('{"what":1}', {"failed": True})):
         with pytest.raises(InvalidInput):
             debugger.answer(value, **options)

@@ -130,14 +130,16 @@ SEEDS_OF_A_MISTAKE = 70 if NIGHTLY else 1
 def test_each_mistake_is_one_readable_difference(image: Image, mistake: Mistake) -> None:
     # A mistake in an event's handler shows with the requests that the history repeats.
     arrivals = repeated(shop(), image, 12 * DAY_MS, most=8) if mistake in FROM_OUTSIDE else NO_ARRIVALS
+    # Without a failed charge, the retry of one is no difference.
+    fail = FAULTS if mistake not in ("retry", "parks") or not NIGHTLY else FAULTS | {"charge": 0.6}
     for seed in range(SEEDS_OF_A_MISTAKE):
-        found = rehearsed(image, mistake, seed=seed, arrivals=arrivals).difference
-        by_job = {group.job: group for group in found.groups}
+        groups = rehearsed(image, mistake, seed=seed, arrivals=arrivals, fail=fail).difference.groups
         wanted, sentence = SENTENCES[mistake]
-        assert sentence in by_job[wanted].sentence, seed
-        assert mistake != "refused" or len(found.groups) == 1
+        # A service that fails in one version only can make a second group of the same mistake.
+        assert any(sentence in group.sentence for group in groups if group.job == wanted), seed
+        assert mistake != "refused" or len(groups) == 1
         # The message to the ledger is a consequence, and a group of its own.
-        assert by_job.keys() - {"task:ledger"} == {wanted}, seed
+        assert {group.job for group in groups} - {"task:ledger"} == {wanted}, seed
 
 
 def test_a_run_that_waits_for_another_one_is_late(image: Image) -> None:

@@ -9,16 +9,15 @@ except ModuleNotFoundError as error:
     raise ModuleNotFoundError(_missing, name=error.name) from error
 
 from perdure.rehearsal.answers import FromJson, NoAnswers, ServiceAnswers
-from perdure.rehearsal.arrivals import Arrivals, NoArrivals, drawn, repeated
+from perdure.rehearsal.arrivals import Arrivals, drawn, repeated
 from perdure.rehearsal.compare import Rehearsal, RehearsalOptions, rehearse
 from perdure.rehearsal.debugging import JournalDebugger, JournalPosition, ProgramFrame, debug_journal
 from perdure.rehearsal.difference import Cause, Comparison, DifferenceGroup, Example
 from perdure.rehearsal.future import Act, Futures, InstanceFuture, TooManyActs, futures_of
 from perdure.rehearsal.image import Image, meeting, read_image
-from perdure.rehearsal.past import PastLife, PastRequest, read_histories
+from perdure.rehearsal.past import NoArrivals, PastLife, PastRequest, read_histories
 from perdure.rehearsal.replayed_history import HistoryDebugger, HistoryPosition, ReplayedEffect, debug_history
 from perdure.rehearsal.simulated_load import (
-    Arrival,
     Capacity,
     CapacityLoad,
     CapacityOptions,
@@ -30,7 +29,6 @@ from perdure.rehearsal.timeline import FutureQuestion, InstanceTimeline, Timelin
 
 __all__ = [
     "Act",
-    "Arrival",
     "Arrivals",
     "Capacity",
     "CapacityLoad",

@@ -16,7 +16,8 @@ from perdure.kinds.workflow.journal import whole_row
 from perdure.programs import default_handler
 from perdure.programs.effect_results import Declared, Undeclared, declared_by
 from perdure.programs.instructions import ServiceCall
-from perdure.rehearsal.image import Image, number_of, share_of
+from perdure.rehearsal.image import Image, share_of
+from perdure.rehearsal.past import number_of
 from perdure.testing.typed import NoSample, examples_of
 from perdure.values.address import Address
 from perdure.values.errors import DefinitionError, InvalidInput, PerdureError

@@ -16,15 +16,12 @@ from perdure.app import App
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.request import CommandSpec
 from perdure.rehearsal.difference import duration
-from perdure.rehearsal.image import DAY_MS, Image, number_of, share_of
-from perdure.rehearsal.past import PastRequest
+from perdure.rehearsal.image import DAY_MS, Image, share_of
+from perdure.rehearsal.past import MOST_REQUESTS, NoArrivals, PastRequest, needs_input, number_of
 from perdure.testing.typed import from_type
 from perdure.values.address import Address, Job
-from perdure.values.errors import DefinitionError, PerdureError
-from perdure.values.excerpt import fields_in_line, shortened
-
-MOST_ARRIVALS: Final = 10_000
-"""How many requests arrive at most. Of more, those to some addresses are kept, by a hash of the address."""
+from perdure.values.errors import DefinitionError
+from perdure.values.excerpt import fields_in_line
 
 _DRAWN_VALUES: Final = 100
 """How many inputs of each action are drawn. Requests take one of them."""
@@ -45,27 +42,6 @@ _ROOM_FOR_A_SUFFIX: Final = 480  # of an id, which has 512 characters at most
 
 ArrivalSource: TypeAlias = Literal["none", "history", "drawn"]
 """Where the requests of a rehearsal are from."""
-
-
-@attrs.frozen(repr=False)
-class NoArrivals(PerdureError):
-    """The history has no request that can be repeated.
-
-    Attributes:
-        covers_ms: how much time the history covers, in milliseconds.
-        without: how many requests it has without their input, by the job's kind and name.
-    """
-
-    covers_ms: int
-    without: Mapping[str, int]
-
-    def _text(self) -> str:
-        counts = shortened(", ".join(f"{job} {number}" for job, number in sorted(self.without.items())))
-        found = f"only requests without their input ({counts})" if counts else "no requests"
-        return (
-            f"the history of the last {duration(self.covers_ms)} has {found}: it keeps inputs of definitions with "
-            "accepted_in_events='payload', from then on; draw requests instead (--draw task:orders=100, a day)"
-        )
 
 
 @attrs.frozen(kw_only=True)
@@ -133,7 +109,7 @@ NO_ARRIVALS: Final = Arrivals()
 
 
 # ---------------------------------------------------------------- from the history
-def repeated(app: App[Any], image: Image, lasting_ms: int, *, most: int = MOST_ARRIVALS) -> Arrivals:
+def repeated(app: App[Any], image: Image, lasting_ms: int, *, most: int = MOST_REQUESTS) -> Arrivals:
     """Return the requests of an image's history, again and again until the rehearsal ends.
 
     An instance that is older than the history gets its requests under its own id. One that the history has seen come
@@ -156,7 +132,7 @@ def repeated(app: App[Any], image: Image, lasting_ms: int, *, most: int = MOST_A
         definition = served.get(job)
         if definition is None:
             continue
-        if each.payload is None and _needs_input(definition, each.action):
+        if each.payload is None and needs_input(definition, each.action):
             without[job] += 1
         else:
             kept.append(attrs.evolve(each, payload=each.payload or ""))
@@ -174,11 +150,6 @@ def repeated(app: App[Any], image: Image, lasting_ms: int, *, most: int = MOST_A
     return Arrivals(
         requests=_few(made, most, 0), source="history", total=total, without=without, covers_ms=image.covers_ms
     )
-
-
-def _needs_input(definition: AnyDefinition, action: str) -> bool:
-    spec = definition.plan.commands.get(action)
-    return spec is not None and spec.input is not None and spec.takes == "input"
 
 
 def _address_in(image: Image, address: Address, begin_ms: int, again: int) -> Address:
@@ -210,7 +181,7 @@ def drawn(
     seed: int = 0,
     among: frozenset[Address] | None = None,
     strategies: Mapping[str, st.SearchStrategy[Any]] | None = None,
-    most: int = MOST_ARRIVALS,
+    most: int = MOST_REQUESTS,
 ) -> Arrivals:
     """Draw requests: half of them to the instances of the image, half to new ones, at random instants.
 

@@ -24,8 +24,8 @@ from perdure.programs import default_handler
 from perdure.programs.drivers import settle_answer
 from perdure.programs.instructions import ServiceCall
 from perdure.rehearsal.answers import Performer, Recorded, ServiceAnswers, Source, recorded_in
-from perdure.rehearsal.image import Image, number_of, share_of
-from perdure.rehearsal.past import PastRequest
+from perdure.rehearsal.image import Image, share_of
+from perdure.rehearsal.past import PastRequest, number_of
 from perdure.runtime.record import Runtime
 from perdure.runtime.run_context import run_around
 from perdure.runtime.simulated import Simulation
@@ -260,7 +260,8 @@ class Recorder:
         self.add(address, Act(self.runtime.now_ms(), "request", request.action, self.digest(payload), shown))
         try:
             named = gateway_of(client).by_name(address.kind, address.name)
-            answer = await result_of(named.call(request.action, address.id, payload))
+            key = f"arrival-{sum(act.what == 'request' for act in self.of(address).acts)}"
+            answer = await result_of(named.call(request.action, address.id, payload, idempotency_key=key))
         except RequestError as refused:
             answer = Failure(refused)
         if type(answer) is not Success:

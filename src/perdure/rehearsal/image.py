@@ -6,7 +6,6 @@ import heapq
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from hashlib import blake2b
 from typing import Any, Final, TypeAlias
 
 import attrs
@@ -14,7 +13,7 @@ import orjson
 
 from perdure.app import App
 from perdure.jobs.attributes import keys_of, types_of
-from perdure.rehearsal.past import PastRequest
+from perdure.rehearsal.past import NO_PAST, PastEvents, PastRequest, number_of, requests_since
 from perdure.stores import at_rest
 from perdure.stores.at_rest import StoreReader
 from perdure.stores.encryption.sealed_store import RecordCipher
@@ -22,20 +21,13 @@ from perdure.stores.rows import from_json, to_json
 from perdure.values.address import Address, Job
 from perdure.values.attributes import Attribute, Condition, checked_where, key_ranges
 from perdure.values.errors import InvalidArgument, StoreCorrupt
-from perdure.values.event import JobAccepted
 from perdure.values.excerpt import fields_in_line
 from perdure.values.instance import Instance
 from perdure.values.message import StoredMessage
-from perdure.values.times import Duration, duration_ms
+from perdure.values.times import Duration
 
 MOST_INSTANCES: Final = 100_000
 """How many instances an image keeps in memory. The instances beyond it are left out, by a hash of the address."""
-
-MOST_PAST: Final = 100_000
-"""How many requests of the history an image keeps in memory. Those beyond are left out, by a hash of the address."""
-
-_LEAST_PAST_MS: Final = 3_600_000
-"""A younger history is repeated each hour."""
 
 DAY_MS: Final = 86_400_000
 
@@ -186,7 +178,7 @@ def read_image(
         StoreError: the store cannot be read.
     """
     with reader.moment() as page_read:
-        past = _NO_PAST if history is None else _past(reader, matches, records, history, MOST_PAST, page_read)
+        past = NO_PAST if history is None else requests_since(PastEvents(reader, records, page_read), history, matches)
         noted = {each.address for each in past.requests}
         read = _instances(reader, _Wanted(matches, meets, records, most, noted), page_read)
         rows: dict[Address, tuple[Instance, tuple[str, ...]]] = {}
@@ -216,56 +208,6 @@ def read_image(
         history=tuple(each for each in past.requests if each.address not in read.others),
         covers_ms=past.covers_ms,
     )
-
-
-@attrs.frozen
-class _Past:
-    requests: tuple[PastRequest, ...] = ()
-    covers_ms: int = 0
-    last_ms: int = 0
-
-
-_NO_PAST: Final = _Past()
-
-
-def _past(
-    reader: StoreReader,
-    matches: Matches,
-    records: RecordCipher | None,
-    history: Duration,
-    most: int,
-    page_read: Callable[[], None],
-) -> _Past:
-    """Read the requests that came from outside. Those to some addresses, if there are too many."""
-    wanted_ms = duration_ms(history, what="history of arrivals", minimum_ms=1)
-    span = at_rest.history_span(reader)
-    if span is None:
-        return _Past(covers_ms=wanted_ms)
-    first_ms, last_ms = max(span[0], span[1] - wanted_ms), span[1]
-    found: defaultdict[Address, list[PastRequest]] = defaultdict(list)
-    order: list[tuple[int, Address]] = []
-    number, bound = 0, 1 << 64
-    for page in at_rest.accepted(reader, first_ms):
-        page_read()
-        for one in page:
-            event = (
-                None if isinstance(one, StoreCorrupt) else (one if records is None else records.logged((one,))[0]).event
-            )
-            if not isinstance(event, JobAccepted) or event.told_by is not None:
-                continue
-            address = Address.parse(event.address)
-            place = number_of(0, "past", address)
-            if place >= bound or not matches(address):
-                continue
-            if address not in found:
-                heapq.heappush(order, (-place, address))
-            found[address].append(PastRequest(event.at_ms, address, event.action, event.payload))
-            number += 1
-            while number > most and len(order) > 1:
-                largest, dropped = heapq.heappop(order)
-                number, bound = number - len(found.pop(dropped)), -largest
-    requests = sorted((each for some in found.values() for each in some), key=lambda each: each.at_ms)
-    return _Past(tuple(requests), max(_LEAST_PAST_MS, last_ms - first_ms), last_ms)
 
 
 @attrs.define
@@ -333,17 +275,7 @@ def _decrypted(records: RecordCipher, instance: Instance, journal: tuple[str, ..
     return records.instance(instance), records.journal(journal, at, 0)
 
 
-# ---------------------------------------------------------------- numbers that depend on their purpose
-def number_of(seed: int, *parts: object) -> int:
-    """Return a 64-bit number that depends on these values alone, in each process.
-
-    A rehearsal draws its random numbers like this, never from one stream: a change to one instance must not change the
-    luck of the others.
-    """
-    text = "\0".join(map(str, (seed, *parts)))
-    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big")
-
-
+# ---------------------------------------------------------------- samples
 def share_of(number: int) -> float:
     """Return a number from [0, 1) that a 64-bit number decides."""
     return (number >> 11) / (1 << 53)

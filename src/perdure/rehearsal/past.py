@@ -1,13 +1,15 @@
-"""The past of a store: its histories, as prefixes for a `JobMachine`.
+"""The past of a store: the only module that reads the event log for rehearsals, capacity, debuggers and tests.
 
-`read_histories` reads requests from the event log, and starts, signals and answers from the journals of workflows.
+`read_histories` reads requests from the event log, and starts, signals and answers from the journals of workflows, as
+prefixes for a `JobMachine`.
 """
 
 from __future__ import annotations
 
+import heapq
 import re
 from collections import Counter, defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from itertools import zip_longest
 from typing import Any, Final, Literal
@@ -36,7 +38,7 @@ from perdure.testing.histories import (
     decoded,
 )
 from perdure.values.address import Address
-from perdure.values.errors import DefinitionError, InvalidId, InvalidInput, StoreCorrupt
+from perdure.values.errors import DefinitionError, InvalidId, InvalidInput, PerdureError, StoreCorrupt
 from perdure.values.event import (
     DebounceFlushed,
     DebounceStarted,
@@ -50,8 +52,9 @@ from perdure.values.event import (
     JobStarted,
     JobTerminated,
 )
-from perdure.values.excerpt import fields_in_line
+from perdure.values.excerpt import fields_in_line, shortened
 from perdure.values.instance import Instance
+from perdure.values.times import Duration, duration_ms, format_duration
 
 EACH: Final = 20
 """How many histories of each job are kept by default."""
@@ -69,6 +72,7 @@ MAX_STEP_CHARACTERS: Final = 16_384
 """The characters of the longest value that a step has."""
 
 _PAGE: Final = 1_000
+_LEAST_PAST_MS: Final = 3_600_000  # a younger history is repeated each hour
 _WORKFLOW: Final = "workflow"
 WITH_PAYLOADS: Final = 'a history from the beginning on, of a definition with accepted_in_events="payload"'
 NO_PAYLOADS: Final = 'its job does not say accepted_in_events="payload"'
@@ -116,6 +120,125 @@ def request_in(event: Event) -> PastRequest | None:
         return None
 
 
+@attrs.frozen(repr=False)
+class NoArrivals(PerdureError):
+    """The history has no request that can be repeated.
+
+    Attributes:
+        covers_ms: how much time the history covers, in milliseconds.
+        without: how many requests it has without their input, by the job's kind and name.
+    """
+
+    covers_ms: int
+    without: Mapping[str, int]
+
+    def _text(self) -> str:
+        counts = shortened(", ".join(f"{job} {number}" for job, number in sorted(self.without.items())))
+        found = f"only requests without their input ({counts})" if counts else "no requests"
+        return (
+            f"the history of the last {format_duration(self.covers_ms)} has {found}: it keeps inputs of definitions "
+            "with accepted_in_events='payload', from then on; draw requests instead (--draw task:orders=100, a day)"
+        )
+
+
+def needs_input(definition: AnyDefinition, action: str) -> bool:
+    """Return whether a request cannot be repeated without its input."""
+    spec = definition.plan.commands.get(action)
+    return spec is not None and spec.input is not None and spec.takes == "input"
+
+
+# ---------------------------------------------------------------- the event log
+@attrs.define
+class PastEvents:
+    """Reads events, in order and decrypted, and counts those that are damaged.
+
+    Args:
+        reader: an open reader.
+        records: decrypts rows. None if the app does not encrypt.
+        page_read: called after each page.
+    """
+
+    reader: StoreReader
+    records: RecordCipher | None
+    page_read: Callable[[], None]
+    damaged: int = attrs.field(init=False, default=0)
+
+    def all(self) -> Iterator[Event]:
+        """Yield all events."""
+        return self._in(at_rest.events(self.reader))
+
+    def accepted(self, since_ms: int) -> Iterator[Event]:
+        """Yield the accepted requests from an instant on."""
+        return self._in(at_rest.accepted(self.reader, since_ms))
+
+    def _in(self, pages: Iterable[Sequence[LoggedEvent | StoreCorrupt]]) -> Iterator[Event]:
+        for page in pages:
+            self.page_read()
+            whole = tuple(one for one in page if isinstance(one, LoggedEvent))
+            self.damaged += len(page) - len(whole)
+            for logged in whole if self.records is None else self.records.logged(whole):
+                if not isinstance(logged.event, UnreadEvent):
+                    yield logged.event
+
+
+@attrs.frozen
+class PastRequests:
+    """Requests that came from outside.
+
+    Attributes:
+        requests: the requests, in order.
+        covers_ms: how much time they cover, in milliseconds.
+        last_ms: when the last event happened.
+    """
+
+    __repr__ = fields_in_line
+
+    requests: tuple[PastRequest, ...] = ()
+    covers_ms: int = 0
+    last_ms: int = 0
+
+
+NO_PAST: Final = PastRequests()
+
+
+def requests_since(
+    log: PastEvents, history: Duration, matches: Callable[[Address], bool], *, most: int = MOST_REQUESTS
+) -> PastRequests:
+    """Read the requests that came from outside. Those to some addresses, by a hash, if there are more than ``most``."""
+    wanted_ms = duration_ms(history, what="history of arrivals", minimum_ms=1)
+    span = at_rest.history_span(log.reader)
+    if span is None:
+        return PastRequests(covers_ms=wanted_ms)
+    first_ms, last_ms = max(span[0], span[1] - wanted_ms), span[1]
+    found: defaultdict[Address, list[PastRequest]] = defaultdict(list)
+    order: list[tuple[int, Address]] = []
+    number, bound = 0, 1 << 64
+    for request in filter(None, map(request_in, log.accepted(first_ms))):
+        place = number_of(0, "past", request.address)
+        if request.told_by is not None or place >= bound or not matches(request.address):
+            continue
+        if request.address not in found:
+            heapq.heappush(order, (-place, request.address))
+        found[request.address].append(request)
+        number += 1
+        while number > most and len(order) > 1:
+            largest, dropped = heapq.heappop(order)
+            number, bound = number - len(found.pop(dropped)), -largest
+    requests = sorted((each for some in found.values() for each in some), key=lambda each: each.at_ms)
+    return PastRequests(tuple(requests), max(_LEAST_PAST_MS, last_ms - first_ms), last_ms)
+
+
+# ---------------------------------------------------------------- numbers that depend on their purpose
+def number_of(seed: int, *parts: object) -> int:
+    """Return a 64-bit number that depends on these values alone, in each process.
+
+    A rehearsal draws its random numbers like this, never from one stream: a change to one instance must not change the
+    luck of the others.
+    """
+    text = "\0".join(map(str, (seed, *parts)))
+    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big")
+
+
 # ---------------------------------------------------------------- the life of one instance
 @attrs.frozen
 class PastLife:
@@ -160,7 +283,7 @@ def life_in(definition: AnyDefinition, address: Address, events: Sequence[Event]
     for request in filter(None, map(request_in, events)):
         spec = definition.plan.offered.get(request.action)
         codec = None if spec is None else spec.input
-        if spec is not None and codec is not None and request.payload is None and spec.takes == "input":
+        if request.payload is None and needs_input(definition, request.action):
             raise DefinitionError(f"history of {address}", f"a {request.action} without its input", WITH_PAYLOADS)
         payload = request.payload
         if codec is not None and payload:
@@ -248,14 +371,6 @@ class _Reading:
     _headless: set[Address] = attrs.Factory(set[Address])
 
     # ------------------------------------------------------------ events
-    def page(self, page: Sequence[LoggedEvent | StoreCorrupt], records: RecordCipher | None) -> None:
-        """Add the events of a page."""
-        whole = tuple(one for one in page if isinstance(one, LoggedEvent))
-        self.left_out[DAMAGED] += len(page) - len(whole)
-        for logged in whole if records is None else records.logged(whole):
-            if not isinstance(logged.event, UnreadEvent):
-                self.event(logged.event)
-
     def event(self, event: Event) -> None:
         """Add one event."""
         try:
@@ -396,9 +511,10 @@ def read_histories(
     served = {job: definition for job, definition in app.served.items() if job in wanted}
     reading = _Reading(served, steps, most)
     with reader.moment() as page_read:
-        for page in at_rest.events(reader):
-            page_read()
-            reading.page(page, records)
+        log = PastEvents(reader, records, page_read)
+        for event in log.all():
+            reading.event(event)
+        reading.left_out[DAMAGED] += log.damaged
         for rows in at_rest.instances(reader):
             page_read()
             for row in rows:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal, TypeAlias
 from xml.sax.saxutils import escape
@@ -26,20 +27,19 @@ from perdure.programs.drivers import settle_answer
 from perdure.programs.instructions import ServiceCall
 from perdure.rehearsal.answers import NoAnswers, Performer, ServiceAnswers, recorded_in
 from perdure.rehearsal.future import NoServices
-from perdure.rehearsal.image import Image, number_of, share_of
+from perdure.rehearsal.image import Image, share_of
+from perdure.rehearsal.past import MOST_REQUESTS, PastEvents, PastRequest, number_of, request_in
 from perdure.runtime.record import Runtime
 from perdure.runtime.simulated import Simulation
-from perdure.stores import at_rest
 from perdure.stores.at_rest import StoreReader
 from perdure.stores.contract import Answered, NotCommitted, Store, overlay
 from perdure.stores.encryption.sealed_store import RecordCipher
 from perdure.stores.memory import MemoryBackend
-from perdure.stores.values import LoggedEvent
 from perdure.testing.histories import decoded
 from perdure.testing.job_laws import DrawnRequest, request_of
 from perdure.values.address import Address
 from perdure.values.errors import DefinitionError, InvalidId, InvalidInput
-from perdure.values.event import DebounceStarted, JobAccepted, JobExecuted, JobStarted
+from perdure.values.event import DebounceStarted, Event, JobExecuted, JobStarted
 from perdure.values.excerpt import fields_in_line
 from perdure.values.instance import Claim, Fence, Instance
 from perdure.values.times import Duration, duration_ms
@@ -57,11 +57,11 @@ ASSUMED_MS: Final = 100
 MOST_MEASURED: Final = 1_000
 """How many durations of one effect, or of one job's runs, are kept: the newest."""
 
-MOST_KEPT: Final = 100_000
-"""How many requests of the history are kept: the oldest. The measured time ends with the last of them."""
-
 MOST_RUNS: Final = 1_000_000
 """How many runs a simulation may have."""
+
+NO_TIME: Final = "the time that engines and the database need, and chunks of streams"
+"""The parts of a real load that no simulation has."""
 
 _BUCKETS: Final = 120
 _MINUTE_MS: Final = 60_000
@@ -73,27 +73,6 @@ DurationSource: TypeAlias = Literal["given", "measured", "run", "assumed"]
 
 # ---------------------------------------------------------------- the past
 @attrs.frozen
-class Arrival:
-    """A request that the history has.
-
-    Attributes:
-        after_ms: when, in milliseconds after the first event of the history.
-        address: the instance.
-        action: the command.
-        payload: its input as JSON, without secrets. Empty if there is none.
-        begins: whether the history has the beginning of its instance.
-    """
-
-    __repr__ = fields_in_line
-
-    after_ms: int
-    address: Address
-    action: str
-    payload: str
-    begins: bool
-
-
-@attrs.frozen
 class MeasuredLoad:
     """Arrivals and durations of a store.
 
@@ -102,18 +81,22 @@ class MeasuredLoad:
         window_ms: how long the history is.
         effects: durations of effects in milliseconds, from journals of workflows.
         runs: durations of runs in milliseconds, by job, from the history.
+        since_ms: when the history begins, in milliseconds since 1970 UTC.
+        begun: the instances whose beginning it has.
     """
 
     __repr__ = fields_in_line
 
-    arrivals: tuple[Arrival, ...] = ()
+    arrivals: tuple[PastRequest, ...] = ()
     window_ms: int = 0
     effects: Mapping[str, tuple[int, ...]] = attrs.Factory(dict[str, tuple[int, ...]])
     runs: Mapping[str, tuple[int, ...]] = attrs.Factory(dict[str, tuple[int, ...]])
+    since_ms: int = 0
+    begun: frozenset[Address] = frozenset()
 
 
 def measured_in(
-    reader: StoreReader, image: Image, *, records: RecordCipher | None = None, most: int = MOST_KEPT
+    reader: StoreReader, image: Image, *, records: RecordCipher | None = None, most: int = MOST_REQUESTS
 ) -> MeasuredLoad:
     """Read the arrivals and the durations of a store. Nothing is written.
 
@@ -126,13 +109,10 @@ def measured_in(
     Raises:
         StoreError: the store cannot be read.
     """
-    reading = _Past(most)
+    reading = _Measured(most)
     with reader.moment() as page_read:
-        for page in at_rest.events(reader):
-            page_read()
-            whole = tuple(one for one in page if isinstance(one, LoggedEvent))
-            for logged in whole if records is None else records.logged(whole):
-                reading.add(logged.event)
+        for event in PastEvents(reader, records, page_read).all():
+            reading.add(event)
     effects: defaultdict[str, list[int]] = defaultdict(list)
     for address, (_, journal) in image.instances.items():
         for name, took_ms in _durations(journal) if address.kind == "workflow" else ():
@@ -142,46 +122,38 @@ def measured_in(
         max(0, reading.last_ms - reading.first_ms),
         {name: tuple(each[-MOST_MEASURED:]) for name, each in effects.items()},
         {name: tuple(each[-MOST_MEASURED:]) for name, each in reading.runs.items()},
+        reading.first_ms,
+        frozenset(reading.begun),
     )
 
 
 @attrs.define
-class _Past:
+class _Measured:
+    """Collects the requests from outside and the durations of runs."""
+
     most: int
-    arrivals: list[Arrival] = attrs.Factory(list[Arrival])
+    arrivals: list[PastRequest] = attrs.Factory(list[PastRequest])
     runs: defaultdict[str, list[int]] = attrs.Factory(lambda: defaultdict[str, list[int]](list))
-    begun: set[str] = attrs.Factory(set[str])
+    begun: set[Address] = attrs.Factory(set[Address])
     first_ms: int = 0
     last_ms: int = 0
 
-    def add(self, event: object) -> None:
+    def add(self, event: Event) -> None:
         is_full = len(self.arrivals) >= self.most
-        match event:
-            case JobStarted() | DebounceStarted():
-                self.begun.add(event.address)
-            case JobExecuted(duration_ms=took_ms):
-                self.runs[_job_of(event.address)].append(took_ms)
-            case JobAccepted(address=printed, payload=payload) if not is_full:
-                try:
-                    address = Address.parse(printed)
-                except InvalidId:
-                    return
-                at_ms = event.received_at_ms - (self.first_ms or event.at_ms)
-                self.arrivals.append(
-                    Arrival(max(0, at_ms), address, event.action, payload or "", printed in self.begun)
-                )
-            case _:
-                pass
-        at = getattr(event, "at_ms", 0)
-        self.first_ms = self.first_ms or at
+        if isinstance(event, JobStarted | DebounceStarted):
+            with suppress(InvalidId):
+                self.begun.add(Address.parse(event.address))
+        elif isinstance(event, JobExecuted):
+            kind, name, _ = event.address.split(":", 2)
+            self.runs[f"{kind}:{name}"].append(event.duration_ms)
+        request = None if is_full else request_in(event)
+        # The sender of a message sends it again, if it is here.
+        if request is not None and request.told_by is None:
+            self.arrivals.append(request)
+        self.first_ms = self.first_ms or event.at_ms
         # A time that is longer than that of the kept requests would lower their rate.
         if not is_full:
-            self.last_ms = max(self.last_ms, at)
-
-
-def _job_of(address: str) -> str:
-    kind, name, _ = address.split(":", 2)
-    return f"{kind}:{name}"
+            self.last_ms = max(self.last_ms, event.at_ms)
 
 
 def _durations(journal: Sequence[str]) -> Iterator[tuple[str, int]]:
@@ -278,6 +250,7 @@ class Capacity:
         durations: where the duration of each effect is from, and the average in milliseconds.
         arrivals: how many requests the history has.
         refused: arrivals that the engine refused, or that could not be decoded.
+        left_out: the parts of a real load that the simulation does not have, or counts in another way.
     """
 
     __repr__ = fields_in_line
@@ -287,6 +260,7 @@ class Capacity:
     durations: Mapping[str, tuple[DurationSource, float]]
     arrivals: int
     refused: int = 0
+    left_out: tuple[str, ...] = (NO_TIME,)
 
     def lines(self) -> Iterator[str]:
         """Yield the table, and how the durations and the arrivals are known."""
@@ -302,6 +276,7 @@ class Capacity:
             yield 'no arrivals: no job of this history says accepted_in_events="payload"'
         if self.refused:
             yield f"{self.refused:,} arrivals were refused"
+        yield from (f"not simulated: {each}" for each in self.left_out)
 
     def _rows(self) -> list[list[str]]:
         loads, seconds = self.loads, self.options.lasting_ms / 1_000
@@ -328,6 +303,7 @@ class Capacity:
             "seconds": self.options.lasting_ms / 1_000,
             "arrivals": self.arrivals,
             "refused": self.refused,
+            "not_simulated": list(self.left_out),
             "durations": {name: {"from": source, "ms": ms} for name, (source, ms) in sorted(self.durations.items())},
             "loads": [attrs.asdict(one) for one in self.loads],
         }
@@ -424,7 +400,17 @@ def capacity(
         durations=durations,
         arrivals=len(past.arrivals),
         refused=meter.refused,
+        left_out=tuple(_left_out(app, options)),
     )
+
+
+def _left_out(app: App[Any], options: CapacityOptions) -> Iterator[str]:
+    yield NO_TIME
+    for (kind, name), job in app.served.items():
+        if job.lanes is not None and job.lanes.lane_slots is not None and max(options.engines) > 1:
+            yield f"workers_per_key of {kind}:{name} in several engines, which have it each"
+        for use in job.plan.limits:
+            yield f"another number of the limit {use.limit.name} than that of the code"
 
 
 @attrs.define
@@ -491,7 +477,7 @@ class _Meter:
             raise DefinitionError("runs of a simulation", f"more than {self.most:,}", expected)
 
     # ------------------------------------------------------------ arrivals
-    def _arrivals(self, image: Image, start_ms: int, until_ms: int) -> Iterator[tuple[int, Arrival, str]]:
+    def _arrivals(self, image: Image, start_ms: int, until_ms: int) -> Iterator[tuple[int, PastRequest, str]]:
         """Yield the arrivals in order, repeated until the end, each with the id of its instance."""
         window_ms, factor = max(1, self.past.window_ms), self.options.arrivals
         if not self.past.arrivals or not factor:
@@ -499,16 +485,16 @@ class _Meter:
         round_ = 0
         while start_ms + round_ * window_ms < until_ms:
             for arrival in self.past.arrivals:
-                at_ms = start_ms + round_ * window_ms + arrival.after_ms
+                at_ms = start_ms + round_ * window_ms + arrival.at_ms - self.past.since_ms
                 share = share_of(number_of(self.options.seed, "arrival", round_, arrival.address))
                 for number in range(int(factor) + (share < factor % 1)):
-                    is_known = not arrival.begins and number == 0 and arrival.address in image
+                    is_known = arrival.address not in self.past.begun and number == 0 and arrival.address in image
                     id_ = arrival.address.id if is_known else f"{arrival.address.id[:400]}~{round_}.{number}"
                     if at_ms < until_ms:
                         yield at_ms, arrival, id_
             round_ += 1
 
-    def _ask(self, client: Client, arrival: Arrival, id_: str, runtime: Runtime) -> None:
+    def _ask(self, client: Client, arrival: PastRequest, id_: str, runtime: Runtime) -> None:
         job = self.jobs.get((arrival.address.kind, arrival.address.name))
         spec = None if job is None else job.plan.offered.get(arrival.action)
         if job is None or spec is None:

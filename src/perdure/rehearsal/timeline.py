@@ -97,13 +97,15 @@ class WhatIfEvent:
         payload: the event as JSON. Empty if the action takes none.
         action: the action. None: ``send`` or ``add``, which tasks, debounces and pools have.
         after: how long from now.
-        times: how often it comes, at the same time. 2: a sender that repeats it without an idempotency key.
+        times: how often it comes, at the same time. 2: a sender that repeats it.
+        idempotency_key: the key of all of them. None: without one.
     """
 
     payload: str = ""
     action: str | None = None
     after: Duration = "0 ms"
     times: int = 1
+    idempotency_key: str | None = None
     after_ms: int = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -123,7 +125,8 @@ class FutureQuestion:
         answers: how services answer, and which are down. By default outcomes that journals have recorded, else the
             first success of each declared type.
         seed: decides jitter, ids and faults.
-        most: how many entries the timeline has at most.
+        most: how many entries the timeline has at most. Of all instances, 20 times as many commits happen at most.
+        instances: how many instances are read at most: this one, children that it waits for, those that messages reach.
         begins: the moment at which it begins. None: now.
     """
 
@@ -135,6 +138,7 @@ class FutureQuestion:
     answers: ServiceAnswers = attrs.Factory(ServiceAnswers)
     seed: int = 0
     most: int = MOST_ENTRIES
+    instances: int = MOST_READ
     begins: datetime | None = None
     lasting_ms: int = attrs.field(init=False)
 
@@ -145,6 +149,8 @@ class FutureQuestion:
             raise DefinitionError("length of a future", self.lasting, "366 days or less")
         if not 1 <= self.most <= MOST_ENTRIES:
             raise DefinitionError("entries of a future", self.most, f"1 to {MOST_ENTRIES:,}")
+        if not 1 <= self.instances <= MOST_READ:
+            raise DefinitionError("instances of a future", self.instances, f"1 to {MOST_READ}")
         if (number := sum(each.times for each in self.events)) > MOST_EVENTS:
             raise DefinitionError("events of a future", number, f"{MOST_EVENTS} or fewer")
 
@@ -218,6 +224,7 @@ class AskedEvent:
     payload: object = None
     after: str = "0 ms"
     times: int = 1
+    idempotency_key: str | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -245,7 +252,13 @@ class AskedFuture:
             return FutureQuestion(
                 lasting=self.lasting,
                 events=[
-                    WhatIfEvent(payload=_json(each.payload), action=each.action, after=each.after, times=each.times)
+                    WhatIfEvent(
+                        payload=_json(each.payload),
+                        action=each.action,
+                        after=each.after,
+                        times=each.times,
+                        idempotency_key=each.idempotency_key,
+                    )
                     for each in self.events
                 ],
                 never=self.never,
@@ -524,14 +537,14 @@ def asked_future(
     rows: dict[Address, Row] = {}
     asked, wanted = set[Address](), frozenset({address})
     while True:
-        while wanted := frozenset(sorted(wanted - asked)[: MOST_READ - len(asked)]):
+        while wanted := frozenset(sorted(wanted - asked)[: question.instances - len(asked)]):
             asked |= wanted
             found = yield wanted
             rows |= found
             wanted = frozenset(_children(definitions, found))
         timeline, reached = _computed(computed, rows)
         before, wanted = len(rows), reached - asked
-        while wanted := frozenset(sorted(wanted - asked)[: MOST_READ - len(asked)]):
+        while wanted := frozenset(sorted(wanted - asked)[: question.instances - len(asked)]):
             asked |= wanted
             found = yield wanted
             rows |= found
@@ -615,7 +628,8 @@ async def _coming(seen: TimelineRecorder, client: Client, action: str, event: Wh
     shown = redacted_payload(seen.job, action, event.payload)
     seen.note("request", f"{action}  {_short(shown)}".rstrip())
     job = client.handle_by_name(seen.address.kind, seen.address.name)
-    match await result_of(job.call(action, seen.address.id, event.payload)):
+    call = job.call(action, seen.address.id, event.payload, idempotency_key=event.idempotency_key)
+    match await result_of(call):
         case Success(answer):
             seen.note("answer", _short(orjson.dumps(answer).decode()))
         case Failure(problem):

@@ -29,7 +29,7 @@ from perdure.cli.options import AppArgument, Repeated, StoreOption, pair_of, sha
 from perdure.cli.output import ProgressLine, line_on_stderr, write_object
 from perdure.cli.process import ExitCode, UsageError, write_lines
 from perdure.rehearsal.answers import FromJson, NoAnswers, Recorded, ServiceAnswers, recorded_in
-from perdure.rehearsal.arrivals import NO_ARRIVALS, Arrivals, NoArrivals, drawn, repeated
+from perdure.rehearsal.arrivals import NO_ARRIVALS, Arrivals, drawn, repeated
 from perdure.rehearsal.compare import (
     RUNS,
     SAMPLE,
@@ -42,6 +42,7 @@ from perdure.rehearsal.compare import (
 )
 from perdure.rehearsal.future import Futures
 from perdure.rehearsal.image import Image, chosen_from, every, meeting, read_image
+from perdure.rehearsal.past import NoArrivals
 from perdure.rehearsal.simulated_load import MAX_ENGINES, CapacityOptions, measured_in
 from perdure.rehearsal.simulated_load import capacity as simulated_capacity
 from perdure.values.address import Address

@@ -730,6 +730,7 @@ def future(
     event: Repeated = (),
     after: str = "0 ms",
     twice: Annotated[bool, Parameter(negative="")] = False,
+    key: str | None = None,
     never: Repeated = (),
     down: Repeated = (),
     fail: Repeated = (),
@@ -759,6 +760,8 @@ def future(
         How long from now the events come. By default now.
     twice
         Each event comes twice.
+    key
+        The idempotency key of each event: a second one with it is a repeat, and changes nothing.
     never
         An action of messages that never reach the instance. Repeatable.
     down
@@ -774,9 +777,10 @@ def future(
     begins
         The moment at which it begins, such as 2026-03-08T09:00:00Z. By default now.
     """
+    keyed = {} if key is None else {"idempotency_key": key}
     question: dict[str, Any] = {
         "lasting": for_,
-        "events": [event_of(each) | {"after": after, "times": 2 if twice else 1} for each in event],
+        "events": [event_of(each) | {"after": after, "times": 2 if twice else 1} | keyed for each in event],
         "never": never,
         "down": dict(pair_of(each, '--down charge="1 day"') for each in down),
         "fail": {name: share_of_calls(text) for name, text in (pair_of(each, "--fail charge=5%") for each in fail)},
