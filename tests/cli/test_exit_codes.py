@@ -159,7 +159,8 @@ CHANGING: dict[str, list[tuple[list[str], Target, int]]] = {
     ],
     "complete": [
         (["workflow:flow:other/paid", "1"], "engine", 0),
-        (["workflow:flow:other/paid", '"no"', "--failed"], "engine", 0),
+        (["workflow:flow:other/paid", '"no"', "--failed"], "engine", 3),
+        (["workflow:flow:soon/paid", '"no"', "--failed"], "engine", 3),
         (["workflow:flow:absent/paid", "1"], "engine", 3),
         (["workflow:flow:other/unpaid", "1"], "engine", 3),
         (["workflow:flow:other", "1"], "engine", 2),

@@ -578,7 +578,7 @@ def test_a_client_in_another_process_settles_a_promise_and_waits_for_it() -> Non
 
     first, second, found, end = asyncio.run(main())
     assert first == Settlement(accepted=True, outcome=Fulfilled(5))
-    assert (second["accepted"], second["outcome"]) == (False, '{"type":"Fulfilled","value":5}')
+    assert (second["accepted"], second["settled"]) == (False, '{"type":"Fulfilled","value":5}')
     assert found == (5, PublishedValue(form="published", value='{"type":"Fulfilled","value":5}'))
     assert end == Done(value="5 5 Ann workflow:payments:p/payment")
 

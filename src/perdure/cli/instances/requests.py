@@ -236,8 +236,8 @@ def complete(
 ) -> int:
     """Complete a promise that a workflow waits for, unless it is settled, and print its outcome.
 
-    Exit code: 0 done, or it was settled before, 2 the command cannot start, 3 refused, or the workflow is absent or has
-    ended, 4 no engine answers, 5 unknown.
+    Exit code: 0 done, 2 the command cannot start, 3 refused, or settled before, or the workflow is absent or has ended,
+    4 no engine answers, 5 unknown.
 
     Parameters
     ----------

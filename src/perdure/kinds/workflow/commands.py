@@ -376,14 +376,14 @@ class PromiseSettled:
 
     Attributes:
         accepted: whether the outcome is that of this request. False: an earlier one has settled the promise.
-        outcome: the promise's outcome as JSON.
+        settled: the promise's outcome as JSON.
         status: the status after the call.
     """
 
     __repr__ = fields_in_line
 
     accepted: bool
-    outcome: str = attrs.field(repr=size_only)
+    settled: str = attrs.field(repr=size_only)
     status: Status
 
 

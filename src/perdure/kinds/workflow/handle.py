@@ -399,7 +399,7 @@ class WorkflowHandle(JobHandle[S, E], Generic[S, A, E]):
         answer: Call[PromiseSettled, CallError] = self._send(id_, command, f"{action}.{promise.name}", given, key=key)
 
         def opened(sent: PromiseSettled) -> Settlement[V, F]:
-            settled: Any = promise.outcomes.open(sent.outcome.encode()).value
+            settled: Any = promise.outcomes.open(sent.settled.encode()).value
             return Settlement(accepted=sent.accepted, outcome=settled)
 
         return decoded(answer, opened, lambda: self.definition.address(id_))

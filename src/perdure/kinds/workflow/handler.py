@@ -626,7 +626,7 @@ def _settle(
     header, name = None if instance is None else header_of(instance), command.name
     found = None if header is None else next((each for each in shared_in(header).published if each.name == name), None)
     if instance is not None and found is not None:
-        return reply(address, PromiseSettled(accepted=False, outcome=found.value, status=instance.status))
+        return reply(address, PromiseSettled(accepted=False, settled=found.value, status=instance.status))
     if instance is None or header is None or header.ended is not None:
         why: Literal["absent", "ended"] = "absent" if instance is None else "ended"
         return refuse(address, SignalRefused(str(address), f"of promise {name}", why))
@@ -640,7 +640,7 @@ def _settle(
     news = told(waiting, address, lambda watcher: cast("ChildEnd", answer_to(after, watcher)), inputs.now_ms)
     commit = _wake(instance, after, inputs, messages=news, event_count=instance.event_count + 1)
     stored_ = cast("Instance", stored(commit.transition))
-    return answered(commit.transition, PromiseSettled(accepted=True, outcome=value, status=stored_.status))
+    return answered(commit.transition, PromiseSettled(accepted=True, settled=value, status=stored_.status))
 
 
 def has_answered(instance: Instance, ticket: tuple[int, int, int]) -> bool:
