@@ -161,9 +161,9 @@ MUTANTS = (
     ),
     Mutant(
         "the outcome of a workflow has no limit",
-        "_over",
-        "encoded = recordable(name, replay.draft.encode_result(job.results, value), most)",
-        "encoded = job.results.encode(value)",
+        "_recordable_end",
+        'return recordable(name, data, limits.outcome_bytes, "outcome_bytes")',
+        "return data",
         f"{LIMITS}::test_an_outcome_or_a_message_has_at_most_payload_bytes",
     ),
     Mutant(

@@ -17,13 +17,15 @@ from typing import Any
 import attrs
 import pytest
 from postgres_harness import PostgresHarness, SharedPostgresHarness
+from returns.future import FutureResult
 from returns.result import Success
 
-from perdure import App, Decision, Do, Signal, Stream, Task, Workflow, WorkflowContext, program
+from perdure import App, Decision, Do, Signal, Stream, Task, Workflow, WorkflowContext, effect, program
 from perdure.cli.commands import run_command
 from perdure.stores.contract import Store
 from perdure.stores.encryption import Encryption, Key
 from perdure.stores.url import open_store
+from perdure.values.answer import Done
 
 KILLED = Path(__file__).with_name("copy_until_killed.py")
 KEY = Encryption(primary=Key("k1", bytes(range(64))))
@@ -61,8 +63,38 @@ def talk(_: WorkflowContext[int]) -> Do[str]:
 TALKER = Workflow("talker", state=int, run=talk, signals=[more], streams=[words])
 
 
+reports: list[str] = []
+
+
+@effect
+def report(_: object) -> FutureResult[str, str]:
+    reports.append("".join(f"secretive {number}, " for number in range(80_000)))
+    return FutureResult.from_value(reports[-1])
+
+
+@program
+def write_report(_: WorkflowContext[int]) -> Do[str, str, object]:
+    text = yield from report()
+    return (yield from more.receive()) + text
+
+
+WRITER = Workflow("writer", state=int, run=write_report, signals=[more])
+
+
 def app(encryption: Encryption | None = None) -> App[None]:
-    return App(None, encryption=encryption).with_jobs(SUMS, TALKER)
+    return App(None, encryption=encryption).with_jobs(SUMS, TALKER, WRITER)
+
+
+async def _begin_report(url: str, encryption: Encryption | None) -> None:
+    async with app(encryption).open(url) as client:
+        await client.handle(WRITER).start("w", 0, wait_for="completion")
+
+
+async def _end_report(url: str, encryption: Encryption | None) -> Any:
+    async with app(encryption).open(url) as client:
+        await client.handle(WRITER).signal("w", more, "end: ")
+        await client.until(WRITER, "w")
+        return await client.handle(WRITER).outcome("w")
 
 
 async def _begin_talk(url: str, encryption: Encryption | None) -> None:
@@ -152,6 +184,23 @@ def test_a_reader_of_a_stream_continues_in_a_restored_backup(tmp_path: Path):
     assert run_command(["backup", "--store", url, "--output", str(restored)]) == 0
     found = asyncio.run(_end_talk(f"sqlite:///{restored}", KEY, after=COUNT - 2))
     assert [(item.offset, item.value) for item in found] == [(COUNT - 1, f"secretive{COUNT - 1}"), (COUNT, "last")]
+
+
+@pytest.mark.parametrize("encryption", [None, KEY])
+def test_a_large_outcome_is_whole_in_copies_and_in_a_restored_backup(
+    encryption: Encryption | None, tmp_path: Path, schema: PostgresHarness
+):
+    url, back, restored = (f"sqlite:///{tmp_path}/{name}.db" for name in ("jobs", "back", "restored"))
+    asyncio.run(_begin_report(url, encryption))
+    assert run_command(["backup", "--store", url, "--output", str(tmp_path / "restored.db")]) == 0
+    assert run_command(["copy", url, schema.url]) == 0
+    plain = asyncio.run(schema.value("SELECT count(*) FROM perdure.journal WHERE body LIKE '%secretive%'"))
+    assert plain == (6 if encryption is None else 0)
+    assert run_command(["copy", schema.url, back]) == 0
+    for target in (schema.url, back, restored):
+        assert asyncio.run(_end_report(target, encryption)) == Done(value=f"end: {reports[-1]}")
+    reports.pop()
+    assert reports == []  # one call
 
 
 @pytest.mark.parametrize("way", ["there", "back"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import attrs
 import orjson
 import pytest
 from flows import Flow, bodies, journal, names
@@ -16,7 +17,7 @@ from perdure import App, Do, Limits, Workflow, WorkflowContext, effect, program
 from perdure.jobs.code_fingerprint import code_of
 from perdure.kinds.workflow.journal import PARTS_IN_COMMIT, REFERENCE, Row, row_of
 from perdure.programs import gather, race, sleep
-from perdure.testing import Crash, WorkerDied, World
+from perdure.testing import Crash, Delay, WorkerDied, World
 from perdure.values.answer import Done
 from perdure.values.errors import InvalidInput
 
@@ -335,3 +336,84 @@ def test_a_workflow_that_code_without_parts_left_is_taken_up() -> None:
     # An engine takes up the instances that other code left, and none that code with its own fingerprint left.
     earlier = Earlier("flow", state=int, run=fetching, keep=None)
     assert code_of(earlier) != code_of(Workflow("flow", state=int, run=fetching, keep=None))
+
+
+# ---------------------------------------------------------------- the value of a workflow
+@program
+def returning(ctx: WorkflowContext[int]) -> Do[str, str, Desk]:
+    size = yield from ctx.state
+    yield from small()
+    return text_of(size)
+
+
+def test_the_value_of_a_workflow_is_stored_in_parts_and_read_whole() -> None:
+    desk = Desk()
+    world, job = opened(returning, desk)
+    with world:
+        flow = world.handle(job)
+        assert world.run(flow.start_and_wait("f", 3_000)) == Done(value=text_of(3_000))
+        world.restart()
+        assert world.run(world.handle(job).outcome("f")) == Done(value=text_of(3_000))
+        instance = world.instance(job, "f")
+        assert instance is not None
+        assert len(instance.data) < 2_500  # the names of 31 parts
+        shown = world.run(world.jobs.handle_by_name("workflow", "flow").shown_outcome("f"))
+        assert shown is not None
+        assert shown.value == '"<3,002 characters of JSON in 31 parts>"'
+        world.run(world.handle(job).terminate("f"))
+        assert world.run(world.handle(job).outcome("f")) is None
+        assert desk.calls == ["small"]
+
+
+@pytest.mark.parametrize("number", range(1, 6))
+def test_a_death_while_the_value_is_stored_repeats_no_step(number: int) -> None:
+    desk = Desk()
+    world, job = opened(returning, desk)
+    with world:
+        world.inject(Crash("store.commit", call=number, when="after"))
+        with pytest.raises(WorkerDied):
+            next_worker(world, job)
+        world.open()
+        world.advance("1 minute")
+        assert world.run(world.handle(job).outcome("f")) == Done(value=text_of(1_000))
+        assert len(desk.calls) <= 2
+        assert len(parts_in(world, job, "f")) == 11
+
+
+def test_a_parent_receives_a_value_of_one_row_and_a_watcher_is_told_that_it_is_too_large() -> None:
+    @program
+    def calling(ctx: WorkflowContext[int]) -> Do[int, Any, Desk]:
+        return len((yield from child.call(f"c-{ctx.id}", (yield from ctx.state))))
+
+    @program
+    def watching(ctx: WorkflowContext[int]) -> Do[str, Any, Desk]:
+        yield from ctx.state
+        found = yield from child.until_ended("c").attempt()
+        return found.failure().message if isinstance(found, Failure) else ""
+
+    child = Workflow("child", state=int, run=returning, keep=None)
+    parent = Workflow("parent", state=int, run=calling, keep=None)
+    watcher = Workflow("watcher", state=int, run=watching, keep=None)
+    desk = Desk()
+    with World(App(desk, limits=attrs.evolve(LIMITS, payload_bytes=300)).with_jobs(child, parent, watcher)) as world:
+        world.inject(Delay("small", "10 seconds"))
+        world.start(world.handle(child).start("c", 1_000))
+        world.settle()
+        world.run(world.handle(watcher).start("early", 1))
+        world.advance("1 minute")
+        world.run(world.handle(watcher).start("late", 1))
+        world.advance("1 minute")
+        for id_ in ("early", "late"):
+            found = world.run(world.handle(watcher).outcome(id_))
+            assert isinstance(found, Done)
+            assert found.value.endswith("does not say how it ended: too large")
+        world.run(world.handle(parent).start("p", 298))
+        world.advance("1 minute")
+        assert world.run(world.handle(parent).outcome("p")) == Done(value=298)
+        world.run(world.handle(parent).start("q", 299))
+        world.advance("1 minute")
+        parked = world.run(world.handle(child).status("c-q"))
+        assert parked.parked == "not_retryable"
+        assert parked.last_error is not None
+        assert "payload_bytes, for a parent (300)" in parked.last_error.message
+        assert len(desk.calls) == 3

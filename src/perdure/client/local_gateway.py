@@ -321,7 +321,7 @@ class LocalGateway(ReadingGateway):
         )
 
         def reply(bodies: tuple[str, ...]) -> UpdateReply:
-            found = job.reply_in(bodies, number)
+            found = job.reply_in(row, bodies, number)
             return NO_REPLY if found is None else UpdateReply(form=found[0], value=found[1])
 
         return rows.map(reply)

@@ -400,7 +400,9 @@ class Definition(ABC, Generic[H_co, T_co, R_contra]):
         """
         return True
 
-    def reply_in(self, rows: Sequence[str], number: int) -> tuple[Literal["done", "failed"], str] | None:
+    def reply_in(
+        self, instance: Instance, rows: Sequence[str], number: int
+    ) -> tuple[Literal["done", "failed"], str] | None:
         """Return the form and the JSON of an update's reply. None if these journal rows have none."""
         return None
 

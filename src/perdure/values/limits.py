@@ -59,8 +59,8 @@ class Limits:
             child.
         payload_bytes: the largest encoded event, input or message. A larger one is ``InvalidInput``. In a program, a
             defect. A workflow step's larger outcome is stored in parts of this size.
-        outcome_bytes: the largest encoded workflow step outcome. A larger one parks the workflow: the step was
-            performed, and nothing repeats it without a resumption.
+        outcome_bytes: the largest encoded outcome that a workflow or its step has. A larger one parks the workflow: the
+            step was performed, and nothing repeats it without a resumption.
         messages_per_turn: messages that one turn may send. More are a defect in the run.
         keys_per_address: idempotency keys for one address. A further keyed request fails with ``Overloaded``.
         answers_per_address: how many of these keys, the newest ones, keep their answers. Repeating an older key fails

@@ -15,7 +15,7 @@ from perdure.jobs.draft import Draft
 from perdure.jobs.failures import typed_error
 from perdure.jobs.request import within
 from perdure.kinds.workflow.commands import CANCELLATION, CHILD_END, WATCH, ChildEnd, WatchCall, input_of_cancel
-from perdure.kinds.workflow.header import END, FAILURE, Header, Parent, ParkedChild, Watcher
+from perdure.kinds.workflow.header import END, FAILURE, REFERENCE, Ended, Header, Parent, ParkedChild, Watcher
 from perdure.kinds.workflow.instructions import AskInstance, AwaitPromise, CallChild, unanswered
 from perdure.kinds.workflow.tree import OpenStep
 from perdure.programs import Program, perform
@@ -135,6 +135,11 @@ def report_end(sender: Address, parent: Parent, form: str, value: str, now_ms: i
     payload = orjson.dumps({"call": parent.call, "form": form, "value": value, "secret": secret}).decode()
     target = Address.parse(parent.address)
     return Message(sender=sender, target=target, action="child_ended", payload=payload, sent_ms=now_ms)
+
+
+def told_end(ended: Ended) -> tuple[str, str]:
+    """Return the form and the value that others are told. No message has an end that is stored in parts."""
+    return ("too large", "null") if ended.value[:1] == REFERENCE else (ended.form, ended.value)
 
 
 def report_parking(sender: Address, parent: Parent, event: Parking, now_ms: int) -> Message:

@@ -40,7 +40,7 @@ from perdure.kinds.workflow.context import (
     query_commands,
     update_commands,
 )
-from perdure.kinds.workflow.header import END, PUBLISHED, header_of, shared_in, written
+from perdure.kinds.workflow.header import END, PUBLISHED, REFERENCE, header_of, shared_in, size_of, written
 from perdure.kinds.workflow.instructions import (
     AskInstance,
     Broken,
@@ -400,9 +400,11 @@ class Workflow(
         """Return whether an update has its reply, or will never have one."""
         return handler.has_answered(instance, ticket)
 
-    def reply_in(self, rows: Sequence[str], number: int) -> tuple[Literal["done", "failed"], str] | None:
-        """Return the form and the JSON of an update's reply."""
-        return journal.reply_in(rows, number)
+    def reply_in(
+        self, instance: Instance, rows: Sequence[str], number: int
+    ) -> tuple[Literal["done", "failed"], str] | None:
+        """Return the form and the JSON of an update's reply, or for 0 the workflow's value that is stored in parts."""
+        return journal.reply_in(rows, number) if number else journal.whole_end(header_of(instance), rows)
 
     def published_in(self, instance: Instance, name: str) -> PublishedValue | None:
         """Return the value that the workflow published under a name."""
@@ -443,7 +445,9 @@ class Workflow(
         if header.ended is not None:
             found.append(DisplayField("ended", header.ended.form))
             if header.ended.form == "done":
-                found.append(DisplayField("value", shortened(header.ended.value, MAX_LINE_CHARACTERS)))
+                value = header.ended.value
+                shown = size_of(value) if value[:1] == REFERENCE else value
+                found.append(DisplayField("value", shortened(shown, MAX_LINE_CHARACTERS)))
         found += [
             DisplayField(f"published {each.name}", shortened(each.value, MAX_LINE_CHARACTERS))
             for each in shared_in(header).published

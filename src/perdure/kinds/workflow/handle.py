@@ -39,6 +39,7 @@ from perdure.kinds.workflow.commands import (
     start_of,
     timed_start,
 )
+from perdure.kinds.workflow.header import REFERENCE
 from perdure.kinds.workflow.instructions import (
     Broken,
     Fulfilled,
@@ -480,8 +481,19 @@ class WorkflowHandle(JobHandle[S, E], Generic[S, A, E]):
 
         To wait for the end, use `Client.until`.
         """
-        answer: Call[WorkflowOutcome, CallError] = self._send(id_, ReadOutcome(), "outcome")
+        answer: Call[WorkflowOutcome, CallError] = Call(partial(self._whole_outcome, id_), self._name_of("outcome"))
         return decoded(answer, self._outcome_of, lambda: self.definition.address(id_))
+
+    async def _whole_outcome(self, id_: str) -> Result[WorkflowOutcome, CallError]:
+        """Read the outcome, and then its parts, if it is stored in parts."""
+        read: Result[WorkflowOutcome, CallError] = await result_of(self._send(id_, ReadOutcome(), "outcome"))
+        value = read.unwrap().value if isinstance(read, Success) else None
+        if value is None or value[:1] != REFERENCE:
+            return read
+        ticket = value.removeprefix(REFERENCE)
+        reply: Result[UpdateReply, CallError] = await result_of(self.dispatch.reply_to(self.definition, id_, ticket))
+        # Without the value, it has been deleted meanwhile.
+        return reply.map(lambda found: WorkflowOutcome(form="done" if found.value else "absent", value=found.value))
 
     def _outcome_of(self, stored: WorkflowOutcome) -> Done[A] | Failed[E | Defect] | WasCancelled | None:
         match stored.form:

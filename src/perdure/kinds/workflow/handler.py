@@ -14,7 +14,15 @@ from perdure.jobs.request import AlarmDue, Request, too_large
 from perdure.jobs.run import begin_attempt, begin_run
 from perdure.jobs.step import Commit, Defer, Step
 from perdure.jobs.transitions import EventRecorder, answered, nothing, purge, put, refuse, reply, stored
-from perdure.kinds.workflow.children import has_secret_end, report_end, stored_end, told, with_parked, without_parked
+from perdure.kinds.workflow.children import (
+    has_secret_end,
+    report_end,
+    stored_end,
+    told,
+    told_end,
+    with_parked,
+    without_parked,
+)
 from perdure.kinds.workflow.commands import (
     REASON,
     AskQuery,
@@ -49,6 +57,7 @@ from perdure.kinds.workflow.header import (
     FAILURE,
     MAX_WATCHERS,
     PUBLISHED,
+    REFERENCE,
     REPLY_TO,
     CancelRequest,
     Header,
@@ -59,6 +68,7 @@ from perdure.kinds.workflow.header import (
     has_timed_out,
     header_of,
     shared_in,
+    size_of,
     with_published,
     with_shared,
     written,
@@ -671,8 +681,8 @@ def _watch(
     )
     found = ChildEnd(call=watch.call, form="absent", value="null") if header is None else answer_to(header, watcher)
     if header is not None and header.ended is not None and watch.wants == END:
-        ended = header.ended
-        found = ChildEnd(call=watch.call, form=ended.form, value=ended.value, secret=has_secret_end(job))
+        form, value = told_end(header.ended)
+        found = ChildEnd(call=watch.call, form=form, value=value, secret=has_secret_end(job))
     watchers = () if header is None else shared_in(header).watchers
     if isinstance(command, UnwatchInstance):
         # The answer may have been sent already: then the other program ignores it.
@@ -768,7 +778,11 @@ def shown_outcome(instance: Instance) -> InstanceOutcome | None:
     found = outcome_of(instance)
     if found.form == "running":
         return None
-    return InstanceOutcome(form=found.form, value=found.value, error=found.error, reason=found.reason)
+    value = found.value
+    if value is not None and value[:1] == REFERENCE:
+        ended = header_of(instance).ended
+        value = None if ended is None else size_of(ended.value)
+    return InstanceOutcome(form=found.form, value=value, error=found.error, reason=found.reason)
 
 
 def outcome_of(instance: Instance | None) -> WorkflowOutcome:
@@ -780,6 +794,9 @@ def outcome_of(instance: Instance | None) -> WorkflowOutcome:
     if ended is None:
         return WorkflowOutcome(form="running")
     match ended.form:
+        case "done" if ended.value[:1] == REFERENCE:
+            # A ticket, as of an update's reply: the value is read from the journal.
+            return WorkflowOutcome(form="done", value=f"{REFERENCE}{instance.incarnation}.0.0")
         case "done":
             return WorkflowOutcome(form="done", value=ended.value)
         case "failed":

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final, Literal, TypeAlias
 
 import attrs
+import orjson
 
 from perdure.codecs import Codec
 from perdure.codecs.codec import RowCodec
@@ -63,13 +64,23 @@ class Wait:
     began_ms: int | None = None
 
 
+REFERENCE: Final = "@"
+"""Begins a value that names an outcome's parts. No JSON begins so: other code cannot misread it."""
+
+
+def size_of(reference: str) -> str:
+    """Return how tools show an outcome in parts, as JSON."""
+    length, *names = orjson.loads(reference.removeprefix(REFERENCE))
+    return f'"<{length:,} characters of JSON in {len(names):,} parts>"'
+
+
 @frozen(kw_only=True)
 class Ended:
     """How a workflow ended, kept until ``keep`` is over.
 
     Attributes:
         form: with a value, with a typed error, or cancelled.
-        value: the value as JSON, the `FailureRecord` as JSON, or the reason as JSON.
+        value: the value as JSON or the reference to it, the `FailureRecord` as JSON, or the reason as JSON.
         at_ms: when.
     """
 

@@ -20,6 +20,7 @@ from perdure.kinds.workflow.children import is_child_signal
 from perdure.kinds.workflow.commands import Diverged, ForkInput, NotRecordable
 from perdure.kinds.workflow.header import (
     PUBLISHED,
+    REFERENCE,
     CancelRequest,
     ForkedFrom,
     ForkedPart,
@@ -323,9 +324,6 @@ class Large:
 Unrecorded: TypeAlias = Exception | Large | None
 """The reason why a performed step is not recorded yet: a defect, or a large outcome. None if it is recorded."""
 
-REFERENCE: Final = "@"
-"""Begins a value that names an outcome's parts. No JSON begins so: other code cannot misread it."""
-
 PARTS_IN_COMMIT: Final = 4
 """How many parts one commit writes: other instances' commits wait for no more."""
 
@@ -378,12 +376,6 @@ def whole_row(body: str, parts: dict[str, str]) -> Row:
     return row
 
 
-def size_of(reference: str) -> str:
-    """Return how tools show an outcome in parts, as JSON."""
-    length, *names = orjson.loads(reference.removeprefix(REFERENCE))
-    return f'"<{length:,} characters of JSON in {len(names):,} parts>"'
-
-
 def reply_row(reply: SendReply, most: int, encode: Encode) -> tuple[str, bool]:
     """Return the value of a reply's row, and whether it has secrets.
 
@@ -422,6 +414,16 @@ def published_row(publish: Publish, received: Container[str], draft: Draft) -> P
         reason = f"it has {len(data)} bytes, more than the {most} of a published value; publish a reference"
         raise NotRecordable(f"publish {declared.name}", reason)
     return Publication(name=declared.name, value=data.decode(), secret=declared.values.secret)
+
+
+def whole_end(header: Header, bodies: Sequence[str]) -> tuple[Literal["done", "failed"], str] | None:
+    """Return a workflow's value whose parts are in its journal. None if it has no such value."""
+    if header.ended is None or header.ended.value[:1] != REFERENCE:
+        return None
+    parts: dict[str, str] = {}
+    for body in bodies:
+        whole_row(body, parts)
+    return "done", joined(header.ended.value, parts)
 
 
 def reply_in(bodies: Sequence[str], number: int) -> tuple[Literal["done", "failed"], str] | None:

@@ -22,7 +22,16 @@ from perdure.jobs.context import Post
 from perdure.jobs.draft import Draft, StateOperations
 from perdure.kinds.workflow.children import answer_of_ask, answer_of_child, child_signal, leave_calls, send_call
 from perdure.kinds.workflow.commands import NotInWorkflow, NotRecordable, ProgramStopped
-from perdure.kinds.workflow.header import CancelRequest, Ended, FailingStep, Header, Publication, cancel_of, deadline_of
+from perdure.kinds.workflow.header import (
+    REFERENCE,
+    CancelRequest,
+    Ended,
+    FailingStep,
+    Header,
+    Publication,
+    cancel_of,
+    deadline_of,
+)
 from perdure.kinds.workflow.instructions import (
     AskInstance,
     AwaitPromise,
@@ -39,7 +48,6 @@ from perdure.kinds.workflow.journal import (
     DIRECT,
     INSTANT,
     NAMES,
-    REFERENCE,
     STARTED,
     STOPPED,
     Form,

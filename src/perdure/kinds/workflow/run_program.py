@@ -577,9 +577,12 @@ def _over(job: AnyWorkflow, steps: Steps, replay: Replay) -> Do[None, Any, Any]:
     try:
         match replay.exit:
             case Success(value):
-                # The outcome is stored, and sent to a parent: without a limit it could be larger than any message.
-                encoded = recordable(name, replay.draft.encode_result(job.results, value), most)
-                replay.end = Ended(form="done", value=encoded.decode(), at_ms=now_ms)
+                data = replay.draft.encode_result(job.results, value)
+                # A message to a parent has the value: without a limit it could be larger than any message.
+                end = _recordable_end(name, replay, data).decode()
+                if len(data) > most and problem is None:
+                    end = (yield from store_parts(replay, Large(end, job.results.secret))).value
+                replay.end = Ended(form="done", value=end, at_ms=now_ms)
             case Failure() as failure:
                 record = record_failure(failure, job.plan.errors, secrets=steps.secrets(), encode=replay.draft.encode)
                 recordable(name, (record.data or "").encode(), most)
@@ -589,9 +592,7 @@ def _over(job: AnyWorkflow, steps: Steps, replay: Replay) -> Do[None, Any, Any]:
             case Halted(StartOver(state)):
                 data = replay.draft.encode_result(job.plan.state, state)
                 replay.fresh = within(data, replay.draft.limits.state_bytes, what=job.plan.state.what)
-            case Halted(EndInstance()):
-                pass
-            case Halted() as halted:
+            case Halted(signal) as halted if not isinstance(signal, EndInstance):
                 problem = halted
             case Raised(cause):
                 problem = cast("Exception", cause)
@@ -603,6 +604,13 @@ def _over(job: AnyWorkflow, steps: Steps, replay: Replay) -> Do[None, Any, Any]:
         # An end that was set before the problem was found must not be committed with it.
         replay.end = replay.fresh = None
         yield from steps.failed("", "run", problem, 0, now_ms)
+
+
+def _recordable_end(name: str, replay: Replay, data: bytes) -> bytes:
+    limits = replay.draft.limits
+    if replay.header.parent is None:
+        return recordable(name, data, limits.outcome_bytes, "outcome_bytes")
+    return recordable(name, data, limits.payload_bytes, "payload_bytes, for a parent")
 
 
 def _same(services: Any) -> Any:

@@ -11,9 +11,20 @@ import orjson
 from perdure.codecs import Codec
 from perdure.jobs.redaction import redacted_failure
 from perdure.jobs.step import NextStep
-from perdure.kinds.workflow.header import FAILURE, PUBLISHED, Ended, FailingStep, Header, Publication, Wait, with_shared
+from perdure.kinds.workflow.header import (
+    FAILURE,
+    PUBLISHED,
+    REFERENCE,
+    Ended,
+    FailingStep,
+    Header,
+    Publication,
+    Wait,
+    size_of,
+    with_shared,
+)
 from perdure.kinds.workflow.instructions import AwaitPromise, Receive
-from perdure.kinds.workflow.journal import ASK, CHILD, REFERENCE, REPLY, STARTED, Row, line_of, row_of, size_of
+from perdure.kinds.workflow.journal import ASK, CHILD, REPLY, STARTED, Row, line_of, row_of
 from perdure.kinds.workflow.replay import Replay
 from perdure.values.listings import StepRecord
 from perdure.values.secret import HIDDEN, Hide
@@ -39,6 +50,8 @@ def _published(job: AnyWorkflow, value: Publication, hide: Hide) -> str:
 
 def _ended(job: AnyWorkflow, ended: Ended, hide: Hide) -> Ended:
     match ended.form:
+        case "done" if ended.value[:1] == REFERENCE:
+            return ended
         case "done":
             return attrs.evolve(ended, value=_redacted(job.results, ended.value, hide))
         case "failed":
