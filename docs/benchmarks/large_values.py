@@ -85,7 +85,7 @@ async def measure(store: str, size: int, rounds: int) -> None:
     for number in range(rounds):
         for how, taken in found.items():
             taken.append(await round_of(store, how, f"{how}{number}", size))
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for how, taken in found.items():
         spreads = [Spread.of(waits) for _, _, waits in taken]
         rows.append(

@@ -13,9 +13,12 @@ import orjson
 from returns.result import Result, Success
 
 from perdure import App, Do, Limits, Workflow, WorkflowContext, effect, program
-from perdure.kinds.workflow.journal import REFERENCE, row_of
+from perdure.kinds.workflow.header import REFERENCE
+from perdure.kinds.workflow.journal import row_of
 from perdure.programs import gather, sleep
+from perdure.programs.future import answer_of
 from perdure.stores.contract import Store, load_one
+from perdure.stores.snapshots import read_journal
 from perdure.stores.url import open_store
 
 IDS = ("a", "b", "c")
@@ -55,11 +58,8 @@ keeper = Workflow("keeper", state=str, run=keep, keep=None)
 
 async def audit(store: Store, id_: str) -> dict[str, int]:
     """Count the parts of an instance's journal, those that no row names, and the names without a part before them."""
-    instance = (await load_one(store, keeper.address(id_))).unwrap()._inner_value.instance
-    assert instance is not None
-    assert store.journal is not None
-    read = await store.journal.read(instance.address, instance.incarnation, 0, 1_000)
-    rows = [row_of(body) for body in read.unwrap()._inner_value]
+    loaded = await answer_of(load_one(store, keeper.address(id_)))
+    rows = map(row_of, (await read_journal(store, loaded.unwrap().instance, 1_000)).unwrap())
     stored, named, dangling = set[str](), set[str](), 0
     for row in rows:
         if row.form == "part":

@@ -15,7 +15,8 @@ from returns.result import Failure
 
 from perdure import App, Do, Limits, Workflow, WorkflowContext, effect, program
 from perdure.jobs.code_fingerprint import code_of
-from perdure.kinds.workflow.journal import PARTS_IN_COMMIT, REFERENCE, Row, row_of
+from perdure.kinds.workflow.header import REFERENCE
+from perdure.kinds.workflow.journal import PARTS_IN_COMMIT, Row, row_of
 from perdure.programs import gather, race, sleep
 from perdure.testing import Crash, Delay, WorkerDied, World
 from perdure.values.answer import Done
@@ -388,8 +389,8 @@ def test_a_parent_receives_a_value_of_one_row_and_a_watcher_is_told_that_it_is_t
     @program
     def watching(ctx: WorkflowContext[int]) -> Do[str, Any, Desk]:
         yield from ctx.state
-        found = yield from child.until_ended("c").attempt()
-        return found.failure().message if isinstance(found, Failure) else ""
+        found: Any = yield from child.until_ended("c").attempt()
+        return str(found.failure().message)
 
     child = Workflow("child", state=int, run=returning, keep=None)
     parent = Workflow("parent", state=int, run=calling, keep=None)
