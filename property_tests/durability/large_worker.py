@@ -1,6 +1,6 @@
 """A process with workflows whose steps have outcomes in parts; the test kills it while they are stored.
 
-``python large_worker.py STORE ROUND``: it prints a line of JSON when a step is performed, and at the end what it found.
+``python large_worker.py STORE ROUND``: it prints a line of JSON when a step is performed, and its findings at the end.
 """
 
 import asyncio

@@ -19,20 +19,21 @@ ROUNDS = 60 if NIGHTLY else 3
 WORKER = Path(__file__).with_name("large_worker.py")
 
 
-def life(store: str, number: int, performed: Counter[str], kill_after_s: float | None) -> dict[str, Any] | None:
-    """Run a process, and kill it a moment after a step was performed. Return what it found if it ended by itself."""
+def life(store: str, number: int, performed: Counter[str], kill: tuple[int, float] | None) -> dict[str, Any] | None:
+    """Run a process, and kill it a moment after so many steps were performed. Return its findings if it ended."""
     end: dict[str, Any] | None = None
+    steps = 0
     with subprocess.Popen([sys.executable, str(WORKER), store, str(number)], stdout=subprocess.PIPE) as process:  # noqa: S603 - our own file
         assert process.stdout is not None
         for data in process.stdout:
             line = json.loads(data)
             if line["form"] == "performed":
                 performed[line["name"]] += 1
-                if kill_after_s is not None:
+                steps += 1
+                if kill is not None and kill[0] == steps:
                     with suppress(subprocess.TimeoutExpired):
-                        process.wait(kill_after_s)
+                        process.wait(kill[1])
                     process.kill()
-                    kill_after_s = None
             elif line["form"] == "end":
                 end = line
         process.kill()
@@ -47,7 +48,7 @@ def kill_loop(store: str, rounds: int, seed: int) -> Counter[str]:
         performed: Counter[str] = Counter()
         kills = draw.randint(1, 2)
         for _ in range(kills):
-            if life(store, number, performed, draw.uniform(0, 0.12)) is None:
+            if life(store, number, performed, (draw.randint(1, 5), draw.uniform(0, 0.2))) is None:
                 found["kills"] += 1
         end = life(store, number, performed, None)
         assert end is not None
