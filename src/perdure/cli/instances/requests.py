@@ -1,7 +1,4 @@
-"""The commands that send one request to one instance, such as ``perdure start``, ``send`` and ``call``.
-
-``perdure explain`` shows how such a request would change the instance, without applying it.
-"""
+"""The commands that send one request to one instance, such as ``perdure send``, and ``perdure explain``."""
 
 from __future__ import annotations
 
@@ -58,9 +55,8 @@ def json_payload(text: str) -> str:
     try:
         orjson.loads(payload)
     except orjson.JSONDecodeError as error:
-        raise UsageError(
-            f"the input is not JSON: {error}; put it in single quotes, or pass - to read a file"
-        ) from error
+        reason = f"the input is not JSON: {error}; put it in single quotes, or pass - to read a file"
+        raise UsageError(reason) from error
     return payload.strip()
 
 
