@@ -193,6 +193,8 @@ class Supervision:
         name: the plan's name.
     """
 
+    __repr__ = fields_in_line
+
     supervisor: Supervisor
     in_order: bool = False
     name: str = "supervised"

@@ -526,6 +526,8 @@ class Fulfilled(Generic[V]):
         value: the value.
     """
 
+    __repr__ = fields_in_line
+
     value: V
 
 
@@ -536,6 +538,8 @@ class Broken(Generic[E]):
     Attributes:
         error: the typed error. None if its declaration has no errors.
     """
+
+    __repr__ = fields_in_line
 
     error: E
 
