@@ -22,7 +22,7 @@ from perdure.cli.instances.presentation import (
     value_text,
 )
 from perdure.cli.instances.reading import outcome_data, outcome_text
-from perdure.cli.instances.selection import AddressArgument, address_of
+from perdure.cli.instances.selection import AddressArgument, address_of, settled_by
 from perdure.cli.options import JsonOption, Repeated, pair_of, share_of_calls
 from perdure.cli.output import array_of, object_of, write_fields, write_json, write_object, write_styled_lines
 from perdure.cli.process import ExitCode, UsageError, code_of, write_lines
@@ -30,8 +30,6 @@ from perdure.cli.target.opening import UNSET, TargetOptions, open_target
 from perdure.cli.target.target import InstanceRequest
 from perdure.client.calls import MAX_TOGETHER
 from perdure.jobs.request import ALARM, WaitFor
-from perdure.values.address import promise_of
-from perdure.values.errors import InvalidId
 from perdure.values.excerpt import shortened
 from perdure.wire.explanation import lines_of_future, readable_answer, why_no_alarm
 from perdure.wire.operations import FORGET_KEY
@@ -242,10 +240,7 @@ def complete(
     value
         Its value as JSON, or - to read standard input.
     """
-    try:
-        address, name = promise_of(promise)
-    except InvalidId as wrong:
-        raise UsageError(str(wrong)) from wrong
+    address, name = settled_by(promise)
     action = f"fail.{name}" if failed else f"complete.{name}"
     return request(
         InstanceRequest(address=address, action=action, payload=json_payload(value), key=key), target, json=json

@@ -12,7 +12,7 @@ from cyclopts import Parameter
 
 from perdure.cli.process import UsageError
 from perdure.cli.target.target import Target
-from perdure.values.address import Address
+from perdure.values.address import Address, promise_of
 from perdure.values.attributes import checked_where
 from perdure.values.errors import DefinitionError, InvalidArgument, InvalidId
 from perdure.values.listings import Listed, ListedStatus, ListFilter
@@ -124,6 +124,18 @@ def address_of(text: str) -> Address:
     """
     try:
         return Address.parse(text)
+    except InvalidId as error:
+        raise UsageError(str(error)) from error
+
+
+def settled_by(text: str) -> tuple[Address, str]:
+    """Parse a promise's id: the workflow, and the name.
+
+    Raises:
+        UsageError: it is not ``workflow:JOB:ID/NAME``.
+    """
+    try:
+        return promise_of(text)
     except InvalidId as error:
         raise UsageError(str(error)) from error
 
