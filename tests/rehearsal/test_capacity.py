@@ -323,8 +323,8 @@ def test_the_command_prints_a_table_and_writes_a_picture(
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["1", "engine", "2", "engines", "4", "engines"]
     assert lines[4].split() == ["late,", "the", "longest", "9", "s", "4", "s", "2", "s"]
-    assert lines[-3].split() == ["cost", "of", "charge", "0.80", "0.80", "0.80"]
-    assert lines[-1] == "charge takes 1 s: given"
+    assert lines[-4].split() == ["cost", "of", "charge", "0.80", "0.80", "0.80"]
+    assert lines[-2:] == ["charge takes 1 s: given", f"not simulated: {NO_TIME}"]
     assert picture.read_text(encoding="utf-8").count("<polyline") == 3
     assert run_command([*command, "--json", "--engines", "8"]) == ExitCode.DONE
     (load,) = json.loads(capsys.readouterr().out)["loads"]
