@@ -769,21 +769,18 @@ def future(
         The moment at which it begins, such as 2026-03-08T09:00:00Z. By default now.
     """
     keyed = {} if key is None else {"idempotency_key": key}
+    answers = [pair_of(each, "--answer fetch=3") for each in answer]
     question: dict[str, Any] = {
         "lasting": for_,
         "events": [event_of(each) | {"after": after, "times": 2 if twice else 1} | keyed for each in event],
         "never": never,
         "down": dict(pair_of(each, '--down charge="1 day"') for each in down),
         "fail": {name: share_of_calls(text) for name, text in (pair_of(each, "--fail charge=5%") for each in fail)},
-        "answers": {
-            name: orjson.loads(json_payload(text))
-            for name, text in (pair_of(each, "--answer fetch=3") for each in answer)
-        },
+        "answers": {name: orjson.loads(json_payload(text)) for name, text in answers},
         "latency": latency,
         "seed": seed,
+        **({} if begins is None else {"begins": begins}),
     }
-    if begins is not None:
-        question["begins"] = begins
     with open_target(target) as found:
         seen = found.future(address_of(address), orjson.dumps(question))
     if json:
