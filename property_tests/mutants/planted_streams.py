@@ -1,10 +1,11 @@
-"""Bugs in streams: chunks, marks, bounds, readers, and the pages that show them."""
+"""Bugs in streams and heartbeats: chunks, marks, bounds, readers, and the pages that show them."""
 
 from mutant import Mutant
 
 STREAMS = "tests/behaviour/test_streams.py"
 PAGES = "tests/dashboard/test_stream.py"
 PANEL = f"{PAGES}::test_the_panel_of_a_stream_shows_chunks_in_order_and_those_that_a_mark_replaces"
+BEATS = "tests/behaviour/test_heartbeats.py"
 REMOTE = "tests/remote/test_streams.py::test_a_remote_client_and_a_browser_follow_a_stream_and_continue_after_an_offset"
 FLOOD = f"{STREAMS}::test_chunks_that_a_stream_would_drop_are_not_even_stored_and_count_all_the_same"
 KEPT = f"{STREAMS}::test_a_stream_keeps_its_newest_chunks_and_says_how_many_it_dropped"
@@ -37,7 +38,7 @@ MUTANTS = (
     Mutant(
         "the outcome of an effect is known before its last chunks are stored",
         "_performed",
-        "    await emitter.close()\n    return settled",
+        "    await emitter.close(settled)\n    return settled",
         "    return settled",
         f"{STREAMS}::test_a_reader_sees_the_chunks_of_programs_and_effects_in_order_until_the_end",
     ),
@@ -50,23 +51,23 @@ MUTANTS = (
     ),
     Mutant(
         "an effect queues more chunks than its stream keeps",
-        "RunEmitter.emit",
-        "if len(waiting) > stream.max_chunks:",
+        "RunEmitter._take",
+        "if len(waiting) > stored.max_chunks:",
         "if False:",
         FLOOD,
     ),
     Mutant(
         "chunks that were dropped before they were stored have no offsets",
         "RunEmitter._group",
-        "skipped=self._skipped.pop(stream.name, 0)",
+        "skipped=self._skipped.pop(stored, 0)",
         "skipped=0",
         FLOOD,
     ),
     Mutant(
         "an effect emits to a stream of another job",
         "RunEmitter.emit",
-        "if self.streams.get(stream.name) is not stream:",
-        "if stream.name not in self.streams:",
+        "if self.declared.streams.get(stream.name) is not stream:",
+        "if stream.name not in self.declared.streams:",
         f"{STREAMS}::test_an_effect_cannot_emit_to_a_stream_that_its_job_does_not_declare",
     ),
     Mutant(
@@ -166,5 +167,61 @@ MUTANTS = (
         "if is_emission(instruction):",
         "if False:",
         f"{STREAMS}::test_fake_services_emit_the_chunks_of_the_program",
+    ),
+    Mutant(
+        "an attempt does not receive what the last one has stored",
+        "RunEmitter.recall",
+        "self._previous[heartbeat.name] = item.value.encode()",
+        "pass",
+        f"{BEATS}::test_an_attempt_after_a_failure_receives_the_very_newest_value",
+    ),
+    Mutant(
+        "a workflow that starts over continues where it was before",
+        "RunEmitter.recall",
+        'item.form == "chunk" and item.step == stored.step',
+        'item.form == "chunk"',
+        f"{BEATS}::test_a_workflow_that_starts_over_begins_at_the_beginning",
+    ),
+    Mutant(
+        "the steps of a workflow share their heartbeats",
+        "RunEmitter._stored",
+        'name = f"{heartbeat.name}:{self.beats_as}"',
+        'name = f"{heartbeat.name}:"',
+        f"{BEATS}::test_steps_beside_each_other_have_values_of_their_own",
+    ),
+    Mutant(
+        "the effects inside a step share their heartbeats",
+        "Draft.nth",
+        'return f"{step.name} {effect} {number}"',
+        "return step.name",
+        f"{BEATS}::test_effects_inside_one_step_have_values_of_their_own",
+    ),
+    Mutant(
+        "effects that nothing tells apart share their heartbeats",
+        "RunEmitter.beat",
+        'if self.step.effect != "unknown":',
+        "if True:",
+        f"{BEATS}::test_where_nothing_tells_the_step_nothing_is_stored",
+    ),
+    Mutant(
+        "a beat does not restart the time limit",
+        "RunEmitter.beat",
+        "self.execute.draft.lives()",
+        "pass",
+        f"{BEATS}::test_a_beat_lets_the_time_limit_begin_again",
+    ),
+    Mutant(
+        "each beat is stored",
+        "RunEmitter._groups",
+        "self._due_ms[stored] = now_ms + stored.every_ms",
+        "self._due_ms[stored] = now_ms",
+        f"{BEATS}::test_the_newest_value_is_stored_once_in_every_and_not_again_after_a_success",
+    ),
+    Mutant(
+        "the newest value of an effect that fails is not stored",
+        "RunEmitter.close",
+        'if isinstance(outcome, Success) and self.step.effect == "whole":',
+        "if True:",
+        f"{BEATS}::test_an_attempt_after_a_failure_receives_the_very_newest_value",
     ),
 )

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from perdure.jobs.call import Call
     from perdure.jobs.context import Alarm, Decision
     from perdure.jobs.definition import tell
-    from perdure.jobs.streams import BeganAgain, Chunk, ChunksDropped, Stream
+    from perdure.jobs.streams import BeganAgain, Chunk, ChunksDropped, Heartbeat, Stream
     from perdure.kinds.continuous import Continuous, ContinuousContext
     from perdure.kinds.debounce import Debounce, DebounceContext
     from perdure.kinds.task import Task, TaskContext, TaskErrorContext
@@ -55,7 +55,7 @@ else:
             "perdure.jobs.call": ("Call",),
             "perdure.jobs.context": ("Alarm", "Decision"),
             "perdure.jobs.definition": ("tell",),
-            "perdure.jobs.streams": ("BeganAgain", "Chunk", "ChunksDropped", "Stream"),
+            "perdure.jobs.streams": ("BeganAgain", "Chunk", "ChunksDropped", "Heartbeat", "Stream"),
             "perdure.kinds.continuous": ("Continuous", "ContinuousContext"),
             "perdure.kinds.debounce": ("Debounce", "DebounceContext"),
             "perdure.kinds.task": ("Task", "TaskContext", "TaskErrorContext"),
@@ -103,6 +103,7 @@ __all__ = [
     "Decision",
     "Defect",
     "Do",
+    "Heartbeat",
     "ItemContext",
     "Limit",
     "LimitUse",

@@ -450,8 +450,8 @@ def _check_capabilities(store: Store, served: Mapping[tuple[str, str], AnyDefini
     for (kind, name), job in served.items():
         if job.keeps_journal and store.journal is None:
             raise DefinitionError(f"store of {kind}:{name}", store.name, "a store that keeps journals")
-        if job.plan.streams and store.streams is None:
-            raise DefinitionError(f"store of {kind}:{name}", store.name, "a store that keeps streams")
+        if (job.plan.streams or job.plan.heartbeats) and store.streams is None:
+            raise DefinitionError(f"store of {kind}:{name}", store.name, "a store that keeps streams and heartbeats")
         if job.plan.attributes and store.attributes is None:
             raise DefinitionError(f"store of {kind}:{name}", store.name, "a store that keeps attributes")
 

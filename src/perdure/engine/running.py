@@ -634,8 +634,8 @@ def _streams(
     limits: Limits,
     below: Perform,
 ) -> tuple[StreamHub | None, Perform]:
-    """Return an engine's streams, and how effects are performed. Nothing is loaded if no job declares a stream."""
-    if not any(job.plan.streams for job in jobs.values()):
+    """Return an engine's streams, and how effects are performed. Nothing is loaded if no job has one."""
+    if not any(job.plan.streams or job.plan.heartbeats for job in jobs.values()):
         return None, below
     from perdure.engine.streams import StreamHub  # noqa: PLC0415 - as above
 

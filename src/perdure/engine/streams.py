@@ -1,4 +1,4 @@
-"""Streams: takes the chunks that effects emit, stores them in groups, and wakes the readers that follow.
+"""Streams and heartbeats: takes what effects emit, stores it in groups, and wakes the readers that follow.
 
 An effect never waits for its readers: they take stored groups, from memory or from the store.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal, NamedTuple, TypeVar
 
 import attrs
 from returns.result import Failure, Result, Success
@@ -18,7 +18,7 @@ from perdure.jobs.definition import AnyDefinition, CallError
 from perdure.jobs.draft import EmittingStep
 from perdure.jobs.redaction import shown_status
 from perdure.jobs.step import Execute
-from perdure.jobs.streams import EMITTER, NotEmitting, Stream, in_effect
+from perdure.jobs.streams import EMITTER, Heartbeat, NotBeating, NotEmitting, Stream, in_effect
 from perdure.programs.drivers import default_handler, settle_answer
 from perdure.programs.effect_results import CalledElsewhere
 from perdure.programs.exit import is_closing
@@ -31,7 +31,15 @@ from perdure.values.address import Address, Job
 from perdure.values.errors import EngineClosed, OutcomeUnknown, Overloaded
 from perdure.values.instance import Instance
 from perdure.values.status_wait import WaitCondition
-from perdure.values.stream import StoredGroup, StreamGroup, StreamItem, StreamPage, encoded_group, items_of
+from perdure.values.stream import (
+    MAX_CHUNK_BYTES,
+    StoredGroup,
+    StreamGroup,
+    StreamItem,
+    StreamPage,
+    encoded_group,
+    items_of,
+)
 from perdure.values.transition import Purge, Put, Transition
 
 T = TypeVar("T")
@@ -51,6 +59,33 @@ MAX_GROUP_BYTES: Final = 262_144
 
 
 # ---------------------------------------------------------------- emitting
+class Emissions(NamedTuple):
+    """The streams and heartbeats of one job, by name."""
+
+    streams: Mapping[str, Stream[Any]]
+    heartbeats: Mapping[str, Heartbeat[Any]]
+
+
+class Stored(NamedTuple):
+    """Where values of an effect are stored: in a stream, or in a heartbeat's stream of one chunk for each step.
+
+    Attributes:
+        name: the stored stream. A declared name has no ``:``, so no heartbeat shares its place with a stream.
+        step: who stored a chunk: the step, and for a heartbeat the run that it belongs to.
+        max_chunks: how many chunks it keeps.
+        max_bytes: how many bytes it keeps.
+        every_ms: how long a new value waits after the last one.
+        is_marked: whether a mark tells readers that the step begins again.
+    """
+
+    name: str
+    step: str
+    max_chunks: int
+    max_bytes: int
+    every_ms: int = 0
+    is_marked: bool = True
+
+
 @attrs.define(eq=False)
 class RunEmitter:
     """Takes the chunks of one effect: at most one group of it is on its way, so that a lost one leaves no gap.
@@ -58,22 +93,27 @@ class RunEmitter:
     Attributes:
         hub: stores the groups.
         execute: the run.
-        streams: the streams that its job declares, by name.
+        declared: the streams and heartbeats that its job declares.
         step: the step that the effect belongs to.
+        beats_as: names the effect's place among the heartbeats of the instance.
         place: whether the effect is performed in the event loop, or by a thread.
         number: how many groups it has sent.
     """
 
     hub: StreamHub
     execute: Execute
-    streams: Mapping[str, Stream[Any]]
+    declared: Emissions
     step: EmittingStep
+    beats_as: str = ""
     place: Literal["loop", "elsewhere"] = "loop"
     number: int = 0
-    _waiting: dict[str, deque[bytes]] = attrs.Factory(dict[str, "deque[bytes]"])
-    _skipped: dict[str, int] = attrs.Factory(dict[str, int])
+    _waiting: dict[Stored, deque[bytes]] = attrs.Factory(dict[Stored, "deque[bytes]"])
+    _skipped: dict[Stored, int] = attrs.Factory(dict[Stored, int])
+    _due_ms: dict[Stored, float] = attrs.Factory(dict[Stored, float])
+    _previous: dict[str, bytes] = attrs.Factory(dict[str, bytes])
     _state: Literal["idle", "lingering", "sending", "ended"] = "idle"
     _timer: Timer | None = None
+    _timer_ms: float = 0
     _sent: Future[None] | None = None
     _lost: RunLost | None = None
 
@@ -89,27 +129,93 @@ class RunEmitter:
             NotEmitting: the job does not declare the stream, or the effect has ended.
             RunLost: an earlier chunk was not stored, so the run ends.
         """
-        if self._lost is not None:
-            raise self._lost
         if self._state == "ended":
             raise NotEmitting(stream.name, "ended")
-        if self.streams.get(stream.name) is not stream:
+        if self.declared.streams.get(stream.name) is not stream:
             raise NotEmitting(stream.name, "undeclared")
-        waiting = self._waiting.setdefault(stream.name, deque())
+        self._take(Stored(stream.name, self.step.name, stream.max_chunks, stream.max_bytes), value)
+
+    def beat(self, heartbeat: Heartbeat[Any], value: bytes, /) -> None:
+        """Take a heartbeat, and let the run's time limit begin again.
+
+        Raises:
+            NotBeating: the job does not declare the heartbeat, or the effect has ended.
+            RunLost: an earlier value was not stored, so the run ends.
+        """
+        self._check(heartbeat)
+        if self.execute.draft.lives is not None:
+            self.execute.draft.lives()
+        if self.step.effect != "unknown":
+            self._take(self._stored(heartbeat), value)
+
+    def previous(self, heartbeat: Heartbeat[Any], /) -> bytes | None:
+        """Return the newest value that an earlier attempt has stored.
+
+        Raises:
+            NotBeating: the job does not declare the heartbeat, or the effect has ended.
+        """
+        self._check(heartbeat)
+        return self._previous.get(heartbeat.name)
+
+    def _check(self, heartbeat: Heartbeat[Any]) -> None:
+        if self._state == "ended":
+            raise NotBeating(heartbeat.name, "ended")
+        if self.declared.heartbeats.get(heartbeat.name) is not heartbeat:
+            raise NotBeating(heartbeat.name, "undeclared")
+
+    def _stored(self, heartbeat: Heartbeat[Any]) -> Stored:
+        name = f"{heartbeat.name}:{self.beats_as}"
+        return Stored(name, self.step.run_id, 1, MAX_CHUNK_BYTES, heartbeat.every_ms, is_marked=False)
+
+    async def recall(self) -> None:
+        """Read what earlier attempts of this step have stored.
+
+        Raises:
+            RunLost: the store does not answer.
+        """
+        if self.step.effect == "unknown":
+            return
+        for heartbeat in self.declared.heartbeats.values():
+            stored = self._stored(heartbeat)
+            found = await self.hub.newest(self.execute.instance, stored.name)
+            if not isinstance(found, Success):
+                raise RunLost(found.failure())
+            for item in found.unwrap():
+                if item.form == "chunk" and item.step == stored.step:
+                    self._previous[heartbeat.name] = item.value.encode()
+
+    def _take(self, stored: Stored, value: bytes) -> None:
+        if self._lost is not None:
+            raise self._lost
+        waiting = self._waiting.setdefault(stored, deque())
         waiting.append(value)
         # Chunks that the stream would drop anyway need not be stored first: so a slow store bounds this queue.
-        if len(waiting) > stream.max_chunks:
+        if len(waiting) > stored.max_chunks:
             waiting.popleft()
-            self._skipped[stream.name] = self._skipped.get(stream.name, 0) + 1
-        if self._state == "idle" and self.place == "loop":
+            self._skipped[stored] = self._skipped.get(stored, 0) + 1
+        if self.place == "loop" and (self._state == "idle" or self._waits_longer(stored)):
             self._linger()
 
+    def _waits_longer(self, stored: Stored) -> bool:
+        """Return whether the timer is set for a later instant than this value may be stored at."""
+        return self._state == "lingering" and self._left_ms(stored) < self._timer_ms - self.hub.runtime.monotonic_ms()
+
+    def _left_ms(self, stored: Stored) -> float:
+        return max(LINGER_MS, self._due_ms.get(stored, 0) - self.hub.runtime.monotonic_ms())
+
     def _linger(self) -> None:
-        self._state = "lingering"
-        self._timer = self.hub.runtime.call_later(LINGER_MS, self._send)
+        if self._timer is not None:
+            self._timer.cancel()
+        waits_ms = (
+            LINGER_MS
+            if self.place == "elsewhere"
+            else min(self._left_ms(each) for each, waiting in self._waiting.items() if waiting)
+        )
+        self._state, self._timer_ms = "lingering", self.hub.runtime.monotonic_ms() + waits_ms
+        self._timer = self.hub.runtime.call_later(waits_ms, self._send)
 
     def tick(self) -> None:
-        """Send the chunks that a thread has emitted, every few milliseconds until the effect ends."""
+        """Send the values that a thread has emitted, every few milliseconds until the effect ends."""
         if self._state == "idle":
             self._linger()
 
@@ -118,29 +224,30 @@ class RunEmitter:
         if groups:
             self._state = "sending"
             self.hub.append(groups, self._answered)
-        elif self.place == "elsewhere" and self._sent is None:
+        elif self._sent is None and (self.place == "elsewhere" or any(self._waiting.values())):
             self._linger()
         else:
             self._state = "idle"
 
     def _groups(self) -> list[StreamGroup]:
-        groups: list[StreamGroup] = []
-        for name, waiting in self._waiting.items():
-            if waiting:
-                groups.append(self._group(self.streams[name], waiting))
+        now_ms, groups = self.hub.runtime.monotonic_ms(), list[StreamGroup]()
+        for stored, waiting in tuple(self._waiting.items()):
+            if waiting and (self._sent is not None or self._due_ms.get(stored, 0) <= now_ms):
+                self._due_ms[stored] = now_ms + stored.every_ms
+                groups.append(self._group(stored, waiting))
         return groups
 
-    def _group(self, stream: Stream[Any], waiting: deque[bytes]) -> StreamGroup:
-        instance, claim, step = self.execute.instance, self.execute.claim, self.step
-        over = sum(map(len, tuple(waiting))) - stream.max_bytes
+    def _group(self, stored: Stored, waiting: deque[bytes]) -> StreamGroup:
+        instance, claim = self.execute.instance, self.execute.claim
+        over = sum(map(len, tuple(waiting))) - stored.max_bytes
         while over > 0 and len(waiting) > 1:
             over -= len(waiting.popleft())
-            self._skipped[stream.name] = self._skipped.get(stream.name, 0) + 1
+            self._skipped[stored] = self._skipped.get(stored, 0) + 1
         values, room = [waiting.popleft()], MAX_GROUP_BYTES
         while waiting and len(values) < self.hub.runtime.sizes.stream_chunks and (room := room - len(values[-1])) > 0:
             values.append(waiting.popleft())
-        again = self._is_marked(stream.name)
-        body = encoded_group(step.name, values, again=again)
+        again = stored.is_marked and self._is_marked(stored.name)
+        body = encoded_group(stored.step, values, again=again)
         self.number += 1
         return StreamGroup(
             address=instance.address,
@@ -149,14 +256,14 @@ class RunEmitter:
             run_id=claim.run_id,
             attempt=claim.attempt,
             deliveries=claim.deliveries,
-            stream=stream.name,
+            stream=stored.name,
             number=self.number,
-            skipped=self._skipped.pop(stream.name, 0),
+            skipped=self._skipped.pop(stored, 0),
             count=len(values) + int(again),
             size=len(body.encode()),
             body=body,
-            max_chunks=stream.max_chunks,
-            max_bytes=stream.max_bytes,
+            max_chunks=stored.max_chunks,
+            max_bytes=stored.max_bytes,
         )
 
     def _is_marked(self, stream: str) -> bool:
@@ -179,12 +286,18 @@ class RunEmitter:
         elif self._lost is None and sent is None:
             self._send()
 
-    async def close(self) -> None:
+    async def close(self, outcome: object = None) -> None:
         """Store the rest: before the outcome of the effect, which is committed after this returns.
+
+        Args:
+            outcome: the outcome. A step that succeeds is not performed again, so its newest heartbeat is not stored.
 
         Raises:
             RunLost: a chunk was not stored.
         """
+        if isinstance(outcome, Success) and self.step.effect == "whole":
+            for stored in [each for each in self._waiting if not each.is_marked]:
+                del self._waiting[stored]
         if self._timer is not None:
             self._timer.cancel()
         if self._state == "lingering":
@@ -205,6 +318,21 @@ class RunEmitter:
             raise self._lost
 
 
+async def _performed_again(emitter: RunEmitter, perform: Callable[[], Any], services: Any) -> object:
+    """Perform an effect that an earlier attempt may have begun, with the heartbeats of that attempt."""
+    await emitter.recall()
+    return await _performed(emitter, emitting(emitter, perform), services)
+
+
+def emitting(emitter: RunEmitter, perform: Callable[[], T]) -> T:
+    """Call a function whose code emits here."""
+    token = EMITTER.set(emitter)
+    try:
+        return perform()
+    finally:
+        EMITTER.reset(token)
+
+
 async def _performed(emitter: RunEmitter, answer: Any, services: Any) -> object:
     """Wait for an effect's outcome, and store all that it has emitted before it is known."""
     runtime = emitter.hub.runtime
@@ -217,7 +345,7 @@ async def _performed(emitter: RunEmitter, answer: Any, services: Any) -> object:
         if not is_closing(raised):
             await emitter.close()
         raise
-    await emitter.close()
+    await emitter.close(settled)
     return settled
 
 
@@ -327,23 +455,27 @@ class StreamHub:
 
     # ------------------------------------------------------------ emitting
     def performing(self, perform: Perform) -> Perform:
-        """Return a function that performs effects, those of jobs with streams with an emitter."""
-        declared = {job: {one.name: one for one in found.plan.streams} for job, found in self.jobs.items()}
+        """Return a function that performs effects, those of jobs with streams or heartbeats with an emitter."""
+        declared = {
+            job: Emissions({one.name: one for one in plan.streams}, {one.name: one for one in plan.heartbeats})
+            for job, plan in ((job, found.plan) for job, found in self.jobs.items())
+            if plan.streams or plan.heartbeats
+        }
 
         def perform_emitting(instruction: object, services: Any, execute: Execute) -> object:
             address = execute.instance.address
-            streams = declared.get((address.kind, address.name)) if type(instruction) is ServiceCall else None
-            if not streams:
+            emissions = declared.get((address.kind, address.name))
+            if emissions is None or type(instruction) is not ServiceCall:
                 if perform is perform_directly:
                     return default_handler(instruction, services)
                 return perform(instruction, services, execute)
             step = execute.draft.emitting(execute.claim, instruction)
-            emitter = RunEmitter(self, execute, streams, step)
-            token = EMITTER.set(emitter)
-            try:
-                answer = perform(instruction, services, execute)
-            finally:
-                EMITTER.reset(token)
+            emitter = RunEmitter(self, execute, emissions, step)
+            if emissions.heartbeats:
+                emitter.beats_as = step.name if step.effect == "whole" else execute.draft.nth(step, instruction.name)
+                if step.form == "again":
+                    return _performed_again(emitter, lambda: perform(instruction, services, execute), services)
+            answer = emitting(emitter, lambda: perform(instruction, services, execute))
             if isinstance(answer, Success | Failure) and not emitter.is_used:
                 return answer  # pyright: ignore[reportUnknownVariableType] - of any effect
             return _performed(emitter, answer, services)
@@ -397,6 +529,13 @@ class StreamHub:
                     self.runtime.spawn_eagerly(self._look(channel), name=f"perdure:{channel.what}")
                 channel.add(StoredGroup(first, first + group.count - 1, group.body))
                 self._wake(channel)
+
+    async def newest(self, instance: Instance, stored: str) -> Result[tuple[StreamItem, ...], Any]:
+        """Read the chunks that are kept in a stored stream of one chunk."""
+        found: Result[tuple[StoredGroup, ...], Any] = await answer_of(
+            self._streams.read(instance.address, instance.incarnation, stored, -1, 1)
+        )
+        return found.map(lambda groups: items_of(groups, -1, what=f"heartbeat {stored} of {instance.address}"))
 
     # ------------------------------------------------------------ reading
     async def page(

@@ -69,17 +69,22 @@ class TooManyMessages(PerdureError):
 
 
 class EmittingStep(NamedTuple):
-    """The step whose effect emits to a stream.
+    """The step whose effect emits to a stream, or beats.
 
     Attributes:
         form: whether it is performed ``first``, or perhaps ``again``.
+        run_id: what the step belongs to: the run, or the workflow.
         name: the step's path and name. Empty for a run without steps.
         attempt: tells the step's attempts within one delivery apart.
+        effect: whether the effect is the ``whole`` step, or ``part`` of it. ``unknown`` if another step is in progress
+            that may have it.
     """
 
     form: Literal["first", "again"]
+    run_id: str
     name: str = ""
     attempt: int = 0
+    effect: Literal["whole", "part", "unknown"] = "part"
 
 
 # ---------------------------------------------------------------- the draft
@@ -106,6 +111,8 @@ class Draft:
         left: why the state that the program set can only be written by newer code.
         carried: the unknown members, by the objects that the run has read. None without such members.
         emitted: the steps that have emitted, each with its attempt and the stream. None if none has.
+        performed: how many effects each attempt of a step has begun, by their name. None if nothing counts them.
+        lives: lets the run's time limit begin again. None while it has none.
     """
 
     __repr__ = fields_in_line
@@ -125,6 +132,8 @@ class Draft:
     left: NewerOnly | None = None
     carried: CarriedMembers | None = None
     emitted: set[tuple[str, int, str]] | None = None
+    performed: dict[tuple[EmittingStep, str], int] | None = None
+    lives: Callable[[], None] | None = None
 
     def emitting(self, claim: Claim, instruction: object) -> EmittingStep:
         """Return the step that an effect belongs to.
@@ -133,7 +142,13 @@ class Draft:
             claim: the run's claim.
             instruction: the effect.
         """
-        return EmittingStep(form="first" if (claim.attempt, claim.deliveries) == (1, 1) else "again")
+        return EmittingStep("first" if (claim.attempt, claim.deliveries) == (1, 1) else "again", claim.run_id)
+
+    def nth(self, step: EmittingStep, effect: str) -> str:
+        """Name an effect inside a step: an attempt that does the same again gives it the same name."""
+        counts = self.performed = {} if self.performed is None else self.performed
+        counts[step, effect] = number = counts.get((step, effect), 0) + 1
+        return f"{step.name} {effect} {number}"
 
     @property
     def is_complete(self) -> bool:

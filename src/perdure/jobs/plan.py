@@ -28,7 +28,7 @@ from perdure.values.secret import is_model
 from perdure.values.times import Duration, duration_ms
 
 if TYPE_CHECKING:
-    from perdure.jobs.streams import Stream
+    from perdure.jobs.streams import Heartbeat, Stream
     from perdure.values.attributes import Attribute
 
 
@@ -145,6 +145,7 @@ class Plan:
         hooks: the user's functions, by the hook's name.
         limits: the named limits that its runs use.
         streams: the streams to which its runs emit.
+        heartbeats: the heartbeats of its effects.
         has_secrets: whether a type has a marked part.
     """
 
@@ -169,6 +170,7 @@ class Plan:
     attributes: tuple[Attribute[Any, Any], ...] = attrs.field(default=(), eq=False)
     limits: tuple[AnyUse, ...] = attrs.field(default=(), eq=False)
     streams: tuple[Stream[Any], ...] = attrs.field(default=(), eq=False)
+    heartbeats: tuple[Heartbeat[Any], ...] = attrs.field(default=(), eq=False)
     has_secrets: bool = attrs.field(init=False, default=attrs.Factory(_some_codec_is_secret, takes_self=True))
 
     @property
@@ -206,6 +208,7 @@ def build_plan(
     attributes: object = (),
     limits: object = (),
     streams: object = (),
+    heartbeats: object = (),
 ) -> Plan:
     """Validate a definition's parts.
 
@@ -231,6 +234,7 @@ def build_plan(
         attributes: the values that the store keeps beside each state.
         limits: the named limits that its runs use.
         streams: the streams to which its runs emit.
+        heartbeats: the heartbeats of its effects.
 
     Raises:
         DefinitionError: a part is invalid. The message says how to fix it.
@@ -265,6 +269,7 @@ def build_plan(
         attributes=_attributes(attributes, job),
         limits=limit_uses(limits, what=f"limits of {job}", keyed="always" if kind == "pool" else "by"),
         streams=_streams(streams, job),
+        heartbeats=_heartbeats(heartbeats, job),
     )
 
 
@@ -274,6 +279,14 @@ def _streams(given: object, job: str) -> tuple[Stream[Any], ...]:
     from perdure.jobs.streams import declared_streams  # noqa: PLC0415 - most definitions need none
 
     return declared_streams(given, job)
+
+
+def _heartbeats(given: object, job: str) -> tuple[Heartbeat[Any], ...]:
+    if given == ():
+        return ()
+    from perdure.jobs.streams import declared_heartbeats  # noqa: PLC0415 - most definitions need none
+
+    return declared_heartbeats(given, job)
 
 
 def _attributes(given: object, job: str) -> tuple[Attribute[Any, Any], ...]:

@@ -1,4 +1,7 @@
-"""Streams: typed values that a run emits while it works, for readers that follow it."""
+"""Streams and heartbeats: typed values that a run emits while it works.
+
+Readers follow a stream. A heartbeat is for the next attempt of the same work.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,7 @@ from perdure.values.errors import DefinitionError, InvalidArgument, PerdureError
 from perdure.values.excerpt import fields_in_line
 from perdure.values.frozen import frozen
 from perdure.values.stream import MAX_CHUNK_BYTES, StreamItem, StreamPage
+from perdure.values.times import Duration, duration_ms
 
 if TYPE_CHECKING:
     from perdure.jobs.call import Call
@@ -25,6 +29,7 @@ V = TypeVar("V")
 T = TypeVar("T")
 
 MAX_STREAMS: Final = 16
+MAX_HEARTBEATS: Final = 16
 MOST_CHUNKS: Final = 10_000_000
 MOST_BYTES: Final = 1_073_741_824
 
@@ -58,9 +63,17 @@ class Emitter(Protocol):
         """Take an encoded chunk."""
         ...
 
+    def beat(self, heartbeat: Heartbeat[Any], value: bytes, /) -> None:
+        """Take an encoded value of a heartbeat."""
+        ...
+
+    def previous(self, heartbeat: Heartbeat[Any], /) -> bytes | None:
+        """Return the newest value that an earlier attempt has stored, encoded."""
+        ...
+
 
 EMITTER: Final[ContextVar[Emitter | None]] = ContextVar("perdure.emitter", default=None)
-"""Where the effect that is performed now emits. None outside of the effects of jobs that declare streams."""
+"""Where the effect that is performed now emits. None outside of effects, and if its job declares nothing."""
 
 
 class _InEffect(Coroutine[Any, Any, T]):
@@ -173,12 +186,110 @@ class Stream(Generic[V]):
         emitter = EMITTER.get()
         if emitter is None:
             raise NotEmitting(self.name, "outside")
-        data = self.values.encode(value)
-        if len(data) > MAX_CHUNK_BYTES:
-            raise InvalidArgument(
-                f"chunk of the stream {self.name}", f"{len(data)} bytes", f"at most {MAX_CHUNK_BYTES} bytes as JSON"
-            )
-        emitter.emit(self, data)
+        emitter.emit(self, _encoded(self.values, value, f"chunk of the stream {self.name}"))
+
+
+def _encoded(values: Codec[Any], value: object, what: str) -> bytes:
+    data = values.encode(value)
+    if len(data) > MAX_CHUNK_BYTES:
+        raise InvalidArgument(what, f"{len(data)} bytes", f"at most {MAX_CHUNK_BYTES} bytes as JSON")
+    return data
+
+
+# ---------------------------------------------------------------- heartbeats
+@attrs.frozen(repr=False)
+class NotBeating(PerdureError, RuntimeError):
+    """Code uses a heartbeat where no run takes it.
+
+    Attributes:
+        heartbeat: the heartbeat's name.
+        reason: ``outside``: no effect of a run that an engine performs is under way here. ``undeclared``: its job does
+            not declare the heartbeat. ``ended``: the effect has ended.
+    """
+
+    heartbeat: str
+    reason: Literal["outside", "undeclared", "ended"]
+
+    def _text(self) -> str:
+        why = {
+            "outside": "expected the code of an effect of a job that declares heartbeats; a process cannot beat",
+            "undeclared": "its job does not declare this heartbeat; add it to the job's `heartbeats`",
+            "ended": "the effect has ended; beat before it returns",
+        }
+        return f"heartbeat {self.heartbeat}: {why.get(self.reason, self.reason)}"
+
+
+@frozen(eq=False)
+class Heartbeat(Generic[V]):
+    """Says that a long effect is alive, and tells its next attempt how far this one came.
+
+    Declare it once, and pass it to a job's ``heartbeats``. Each step of a workflow, each item of a pool and each run
+    of a task has values of its own.
+
+    Attributes:
+        name: the heartbeat's name, which is stored: 1 to 128 printable characters, no ``:``.
+        value: the values' type, such as ``int``. A value has at most 64 KiB as JSON.
+        every: how often the newest value is stored at most, from 10 milliseconds to an hour.
+
+    Raises:
+        DefinitionError: an argument is not valid.
+    """
+
+    __repr__ = fields_in_line
+
+    name: str
+    value: TypeForm[V]
+    every: Duration = attrs.field(default="1 second", kw_only=True)
+    every_ms: int = attrs.field(init=False, repr=False)
+    values: Codec[Any] = attrs.field(init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        check_name(self.name, what="name of a heartbeat")
+        what = f"every of the heartbeat {self.name}"
+        every_ms = duration_ms(self.every, what=what, minimum_ms=LEAST_BEAT_MS)
+        if every_ms > MOST_BEAT_MS:
+            raise DefinitionError(what, self.every, "at most 1 hour")
+        object.__setattr__(self, "every_ms", every_ms)
+        object.__setattr__(self, "values", Codec.of(self.value, what=f"value of the heartbeat {self.name}"))
+
+    def beat(self, value: V, /) -> None:
+        """Say inside an effect that it is alive, and how far it came. It waits for nothing.
+
+        The time limit of the run begins again. The newest value is stored at most once in ``every``, and at the end of
+        an effect that may be performed again. An effect of a process cannot beat.
+
+        Args:
+            value: the progress. Store it in your own system before you call this: the next attempt relies on it.
+
+        Raises:
+            NotBeating: no effect of a run is performed here, or its job does not declare this heartbeat.
+            InvalidInput: the value does not have the heartbeat's type.
+            InvalidArgument: it is too large.
+        """
+        self._emitter().beat(self, _encoded(self.values, value, f"value of the heartbeat {self.name}"))
+
+    def previous(self) -> V | None:
+        """Return the newest value that an earlier attempt of this effect has stored. None in the first attempt.
+
+        Raises:
+            NotBeating: no effect of a run is performed here, or its job does not declare this heartbeat.
+            InvalidInput: the stored value does not have the heartbeat's type.
+        """
+        data = self._emitter().previous(self)
+        if data is None:
+            return None
+        value: V = self.values.open(data).value
+        return value
+
+    def _emitter(self) -> Emitter:
+        emitter = EMITTER.get()
+        if emitter is None:
+            raise NotBeating(self.name, "outside")
+        return emitter
+
+
+LEAST_BEAT_MS: Final = 10
+MOST_BEAT_MS: Final = 3_600_000
 
 
 _EMITS: Final = "perdure_emits"
@@ -194,17 +305,33 @@ def _check_bound(value: object, what: str, least: int, most: int) -> None:
         raise DefinitionError(what, value, f"a whole number from {least} to {most}")
 
 
+Declared = TypeVar("Declared", Stream[Any], Heartbeat[Any])
+
+
 def declared_streams(given: object, job: str) -> tuple[Stream[Any], ...]:
     """Check the streams that a job declares.
 
     Raises:
         DefinitionError: they are not streams with different names, or too many.
     """
-    what, expected = f"streams of {job}", f"a sequence of at most {MAX_STREAMS} streams with different names"
+    return _declared(given, Stream, f"streams of {job}", MAX_STREAMS)
+
+
+def declared_heartbeats(given: object, job: str) -> tuple[Heartbeat[Any], ...]:
+    """Check the heartbeats that a job declares.
+
+    Raises:
+        DefinitionError: they are not heartbeats with different names, or too many.
+    """
+    return _declared(given, Heartbeat, f"heartbeats of {job}", MAX_HEARTBEATS)
+
+
+def _declared(given: object, form: type[Declared], what: str, most: int) -> tuple[Declared, ...]:
+    expected = f"a sequence of at most {most} {what.partition(' ')[0]} with different names"
     if not isinstance(given, tuple | list):
         raise DefinitionError(what, given, expected)
-    declared = cast("tuple[Stream[Any], ...]", tuple(cast("Any", given)))  # checked here
-    if len(declared) > MAX_STREAMS or not all(isinstance(cast("object", one), Stream) for one in declared):
+    declared = cast("tuple[Declared, ...]", tuple(cast("Any", given)))  # checked here
+    if len(declared) > most or not all(isinstance(cast("object", one), form) for one in declared):
         raise DefinitionError(what, declared, expected)
     if len({one.name for one in declared}) < len(declared):
         raise DefinitionError(what, [one.name for one in declared], expected)

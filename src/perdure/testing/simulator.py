@@ -18,7 +18,7 @@ from returns.result import Failure, Success
 from perdure.jobs.checkpoint import AwaitChange, Checkpoint, DryJournal, KeepProgram, ReadJournal, TakeProgram
 from perdure.jobs.context import GetState, UpdateState
 from perdure.jobs.draft import ClosedDraft, Draft
-from perdure.jobs.streams import EMITTER, Stream, in_effect, is_emission
+from perdure.jobs.streams import EMITTER, Heartbeat, Stream, in_effect, is_emission
 from perdure.programs import PASS, Exit, Halted, Handler, Program, Raised, default_handler, run_async, sandbox
 from perdure.programs.drivers import TIMER, settle_answer
 from perdure.programs.effect_results import Declared, Undeclared, declared_by
@@ -232,6 +232,13 @@ class RunObserver:
     def emit(self, stream: Stream[Any], value: bytes, /) -> None:
         """Record a chunk that an effect emits."""
         self.steps.append(EmitStep(stream=stream.name, value=stream.values.open(value).value, branch=self.branch()))
+
+    def beat(self, heartbeat: Heartbeat[Any], value: bytes, /) -> None:
+        """Take a heartbeat, which no other attempt reads here."""
+
+    def previous(self, heartbeat: Heartbeat[Any], /) -> bytes | None:
+        """Return nothing: this is the first attempt."""
+        return None
 
     def die(self, fault: Fault) -> None:
         """Crash the process."""

@@ -348,6 +348,7 @@ class Runner:
         try:
             work = InRun(program.resume(runtime=self.runtime, handler=claim.handle), run_of(execute))
             claim.limit = TimeLimit(work, limit_ms, self.runtime, lambda: cell.stop(progress, "timed_out"))
+            execute.draft.lives = claim.limit.restart
             exit_: Exit[Any, Any] = await claim.limit
         except (ClaimFailed, RunLost) as failed:
             return self.not_recorded(cell, execute, failed)
@@ -366,7 +367,8 @@ class Runner:
                 raise
             exit_ = Raised(raised)
         finally:
-            cell.runs, claim.limit = tuple(run for run in cell.runs if run is not progress), None  # no cycle
+            cell.runs = tuple(run for run in cell.runs if run is not progress)
+            claim.limit = execute.draft.lives = None  # no cycle
         # The program caught its cancellation. Left in the task, it would end the next turn instead.
         if progress.stop is not None:
             await take_cancellation_back(self.runtime)

@@ -35,7 +35,7 @@ from perdure.values.turn_inputs import Decoded
 if TYPE_CHECKING:
     from perdure.jobs import run as runs
     from perdure.jobs.step import Commit, Execute, Step
-    from perdure.jobs.streams import Stream
+    from perdure.jobs.streams import Heartbeat, Stream
     from perdure.kinds.task import handle, handler
     from perdure.kinds.task.handle import TaskHandle, TaskSender
     from perdure.values.address import Address
@@ -78,6 +78,7 @@ class _Options(TypedDict, Generic[S1], total=False):
     attributes: Sequence[Attribute[S1, Any]]
     limits: Sequence[Limit | LimitUse[[str]]]
     streams: Sequence[Stream[Any]]
+    heartbeats: Sequence[Heartbeat[Any]]
 
 
 @attrs.frozen(init=False, eq=False, repr=False)
@@ -118,6 +119,7 @@ class Task(Definition["TaskHandle[S, V, E]", "TaskSender[V]", R_contra], Generic
         limits: limits with a name that its runs share with other jobs and effects: `Limit`, or `Limit.by` with a
             function of an instance's id.
         streams: the streams to which its hooks' effects emit, at most 16.
+        heartbeats: the heartbeats of its effects, at most 16.
 
     Raises:
         DefinitionError: an argument is invalid. The message says how to fix it.
@@ -315,6 +317,7 @@ class Task(Definition["TaskHandle[S, V, E]", "TaskSender[V]", R_contra], Generic
         attributes: Sequence[Attribute[S, Any]] = (),
         limits: Sequence[Limit | LimitUse[[str]]] = (),
         streams: Sequence[Stream[Any]] = (),
+        heartbeats: Sequence[Heartbeat[Any]] = (),
     ) -> None: ...
     def __init__(
         self,
@@ -340,6 +343,7 @@ class Task(Definition["TaskHandle[S, V, E]", "TaskSender[V]", R_contra], Generic
         attributes: Sequence[Attribute[Any, Any]] = (),
         limits: Sequence[Limit | LimitUse[[str]]] = (),
         streams: Sequence[Stream[Any]] = (),
+        heartbeats: Sequence[Heartbeat[Any]] = (),
     ) -> None:
         plan = build_plan(
             "task",
@@ -365,6 +369,7 @@ class Task(Definition["TaskHandle[S, V, E]", "TaskSender[V]", R_contra], Generic
             attributes=attributes,
             limits=limits,
             streams=streams,
+            heartbeats=heartbeats,
             commands=_commands(event, tags, name),
         )
         given = {"on_event": on_event, "decide": decide, "execute": execute, "on_idle": on_idle, "on_error": on_error}

@@ -49,6 +49,7 @@ from perdure.values.times import Duration, duration_ms, format_duration, from_ms
 if TYPE_CHECKING:
     from perdure.jobs.draft import Draft
     from perdure.jobs.step import Commit, Execute, Step
+    from perdure.jobs.streams import Heartbeat
     from perdure.kinds.worker_pool import batch, batch_turns, handle, handler
     from perdure.kinds.worker_pool.batch import BatchContext, BatchPolicy, BatchProgress, NewItems
     from perdure.kinds.worker_pool.handle import BatchHandle, BatchSender, PoolHandle, PoolSender
@@ -116,6 +117,7 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
             `attribute` declares.
         limits: limits with a name that its runs share with other jobs and effects: `Limit`, or `Limit.by` with a
             function of an item's key.
+        heartbeats: the heartbeats of its effects, at most 16.
 
     Raises:
         DefinitionError: an argument is invalid. The message says how to fix it.
@@ -157,6 +159,7 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
         max_deaths: int = 3,
         attributes: Sequence[Attribute[V1, Any]] = (),
         limits: Sequence[Limit | LimitUse[[str]]] = (),
+        heartbeats: Sequence[Heartbeat[Any]] = (),
     ) -> None: ...
     @overload
     def __init__(
@@ -181,6 +184,7 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
         max_deaths: int = 3,
         attributes: Sequence[Attribute[V1, Any]] = (),
         limits: Sequence[Limit | LimitUse[[str]]] = (),
+        heartbeats: Sequence[Heartbeat[Any]] = (),
     ) -> None: ...
     @overload
     def __init__(
@@ -206,6 +210,7 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
         max_deaths: int = 3,
         attributes: Sequence[Attribute[V, Any]] = (),
         limits: Sequence[Limit | LimitUse[[str]]] = (),
+        heartbeats: Sequence[Heartbeat[Any]] = (),
     ) -> None: ...
     def __init__(
         self,
@@ -230,6 +235,7 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
         max_deaths: int = 3,
         attributes: Sequence[Attribute[Any, Any]] = (),
         limits: Sequence[Limit | LimitUse[[str]]] = (),
+        heartbeats: Sequence[Heartbeat[Any]] = (),
     ) -> None:
         program = hook(work, what=f"work of pool:{name}")
         results = _results(work, result, tags, name)
@@ -254,6 +260,7 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
             max_deaths=max_deaths,
             attributes=attributes,
             limits=limits,
+            heartbeats=heartbeats,
         )
         policy = ItemPolicy(
             key=None if key is None else _key(key, name),

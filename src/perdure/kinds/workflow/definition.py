@@ -66,7 +66,7 @@ from perdure.values.times import Duration, duration_ms, from_ms
 
 if TYPE_CHECKING:
     from perdure.jobs.step import Commit, Execute, NextStep, Step
-    from perdure.jobs.streams import Stream
+    from perdure.jobs.streams import Heartbeat, Stream
     from perdure.kinds.workflow import (
         children,
         handle,
@@ -160,6 +160,7 @@ class Workflow(
         limits: limits with a name that its runs share with other jobs and effects: `Limit`, or `Limit.by` with a
             function of an instance's id.
         streams: the streams to which its program and its effects emit, at most 16.
+        heartbeats: the heartbeats of its effects, at most 16.
 
     Raises:
         DefinitionError: an argument is invalid. The message says how to fix it.
@@ -213,6 +214,7 @@ class Workflow(
         attributes: Sequence[Attribute[S, Any]] = (),
         limits: Sequence[Limit | LimitUse[[str]]] = (),
         streams: Sequence[Stream[Any]] = (),
+        heartbeats: Sequence[Heartbeat[Any]] = (),
     ) -> None:
         program = _checked_run(run, retry_defects, name)
         declared, requests, asked = _signals(signals, name), _updates(updates, name), _queries(queries, tags, name)
@@ -239,6 +241,7 @@ class Workflow(
             attributes=attributes,
             limits=limits,
             streams=streams,
+            heartbeats=heartbeats,
             commands=(*workflow_commands(state, codecs, declared, tags, name, repeat_of_creating(keep_ms)), *requested),
             answers=ANSWERS,
             kept=(results,),

@@ -95,7 +95,13 @@ class WorkflowDraft(Draft):
         name = f"{around[0].path} {around[0].name}" if len(around) == 1 else getattr(instruction, "name", "")
         again = any(each.path in replay.perhaps_begun or each.path in replay.failing for each in around)
         attempt = max((each.begun_ms or 0 for each in around), default=0) if len(around) == 1 else 0
-        return EmittingStep(name=name, attempt=attempt, form="again" if again else "first")
+        return EmittingStep(
+            name=name,
+            attempt=attempt,
+            form="again" if again else "first",
+            run_id=replay.header.run_id,
+            effect="whole" if len(found) == 1 else "part" if len(around) == 1 else "unknown",
+        )
 
     def answer(self, operation: object) -> object:
         """Return itself for `GetDraft`. Answer all others as a draft does."""
