@@ -16,7 +16,7 @@ WORKER = Path(__file__).with_name("heartbeat_worker.py")
 
 
 def lines_of(store: str, id_: str, kill_after: int | None) -> list[tuple[str, str, int]]:
-    """Run the worker to its end, or kill it after some lines. Return what it printed."""
+    """Run the worker to its end, or kill it after some lines. Return the lines that it printed."""
     found: list[tuple[str, str, int]] = []
     with subprocess.Popen([sys.executable, str(WORKER), store, id_], stdout=subprocess.PIPE) as process:  # noqa: S603
         assert process.stdout is not None

@@ -169,7 +169,7 @@ MUTANTS = (
         f"{STREAMS}::test_fake_services_emit_the_chunks_of_the_program",
     ),
     Mutant(
-        "an attempt does not receive what the last one has stored",
+        "an attempt does not receive the value that the last one has stored",
         "RunEmitter.recall",
         "self._previous[heartbeat.name] = item.value.encode()",
         "pass",

@@ -324,7 +324,7 @@ def test_a_beat_lets_the_time_limit_begin_again(run: Any, status: str) -> None:
         assert (world.run(handle.status("x")).phase or "parked") == status
 
 
-# ---------------------------------------------------------------- what is stored
+# ---------------------------------------------------------------- stored values
 def test_the_newest_value_is_stored_once_in_every_and_not_again_after_a_success() -> None:
     job = Workflow("limited", state=int, run=dragging, heartbeats=[slow])
     world, _ = a_world(job)
@@ -409,7 +409,7 @@ def mistaking(ctx: WorkflowContext[str]) -> Do[str, str, object]:
         ),
     ],
 )
-def test_a_mistaken_beat_says_what_is_expected(form: str, error: str) -> None:
+def test_a_mistaken_beat_names_the_type_or_the_size(form: str, error: str) -> None:
     job = Workflow("mistaken", state=str, run=mistaking, heartbeats=[words])
     with World(App(object()).with_jobs(job)) as world:
         handle = world.jobs.handle(job)

@@ -14,6 +14,7 @@ CLOSED: Final = f"{CONNECTION}::test_a_connection_is_closed_at_its_timeout_and_n
 
 NAMED: Final = "tests/behaviour/test_named_limits.py"
 STREAMS: Final = "tests/behaviour/test_streams.py"
+HEARTBEATS: Final = "tests/behaviour/test_heartbeats.py"
 LARGE: Final = "tests/workflow/test_large_outcomes.py"
 BLOCKING: Final = "tests/behaviour/test_blocking_code.py"
 
@@ -128,6 +129,11 @@ OPTIONS_ELSEWHERE: Final = {
         f"{STREAMS}::test_a_wrong_declaration_is_refused",
     ),
     "Stream.value": f"{STREAMS}::test_a_chunk_has_a_size",
+    **dict.fromkeys(
+        ("Heartbeat.name", "Task.heartbeats", "WorkerPool.heartbeats", "Workflow.heartbeats"),
+        f"{HEARTBEATS}::test_heartbeats_that_cannot_be_declared",
+    ),
+    "Heartbeat.value": f"{HEARTBEATS}::test_a_mistaken_beat_names_the_type_or_the_size",
     "Limit.name": f"{NAMED}::test_a_limit_that_cannot_work_is_refused_with_the_remedy",
     "Limit.concurrency": f"{NAMED}::test_a_limit_that_cannot_work_is_refused_with_the_remedy",
     "by.key": f"{NAMED}::test_the_longest_key_counts_and_a_longer_one_is_the_empty_one",

@@ -69,6 +69,7 @@ EXPLAINED = {
     "engine/runs/effects.py:MAX_CONFLICTS": TRIES,
     "engine/streams.py:MAX_GROUP_BYTES": "the bytes of one row; worlds draw the number of its chunks",
     "jobs/streams.py:MAX_STREAMS": PUBLIC,
+    "jobs/streams.py:MAX_HEARTBEATS": PUBLIC,
     "jobs/streams.py:MOST_BYTES": PUBLIC,
     "jobs/streams.py:MOST_CHUNKS": PUBLIC,
     "engine/runs/permits.py:MAX_KEY_CHARACTERS": PUBLIC,

@@ -67,7 +67,7 @@ class Emissions(NamedTuple):
 
 
 class Stored(NamedTuple):
-    """Where values of an effect are stored: in a stream, or in a heartbeat's stream of one chunk for each step.
+    """Where an effect's values are stored: in a stream, or in a heartbeat's stream of one chunk for each step.
 
     Attributes:
         name: the stored stream. A declared name has no ``:``, so no heartbeat shares its place with a stream.
@@ -168,7 +168,7 @@ class RunEmitter:
         return Stored(name, self.step.run_id, 1, MAX_CHUNK_BYTES, heartbeat.every_ms, is_marked=False)
 
     async def recall(self) -> None:
-        """Read what earlier attempts of this step have stored.
+        """Read the heartbeats that earlier attempts have stored.
 
         Raises:
             RunLost: the store does not answer.
@@ -319,7 +319,7 @@ class RunEmitter:
 
 
 async def _performed_again(emitter: RunEmitter, perform: Callable[[], Any], services: Any) -> object:
-    """Perform an effect that an earlier attempt may have begun, with the heartbeats of that attempt."""
+    """Perform an effect that an earlier attempt may have begun, with that attempt's heartbeats."""
     await emitter.recall()
     return await _performed(emitter, emitting(emitter, perform), services)
 

@@ -73,7 +73,7 @@ class EmittingStep(NamedTuple):
 
     Attributes:
         form: whether it is performed ``first``, or perhaps ``again``.
-        run_id: what the step belongs to: the run, or the workflow.
+        run_id: the run, or the workflow, that has the step.
         name: the step's path and name. Empty for a run without steps.
         attempt: tells the step's attempts within one delivery apart.
         effect: whether the effect is the ``whole`` step, or ``part`` of it. ``unknown`` if another step is in progress
@@ -111,7 +111,7 @@ class Draft:
         left: why the state that the program set can only be written by newer code.
         carried: the unknown members, by the objects that the run has read. None without such members.
         emitted: the steps that have emitted, each with its attempt and the stream. None if none has.
-        performed: how many effects each attempt of a step has begun, by their name. None if nothing counts them.
+        performed: how many effects each attempt at a step has begun, by their name. None if nothing counts them.
         lives: lets the run's time limit begin again. None while it has none.
     """
 

@@ -145,7 +145,7 @@ class Plan:
         hooks: the user's functions, by the hook's name.
         limits: the named limits that its runs use.
         streams: the streams to which its runs emit.
-        heartbeats: the heartbeats of its effects.
+        heartbeats: the heartbeats that its effects send.
         has_secrets: whether a type has a marked part.
     """
 
@@ -194,8 +194,8 @@ def build_plan(
     errors: TypeForm[Any] | FromHooks,
     hooks: Mapping[str, object],
     retry: object,
-    exhausted: Exhausted,
-    may_continue: bool,
+    exhausted: Exhausted = "park",
+    may_continue: bool = False,
     run_timeout: Duration,
     concurrency: int | None,
     commands: tuple[CommandSpec[Any], ...],
@@ -234,7 +234,7 @@ def build_plan(
         attributes: the values that the store keeps beside each state.
         limits: the named limits that its runs use.
         streams: the streams to which its runs emit.
-        heartbeats: the heartbeats of its effects.
+        heartbeats: the heartbeats that its effects send.
 
     Raises:
         DefinitionError: a part is invalid. The message says how to fix it.

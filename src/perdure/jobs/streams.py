@@ -64,7 +64,7 @@ class Emitter(Protocol):
         ...
 
     def beat(self, heartbeat: Heartbeat[Any], value: bytes, /) -> None:
-        """Take an encoded value of a heartbeat."""
+        """Take a heartbeat's encoded value."""
         ...
 
     def previous(self, heartbeat: Heartbeat[Any], /) -> bytes | None:
@@ -223,8 +223,8 @@ class NotBeating(PerdureError, RuntimeError):
 class Heartbeat(Generic[V]):
     """Says that a long effect is alive, and tells its next attempt how far this one came.
 
-    Declare it once, and pass it to a job's ``heartbeats``. Each step of a workflow, each item of a pool and each run
-    of a task has values of its own.
+    Declare it once, and pass it to a job's ``heartbeats``. Each workflow step, each pool item and each task's run
+    has its own values.
 
     Attributes:
         name: the heartbeat's name, which is stored: 1 to 128 printable characters, no ``:``.
@@ -255,8 +255,8 @@ class Heartbeat(Generic[V]):
     def beat(self, value: V, /) -> None:
         """Say inside an effect that it is alive, and how far it came. It waits for nothing.
 
-        The time limit of the run begins again. The newest value is stored at most once in ``every``, and at the end of
-        an effect that may be performed again. An effect of a process cannot beat.
+        The run's time limit begins again. The newest value is stored at most once in ``every``, and at the end of
+        an effect that may be performed again. An effect in a process cannot beat.
 
         Args:
             value: the progress. Store it in your own system before you call this: the next attempt relies on it.
@@ -269,7 +269,7 @@ class Heartbeat(Generic[V]):
         self._emitter().beat(self, _encoded(self.values, value, f"value of the heartbeat {self.name}"))
 
     def previous(self) -> V | None:
-        """Return the newest value that an earlier attempt of this effect has stored. None in the first attempt.
+        """Return the newest value that an earlier attempt has stored. None in the first attempt.
 
         Raises:
             NotBeating: no effect of a run is performed here, or its job does not declare this heartbeat.

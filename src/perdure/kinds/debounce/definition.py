@@ -275,8 +275,6 @@ class Debounce(Definition["DebounceHandle[S, V, E]", "DebounceSender[V]", R_cont
             errors=errors,
             hooks={"on_event": on_event, "execute": execute},
             retry=retry,
-            exhausted="park",
-            may_continue=False,
             run_timeout=run_timeout,
             concurrency=concurrency,
             versions=versions,

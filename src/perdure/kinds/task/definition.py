@@ -119,7 +119,7 @@ class Task(Definition["TaskHandle[S, V, E]", "TaskSender[V]", R_contra], Generic
         limits: limits with a name that its runs share with other jobs and effects: `Limit`, or `Limit.by` with a
             function of an instance's id.
         streams: the streams to which its hooks' effects emit, at most 16.
-        heartbeats: the heartbeats of its effects, at most 16.
+        heartbeats: the heartbeats that its effects send, at most 16.
 
     Raises:
         DefinitionError: an argument is invalid. The message says how to fix it.
@@ -358,8 +358,6 @@ class Task(Definition["TaskHandle[S, V, E]", "TaskSender[V]", R_contra], Generic
                 "on_error": on_error,
             },
             retry=retry,
-            exhausted="park",
-            may_continue=False,
             run_timeout=run_timeout,
             concurrency=concurrency,
             versions=versions,

@@ -117,7 +117,7 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
             `attribute` declares.
         limits: limits with a name that its runs share with other jobs and effects: `Limit`, or `Limit.by` with a
             function of an item's key.
-        heartbeats: the heartbeats of its effects, at most 16.
+        heartbeats: the heartbeats that its effects send, at most 16.
 
     Raises:
         DefinitionError: an argument is invalid. The message says how to fix it.
@@ -248,8 +248,6 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
             errors=errors,
             hooks={"work": work, "on_error": on_error},
             retry=retry,
-            exhausted="park",
-            may_continue=False,
             run_timeout=run_timeout,
             concurrency=_workers(workers, what=f"workers of pool:{name}"),
             commands=_commands(item, tags, name, repeat_of_creating(keep_ms)),
@@ -268,9 +266,8 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
             keep_ms=keep_ms,
             tags=tags,
         )
-        takes_over = None
-        if on_error is not None:
-            takes_over = hook(on_error, what=f"on_error of pool:{name}", takes=("ctx", "error"))
+        takes = ("ctx", "error")
+        takes_over = None if on_error is None else hook(on_error, what=f"on_error of pool:{name}", takes=takes)
         lanes = _lanes(name, key, workers_per_key, rate, rate_per_key)
         cast("Any", self).__attrs_init__(name, plan, program, takes_over, policy, lanes)
 
@@ -469,8 +466,6 @@ class PoolBatch(Definition["BatchHandle[V]", "BatchSender[V]", R_contra], Generi
             errors=FROM_HOOKS,
             hooks={"on_done": on_done},
             retry=retry,
-            exhausted="park",
-            may_continue=False,
             run_timeout=run_timeout,
             concurrency=None,
             commands=batch.commands_of_batch(pool.plan.state.form, pool.policy, name),

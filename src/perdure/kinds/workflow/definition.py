@@ -160,7 +160,7 @@ class Workflow(
         limits: limits with a name that its runs share with other jobs and effects: `Limit`, or `Limit.by` with a
             function of an instance's id.
         streams: the streams to which its program and its effects emit, at most 16.
-        heartbeats: the heartbeats of its effects, at most 16.
+        heartbeats: the heartbeats that its effects send, at most 16.
 
     Raises:
         DefinitionError: an argument is invalid. The message says how to fix it.
@@ -230,8 +230,6 @@ class Workflow(
             errors=errors,
             hooks={"run": run},
             retry=retry_defects,
-            exhausted="park",
-            may_continue=False,
             run_timeout=run_timeout,
             concurrency=concurrency,
             versions=versions,
