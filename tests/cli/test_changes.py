@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from perdure.cli.instances.bulk_changes import Change, apply_to
-from perdure.cli.instances.requests import JsonChange, changes, json_text
+from perdure.cli.instances.predictions import JsonChange, changes, json_text
 from perdure.cli.output import size_text
 from perdure.cli.process import ExitCode
 from perdure.cli.target.target import InstanceRequest

@@ -34,7 +34,7 @@ from perdure import (
     tell,
 )
 from perdure.cli.commands import run_command
-from perdure.cli.instances.requests import event_of
+from perdure.cli.instances.predictions import event_of
 from perdure.cli.process import UsageError
 from perdure.cli.target.at_rest import GatewayAtRest
 from perdure.client.client import Client

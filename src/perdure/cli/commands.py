@@ -103,12 +103,12 @@ COMMANDS: Final[Mapping[str, LazyCommand]] = {
         READING,
     ),
     "explain": LazyCommand(
-        "instances.requests:explain",
+        "instances.predictions:explain",
         "Show the effect of a request without applying it: changes of the instance, messages, events, the answer.",
         READING,
     ),
     "future": LazyCommand(
-        "instances.requests:future",
+        "instances.predictions:future",
         "Show the future of one instance: if it is left alone, if an event comes, if a service is down.",
         READING,
     ),
