@@ -3,7 +3,7 @@
 `fixed` is the default: each run draws the same examples, in the same order of tests, so that a run cannot fail by
 chance. That needs more than `derandomize`: Hypothesis also draws the constants of the project's modules that happen to
 be loaded, so the fixed profiles turn those off: neither a change elsewhere nor an earlier test changes the draws of a
-test. Hypothesis picks `ci` by itself where the variable `CI` is set: the same, with more examples. `explore` and
+test. Hypothesis picks `ci` by itself where the variable `CI` is set: the same, and no test is left out. `explore` and
 `nightly` draw new examples in a new order each time; a failure that they find becomes a fixed example. A test that
 names its own `max_examples` is not scaled by `nightly`, so name it only where an example is expensive. `mutants` is for
 the runs that must fail (`property_tests/mutants`): the same examples each time, and no shrinking. `few` is for

@@ -7,7 +7,8 @@ none: `pytest --hypothesis-profile=ci` runs all.
 The results of `SHARED_OUT`, which are these and all others but those of values, codecs, programs and pages, depend
 little on the version of Python. With `PERDURE_SHARE=0/2`, the first share of two, CI runs each of them on one of its
 Pythons, chosen by the name of the test, and on the next one after the next commit; it runs all other tests on all
-Pythons. So a run of CI leaves out no test.
+Pythons. Of `SWEEPS`, whose cases differ in the instant of one fault, it runs a third: `PERDURE_SWEEPS_TURN`, the number
+of commits, says which one. So three runs of CI leave out no test, and one run leaves out none that is not a sweep.
 """
 
 import os
@@ -19,6 +20,8 @@ import pytest
 from hypothesis import settings
 
 VARIABLE = "PERDURE_SHARE"
+TURN = "PERDURE_SWEEPS_TURN"
+TURNS = 3
 LEAVES_OUT = "leaves_out_expensive"
 
 _DISK = (  # files, SQL and kills of processes
@@ -44,13 +47,16 @@ _POSTGRES = (
     "tests/stores/test_left.py",
     "tests/stores/test_postgres_",
 )
-_SWEEPS = (  # hundreds of cases that differ in the instant of one fault
+SWEEPS = (
     "property_tests/behaviour/test_cancel_sweep.py",
     "property_tests/behaviour/test_crash_sweep.py",
     "property_tests/behaviour/test_doubt.py",
+    "property_tests/behaviour/test_weak_spots.py",
+)
+"""Hundreds of cases that differ in the instant of one fault."""
+_LONG = (
     "property_tests/behaviour/test_limits.py",
     "property_tests/behaviour/test_suspect_code.py",
-    "property_tests/behaviour/test_weak_spots.py",
     "property_tests/mutants/test_planted_mutants.py::test_a_mutant_is_killed",
     "tests/behaviour/test_long_run.py",
     "tests/telemetry/test_prometheus_counting.py",
@@ -74,7 +80,7 @@ _WHOLE = (  # one process makes the results of all tests of the file
     "tests/behaviour/test_exceptions.py",
     "tests/test_typing.py",
 )
-EXPENSIVE = (*_DISK, *_POSTGRES, *_SWEEPS, *_PROGRAMS, *_WHOLE)
+EXPENSIVE = (*_DISK, *_POSTGRES, *SWEEPS, *_LONG, *_PROGRAMS, *_WHOLE)
 """The beginnings of the names of tests that a plain run leaves out."""
 SHARED_OUT = (
     *EXPENSIVE,
@@ -106,14 +112,16 @@ class Share:
     Attributes:
         number: which, from 0 on.
         of: how many there are.
+        turn: which third of the sweeps, modulo three. None for all of them.
     """
 
     number: int
     of: int
+    turn: int | None = None
 
     @classmethod
-    def from_text(cls, text: str) -> Self:
-        """Read ``0/2``.
+    def from_text(cls, text: str, turn: str | None = None) -> Self:
+        """Read ``0/2``, and the turn of the sweeps if there is one.
 
         Raises:
             pytest.UsageError: the text is no share.
@@ -121,12 +129,17 @@ class Share:
         number, _, of = text.partition("/")
         if not (number.isdecimal() and of.isdecimal() and int(number) < int(of)):
             raise pytest.UsageError(f"{VARIABLE}: expected a share such as 0/2 or 1/2; got {text!r}")
-        return cls(int(number), int(of))
+        if turn is not None and not turn.isdecimal():
+            raise pytest.UsageError(f"{TURN}: expected a number such as 7; got {turn!r}")
+        return cls(int(number), int(of), None if turn is None else int(turn))
 
     def takes(self, test: str) -> bool:
         """Say whether a run with this share runs a test."""
         name = test.partition("::")[0] if test.startswith(_WHOLE) else test
-        return not test.startswith(SHARED_OUT) or crc32(name.encode()) % self.of == self.number
+        place = crc32(name.encode())
+        if self.turn is not None and test.startswith(SWEEPS) and place // self.of % TURNS != self.turn % TURNS:
+            return False
+        return not test.startswith(SHARED_OUT) or place % self.of == self.number
 
 
 def leaves_out_expensive(config: pytest.Config) -> bool:
@@ -156,7 +169,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if leaves_out_expensive(config):
         left = [item for item in items if item.nodeid.startswith(EXPENSIVE)]
     elif text is not None:
-        share = Share.from_text(text)
+        share = Share.from_text(text, os.environ.get(TURN))
         left = [item for item in items if not share.takes(item.nodeid)]
     else:
         return
