@@ -27,12 +27,13 @@ from production import (
     parcels,
     quote,
 )
+from pydantic import BaseModel
 from returns.result import Success
 
 from perdure import App, Decision, Secret, Task, succeed
 from perdure.cli.commands import run_command
 from perdure.cli.process import ExitCode
-from perdure.codecs import Codec
+from perdure.codecs import Codec, StoredAs
 from perdure.rehearsal import read_histories
 from perdure.rehearsal.past import MOST, NOT_CHOSEN
 from perdure.stores.at_rest import open_reader
@@ -191,6 +192,22 @@ def test_an_encrypted_store_is_read_with_its_keys(tmp_path: Path) -> None:
     assert one.steps[0].value.startswith('{"type":"Placed","cents":12917,"email":"text 1"')
 
 
+class Nickname:
+    """A class without a JSON form."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Nickname) and other.text == self.text
+
+    def __hash__(self) -> int:
+        return hash(self.text)
+
+
+Nick = Annotated[Nickname, StoredAs(str, read=Nickname, write=lambda name: name.text)]
+
+
 @frozen
 class Everything:
     """A type with a text in each place that a text can have."""
@@ -204,6 +221,8 @@ class Everything:
     anything: object
     typed: Typed
     named: Named
+    stored: Nick
+    person: Person
     literal: Literal["kept"] | int = "kept"
     secret: Annotated[str, Secret] = ""
 
@@ -216,6 +235,12 @@ class Typed(TypedDict):
 
 class Named(NamedTuple):
     """A tuple with fields."""
+
+    text: str
+
+
+class Person(BaseModel, frozen=True):
+    """A model of pydantic."""
 
     text: str
 
@@ -235,6 +260,8 @@ texts = st.text("XYZ", min_size=3, max_size=8)
         anything=texts | st.lists(texts, max_size=2) | st.dictionaries(texts, texts, max_size=2),
         typed=texts.map(lambda text: Typed(text=text)),
         named=texts.map(Named),
+        stored=texts.map(Nickname),
+        person=texts.map(lambda text: Person(text=text)),
         literal=st.just("kept") | st.integers(0, 9),
         secret=texts,
     )

@@ -11,7 +11,7 @@ from __future__ import annotations
 import importlib
 import os
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
 from uuid import UUID
@@ -25,6 +25,7 @@ from perdure.programs.effect_results import Undeclared, declared_by
 from perdure.testing.fault import Fail, Fault, Succeed
 from perdure.testing.typed import (
     Choice,
+    Converted,
     Many,
     Mapped,
     NoSample,
@@ -339,6 +340,8 @@ class Hidden:
                 return tuple(self.value(item, each, kept=kept) for item, each in zip(items, value, strict=True))
             case Mapped(key, form):
                 return {self.value(key, one): self.value(form, each, kept=kept) for one, each in value.items()}
+            case Converted(form, read, write):
+                return _read(read, self.value(form, write(value), kept=kept))
             case PlainJson():
                 return self._plain(value)
             case Opaque() | Wrapped():
@@ -389,6 +392,14 @@ class Hidden:
             return codec.encode(self.value(codec.form, value)).decode()
         except (NoSample, ValueError, TypeError, StopIteration, InvalidInput) as problem:
             raise NotHidden(str(problem)) from problem
+
+
+def _read(read: Callable[[Any], Any], value: Any) -> Any:
+    """Convert to a class that is stored as another type."""
+    try:
+        return read(value)
+    except Exception as refused:
+        raise NotHidden(f"its class refuses {value!r}: {refused}") from refused
 
 
 def _fitting(members: Sequence[Any], value: Any) -> Iterator[Any]:

@@ -121,12 +121,14 @@ class Converted:
     Attributes:
         form: the other type.
         read: converts from the other type.
+        write: converts to it.
     """
 
     __repr__ = fields_in_line
 
     form: Any
     read: Callable[[Any], Any]
+    write: Callable[[Any], Any]
 
 
 @attrs.frozen
@@ -154,7 +156,7 @@ def read_form(given: Any) -> Form:  # noqa: C901, PLR0911 - one return for each 
     form = stripped(given)
     cls, arguments = get_origin(form) or form, get_args(form)
     if (how := stored_as(form)) is not None:
-        return Converted(how.form, how.read)
+        return Converted(how.form, how.read, how.write)
     if form in (Any, object):
         return PlainJson()
     if isinstance(form, type) and form in SCALARS:
@@ -298,7 +300,7 @@ def _sample(given: Any, inside: tuple[Any, ...]) -> Any:  # noqa: C901, PLR0911,
         case Wrapped(ways):
             wrap, form = ways[0]
             return wrap(_sample(form, within))
-        case Converted(other, read):
+        case Converted(other, read, _):
             return _converted(given, read, _sample(other, within))
         case Opaque(form):
             if (plain := plain_exception(form)) is not None:
@@ -448,7 +450,7 @@ class _Drawing:
                 return st.tuples(*(self.values(item) for item in items))
             case Mapped(key, value):
                 return st.just({}) if self._is_deep else self._mapped(key, value)
-            case Converted(other, read):
+            case Converted(other, read, _):
                 return self.values(other).map(_guarded(read))
             case Wrapped(ways):
                 return st.one_of(*(self.values(form).map(wrap) for wrap, form in ways))
