@@ -83,7 +83,7 @@ MAX_WORDS = {
     "how-to": 21_810,
     "tutorial": 4_450,
     "explanation": 8_000,
-    "guarantees": 7_340,
+    "guarantees": 7_360,
     "reference": 26_050,
     "index": 430,
     "faq": 540,
