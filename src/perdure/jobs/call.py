@@ -165,6 +165,23 @@ def mapped(call: Call[A, E], function: Callable[[A], B]) -> Call[B, E]:
     return Call(partial(_Mapped[A, B, E], _taken(call), function), call._name)  # noqa: SLF001 - as above
 
 
+def followed(call: Call[A, E], function: Callable[[A], Awaitable[Result[B, E]]]) -> Call[B, E]:
+    """Let another request follow an answer.
+
+    Args:
+        call: the first call, which cannot be awaited from now on.
+        function: makes the request with the answer, or returns its value already.
+    """
+    return Call(partial(_followed, _taken(call), function), call._name)  # noqa: SLF001 - as above
+
+
+async def _followed(
+    begin: Callable[[], Awaitable[Result[A, E]]], function: Callable[[A], Awaitable[Result[B, E]]]
+) -> Result[B, E]:
+    ended = await begin()
+    return await function(ended.unwrap()) if isinstance(ended, Success) else Failure(ended.failure())
+
+
 def decoded(call: Call[A, E], function: Callable[[A], B], address: Callable[[], Address]) -> Call[B, E | Undecodable]:
     """Decode a call's answer. An answer that this code cannot read fails with ``Undecodable``.
 

@@ -11,7 +11,7 @@ import attrs
 from returns.result import Failure, Result, Success
 
 from perdure.codecs import Codec
-from perdure.jobs.call import Call, decoded, mapped, refused, result_of
+from perdure.jobs.call import Call, decoded, followed, mapped, refused, result_of
 from perdure.jobs.definition import CallError, PostCommand
 from perdure.jobs.handle import JobHandle
 from perdure.jobs.request import WaitFor, check_timeout
@@ -481,16 +481,15 @@ class WorkflowHandle(JobHandle[S, E], Generic[S, A, E]):
 
         To wait for the end, use `Client.until`.
         """
-        answer: Call[WorkflowOutcome, CallError] = Call(partial(self._whole_outcome, id_), self._name_of("outcome"))
-        return decoded(answer, self._outcome_of, lambda: self.definition.address(id_))
+        first: Call[WorkflowOutcome, CallError] = self._send(id_, ReadOutcome(), "outcome")
+        whole = followed(first, partial(self._whole_outcome, id_))
+        return decoded(whole, self._outcome_of, lambda: self.definition.address(id_))
 
-    async def _whole_outcome(self, id_: str) -> Result[WorkflowOutcome, CallError]:
-        """Read the outcome, and then its parts, if it is stored in parts."""
-        read: Result[WorkflowOutcome, CallError] = await result_of(self._send(id_, ReadOutcome(), "outcome"))
-        value = read.unwrap().value if isinstance(read, Success) else None
-        if value is None or value[:1] != REFERENCE:
-            return read
-        ticket = value.removeprefix(REFERENCE)
+    async def _whole_outcome(self, id_: str, stored: WorkflowOutcome) -> Result[WorkflowOutcome, CallError]:
+        """Read the parts of an outcome that is stored in parts."""
+        if stored.value is None or stored.value[:1] != REFERENCE:
+            return Success(stored)
+        ticket = stored.value.removeprefix(REFERENCE)
         reply: Result[UpdateReply, CallError] = await result_of(self.dispatch.reply_to(self.definition, id_, ticket))
         # Without the value, it has been deleted meanwhile.
         return reply.map(lambda found: WorkflowOutcome(form="done" if found.value else "absent", value=found.value))

@@ -146,6 +146,10 @@ async def open_target(url: str) -> CopyTarget:
     return _Target(tables).target
 
 
+CLOSE_S: Final = 5
+"""How long the end of a copy waits for the server, in seconds."""
+
+
 @attrs.frozen
 class _Tables:
     """The tables in a schema that this connection has locked."""
@@ -235,8 +239,11 @@ class _Tables:
                         return
 
     async def close(self) -> None:
-        """Release the lock."""
-        self.connection.terminate()
+        """Release the lock, and wait until the server has: the next one who copies asks once."""
+        try:
+            await self.connection.close(timeout=CLOSE_S)
+        except DRIVER_ERRORS:
+            self.connection.terminate()
 
 
 @attrs.frozen
