@@ -11,17 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any, Final, get_args, get_origin
+from typing import Annotated, Any, Final, get_args, get_origin
 
-from perdure._lazy import lazy_module
 from perdure.codecs.json_schema import Unsupported
 from perdure.codecs.schema import Declaration, Fault, Field, FieldProblem, Read, RefusedByClass, Schema, StoredAs
 from perdure.values.secret import Secret, pydantic_hints
-
-if TYPE_CHECKING:
-    import msgspec
-else:
-    msgspec = lazy_module("msgspec")  # only for a struct, whose module has imported it
 
 _CHECKS: Final = ("gt", "ge", "lt", "le", "multiple_of", "pattern", "min_length", "max_length", "tz")
 """The constraints in a ``msgspec.Meta``."""
@@ -154,7 +148,10 @@ def same_as(cls: Any) -> Any:
 
 
 # ---------------------------------------------------------------- msgspec
+# Imported inside the functions: an engine loads this module when it opens, and the library may not be installed.
 def _of_struct(cls: Any, path: str) -> Declaration:
+    import msgspec  # noqa: PLC0415 - as above
+
     try:
         given = msgspec.structs.fields(cls)
     except Exception as error:
@@ -173,6 +170,8 @@ def _of_struct(cls: Any, path: str) -> Declaration:
 
 
 def _struct_default(field: Any) -> Callable[[], Any] | None:
+    import msgspec  # noqa: PLC0415 - as above
+
     if field.default_factory is not msgspec.NODEFAULT:
         factory: Callable[[], Any] = field.default_factory
         return factory
@@ -181,6 +180,8 @@ def _struct_default(field: Any) -> Callable[[], Any] | None:
 
 def _has_checks(form: Any) -> bool:
     """Return whether a type has constraints. Nested structs check themselves."""
+    import msgspec  # noqa: PLC0415 - as above
+
     marks = form.__metadata__ if get_origin(form) is Annotated else ()
     if any(isinstance(mark, msgspec.Meta) and _demands(mark) for mark in marks):
         return True
@@ -194,6 +195,7 @@ def _demands(mark: Any) -> bool:
 def _built(cls: Any, checked: Mapping[str, Any]) -> Callable[[dict[str, Any]], Any]:
     if not checked:
         return lambda fields: cls(**fields)
+    import msgspec  # noqa: PLC0415 - as above
 
     def build(fields: dict[str, Any]) -> Any:
         problems = list[FieldProblem]()
