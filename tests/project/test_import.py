@@ -180,6 +180,37 @@ def test_an_engine_runs_the_postponed_modules_before_its_first_request() -> None
     assert handlers & loaded_by(f"{DEFINITIONS}; {opened}") == handlers
 
 
+OPENED_WITHOUT = """
+import asyncio, importlib.abc, sys
+
+class NotInstalled(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        extras = {"asyncpg", "django", "fastapi", "mcp", "mcp_types", "msgspec", "pydantic", "pydantic_core"}
+        if name.partition(".")[0] in extras:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, NotInstalled())
+
+from perdure import App, Task
+
+task = Task("t", state=int, event=int, initial=0, on_event=lambda ctx, event: ctx.set_state(event))
+
+async def main():
+    async with App(None).with_jobs(task).open("sqlite:///jobs.db") as jobs:
+        print((await jobs.handle(task).send("a", 1)).created)
+
+asyncio.run(main())
+"""
+
+
+def test_an_engine_opens_without_the_packages_of_extras_that_it_does_not_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Opening runs every postponed module: none of them may need a package that its extra brings."""
+    monkeypatch.chdir(tmp_path)
+    assert output(OPENED_WITHOUT) == "True\n"
+
+
 def test_a_postponed_module_that_does_not_exist_is_refused() -> None:
     with pytest.raises(ModuleNotFoundError, match=r"No module named 'perdure\.nothing'"):
         lazy_module("perdure.nothing")
