@@ -195,6 +195,22 @@ class _Lines:
         return text
 
 
+def _has_moved(debugger: JournalDebugger | HistoryDebugger, command: str, rest: str) -> bool:
+    """Move to another step, if the command says so. Return whether it does."""
+    match command, rest:
+        case "" | "where" | "w", "":
+            pass
+        case "next" | "n", "":
+            debugger.next()
+        case "back" | "b", "":
+            debugger.back()
+        case "go", number if number.isascii() and number.isdecimal():
+            debugger.go_to(int(number))
+        case _:
+            return False
+    return True
+
+
 @attrs.define
 class _JournalLines(_Lines):
     """The commands for the journal of a workflow."""
@@ -211,18 +227,10 @@ class _JournalLines(_Lines):
 
     def moved(self, command: str, rest: str) -> bool:
         match command, rest:
-            case "" | "where" | "w", "":
-                pass
-            case "next" | "n", "":
-                self.debugger.next()
-            case "back" | "b", "":
-                self.debugger.back()
-            case "go", number if number.isascii() and number.isdecimal():
-                self.debugger.go_to(int(number))
             case "answer" | "fail", text if text:
                 self.debugger.answer(text, failed=command == "fail")
             case _:
-                return False
+                return _has_moved(self.debugger, command, rest)
         return True
 
     def where(self) -> None:
@@ -283,14 +291,6 @@ class _HistoryLines(_Lines):
 
     def moved(self, command: str, rest: str) -> bool:
         match command, rest:
-            case "" | "where" | "w", "":
-                pass
-            case "next" | "n", "":
-                self.debugger.next()
-            case "back" | "b", "":
-                self.debugger.back()
-            case "go", number if number.isascii() and number.isdecimal():
-                self.debugger.go_to(int(number))
             case "answer" | "fail", text if text:
                 number, _, value = text.removeprefix("#").partition(" ") if text.startswith("#") else ("1", "", text)
                 if not number.isdecimal():
@@ -299,7 +299,7 @@ class _HistoryLines(_Lines):
             case "request", text if text:
                 self.debugger.request(text)
             case _:
-                return False
+                return _has_moved(self.debugger, command, rest)
         return True
 
     def where(self) -> None:
