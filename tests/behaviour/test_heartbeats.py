@@ -132,6 +132,20 @@ def test_an_attempt_after_a_failure_receives_the_very_newest_value() -> None:
         assert table.stored == {"a": list(range(10)), "b": list(range(10))}
 
 
+def test_an_operator_who_resumes_a_parked_workflow_continues_the_effect() -> None:
+    job = Workflow("parking", state=int, run=loading, heartbeats=[rows])
+    world, table = a_world(job)
+    table.fail_at = {("a", 3): RuntimeError("lost")}
+    with world:
+        handle = world.jobs.handle(job)
+        world.run(handle.start("x", 5, idempotency_key="1"))
+        world.advance("1 minute")
+        assert world.run(handle.status("x")).status == "parked"
+        world.run(handle.resume("x"))
+        world.advance("1 minute")
+        assert table.began_at == {"a": [None, 3], "b": [None]}
+
+
 @given(st.integers(0, 80))
 @example(12)
 @example(25)
