@@ -94,7 +94,7 @@ long_runs = Task("long", state=int, event=int, initial=0, on_event=begin, execut
 def test_a_terminate_elsewhere_stops_a_program_on_postgres(postgres_url: str) -> None:
     """The service that the program waits for is cancelled."""
     harness = SharedPostgresHarness(postgres_url)
-    url = harness.url.replace("lease=30s", "lease=1s")
+    url = harness.url.replace("lease=30s", "lease=5s")
     hours = list[str]()
 
     async def main() -> None:
