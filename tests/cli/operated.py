@@ -33,6 +33,7 @@ from perdure import (
     fail,
     program,
 )
+from perdure.runtime.record import Runtime
 from perdure.server.access import Tokens
 from perdure.server.api import asgi_of
 from perdure.server.listening import listening
@@ -207,7 +208,10 @@ def write_failed(path: Path) -> str:
 
 @contextmanager
 def serving(
-    path: Path, app: App[Any] = APP, open_store: Callable[[], Store] | None = None
+    path: Path,
+    app: App[Any] = APP,
+    open_store: Callable[[], Store] | None = None,
+    runtime: Runtime | None = None,
 ) -> Iterator[dict[str, list[str]]]:
     """Serve the app on the file, or another store, in a thread; yield the options that name its engine in each way."""
     started: queue.Queue[dict[str, list[str]] | BaseException] = queue.Queue()
@@ -217,7 +221,7 @@ def serving(
     async def main() -> None:
         tokens = Tokens.parse(f"operator read {TOKEN}")
         async with (
-            app.open(f"sqlite:///{path}" if open_store is None else open_store()) as jobs,
+            app.open(f"sqlite:///{path}" if open_store is None else open_store(), runtime=runtime) as jobs,
             listening(asgi_of(jobs, access="owner_socket"), [f"unix:{owner_socket(path)}"]),
             listening(asgi_of(jobs, dashboard=True), ["127.0.0.1:0"]) as local,
             listening(asgi_of(jobs, access=tokens), ["127.0.0.1:0"]) as guarded,

@@ -55,6 +55,15 @@ class _Excerpts(reprlib.Repr):
 _EXCERPTS: Final = _Excerpts()
 
 
+class Excerpt(str):
+    """The excerpt of a value that another process has: an excerpt of it is the text itself, without further quotes."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
 def excerpt(value: object, /, limit: int = MAX_LINE_CHARACTERS) -> str:
     """Return a value's ``repr``, in one line with a bounded length.
 
@@ -63,7 +72,7 @@ def excerpt(value: object, /, limit: int = MAX_LINE_CHARACTERS) -> str:
         limit: the maximum length in characters.
     """
     try:
-        text = _EXCERPTS.repr(value)
+        text = _EXCERPTS.repr(value) if not isinstance(value, Excerpt) else str(value)
     # A message about a wrong value must not be replaced by an error of that value.
     except Exception as broken:  # noqa: BLE001 - a message about a value must not fail because of the value
         text = f"<{type(value).__name__}, whose repr raised {type(broken).__name__}>"

@@ -13,7 +13,7 @@ from cattrs import Converter
 from perdure.codecs import Codec
 from perdure.values import errors
 from perdure.values.errors import AccessDenied, HookRaised, InvalidInput, OutcomeUnknown, PerdureError, Rejected
-from perdure.values.excerpt import excerpt
+from perdure.values.excerpt import Excerpt, excerpt
 from perdure.values.failure import Defect
 
 DOCS: Final = "https://perdure.readthedocs.io/en/latest/reference/errors.html"
@@ -71,8 +71,8 @@ BY_CODE: Final[Mapping[str, type[PerdureError]]] = {code_of(cls): cls for cls in
 """Each code's class."""
 
 _converter: Final = Converter(detailed_validation=False)
-_converter.register_structure_hook_func(lambda wanted: wanted is object, lambda value, _: value)
-"""Rebuilds errors. A field with type ``object``, such as `InvalidArgument.got`, is the value's text."""
+_converter.register_structure_hook_func(lambda wanted: wanted is object, lambda value, _: Excerpt(value))
+"""Rebuilds errors. A field with type ``object``, such as `InvalidArgument.got`, is the value's excerpt."""
 
 
 def problem_of(error: PerdureError, typed: Codec[Any] | None = None, *, traceback: bool = True) -> dict[str, Any]:
