@@ -426,7 +426,8 @@ class TimelineRecorder(Recorder):
             shown = _shown_state(self.job, after)
             if shown and (before is None or shown != _shown_state(self.job, before)):
                 self.note("state", _short(shown))
-        retry = after.pending_retry
+        # A parked instance keeps what `resume` continues from; nothing is due.
+        retry = after.pending_retry if after.suspension in (None, "paused") else None
         if retry is not None and (before is None or before.pending_retry != retry):
             error = _error(redacted_failure(self.job, retry.error))
             self.note("retry", f"attempt {retry.attempt} at {_time(retry.at_ms)}, after {error}")
