@@ -196,6 +196,8 @@ _HIDDEN = (
     (r'(name="csrf" value=")[^"]*', r"\1<token>"),
     (r'(href|src)="([^"]*\.(?:css|js))\?[^"]*"', r'\1="\2"'),
     (r"\b[0-9.]+ (?:KiB|MiB)\b", "<measured>"),
+    (r'"traceback":"(?:[^"\\]|\\.)*"', '"traceback":"<traceback>"'),
+    (r"Traceback \(most recent call last\):\n(?:  .*\n)+", "<traceback>\n"),
     (r"\bPython 3\.\d+\.\d+", "Python <version>"),
 )
 
