@@ -355,12 +355,18 @@ def test_a_request_is_offered_only_with_valid_input(payload, shown, offered):
         ({"lasting": "soon"}, "soon"),
         ({"action": "send", "payload": "5"}, 'role="alert"'),
         ({"down": "charge", "down_for": "soon"}, "downtime of charge"),
+        ({"instances": "0"}, "1 to 100"),
+        ({"instances": "many"}, "a whole number"),
+        ({"instances": "3", "never": "send"}, "--never send --instances 3"),
+        ({"never": "pay"}, "never of a future"),
+        ({"answers": "[1]"}, "expected a JSON object"),
+        ({"answers": '{"fetch": 3}'}, "--answer fetch=3"),
     ],
 )
 def test_the_future_of_an_instance_is_shown(fields, shown):
     async def scenario(visitor):
         before = (await visitor.get(path_of("task/orders/2026-0001"))).text
-        asked = {"lasting": "30 days", "after": "0 ms", "down_for": "1 day", **fields}
+        asked = {"lasting": "30 days", "after": "0 ms", "down_for": "1 day", "instances": "100", **fields}
         page = await visitor.post(
             f"{path_of('task/orders/2026-0001')}/future", {"csrf": await visitor.token_of_forms(), **asked}
         )

@@ -44,6 +44,8 @@ RANGES: Final = (
     Numbers("bench --at .", "--seconds", ("0.05",), ("0.049", "60.1", "nan")),
     Numbers(f"rehearse no:app --against no:app {STORE}", "--sample", (), ("0", "-1")),
     Numbers(f"rehearse no:app --against no:app {STORE}", "--runs", (), ("-1",)),
+    Numbers(f"future task:counter:a {STORE}", "--instances", (), ("0", "101")),
+    Numbers(f"future task:counter:a {STORE}", "--most", (), ("0", "1001")),
     Numbers("demo", "--seconds", (), ("1.9", "3600.1", "nan")),
     Numbers(f"snapshot {STORE} --output rows", "--each", ("1", "10000"), ("0", "10001")),
     Numbers(f"capacity no:app {STORE}", "--arrivals", (), ("-0.1", "64.1", "nan")),

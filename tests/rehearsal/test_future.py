@@ -49,7 +49,7 @@ from perdure.rehearsal import (
     future_of,
     read_image,
 )
-from perdure.rehearsal.timeline import LONGEST_MS, MOST_ENTRIES, MOST_EVENTS, MOST_READ, asked_future, future_at_rest
+from perdure.rehearsal.timeline import LONGEST_MS, MOST_EVENTS, asked_future, future_at_rest
 from perdure.server.api import asgi
 from perdure.stores.at_rest import open_reader, read_only_store
 from perdure.stores.encryption import Encryption, Key, encrypted_store
@@ -58,6 +58,7 @@ from perdure.values.address import Address
 from perdure.values.errors import DefinitionError, InvalidArgument, InvalidInput
 from perdure.values.instance import Instance
 from perdure.values.message import Message, StoredMessage
+from perdure.wire.explanation import MOST_ENTRIES, MOST_READ
 
 SUBSCRIPTION = ("subscription", "c1")
 FEED = ("feed", "f1")
@@ -393,6 +394,9 @@ def test_a_future_reads_no_more_instances_than_its_limit(instances: int) -> None
         world.settle()
         timeline = asked(world, app, ("fleet", "1"), instances=instances)
     assert len(timeline.read) == min(instances, 4)
+    assert timeline.unread == (3 if instances == 1 else 4 - len(timeline.read))
+    unread = f"{timeline.unread} more instances take part and were not read: their own future may change this one"
+    assert (unread in list(timeline.lines())) == (instances < 4)
     assert bool(of(timeline, "ended")) == (instances >= 4)
 
 
@@ -587,6 +591,8 @@ def test_a_postgresql_store_at_rest_is_asked(
         (["task:subscription:c1", "--down", "charge"], 2, "--down charge="),
         (["task:subscription:c1", "--down", "charge=soon"], 3, "soon"),
         (["task:subscription:c1", "--fail", "charge=7"], 2, "5% or 0.05"),
+        (["task:subscription:c1", "--instances", "101"], 2, "from 1 to 100"),
+        (["task:subscription:c1", "--most", "1001"], 2, "from 1 to 1,000"),
         (["task:nothing:c1"], 2, "pass --app"),
     ],
 )
@@ -629,6 +635,7 @@ def test_a_server_answers_a_question(shop_app: App[Any]) -> None:
                     {"lasting": "soon"},
                     {"events": [{"action": "pay"}]},
                     {"nonsense": 1},
+                    *({"instances": number} for number in (0, MOST_READ + 1)),
                 ]
                 answers = [await client.post(f"{path}/future", content=b"")]
                 answers += [await client.post(f"{path}/future", json=body) for body in bodies]
@@ -639,8 +646,29 @@ def test_a_server_answers_a_question(shop_app: App[Any]) -> None:
     assert plain.status_code == 200, plain.text
     assert next(each["text"] for each in plain.json()["entries"] if each["what"] == "effect") == "charge('c1', 1200)"
     assert [each["text"] for each in asked_.json()["entries"] if each["what"] == "effect"] == ["charge('c1', 7)"]
-    assert [each.status_code for each in wrong] == [422, 422, 422]
+    assert [each.status_code for each in wrong] == [422] * 5
     assert "an action: send" in wrong[1].text
+    assert all("instances of a future" in each.text and "1 to 100" in each.text for each in wrong[3:])
+
+
+@pytest.mark.parametrize("instances", [1, 2, MOST_READ])
+def test_a_server_reads_no_more_instances_than_the_question_allows(instances: int) -> None:
+    """The subscription's message reaches the ledger, which has a state: read or not."""
+
+    async def main() -> Any:
+        served = asgi(shop(), "memory://")
+        async with served.lifespan():
+            transport = httpx2.ASGITransport(served)
+            async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as client:
+                path = "/v1/jobs/task/subscription/instances/c1"
+                await client.post(f"{path}/send", json={"cents": 1200})
+                ledger_ = {"customer": "c0", "cents": 5}
+                await client.post("/v1/jobs/task/ledger/instances/all/send", json=ledger_)
+                over = await client.post(f"{path}/future", json={"lasting": "8 days", "instances": instances})
+                return over.json()
+
+    found = asyncio.run(main())
+    assert found["unread"] == (1 if instances == 1 else 0)
 
 
 def test_an_encrypted_store_at_rest_is_asked(tmp_path: Path) -> None:

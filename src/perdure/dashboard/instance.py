@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from shlex import quote
-from typing import Any, Final
+from typing import Any, Final, cast
 from urllib.parse import urlencode
 
 import attrs
@@ -42,7 +42,7 @@ from perdure.values.instance import Claim, Instance
 from perdure.values.listings import StepRecord
 from perdure.values.stream import StreamForm, StreamItem
 from perdure.values.times import to_ms
-from perdure.wire.explanation import notes_of_future, short_time, why_parked
+from perdure.wire.explanation import MOST_READ, notes_of_future, short_time, why_parked
 from perdure.wire.requests import instance_path
 
 MAX_RELATED: Final = 50
@@ -505,6 +505,9 @@ class FutureForm:
         twice: ``yes`` if it comes twice.
         down: the effect of a service that is down. Empty: none.
         down_for: how long it is down.
+        never: the action of messages that never come. Empty: all come.
+        answers: the answers of effects, as a JSON object. Empty: none.
+        instances: how many instances are read at most.
     """
 
     lasting: str = "30 days"
@@ -514,6 +517,9 @@ class FutureForm:
     twice: str = ""
     down: str = ""
     down_for: str = "1 day"
+    never: str = ""
+    answers: str = ""
+    instances: str = str(MOST_READ)
 
 
 def future_form(frame: Frame, address: Address, actions: Sequence[str], form: FutureForm, /) -> h.Element:
@@ -545,6 +551,12 @@ def future_form(frame: Frame, address: Address, actions: Sequence[str], form: Fu
             h.label[h.input(type="checkbox", name="twice", value="yes", checked=form.twice == "yes"), " Twice"],
             _text("An effect whose service is down", "down", form.down),
             _text("Down for", "down_for", form.down_for),
+            _text("Messages that never come, by their action", "never", form.never),
+            _text("Instances read at most", "instances", form.instances),
+            h.label(".wide")[
+                'Answers of effects, such as {"fetch": 3}',
+                h.textarea(name="answers", rows="2", spellcheck="false", maxlength="262144")[form.answers],
+            ],
         ],
         h.div(".toolbar")[
             h.button(type="submit")["Show the future"],
@@ -615,7 +627,23 @@ def _options(form: FutureForm) -> str:
     if form.action:
         event = f"{form.action}={form.payload}" if form.payload else form.action
         found += f" --event {quote(event)} --after {quote(form.after)}" + (" --twice" if form.twice == "yes" else "")
-    return found + (f" --down {quote(f'{form.down}={form.down_for}')}" if form.down else "")
+    found += f" --down {quote(f'{form.down}={form.down_for}')}" if form.down else ""
+    found += f" --never {quote(form.never)}" if form.never else ""
+    found += f" --instances {quote(form.instances)}" if form.instances != str(MOST_READ) else ""
+    return found + "".join(f" --answer {quote(f'{name}={_json(value)}')}" for name, value in given_in(form).items())
+
+
+def given_in(form: FutureForm, /) -> dict[str, Any]:
+    """Return the answers of effects in a form. Empty if they are no JSON object."""
+    try:
+        found: Any = orjson.loads(form.answers) if form.answers else {}
+    except orjson.JSONDecodeError:
+        return {}
+    return cast("dict[str, Any]", found) if isinstance(found, dict) else {}
+
+
+def _json(value: object) -> str:
+    return orjson.dumps(value).decode()
 
 
 def _keys(frame: Frame, view: InstanceDetails) -> h.Node:

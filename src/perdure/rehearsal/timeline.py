@@ -19,7 +19,6 @@ from perdure.client.calls import check_definition
 from perdure.client.client import Client, gateway_of
 from perdure.client.local_gateway import LocalGateway
 from perdure.client.reading import ReadingGateway
-from perdure.codecs import Codec
 from perdure.jobs.call import result_of
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.redaction import (
@@ -34,7 +33,7 @@ from perdure.jobs.suspension import shown_text
 from perdure.kinds.workflow.journal import CHILD
 from perdure.programs.future import answer_of
 from perdure.programs.instructions import ServiceCall
-from perdure.rehearsal.answers import FromJson, NoAnswers, Performer, ServiceAnswers, Source, recorded_in
+from perdure.rehearsal.answers import NoAnswers, Performer, ServiceAnswers, Source, recorded_in
 from perdure.rehearsal.future import LOOKS_EVERY_MS, NoServices, Recorder, on_stage
 from perdure.rehearsal.image import Image
 from perdure.stores.contract import Answered, NotCommitted, Store, overlay
@@ -49,19 +48,13 @@ from perdure.values.message import StoredMessage
 from perdure.values.secret import scrubbed
 from perdure.values.times import Duration, duration_ms, from_ms, to_ms
 from perdure.values.transition import Purge, Put, Transition
-from perdure.wire.explanation import lines_of_future
-
-MOST_ENTRIES: Final = 1_000
-"""How many entries a timeline has by default."""
+from perdure.wire.explanation import MOST_ENTRIES, MOST_READ, lines_of_future
 
 LONGEST_MS: Final = 366 * 86_400_000
 """The longest future: a year, which costs some 12 seconds."""
 
 MOST_EVENTS: Final = 100
 """How many events a question may bring."""
-
-MOST_READ: Final = 100
-"""How many instances a future reads: the instance, its children, and those that its messages reach."""
 
 _STEPS_OF_AN_ENTRY: Final = 20
 """How many commits of all instances a future allows for each entry that it may have."""
@@ -183,6 +176,7 @@ class InstanceTimeline:
             for more entries.
         used: how many calls each source has answered, by effect.
         read: the instances that were read for it.
+        unread: how many more it would have read without the limit.
     """
 
     __repr__ = fields_in_line
@@ -194,6 +188,7 @@ class InstanceTimeline:
     ends: Literal["quiet", "horizon", "full"]
     used: Mapping[tuple[str, Source], int] = attrs.Factory(dict[tuple[str, Source], int])
     read: tuple[Address, ...] = ()
+    unread: int = 0
 
     def data(self) -> dict[str, Any]:
         """Return it for JSON."""
@@ -209,79 +204,12 @@ class InstanceTimeline:
                 {"at": from_ms(each.at_ms).isoformat(), "what": each.what, "text": each.text} for each in self.entries
             ],
             "answered": answered,
+            "unread": self.unread,
         }
 
     def lines(self) -> Iterator[str]:
         """Yield it as text."""
         return lines_of_future(self.data())
-
-
-@attrs.frozen(kw_only=True)
-class AskedEvent:
-    """A `WhatIfEvent` in JSON."""
-
-    action: str | None = None
-    payload: object = None
-    after: str = "0 ms"
-    times: int = 1
-    idempotency_key: str | None = None
-
-
-@attrs.frozen(kw_only=True)
-class AskedFuture:
-    """A `FutureQuestion` in JSON, as an HTTP request carries it."""
-
-    lasting: str = "30 days"
-    events: tuple[AskedEvent, ...] = ()
-    never: tuple[str, ...] = ()
-    down: dict[str, str] = attrs.Factory(dict[str, str])
-    fail: dict[str, float] = attrs.Factory(dict[str, float])
-    answers: dict[str, object] = attrs.Factory(dict[str, object])
-    latency: str = "0 ms"
-    seed: int = 0
-    most: int = MOST_ENTRIES
-    begins: datetime | None = None
-
-    def question(self) -> FutureQuestion:
-        """Return the question.
-
-        Raises:
-            InvalidArgument: a part is not valid.
-        """
-        try:
-            return FutureQuestion(
-                lasting=self.lasting,
-                events=[
-                    WhatIfEvent(
-                        payload=_json(each.payload),
-                        action=each.action,
-                        after=each.after,
-                        times=each.times,
-                        idempotency_key=each.idempotency_key,
-                    )
-                    for each in self.events
-                ],
-                never=self.never,
-                answers=ServiceAnswers(
-                    given={name: FromJson(_json(value) or "null") for name, value in self.answers.items()},
-                    fail=self.fail,
-                    down=self.down,
-                    latency_ms=duration_ms(self.latency, what="latency of services", minimum_ms=0),
-                ),
-                seed=self.seed,
-                most=self.most,
-                begins=self.begins,
-            )
-        except DefinitionError as wrong:
-            raise InvalidArgument(wrong.what, wrong.got, wrong.expected) from wrong
-
-
-def _json(value: object) -> str:
-    return "" if value is None else orjson.dumps(value).decode()
-
-
-ASKED_FUTURE: Final[Codec[AskedFuture]] = Codec.of(AskedFuture, what="question about a future")
-"""How a request carries a question."""
 
 
 # ---------------------------------------------------------------- recording
@@ -536,22 +464,26 @@ def asked_future(
     app: App[Any] = App(cast("Any", NoServices()), limits=limits).with_jobs(*definitions.values())
     computed = _Asked(app, address, question, events, now_ms, messages)
     rows: dict[Address, Row] = {}
-    asked, wanted = set[Address](), frozenset({address})
+    named, asked = set[Address](), set[Address]()
+
+    def read(wanted: frozenset[Address]) -> Generator[frozenset[Address], Mapping[Address, Row]]:
+        """Read instances, and the children that they wait for, up to the limit."""
+        while True:
+            named.update(wanted)
+            wanted = frozenset(sorted(wanted - asked)[: question.instances - len(asked)])
+            if not wanted:
+                return
+            asked.update(wanted)
+            found = yield wanted
+            rows.update(found)
+            wanted = frozenset(_children(definitions, found))
+
+    yield from read(frozenset({address}))
     while True:
-        while wanted := frozenset(sorted(wanted - asked)[: question.instances - len(asked)]):
-            asked |= wanted
-            found = yield wanted
-            rows |= found
-            wanted = frozenset(_children(definitions, found))
-        timeline, reached = _computed(computed, rows)
-        before, wanted = len(rows), reached - asked
-        while wanted := frozenset(sorted(wanted - asked)[: question.instances - len(asked)]):
-            asked |= wanted
-            found = yield wanted
-            rows |= found
-            wanted = frozenset(_children(definitions, found))
+        (timeline, reached), before = _computed(computed, rows), len(rows)
+        yield from read(reached)
         if len(rows) == before:  # a message creates those that do not exist
-            return attrs.evolve(timeline, read=tuple(sorted(rows)))
+            return attrs.evolve(timeline, read=tuple(sorted(rows)), unread=len(named - asked))
 
 
 def _children(definitions: Mapping[tuple[str, str], AnyDefinition], rows: Mapping[Address, Row]) -> Iterator[Address]:
@@ -683,35 +615,6 @@ async def future_of(
         if isinstance(step, InstanceTimeline):
             return step
         found = await rows_of(gateway, step)
-
-
-async def answered_future(jobs: Client, definition: AnyDefinition, id_: str, body: bytes) -> dict[str, Any]:
-    """Answer a question in JSON, as a server does.
-
-    Args:
-        jobs: the client of an engine in this process.
-        definition: the job.
-        id_: the instance.
-        body: an `AskedFuture`. Empty: the next 30 days.
-
-    Raises:
-        InvalidArgument: a part of the question is not valid, or effects have no answer.
-        InvalidInput: it is not a question, or the payload of an event is not valid.
-        PerdureError: the store cannot be read.
-    """
-    asked = ASKED_FUTURE.decode(body) if body else AskedFuture()
-    try:
-        return (await future_of(jobs, definition, id_, asked.question())).data()
-    except NoAnswers as missing:
-        raise without_answers(missing) from missing
-    except DefinitionError as wrong:
-        raise InvalidArgument(wrong.what, wrong.got, wrong.expected) from wrong
-
-
-def without_answers(missing: NoAnswers) -> InvalidArgument:
-    """Return the error for a caller whose question needs more answers."""
-    reasons = "; ".join(f"{name}: {reason}" for name, reason in sorted(missing.reasons.items()))
-    return InvalidArgument("answers of a future", sorted(missing.reasons), f"an answer for each ({reasons})")
 
 
 def future_at_rest(

@@ -147,7 +147,7 @@ def _call(gateway: LocalGateway, job: AnyDefinition, envelope: Envelope) -> tupl
 
 
 def _futures() -> Callable[[Client, AnyDefinition, str, bytes], Awaitable[dict[str, Any]]]:
-    from perdure.rehearsal.timeline import answered_future  # noqa: PLC0415 - an extra
+    from perdure.rehearsal.asked import answered_future  # noqa: PLC0415 - an extra
 
     return answered_future
 

@@ -35,7 +35,7 @@ from perdure.dashboard.actions import (
     outcomes_page,
 )
 from perdure.dashboard.failures import bury_page, redrive_page
-from perdure.dashboard.instance import FutureForm, forget_key_page, fork_page, future_page
+from perdure.dashboard.instance import FutureForm, forget_key_page, fork_page, future_page, given_in
 from perdure.dashboard.jobs import hold_page
 from perdure.dashboard.page import PAGES, content, iso, login_page
 from perdure.dashboard.timeline import RehearsalResult, rehearsal_page
@@ -596,9 +596,10 @@ def _question(form: FutureForm) -> bytes:
     """Return the question that a form asks, as a request carries it.
 
     Raises:
-        InvalidInput: the event is not JSON.
+        InvalidInput: the event is not JSON, or the answers are no JSON object.
+        InvalidArgument: the number of instances is none.
     """
-    question: dict[str, Any] = {"lasting": form.lasting}
+    question: dict[str, Any] = {"lasting": form.lasting, "instances": whole(form.instances, "instances of a future")}
     if form.action:
         event: dict[str, Any] = {"action": form.action, "after": form.after, "times": 2 if form.twice == "yes" else 1}
         if form.payload:
@@ -609,6 +610,12 @@ def _question(form: FutureForm) -> bytes:
         question["events"] = [event]
     if form.down:
         question["down"] = {form.down: form.down_for}
+    if form.never:
+        question["never"] = [form.never]
+    if form.answers:
+        question["answers"] = given_in(form)
+        if not question["answers"]:
+            raise InvalidInput("answers of a future", ('$: expected a JSON object, such as {"fetch": 3}',))
     return orjson.dumps(question)
 
 

@@ -305,6 +305,13 @@ def why_parked(newest_first: Iterable[LoggedEvent]) -> str:
 
 
 # ---------------------------------------------------------------- futures
+MOST_ENTRIES: Final = 1_000
+"""How many entries a timeline has by default, and at most."""
+
+MOST_READ: Final = 100
+"""How many instances a future reads by default, and at most: the instance, its children, those that messages reach."""
+
+
 def lines_of_future(data: Mapping[str, Any]) -> Iterator[str]:
     """Yield a future as text: each entry with its time, then notes about all of them.
 
@@ -335,6 +342,8 @@ def notes_of_future(data: Mapping[str, Any]) -> Iterator[str]:
             yield f"after that nothing is due until {until}"
         case _:
             yield f"nothing happens until {until}: no alarm is due"
+    if unread := data.get("unread"):  # an older engine does not count them
+        yield f"{unread:,} more instances take part and were not read: their own future may change this one"
     made_up = sorted(name for name, sources in data["answered"].items() if sources.get("type"))
     if made_up:
         yield f"answered by type alone, always the same: {', '.join(made_up)}"

@@ -25,7 +25,7 @@ from perdure.cli.target.opening import UNSET, TargetOptions, open_target
 from perdure.cli.target.target import InstanceRequest
 from perdure.jobs.request import ALARM
 from perdure.values.excerpt import shortened
-from perdure.wire.explanation import lines_of_future, why_no_alarm
+from perdure.wire.explanation import MOST_ENTRIES, MOST_READ, lines_of_future, why_no_alarm
 
 
 @attrs.frozen
@@ -257,6 +257,8 @@ def future(
     answer: Repeated = (),
     latency: str = "0 ms",
     seed: int = 0,
+    most: int = MOST_ENTRIES,
+    instances: int = MOST_READ,
     begins: Annotated[str | None, Parameter(name="--from")] = None,
     json: JsonOption = False,
 ) -> int:
@@ -294,9 +296,16 @@ def future(
         How long each call of a service takes, in virtual time.
     seed
         Decides jitter and faults.
+    most
+        How many entries it has at most, up to 1000. Of all instances, 20 times as many commits happen at most.
+    instances
+        How many instances are read at most, up to 100: this one, its children, those that messages reach.
     begins
         The moment at which it begins, such as 2026-03-08T09:00:00Z. By default now.
     """
+    for option, number, limit in (("--most", most, MOST_ENTRIES), ("--instances", instances, MOST_READ)):
+        if not 1 <= number <= limit:
+            raise UsageError(f"{option} {number}: expected a number from 1 to {limit:,}")
     keyed = {} if key is None else {"idempotency_key": key}
     answers = [pair_of(each, "--answer fetch=3") for each in answer]
     question: dict[str, Any] = {
@@ -308,6 +317,9 @@ def future(
         "answers": {name: orjson.loads(json_payload(text)) for name, text in answers},
         "latency": latency,
         "seed": seed,
+        "most": most,
+        # An older engine does not know this part.
+        **({} if instances == MOST_READ else {"instances": instances}),
         **({} if begins is None else {"begins": begins}),
     }
     with open_target(target) as found:

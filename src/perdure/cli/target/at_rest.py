@@ -306,18 +306,18 @@ class AtRest:
         Raises:
             UsageError: the app is not known, whose code decides the future, or the question is not valid.
         """
-        from perdure.rehearsal import NoAnswers, timeline  # noqa: PLC0415 - an extra, which no other command at rest needs
+        from perdure.rehearsal import NoAnswers, asked, timeline  # noqa: PLC0415 - an extra, which no other command at rest needs
 
         job = self.gateway.definition_of(address)
         if job is None:
             raise UsageError(f"{address}: the store is at rest, and its app decides the future: pass --app MODULE:APP")
         check_id(address.id)
         try:
-            asked = timeline.ASKED_FUTURE.decode(question).question()
+            wanted = asked.ASKED_FUTURE.decode(question).question()
             now_ms = time.time_ns() // 1_000_000
-            return timeline.future_at_rest(self.gateway, self.reader.wait, address, asked, now_ms=now_ms).data()
+            return timeline.future_at_rest(self.gateway, self.reader.wait, address, wanted, now_ms=now_ms).data()
         except NoAnswers as missing:
-            raise timeline.without_answers(missing) from missing
+            raise asked.without_answers(missing) from missing
         except DefinitionError as problem:
             raise UsageError(str(problem)) from problem
 
