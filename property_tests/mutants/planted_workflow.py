@@ -132,6 +132,20 @@ MUTANTS = (
         f"{FORKS}::test_random_numbers_of_the_kept_steps_are_the_same_in_each_generation",
     ),
     Mutant(
+        "many forks fork the forks of an earlier page",
+        "fork_page",
+        "if not each.address.id.endswith(suffix)",
+        "",
+        f"{FORKS}::test_many_are_forked_in_pages_and_a_repeat_forks_no_fork[memory://]",
+    ),
+    Mutant(
+        "a workflow that cannot be forked stops the others",
+        "fork_page",
+        "if not isinstance(error, OF_ONE_WORKFLOW):",
+        "if True:",
+        f"{FORKS}::test_workflows_that_cannot_be_forked_are_counted_and_do_not_stop_the_others",
+    ),
+    Mutant(
         "the source of a fork does not say that it was forked",
         "_fork",
         "messages=(told,)",

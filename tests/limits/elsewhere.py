@@ -108,6 +108,10 @@ FIXED_RANGES: Final = {
 """Those of which the values are ranges of this table."""
 
 OPTIONS_ELSEWHERE: Final = {
+    **{
+        f"{owner}.{option}": "tests/workflow/test_workflow_forks.py::test_wrong_arguments_of_many_forks_are_named"
+        for owner, option in (("WorkflowHandle", "suffix"), ("JobByName", "suffix"), ("JobByName", "limit"))
+    },
     "CapacityOptions.engines": "tests/rehearsal/test_capacity.py::test_numbers_out_of_their_ranges_are_refused",
     "HistoryDebugger.most": "tests/rehearsal/test_history_debugging.py::test_more_steps_than_the_limit_are_refused",
     "read_histories.each": "tests/rehearsal/test_histories.py::test_limits_at_their_edges",

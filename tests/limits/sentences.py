@@ -64,6 +64,9 @@ SENTENCES: Final = {
     "reference/events.md: at most 20": (
         "tests/behaviour/test_origin_of_events.py::test_a_run_names_the_receivers_of_its_messages_once_each"
     ),
+    "reference/http.md: 1 to 100": (
+        "tests/workflow/test_workflow_forks.py::test_wrong_arguments_of_many_forks_are_named"
+    ),
     "reference/http.md: 1 to 1,000": f"{ROW}Client.list limit",
     "reference/http.md: 1 to 512": f"{ROW}handle.idempotency_key",
     "reference/http.md: at most 20": f"{ROW}Client.until phases",

@@ -79,7 +79,7 @@ def test_the_page_about_http_has_every_route_parameter_and_code():
     page = Path("docs/reference/http.md").read_text()
     for path, methods in play(document_at)["paths"].items():
         route = re.sub(r"^/v1/jobs/[^/]+/[^/]+/instances/{id}", "{instance}", path)
-        of_job = r"^/v1/jobs/[^/{]+/[^/{]+/(hold|release|count(-matching)?)$"
+        of_job = r"^/v1/jobs/[^/{]+/[^/{]+/(hold|release|count(-matching)?|fork-many)$"
         route = re.sub(of_job, r"/v1/jobs/{kind}/{name}/\1", route)
         for before in ("explain", "wait"):
             if f"/{before}/" in route:

@@ -41,6 +41,7 @@ NEEDED = {
     "POST /v1/jobs/task/orders/hold": "operate",
     "POST /v1/jobs/task/orders/release": "operate",
     "GET /v1/jobs/task/orders/count": "read",
+    "POST /v1/jobs/task/orders/fork-many": "operate",
     f"GET {ONE}": "read",
     f"GET {ONE}/wait": "read",
     f"GET {ONE}/state": "read",

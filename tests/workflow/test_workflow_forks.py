@@ -23,9 +23,11 @@ from returns.result import Failure, Success
 
 from perdure import (
     App,
+    Decision,
     Do,
     Published,
     Signal,
+    Task,
     Undo,
     Update,
     Workflow,
@@ -45,8 +47,10 @@ from perdure.remote import connect
 from perdure.server.serving import serving
 from perdure.testing import WorkerDied, World
 from perdure.values.answer import Done, WasCancelled
-from perdure.values.errors import ForkRefused, UnknownAction
+from perdure.values.errors import ForkRefused, InvalidArgument, UnknownAction
 from perdure.values.event import JobNoted
+from perdure.values.listings import MAX_PROBLEMS, ForkedMany
+from perdure.wire.operations import MAX_SUFFIX_CHARACTERS
 
 
 @attrs.define
@@ -665,3 +669,120 @@ def test_the_page_of_a_fork_names_its_source() -> None:
         assert header_of(row).forked is not None
         shown = {field.label: field.value for field in steps.display_fields_of(row)}
         assert shown["forked from"] == "workflow:steps:one, step 2"
+
+
+# ---------------------------------------------------------------- many forks
+@program
+def short(ctx: WorkflowContext[int]) -> Do[str, Refused, Outside]:
+    return (yield from saying(ctx, "a"))
+
+
+shorts = Workflow("shorts", state=int, run=short, keep="99 days")
+tasks = Task("tasks", state=int, event=int, initial=0, decide=lambda old, new: Success(Decision(old + new)))
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_many_are_forked_in_pages_and_a_repeat_forks_no_fork(place: str, tmp_path: Path) -> None:
+    outside = Outside()
+    with opened(shorts, place=tmp_path / "store.db" if place == "file" else place, outside=outside) as world:
+        flow = world.jobs.handle(shorts)
+        for n in range(7):
+            world.run(flow.start_and_wait(f"a{n}", n))
+        world.run(flow.start_and_wait("b", 0))
+        many = world.jobs.handle_by_name("workflow", "shorts")
+        assert world.run(flow.fork_many(id_prefix="a", dry_run=True)) == ForkedMany(matched=7)
+        first = world.run(many.fork_many(id_prefix="a", step="0", limit=3))
+        assert (first.matched, first.created, first.after) == (3, 3, shorts.address("a2"))
+        world.settle()
+        second = world.run(many.fork_many(id_prefix="a", step="0", limit=3, after=first.after))
+        assert second.created == 2, "a fork of the first page is in the second one, and is no source"
+        world.settle()
+        assert world.run(flow.fork_many(id_prefix="a", step="0", status="done")) == ForkedMany(
+            matched=7, created=2, existed=5
+        )
+        world.settle()
+        assert world.run(flow.fork_many(id_prefix="a", step="0")) == ForkedMany(matched=7, existed=7)
+        ids = [each.address.id for each in world.run(world.jobs.list(shorts))]
+        assert ids == sorted([f"a{n}" for n in range(7)] + [f"a{n}-fork" for n in range(7)] + ["b"])
+        assert outside.of("a0-fork") == ["a"]
+
+
+def test_workflows_that_cannot_be_forked_are_counted_and_do_not_stop_the_others() -> None:
+    with opened(shorts) as world:
+        flow = world.jobs.handle(shorts)
+        for n in range(3):
+            world.run(flow.start_and_wait("x" * 500 + str(n), n))
+        world.run(flow.start_and_wait("y", 0))
+        found = world.run(flow.fork_many(step="0", suffix="-longer-than-ids-may-be"))
+        assert (found.matched, found.created, found.refused) == (4, 1, 3)
+        assert [one.id[-1] for one in found.problems] == ["0", "1", "2"]
+        assert "512" in found.problems[0].message
+        none = world.run(flow.fork_many(step="9", id_prefix="y"))
+        assert (none.matched, none.refused) == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ({"suffix": ""}, "suffix"),
+        ({"suffix": "x" * 101}, "suffix"),
+        ({"signals": "all"}, "signals"),
+        ({"dry_run": 1}, "dry_run"),
+        ({"accept_undone": "yes"}, "accept_undone"),
+        ({"limit": 0}, "limit"),
+        ({"limit": 1_001}, "limit"),
+        ({"status": "ended"}, "status"),
+        ({"where": ["a>1"]}, "a>1"),
+    ],
+)
+def test_wrong_arguments_of_many_forks_are_named(given: dict[str, Any], name: str) -> None:
+    with opened(shorts) as world, pytest.raises(InvalidArgument, match=name):
+        world.run(world.jobs.handle_by_name("workflow", "shorts").fork_many(**given))
+
+
+def test_a_suffix_has_at_most_100_characters_and_a_result_names_at_most_100_problems() -> None:
+    with opened(shorts) as world:
+        flow = world.jobs.handle(shorts)
+        for n in range(102):
+            world.run(flow.start(f"w{n}", n))
+        world.settle()
+        found = world.run(flow.fork_many(step="9", suffix="x" * MAX_SUFFIX_CHARACTERS))
+        assert (found.matched, found.refused, len(found.problems)) == (102, 102, MAX_PROBLEMS)
+
+
+def test_a_client_elsewhere_forks_many() -> None:
+    async def main() -> None:
+        app = App(Outside()).with_jobs(shorts, tasks)
+        async with (
+            app.open("memory://") as jobs,
+            serving(jobs, ["127.0.0.1:0"]) as (server,),
+            connect(server.urls[0], shorts, tasks) as remote,
+        ):
+            flow = remote.handle(shorts)
+            for n in range(3):
+                await flow.start_and_wait(f"a{n}", n)
+            assert await flow.fork_many(step="0") == ForkedMany(matched=3, created=3)
+            assert await flow.fork_many(step="0") == ForkedMany(matched=3, existed=3)
+            with pytest.raises(UnknownAction):
+                await remote.handle_by_name("task", "tasks").fork_many()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("crossings", range(1, 20))
+def test_forks_of_many_are_whole_after_a_kill(crossings: int) -> None:
+    with opened(shorts) as world:
+        flow = world.jobs.handle(shorts)
+        for n in range(3):
+            world.run(flow.start_and_wait(f"a{n}", n))
+        world.crash_after(crossings)
+        with suppress(WorkerDied):
+            world.run(flow.fork_many(step="0"))
+        world.cancel_crash()
+        if not world.is_open:
+            world.open()
+        flow = world.jobs.handle(shorts)
+        found = world.run(flow.fork_many(step="0"))
+        assert (found.matched, found.created + found.existed) == (3, 3)
+        world.settle()
+        assert [world.run(flow.outcome(f"a{n}-fork")) for n in range(3)] == [Done(value="a")] * 3

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 
 import attrs
 import orjson
@@ -18,15 +18,25 @@ from perdure.jobs.explanation import NO_ANSWERS, Answers
 from perdure.jobs.handle import sent_and_over
 from perdure.jobs.redaction import has_secrets
 from perdure.jobs.request import ALARM, Request, Terminate, WaitFor, check_wait, within
-from perdure.values.errors import InvalidArgument, InvalidInput
+from perdure.values.address import Job
+from perdure.values.errors import (
+    ForkRefused,
+    InstanceParked,
+    InvalidArgument,
+    InvalidId,
+    InvalidInput,
+    Undecodable,
+    UnknownAction,
+)
+from perdure.values.excerpt import excerpt
 from perdure.values.limits import Limits
-from perdure.values.listings import InstanceOutcome, StepRecord
+from perdure.values.listings import MAX_PROBLEMS, ForkedMany, ForkProblem, InstanceOutcome, ListFilter, StepRecord
 from perdure.values.status import InstanceStatus
 from perdure.values.status_wait import CallEnd, Reached
 from perdure.values.times import Duration
 from perdure.values.trace import trace_context
 from perdure.wire.explanation import explanation_data
-from perdure.wire.operations import check_text
+from perdure.wire.operations import FORK_MANY, check_text
 
 
 class LocalDispatch(Gateway, Protocol):
@@ -213,3 +223,62 @@ def _is_json(text: str) -> bool:
     except orjson.JSONDecodeError:
         return False
     return True
+
+
+# ---------------------------------------------------------------- many forks
+async def fork_page(job: NamedJob, wanted: Mapping[str, Any]) -> Result[ForkedMany, CallError]:
+    """Fork a page with workflows that match a filter, one after the other: a fork may copy 64 MiB.
+
+    An id that ends with the suffix belongs to a fork, and is not forked: it may match the filter as well. An error that
+    concerns one workflow does not stop the others. Every other error does, and a repeat finds the forks that exist.
+
+    Args:
+        job: the workflow's job.
+        wanted: the operation's arguments, checked.
+
+    Raises:
+        UnknownAction: the job's instances cannot be forked.
+    """
+    kind, name = job.job
+    if FORK_MANY.needs not in job.definition.plan.commands:
+        raise UnknownAction(f"{kind}:{name}", "fork_many", job.actions)
+    page = await result_of(job.gateway.find(_page_of(job.job, wanted)))
+    if not isinstance(page, Success):
+        return Failure(page.failure())
+    listing, suffix = page.unwrap(), wanted["suffix"]
+    ids = [each.address.id for each in listing if not each.address.id.endswith(suffix)]
+    done = ForkedMany(matched=len(ids), after=listing.after, complete=listing.complete)
+    for id_ in () if wanted["dry_run"] else ids:
+        forked = await result_of(_fork(job, id_, wanted))
+        if isinstance(forked, Success):
+            number = "created" if forked.unwrap().created else "existed"
+            done = attrs.evolve(done, **{number: getattr(done, number) + 1})
+            continue
+        error = forked.failure()
+        if not isinstance(error, OF_ONE_WORKFLOW):
+            return Failure(error)
+        problem = ForkProblem(id=id_, message=excerpt(str(error)))
+        done = attrs.evolve(done, refused=done.refused + 1, problems=(*done.problems, problem)[:MAX_PROBLEMS])
+    return Success(done)
+
+
+OF_ONE_WORKFLOW: Final = (ForkRefused, InvalidId, Undecodable, InstanceParked)
+"""Errors that say nothing about the next workflow."""
+
+
+def _page_of(job: Job, wanted: Mapping[str, Any]) -> ListFilter:
+    return ListFilter(
+        kind=job[0],
+        name=job[1],
+        status=wanted["status"],
+        id_prefix=wanted["id_prefix"],
+        where=wanted["where"],
+        after=wanted["after"],
+        limit=wanted["limit"],
+    )
+
+
+def _fork(job: NamedJob, id_: str, wanted: Mapping[str, Any]) -> Call[Any, Any]:
+    given = {"source": id_, **{name: wanted[name] for name in ("step", "signals", "accept_undone")}}
+    build = builder(job.definition, "fork", orjson.dumps(given).decode())
+    return job.gateway.request(job.definition, id_ + wanted["suffix"], build, "fork_many")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 import attrs
 from returns.result import Failure, Result, Success
@@ -21,7 +21,15 @@ from perdure.values.answer import Forgotten
 from perdure.values.attributes import Attribute, Condition
 from perdure.values.errors import RequestError, UnknownJob, UpdateRefused
 from perdure.values.limits import Limits
-from perdure.values.listings import HoldResult, InstanceOutcome, JobCount, MatchCount, StepRecord
+from perdure.values.listings import (
+    ForkedMany,
+    HoldResult,
+    InstanceOutcome,
+    JobCount,
+    ListedStatus,
+    MatchCount,
+    StepRecord,
+)
 from perdure.values.live_event import EngineStopped
 from perdure.values.status import InstanceStatus
 from perdure.values.status_wait import Awaited, AwaitedStatus, CallEnd, PublishedValue, UpdateReply, WaitCondition
@@ -273,6 +281,48 @@ class JobByName(ABC):
     ) -> Call[MatchCount, CallError]:
         """Count the job's instances whose attributes meet all conditions. See `JobHandle.count_matching`."""
         return self.gateway.count_matching(self.job, where)
+
+    def fork_many(
+        self,
+        *,
+        step: str | None = None,
+        suffix: str = "-fork",
+        status: ListedStatus | None = None,
+        id_prefix: str = "",
+        where: Sequence[Condition | Attribute[Any, bool] | str] = (),
+        signals: Literal["keep", "drop"] = "keep",
+        accept_undone: bool = False,
+        dry_run: bool = False,
+        after: Address | None = None,
+        limit: int = 100,
+    ) -> Call[ForkedMany, CallError]:
+        """Fork a page with workflows that match a filter. See `WorkflowHandle.fork_many`.
+
+        Args:
+            step: as for a fork.
+            suffix: 1 to 100 characters at the end of each new id.
+            status: only workflows with this status.
+            id_prefix: only ids that begin with this text.
+            where: only workflows whose attributes meet all these conditions.
+            signals: as for a fork.
+            accept_undone: as for a fork.
+            dry_run: only count.
+            after: the previous page's ``after``, or any address.
+            limit: maximum number, 1 to 1,000.
+        """
+        given = {
+            "step": step,
+            "suffix": suffix,
+            "status": status,
+            "id_prefix": id_prefix,
+            "where": where,
+            "signals": signals,
+            "accept_undone": accept_undone,
+            "dry_run": dry_run,
+            "after": after,
+            "limit": limit,
+        }
+        return self.gateway.fork_many(self.job, given)
 
     def history(
         self, id_: str, /, *, before: int | None = None, limit: int = 100

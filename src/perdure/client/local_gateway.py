@@ -13,7 +13,7 @@ from typing import Any, Final, Literal, Never, TypeVar
 import attrs
 from returns.result import Failure, Result, Success
 
-from perdure.client.by_name import NamedJob
+from perdure.client.by_name import NamedJob, fork_page
 from perdure.client.calls import check_definition, concurrently
 from perdure.client.client import Client, gateway_of
 from perdure.client.reading import ReadingGateway
@@ -56,6 +56,7 @@ from perdure.values.listings import (
     MAX_COUNTED,
     Demand,
     EngineMember,
+    ForkedMany,
     HoldResult,
     InFlight,
     JobCount,
@@ -73,7 +74,7 @@ from perdure.values.times import Duration, duration_ms
 from perdure.values.transition import Loaded
 from perdure.wire.engine_info import EngineInfo, installed_version, job_info
 from perdure.wire.explanation import ExplainInputs
-from perdure.wire.operations import ClientOperation
+from perdure.wire.operations import FORK_MANY, ClientOperation
 
 
 @attrs.frozen
@@ -405,6 +406,19 @@ class LocalGateway(ReadingGateway):
                 ended=self.engine.ended_runs(job),
             )
         )
+
+    def fork_many(self, job: Job, given: Mapping[str, object], /) -> Call[ForkedMany, CallError]:
+        """Fork a page with workflows that match a filter."""
+        return Call(partial(self._fork_many, job, given), "fork_many")
+
+    async def _fork_many(self, job: Job, given: Mapping[str, object]) -> Result[ForkedMany, CallError]:
+        definition = self.engine.jobs.get(job)
+        if definition is None:
+            return Failure(self.unknown(*job))
+        try:
+            return await fork_page(NamedJob(job, self, definition), FORK_MANY.checked(given))
+        except RequestError as refused:
+            return Failure(refused)
 
     def explain_request(
         self, definition: AnyDefinition, id_: str, build: Callable[[Limits], Request], answers: Answers, /

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Never, Protocol, TypeAlias, TypeVar
 
 import attrs
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from perdure.values.instance import Claim, Instance
     from perdure.values.limits import Limits
     from perdure.values.listings import (
+        ForkedMany,
         HoldResult,
         InstanceOutcome,
         JobCount,
@@ -115,6 +116,10 @@ class Dispatch(Protocol):
         self, job: Job, where: Sequence[Condition | Attribute[Any, bool] | str], /
     ) -> Call[MatchCount, CallError]:
         """Count a job's instances whose attributes meet all conditions."""
+        ...
+
+    def fork_many(self, job: Job, given: Mapping[str, object], /) -> Call[ForkedMany, CallError]:
+        """Fork a page with workflows that match a filter."""
         ...
 
     def find(self, wanted: ListFilter, /) -> Call[Listing, CallError]:

@@ -38,6 +38,7 @@ from perdure.values.errors import (
 from perdure.values.excerpt import excerpt
 from perdure.values.limits import Limits
 from perdure.values.listings import (
+    ForkedMany,
     HoldResult,
     InstanceOutcome,
     JobCount,
@@ -65,6 +66,7 @@ from perdure.wire.explanation import explain_inputs_of
 from perdure.wire.operations import (
     COUNT,
     COUNT_MATCHING,
+    FORK_MANY,
     HISTORY,
     HOLD,
     LIST,
@@ -379,6 +381,17 @@ class RemoteGateway:
         except RequestError as refused:
             return Failure(refused)
         return await self._perform(COUNT_MATCHING, {"kind": kind, "name": name, "where": checked})
+
+    def fork_many(self, job: Job, given: Mapping[str, object], /) -> Call[ForkedMany, CallError]:
+        """Fork a page with workflows that match a filter."""
+        return Call(partial(self._fork_many, job, given), "fork_many")
+
+    async def _fork_many(self, job: Job, given: Mapping[str, object]) -> Result[ForkedMany, CallError]:
+        try:
+            checked = FORK_MANY.checked(given)
+        except RequestError as refused:
+            return Failure(refused)
+        return await self._perform(FORK_MANY, {"kind": job[0], "name": job[1], **checked})
 
     async def _read(
         self, job: AnyDefinition, id_: str, action: str, decode: Callable[[Any], Any], key: str | None = None

@@ -260,6 +260,62 @@ class MatchCount:
 
 
 @attrs.frozen(kw_only=True)
+class ForkProblem:
+    """A workflow that ``fork_many`` did not fork.
+
+    Attributes:
+        id: the workflow.
+        message: the error's text, shortened.
+    """
+
+    __repr__ = fields_in_line
+
+    id: str
+    message: str = attrs.field(repr=excerpt)
+
+
+@attrs.frozen(kw_only=True)
+class ForkedMany:
+    """Result of ``fork_many``.
+
+    Attributes:
+        matched: how many workflows match.
+        created: how many forks this call began. 0 in a dry run.
+        existed: how many ids existed already. They were left unchanged.
+        refused: how many workflows could not be forked.
+        problems: the first ones that were refused.
+        after: the address to continue after, as ``after=`` in the next call. None at the list's end.
+        complete: whether every workflow that matches was found. See `Listing`.
+    """
+
+    __repr__ = fields_in_line
+
+    matched: int = 0
+    created: int = 0
+    existed: int = 0
+    refused: int = 0
+    problems: tuple[ForkProblem, ...] = ()
+    after: Address | None = None
+    complete: bool = True
+
+    def and_then(self, later: ForkedMany) -> ForkedMany:
+        """Add the next page's numbers."""
+        return ForkedMany(
+            matched=self.matched + later.matched,
+            created=self.created + later.created,
+            existed=self.existed + later.existed,
+            refused=self.refused + later.refused,
+            problems=(*self.problems, *later.problems)[:MAX_PROBLEMS],
+            after=later.after,
+            complete=self.complete and later.complete,
+        )
+
+
+MAX_PROBLEMS: Final = 100
+"""The most workflows that a result names as not forked."""
+
+
+@attrs.frozen(kw_only=True)
 class JobDemand:
     """The work of one job: what waits for an engine, and what engines do. No number is greater than `MAX_COUNTED`.
 

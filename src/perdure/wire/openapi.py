@@ -230,7 +230,7 @@ def job_operations(components: Components, job: AnyDefinition, *, owner: str) ->
             )
     yield from _reads(components, job, path, owner=owner)
     for operation in OPERATIONS:
-        if operation.of == "job":
+        if operation.of == "job" and operation.needs in {"", *job.plan.commands}:
             yield operation_of(components, operation, job, owner=owner)
 
 

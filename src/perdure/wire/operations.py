@@ -26,6 +26,7 @@ from perdure.values.listings import (
     LISTED_STATUSES,
     Demand,
     EngineMember,
+    ForkedMany,
     HoldResult,
     InFlight,
     JobCount,
@@ -225,6 +226,35 @@ def _check_key(value: object, what: str) -> str:
     raise InvalidArgument(what, value, f"text of 1 to {MAX_ID_CHARACTERS} characters, without lone surrogates")
 
 
+def _check_suffix(value: object, what: str) -> str:
+    if isinstance(value, str) and is_text(value, MAX_SUFFIX_CHARACTERS):
+        return value
+    raise InvalidArgument(what, value, f"text of 1 to {MAX_SUFFIX_CHARACTERS} characters, without lone surrogates")
+
+
+def _check_signals(value: object, what: str) -> object:
+    if value not in UNRECEIVED_SIGNALS:
+        raise InvalidArgument(what, value, f"one of {', '.join(UNRECEIVED_SIGNALS)}")
+    return value
+
+
+def _check_flag(value: object, what: str) -> object:
+    if type(value) is not bool:
+        raise InvalidArgument(what, value, "True or False")
+    return value
+
+
+def _read_flag(text: str, name: str) -> bool:
+    if text not in ("true", "false"):
+        raise InvalidArgument(name, text, "'true' or 'false'")
+    return text == "true"
+
+
+MAX_SUFFIX_CHARACTERS: Final = 100
+"""The longest text that `fork_many` adds to an id."""
+
+UNRECEIVED_SIGNALS: Final = ("keep", "drop")
+
 _NUMBER: Final = _whole(0)
 _FROM_1: Final = _whole(1)
 _PAGE: Final = _whole(1, MAX_PAGE, default=100)
@@ -257,6 +287,20 @@ _ADDRESS: Final = ArgumentType(
 )
 
 
+_SUFFIX: Final = attrs.evolve(
+    _FILLED_TEXT,
+    schema={"type": "string", "minLength": 1, "maxLength": MAX_SUFFIX_CHARACTERS, "default": "-fork"},
+    check=_check_suffix,
+)
+_SIGNALS: Final = ArgumentType(
+    schema={"type": "string", "enum": list(UNRECEIVED_SIGNALS)}, check=_check_signals, read=lambda text, _: text
+)
+_FLAG: Final = ArgumentType(
+    schema={"type": "boolean", "default": False},
+    check=_check_flag,
+    text=lambda value: "true" if value else "false",
+    read=_read_flag,
+)
 _CONCURRENCY: Final = _whole(1, MAX_CONCURRENCY)
 _RATE_OF_LIMIT: Final = ArgumentType(
     schema={"type": "string", "pattern": _RATE, "example": "100/1m"},
@@ -309,6 +353,7 @@ class ClientOperation(Generic[A]):
         summary: a sentence for the OpenAPI document.
         id: the ``operationId``. A job operation's id is put together from the job's name.
         arguments: the arguments.
+        needs: the action that the job's instances need. Empty for every job.
         bounded_by: the server limit that bounds how many are performed at the same time: ``lists`` for
             `HttpLimits.lists_at_once`.
         repeat: a repeat's effect after a lost answer, as `perdure.jobs.request.Repeat` says it, or ``reads``.
@@ -323,6 +368,7 @@ class ClientOperation(Generic[A]):
     summary: str
     id: str = attrs.field(default=attrs.Factory(lambda self: self.name, takes_self=True))
     arguments: tuple[Argument, ...] = ()
+    needs: str = ""
     bounded_by: Literal["nothing", "lists"] = "nothing"
     repeat: Literal["reads", "changes_nothing", "applies_again"] = "reads"
     media: Literal["json", "text"] = "json"
@@ -653,9 +699,42 @@ COUNT_MATCHING: Final = ClientOperation(
     bounded_by="lists",
 )
 
+FORK_MANY: Final = ClientOperation(
+    name="fork_many",
+    method="POST",
+    path=f"{JOB}/fork-many",
+    scope="operate",
+    answer=ForkedMany,
+    summary="Fork the workflows that match a filter, at most so many in one request.",
+    arguments=(
+        *OF_JOB,
+        Argument(name="step", type=_FILLED_TEXT, description="The path or the name of the first step that runs again."),
+        Argument(
+            name="suffix", type=_SUFFIX, default="-fork", description="Each new id is the old one with this at its end."
+        ),
+        Argument(name="status", type=_STATUS, description="Only this status."),
+        Argument(name="id_prefix", type=_TEXT, default="", description="Only ids that begin with this text."),
+        _WHERE,
+        Argument(name="signals", type=_SIGNALS, default="keep", description="Whether unreceived signals are kept."),
+        Argument(
+            name="accept_undone",
+            type=_FLAG,
+            default=False,
+            description="Fork although kept steps were undone.",
+        ),
+        Argument(name="dry_run", type=_FLAG, default=False, description="Only count."),
+        Argument(name="after", type=_ADDRESS, description="The `after` of the previous answer."),
+        _LIMIT,
+    ),
+    needs="fork",
+    bounded_by="lists",
+    repeat="changes_nothing",
+)
+
 OPERATIONS: Final[tuple[ClientOperation[Any], ...]] = (
     *(INFO, HEALTH, COUNTS, DEMAND, MEMBERS, IN_FLIGHT, LIST, DEAD_LETTERS, REDRIVE, LEFT_MESSAGES, BURY, METRICS),
     *(LIMITS, SET_LIMIT, RESET_LIMIT),
     *(STATUS, STEPS, REPLY, PUBLISHED, HISTORY, FORGET_KEY, HOLD, RELEASE, COUNT, COUNT_MATCHING),
+    FORK_MANY,
 )
 """Every operation, in the OpenAPI document's order."""

@@ -42,11 +42,13 @@ class Change:
         verb: the command, such as ``terminate``.
         ask_of: builds each request.
         is_destructive: whether one instance needs a confirmation as well.
+        is_made: whether an instance that a filter selects was made by this change, and is left out.
     """
 
     verb: str
     ask_of: RequestOf
     is_destructive: bool = False
+    is_made: Callable[[Address], bool] = lambda _: False
 
 
 @Parameter(name="*")
@@ -87,6 +89,8 @@ def change_many(
     """
     with open_target(options) as target:
         chosen = selected(target, addresses, selection.wanted, every=selection.every)
+        if not addresses:
+            chosen = tuple(each for each in chosen if not change.is_made(each))
         if selection.confirm.dry_run:
             _print_dry_run(change.verb, chosen, json=json)
             return ExitCode.DONE
@@ -343,8 +347,8 @@ def fork(
 ) -> int:
     """Begin a new workflow with the steps of each one up to a step. Exactly the steps from that one on run again.
 
-    The others stay as they are. Repeat the command after an interruption: a fork that exists is not begun again. It
-    asks before it forks workflows that a filter selects.
+    The others stay as they are. Repeat the command after an interruption: a fork that exists is not begun again, and a
+    filter leaves out ids that end with the suffix. It asks before it forks workflows that a filter selects.
 
     Exit code: 0 done, 2 the command cannot start, 3 some were not forked, 4 no engine answers, 5 unknown, 130 you
     answered no.
@@ -373,7 +377,8 @@ def fork(
         forked = attrs.evolve(address, id=f"{address.id}{suffix}" if into is None else into)
         return InstanceRequest(address=forked, action="fork", payload=orjson.dumps(wanted).decode())
 
-    return change_many(Change(verb="fork", ask_of=ask_of), addresses, selection, target, json=json)
+    change = Change(verb="fork", ask_of=ask_of, is_made=lambda address: address.id.endswith(suffix))
+    return change_many(change, addresses, selection, target, json=json)
 
 
 def terminate(

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from operator import attrgetter
-from typing import Any, Generic, TypeVar, cast, overload
+from typing import Any, Final, Generic, TypeVar, cast, overload
 
 import attrs
 from returns.result import Failure, Result, Success
 
 from perdure.codecs import Codec
 from perdure.jobs.call import Call, decoded, followed, mapped, refused, result_of
-from perdure.jobs.definition import CallError, PostCommand
+from perdure.jobs.definition import CallError, Dispatch, PostCommand
 from perdure.jobs.handle import JobHandle
 from perdure.jobs.request import WaitFor, check_timeout
 from perdure.kinds.workflow.commands import (
@@ -51,8 +52,9 @@ from perdure.kinds.workflow.instructions import (
     Update,
 )
 from perdure.programs import Program
-from perdure.values.address import Address, check_id
+from perdure.values.address import Address, Job, check_id
 from perdure.values.answer import DeadlinePassed, Done, RunAnswer, WasCancelled
+from perdure.values.attributes import Attribute, Condition
 from perdure.values.errors import (
     DefinitionError,
     InvalidArgument,
@@ -64,7 +66,7 @@ from perdure.values.errors import (
     UpdateRefused,
 )
 from perdure.values.failure import Defect
-from perdure.values.listings import StepRecord
+from perdure.values.listings import ForkedMany, ListedStatus, StepRecord
 from perdure.values.outcome import Failed, Started
 from perdure.values.status_wait import (
     NoOutcome,
@@ -195,6 +197,48 @@ class WorkflowHandle(JobHandle[S, E], Generic[S, A, E]):
         """
         wanted = ForkInput(source=source, step=step, signals=signals, accept_undone=accept_undone)
         return self._send(id_, ForkWorkflow(wanted), "fork", wanted, key=idempotency_key)
+
+    def fork_many(
+        self,
+        *,
+        step: str | None = None,
+        suffix: str = "-fork",
+        status: ListedStatus | None = None,
+        id_prefix: str = "",
+        where: Sequence[Condition | Attribute[Any, bool] | str] = (),
+        signals: UnreceivedSignals = "keep",
+        accept_undone: bool = False,
+        dry_run: bool = False,
+    ) -> Call[ForkedMany, CallError]:
+        """Fork every workflow that matches a filter, as `fork` does, a hundred in each request.
+
+        Each new id is the old one with the suffix. An id that ends with the suffix is a fork, and is not forked again.
+        So you can repeat the call after an interruption: forks that exist stay as they are.
+
+        Args:
+            step: as for `fork`.
+            suffix: 1 to 100 characters at the end of each new id.
+            status: only workflows with this status.
+            id_prefix: only ids that begin with this text.
+            where: only workflows whose attributes meet all these conditions. See `Client.list`.
+            signals: as for `fork`.
+            accept_undone: as for `fork`.
+            dry_run: only count the workflows that match.
+
+        Returns:
+            The counts. Workflows that could not be forked are counted, and the first hundred are named.
+        """
+        given = {
+            "step": step,
+            "suffix": suffix,
+            "status": status,
+            "id_prefix": id_prefix,
+            "where": where,
+            "signals": signals,
+            "accept_undone": accept_undone,
+            "dry_run": dry_run,
+        }
+        return Call(partial(_fork_pages, self.dispatch, self._job, given), self._name_of("fork_many"))
 
     def steps(self, id_: str, /) -> Call[tuple[StepRecord, ...], CallError]:
         """Read a workflow's steps: those of its journal, ordered by ends, then those in progress."""
@@ -617,3 +661,19 @@ class WorkflowSender(Generic[S_contra]):
     def terminate(self, reason: str = "terminated", /) -> Program[None]:
         """Terminate the instance: it is purged at once, and no finalizer runs."""
         return self.post("terminate", reason)
+
+
+async def _fork_pages(dispatch: Dispatch, job: Job, given: Mapping[str, object]) -> Result[ForkedMany, CallError]:
+    """Fork the workflows that match, a page after the other."""
+    done, after = ForkedMany(), None
+    while True:
+        page = await result_of(dispatch.fork_many(job, {**given, "after": after, "limit": FORKS_OF_A_PAGE}))
+        if not isinstance(page, Success):
+            return Failure(page.failure())
+        done = done.and_then(page.unwrap())
+        after = done.after
+        if after is None:
+            return Success(done)
+
+
+FORKS_OF_A_PAGE: Final = 100

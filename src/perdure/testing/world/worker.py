@@ -6,7 +6,7 @@ records them. At its end a worker must come to rest: after all work has settled,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, Literal, Never, Protocol, TypeAlias, TypeVar
 
@@ -43,7 +43,7 @@ from perdure.testing.world.trace import ProgramEnded, WorkerOpened
 from perdure.values.address import Address, Job
 from perdure.values.attributes import Attribute, Condition
 from perdure.values.limits import Limits
-from perdure.values.listings import HoldResult, JobCount, ListFilter, Listing, MatchCount, StepRecord
+from perdure.values.listings import ForkedMany, HoldResult, JobCount, ListFilter, Listing, MatchCount, StepRecord
 from perdure.values.status import Hold, InstanceStatus
 from perdure.values.status_wait import Awaited, PublishedValue, UpdateReply, WaitCondition
 from perdure.values.stream import StreamPage
@@ -167,6 +167,10 @@ class CurrentGateway:
     ) -> Call[MatchCount, CallError]:
         """Count the instances with such attributes."""
         return gateway_of(self.jobs()).count_matching(job, where)
+
+    def fork_many(self, job: Job, given: Mapping[str, object], /) -> Call[ForkedMany, CallError]:
+        """Fork a page with workflows that match a filter."""
+        return gateway_of(self.jobs()).fork_many(job, given)
 
     def find(self, wanted: ListFilter, /) -> Call[Listing, CallError]:
         """Find instances."""
