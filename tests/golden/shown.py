@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from urllib.parse import parse_qs
 
 import attrs
 
@@ -187,13 +188,55 @@ PAGES = """
 /jobs/workflow/trips/instances/3
 /jobs/workflow/trips/instances/5
 /jobs/workflow/trips/instances/7
+/jobs/workflow/trips/instances/1
+/jobs/workflow/trips/instances/6
+/jobs/workflow/boxes/instances/5-0
+/jobs/pool/mails/instances/later
 /jobs/task/orders/instances/absent
+/jobs/task/parcels
+/jobs/debounce/digests
+/jobs/batch/campaigns
+/rehearsal
+/login
 /nonsense
+/jobs/continuous/checks/release
+/jobs/pool/mails/hold
+/jobs/task/orders/instances/2100-0001/request/send
+/jobs/task/orders/instances/2100-0001/request/trigger
+/jobs/task/orders/instances/2100-0001/request/terminate
+/jobs/task/orders/instances/2100-0005/request/resume
+/jobs/workflow/trips/instances/3/request/signal.approval
+/jobs/workflow/trips/instances/5/request/cancel
+/jobs/workflow/trips/instances/4/request/complete.payment
+/jobs/workflow/trips/instances/2/fork?step=post
+/jobs/task/orders/instances/2100-0001/request/nonsense
+/jobs/task/orders/instances/2100-0001/explain < action=send&payload={"type":"Paid","cents":5000}
+/jobs/task/orders/instances/2100-0001/explain < action=send&payload={"type":"Paid"}
+/jobs/task/orders/instances/2100-0001/explain < action=alarm
+/jobs/workflow/trips/instances/3/explain < action=signal.approval&payload="yes"
+/jobs/task/orders/instances/2100-0004/future < action=send&event={"type":"Paid","cents":5000}
+/jobs/workflow/trips/instances/3/future < action=
+/jobs/task/orders/instances/2100-0001/future < duration=nonsense
+/jobs/task/orders/instances/2100-0001/forget-key < key=order-1
+/jobs/task/orders/instances/2100-0001/forget-key < key=order-1&confirmed=yes
+/bulk < action=pause&address=task:orders:2100-0001&address=task:orders:2100-0002
+/bulk < action=pause&address=task:orders:2100-0001&address=task:orders:absent&confirmed=yes
+/bulk < action=terminate&address=task:orders:2100-0001
+/bulk < action=nonsense&address=task:orders:2100-0001
+/dead-letters/redrive < message=2
+/dead-letters/bury < message=2
+/dead-letters/bury < message=2&confirmed=yes
+/jobs/pool/mails/hold < confirmed=yes
+/jobs/pool/mails
 """
+
+OWN = {"Origin": "http://localhost", "Sec-Fetch-Site": "same-origin"}
+"""The headers of a form that the dashboard's own page sends."""
 
 _HIDDEN = (
     (r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b", "<uuid>"),
     (r'(name="csrf" value=")[^"]*', r"\1<token>"),
+    (r"(dashboard-|signature=)[0-9a-f]{32}", r"\1<key>"),
     (r'(href|src)="([^"]*\.(?:css|js))\?[^"]*"', r'\1="\2"'),
     (r"\b[0-9.]+ (?:KiB|MiB)\b", "<measured>"),
     (r'"traceback":"(?:[^"\\]|\\.)*"', '"traceback":"<traceback>"'),
@@ -263,11 +306,16 @@ async def _visited(app: Any, path: Path, runtime: Any) -> str:
     async with app.open(f"sqlite:///{path}", runtime=runtime) as jobs:
         transport = httpx2.ASGITransport(asgi_of(jobs, dashboard=True))
         async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as http:
-            for page in lines_of(PAGES):
-                answer = await http.get(f"/dashboard{page.removesuffix('/')}")
+            token = re.findall(r'name="csrf" value="([^"]*)"', (await http.get("/dashboard/instances")).text)[0]
+            for line in lines_of(PAGES):
+                page, _, form = line.partition(" < ")
+                sent = {**parse_qs(form), "csrf": [token]}
+                url = f"/dashboard{page.removesuffix('/')}"
+                answer = await (http.post(url, data=sent, headers=OWN) if form else http.get(url))
                 _, head, main = answer.text.partition("<main")
                 text = (head + main.partition("</main>")[0] if page != "/" else answer.text).replace("><", ">\n<")
-                shown.append(f"GET {page}\n{answer.status_code}\n{text.strip()}\n")
+                place = answer.headers.get("location", "")
+                shown.append(f"{line}\n{answer.status_code} {place}\n{text.strip()}\n")
     return "\n".join(shown)
 
 
