@@ -90,7 +90,24 @@ future task:parcels:ada --app shown_scene:app --from 2100-01-01T12:25:00Z --down
 future workflow:trips:3 --app shown_scene:app --from 2100-01-01T12:25:00Z --json
 future task:orders:2100-0001 --app shown_scene:app --event nonsense
 send task:orders:2100-0001 '{}'
+debug workflow:trips:2 --app shown_scene:app < help; steps; back; locals; state; go 4; answer "fine"; test; quit
+debug workflow:trips:7 --app shown_scene:app --at 1 < where; next; next; next; next
+debug task:orders:2100-0003 --app shown_scene:app < help; steps; back; request {"type":"Paid","cents":1}; test
+debug task:orders:2100-0003 --app shown_scene:app --at 99 < where
+debug task:orders:absent --app shown_scene:app < where
+capacity shown_scene:app --for '2 hours'
+capacity shown_scene:app --for '2 hours' --json
+definitions shown_scene:app
+histories shown_scene:app --output <folder>/histories.json
+snapshot --output <folder>/few.json --each 1
+snapshot --output <folder>/rows.json
+copy sqlite:///<folder>/jobs.db sqlite:///<folder>/copied.db
+copy sqlite:///<folder>/jobs.db sqlite:///<folder>/copied.db --compare
+backup --output <folder>/backup.db
+vacuum
 """
+
+WITHOUT_STORE = ("copy", "definitions")
 
 LIVE = """
 jobs
@@ -236,6 +253,7 @@ OWN = {"Origin": "http://localhost", "Sec-Fetch-Site": "same-origin"}
 _HIDDEN = (
     (r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b", "<uuid>"),
     (r'(name="csrf" value=")[^"]*', r"\1<token>"),
+    (r"\b[0-9a-f]{16}  equal", "<digest>  equal"),
     (r"(dashboard-|signature=)[0-9a-f]{32}", r"\1<key>"),
     (r'(href|src)="([^"]*\.(?:css|js))\?[^"]*"', r'\1="\2"'),
     (r"\b[0-9.]+ (?:KiB|MiB)\b", "<measured>"),
@@ -263,8 +281,14 @@ def printed(command: str, target: Iterable[str], folder: Path) -> str:
     from perdure.cli.main import main  # noqa: PLC0415 - the path is set first
 
     out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        code = main([*shlex.split(command), *target])
+    words, _, lines = command.replace("<folder>", str(folder)).partition(" < ")
+    arguments = [*shlex.split(words), *(() if words.startswith(WITHOUT_STORE) else target)]
+    piped, sys.stdin = sys.stdin, io.StringIO(lines.replace("; ", "\n"))
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code = main(arguments)
+    finally:
+        sys.stdin = piped
     said = "".join(f"! {line}\n" for line in err.getvalue().splitlines())
     return steady(f"$ perdure {command}\n{out.getvalue()}{said}= {code}\n", folder)
 

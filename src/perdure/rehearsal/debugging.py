@@ -352,7 +352,7 @@ class JournalDebugger:
             f"def test_{identifier(self.definition.name)}_continues_as_recorded() -> None:",
             f"    position = JournalDebugger.of_json({name}, INSTANCE, ROWS).position",
             f"    assert position.calls == {position.calls!r}",
-            f"    assert position.state == {position.state!r}",
+            f"    assert position.state {'is' if position.state is None else '=='} {position.state!r}",
         ]
         return "\n".join(lines) + "\n"
 

@@ -495,7 +495,7 @@ class HistoryDebugger:
                 f"def test_{identifier(self.definition.name)}_acts_as_recorded() -> None:",
                 f"    position = HistoryDebugger.of_json({name}, HISTORY, at={self.at}).position",
                 f"    assert position.calls == {position.calls!r}",
-                f"    assert position.state == {position.state!r}",
+                f"    assert position.state {'is' if position.state is None else '=='} {position.state!r}",
                 "",
             ]
         )
