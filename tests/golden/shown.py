@@ -97,7 +97,6 @@ debug task:orders:2100-0003 --app shown_scene:app --at 99 < where
 debug task:orders:absent --app shown_scene:app < where
 capacity shown_scene:app --for '2 hours'
 capacity shown_scene:app --for '2 hours' --json
-definitions shown_scene:app
 histories shown_scene:app --output <folder>/histories.json
 snapshot --output <folder>/few.json --each 1
 snapshot --output <folder>/rows.json
@@ -107,7 +106,7 @@ backup --output <folder>/backup.db
 vacuum
 """
 
-WITHOUT_STORE = ("copy", "definitions")
+WITHOUT_STORE = ("copy",)
 
 LIVE = """
 jobs
