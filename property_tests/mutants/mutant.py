@@ -21,7 +21,7 @@ from forks import USED_UP
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "perdure"
-_OF_THIS_RUN = ("PYTEST_", "COV_", "PERDURE_SHARE", "PERDURE_SWEEPS_TURN")
+_OF_THIS_RUN = ("PYTEST_", "COV_", "PERDURE_SHARE", "PERDURE_TURN")
 PATIENCE_S = 240  # a mutant that hangs is found by its own test only if that ends: its waits take 120 seconds at most
 
 

@@ -7,8 +7,8 @@ none: `pytest --hypothesis-profile=ci` runs all.
 The results of `SHARED_OUT`, which are these and all others but those of values, codecs, programs and pages, depend
 little on the version of Python. With `PERDURE_SHARE=0/2`, the first share of two, CI runs each of them on one of its
 Pythons, chosen by the name of the test, and on the next one after the next commit; it runs all other tests on all
-Pythons. Of `SWEEPS`, whose cases differ in the instant of one fault, it runs a third: `PERDURE_SWEEPS_TURN`, the number
-of commits, says which one. So three runs of CI leave out no test, and one run leaves out none that is not a sweep.
+Pythons. Of `TURNED`, which are faults and files, other programs, and families whose cases differ in one parameter, it
+runs a third: `PERDURE_TURN`, the number of commits, says which one. So three runs of CI leave out no test.
 """
 
 import os
@@ -20,7 +20,7 @@ import pytest
 from hypothesis import settings
 
 VARIABLE = "PERDURE_SHARE"
-TURN = "PERDURE_SWEEPS_TURN"
+TURN = "PERDURE_TURN"
 TURNS = 3
 LEAVES_OUT = "leaves_out_expensive"
 
@@ -57,7 +57,6 @@ SWEEPS = (
 _LONG = (
     "property_tests/behaviour/test_limits.py",
     "property_tests/behaviour/test_suspect_code.py",
-    "property_tests/mutants/test_planted_mutants.py::test_a_mutant_is_killed",
     "tests/behaviour/test_long_run.py",
     "tests/telemetry/test_prometheus_counting.py",
 )
@@ -80,8 +79,18 @@ _WHOLE = (  # one process makes the results of all tests of the file
     "tests/behaviour/test_exceptions.py",
     "tests/test_typing.py",
 )
-EXPENSIVE = (*_DISK, *_POSTGRES, *SWEEPS, *_LONG, *_PROGRAMS, *_WHOLE)
+_MUTANTS = "property_tests/mutants/test_planted_mutants.py::test_a_mutant_is_killed"  # they take turns of their own
+_FAMILIES = (  # a behaviour for each case, and one cause for most failures
+    "property_tests/kinds/test_pool_pairs.py",
+    "property_tests/workflow/test_workflow_feature_pairs.py",
+    "tests/behaviour/test_exceptions.py",
+    "tests/rehearsal/test_command.py",
+    "tests/rehearsal/test_rehearse.py",
+)
+EXPENSIVE = (*_DISK, *_POSTGRES, *SWEEPS, *_LONG, _MUTANTS, *_PROGRAMS, *_WHOLE)
 """The beginnings of the names of tests that a plain run leaves out."""
+TURNED = (*_DISK, *_POSTGRES, *SWEEPS, *_LONG, *_PROGRAMS, *_FAMILIES)
+"""The beginnings of the names of tests of which a run of CI takes a third."""
 SHARED_OUT = (
     *EXPENSIVE,
     "property_tests/",
@@ -112,7 +121,7 @@ class Share:
     Attributes:
         number: which, from 0 on.
         of: how many there are.
-        turn: which third of the sweeps, modulo three. None for all of them.
+        turn: which third of the tests of `TURNED`, modulo three. None for all of them.
     """
 
     number: int
@@ -121,7 +130,7 @@ class Share:
 
     @classmethod
     def from_text(cls, text: str, turn: str | None = None) -> Self:
-        """Read ``0/2``, and the turn of the sweeps if there is one.
+        """Read ``0/2``, and the turn if there is one.
 
         Raises:
             pytest.UsageError: the text is no share.
@@ -137,7 +146,7 @@ class Share:
         """Say whether a run with this share runs a test."""
         name = test.partition("::")[0] if test.startswith(_WHOLE) else test
         place = crc32(name.encode())
-        if self.turn is not None and test.startswith(SWEEPS) and place // self.of % TURNS != self.turn % TURNS:
+        if self.turn is not None and test.startswith(TURNED) and place // self.of % TURNS != self.turn % TURNS:
             return False
         return not test.startswith(SHARED_OUT) or place % self.of == self.number
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from shares import SHARED_OUT, SWEEPS, TURNS, Share
+from shares import EXPENSIVE, SHARED_OUT, TURNED, TURNS, Share
 
 ROOT = Path(__file__).parents[2]
 TEXTS = st.text(max_size=20)
@@ -19,19 +19,19 @@ def test_a_test_that_is_shared_out_runs_in_one_share(beginning: str, rest: str, 
     assert [Share(number, of).takes(beginning + rest) for number in range(of)].count(True) == 1
 
 
-@given(st.sampled_from(SWEEPS), TEXTS, st.integers(1, 4), st.integers(0, 9_999))
-def test_a_case_of_a_sweep_runs_in_one_share_of_one_of_three_turns(
+@given(st.sampled_from(TURNED), TEXTS, st.integers(1, 4), st.integers(0, 9_999))
+def test_a_test_that_takes_turns_runs_in_one_share_of_one_of_three(
     beginning: str, rest: str, of: int, turn: int
 ) -> None:
     shares = [Share(number, of, turn + later) for number in range(of) for later in range(TURNS)]
     assert [share.takes(beginning + rest) for share in shares].count(True) == 1
 
 
-def test_a_turn_changes_nothing_but_sweeps() -> None:
-    others = [each for each in SHARED_OUT if each not in SWEEPS]
+def test_a_turn_changes_nothing_else() -> None:
+    others = [each for each in EXPENSIVE if not each.startswith(TURNED)]
     for turn in range(TURNS):
         assert [Share(0, 2, turn).takes(each) for each in others] == [Share(0, 2).takes(each) for each in others]
-    assert 'PERDURE_SWEEPS_TURN="$commits"' in (ROOT / ".ci" / "run").read_text()
+    assert 'PERDURE_TURN="$commits"' in (ROOT / ".ci" / "run").read_text()
 
 
 @given(TEXTS, st.integers(1, 4))
