@@ -15,22 +15,22 @@ NIGHTLY = settings.get_current_profile_name() == "nightly"
 WORKER = Path(__file__).with_name("batch_worker.py")
 
 
-def run(store: str, items: int, kills: int, seed: int) -> dict[str, Any]:
+def run(store: str, items: int, kills: int, seed: int, worker: Path = WORKER) -> dict[str, Any]:
     """Kill the worker some times, each time after a drawn while, then let it end."""
     draw = random.Random(seed)  # noqa: S311 - reproducible
     for left in reversed(range(kills + 1)):
-        command = [sys.executable, str(WORKER), store, str(items)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as worker:  # noqa: S603 - our own file
-            assert worker.stdout is not None
-            assert worker.stdout.readline() == "open\n"
+        command = [sys.executable, str(worker), store, str(items)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603 - our own file
+            assert process.stdout is not None
+            assert process.stdout.readline() == "open\n"
             if left == 0:
-                line: dict[str, Any] = json.loads(worker.stdout.readline())
-                assert worker.wait(60) == 0
+                line: dict[str, Any] = json.loads(process.stdout.readline())
+                assert process.wait(60) == 0
                 return line
             try:
-                worker.wait(draw.uniform(0.02, 0.4))
+                process.wait(draw.uniform(0.02, 0.4))
             except subprocess.TimeoutExpired:
-                worker.kill()
+                process.kill()
     raise AssertionError
 
 

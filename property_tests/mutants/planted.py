@@ -20,6 +20,7 @@ import planted_races
 import planted_rehearsals
 import planted_remote
 import planted_rest
+import planted_schedules
 import planted_serving
 import planted_sharing
 import planted_sizes
@@ -49,6 +50,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *planted_rehearsals.MUTANTS,
     *planted_remote.MUTANTS,
     *planted_rest.MUTANTS,
+    *planted_schedules.MUTANTS,
     *planted_sizes.MUTANTS,
     *planted_stores.MUTANTS,
     *planted_streams.MUTANTS,

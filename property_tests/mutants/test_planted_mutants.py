@@ -20,6 +20,7 @@ import planted_journals
 import planted_pool
 import planted_rehearsals
 import planted_remote
+import planted_schedules
 import planted_workflow
 import pytest
 from hypothesis import settings
@@ -55,6 +56,7 @@ def test_there_are_many_and_each_has_a_name_of_its_own() -> None:
         planted_journals,
         planted_fast_path,
         planted_remote,
+        planted_schedules,
         planted_feeder,
         planted_alarms,
     ],

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from perdure.jobs.streams import BeganAgain, Chunk, ChunksDropped, Heartbeat, Stream
     from perdure.kinds.continuous import Continuous, ContinuousContext
     from perdure.kinds.debounce import Debounce, DebounceContext
+    from perdure.kinds.schedules import Schedules
     from perdure.kinds.task import Task, TaskContext, TaskErrorContext
     from perdure.kinds.worker_pool import BatchContext, ItemContext, PoolBatch, WorkerPool
     from perdure.kinds.workflow import (
@@ -58,6 +59,7 @@ else:
             "perdure.jobs.streams": ("BeganAgain", "Chunk", "ChunksDropped", "Heartbeat", "Stream"),
             "perdure.kinds.continuous": ("Continuous", "ContinuousContext"),
             "perdure.kinds.debounce": ("Debounce", "DebounceContext"),
+            "perdure.kinds.schedules": ("Schedules",),
             "perdure.kinds.task": ("Task", "TaskContext", "TaskErrorContext"),
             "perdure.kinds.worker_pool": ("BatchContext", "ItemContext", "PoolBatch", "WorkerPool"),
             "perdure.kinds.workflow": (
@@ -114,6 +116,7 @@ __all__ = [
     "Promise",
     "Published",
     "Retry",
+    "Schedules",
     "Secret",
     "Signal",
     "StateQuery",

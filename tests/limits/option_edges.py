@@ -20,6 +20,7 @@ from perdure import (
     Promise,
     Published,
     Retry,
+    Schedules,
     Signal,
     StateQuery,
     Task,
@@ -62,6 +63,10 @@ def pool(name: str = "p", **options: Any) -> Any:
 
 def batch(name: str = "job", **options: Any) -> Any:
     return PoolBatch(name, pool=pool(), **options)
+
+
+def schedules(name: str = "job") -> Any:
+    return Schedules(name, targets=(pool(),))
 
 
 def workflow(name: str = "w", **options: Any) -> Any:
@@ -144,7 +149,7 @@ def text(name: str, make: Callable[[Any], object], most: int, error: Any = Defin
 
 
 CONCURRENT = {"Task": task, "Continuous": continuous, "Debounce": debounce, "Workflow": workflow}
-NAMED = {**CONCURRENT, "WorkerPool": pool, "PoolBatch": batch}
+NAMED = {**CONCURRENT, "WorkerPool": pool, "PoolBatch": batch, "Schedules": schedules}
 PAGED: dict[str, Callable[[Any, Any], Any]] = {
     "Client.list limit": lambda jobs, value: jobs.list(limit=value),
     "Client.history limit": lambda jobs, value: jobs.history(task_of(jobs), "a", limit=value),

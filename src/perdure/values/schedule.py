@@ -432,11 +432,11 @@ def settle(schedule: Schedule, *, anchor_ms: int, nominal_ms: int, ended_ms: int
             return ended_ms + schedule.interval_ms
         case Every(catch_up=CatchUpAll()) | Cron(catch_up=CatchUpAll()):
             # From the tick, and not the end: each missed tick is run.
-            return _ticks(schedule, anchor_ms).after(nominal_ms)
+            return ticks_of(schedule, anchor_ms).after(nominal_ms)
         case Every() | Cron():
             # Less the offset: ticks are nominal, and alarms are later by it. Never back before the tick that was run,
             # if the clock goes back.
-            return _ticks(schedule, anchor_ms).after(max(nominal_ms, ended_ms - offset_ms))
+            return ticks_of(schedule, anchor_ms).after(max(nominal_ms, ended_ms - offset_ms))
         case _:
             assert_never(schedule)
 
@@ -452,7 +452,7 @@ def could_be_set(schedule: Schedule, *, anchor_ms: int, nominal_ms: int, changed
     """
     if isinstance(schedule, Every) and schedule.align == "completion":
         return anchor_ms <= nominal_ms - schedule.interval_ms <= changed_ms
-    return _ticks(schedule, anchor_ms).after(nominal_ms - 1) == nominal_ms
+    return ticks_of(schedule, anchor_ms).after(nominal_ms - 1) == nominal_ms
 
 
 def due(schedule: Schedule, *, anchor_ms: int, nominal_ms: int, now_ms: int, offset_ms: int) -> Due:
@@ -478,7 +478,7 @@ def due(schedule: Schedule, *, anchor_ms: int, nominal_ms: int, now_ms: int, off
     if isinstance(schedule, Every) and schedule.align == "completion":
         return Run(nominal_ms, 0)
     # With the stored tick, also if a deployment changed the schedule: it was promised, and is run.
-    backlog = _Backlog(_ticks(schedule, anchor_ms), nominal_ms, now_ms - offset_ms)
+    backlog = _Backlog(ticks_of(schedule, anchor_ms), nominal_ms, now_ms - offset_ms)
     match schedule.catch_up:
         case "once":
             return Run(backlog.latest_ms(), backlog.later())
@@ -502,7 +502,7 @@ def latest_due(schedule: Schedule, *, anchor_ms: int, nominal_ms: int, now_ms: i
     """
     if isinstance(schedule, Every) and schedule.align == "completion":
         return nominal_ms
-    return _Backlog(_ticks(schedule, anchor_ms), nominal_ms, now_ms - offset_ms).latest_ms()
+    return _Backlog(ticks_of(schedule, anchor_ms), nominal_ms, now_ms - offset_ms).latest_ms()
 
 
 @frozen
@@ -538,7 +538,8 @@ class _Backlog:
         return self.ticks.last(self.nominal_ms, self.until_ms, most=most) or (self.nominal_ms,)
 
 
-def _ticks(schedule: Schedule, anchor_ms: int) -> Ticks:
+def ticks_of(schedule: Schedule, anchor_ms: int) -> Ticks:
+    """Return a schedule's ticks. An interval counts from the anchor."""
     match schedule:
         case Every():
             return Grid(anchor_ms, schedule.interval_ms)
