@@ -1,6 +1,7 @@
 """``reference/behaviour.md`` 1, *Messages between jobs*."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -532,11 +533,8 @@ async def test_messages_to_jobs_that_are_not_served_are_reported(world: World) -
     jobs = await world.open(app(world.outside))
     health = await world.run(jobs.health())
     assert (health.state, health.unserved_messages) == ("ok", 0)
-    for number in range(300):
-        await world.inspect(lambda store, number=number: commit_one(store, _to_gone("gone", f"{number}")))  # type: ignore[misc]
-    for number in range(6):
-        for _ in range(number + 1):  # behind each other
-            await world.inspect(lambda store, number=number: commit_one(store, _to_gone(f"lost{number}", "1")))  # type: ignore[misc]
+    behind_each_other = [_to_gone(f"lost{number}", "1") for number in range(6) for _ in range(number + 1)]
+    await _commit_all(world, [*(_to_gone("gone", f"{number}") for number in range(300)), *behind_each_other])
     for _ in range(3):
         await world.run(jobs.handle(machine).send("a", steps(Tell("b", (Add(),)))))
         await world.settle()
@@ -549,8 +547,7 @@ async def test_messages_to_jobs_that_are_not_served_are_reported(world: World) -
     assert {record.level for record in warned} == {"warning"}
     (gone,) = [record for record in warned if record.fields["job"] == "task:gone"]
     assert (gone.fields["message"], gone.fields["target"]) == (1, "task:gone:0")
-    for _ in range(700):
-        await world.inspect(lambda store: commit_one(store, _to_gone("lost5", "1")))
+    await _commit_all(world, [_to_gone("lost5", "1")] * 700)
     health = await world.run(jobs.health())
     assert health.unserved_messages == 1_000
     assert health.detail.startswith("at least 1,000 messages wait for jobs")
@@ -560,6 +557,15 @@ async def test_messages_to_jobs_that_are_not_served_are_reported(world: World) -
     await world.settle()
     health = await world.run(jobs.health())
     assert (health.state, health.unserved_messages, health.detail) == ("ok", 0, "")
+
+
+async def _commit_all(world: World, transitions: Sequence[Transition]) -> None:
+    async def commit() -> None:
+        for each in transitions:
+            await commit_one(world.world.store, each)
+
+    await world.run(commit())
+    await world.settle()
 
 
 def _taker(name: str) -> Task[Total, Add]:

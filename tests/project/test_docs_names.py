@@ -38,6 +38,8 @@ FENCE = re.compile(r"^(?P<fence>`{3,}).*?^(?P=fence)$", re.MULTILINE | re.DOTALL
 SPAN = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
 PYTHON = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
+pytestmark = pytest.mark.xdist_group("docs_names")  # one process reads the names of the library
+
 
 def named(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()

@@ -298,7 +298,7 @@ def contents(path: Path) -> list[str]:
         return list(file.iterdump())
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(questions=st.lists(st.tuples(st.sampled_from(PLACES), QUESTIONS), min_size=1, max_size=4))
 @example(questions=[(place, FutureQuestion(lasting="40 days")) for place in PLACES])
 def test_questions_change_no_row_of_a_live_file(
