@@ -25,6 +25,20 @@ MUTANTS = (
         f"{REHEARSE}::test_each_mistake_is_one_readable_difference[amount]",
     ),
     Mutant(
+        "an act that is missing is another one if its run was retried",
+        "_comes",
+        "if each.does_as(act):",
+        "if each.does_as(act) and each.at_ms == act.at_ms:",
+        f"{REHEARSE}::test_a_cause_is_looked_for_in_the_whole_run",
+    ),
+    Mutant(
+        "the result hides that the limit has cut the requests",
+        "Arrivals.notes",
+        "if self.total > len(self.requests):",
+        "if self.total > self.most > len(self.requests):",
+        f"{REHEARSE}::test_no_more_requests_arrive_than_the_limit_and_the_result_says_so",
+    ),
+    Mutant(
         "the history is repeated once, and not until the end",
         "repeated",
         "for again in range(rounds)",

@@ -44,6 +44,7 @@ RANGES: Final = (
     Numbers("bench --at .", "--seconds", ("0.05",), ("0.049", "60.1", "nan")),
     Numbers(f"rehearse no:app --against no:app {STORE}", "--sample", (), ("0", "-1")),
     Numbers(f"rehearse no:app --against no:app {STORE}", "--runs", (), ("-1",)),
+    Numbers(f"rehearse no:app --against no:app {STORE}", "--most", (), ("0", "1000001")),
     Numbers(f"future task:counter:a {STORE}", "--instances", (), ("0", "101")),
     Numbers(f"future task:counter:a {STORE}", "--most", (), ("0", "1001")),
     Numbers("demo", "--seconds", (), ("1.9", "3600.1", "nan")),

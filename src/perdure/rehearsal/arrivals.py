@@ -17,11 +17,17 @@ from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.request import CommandSpec
 from perdure.rehearsal.difference import duration
 from perdure.rehearsal.image import DAY_MS, Image, share_of
-from perdure.rehearsal.past import MOST_REQUESTS, NoArrivals, PastRequest, needs_input, number_of
+from perdure.rehearsal.past import NoArrivals, PastRequest, needs_input, number_of
 from perdure.testing.typed import from_type
 from perdure.values.address import Address, Job
 from perdure.values.errors import DefinitionError
 from perdure.values.excerpt import fields_in_line
+
+MOST_ARRIVALS: Final = 25_000
+"""How many requests arrive by default: each costs up to two milliseconds of CPU time under both versions."""
+
+LARGEST_ARRIVALS: Final = 1_000_000
+"""How many requests may arrive."""
 
 _DRAWN_VALUES: Final = 100
 """How many inputs of each action are drawn. Requests take one of them."""
@@ -54,6 +60,8 @@ class Arrivals:
         total: how many there would be without the limit.
         without: requests in the history whose input it does not keep, by job: they are left out.
         covers_ms: how much time of the history they repeat, in milliseconds.
+        most: how many may arrive.
+        unread: how many more requests that history has, which were not read.
     """
 
     __repr__ = fields_in_line
@@ -63,6 +71,8 @@ class Arrivals:
     total: int = 0
     without: Mapping[Job, int] = attrs.Factory(dict[Job, int])
     covers_ms: int = 0
+    most: int = MOST_ARRIVALS
+    unread: int = 0
 
     def notes(self) -> Iterator[str]:
         """Yield how many requests arrive, and the number without an input."""
@@ -72,6 +82,10 @@ class Arrivals:
         number = f"{len(self.requests):,}" + (f" of {self.total:,}" if self.total > len(self.requests) else "")
         how = f"repeated from {duration(self.covers_ms)} of history" if self.source == "history" else "drawn"
         yield f"arrivals: {number} requests to {addresses:,} instances, {how}"
+        if self.total > len(self.requests):
+            yield f"  at most {self.most:,} arrive, all or none of an instance: pass --most for more"
+        if self.unread:
+            yield f"  {self.unread:,} more requests in the history were not read: choose instances, or a shorter time"
         for (kind, name), requests in sorted(self.without.items()):
             yield f"  {kind}:{name}: {requests:,} requests left out, the history does not keep their input"
 
@@ -82,7 +96,9 @@ class Arrivals:
             "requests": len(self.requests),
             "instances": len({each.address for each in self.requests}),
             "without_the_limit": self.total,
+            "limit": self.most,
             "history_ms": self.covers_ms,
+            "not_read": self.unread,
             "left_out_without_input": {f"{kind}:{name}": number for (kind, name), number in self.without.items()},
         }
 
@@ -109,7 +125,7 @@ NO_ARRIVALS: Final = Arrivals()
 
 
 # ---------------------------------------------------------------- from the history
-def repeated(app: App[Any], image: Image, lasting_ms: int, *, most: int = MOST_REQUESTS) -> Arrivals:
+def repeated(app: App[Any], image: Image, lasting_ms: int, *, most: int = MOST_ARRIVALS) -> Arrivals:
     """Return the requests of an image's history, again and again until the rehearsal ends.
 
     An instance that is older than the history gets its requests under its own id. One that the history has seen come
@@ -123,7 +139,9 @@ def repeated(app: App[Any], image: Image, lasting_ms: int, *, most: int = MOST_R
 
     Raises:
         NoArrivals: there is no such request.
+        DefinitionError: the limit is not valid.
     """
+    _check(most)
     served, begin_ms = app.served, image.at_ms - image.covers_ms
     kept: list[PastRequest] = []
     without: Counter[Job] = Counter()
@@ -148,8 +166,19 @@ def repeated(app: App[Any], image: Image, lasting_ms: int, *, most: int = MOST_R
     ]
     total = len(made) if len(few) == len(kept) else len(kept) * rounds
     return Arrivals(
-        requests=_few(made, most, 0), source="history", total=total, without=without, covers_ms=image.covers_ms
+        requests=_few(made, most, 0),
+        source="history",
+        total=total,
+        without=without,
+        covers_ms=image.covers_ms,
+        most=most,
+        unread=image.unread,
     )
+
+
+def _check(most: int) -> None:
+    if not 0 <= most <= LARGEST_ARRIVALS:
+        raise DefinitionError("requests of a rehearsal", most, f"0 to {LARGEST_ARRIVALS:,}")
 
 
 def _address_in(image: Image, address: Address, begin_ms: int, again: int) -> Address:
@@ -181,7 +210,7 @@ def drawn(
     seed: int = 0,
     among: frozenset[Address] | None = None,
     strategies: Mapping[str, st.SearchStrategy[Any]] | None = None,
-    most: int = MOST_REQUESTS,
+    most: int = MOST_ARRIVALS,
 ) -> Arrivals:
     """Draw requests: half of them to the instances of the image, half to new ones, at random instants.
 
@@ -200,6 +229,7 @@ def drawn(
     Raises:
         DefinitionError: the app has no such job or action, or a number is not valid.
     """
+    _check(most)
     own = dict(strategies or {})
     made: list[PastRequest] = []
     for job, each_day in sorted(per_day.items()):
@@ -219,7 +249,7 @@ def drawn(
             made.append(PastRequest(at_ms, definition.address(id_), spec.name, payload))
     if own:
         raise DefinitionError("strategies for requests", sorted(own), "kind:name.action of a drawn job")
-    return Arrivals(requests=_few(made, most, seed), source="drawn", total=len(made))
+    return Arrivals(requests=_few(made, most, seed), source="drawn", total=len(made), most=most)
 
 
 def _definition(app: App[Any], job: str) -> AnyDefinition:

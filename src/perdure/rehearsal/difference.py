@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, Final, Literal, TypeAlias
 
 import attrs
@@ -73,7 +74,7 @@ class Cause:
     Attributes:
         kind: how they begin to differ.
         act: the act, as `label_of` names it.
-        after: the act before it, or ``the present``.
+        after: the act before it, or ``the present``. Empty for causes whose sentence does not name it.
         detail: what else distinguishes the group: the other act, the error, classes of durations.
     """
 
@@ -125,6 +126,7 @@ def first_difference(old: Sequence[Act], new: Sequence[Act]) -> int | None:
     return next((place for place, (one, other) in pairs if one != other), min(len(old), len(new)))
 
 
+_PRESENT: Final = "the present"
 _STOPS: Final[Mapping[What, Kind]] = {"parked": "parks", "left": "left", "refused": "refused"}
 
 
@@ -138,21 +140,26 @@ def cause_of(old: Sequence[Act], new: Sequence[Act], at: int, *, alarms: tuple[A
         alarms: whether the instance has an alarm at the end under the old code, and under the new code.
     """
     one, other = _at(old, at), _at(new, at)
-    after = label_of(new[at - 1]) if at else "the present"
+    after = _place(new, at)
     stopped = _stopped(one, other)
     if stopped is not None:
-        return Cause(*stopped, after)
+        # Whatever fails: one change of the retries parks runs at several places.
+        return Cause(*stopped, "" if stopped[0] == "parks" else after)
     if one is not None and other is not None:
         if one.does_as(other):
             return _moved(old, one, other, at)
         if one.what == other.what == "state":
             return Cause("state", label_of(one))
         if (one.what, one.name, one.at_ms) == (other.what, other.name, other.at_ms):
-            return Cause("arguments", label_of(one), after)
+            return Cause("arguments", label_of(one))
     if one is not None and other is not None and one.what == "state" != other.what and alarms[0] == "set":
         again = at > 0 and other.does_as(new[at - 1])
-        return Cause("twice" if again else "sooner", label_of(other), after)
+        return Cause("twice" if again else "sooner", label_of(other))
     return _changed(old, new, at, after, alarms[1])
+
+
+def _place(new: Sequence[Act], at: int) -> str:
+    return label_of(new[at - 1]) if at else _PRESENT
 
 
 def _stopped(one: Act | None, other: Act | None) -> tuple[Kind, str] | None:
@@ -193,24 +200,38 @@ def _changed(old: Sequence[Act], new: Sequence[Act], at: int, after: str, alarm:
     """Return the cause of an act that is new, missing or another one."""
     one, other = _at(old, at), _at(new, at)
     if other is not None and other.what != "state":
-        again = at > 0 and other.does_as(new[at - 1]) and other.at_ms == new[at - 1].at_ms
-        if again and (one is None or not one.does_as(other)):
-            return Cause("twice", label_of(other), after)
-        if one is None or one.what == "state" or other.at_ms < one.at_ms or _next_is(new, at, one):
+        if (
+            at
+            and _at_once(new[at - 1], other)
+            and other.does_as(new[at - 1])
+            and (one is None or not one.does_as(other))
+        ):
+            return Cause("twice", label_of(other))
+        if one is None or one.what == "state" or other.at_ms < one.at_ms or _comes(new, at, one):
             return Cause("added", label_of(other), after)
     if one is not None and one.what != "state":
         if other is None or other.what == "state":
             rest = "nothing" if alarm == "none" else "something"
             return Cause("stops", label_of(one), after, (rest,))
-        if other.at_ms > one.at_ms or _next_is(old, at, other):
+        if other.at_ms > one.at_ms or _comes(old, at, other):
             return Cause("missing", label_of(one), after)
         return Cause("instead", label_of(other), after, (label_of(one),))
     return Cause("state", "last state")
 
 
-def _next_is(acts: Sequence[Act], at: int, act: Act) -> bool:
-    following = _at(acts, at + 1)
-    return following is not None and following.does_as(act) and following.at_ms == act.at_ms
+def _at_once(one: Act, other: Act) -> bool:
+    """Return whether one act follows the other in the same attempt of a run, perhaps after a slow call."""
+    return (one.run, one.attempt) == (other.run, other.attempt) and (one.run > 0 or one.at_ms == other.at_ms)
+
+
+def _comes(acts: Sequence[Act], at: int, act: Act) -> bool:
+    """Return whether an act follows in the same run, perhaps in a retry: then the one at this place comes before it."""
+    for each in islice(acts, at + 1, None):
+        if each.run != acts[at].run or (each.run == 0 and each.at_ms != act.at_ms):
+            return False
+        if each.does_as(act):
+            return True
+    return False
 
 
 def _at(acts: Sequence[Act], place: int) -> Act | None:
@@ -241,6 +262,7 @@ class Example:
 
 
 _SHOWN_ACTS: Final = 4
+_SHOWN_PLACES: Final = 3
 _KEPT_BEFORE: Final = 8
 _KEPT_ACTS: Final = 40
 """How many acts of an example are kept for its picture. The text shows the first of them."""
@@ -258,6 +280,7 @@ class DifferenceGroup:
         more: how many acts the new code adds (positive) or leaves out, by label, over those rehearsed to the end.
         example: the instance whose futures differ first.
         shifts: by how much the act moves, the least and the most, in milliseconds.
+        places: the acts before the first difference, as `label_of` names them, with the number of instances.
     """
 
     job: str
@@ -267,6 +290,7 @@ class DifferenceGroup:
     more: Counter[str] = attrs.Factory(Counter[str])
     example: Example | None = None
     shifts: tuple[int, int] = (0, 0)
+    places: Counter[str] = attrs.Factory(Counter[str])
 
     @property
     def sentence(self) -> str:
@@ -274,7 +298,13 @@ class DifferenceGroup:
         if self.cause.kind == "moved":
             least, most = map(duration, self.shifts)
             return f"{self.cause.act} comes {least if least == most else f'{least} to {most}'} {self.cause.detail[0]}"
+        if self.cause.kind == "parks":
+            return f"is parked ({self.cause.act}) {self._places()}"
         return _SENTENCES[self.cause.kind](self.cause, self._durations())
+
+    def _places(self) -> str:
+        found = [_after(each) for each, _ in sorted(self.places.items(), key=lambda pair: (-pair[1], pair[0]))]
+        return " or ".join([*found[:_SHOWN_PLACES], *(["elsewhere"] if len(found) > _SHOWN_PLACES else [])])
 
     def _durations(self) -> tuple[str, str]:
         example = self.example
@@ -283,13 +313,12 @@ class DifferenceGroup:
         return duration(example.old[0].at_ms - example.since_ms), duration(example.new[0].at_ms - example.since_ms)
 
 
-def _after(cause: Cause) -> str:
-    return "at once" if cause.after == "the present" else f"after {cause.after}"
+def _after(place: str) -> str:
+    return "at once" if place == _PRESENT else f"after {place}"
 
 
 _SENTENCES: Final[Mapping[Kind, Callable[[Cause, tuple[str, str]], str]]] = {
-    "parks": lambda cause, _: f"is parked ({cause.act}) {_after(cause)}",
-    "left": lambda cause, _: f"is left to other code ({cause.act}) {_after(cause)}",
+    "left": lambda cause, _: f"is left to other code ({cause.act}) {_after(cause.after)}",
     "refused": lambda cause, _: f"a request is refused ({cause.act})",
     "accepted": lambda cause, _: f"a request is accepted that was refused before ({cause.act})",
     "retry": lambda cause, took: f"a failed {cause.act} is retried after {took[1]} instead of {took[0]}",
@@ -297,15 +326,15 @@ _SENTENCES: Final[Mapping[Kind, Callable[[Cause, tuple[str, str]], str]]] = {
     "interval": lambda cause, took: f"{cause.act} every {took[1]} instead of {took[0]}",
     "arguments": lambda cause, _: f"{cause.act} has other arguments",
     "twice": lambda cause, _: f"{cause.act} happens twice with the same arguments",
-    "added": lambda cause, _: f"{cause.act} is new, {_after(cause)}",
-    "missing": lambda cause, _: f"{cause.act} is missing, {_after(cause)}",
+    "added": lambda cause, _: f"{cause.act} is new, {_after(cause.after)}",
+    "missing": lambda cause, _: f"{cause.act} is missing, {_after(cause.after)}",
     "sooner": lambda cause, _: f"{cause.act} comes before the end, where the deployed code would do it later or never",
     "stops": lambda cause, _: (
         f"stops: no alarm is set any more, and {cause.act} does not come"
         if cause.detail == ("nothing",)
-        else f"{cause.act} does not come before the end, {_after(cause)}"
+        else f"{cause.act} does not come before the end, {_after(cause.after)}"
     ),
-    "instead": lambda cause, _: f"{cause.act} instead of {cause.detail[0]}, {_after(cause)}",
+    "instead": lambda cause, _: f"{cause.act} instead of {cause.detail[0]}, {_after(cause.after)}",
     "state": lambda _, __: "only the last state differs",
 }
 
@@ -341,6 +370,8 @@ class Comparison:
         job = f"{address.kind}:{address.name}"
         group = self._groups.setdefault((job, cause), DifferenceGroup(job, cause))
         group.number += 1
+        if cause.kind == "parks":
+            group.places[_place(theirs, at)] += 1
         if cause.kind == "moved":
             shift = abs(theirs[at].at_ms - ours[at].at_ms)
             least, most = group.shifts if group.number > 1 else (shift, shift)

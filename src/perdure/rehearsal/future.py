@@ -64,6 +64,7 @@ class Act:
         given: a digest of the arguments, the payload or the state. Equal digests mean equal values.
         shown: the arguments, the payload or the state without secrets, shortened.
         attempt: the run's attempt that performed an effect. 0 for all other acts.
+        run: how many runs the instance had begun by then: acts of one run, with its retries, have the same number.
     """
 
     at_ms: int
@@ -72,6 +73,7 @@ class Act:
     given: str
     shown: str = attrs.field(eq=False)
     attempt: int = 0
+    run: int = attrs.field(default=0, eq=False)
 
     def does_as(self, other: Act) -> bool:
         """Return whether it is the same act, perhaps at another time or attempt.
@@ -101,7 +103,7 @@ class InstanceFuture:
 
 NO_FUTURE: Final = InstanceFuture(())
 
-_PARTS: Final = ("at_ms", "what", "name", "given", "shown", "attempt")
+_PARTS: Final = ("at_ms", "what", "name", "given", "shown", "attempt", "run")
 
 
 @attrs.frozen(kw_only=True)
@@ -235,10 +237,11 @@ class Recorder:
         shown = shortened(scrubbed(text, secrets) if secrets else text, MAX_LINE_CHARACTERS)
         record = self.of(address)
         record.ordinals[instruction.name, digest] += 1
-        self.add(address, Act(self.runtime.now_ms(), "effect", instruction.name, digest, shown, execute.claim.attempt))
+        now_ms, run = self.runtime.now_ms(), execute.instance.run_count
+        self.add(address, Act(now_ms, "effect", instruction.name, digest, shown, execute.claim.attempt, run))
         ordinal = record.ordinals[instruction.name, digest]
         try:
-            answer = self.performer.answer(instruction, address, ordinal, self.runtime.now_ms() - self.begins_ms)
+            answer = self.performer.answer(instruction, address, ordinal, now_ms - self.begins_ms)
         except LookupError:
             return self.runtime.future()  # it never comes: the rehearsal is refused at the end
         latency_ms = self.performer.answers.latency_ms
@@ -290,6 +293,8 @@ class Recorder:
 
     def _committed(self, before: Instance | None, transition: Transition) -> None:
         address, now_ms = transition.address, self.runtime.now_ms()
+        row = transition.write.instance if isinstance(transition.write, Put) else before
+        run = 0 if row is None else row.run_count
         for message in transition.messages:
             target, job = message.target, self.jobs.get((message.target.kind, message.target.name))
             # Of a job that this app does not have: nothing says which parts are secret.
@@ -297,14 +302,14 @@ class Recorder:
             name = f"{message.action} to {target.kind}:{target.name}"
             text = f"{target.id}\0{message.payload}"
             shown = shortened(f"{target.id}, {payload}" if payload else target.id, MAX_LINE_CHARACTERS)
-            self.add(address, Act(now_ms, "message", name, self.digest(text), shown))
+            self.add(address, Act(now_ms, "message", name, self.digest(text), shown, run=run))
             if target not in self.known:
                 self.reached.add(target)
         match transition.write:
             case Put(instance):
                 self._stored(before, instance, now_ms)
             case Purge():
-                self.add(address, Act(now_ms, "ended", _removed(before), "", ""))
+                self.add(address, Act(now_ms, "ended", _removed(before), "", "", run=run))
             case _:
                 return
         self._count_run(before, transition)
@@ -314,12 +319,14 @@ class Recorder:
             name = (
                 after.suspension if after.last_error is None else f"{after.suspension}, {after.last_error.error_type}"
             )
-            self.add(after.address, Act(now_ms, "parked", name, "", ""))
+            self.add(after.address, Act(now_ms, "parked", name, "", "", run=after.run_count))
         if after.left is not None and (before is None or before.left is None):
             error = after.left.error
-            self.add(after.address, Act(now_ms, "left", error.error_type, "", shortened(error.message)))
+            shown = shortened(error.message)
+            self.add(after.address, Act(now_ms, "left", error.error_type, "", shown, run=after.run_count))
         if after.ended_ms is not None and (before is None or before.ended_ms is None):
-            self.add(after.address, Act(now_ms, "ended", after.status, self.digest(after.data), ""))
+            digest = self.digest(after.data)
+            self.add(after.address, Act(now_ms, "ended", after.status, digest, "", run=after.run_count))
 
     def _count_run(self, before: Instance | None, transition: Transition) -> None:
         """Remove an instance after its few runs: nothing more is recorded of it."""

@@ -13,7 +13,7 @@ import orjson
 
 from perdure.app import App
 from perdure.jobs.attributes import keys_of, types_of
-from perdure.rehearsal.past import NO_PAST, PastEvents, PastRequest, number_of, requests_since
+from perdure.rehearsal.past import MOST_REQUESTS, NO_PAST, PastEvents, PastRequest, number_of, requests_since
 from perdure.stores import at_rest
 from perdure.stores.at_rest import StoreReader
 from perdure.stores.encryption.sealed_store import RecordCipher
@@ -81,6 +81,7 @@ class Image:
         unreadable: rows that could not be decoded, and are left out.
         history: the requests that the instances have accepted from outside, if the image was read with them.
         covers_ms: how much time they cover, in milliseconds.
+        unread: how many more requests the history has, beyond the limit.
     """
 
     __repr__ = fields_in_line
@@ -95,6 +96,7 @@ class Image:
     unreadable: int = 0
     history: tuple[PastRequest, ...] = ()
     covers_ms: int = 0
+    unread: int = 0
 
     def __contains__(self, address: Address) -> bool:
         return address in self.instances
@@ -161,6 +163,7 @@ def read_image(
     records: RecordCipher | None = None,
     most: int = MOST_INSTANCES,
     history: Duration | None = None,
+    most_requests: int = MOST_REQUESTS,
 ) -> Image:
     """Read an image of a store, in one read transaction.
 
@@ -173,12 +176,14 @@ def read_image(
         records: decrypts rows. None if the app does not encrypt.
         most: how many instances it keeps. Those beyond are left out, by a hash of the address.
         history: how far back requests from outside are read, to repeat them. None: they are not read.
+        most_requests: how many of these requests it keeps. Beyond, it keeps those to some instances, by a hash.
 
     Raises:
         StoreError: the store cannot be read.
     """
     with reader.moment() as page_read:
-        past = NO_PAST if history is None else requests_since(PastEvents(reader, records, page_read), history, matches)
+        log = PastEvents(reader, records, page_read)
+        past = NO_PAST if history is None else requests_since(log, history, matches, most=most_requests)
         noted = {each.address for each in past.requests}
         read = _instances(reader, _Wanted(matches, meets, records, most, noted), page_read)
         rows: dict[Address, tuple[Instance, tuple[str, ...]]] = {}
@@ -207,6 +212,7 @@ def read_image(
         unreadable=unreadable,
         history=tuple(each for each in past.requests if each.address not in read.others),
         covers_ms=past.covers_ms,
+        unread=past.left_out,
     )
 
 

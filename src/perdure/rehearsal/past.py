@@ -66,7 +66,7 @@ MOST: Final = 1_000
 """The greatest number of histories of a job, and of steps of a history."""
 
 MOST_REQUESTS: Final = 100_000
-"""How many requests of the history of a store are read, and how many arrive in a rehearsal."""
+"""How many requests of the history of a store are kept by default."""
 
 MAX_STEP_CHARACTERS: Final = 16_384
 """The characters of the longest value that a step has."""
@@ -189,6 +189,7 @@ class PastRequests:
         requests: the requests, in order.
         covers_ms: how much time they cover, in milliseconds.
         last_ms: when the last event happened.
+        left_out: how many more there are, beyond the limit.
     """
 
     __repr__ = fields_in_line
@@ -196,6 +197,7 @@ class PastRequests:
     requests: tuple[PastRequest, ...] = ()
     covers_ms: int = 0
     last_ms: int = 0
+    left_out: int = 0
 
 
 NO_PAST: Final = PastRequests()
@@ -212,10 +214,13 @@ def requests_since(
     first_ms, last_ms = max(span[0], span[1] - wanted_ms), span[1]
     found: defaultdict[Address, list[PastRequest]] = defaultdict(list)
     order: list[tuple[int, Address]] = []
-    number, bound = 0, 1 << 64
+    number, bound, left_out = 0, 1 << 64, 0
     for request in filter(None, map(request_in, log.accepted(first_ms))):
         place = number_of(0, "past", request.address)
-        if request.told_by is not None or place >= bound or not matches(request.address):
+        if request.told_by is not None or not matches(request.address):
+            continue
+        if place >= bound:
+            left_out += 1
             continue
         if request.address not in found:
             heapq.heappush(order, (-place, request.address))
@@ -223,9 +228,10 @@ def requests_since(
         number += 1
         while number > most and len(order) > 1:
             largest, dropped = heapq.heappop(order)
-            number, bound = number - len(found.pop(dropped)), -largest
+            these = len(found.pop(dropped))
+            number, bound, left_out = number - these, -largest, left_out + these
     requests = sorted((each for some in found.values() for each in some), key=lambda each: each.at_ms)
-    return PastRequests(tuple(requests), max(_LEAST_PAST_MS, last_ms - first_ms), last_ms)
+    return PastRequests(tuple(requests), max(_LEAST_PAST_MS, last_ms - first_ms), last_ms, left_out)
 
 
 # ---------------------------------------------------------------- numbers that depend on their purpose

@@ -29,7 +29,7 @@ from perdure.cli.options import AppArgument, Repeated, StoreOption, pair_of, sha
 from perdure.cli.output import ProgressLine, line_on_stderr, write_object
 from perdure.cli.process import ExitCode, UsageError, write_lines
 from perdure.rehearsal.answers import FromJson, NoAnswers, Recorded, ServiceAnswers, recorded_in
-from perdure.rehearsal.arrivals import NO_ARRIVALS, Arrivals, drawn, repeated
+from perdure.rehearsal.arrivals import LARGEST_ARRIVALS, MOST_ARRIVALS, NO_ARRIVALS, Arrivals, drawn, repeated
 from perdure.rehearsal.compare import (
     RUNS,
     SAMPLE,
@@ -71,6 +71,10 @@ class ArrivalOptions:
         str | None,
         Parameter(help="Strategies for drawn inputs, written MODULE:DICT. Its keys are kind:name.action."),
     ] = None
+    most: Annotated[
+        int,
+        Parameter(help="How many requests arrive at most: all of an instance, or none."),
+    ] = MOST_ARRIVALS
 
     def checked(self) -> None:
         """Check the options that need no app.
@@ -82,6 +86,8 @@ class ArrivalOptions:
             raise UsageError("--replay and --draw exclude each other")
         if self.strategies is not None and not self.draw:
             raise UsageError("--strategies: they draw the inputs of --draw; pass that as well")
+        if not 1 <= self.most <= LARGEST_ARRIVALS:
+            raise UsageError(f"--most {self.most}: expected a number from 1 to {LARGEST_ARRIVALS:,}")
         if self.replay is not None:
             duration_ms(self.replay, what="--replay", minimum_ms=1)
         self.per_day()
@@ -99,7 +105,7 @@ class ArrivalOptions:
             NoArrivals: the history has none.
         """
         if self.replay is not None:
-            return repeated(app, image, options.lasting_ms)
+            return repeated(app, image, options.lasting_ms, most=self.most)
         if not self.draw:
             return NO_ARRIVALS
         chosen = chosen_from(image, sample=options.sample, seed=options.seed, rest=False)
@@ -111,6 +117,7 @@ class ArrivalOptions:
             seed=options.seed,
             among=chosen.deep,
             strategies=self._strategies(),
+            most=self.most,
         )
 
     def _strategies(self) -> Mapping[str, Any] | None:
