@@ -1,19 +1,22 @@
 """A client of another process waits for a status: by requests that the server answers late, and not by polling."""
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import attrs
 import httpx2
+import pytest
 from returns.result import Failure, Success
 
-from perdure import App, Decision, Limits, Task
+from perdure import App, Decision, Do, Limits, Task, Workflow, WorkflowContext, program
 from perdure.client.calls import attempt
 from perdure.client.client import Client, gateway_of
 from perdure.client.local_gateway import engine_of
 from perdure.remote import connect, connect_sync
 from perdure.server.http_limits import HttpLimits
 from perdure.server.serving import serving
+from perdure.values.answer import Done
 from perdure.values.errors import EngineClosed, Overloaded
 from perdure.values.status import InstanceStatus
 from perdure.values.status_wait import Reached, WaitOver
@@ -127,3 +130,27 @@ def test_a_client_without_an_event_loop_waits_too():
             return await asyncio.to_thread(ask, server.urls[0])
 
     assert asyncio.run(main()).status.status == "idle"
+
+
+@program
+def repeat(ctx: WorkflowContext[int]) -> Do[str, str]:
+    size = yield from ctx.state
+    return "\u00e4" * size
+
+
+repeats = Workflow("repeats", state=int, run=repeat)
+
+
+@pytest.mark.parametrize("size", [0, 131_071, 131_072, 2_000_000])  # one row holds 131,071 of two bytes, and quotes
+def test_a_value_of_any_size_is_the_same_in_process_and_over_http(size: int, tmp_path: Path):
+    async def main():
+        async with (
+            App(None).with_jobs(repeats).open(f"sqlite:///{tmp_path}/jobs.db") as local,
+            serving(local, ["127.0.0.1:0"]) as (server,),
+            connect(server.urls[0], repeats) as jobs,
+        ):
+            waited = await jobs.handle(repeats).start_and_wait("a", size)
+            read = await jobs.handle(repeats).outcome("a")
+            return [waited, read, await local.handle(repeats).outcome("a")]
+
+    assert asyncio.run(main()) == [Done("\u00e4" * size)] * 3
