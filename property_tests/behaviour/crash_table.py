@@ -22,6 +22,7 @@ import continuous_operations  # noqa: E402
 import crossing_operations  # noqa: E402
 import debounce_operations  # noqa: E402
 import pool_operations  # noqa: E402
+import schedule_operations  # noqa: E402
 import task_operations  # noqa: E402
 import workflow_operations  # noqa: E402
 from crash_sweep import Operation, sweep  # noqa: E402
@@ -31,6 +32,7 @@ OPERATIONS: tuple[Operation, ...] = (
     *debounce_operations.OPERATIONS,
     *task_operations.OPERATIONS,
     *pool_operations.OPERATIONS,
+    *schedule_operations.OPERATIONS,
     *crossing_operations.OPERATIONS,
     *workflow_operations.OPERATIONS,
 )

@@ -61,6 +61,10 @@ HTTP: Final = {
 """Of the server."""
 
 FIXED_ELSEWHERE: Final = {
+    "instants of one `backfill`": "tests/kinds/test_schedules.py::test_a_backfill_is_bounded_and_keyed",
+    "ranges of fired instants that a schedule keeps": (
+        "tests/kinds/test_schedules.py::test_the_instants_that_fired_are_a_few_ranges"
+    ),
     "missed ticks: counted, and caught up": (
         "property_tests/values/test_schedule_laws.py::test_missed_ticks_are_counted_up_to_a_bound"
     ),
