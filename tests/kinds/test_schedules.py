@@ -28,6 +28,7 @@ from perdure import (
     succeed,
     tell,
 )
+from perdure.jobs.suspension import check_readable
 from perdure.kinds.schedules import Backfilled, ScheduledMessage, SchedulePut, ScheduleTiming
 from perdure.kinds.schedules.entry import ScheduleData
 from perdure.kinds.schedules.handler import MAX_FIRED_RANGES, has_fired, with_fired
@@ -452,6 +453,10 @@ def test_a_message_that_a_deploy_cannot_read_waits_for_code_that_can() -> None:
         status = world.run(world.handle(new_table).status("s"))
         assert status.left is not None
         assert "format" in status.left.message
+        row = world.instance(new_table, "s")
+        assert row is not None
+        with pytest.raises(InvalidInput, match="format"):  # so that `perdure check` says it before the deploy
+            check_readable(new_table, row)
         world.restart(app)
         world.settle()
         assert days(world) == [at(2, 3)]  # the latest that was missed
