@@ -433,6 +433,35 @@ MUTANTS = (
         "tests/kinds/test_batches.py::test_an_item_that_an_operator_resumes_counts_again_until_the_end",
     ),
     Mutant(
+        "a watch of a pool ends although there is work",
+        "looked",
+        "if value is False:",
+        "if True:",
+        "tests/kinds/test_batches.py::test_work_of_each_form_keeps_a_watch_open[delayed]",
+    ),
+    Mutant(
+        "messages that bring items are no work",
+        "_has_work",
+        "any((to.kind, to.name) == job for to in tables.mail.targets()) or any(",
+        "any(",
+        "tests/stores/test_conformance.py::test_the_store_keeps"
+        "[a_job_has_work_until_its_instances_are_done_or_suspended-MemoryHarness]",
+    ),
+    Mutant(
+        "a parked item is work",
+        "WITHOUT_WORK",
+        '"parked", ',
+        "",
+        "tests/kinds/test_batches.py::test_items_that_wait_for_an_operator_are_no_work",
+    ),
+    Mutant(
+        "a workflow that waits ends the watch of its pool",
+        "_with_waiters",
+        "BATCH_DATA.write(data) if since_ms is None else",
+        "BATCH_DATA.write(data) if True else",
+        "tests/kinds/test_batches.py::test_a_workflow_a_task_and_a_caller_learn_once_that_a_pool_has_no_work[memory://]",
+    ),
+    Mutant(
         "items of an earlier batch with the same id are counted",
         "_item_ended",
         " or data_of(instance).run != end.run",

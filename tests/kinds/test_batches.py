@@ -35,7 +35,7 @@ from perdure.kinds.worker_pool import BatchChanged, BatchFailure, BatchProgress
 from perdure.kinds.worker_pool.batch_turns import MAX_WAITERS
 from perdure.kinds.worker_pool.items import batch_of
 from perdure.runtime.record import Sizes
-from perdure.testing import WorkerDied, World
+from perdure.testing import Delay, WorkerDied, World
 from perdure.testing.cluster import Cluster
 from perdure.testing.world.world import with_sizes
 from perdure.values.errors import DefinitionError, InvalidArgument, InvalidInput
@@ -343,6 +343,110 @@ def test_items_that_the_pool_would_refuse_are_refused_by_the_batch() -> None:
         assert "batch.not_put" in noted
 
 
+# ---------------------------------------------------------------- a pool without work
+@program
+def wait_for_the_pool(ctx: WorkflowContext[int]) -> Do[int, Any]:
+    for n in range((yield from ctx.state)):
+        yield from tell(numbers, f"{ctx.id}-{n}").put(2 * n, after="30 s" if n else None)
+    end = yield from batches.pool_empty(ctx.id)
+    assert end.ended_at is not None
+    return end.put
+
+
+emptied = Workflow("emptied", state=int, run=wait_for_the_pool)
+WATCHING = (*JOBS, emptied)
+
+
+@pytest.mark.parametrize("store", ["memory://", "sqlite"])
+def test_a_workflow_a_task_and_a_caller_learn_once_that_a_pool_has_no_work(store: str, tmp_path: Path) -> None:
+    outside = Outside()
+    place = tmp_path / "jobs.db" if store == "sqlite" else store
+    with World(app_of(outside, *WATCHING), store=place) as world:
+        flows, handle = world.handle(emptied), world.handle(batches)
+        world.run(flows.start("w", 3))
+        world.advance("29 s")
+        assert (outside.heard, world.run(flows.outcome("w"))) == ([0], None)
+        assert world.run(handle.watch_pool("own")) == BatchChanged(accepted=True, found="absent", status="scheduled")
+        assert world.run(handle.watch_pool("own")).found == "sealed"
+        assert world.run(handle.put("own", {"late": 2})).accepted is False
+        world.advance("10 s")
+        assert sorted(outside.heard) == [0, 2, 4]
+        assert world.run(flows.outcome("w")).value == 0  # type: ignore[union-attr]
+        end = world.run(handle.seal_and_wait("own"))
+        assert (end.sealed, end.put) == (True, 0)
+        world.run(world.handle(numbers).put("later", 6))
+        world.advance("1 hour")
+        assert world.run(handle.watch_pool("own")) == BatchChanged(accepted=False, found="done", status="done")
+        assert world.run(handle.get_state("own")) == end
+        assert (world.run(world.handle(ends).get_state("w")), world.run(world.handle(ends).get_state("own"))) == (
+            (0,),
+            (0,),
+        )
+        assert [each.name for each in world.history(batches, "w") if each.type == "job.noted"] == ["batch.done"]
+
+
+@pytest.mark.parametrize("left", ["delayed", "queued", "running", "retrying"])
+def test_work_of_each_form_keeps_a_watch_open(left: str) -> None:
+    pool = pool_of(retry=Retry(max_attempts=2, delay=Backoff.constant("1 hour")))
+    own = PoolBatch("own", pool=pool)
+    with World(app_of(Outside(), pool, own)) as world:
+        items, handle = world.handle(pool), world.handle(own)
+        if left == "running":
+            world.inject(Delay("work", "1 hour"))
+        if left == "queued":
+            world.run(items.hold())
+        world.start(items.put("a", 1 if left == "retrying" else 2, after="1 hour" if left == "delayed" else None))
+        world.settle()
+        world.run(handle.watch_pool("b"))
+        world.advance("30 minutes")
+        assert world.run(handle.get_state("b")) == BatchProgress(sealed=True)
+        world.run(items.release())
+        world.advance("3 hours")
+        end = world.run(handle.get_state("b"))
+        assert end is not None
+        assert end.ended_at is not None
+
+
+def test_items_that_wait_for_an_operator_are_no_work() -> None:
+    with World(app_of(Outside())) as world:
+        items, handle = world.handle(numbers), world.handle(batches)
+        world.run(items.put("done", 2))
+        world.run(items.put("parked", 3))
+        world.run(items.put("paused", 4, after="1 hour"))
+        world.run(items.pause("paused"))
+        world.settle()
+        world.run(handle.watch_pool("b"))
+        world.settle()
+        assert world.run(handle.status("b")).status == "done"
+
+
+def test_a_batch_with_items_does_not_watch_and_says_so() -> None:
+    with World(app_of(Outside(), *WATCHING)) as world:
+        handle = world.handle(batches)
+        world.run(handle.put("w", {"a": 2}, after="1 hour"))
+        assert world.run(handle.watch_pool("w")) == BatchChanged(accepted=False, found="open", status="idle")
+        world.run(world.handle(emptied).start("w", 0))
+        world.settle()
+        assert "batch.not_watched" in [one.name for one in world.history(batches, "w") if one.type == "job.noted"]
+        world.run(handle.seal("w"))
+        world.advance("2 hours")
+        assert world.run(world.handle(emptied).outcome("w")).value == 1  # type: ignore[union-attr]
+
+
+def test_a_batch_looks_at_its_pool_after_a_tenth_of_its_wait() -> None:
+    with World(app_of(Outside())) as world:
+        handle = world.handle(batches)
+        world.run(world.handle(numbers).put("a", 2, after="1 day"))
+        world.run(handle.watch_pool("b"))
+        world.settle()
+        for waited, pause in (("0 s", 1), ("5 s", 1), ("30 s", 3), ("30 minutes", 60), ("10 hours", 60)):
+            world.advance(waited)
+            before = world.run(handle.status("b")).run_count
+            world.advance(f"{pause} s")
+            assert world.run(handle.status("b")).run_count == before + 1
+        world.run(handle.terminate("b"))
+
+
 # ---------------------------------------------------------------- laws: any calls, any crash, small limits
 SIZES = Sizes(turns_in_a_commit=2, turns_in_a_row=2)
 
@@ -420,3 +524,38 @@ def test_engines_of_a_shared_store_agree_on_the_end(seed: int, items: int, crash
         assert end.ended_at is not None
         assert (end.put, end.done + end.failed) == (items, items)
         assert cluster.run_on(left, lambda client: client.handle(ends).get_state("b")) == (items,)
+
+
+@settings(max_examples=25)
+@given(st.integers(1, 60), st.integers(0, 3), st.sampled_from(["memory://", "sqlite"]))
+def test_a_watch_ends_once_and_after_the_work_whatever_is_killed(
+    tmp_path_factory: pytest.TempPathFactory, die_at: int, items: int, store: str
+) -> None:
+    outside = Outside()
+    place: Any = tmp_path_factory.mktemp("watch") / "jobs.db" if store == "sqlite" else store
+    with World(app_of(outside, *WATCHING), store=place) as world:
+        world.crash_after(die_at)
+        try:
+            world.run(world.handle(emptied).start("w", items))
+            world.advance("20 s")
+            world.crash()
+        except WorkerDied:
+            pass
+        world.open(app_of(outside, *WATCHING))
+        world.run(world.handle(emptied).start("w", items))
+        world.advance("2 minutes")
+        assert world.run(world.handle(emptied).outcome("w")).value == 0  # type: ignore[union-attr]
+        assert world.run(world.handle(ends).get_state("w")) == (0,)
+        assert {2 * n for n in range(items)} <= set(outside.heard)
+
+
+def test_engines_of_a_shared_store_watch_a_pool() -> None:
+    with Cluster(app_of(Outside(), *WATCHING), seed=1) as cluster:
+        first, second = cluster.open(), cluster.open()
+        cluster.run_on(first, lambda client: client.handle(emptied).start("w", 3))
+        cluster.advance("20 s")
+        assert cluster.run_on(second, lambda client: client.handle(emptied).outcome("w")) is None
+        first.crash()
+        cluster.advance("3 minutes")
+        assert cluster.run_on(second, lambda client: client.handle(emptied).outcome("w")).value == 0  # type: ignore[union-attr]
+        assert cluster.run_on(second, lambda client: client.handle(ends).get_state("w")) == (0,)

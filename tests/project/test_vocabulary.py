@@ -83,7 +83,7 @@ MAX_WORDS = {
     "how-to": 21_960,
     "tutorial": 4_450,
     "explanation": 8_000,
-    "guarantees": 7_450,
+    "guarantees": 7_460,
     "reference": 26_050,
     "index": 430,
     "faq": 540,

@@ -220,6 +220,10 @@ SABOTAGE = {
         of_answer("history", lambda found: found[::-1]),
         "history_returns_the_newest_first",
     ),
+    "a job has work while it has instances": (
+        of_answer("counts.has_work", lambda _: True),
+        "a_job_has_work_until_its_instances_are_done_or_suspended",
+    ),
     "prune counts nothing": (of_answer("prune", lambda _: 0), "pruning_removes_expired_keys"),
     "prune keeps dead letters": (
         instead("prune", lambda store, retention: store.prune(attrs.evolve(retention, dead_letters_since_ms=0))),

@@ -18,7 +18,7 @@ from perdure.jobs.step import Commit, Execute
 from perdure.jobs.transitions import with_state, with_trace
 from perdure.programs import Instruction
 from perdure.runtime.record import Sizes
-from perdure.values.address import Address
+from perdure.values.address import Address, Job
 from perdure.values.errors import PerdureError
 from perdure.values.instance import Claim, Instance
 from perdure.values.transition import JournalChange, KeepInstance, Loaded, Put, Transition
@@ -86,7 +86,20 @@ class KeepProgram(Instruction[bool, Never]):
     rows: int
 
 
-OF_A_CLAIMED_RUN: Final = frozenset({Checkpoint, ReadJournal, AwaitChange, TakeProgram, KeepProgram})
+@attrs.frozen
+class HasWork(Instruction[bool, Never]):
+    """Read whether a job has work, as `StoredCounts.has_work` says it.
+
+    The engine answers it in a run with a claim. A dry run and a simulation answer True.
+
+    Attributes:
+        job: the job's kind and name.
+    """
+
+    job: Job
+
+
+OF_A_CLAIMED_RUN: Final = frozenset({Checkpoint, ReadJournal, AwaitChange, TakeProgram, KeepProgram, HasWork})
 """The instructions that the engine answers in a run with a claim."""
 
 
@@ -190,12 +203,16 @@ class DryJournal:
     inputs: Callable[[], TurnInputs]
     transitions: list[Transition] = attrs.Factory(list[Transition])
 
-    def answer(self, instruction: Checkpoint | ReadJournal | AwaitChange | TakeProgram | KeepProgram) -> object:
+    def answer(
+        self, instruction: Checkpoint | ReadJournal | AwaitChange | TakeProgram | KeepProgram | HasWork
+    ) -> object:
         """Answer an instruction as the engine does."""
         if isinstance(instruction, ReadJournal):
             return Success(tuple(self.rows[instruction.first : instruction.first + instruction.limit]))
         if isinstance(instruction, AwaitChange | TakeProgram):
             return Success(None)
+        if isinstance(instruction, HasWork):
+            return Success(True)  # noqa: FBT003 - the answer
         if isinstance(instruction, KeepProgram):
             return Success(False)  # noqa: FBT003 - the answer
         value = instruction.take()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, TypeAlias, Type
 import attrs
 from returns.result import Failure, Success
 
-from perdure.jobs.checkpoint import AwaitChange, Checkpoint, DryJournal, KeepProgram, ReadJournal, TakeProgram
+from perdure.jobs.checkpoint import AwaitChange, Checkpoint, DryJournal, HasWork, KeepProgram, ReadJournal, TakeProgram
 from perdure.jobs.definition import AnyDefinition, Definition
 from perdure.jobs.draft import Draft
 from perdure.jobs.failures import record_failure
@@ -336,7 +336,7 @@ class _DryTurn:
         def perform(instruction: object) -> object:
             if journal.execute.claimed == "before_effect":
                 journal.execute = self._claimed(journal.execute)
-            if isinstance(instruction, Checkpoint | ReadJournal | AwaitChange | TakeProgram | KeepProgram):
+            if isinstance(instruction, Checkpoint | ReadJournal | AwaitChange | TakeProgram | KeepProgram | HasWork):
                 return journal.answer(instruction)
             return self._answer(instruction, execute)
 

@@ -20,15 +20,7 @@ from perdure.jobs.transitions import EventRecorder, answered, failed, nothing, p
 from perdure.programs import Halted, Raised
 from perdure.values.answer import OutcomeRecord, RunAnswer
 from perdure.values.errors import InvalidInput
-from perdure.values.event import (
-    Event,
-    JobExecuted,
-    JobFailed,
-    JobParked,
-    JobRetryExhausted,
-    JobStarted,
-    JobTerminated,
-)
+from perdure.values.event import Event, JobExecuted, JobFailed, JobParked, JobRetryExhausted, JobStarted, JobTerminated
 from perdure.values.failure import Defect, FailureRecord
 from perdure.values.instance import Cause, Claim, Instance, PendingRetry
 from perdure.values.retry import Exhausted, RetryAt

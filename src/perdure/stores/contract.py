@@ -147,6 +147,13 @@ class StoredCounts(Protocol):
         """
         ...
 
+    def has_work(self, job: Job, /) -> FutureResult[bool, StoreError]:
+        """Return whether a job has an instance that is neither done nor suspended, or a living message.
+
+        Both are read at one moment between the call and the answer.
+        """
+        ...
+
     def messages(
         self, pairs: Sequence[tuple[Address, Address]], limit: int, /
     ) -> FutureResult[tuple[int, ...], StoreError]:

@@ -177,6 +177,10 @@ class JobWork:
     next_alarm_ms: int | None = None
 
 
+WITHOUT_WORK: Final = ("done", "parked", "paused")
+"""The statuses of instances that no worker will run by itself."""
+
+
 @attrs.frozen(kw_only=True)
 class StoredWork:
     """The work of some jobs in a store.

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.errors import ResolutionFailed
 from returns.result import Failure, Success
 
-from perdure.jobs.checkpoint import AwaitChange, Checkpoint, DryJournal, KeepProgram, ReadJournal, TakeProgram
+from perdure.jobs.checkpoint import AwaitChange, Checkpoint, DryJournal, HasWork, KeepProgram, ReadJournal, TakeProgram
 from perdure.jobs.context import GetState, UpdateState
 from perdure.jobs.draft import ClosedDraft, Draft
 from perdure.jobs.streams import EMITTER, Heartbeat, Stream, in_effect, is_emission
@@ -404,7 +404,7 @@ class Interpreter:
 
     def _use(self, draft: Draft | ClosedDraft, operation: object) -> object:
         """Call the draft. A user's own kind may have a draft with more operations than usual."""
-        if self.journal is not None and isinstance(operation, AwaitChange | TakeProgram | KeepProgram):
+        if self.journal is not None and isinstance(operation, AwaitChange | TakeProgram | KeepProgram | HasWork):
             return self.journal.answer(operation)
         if self.journal is not None and isinstance(operation, Checkpoint | ReadJournal):
             return self._committed(self.journal, operation)

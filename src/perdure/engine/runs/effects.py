@@ -22,6 +22,7 @@ from perdure.jobs.checkpoint import (
     AwaitChange,
     Checkpoint,
     ClaimLost,
+    HasWork,
     KeepProgram,
     ReadJournal,
     TakeProgram,
@@ -40,6 +41,7 @@ from perdure.programs.instructions import ServiceCall
 from perdure.runtime.record import Future, Runtime, Timer
 from perdure.runtime.tasks import Resumed, start_eagerly
 from perdure.stores.contract import Store
+from perdure.values.address import Job
 from perdure.values.errors import Conflict, OutcomeUnknown, StoreCorrupt, StoreUnavailable
 from perdure.values.limits import AnyUse
 from perdure.values.transition import Put
@@ -318,6 +320,20 @@ class Checkpoints:
             return rows
         raise rows.failure() if isinstance(rows.failure(), StoreCorrupt) else RunLost(rows.failure())
 
+    async def has_work(self, job: Job) -> object:
+        """Read whether a job has work.
+
+        Raises:
+            RunLost: the store cannot be read now.
+        """
+        counts = self.store.counts
+        if counts is None:
+            raise RunLost(StoreUnavailable("look for work", f"{self.store.name} does not count its instances"))
+        found = await answer_of(counts.has_work(job))
+        if isinstance(found, Success):
+            return found
+        raise RunLost(found.failure())
+
     async def _present(self, run: ClaimedRun) -> Execute | None:
         """Return the run on the present row. None if its claim is lost."""
         loaded = await self.cache.load(run.execute.instance.address)
@@ -492,6 +508,8 @@ class LazyClaim:
                 return await self._checkpoints.read(self.execute, instruction)
             case AwaitChange():
                 return await self._checkpoints.changed(self)
+            case HasWork(job):
+                return await self._checkpoints.has_work(job)
             case TakeProgram():
                 return Success(self._checkpoints.cache.programs.take(self.execute.instance.address))
             case KeepProgram(program, rows):

@@ -137,6 +137,11 @@ class SealBatch:
     """Take no more items."""
 
 
+@frozen
+class WatchPool:
+    """Let the batch be done when its pool has no work."""
+
+
 @frozen(kw_only=True)
 class EndWaiter:
     """The input with which a workflow waits for the end.
@@ -191,10 +196,11 @@ class ItemEnded:
 
 @frozen(kw_only=True)
 class BatchChanged:
-    """Result of a batch's ``put`` and ``seal``.
+    """Result of a batch's ``put``, ``seal`` and ``watch_pool``.
 
     Attributes:
-        accepted: whether the request was applied. A ``put`` into a sealed batch is not.
+        accepted: whether the request was applied. A ``put`` into a sealed batch is not, and ``watch_pool`` only in one
+            without items.
         found: the batch's state before it.
         put: how many items it put.
         status: the batch's status after it.
@@ -241,6 +247,9 @@ def commands_of_batch(item: TypeForm[Any], policy: ItemPolicy, name: str) -> tup
     return (
         CommandSpec(name="put", command=put_items, input=codec, absent="creates", answer=BatchChanged, repeat=keeps),
         CommandSpec(name="seal", command=SealBatch, absent="creates", answer=BatchChanged, repeat="changes_nothing"),
+        CommandSpec(
+            name="watch_pool", command=WatchPool, absent="creates", answer=BatchChanged, repeat="changes_nothing"
+        ),
         CommandSpec(name="start_child", command=AwaitEnd, input=_WAITER, absent="creates", sender="instance"),
         CommandSpec(name="item_ended", command=ItemEnded, input=_ITEM_END, sender="instance"),
     )

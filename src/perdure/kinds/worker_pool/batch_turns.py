@@ -14,6 +14,7 @@ import orjson
 
 from perdure.codecs import Codec
 from perdure.codecs.codec import RowCodec
+from perdure.jobs.checkpoint import HasWork
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.request import AlarmDue, Request, too_large
 from perdure.jobs.run import begin_attempt, begin_run, executed, prior_failed, run_answer
@@ -30,12 +31,13 @@ from perdure.kinds.worker_pool.batch import (
     ItemEnded,
     PutItems,
     SealBatch,
+    WatchPool,
 )
 from perdure.kinds.worker_pool.handler import key_of_item
 from perdure.kinds.worker_pool.items import ItemForm, NewItem
 from perdure.kinds.workflow.children import report_end
 from perdure.kinds.workflow.header import Parent
-from perdure.programs import succeed
+from perdure.programs import Program, perform, succeed
 from perdure.values.address import Address
 from perdure.values.answer import OutcomeRecord
 from perdure.values.errors import InvalidInput, UnknownAction
@@ -47,12 +49,14 @@ from perdure.values.message import Message
 from perdure.values.times import from_ms
 from perdure.values.turn_inputs import TurnInputs
 
-BatchCommand: TypeAlias = PutItems | SealBatch | AwaitEnd | ItemEnded | AlarmDue
+BatchCommand: TypeAlias = PutItems | SealBatch | WatchPool | AwaitEnd | ItemEnded | AlarmDue
 
 MAX_WAITERS: Final = 100
 """Workflows that wait for one batch: each commit of the batch writes their addresses."""
 
 NOTHING: Final = succeed(None)
+LOOK: Final = "look at the pool"
+"""The name of the run that looks at the pool."""
 
 
 @frozen(kw_only=True)
@@ -71,6 +75,12 @@ class BatchData:
 
 
 BATCH_DATA: RowCodec[BatchData] = RowCodec(Codec.of(BatchData, what="data of a batch"))
+WATCH_DATA: RowCodec[tuple[BatchData, int]] = RowCodec(
+    Codec.of(tuple[BatchData, int], what="data of a batch that watches its pool")
+)
+_WATCHES: Final = "["
+"""How the data of a batch begins that watches its pool: older code, which would purge it, leaves it to newer code."""
+
 STATES: RowCodec[BatchProgress] = RowCodec(Codec.of(BatchProgress, what="state of a batch"))
 
 
@@ -80,7 +90,23 @@ def data_of(instance: Instance) -> BatchData:
     Raises:
         InvalidInput: this code cannot decode it.
     """
-    return BATCH_DATA.read(instance.data)
+    data = instance.data
+    return WATCH_DATA.read(data)[0] if data.startswith(_WATCHES) else BATCH_DATA.read(data)
+
+
+def watches_since(instance: Instance) -> int | None:
+    """Return the instant from which a batch watches its pool. None if it does not, or not any more.
+
+    Raises:
+        InvalidInput: this code cannot decode it.
+    """
+    return WATCH_DATA.read(instance.data)[1] if instance.data.startswith(_WATCHES) else None
+
+
+def _with_waiters(instance: Instance, waiters: tuple[Parent, ...]) -> str:
+    """Encode a batch's data with other workflows that wait."""
+    data, since_ms = attrs.evolve(data_of(instance), waiters=waiters), watches_since(instance)
+    return BATCH_DATA.write(data) if since_ms is None else WATCH_DATA.write((data, since_ms))
 
 
 def begin(
@@ -95,19 +121,23 @@ def begin(
     command = cast("BatchCommand", request.command)
     if request.inbound is None and isinstance(command, AwaitEnd | ItemEnded):  # only instances send these
         return refuse(address, UnknownAction(f"{job.kind}:{job.name}", request.action, tuple(job.plan.offered)))
+    step: Step
     match command:
         case PutItems():
-            return _put(how, address, instance, request, inputs)
+            step = _put(how, address, instance, request, inputs)
         case SealBatch():
-            return _seal(how, address, instance, inputs)
+            step = _seal(how, address, instance, inputs)
+        case WatchPool():
+            step = _watch(address, instance, request, inputs)
         case AwaitEnd():
-            return _wait(address, instance, command.waiter, inputs)
+            step = _wait(address, instance, command.waiter, inputs)
         case ItemEnded():
-            return _item_ended(how, address, instance, request, inputs)
+            step = _item_ended(how, address, instance, request, inputs)
         case AlarmDue():
-            return reply(address, None) if instance is None else _alarm(job, instance, request, inputs)
+            step = reply(address, None) if instance is None else _alarm(job, instance, request, inputs)
         case _:
             assert_never(command)
+    return step
 
 
 # ---------------------------------------------------------------- puts and the seal
@@ -133,7 +163,7 @@ def _put(how: BatchPolicy, address: Address, instance: Instance | None, request:
     before, state = _opened(address, instance, inputs)
     found = _found(instance, state)
     if state.sealed:
-        return _not_put(before, len(command.items), found, request, inputs)
+        return _refused(before, "batch.not_put", {"items": len(command.items)}, found, request, inputs)
     most = inputs.limits.messages_per_turn
     if len(command.items) > most:
         expected = f"items: at most {most:,} for each put (Limits.messages_per_turn), not {len(command.items):,}"
@@ -152,13 +182,15 @@ def _put(how: BatchPolicy, address: Address, instance: Instance | None, request:
     return answered(transition, BatchChanged(accepted=True, found=found, put=len(messages), status=now.status))
 
 
-def _not_put(before: Instance, count: int, found: Any, request: Request, inputs: TurnInputs) -> Commit:
-    """Refuse items, because the batch is sealed. Those of a message are noted: its sender gets no answer."""
+def _refused(
+    before: Instance, name: str, facts: dict[str, int], found: Any, request: Request, inputs: TurnInputs
+) -> Commit:
+    """Refuse a request, because of the batch's state. One in a message is noted: its sender gets no answer."""
     transition = nothing(before.address)
     if request.inbound is not None:
-        data = orjson.dumps({"items": count, "sender": str(request.inbound.sender)}).decode()
+        data = orjson.dumps({**facts, "sender": str(request.inbound.sender)}).decode()
         log = EventRecorder(inputs, before.address, before.run_count)
-        transition = attrs.evolve(transition, events=(log.add(JobNoted, name="batch.not_put", data=data),))
+        transition = attrs.evolve(transition, events=(log.add(JobNoted, name=name, data=data),))
     return answered(transition, BatchChanged(accepted=False, found=found, status=before.status))
 
 
@@ -190,6 +222,49 @@ def _seal(how: BatchPolicy, address: Address, instance: Instance | None, inputs:
     return answered(commit.transition, BatchChanged(accepted=True, found=found, status=after.status))
 
 
+# ---------------------------------------------------------------- a pool without work
+MIN_PAUSE_MS: Final = 1_000
+MAX_PAUSE_MS: Final = 60_000
+PAUSES_OF_WAIT: Final = 10
+"""A batch looks at its pool again after a tenth of the time that it has watched it, within these bounds."""
+
+
+def _watch(address: Address, instance: Instance | None, request: Request, inputs: TurnInputs) -> Commit:
+    """Let a batch without items be done when its pool has no work. Its alarm looks at the pool, now and later."""
+    before, state = _opened(address, instance, inputs)
+    found = _found(instance, state)
+    if watches_since(before) is not None:
+        return reply(address, BatchChanged(accepted=True, found=found, status=before.status))
+    if state.sealed or state.put:
+        return _refused(before, "batch.not_watched", {}, found, request, inputs)
+    events = EventRecorder(inputs, address, 0).optional(JobStarted) if instance is None else ()
+    transition = put(
+        before,
+        inputs.now_ms,
+        events=events,
+        state=STATES.write(attrs.evolve(state, sealed=True)),
+        data=WATCH_DATA.write((data_of(before), inputs.now_ms)),
+        alarm_ms=inputs.now_ms,
+    )
+    now = stored(transition) or before
+    return answered(transition, BatchChanged(accepted=True, found=found, status=now.status))
+
+
+def has_work(how: BatchPolicy, instance: Instance) -> Program[bool] | None:
+    """Return the program that looks at the pool. None if the batch does not watch it, or has its end."""
+    watches = watches_since(instance) is not None and STATES.read(instance.state).ended_at is None
+    return perform(HasWork((how.pool.kind, how.pool.name))) if watches else None
+
+
+def looked(how: BatchPolicy, execute: Execute, value: object, inputs: TurnInputs) -> Commit:
+    """Settle a look at the pool: it is the end if there was no work. Otherwise the batch looks again later."""
+    instance, since_ms = execute.instance, watches_since(execute.instance) or 0
+    if value is False:
+        return _ended(how, instance, STATES.read(instance.state), inputs, claim=None)
+    pause_ms = min(max((inputs.now_ms - since_ms) // PAUSES_OF_WAIT, MIN_PAUSE_MS), MAX_PAUSE_MS)
+    return answered(put(instance, inputs.now_ms, claim=None, alarm_ms=inputs.now_ms + pause_ms), None)
+
+
 # ---------------------------------------------------------------- waits
 def _wait(address: Address, instance: Instance | None, waiter: EndWaiter, inputs: TurnInputs) -> Commit:
     """Note a workflow that waits. It is answered immediately if the batch is done."""
@@ -206,7 +281,7 @@ def _wait(address: Address, instance: Instance | None, waiter: EndWaiter, inputs
         answer = report_end(address, parent, "cancelled", why, inputs.now_ms)
         return answered(attrs.evolve(nothing(address), messages=(answer,)), None)
     events = EventRecorder(inputs, address, 0).optional(JobStarted) if instance is None else ()
-    after = BATCH_DATA.write(attrs.evolve(data, waiters=(*data.waiters, parent)))
+    after = _with_waiters(before, (*data.waiters, parent))
     return answered(put(before, inputs.now_ms, events=events, data=after), None)
 
 
@@ -264,6 +339,18 @@ def _changed(
     """Write a batch's state. If it is sealed and no item waits, this is its end."""
     if not state.sealed or state.waiting:
         return answered(put(before, inputs.now_ms, events=events, state=STATES.write(state)), None)
+    return _ended(how, before, state, inputs, events)
+
+
+def _ended(
+    how: BatchPolicy,
+    before: Instance,
+    state: BatchProgress,
+    inputs: TurnInputs,
+    events: tuple[Event, ...] = (),
+    **changes: Any,  # fields of Instance that the end changes as well
+) -> Commit:
+    """Write a batch's end, and report it."""
     state = attrs.evolve(state, ended_at=from_ms(inputs.now_ms))
     encoded, data = STATES.write(state), data_of(before)
     messages = tuple(report_end(before.address, each, "done", encoded, inputs.now_ms) for each in data.waiters)
@@ -278,6 +365,7 @@ def _changed(
         messages=messages,
         state=encoded,
         data=BATCH_DATA.write(attrs.evolve(data, waiters=())),
+        **changes,
         # Without a hook it is over: its alarm is the end of its retention. With one, the alarm runs the hook.
         alarm_ms=_kept_until(how, inputs) if is_over else inputs.now_ms,
         ended_ms=inputs.now_ms if is_over else None,
@@ -300,9 +388,11 @@ def _alarm(job: AnyDefinition, instance: Instance, request: Request, inputs: Tur
     return begin_run(job, instance, request, inputs, cause="alarm")
 
 
-def succeeded(how: BatchPolicy, execute: Execute, inputs: TurnInputs) -> Commit:
-    """Settle ``on_done``: the batch is over, and kept."""
+def succeeded(how: BatchPolicy, execute: Execute, value: object, inputs: TurnInputs) -> Commit:
+    """Settle a look at the pool, or ``on_done``: then the batch is over, and kept."""
     instance = execute.instance
+    if execute.hook == LOOK:
+        return looked(how, execute, value, inputs)
     log = EventRecorder(inputs, instance.address, instance.run_count)
     events: tuple[Event, ...]
     events = executed(log, execute, inputs) if execute.prior is None else prior_failed(log, execute, inputs)

@@ -11,7 +11,7 @@ from typing_extensions import TypeVar as DefaultTypeVar
 
 from perdure._lazy import lazy_module
 from perdure.codecs import Codec, Migrations
-from perdure.jobs.definition import Definition, Dispatch, PostCommand
+from perdure.jobs.definition import Definition, Dispatch, PostCommand, tell
 from perdure.jobs.display import DisplayField, fields_of_plan
 from perdure.jobs.hooks import FROM_HOOKS, FromHooks, HookResult, RetryPolicy, check_function, hook, value_of
 from perdure.jobs.plan import DEFAULT_RUN_TIMEOUT, AcceptedInEvents, Lanes, Plan, build_plan
@@ -488,12 +488,15 @@ class PoolBatch(Definition["BatchHandle[V]", "BatchSender[V]", R_contra], Generi
         return step
 
     def program(self, instance: Instance, claim: Claim, command: object) -> tuple[str, Program[Any, Any, Any]]:
-        """Return the ``on_done`` program."""
+        """Return the ``on_done`` program, or the one that looks at the pool."""
+        look: Program[Any] | None = batch_turns.has_work(self.policy, instance)
+        if look is not None:
+            return batch_turns.LOOK, look
         return "on_done", batch_turns.NOTHING if self.on_done is None else self.on_done(self.context(instance, claim))
 
     def succeeded(self, execute: Execute, value: object, inputs: TurnInputs) -> Commit | Execute:
         """Settle ``on_done``: the batch has ended, and is kept."""
-        settled: Commit = batch_turns.succeeded(self.policy, execute, inputs)
+        settled: Commit = batch_turns.succeeded(self.policy, execute, value, inputs)
         return settled
 
     def alarm_consumed(self, instance: Instance, claim: Claim, inputs: TurnInputs) -> Instance:
@@ -565,6 +568,21 @@ class PoolBatch(Definition["BatchHandle[V]", "BatchSender[V]", R_contra], Generi
 
         ended: Program[Any, Any] = perform(CallChild(self, check_id(id_), batch.BatchProgress(), "leave"))
         return ended
+
+    def pool_empty(self, id_: str, /) -> Program[BatchProgress, Defect]:
+        """Wait in a workflow until the pool has no work, as long as it takes. See `BatchHandle.watch_pool`.
+
+        Args:
+            id_: a batch without items, such as a new one with the workflow's run id.
+
+        Returns:
+            The program, which succeeds once the pool had no work at a moment after the call. It fails as `done` does.
+
+        Raises:
+            InvalidId: the id is invalid.
+        """
+        watch: Program[None] = tell(self, check_id(id_)).watch_pool()
+        return watch.bind(lambda _: self.done(id_))
 
     def handle(self, dispatch: Dispatch) -> BatchHandle[V]:
         """Return the typed handle."""

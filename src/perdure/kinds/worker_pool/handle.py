@@ -16,7 +16,7 @@ from perdure.jobs.call import Call, decoded, mapped, result_of
 from perdure.jobs.definition import CallError, Dispatch, PostCommand
 from perdure.jobs.handle import JobHandle
 from perdure.jobs.request import Request
-from perdure.kinds.worker_pool.batch import BatchChanged, BatchProgress, NewItems, SealBatch, put_items
+from perdure.kinds.worker_pool.batch import BatchChanged, BatchProgress, NewItems, SealBatch, WatchPool, put_items
 from perdure.kinds.worker_pool.items import (
     CancelCommand,
     Drained,
@@ -423,6 +423,19 @@ class BatchHandle(JobHandle[BatchProgress, Any], Generic[V]):
         """
         return self._send(id_, SealBatch(), "seal", key=idempotency_key)
 
+    def watch_pool(self, id_: str, /, *, idempotency_key: str | None = None) -> Call[BatchChanged, CallError]:
+        """Let a batch without items be done when its pool has no work: none queued, delayed, running or retried.
+
+        Items that are parked, paused or done are no work, and messages that bring items are. The batch looks at the
+        pool at once, and then again after a tenth of the time that it has waited, 1 second to 1 minute. So it does not
+        notice work that is missing for a moment.
+
+        Args:
+            id_: the batch. `until` and `seal_and_wait` wait for its end.
+            idempotency_key: a repeat with this key returns the first result.
+        """
+        return self._send(id_, WatchPool(), "watch_pool", key=idempotency_key)
+
     def seal_and_wait(
         self, id_: str, /, *, timeout: Duration = "1 minute", idempotency_key: str | None = None
     ) -> Call[BatchProgress, CallError | WaitOver | NoOutcome]:
@@ -488,6 +501,10 @@ class BatchSender(Generic[V_contra]):
     def seal(self) -> Program[None]:
         """Take no more items."""
         return self.post("seal")
+
+    def watch_pool(self) -> Program[None]:
+        """Let a batch without items be done when its pool has no work. See `BatchHandle.watch_pool`."""
+        return self.post("watch_pool")
 
     def terminate(self, reason: str = "terminated", /) -> Program[None]:
         """Terminate the batch. Its items stay in the pool."""

@@ -104,6 +104,10 @@ class MessageTable:
         for message_id in self._dead_own.pop(address, ()):
             del self._dead[message_id]
 
+    def targets(self) -> Iterator[Address]:
+        """Yield the target of each living message."""
+        return (stored.message.target for stored in self._living.values())
+
     def deliverable(
         self, now_ms: int, limit: int, except_jobs: frozenset[Job] = frozenset()
     ) -> tuple[StoredMessage, ...]:

@@ -20,6 +20,7 @@ from perdure.stores.contract import Answered, NotCommitted, Store
 from perdure.stores.memory.tables import Opening, Tables
 from perdure.stores.shares import Members, Served, Share, StoreMember
 from perdure.stores.values import (
+    WITHOUT_WORK,
     Capabilities,
     Cursor,
     DuePosition,
@@ -366,6 +367,10 @@ class _MemoryCounts:
         """Count the jobs' work."""
         return self.opening.answer("count the work", lambda tables: _work(tables, jobs, until_ms, limit))
 
+    def has_work(self, job: Job, /) -> FutureResult[bool, StoreError]:
+        """Return whether a job has work."""
+        return self.opening.answer("look for work", lambda tables: _has_work(tables, job))
+
     def messages(
         self, pairs: Sequence[tuple[Address, Address]], limit: int, /
     ) -> FutureResult[tuple[int, ...], StoreError]:
@@ -412,6 +417,13 @@ def _work(tables: Tables, jobs: Sequence[Job], until_ms: int, limit: int) -> Sto
         queued={job: instances.lanes.number_of(job) for job in jobs},
         messages=Counter((to.kind, to.name) for to in (head.message.target for head in heads)),
         running=Counter((one.address.kind, one.address.name) for one in instances.claimed(0, limit)),
+    )
+
+
+def _has_work(tables: Tables, job: Job) -> bool:
+    rows = ((one.address, one.status) for one in tables.instances.all())
+    return any((to.kind, to.name) == job for to in tables.mail.targets()) or any(
+        (address.kind, address.name) == job and status not in WITHOUT_WORK for address, status in rows
     )
 
 

@@ -27,7 +27,17 @@ from perdure.stores.postgres.encoding import (
 )
 from perdure.stores.postgres.operations import PostgresOperations
 from perdure.stores.rows import after_prefix
-from perdure.stores.values import DuePosition, FilledPage, Found, Health, JobWork, Query, QueuedLane, StoredWork
+from perdure.stores.values import (
+    WITHOUT_WORK,
+    DuePosition,
+    FilledPage,
+    Found,
+    Health,
+    JobWork,
+    Query,
+    QueuedLane,
+    StoredWork,
+)
 from perdure.values.address import Address, Job
 from perdure.values.attributes import StoredAttribute
 from perdure.values.errors import StoreCorrupt, StoreError
@@ -703,6 +713,17 @@ class PostgresCounts:
         targets = [encoded(str(target)) for _, target in pairs]
         found = self._operations.read("count messages", sql, senders, targets, limit)
         return converted(answered_by(found), lambda rows: _up_to(limit, [row[0] for row in rows]))
+
+    def has_work(self, job: Job, /) -> FutureResult[bool, StoreError]:
+        """Return whether a job has work."""
+        s = self._operations.schema
+        sql = f"""
+            SELECT EXISTS (SELECT FROM {s}.instances WHERE kind = $1 AND name = $2 AND status NOT IN {WITHOUT_WORK})
+              OR EXISTS (SELECT FROM {s}.messages WHERE starts_with(target, $3))
+        """
+        kind, name = map(encoded, job)
+        found = self._operations.read("look for work", sql, kind, name, f"{kind}:{name}:")
+        return converted(answered_by(found), lambda rows: bool(rows[0][0]))
 
     def work(self, jobs: Sequence[Job], until_ms: int, limit: int, /) -> FutureResult[StoredWork, StoreError]:
         """Count the jobs' work."""

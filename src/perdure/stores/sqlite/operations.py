@@ -513,6 +513,10 @@ class _SqliteCounts:
         """Count the jobs' work."""
         return self.store.read("count the work", lambda cursor: queries.work(cursor, jobs, until_ms, limit))
 
+    def has_work(self, job: Job, /) -> FutureResult[bool, StoreError]:
+        """Return whether a job has work."""
+        return self.store.read("look for work", lambda cursor: queries.has_work(cursor, job))
+
     def messages(
         self, pairs: Sequence[tuple[Address, Address]], limit: int, /
     ) -> FutureResult[tuple[int, ...], StoreError]:

@@ -28,7 +28,16 @@ from perdure.stores.rows import (
     readable,
 )
 from perdure.stores.sqlite.counters import StatusCounts
-from perdure.stores.values import Cursor, DuePosition, LoadRequest, LoggedEvent, Query, QueuedLane, StoredWork
+from perdure.stores.values import (
+    WITHOUT_WORK,
+    Cursor,
+    DuePosition,
+    LoadRequest,
+    LoggedEvent,
+    Query,
+    QueuedLane,
+    StoredWork,
+)
 from perdure.values.address import Address, Job
 from perdure.values.errors import StoreCorrupt
 from perdure.values.instance import Instance, is_left_to
@@ -116,6 +125,10 @@ _QUEUE_LENGTH = """
 SELECT count(*) FROM (
   SELECT 1 FROM instances INDEXED BY instances_lanes WHERE kind = ? AND name = ? AND rank_ms IS NOT NULL LIMIT ?
 )
+"""
+_HAS_WORK = f"""
+SELECT EXISTS (SELECT 1 FROM instances WHERE kind = ?1 AND name = ?2 AND status NOT IN {WITHOUT_WORK})
+  OR EXISTS (SELECT 1 FROM messages WHERE substr(target, 1, length(?3)) = ?3)
 """
 _PAIR_COUNT = "SELECT count(*) FROM (SELECT 1 FROM messages WHERE sender = ? AND target = ? LIMIT ?)"
 _SOME_MESSAGES = "SELECT count(*) FROM (SELECT 1 FROM messages LIMIT ?)"
@@ -353,6 +366,12 @@ def work(cursor: sqlite3.Cursor, jobs: Sequence[Job], until_ms: int, limit: int)
         messages=Counter((target.kind, target.name) for target in targets),
         running={(kind, name): number for kind, name, number in cursor.execute(_CLAIMS, (limit,))},
     )
+
+
+def has_work(cursor: sqlite3.Cursor, job: Job) -> bool:
+    """Return whether a job has work. One statement reads one moment."""
+    kind, name = job
+    return bool(_number(cursor, _HAS_WORK, kind, name, f"{kind}:{name}:"))
 
 
 def next_message(cursor: sqlite3.Cursor, after_ms: int) -> int | None:

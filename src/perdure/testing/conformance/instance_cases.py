@@ -38,6 +38,7 @@ from perdure.testing.conformance.requirements import (
     DURABLE,
     FENCED,
     FIND,
+    HAS_WORK,
     KEY_EMPTIED,
     KEY_EXPIRES,
     KEYS_HELD,
@@ -55,7 +56,7 @@ from perdure.testing.conformance.requirements import (
     WORK,
     WORK_LIMIT,
 )
-from perdure.values.address import Address
+from perdure.values.address import Address, Job
 from perdure.values.errors import Conflict
 from perdure.values.instance import Fence, Instance
 from perdure.values.transition import Loaded, NewKeys, Purge, Put, Transition
@@ -429,6 +430,40 @@ async def the_work_of_jobs_is_that_of_the_rows(store: Store) -> None:
             same(work.alarms_to_ms, last, f"how far the alarms were read, limit {limit}")
 
 
+async def _work_of(store: Store, job: Job) -> str:
+    assert store.counts is not None  # noqa: S101 - a case that has it
+    return "work" if await value(store.counts.has_work(job)) else "none"
+
+
+@in_store(HAS_WORK)
+async def a_job_has_work_until_its_instances_are_done_or_suspended(store: Store) -> None:
+    """Each status, another job whose name begins alike, and messages to both."""
+    if store.counts is None:
+        return
+    job, held = ("task", "orders"), attrs.evolve(instance(address("paused"), alarm_ms=1), suspension="paused")
+    rows = [
+        (held, False),
+        (attrs.evolve(instance(address("parked")), suspension="retries_exhausted"), False),
+        (attrs.evolve(instance(address("done")), ended_ms=5), False),
+        (instance(address("other", name="orders2"), alarm_ms=1), False),
+        (instance(address("idle")), True),
+        (instance(address("alarm"), alarm_ms=2**40), True),
+        (instance(address("busy"), claim=CLAIM), True),
+        (attrs.evolve(instance(address("retry")), pending_retry=PENDING_RETRY), True),
+        *(((attrs.evolve(instance(address("item"), alarm_ms=1), lane="a"), True),) if store.lanes is not None else ()),
+    ]
+    for one, wanted in rows:
+        stored = await value(commit_one(store, Transition(address=one.address, write=Put(one))))
+        same(await _work_of(store, job), "work" if wanted else "none", f"with {one.address}, {one.status}")
+        if wanted:
+            await value(commit_one(store, Transition(address=one.address, expected=stored, write=Purge())))
+    same(await _work_of(store, job), "none", "without work")
+    await told(store, address("parked"), address("new", name="orders2"), "1")
+    same(await _work_of(store, job), "none", "with a message to another job")
+    await told(store, address("done"), address("new"), "2")
+    same(await _work_of(store, job), "work", "with a message to it")
+
+
 @in_store(SEARCH)
 async def searches_continue_where_they_stopped(store: Store) -> None:
     """However few instances a search may read, its continuations find what ``find`` finds."""
@@ -488,6 +523,7 @@ INSTANCE_CASES: tuple[Case, ...] = (
     find_meets_every_condition,
     counts_are_those_of_the_instances,
     the_work_of_jobs_is_that_of_the_rows,
+    a_job_has_work_until_its_instances_are_done_or_suspended,
     searches_continue_where_they_stopped,
     find_pages_in_the_order_of_addresses,
 )

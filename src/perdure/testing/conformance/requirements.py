@@ -356,6 +356,11 @@ WORK_LIMIT = Requirement(
 WORK_TIME = Requirement(
     "counts.work", "Its time depends on the jobs and the limit, and not on the number of instances."
 )
+HAS_WORK = Requirement(
+    "counts.has_work",
+    "Return whether a job has an instance that is neither done nor suspended, or a living message. Both are read at "
+    "one moment between the call and the answer.",
+)
 COUNTS_AGE = Requirement("counts.instances", "Where that takes long it may return earlier counts, with ``age_ms``.")
 SEARCH = Requirement(
     "search",
