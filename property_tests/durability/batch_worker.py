@@ -63,27 +63,40 @@ def wait_for_it(ctx: WorkflowContext[int]) -> Do[int, Any]:
 waiting = Workflow("waiting", state=int, run=wait_for_it)
 
 
+@program
+def wait_for_the_pool(ctx: WorkflowContext[int]) -> Do[bool, Any]:
+    end = yield from batches.pool_empty(ctx.id)
+    return end.ended_at is not None
+
+
+emptied = Workflow("emptied", state=int, run=wait_for_the_pool)
+
+
 def say(line: str) -> None:
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
 
 
 async def main(store: str, items: int) -> None:
-    async with App(None).with_jobs(numbers, batches, ends, waiting).open(store) as client:
+    async with App(None).with_jobs(numbers, batches, ends, waiting, emptied).open(store) as client:
         say("open")
         await client.handle(waiting).start("b", 0)
+        # Delayed, so that the pool has work until the watch has begun, whatever is killed.
+        await client.handle(numbers).put("first", 0, after="1 s")
+        await client.handle(emptied).start("w", 0)
         handle = client.handle(batches)
         for first in range(0, items, CHUNK):
             some = {f"i{n}": n for n in range(first, min(items, first + CHUNK))}
             await handle.put("b", some, idempotency_key=f"put-{first}")
         end = await handle.seal_and_wait("b", timeout="2 minutes")
         found: Any = await client.handle(waiting).start_and_wait("b", 0)
-        told: tuple[int, ...] | None = None
-        while told is None:
-            told = await client.handle(ends).get_state("b")
+        watched: Any = await client.handle(emptied).start_and_wait("w", 0)
+        told: list[tuple[int, ...] | None] = [None]
+        while None in told:
+            told = [await client.handle(ends).get_state(id_) for id_ in ("b", "w")]
             await asyncio.sleep(0.01)
         counts = {"put": end.put, "done": end.done, "rest": end.failed + end.cancelled + end.existed}
-        say(json.dumps({**counts, "told": told, "workflow": found.value}))
+        say(json.dumps({**counts, "told": told, "workflow": found.value, "watched": watched.value}))
 
 
 if __name__ == "__main__":

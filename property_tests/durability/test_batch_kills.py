@@ -35,7 +35,7 @@ def run(store: str, items: int, kills: int, seed: int, worker: Path = WORKER) ->
 
 
 def check(end: dict[str, Any], items: int) -> None:
-    expected = {"put": items, "done": items, "rest": 0, "told": [items], "workflow": items}
+    expected = {"put": items, "done": items, "rest": 0, "told": [[items], [0]], "workflow": items, "watched": True}
     assert end == expected
 
 

@@ -139,6 +139,13 @@ MUTANTS = (
         f"{FORKS}::test_many_are_forked_in_pages_and_a_repeat_forks_no_fork[memory://]",
     ),
     Mutant(
+        "a command that is repeated forks the forks",
+        "change_many",
+        "if not change.is_made(each)",
+        "if True",
+        "tests/cli/test_changes.py::test_a_command_that_is_repeated_forks_no_fork",
+    ),
+    Mutant(
         "a workflow that cannot be forked stops the others",
         "fork_page",
         "if not isinstance(error, OF_ONE_WORKFLOW):",

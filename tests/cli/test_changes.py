@@ -1,16 +1,26 @@
 """The difference of two JSON values, as `perdure explain` shows it, and the changes of many instances."""
 
+import asyncio
+import json
 import re
 from contextlib import redirect_stderr, redirect_stdout
 from copy import deepcopy
 from io import StringIO
 from itertools import takewhile
+from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import attrs
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from operated import serving
+from returns.result import Result, Success
 
+from perdure import App, Do, Workflow, WorkflowContext, effect, program
+from perdure.cli.commands import run_command
 from perdure.cli.instances.bulk_changes import Change, apply_to
 from perdure.cli.instances.predictions import JsonChange, changes, json_text
 from perdure.cli.output import size_text
@@ -107,3 +117,48 @@ def test_a_size_is_rounded_up_to_whole_kib(size_bytes: int) -> None:
     else:
         kib = int(text.removesuffix(" KiB"))
         assert 1_024 * (kib - 1) < size_bytes <= 1_024 * kib
+
+
+# ---------------------------------------------------------------- forks of many
+@effect
+def say(_: None, word: str) -> Result[str, str]:
+    return Success(word)
+
+
+@program
+def say_one(ctx: WorkflowContext[str]) -> Do[str, str, None]:
+    return (yield from say((yield from ctx.state)))
+
+
+APP = App(None).with_jobs(Workflow("flows", state=str, run=say_one))
+
+
+async def make(path: Path) -> None:
+    async with APP.open(f"sqlite:///{path}") as jobs:
+        for id_ in ("a", "b"):
+            await jobs.handle_by_name("workflow", "flows").call("start", id_, '"word"')
+
+
+def test_a_command_that_is_repeated_forks_no_fork(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asyncio.run(make(tmp_path / "jobs.db"))
+    with serving(tmp_path / "jobs.db", APP) as named:
+        forks = ["fork", "--job", "workflow:flows", "--step", "0", "--suffix", "-2", "--yes", *named["server"]]
+        for _ in range(2):
+            assert run_command([*forks, "--json"]) == 0
+            printed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+            assert [each["address"] for each in printed] == ["workflow:flows:a", "workflow:flows:b"]
+        assert run_command([*forks, "--dry-run"]) == 0
+        assert capsys.readouterr().out.split() == ["workflow:flows:a", "workflow:flows:b"]
+        listed = ["list", "--job", "workflow:flows", "--json", *named["server"]]
+        assert run_command(listed) == 0
+        ids = [json.loads(line)["id"] for line in capsys.readouterr().out.splitlines()]
+        assert ids == ["a", "a-2", "b", "b-2"]
+        url = f"{named['server'][1]}/v1/jobs/workflow/flows/fork-many?step=0&suffix=-2"
+        for query, created in (("&dry_run=true", 0), ("&limit=1", 0)):
+            with urlopen(Request(url + query, method="POST")) as found:  # noqa: S310 - http
+                answer = json.load(found)
+            assert (answer["created"], answer["refused"]) == (0, 0)
+            assert answer["matched"] + created == (2 if "dry" in query else 1)
+        with pytest.raises(HTTPError) as refused:
+            urlopen(Request(f"{url}&dry_run=yes", method="POST"))  # noqa: S310 - as above
+        assert "'true' or 'false'" in refused.value.read().decode()
