@@ -32,7 +32,7 @@ from perdure import (
     tell,
 )
 from perdure.kinds.worker_pool import BatchChanged, BatchFailure, BatchProgress
-from perdure.kinds.worker_pool.batch_turns import MAX_WAITERS
+from perdure.kinds.worker_pool.batch_turns import MAX_WAITERS, pause_ms
 from perdure.kinds.worker_pool.items import batch_of
 from perdure.runtime.record import Sizes
 from perdure.testing import Delay, WorkerDied, World
@@ -431,6 +431,17 @@ def test_a_batch_with_items_does_not_watch_and_says_so() -> None:
         world.run(handle.seal("w"))
         world.advance("2 hours")
         assert world.run(world.handle(emptied).outcome("w")).value == 1  # type: ignore[union-attr]
+
+
+def test_a_slow_look_at_a_pool_takes_a_twentieth_of_the_time() -> None:
+    assert [pause_ms(waited, 40) for waited in (0, 9_999, 10_000, 20_000, 10**9)] == [
+        1_000,
+        1_000,
+        1_000,
+        2_000,
+        60_000,
+    ]
+    assert [pause_ms(0, took) for took in (0, 50, 51, 9_000)] == [1_000, 1_000, 1_020, 180_000]
 
 
 def test_a_batch_looks_at_its_pool_after_a_tenth_of_its_wait() -> None:

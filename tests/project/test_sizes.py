@@ -108,6 +108,7 @@ EXPLAINED = {
     "kinds/debounce/definition.py:MAX_BATCH_EVENTS": PUBLIC,
     "kinds/task/handler.py:MAX_BYTES_OF_CHARACTER": NUMBERS,
     "kinds/worker_pool/definition.py:DEFAULT_WORKERS": PUBLIC,
+    "kinds/worker_pool/batch_turns.py:LOOKS_OF_PAUSE": RATIO,
     "kinds/worker_pool/batch_turns.py:PAUSES_OF_WAIT": RATIO,
     "kinds/workflow/handle.py:FORKS_OF_A_PAGE": PUBLIC,
     "kinds/worker_pool/handle.py:DEFAULT_CHUNK": PUBLIC,

@@ -227,6 +227,18 @@ MIN_PAUSE_MS: Final = 1_000
 MAX_PAUSE_MS: Final = 60_000
 PAUSES_OF_WAIT: Final = 10
 """A batch looks at its pool again after a tenth of the time that it has watched it, within these bounds."""
+LOOKS_OF_PAUSE: Final = 20
+"""A look reads the kept results of a pool: at most this part of the time, so that it delays few commits."""
+
+
+def pause_ms(waited_ms: int, took_ms: int) -> int:
+    """Return the pause until the next look at a pool.
+
+    Args:
+        waited_ms: how long the batch has watched it.
+        took_ms: how long the last look took.
+    """
+    return max(min(max(waited_ms // PAUSES_OF_WAIT, MIN_PAUSE_MS), MAX_PAUSE_MS), took_ms * LOOKS_OF_PAUSE)
 
 
 def _watch(address: Address, instance: Instance | None, request: Request, inputs: TurnInputs) -> Commit:
@@ -261,8 +273,8 @@ def looked(how: BatchPolicy, execute: Execute, value: object, inputs: TurnInputs
     instance, since_ms = execute.instance, watches_since(execute.instance) or 0
     if value is False:
         return _ended(how, instance, STATES.read(instance.state), inputs, claim=None)
-    pause_ms = min(max((inputs.now_ms - since_ms) // PAUSES_OF_WAIT, MIN_PAUSE_MS), MAX_PAUSE_MS)
-    return answered(put(instance, inputs.now_ms, claim=None, alarm_ms=inputs.now_ms + pause_ms), None)
+    next_ms = inputs.now_ms + pause_ms(inputs.now_ms - since_ms, inputs.now_ms - execute.started_ms)
+    return answered(put(instance, inputs.now_ms, claim=None, alarm_ms=next_ms), None)
 
 
 # ---------------------------------------------------------------- waits

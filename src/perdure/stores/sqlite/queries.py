@@ -127,7 +127,8 @@ SELECT count(*) FROM (
 )
 """
 _HAS_WORK = f"""
-SELECT EXISTS (SELECT 1 FROM instances WHERE kind = ?1 AND name = ?2 AND status NOT IN {WITHOUT_WORK})
+SELECT EXISTS (SELECT 1 FROM instances INDEXED BY instances_lanes WHERE kind = ?1 AND name = ?2 AND rank_ms IS NOT NULL)
+  OR EXISTS (SELECT 1 FROM instances WHERE kind = ?1 AND name = ?2 AND status NOT IN {WITHOUT_WORK})
   OR EXISTS (SELECT 1 FROM messages WHERE substr(target, 1, length(?3)) = ?3)
 """
 _PAIR_COUNT = "SELECT count(*) FROM (SELECT 1 FROM messages WHERE sender = ? AND target = ? LIMIT ?)"
