@@ -22,8 +22,8 @@ MUTANTS = (
     Mutant(
         "another schedule drops the instant that was due",
         "_put",
-        "if instance.suspension is None and instance.left is None:",
-        "if instance.suspension is not None:",
+        "if instance.suspension is None and instance.left is None and",
+        "if instance.suspension is not None and",
         f"{SCHEDULES}::test_an_instant_that_was_due_fires_with_the_change",
     ),
     Mutant(

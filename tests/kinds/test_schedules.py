@@ -131,12 +131,25 @@ def test_an_instant_that_was_due_fires_with_the_change() -> None:
     with World(app) as world:
         handle = world.handle(table)
         world.run(handle.put("s", every("1 hour", align="start"), MESSAGE, tick_field="day"))
-        world.run(handle.hold())  # the alarms of the job wait, as those of an engine that is late
-        world.advance("90 minutes")
+        world.shift_wall_clock(timedelta(minutes=90))  # no alarm notices that before its next look at the clock
         world.run(handle.put("s", NIGHTLY, tell(reports, "us").send(Make("us")), tick_field="day"))
-        world.run(handle.release())
         world.advance("2 hours")
         assert (days(world), days(world, "us")) == ([at(1, 1)], [at(1, 3)])
+
+
+@pytest.mark.parametrize("kept_back", ["hold", "pause"])
+def test_a_change_fires_nothing_while_the_job_is_held_or_the_schedule_paused(kept_back: str) -> None:
+    with World(app) as world:
+        handle = world.handle(table)
+        world.run(handle.put("s", every("1 hour", align="start"), MESSAGE, tick_field="day"))
+        world.run(handle.hold() if kept_back == "hold" else handle.pause("s"))
+        world.advance("90 minutes")
+        world.run(handle.put("s", NIGHTLY, MESSAGE, tick_field="day"))
+        world.settle()
+        assert days(world) == []
+        world.run(handle.release() if kept_back == "hold" else handle.resume("s"))
+        world.advance("2 hours")
+        assert days(world) == [at(1, 3)]
 
 
 def test_a_paused_schedule_stays_paused_and_owes_one_firing() -> None:

@@ -128,7 +128,7 @@ def _put(
         return _put_as(instance, request.payload, schedule, data, inputs)
     # An instant that was due before the change fires with it, as it was promised: the alarm may be a moment late.
     due_before = _Firing.of(before, instance, data, inputs)
-    if instance.suspension is None and instance.left is None:
+    if instance.suspension is None and instance.left is None and inputs.hold == "released":
         with suppress(InvalidInput):  # a put must be able to replace a message that this code cannot read
             due_before = due_before.fire_due(targets)
     after = attrs.evolve(due_before.data, anchor_ms=now_ms, next_ms=first_tick(schedule, now_ms), owed_ms=None)
