@@ -106,6 +106,26 @@ def test_a_workflow_is_forked_from_a_step(page, engine):
     expect(page.locator("#main")).to_contain_text("There is no instance at this address")
 
 
+@pytest.mark.parametrize(("width", "scheme"), [(1440, "light"), (390, "dark")])
+def test_the_debugger_is_gone_through_by_its_links(page, engine, width, scheme):
+    sold = f"/jobs/workflow/sale/instances/d-{width}"
+    assert page.request.post(f"{engine.url.removesuffix('/dashboard')}/v1{sold}/wait/start", data='"car"').ok
+    page.emulate_media(color_scheme=scheme)
+    page.set_viewport_size({"width": width, "height": 844})
+    page.goto(f"{engine.url}{sold}")
+    page.locator("#debugger").get_by_role("link").click()
+    expect(page.locator(".lead")).to_have_text("2 of 2 answers")
+    expect(page.get_by_role("link", name="Next")).to_have_count(0)
+    page.get_by_role("link", name="Back").click()
+    expect(page.locator(".lead")).to_have_text("1 of 2 answers")
+    expect(page.locator("#position")).to_contain_text("served.py:")
+    expect(page.locator("#locals tbody")).to_contain_text("ctx")
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    assert Axe().run(page).violations_count == 0
+    page.locator("#positions").get_by_role("link", name="0").click()
+    expect(page.get_by_role("link", name="Back")).to_have_count(0)
+
+
 def test_an_action_that_destroys_does_not_have_the_focus(page, engine):
     page.goto(f"{engine.url}{ORDER}/request/terminate")
     expect(page.get_by_role("link", name="Cancel")).to_be_focused()

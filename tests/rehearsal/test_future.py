@@ -620,6 +620,13 @@ def test_effects_without_an_answer_are_named() -> None:
             asked(world, app, ("bare", "b"))
 
 
+def test_answers_that_nothing_asks_for_are_named(world: World[Any], shop_app: App[Any]) -> None:
+    answers = ServiceAnswers(down={"chrage": "1 day", "charge": "1 hour"}, given={"fetch": FromJson("3")})
+    timeline = asked(world, shop_app, SUBSCRIPTION, lasting="8 days", answers=answers)
+    assert timeline.not_called == ("chrage", "fetch")
+    assert "not called: chrage, fetch" in list(timeline.lines())
+
+
 # ---------------------------------------------------------------- over HTTP, and of an encrypted store
 def test_a_server_answers_a_question(shop_app: App[Any]) -> None:
     async def main() -> list[httpx2.Response]:

@@ -288,6 +288,14 @@ def test_the_result_names_the_effects_that_types_alone_answer(image: Image) -> N
     assert found.data()["answered"]["mail"].keys() == {"given"}
 
 
+def test_the_result_names_answers_that_nothing_asks_for(image: Image) -> None:
+    """A misspelt effect would say that the new code survives its failures."""
+    found = rehearsed(image, "none", fail={"chrage": 0.5, "charge": 0.0}, lasting="9 days")
+    assert found.not_called == ("chrage",)
+    assert "called by neither version: chrage" in [*found.lines()]
+    assert found.data()["not_called"] == ["chrage"]
+
+
 def test_recorded_outcomes_come_before_types(image: Image) -> None:
     found = rehearsed(image, "none", fail={})
     assert found.data()["answered"]["mail"].keys() == {"recorded"}

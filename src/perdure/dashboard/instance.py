@@ -290,6 +290,7 @@ def instance_page(frame: Frame, view: InstanceDetails, /) -> Page:
             _related(frame, view),
             _request(frame, view),
             _future(frame, view),
+            _debugger(frame, view),
             _keys(frame, view),
         ],
         command=f"perdure show {quote(str(address))} --traceback; perdure history {quote(str(address))}"
@@ -491,6 +492,14 @@ def _future(frame: Frame, view: InstanceDetails) -> h.Node:
         return None
     actions = [each.name for each in view.actions]
     return panel("Future", future_form(frame, view.address, actions, FutureForm()), id_="future")
+
+
+def _debugger(frame: Frame, view: InstanceDetails) -> h.Node:
+    """Show the link to the debugger, for operators: it shows lines of code, as tracebacks do."""
+    if not (view.served and frame.may("operate")):
+        return None
+    text = "Go through its runs, with lines, states and local variables"
+    return panel("Debugger", h.p[h.a(href=frame.links.instance(view.address, "debug"))[text]], id_="debugger")
 
 
 @attrs.frozen(kw_only=True)

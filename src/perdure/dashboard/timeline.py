@@ -1,4 +1,4 @@
-"""Timelines: events as rows, with the run attempts in them, and the two futures of a rehearsal as a picture.
+"""Timelines: events as rows, run attempts, the positions of a debugger, and the two futures of a rehearsal.
 
 A new event type shows up with its fields.
 """
@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Final, cast
+from shlex import quote
+from typing import Any, Final, cast
 
 import attrs
 import htpy as h
@@ -16,8 +17,22 @@ import orjson
 from cattrs import Converter
 from markupsafe import Markup
 
-from perdure.dashboard.page import Frame, Page, clock, code, error_line, hidden, link_text, moment, span_text
+from perdure.dashboard.page import (
+    Frame,
+    Page,
+    clock,
+    code,
+    error_line,
+    fields,
+    hidden,
+    link_text,
+    moment,
+    panel,
+    span_text,
+    table,
+)
 from perdure.stores.values import LoggedEvent, UnreadEvent
+from perdure.values.address import Address
 from perdure.values.errors import InvalidInput
 from perdure.values.event import DebounceFlushed, Event, JobExecuted, JobFailed, JobRecovered, JobRetryExhausted
 from perdure.values.excerpt import fields_in_line, shortened
@@ -161,6 +176,92 @@ def _attempt(logged: LoggedEvent) -> Attempt | None:
             )
         case _:
             return None
+
+
+# ---------------------------------------------------------------- debuggers
+@attrs.frozen(kw_only=True)
+class DebuggedInstance:
+    """A position in the journal of a workflow, or in the history of another instance.
+
+    Attributes:
+        address: the instance.
+        position: the position as JSON-able data, without secrets. Empty if there is none.
+        problem: why there is none.
+    """
+
+    __repr__ = fields_in_line
+
+    address: Address
+    position: dict[str, Any]
+    problem: str = ""
+
+
+def debug_page(frame: Frame, view: DebuggedInstance, /) -> Page:
+    """Return the page that shows a position, with links to the others. It changes nothing."""
+    at, back = view.position, frame.links.instance(view.address)
+    number = f" --at {at['number']}" if at else ""
+    return Page(
+        title=f"debug {view.address.id}",
+        section="instances",
+        crumbs=(("Instances", frame.links.page("/instances")), (str(view.address), back)),
+        body=[view.problem and h.p(".error", role="alert")[view.problem], bool(at) and _position(frame, view)],
+        command=f"perdure debug {quote(str(view.address))}{number} --store URL --app MODULE:APP",
+    )
+
+
+def _position(frame: Frame, view: DebuggedInstance) -> list[h.Node]:
+    at = view.position
+    what = "answers" if at["form"] == "journal" else "requests and runs"
+    frames: list[dict[str, Any]] = at["frames"]
+    none = at["form"] == "journal" and not frames and h.p(".empty")["No do-block of the program is suspended here."]
+    return [
+        h.p(".lead")[f"{at['number']} of {at['of']} {what}"],
+        h.nav(".toolbar", aria_label="Positions")[
+            at["number"] > at["first"] and h.a(".button", rel="prev", href=_at(frame, view, at["number"] - 1))["Back"],
+            at["number"] < at["of"] and h.a(".button", rel="next", href=_at(frame, view, at["number"] + 1))["Next"],
+        ],
+        panel("Position", fields([(label, text) for label, text in at["facts"]]), id_="position"),
+        h.div(".grid.two")[
+            at["form"] == "history" and _shown_state("State before", at["before"]),
+            _shown_state("State" if at["form"] == "journal" else "State after", at["state"]),
+        ],
+        [_call(number, each) for number, each in enumerate(at["calls"], start=1)],
+        (frames or none) and panel("Local variables", none, [_locals(each) for each in frames], id_="locals"),
+        at["entries"]
+        and panel("What else it did", fields([(what_, text) for what_, text in at["entries"]]), id_="entries"),
+        panel(
+            "Positions",
+            h.ol(".steps")[
+                [
+                    h.li(aria_current="step" if each == at["number"] else None)[
+                        h.a(href=_at(frame, view, each))[f"{each}"], " ", text
+                    ]
+                    for each, text in at["steps"]
+                ]
+            ],
+            id_="positions",
+        ),
+    ]
+
+
+def _at(frame: Frame, view: DebuggedInstance, number: int) -> str:
+    return f"{frame.links.instance(view.address, 'debug')}?at={number}"
+
+
+def _shown_state(title: str, state: str | None) -> h.Element:
+    shown = h.p(".empty")["There is no instance."] if state is None else code(indented(state), label=title)
+    return panel(title, shown)
+
+
+def _call(number: int, call: dict[str, Any]) -> h.Element:
+    facts = fields([("call", call["call"]), ("line", call["line"]), ("answer", call["answer"] or "none")])
+    return panel(f"Effect {number}", facts, [_locals(each) for each in call["frames"]])
+
+
+def _locals(frame: dict[str, Any]) -> h.Node:
+    rows = [h.tr[h.th(scope="row")[name], h.td[h.code[value]]] for name, value in frame["locals"]]
+    caption = f"{frame['function']} at {frame['line']}"
+    return [h.h3[caption], table(["Name", "Value"], rows, caption=caption, empty="No local variables.")]
 
 
 # ---------------------------------------------------------------- rehearsals

@@ -106,6 +106,15 @@ class ServiceAnswers:
         if self.latency_ms < 0:
             raise DefinitionError("latency of services", self.latency_ms, "milliseconds, 0 or more")
 
+    def not_called(self, *used: Iterable[tuple[str, Source]]) -> tuple[str, ...]:
+        """Return the effects that it names and that no program has called: perhaps a name is misspelt.
+
+        Args:
+            *used: calls, by effect and source.
+        """
+        called = {name for each in used for name, _ in each}
+        return tuple(sorted({*self.given, *self.fail, *self.down} - called))
+
 
 @attrs.define
 class Performer:

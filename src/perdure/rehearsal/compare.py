@@ -85,6 +85,7 @@ class Rehearsal:
         used: how many calls each source has answered under the new code, by effect.
         left_out: instances that messages reached in the last round, and that were not rehearsed.
         arrivals: the requests from outside.
+        not_called: effects that have an answer or a fault, and that neither version has called.
     """
 
     __repr__ = fields_in_line
@@ -96,6 +97,7 @@ class Rehearsal:
     used: Mapping[tuple[str, Source], int]
     left_out: int = 0
     arrivals: Arrivals = NO_ARRIVALS
+    not_called: tuple[str, ...] = ()
 
     @property
     def is_equal(self) -> bool:
@@ -123,6 +125,8 @@ class Rehearsal:
         made_up = sorted({name for (name, source), calls in self.used.items() if source == "type" and calls})
         if made_up:
             yield f"answered by type alone, always the same: {', '.join(made_up)}"
+        if self.not_called:
+            yield f"called by neither version: {', '.join(self.not_called)}"
         if image.unreadable:
             yield f"left out: {image.unreadable:,} rows that cannot be decoded (see perdure verify)"
         if self.left_out:
@@ -150,6 +154,7 @@ class Rehearsal:
             "unreadable": self.image.unreadable,
             "left_out": self.left_out,
             "answered": answered,
+            "not_called": [*self.not_called],
         }
 
 
@@ -187,7 +192,7 @@ def rehearse(
             run(new, part, options, given, recorded=recorded),
         )
 
-    return rehearse_with(run_both, image, options, arrivals)
+    return rehearse_with(run_both, image, options, arrivals, answers=given)
 
 
 def run(
@@ -220,9 +225,14 @@ def run(
 
 
 def rehearse_with(
-    run_both: RunBoth, image: Image, options: RehearsalOptions, arrivals: Arrivals = NO_ARRIVALS
+    run_both: RunBoth,
+    image: Image,
+    options: RehearsalOptions,
+    arrivals: Arrivals = NO_ARRIVALS,
+    *,
+    answers: ServiceAnswers | None = None,
 ) -> Rehearsal:
-    """Rehearse with a function that runs both apps, perhaps in other processes.
+    """Rehearse with a function that runs both apps, perhaps in other processes. It passes them the answers.
 
     Raises:
         NoAnswers: effects have no answer.
@@ -248,6 +258,7 @@ def rehearse_with(
         used=new.used,
         left_out=len(reached),
         arrivals=_arriving(arrivals, image, chosen),
+        not_called=(answers or ServiceAnswers()).not_called(old.used, new.used),
     )
 
 

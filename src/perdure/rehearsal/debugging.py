@@ -5,6 +5,7 @@ The program is replayed from its beginning, as the engine replays it. Nothing is
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from types import GeneratorType
 from typing import Any, cast
@@ -157,10 +158,11 @@ class JournalDebugger:
 
     def _length(self, number: int) -> int:
         """Return how many rows hold this many answers."""
-        for length in range(len(self.rows) + 1):
-            if self._workflow.answers_in(self.instance, self.rows[:length]) == number:
-                return length
-        return len(self.rows)
+        return bisect_left(
+            range(len(self.rows)),
+            number,
+            key=lambda length: self._workflow.answers_in(self.instance, self.rows[:length]),
+        )
 
     def go_to(self, number: int) -> JournalPosition:
         """Go to the position after this many answers.
@@ -352,7 +354,7 @@ class JournalDebugger:
             f"def test_{identifier(self.definition.name)}_continues_as_recorded() -> None:",
             f"    position = JournalDebugger.of_json({name}, INSTANCE, ROWS).position",
             f"    assert position.calls == {position.calls!r}",
-            f"    assert position.state {'is' if position.state is None else '=='} {position.state!r}",
+            f"    assert position.state == {position.state!r}",
         ]
         return "\n".join(lines) + "\n"
 
@@ -377,13 +379,19 @@ class JournalDebugger:
         Args:
             text: the text.
         """
-        secrets = set(secrets_of_instance(self.definition, self.instance))
-        parts: dict[str, str] = {}
-        for body in self.rows:
-            row = whole_row(body, parts)
-            if row.secret and row.value and row.form != "part":
-                secrets.update(texts_of(orjson.loads(row.value)))
+        secrets = secrets_in(self)
         return scrubbed(text, secrets) if secrets else text
+
+
+def secrets_in(debugger: JournalDebugger) -> set[str]:
+    """Return the secrets of a workflow and of its answers."""
+    secrets = set(secrets_of_instance(debugger.definition, debugger.instance))
+    parts: dict[str, str] = {}
+    for body in debugger.rows:
+        row = whole_row(body, parts)
+        if row.secret and row.value and row.form != "part":
+            secrets.update(texts_of(orjson.loads(row.value)))
+    return secrets
 
 
 def frames_of(loop: Loop[Any, Any]) -> tuple[ProgramFrame, ...]:

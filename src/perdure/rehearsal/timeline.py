@@ -177,6 +177,7 @@ class InstanceTimeline:
         used: how many calls each source has answered, by effect.
         read: the instances that were read for it.
         unread: how many more it would have read without the limit.
+        not_called: effects that have an answer or a fault, and that no program has called.
     """
 
     __repr__ = fields_in_line
@@ -189,6 +190,7 @@ class InstanceTimeline:
     used: Mapping[tuple[str, Source], int] = attrs.Factory(dict[tuple[str, Source], int])
     read: tuple[Address, ...] = ()
     unread: int = 0
+    not_called: tuple[str, ...] = ()
 
     def data(self) -> dict[str, Any]:
         """Return it for JSON."""
@@ -205,6 +207,7 @@ class InstanceTimeline:
             ],
             "answered": answered,
             "unread": self.unread,
+            "not_called": [*self.not_called],
         }
 
     def lines(self) -> Iterator[str]:
@@ -550,6 +553,7 @@ def _computed(asked: _Asked, rows: Mapping[Address, Row]) -> tuple[InstanceTimel
         entries=seen.shown(),
         ends="full" if seen.is_full else "horizon" if is_due else "quiet",
         used=dict(performer.used),
+        not_called=question.answers.not_called(performer.used),
     )
     return timeline, frozenset(each for each in seen.reached if each not in rows)
 

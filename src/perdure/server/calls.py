@@ -146,10 +146,10 @@ def _call(gateway: LocalGateway, job: AnyDefinition, envelope: Envelope) -> tupl
             return gateway.request(job, envelope.id, build), job.plan.answers.encode
 
 
-def _futures() -> Callable[[Client, AnyDefinition, str, bytes], Awaitable[dict[str, Any]]]:
-    from perdure.rehearsal.asked import answered_future  # noqa: PLC0415 - an extra
+def _asked() -> Any:
+    from perdure.rehearsal import asked  # noqa: PLC0415 - an extra
 
-    return answered_future
+    return asked
 
 
 async def future_on(client: Client, job: AnyDefinition, id_: str, question: bytes) -> dict[str, Any]:
@@ -160,12 +160,30 @@ async def future_on(client: Client, job: AnyDefinition, id_: str, question: byte
         InvalidInput: it is not a question, or the payload of an event is not valid.
         PerdureError: the store cannot be read.
     """
+    answered_future = (await _with_the_extra("future of an instance")).answered_future
+    future: dict[str, Any] = await answered_future(client, job, id_, question)
+    return future
+
+
+async def debugged_on(client: Client, job: AnyDefinition, id_: str, at: int | None) -> dict[str, Any]:
+    """Go to a position of an instance's journal or history, which needs the extra ``testing`` as well.
+
+    Raises:
+        InvalidArgument: there is no such instance, history or position, or the extra is missing.
+        InvalidInput: this code cannot follow it.
+        PerdureError: the store cannot be read.
+    """
+    debugged_instance = (await _with_the_extra("debugger of an instance")).debugged_instance
+    position: dict[str, Any] = await debugged_instance(client, job, id_, at)
+    return position
+
+
+async def _with_the_extra(what: str) -> Any:
     try:
-        answered_future = await asyncio.to_thread(_futures)  # the first import would hold the loop
+        return await asyncio.to_thread(_asked)  # the first import would hold the loop
     except ModuleNotFoundError as missing:
         expected = "an engine whose environment has the extra 'testing': pip install 'perdure[testing]'"
-        raise InvalidArgument("future of an instance", f"no module {missing.name}", expected) from missing
-    return await answered_future(client, job, id_, question)
+        raise InvalidArgument(what, f"no module {missing.name}", expected) from missing
 
 
 LINES: Final = "application/x-ndjson"

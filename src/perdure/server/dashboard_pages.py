@@ -33,6 +33,7 @@ from perdure.dashboard.jobs import (
 )
 from perdure.dashboard.overview import CountedJob, EngineFacts, Overview, overdue_of, overview_page
 from perdure.dashboard.page import Frame, Page
+from perdure.dashboard.timeline import DebuggedInstance, debug_page
 from perdure.jobs.call import Call
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.display import DisplayField
@@ -40,7 +41,7 @@ from perdure.jobs.redaction import has_secrets, redacted_instance
 from perdure.jobs.streams import Stream
 from perdure.kinds.worker_pool import WorkerPool
 from perdure.programs.future import answer_of
-from perdure.server.calls import may_see_tracebacks
+from perdure.server.calls import debugged_on, may_see_tracebacks
 from perdure.stores.contract import Store, load_one
 from perdure.stores.values import LoggedEvent, StoredStreams, UnreadEvent
 from perdure.telemetry.activity import Activity
@@ -270,6 +271,14 @@ class PageSource:
             older=events[PAGE - 1].sequence if len(events) > PAGE else None,
         )
 
+    async def debugged(self, address: Address, at: int | None) -> DebuggedInstance:
+        """Collect the data for the page of the debugger, with the problem if there is no such position."""
+        job = self.definition(address.kind, address.name)
+        try:
+            return DebuggedInstance(address=address, position=await debugged_on(self.client, job, address.id, at))
+        except (InvalidArgument, InvalidInput) as problem:
+            return DebuggedInstance(address=address, position={}, problem=str(problem))
+
     async def _steps(self, job: AnyDefinition, row: Instance) -> tuple[tuple[StepRecord, ...], int]:
         """Return a row's newest steps, and how many precede them."""
         journal = engine_of(self.client).store.journal
@@ -441,10 +450,12 @@ class Route:
     Attributes:
         needs: the scope that its caller needs.
         collect: collects the data.
+        live: whether it follows the engine.
     """
 
     needs: Scope
     collect: Callable[[PageSource], Awaitable[ShownPage]]
+    live: bool = True
 
 
 def _route(
@@ -481,6 +492,10 @@ def page_at(path: str, query: Query, /) -> Route | None:
             route = _route(lambda source: source.job(kind, name), job_page)
         case ["jobs", kind, name, "instances", id_]:
             route = _instance(Address(kind, name, check_id(id_)), query)
+        case ["jobs", kind, name, "instances", id_, "debug"]:
+            at = whole(query["at"], "at") if "at" in query else None
+            address = Address(kind, name, check_id(id_))
+            route = attrs.evolve(_route(lambda source: source.debugged(address, at), debug_page, "operate"), live=False)
         case ["parked"]:
             route = _route(lambda source: source.parked(query.get("after", "")), parked_page)
         case ["dead-letters"]:

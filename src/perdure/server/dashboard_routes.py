@@ -321,7 +321,7 @@ class Dashboard:
             response = json_reply(json_of(seen.data))
             response.headers.update(HEADERS)
             return response
-        return visit.html(seen.show(visit.frame(live=True)), live=True)
+        return visit.html(seen.show(visit.frame(live=route.live)), live=route.live)
 
     async def _rehearsal(self, visit: Visit) -> Response:
         """Show the result that the caller passes: a rehearsal runs beside the engine, which keeps nothing of it."""
@@ -356,7 +356,7 @@ class Dashboard:
         try:
             parts = urlsplit(path)
             route = page_at(parts.path, dict(parse_qsl(parts.query, max_num_fields=20)))
-            if route is None or route.needs not in visit.caller.scopes:
+            if route is None or not route.live or route.needs not in visit.caller.scopes:
                 return PageUpdate("trouble", "there is no such page", at)
             seen = await self._collected(route.collect, visit)
         except (PerdureError, ValueError) as error:

@@ -344,6 +344,8 @@ def notes_of_future(data: Mapping[str, Any]) -> Iterator[str]:
             yield f"nothing happens until {until}: no alarm is due"
     if unread := data.get("unread"):  # an older engine does not count them
         yield f"{unread:,} more instances take part and were not read: their own future may change this one"
+    if not_called := data.get("not_called"):
+        yield f"not called: {', '.join(not_called)}"
     made_up = sorted(name for name, sources in data["answered"].items() if sources.get("type"))
     if made_up:
         yield f"answered by type alone, always the same: {', '.join(made_up)}"

@@ -152,6 +152,7 @@ FUTURE: Final[JsonSchema] = {
             "entries": {"type": "array", "items": _OBJECT},
             "answered": _OBJECT,
             "unread": _NUMBER,
+            "not_called": _LIMIT_NAMES,
         },
         {},
     ),

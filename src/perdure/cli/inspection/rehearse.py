@@ -211,11 +211,10 @@ def rehearse(
         Print one JSON object instead of text. The dashboard shows it.
     """
     _check(sample, runs, against_directory, (job, where), everything=all)
-    wanted, matches = _wanted(for_, answer, fail, latency, arrivals), _matching(job, id_prefix)
+    wanted, matches, line = _wanted(for_, answer, fail, latency, arrivals), _matching(job, id_prefix), line_on_stderr()
     options = RehearsalOptions(
         lasting=wanted.lasting, sample=None if all else sample or SAMPLE, runs=0 if all else runs, seed=seed
     )
-    line = line_on_stderr()
     try:
         with redirect_stdout(sys.stderr):  # the result has no text of the user's code
             own = import_app(app)
@@ -235,7 +234,8 @@ def rehearse(
             _side(against, against_directory, against_python, common) as old_side,
             _side(app, None, None, common) as new_side,
         ):
-            done = rehearse_with(_both(old_side, new_side, line, for_), image, options, requests)
+            both = _both(old_side, new_side, line, for_)
+            done = rehearse_with(both, image, options, requests, answers=wanted.answers)
     except (NoAnswers, NoArrivals, DefinitionError, InvalidArgument) as refused:
         raise UsageError(str(refused)) from refused
     finally:
@@ -304,6 +304,7 @@ def _write_pictures(done: Rehearsal, html: Path | None, svg: Path | None) -> Non
 class _Wanted:
     lasting: str
     data: dict[str, Any]
+    answers: ServiceAnswers
 
 
 def _wanted(
@@ -316,14 +317,15 @@ def _wanted(
     """
     try:
         duration_ms(lasting, what="--for", minimum_ms=1)
-        given = {name: FromJson(text).text for name, text in (pair_of(each, "--answer fetch=3") for each in answer)}
+        given = {name: FromJson(text) for name, text in (pair_of(each, "--answer fetch=3") for each in answer)}
         shares = {name: share_of_calls(text) for name, text in (pair_of(each, "--fail charge=5%") for each in fail)}
         latency_ms = duration_ms(latency, what="--latency", minimum_ms=0)
-        ServiceAnswers(fail=shares)
+        answers = ServiceAnswers(given=given, fail=shares)
         arrivals.checked()
     except DefinitionError as problem:
         raise UsageError(str(problem)) from problem
-    return _Wanted(lasting, {"given": given, "fail": shares, "latency_ms": latency_ms})
+    texts = {name: each.text for name, each in given.items()}
+    return _Wanted(lasting, {"given": texts, "fail": shares, "latency_ms": latency_ms}, answers)
 
 
 def _positive(text: str) -> float:
