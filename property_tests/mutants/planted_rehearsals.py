@@ -25,6 +25,13 @@ MUTANTS = (
         f"{REHEARSE}::test_each_mistake_is_one_readable_difference[amount]",
     ),
     Mutant(
+        "the debugger of the dashboard shows secrets",
+        "_of_journal",
+        "scrubbed(text, secrets) if secrets else text",
+        "text",
+        "tests/dashboard/test_rehearsal.py::test_the_debugger_of_a_journal_goes_from_position_to_position",
+    ),
+    Mutant(
         "an act that is missing is another one if its run was retried",
         "_comes",
         "if each.does_as(act):",

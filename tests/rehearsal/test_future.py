@@ -395,7 +395,7 @@ def test_a_future_reads_no_more_instances_than_its_limit(instances: int) -> None
         timeline = asked(world, app, ("fleet", "1"), instances=instances)
     assert len(timeline.read) == min(instances, 4)
     assert timeline.unread == (3 if instances == 1 else 4 - len(timeline.read))
-    unread = f"{timeline.unread} more instances take part and were not read: their own future may change this one"
+    unread = f"instances that take part and were not read: {timeline.unread}; each may change this future"
     assert (unread in list(timeline.lines())) == (instances < 4)
     assert bool(of(timeline, "ended")) == (instances >= 4)
 

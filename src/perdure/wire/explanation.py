@@ -343,7 +343,7 @@ def notes_of_future(data: Mapping[str, Any]) -> Iterator[str]:
         case _:
             yield f"nothing happens until {until}: no alarm is due"
     if unread := data.get("unread"):  # an older engine does not count them
-        yield f"{unread:,} more instances take part and were not read: their own future may change this one"
+        yield f"instances that take part and were not read: {unread:,}; each may change this future"
     if not_called := data.get("not_called"):
         yield f"not called: {', '.join(not_called)}"
     made_up = sorted(name for name, sources in data["answered"].items() if sources.get("type"))
