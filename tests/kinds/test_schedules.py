@@ -31,7 +31,7 @@ from perdure import (
 from perdure.jobs.suspension import check_readable
 from perdure.kinds.schedules import Backfilled, ScheduledMessage, SchedulePut, ScheduleTiming
 from perdure.kinds.schedules.entry import ScheduleData
-from perdure.kinds.schedules.handler import MAX_FIRED_RANGES, has_fired, with_fired
+from perdure.kinds.schedules.handler import MAX_FIRED_RANGES, TimingInstants, data_of, has_fired, with_fired
 from perdure.rehearsal import FutureQuestion, InstanceTimeline, future_of
 from perdure.testing import JobMachine, WorkerDied, World
 from perdure.testing.cluster import Cluster
@@ -338,28 +338,47 @@ def test_a_backfill_is_bounded_and_keyed() -> None:
         assert isinstance(world.error_of(handle.backfill("s", start=naive, end=naive)), InvalidInput)
 
 
-HOURLY = ScheduleTiming(every="1h")
+def test_a_backfill_of_neighbouring_instants_is_one_range() -> None:
+    with World(app) as world:
+        handle = world.handle(table)
+        world.run(handle.put("s", cron("*/5 * * * *", tz="Europe/Berlin"), MESSAGE))
+        start = START - timedelta(minutes=5 * 200)
+        done = world.run(handle.backfill("s", start=start, end=START))
+        assert done.fired == 200
+        row = world.instance(table, "s")
+        assert row is not None
+        assert len(data_of(row).fired) == 1
+        assert world.run(handle.backfill("s", start=start, end=START)).skipped == 200
 
 
-@given(st.lists(st.integers(0, 99), max_size=60))
-@example(list(range(0, 99, 2)))
-@example([5, 3, 4, 5])
-def test_the_instants_that_fired_are_a_few_ranges(ticks: list[int]) -> None:
-    data, hour_ms = ScheduleData(anchor_ms=0, next_ms=10**9), 3_600_000
-    for tick in ticks:
-        data = with_fired(data, HOURLY, HOURLY.schedule(), tick * hour_ms)
+HOURLY = TimingInstants(ScheduleTiming(every="1h"), 0)
+EACH_MINUTE = TimingInstants(ScheduleTiming(every="1m"), 0)
+HOUR_MS = 3_600_000
+
+
+@given(st.lists(st.tuples(st.integers(0, 99), st.integers(0, 3)), max_size=60))
+@example([(hour, 0) for hour in range(0, 99, 2)])
+@example([(5, 1), (3, 0), (4, 2), (5, 0)])
+def test_the_instants_that_fired_are_a_few_ranges(runs: list[tuple[int, int]]) -> None:
+    data = ScheduleData(anchor_ms=0, next_ms=10**9)
+    fired: set[int] = set()
+    for first, more in runs:
+        data = with_fired(data, HOURLY, first * HOUR_MS, (first + more) * HOUR_MS)
+        fired |= set(range(first, first + more + 1))
     assert len(data.fired) <= MAX_FIRED_RANGES
-    known = -1 if data.forgotten_ms is None else data.forgotten_ms // hour_ms
-    for tick in range(100):
-        assert has_fired(data, tick * hour_ms) == (tick <= known or tick in ticks)
-        assert known >= tick or not has_fired(data, tick * hour_ms + 1)
+    known = -1 if data.forgotten_ms is None else data.forgotten_ms // HOUR_MS
+    for hour in range(104):
+        expected = hour <= known or hour in fired
+        assert has_fired(data, hour * HOUR_MS, HOURLY) == expected
+        assert has_fired(data, hour * HOUR_MS, EACH_MINUTE) == expected
+        assert known >= hour or not has_fired(data, hour * HOUR_MS + 60_000, EACH_MINUTE)
 
 
 def test_neighbouring_instants_are_one_range() -> None:
     data = ScheduleData(anchor_ms=0, next_ms=10**9)
     for hour in (2, 1, 3, 5, 4):
-        data = with_fired(data, HOURLY, HOURLY.schedule(), hour * 3_600_000)
-    assert [(each.first_ms, each.last_ms) for each in data.fired] == [(3_600_000, 18_000_000)]
+        data = with_fired(data, HOURLY, hour * HOUR_MS, hour * HOUR_MS)
+    assert [(each.first_ms, each.last_ms) for each in data.fired] == [(HOUR_MS, 5 * HOUR_MS)]
 
 
 # ---------------------------------------------------------------- laws

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from itertools import groupby
 from typing import Any, Final, TypeAlias, assert_never, cast
 
 import attrs
@@ -37,7 +38,19 @@ from perdure.values.errors import InvalidId, InvalidInput, RequestError, Unknown
 from perdure.values.event import Event, JobNoted, JobStarted
 from perdure.values.instance import Instance
 from perdure.values.message import Message
-from perdure.values.schedule import Cron, Run, Schedule, Skip, due, first_tick, latest_due, offset_ms, settle, ticks_of
+from perdure.values.schedule import (
+    MAX_CATCH_UP,
+    CatchUpAll,
+    Run,
+    Schedule,
+    Skip,
+    due,
+    first_tick,
+    latest_due,
+    offset_ms,
+    settle,
+    ticks_of,
+)
 from perdure.values.times import from_ms
 from perdure.values.turn_inputs import TurnInputs
 
@@ -237,10 +250,11 @@ def _backfill(
     found = ticks.last(command.start_ms - 1, command.end_ms - 1, most=most)
     # From the next instant on the alarm fires them: fired here too, they would be fired twice.
     past = tuple(tick_ms for tick_ms in found if tick_ms < data.next_ms)
-    wanted = past if command.again else tuple(tick_ms for tick_ms in past if not has_fired(data, tick_ms))
+    timing = TimingInstants.of(message, data)
+    wanted = past if command.again else tuple(tick_ms for tick_ms in past if not has_fired(data, tick_ms, timing))
     firing = _Firing.of(message, instance, data, inputs)
-    for tick_ms in wanted:
-        firing = firing.fire(targets, tick_ms)
+    for run in _runs(past, frozenset(wanted)):
+        firing = firing.fire(targets, run)
     done = Backfilled(fired=len(wanted), skipped=len(found) - len(wanted), status=instance.status)
     if not wanted:
         return reply(address, done)
@@ -298,11 +312,12 @@ class _Firing:
         decided = due(policy, anchor_ms=data.anchor_ms, nominal_ms=data.next_ms, now_ms=now_ms, offset_ms=shift_ms)
         match decided:
             case Run(nominal_ms, missed):
-                fired = self.fire(targets, nominal_ms)
+                run = self._run(nominal_ms, now_ms - shift_ms)
+                fired = self.fire(targets, run)
                 next_ms = settle(
                     self.schedule,
                     anchor_ms=data.anchor_ms,
-                    nominal_ms=nominal_ms,
+                    nominal_ms=run[-1],
                     ended_ms=now_ms,
                     offset_ms=shift_ms,
                 )
@@ -311,26 +326,36 @@ class _Firing:
         after = attrs.evolve(fired.data, next_ms=next_ms, owed_ms=None)
         return attrs.evolve(fired, data=after, missed=self.missed + missed)
 
-    def fire(self, targets: Targets, tick_ms: int) -> _Firing:
-        """Send an instant's message.
+    def _run(self, first_ms: int, until_ms: int) -> tuple[int, ...]:
+        """Return the instants to fire from a first one on: with ``all``, all that are due and that a commit holds."""
+        if not isinstance(self.schedule.catch_up, CatchUpAll):
+            return (first_ms,)
+        # Together: deciding each alone would count all missed ones again each time.
+        later = ticks_of(self.schedule, self.data.anchor_ms).last(first_ms, until_ms, most=MAX_CATCH_UP)
+        return (first_ms, *later)[: self.inputs.limits.messages_per_turn - len(self.messages)]
+
+    def fire(self, targets: Targets, run: tuple[int, ...]) -> _Firing:
+        """Send the messages of neighbouring instants.
 
         Raises:
             InvalidInput: this code cannot read the message, or its target.
         """
+        messages = tuple(self._message(targets, tick_ms) for tick_ms in run)
+        data = with_fired(self.data, TimingInstants.of(self.message, self.data), run[0], run[-1])
+        return attrs.evolve(self, data=data, messages=self.messages + messages, ticks=self.ticks + run)
+
+    def _message(self, targets: Targets, tick_ms: int) -> Message:
         try:
             target, payload = check_message(targets, self.message, tick_ms)
         except UnknownAction as wrong:
             raise InvalidInput("schedule", (str(wrong),)) from wrong
-        message = Message(
+        return Message(
             sender=self.instance.address,
             target=target,
             action=self.message.action,
             payload=payload,
             sent_ms=self.inputs.now_ms,
         )
-        timing = instants_of(self.message.schedule)
-        data = with_fired(self.data, timing, self.schedule, tick_ms)
-        return attrs.evolve(self, data=data, messages=(*self.messages, message), ticks=(*self.ticks, tick_ms))
 
     def events(self, name: str) -> tuple[Event, ...]:
         """Return the firings' event for the history. None if nothing fired and nothing was missed."""
@@ -342,22 +367,55 @@ class _Firing:
         return log.optional(JobNoted, name=name, data=orjson.dumps(data).decode())
 
 
+def _runs(ticks: tuple[int, ...], wanted: frozenset[int]) -> Iterator[tuple[int, ...]]:
+    """Yield the wanted ones of neighbouring ticks, in runs between which one is not wanted."""
+    for is_wanted, run in groupby(ticks, wanted.__contains__):
+        if is_wanted:
+            yield tuple(run)
+
+
 # ---------------------------------------------------------------- the instants that have fired
-def has_fired(data: ScheduleData, tick_ms: int) -> bool:
-    """Return whether an instant has fired, as far as the row knows. One before its ranges counts as fired."""
+@attrs.frozen
+class TimingInstants:
+    """All instants of a timing.
+
+    Attributes:
+        timing: without its options for missed and shifted instants.
+        anchor_ms: where an interval counts from. 0 for a cron line.
+    """
+
+    timing: ScheduleTiming
+    anchor_ms: int
+
+    @classmethod
+    def of(cls, message: ScheduledMessage, data: ScheduleData) -> TimingInstants:
+        """Return a schedule's instants."""
+        timing = instants_of(message.schedule)
+        return cls(timing, data.anchor_ms if timing.cron is None else 0)
+
+
+def has_fired(data: ScheduleData, tick_ms: int, of: TimingInstants) -> bool:
+    """Return whether one of a timing's instants has fired, as far as the row knows.
+
+    One before its ranges counts as fired.
+    """
     if data.forgotten_ms is not None and tick_ms <= data.forgotten_ms:
         return True
-    return any(each.first_ms <= tick_ms <= each.last_ms and _after(each, tick_ms - 1) == tick_ms for each in data.fired)
+    return any(
+        each.first_ms <= tick_ms <= each.last_ms
+        # A range of the same timing has the instant: to look for it would take a millisecond for each.
+        and (TimingInstants(each.timing, each.anchor_ms) == of or _after(each, tick_ms - 1) == tick_ms)
+        for each in data.fired
+    )
 
 
 def _after(each: FiredRange, instant_ms: int) -> int:
     return ticks_of(each.timing.schedule(), each.anchor_ms).after(instant_ms)
 
 
-def with_fired(data: ScheduleData, timing: ScheduleTiming, schedule: Schedule, tick_ms: int) -> ScheduleData:
-    """Note that an instant has fired. Ranges between which no instant lies become one."""
-    anchor_ms = 0 if isinstance(schedule, Cron) else data.anchor_ms
-    new = FiredRange(first_ms=tick_ms, last_ms=tick_ms, timing=timing, anchor_ms=anchor_ms)
+def with_fired(data: ScheduleData, of: TimingInstants, first_ms: int, last_ms: int) -> ScheduleData:
+    """Note that a timing's instants have fired, from one to another. Ranges without an instant between them join."""
+    new = FiredRange(first_ms=first_ms, last_ms=last_ms, timing=of.timing, anchor_ms=of.anchor_ms)
     ranges = tuple(_joined(sorted((*data.fired, new), key=lambda each: (each.first_ms, each.last_ms))))
     kept, dropped = ranges[-MAX_FIRED_RANGES:], ranges[:-MAX_FIRED_RANGES]
     ends = [each.last_ms for each in dropped]
