@@ -4,9 +4,18 @@ import atexit
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import django
 from django.conf import settings
+
+
+def _backend(pool: str, **options: Any) -> dict[str, Any]:
+    return {
+        "BACKEND": "perdure.integrations.django.tasks.PerdureBackend",
+        "QUEUES": ["default", "mail"],
+        "OPTIONS": {"pool": f"django_tasks_project.{pool}", **options},
+    }
 
 
 def set_up_project() -> Path:
@@ -18,6 +27,12 @@ def set_up_project() -> Path:
             DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": str(folder / "project.db")}},
             INSTALLED_APPS=["perdure.integrations.django"],
             USE_TZ=True,
+            TASKS={  # of Django 6: an older one ignores it
+                "default": _backend("tasks"),
+                "one-by-one": _backend("one_by_one"),
+                "outbox": _backend("one_by_one", outbox=True),
+                "tried-again": _backend("tried_again"),
+            },
         )
         django.setup()
     return Path(settings.DATABASES["default"]["NAME"])
