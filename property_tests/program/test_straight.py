@@ -181,6 +181,7 @@ def test_a_straight_run_is_that_of_the_interpreter(make: Callable[[], Program[An
 
 
 @given(drawn)
+@example(lambda: block([("call", "wait")]))
 @settings(max_examples=300)
 def test_effects_that_are_answered_at_once_are_those_of_a_task(make: Callable[[], Program[Any, Any, Any]]) -> None:
     one, other = (Services(), Memory()), (Services(), Memory())
