@@ -38,6 +38,9 @@ FENCE = re.compile(r"^(?P<fence>`{3,}).*?^(?P=fence)$", re.MULTILINE | re.DOTALL
 SPAN = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
 PYTHON = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
+OF_DJANGO_6 = "perdure.integrations.django.tasks."
+"""Imports where that Django does, from Python 3.12 on."""
+
 pytestmark = pytest.mark.xdist_group("docs_names")  # one process reads the names of the library
 
 
@@ -76,6 +79,7 @@ def unknown_modules(text: str) -> Iterator[str]:
                 name not in texts() | SQL
                 and not name.endswith((".md", ".toml", ".db", ".service"))
                 and not _imports(name)
+                and not (name.startswith(OF_DJANGO_6) and sys.version_info < (3, 12))
             ):
                 yield name
 

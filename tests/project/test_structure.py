@@ -73,6 +73,7 @@ ANY_ALLOWED = {
     "values/secret.py": "annotations of every type",
     "values/instance.py": "the fields of the instance that change",
     "kinds/workflow/children.py": "values of a child's own types",
+    "integrations/django/tasks.py": "the arguments of a task",
     "integrations/web.py": "the JSON of a webhook",
     "kinds/workflow/run_program.py": "the exits of steps",
     "kinds/workflow/replay.py": "the services of a program whose needs are erased",

@@ -1,5 +1,4 @@
-"""Django: a client for views, an outbox that is written with your transaction, a backend for Django's tasks,
-and ``manage.py perdure``.
+"""Django: a client for views, an outbox of your transactions, a backend for tasks, and ``manage.py perdure``.
 
 Add ``"perdure.integrations.django"`` to ``INSTALLED_APPS``. Settings:
 
