@@ -1,4 +1,4 @@
-"""A backend for Django's tasks, of Django 6 or later: each enqueued task is an item of a worker pool.
+"""A backend for Django's tasks, from Django 6 on: each enqueued task is a worker pool's item.
 
 Define the pool where your jobs are, and run its app with ``manage.py perdure run``::
 
@@ -13,10 +13,10 @@ Then name the backend in your settings::
 Options:
 
 - ``pool``: the pool's dotted path. The setting ``PERDURE_JOBS`` names it, too.
-- ``outbox``: whether ``enqueue`` writes the task with the transaction of the view, as ``send_after_commit`` does. By
+- ``outbox``: whether ``enqueue`` writes the task in the view's transaction, as ``send_after_commit`` does. By
   default False.
-- ``priority_step``: a task is ranked as if it had been enqueued this much earlier for each step of its priority. By
-  default ``"1 minute"``.
+- ``priority_step``: each point of its priority ranks a task as if it had been enqueued this much earlier. By default
+  ``"1 minute"``.
 """
 
 from __future__ import annotations
@@ -71,14 +71,14 @@ MAX_STEP_MS: Final = 365 * 86_400_000 // (TASK_MAX_PRIORITY - TASK_MIN_PRIORITY)
 
 @frozen(kw_only=True)
 class EnqueuedTask:
-    """An item of a pool of Django's tasks.
+    """A pool's item: an enqueued call.
 
     Attributes:
-        path: the dotted path of the task.
+        path: the task's dotted path.
         arguments: its positional and keyword arguments, as JSON: ``{"args": [], "kwargs": {}}``.
-        queue: the name of its queue, which is the item's key: queues take turns.
+        queue: its queue, which is the item's key: queues take turns.
         priority: from -100 to 100.
-        backend: the alias of the backend that enqueued it.
+        backend: the backend's alias.
         is_async: whether its function is a coroutine function.
     """
 
@@ -92,10 +92,10 @@ class EnqueuedTask:
 
 @frozen(kw_only=True)
 class TaskFailure:
-    """An exception of a task's function.
+    """An exception that a task's function raised.
 
     Attributes:
-        exception: the dotted path of its class.
+        exception: its class, as a dotted path.
         message: its text.
         traceback: its traceback.
     """
@@ -107,7 +107,7 @@ class TaskFailure:
 
 # ---------------------------------------------------------------- in the engine
 def _begun(id_: str, item: EnqueuedTask, attempt: int) -> TaskResult[..., Any]:
-    """Return the result of a task that runs now, and tell the receivers of the signal ``task_started``."""
+    """Return a running task's result, and send the signal ``task_started``."""
     found: Task[..., Any] = import_string(item.path)
     task = found.using(queue_name=item.queue, priority=item.priority, backend=item.backend)
     given, now = json.loads(item.arguments), timezone.now()
@@ -134,7 +134,7 @@ def _with_context(result: TaskResult[..., Any]) -> list[Any]:
 
 
 def _ended(result: TaskResult[..., Any], value: object) -> Result[str, TaskFailure]:
-    """Tell the receivers of the signal ``task_finished``, and return the value as JSON."""
+    """Send the signal ``task_finished``, and return the value as JSON."""
     object.__setattr__(result, "_return_value", normalize_json(value))
     _finish(result, TaskResultStatus.SUCCESSFUL)
     return Success(json.dumps(result.return_value))
@@ -197,13 +197,13 @@ def task_pool(
     keep: Duration | None = "1 day",
     run_timeout: Duration = "15 minutes",
 ) -> WorkerPool[EnqueuedTask, str, TaskFailure, object]:
-    """Return a worker pool for Django's tasks. Functions run in threads of the engine, and coroutines on its loop.
+    """Return a worker pool for Django's tasks. The engine runs functions in threads, and coroutines on its loop.
 
     Args:
         name: the pool's name.
         workers: at most this many tasks run at the same time.
         workers_per_queue: for one queue, at most this many.
-        retry: the durable retry of a task whose function raises. Without it, the task has failed, and its item is
+        retry: the durable retry after a function has raised. Without it, the task has failed, and its item is
             parked until an operator resumes or terminates it.
         keep: how long a result is kept. None: until the item is terminated.
         run_timeout: the time limit for a task.
@@ -244,7 +244,7 @@ class PerdureBackend(BaseTaskBackend):
 
     @property
     def pool(self) -> WorkerPool[EnqueuedTask, str, TaskFailure, object]:
-        """The pool of the option.
+        """The pool that the option names.
 
         Raises:
             DefinitionError: the option is missing, or is not the path of a pool that `task_pool` made.
