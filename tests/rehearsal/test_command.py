@@ -20,6 +20,9 @@ from perdure.cli.commands import run_command
 from perdure.cli.process import ExitCode
 from perdure.rehearsal import Image, read_image
 from perdure.stores.at_rest import open_reader
+from perdure.stores.snapshots import write_snapshots
+from perdure.values.address import Address
+from perdure.values.instance import Instance
 
 OLD = """
     from hypothesis import strategies as st
@@ -155,6 +158,52 @@ def test_requests_arrive_from_the_history_or_drawn(shop: Path) -> None:
     assert data["arrivals"]["requests"] == 30
     assert data["chosen_by_the_filter"] == data["in_the_store"] == 3
     assert 3 < data["instances"] <= 3 + data["arrivals"]["instances"]
+
+
+def test_a_snapshot_is_rehearsed_without_the_store(shop: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """The file has numbers as ids, and no personal data."""
+    change(shop, "(yield from ctx.state))", "1 + (yield from ctx.state))")
+    written = ["snapshot", "--store", "sqlite:///../jobs.db", "--output", "rows.json", "--each", "2"]
+    assert run_command(written) == ExitCode.DONE
+    command = ["rehearse", "billing_jobs:app", "--against", "billing_jobs:app", "--against-directory", "../today"]
+    capfd.readouterr()
+    code = run_command([*command, "--snapshot", "rows.json", "--for", "15 days"])
+    assert code == ExitCode.FAILED
+    assert capfd.readouterr().out.splitlines()[:6] == [
+        "2 of 2 instances have another future",
+        "",
+        "2 task:plan: charge has other arguments",
+        "    task:plan:1",
+        "    - 2026-01-08 00:00:00  charge('1', 0)",
+        "    - 2026-01-15 00:00:00  charge('1', 0)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["--snapshot", "rows.json"], "No such file"),
+        (["--snapshot", "billing_jobs.py"], "it is not JSON"),
+        (["--snapshot", "rows.json", "--replay", "1 day"], "a snapshot has no history"),
+        ([], "pass --store URL, or --snapshot FILE"),
+    ],
+)
+def test_a_snapshot_that_cannot_be_read_says_why(
+    shop: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], problem: str
+) -> None:
+    assert shop.is_dir()
+    command = ["rehearse", "billing_jobs:app", "--against", "billing_jobs:app", *arguments]
+    assert run_command(command) == ExitCode.MISCONFIGURED
+    assert problem in unboxed(capsys.readouterr().err)
+
+
+def test_an_instance_whose_journal_a_snapshot_leaves_out_is_left_out() -> None:
+    rows = [
+        Instance(address=Address("workflow", "w", n), created_ms=1, updated_ms=2, journal_length=length)
+        for n, length in (("a", 1), ("b", 0))
+    ]
+    image = Image.from_snapshot(write_snapshots(rows), what="rows.json")
+    assert (list(image.instances), image.total, image.unreadable) == ([rows[1].address], 2, 1)
 
 
 def test_pictures_are_written_to_files(shop: Path) -> None:

@@ -18,6 +18,7 @@ from perdure.stores import at_rest
 from perdure.stores.at_rest import StoreReader
 from perdure.stores.encryption.sealed_store import RecordCipher
 from perdure.stores.rows import from_json, to_json
+from perdure.stores.snapshots import read_journals, read_snapshots
 from perdure.values.address import Address, Job
 from perdure.values.attributes import Attribute, Condition, checked_where, key_ranges
 from perdure.values.errors import InvalidArgument, StoreCorrupt
@@ -38,6 +39,11 @@ Matches: TypeAlias = Callable[[Address], bool]
 
 Meets: TypeAlias = Callable[[Instance], bool]
 """Whether a decrypted instance belongs to the rehearsal."""
+
+
+def every(_: object) -> bool:
+    """Return True: every address and every instance belongs to the rehearsal."""
+    return True
 
 
 def meeting(app: App[Any], job: str, where: Sequence[Condition | Attribute[Any, bool] | str]) -> Meets:
@@ -149,10 +155,36 @@ class Image:
             unreadable=data["unreadable"],
         )
 
+    @classmethod
+    def from_snapshot(cls, data: bytes, *, what: str, matches: Matches = every, meets: Meets = every) -> Image:
+        """Read a file that ``perdure snapshot`` has written: some instances, without messages, holds and requests.
 
-def every(_: object) -> bool:
-    """Return True: every address and every instance belongs to the rehearsal."""
-    return True
+        An instance whose journal the file leaves out is left out, and counts as ``unreadable``.
+
+        Args:
+            data: the file's contents.
+            what: the file's name in error messages.
+            matches: which addresses belong to the image.
+            meets: which instances of these belong to it.
+
+        Raises:
+            StoreCorrupt: it is not a snapshot file, or has another format.
+        """
+        rows, journals = read_snapshots(data, what=what), read_journals(data, what=what)
+        wanted = [row for row in rows if matches(row.address) and meets(row)]
+        whole = {
+            row.address: (row, journal)
+            for row in wanted
+            if len(journal := journals.get(str(row.address), ())) == row.journal_length
+        }
+        return cls(
+            at_ms=max((row.updated_ms for row in rows), default=0),
+            epoch=0,
+            instances=whole,
+            total=len(wanted),
+            stored=len(rows),
+            unreadable=len(wanted) - len(whole),
+        )
 
 
 def read_image(

@@ -25,7 +25,7 @@ from cyclopts import Parameter
 from perdure.app import App
 from perdure.cli.app_loader import import_app, import_value, records_of
 from perdure.cli.inspection.report import probed
-from perdure.cli.options import AppArgument, Repeated, StoreOption, pair_of, share_of_calls
+from perdure.cli.options import AppArgument, Repeated, StoreIfAny, StoreOption, pair_of, share_of_calls
 from perdure.cli.output import ProgressLine, line_on_stderr, write_object
 from perdure.cli.process import ExitCode, UsageError, write_lines
 from perdure.rehearsal.answers import FromJson, NoAnswers, Recorded, ServiceAnswers, recorded_in
@@ -41,12 +41,12 @@ from perdure.rehearsal.compare import (
     run,
 )
 from perdure.rehearsal.future import Futures
-from perdure.rehearsal.image import Image, chosen_from, every, meeting, read_image
+from perdure.rehearsal.image import Image, Matches, Meets, chosen_from, every, meeting, read_image
 from perdure.rehearsal.past import NoArrivals
 from perdure.rehearsal.simulated_load import MAX_ENGINES, CapacityOptions, measured_in
 from perdure.rehearsal.simulated_load import capacity as simulated_capacity
 from perdure.values.address import Address
-from perdure.values.errors import DefinitionError, InvalidArgument, PerdureError
+from perdure.values.errors import DefinitionError, InvalidArgument, PerdureError, StoreCorrupt
 from perdure.values.times import duration_ms
 
 
@@ -136,7 +136,8 @@ def rehearse(
     app: AppArgument,
     *,
     against: str,
-    store: StoreOption,
+    store: StoreIfAny = None,
+    snapshot: Path | None = None,
     for_: Annotated[str, Parameter(name="--for")] = "30 days",
     against_directory: Path | None = None,
     against_python: Path | None = None,
@@ -174,6 +175,8 @@ def rehearse(
         The app that is deployed today, written MODULE:APP.
     store
         Where instances live: sqlite:///jobs.db, or postgresql://user@host/database.
+    snapshot
+        Instead of a store, a file that perdure snapshot has written: a few instances of each class, redacted.
     for_
         How long, in virtual time.
     against_directory
@@ -218,14 +221,13 @@ def rehearse(
     try:
         with redirect_stdout(sys.stderr):  # the result has no text of the user's code
             own = import_app(app)
-            with probed(store, line) as reader:
-                image = read_image(
-                    reader,
-                    matches=matches,
-                    meets=meeting(own, job[0], where) if where else every,
-                    records=records_of(own),
-                    history=arrivals.replay,
-                )
+            meets = meeting(own, job[0], where) if where else every
+            if snapshot is not None:
+                image = _snapshot_image(snapshot, matches, meets, arrivals)
+            else:
+                with probed(_given(store), line) as reader:
+                    records = records_of(own)
+                    image = read_image(reader, matches=matches, meets=meets, records=records, history=arrivals.replay)
             if not image.instances and not image.history:
                 raise UsageError("no instance matches; check --store, --job, --id-prefix and --where")
             requests = arrivals.arrivals(own, image, options)
@@ -246,6 +248,21 @@ def rehearse(
     else:
         write_lines(done.lines())
     return ExitCode.DONE if done.is_equal else ExitCode.FAILED
+
+
+def _given(store: str | None) -> str:
+    if store is None:
+        raise UsageError("which instances: pass --store URL, or --snapshot FILE that perdure snapshot has written")
+    return store
+
+
+def _snapshot_image(file: Path, matches: Matches, meets: Meets, arrivals: ArrivalOptions) -> Image:
+    if arrivals.replay is not None:
+        raise UsageError("--replay: a snapshot has no history; pass --store, or draw requests with --draw")
+    try:
+        return Image.from_snapshot(file.read_bytes(), what=f"--snapshot {file}", matches=matches, meets=meets)
+    except (OSError, StoreCorrupt) as unreadable:
+        raise UsageError(str(unreadable)) from unreadable
 
 
 def _check(
