@@ -316,6 +316,29 @@ def test_a_second_engine_is_refused_and_says_who_owns_the_schema(harness: Postgr
     asyncio.run(main())
 
 
+def test_a_server_that_accepts_locks_without_locking_is_refused(harness: PostgresHarness):
+    """Its functions are those of databases that only speak the protocol: ``pg_try_advisory_lock`` is always true."""
+    role = f"blind_{harness.schema[-12:]}"
+
+    async def main() -> None:
+        await harness.execute(f"CREATE ROLE {role} SUPERUSER LOGIN")
+        await harness.execute(f"CREATE SCHEMA {role}")
+        for lock in ("pg_try_advisory_lock(int, int) RETURNS bool", "pg_advisory_xact_lock(int, int) RETURNS bool"):
+            await harness.execute(f"CREATE FUNCTION {role}.{lock} LANGUAGE sql AS 'SELECT true'")
+        await harness.execute(f"ALTER ROLE {role} SET search_path = {role}, pg_catalog")
+        try:
+            url = re.sub("//[^/]*@", f"//{role}@", harness.url)
+            with pytest.raises(StoreUnavailable, match="grants the lock of an owner to two sessions"):
+                await open_postgres(url)
+            assert await value((await open_postgres(harness.url)).close()) is None
+        finally:
+            await harness.execute(f"DROP OWNED BY {role} CASCADE")
+            await harness.execute(f"DROP SCHEMA {role} CASCADE")
+            await harness.execute(f"DROP ROLE {role}")
+
+    asyncio.run(main())
+
+
 def test_a_standby_takes_over_when_the_owner_ends(harness: PostgresHarness):
     async def main() -> None:
         owner = await harness.open()

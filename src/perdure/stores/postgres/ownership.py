@@ -36,6 +36,11 @@ _POOLED: Final = (
     "server itself, or share the store with ?ownership=shared"
 )
 
+_GRANTED_TWICE: Final = (
+    "the server grants the lock of an owner to two sessions, so it would not keep out a second engine; use PostgreSQL "
+    "itself, whose pg_try_advisory_lock locks"
+)
+
 
 async def _keep_alive(connection: Any) -> None:
     for name, value in KEEPALIVE.items():  # not when it connects: a pooler refuses unknown parameters
@@ -77,7 +82,8 @@ class OwnerLock:
 
         Raises:
             StoreLocked: another engine holds it, and ``on_locked`` is ``raise``.
-            StoreUnavailable: a pooler is between, so the lock would belong to any of its clients.
+            StoreUnavailable: a pooler is between, so the lock would belong to any of its clients. Or the server grants
+                the lock to two sessions.
         """
         # Refused: behind a pooler the lock belongs to a server connection that other clients use, so it excludes
         # no engine.
@@ -95,6 +101,20 @@ class OwnerLock:
             await runtime.sleep(_POLL_MS)
         if owner is not None:
             runtime.log(LogRecord("info", "acquired store lock", {"store": store, "from": owner}))
+        # Refused: databases that speak this protocol accept the function without locking, and two engines would own.
+        if await self._is_granted_again():
+            raise StoreUnavailable(f"open {store}", _GRANTED_TWICE)
+
+    async def _is_granted_again(self) -> bool:
+        """Return whether a second session is granted the lock, too."""
+        other = await connect(self._dsn)
+        try:
+            is_granted = bool(await other.fetchval(self._lock_sql))
+        finally:
+            other.terminate()
+        if is_granted:  # or the first session has ended, and with it the lock: this raises then
+            await self._connection.execute("SELECT 1")
+        return is_granted
 
     async def own(self, *, store: str, label: str) -> tuple[int, int]:
         """End earlier openings. Return this opening's number, and how many others were still open.
