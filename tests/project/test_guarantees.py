@@ -78,6 +78,9 @@ CLAIMS = {
     "durable agents": (
         "property_tests/durability/test_agent_kills.py::test_a_killed_agent_repeats_only_the_calls_in_progress",
     ),
+    "streams while it runs": (
+        "property_tests/durability/test_stream_kills.py::test_a_reader_misses_nothing_over_kills",
+    ),
     "a deploy must fit": (
         "tests/behaviour/test_state_versions.py::test_a_state_of_newer_code_is_left_and_comes_back_with_it",
         "tests/workflow/test_workflow_deploys.py::test_other_code_that_cannot_follow_either_runs_nothing_and_joins_the_mark",
