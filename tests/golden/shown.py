@@ -209,6 +209,10 @@ PAGES = """
 /jobs/workflow/boxes/instances/5-0
 /jobs/pool/mails/instances/later
 /jobs/task/orders/instances/absent
+/jobs/task/orders/instances/2100-0003/debug
+/jobs/task/orders/instances/2100-0003/debug?at=1
+/jobs/task/orders/instances/2100-0003/debug?at=7
+/jobs/workflow/trips/instances/2/debug?at=4
 /jobs/task/parcels
 /jobs/debounce/digests
 /jobs/batch/campaigns

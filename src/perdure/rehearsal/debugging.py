@@ -395,11 +395,14 @@ def secrets_in(debugger: JournalDebugger) -> set[str]:
 
 
 def frames_of(loop: Loop[Any, Any]) -> tuple[ProgramFrame, ...]:
-    """Return a suspended program's do-blocks, the innermost one last."""
+    """Return a suspended program's do-blocks, the innermost one last, without those of the library."""
     found: list[ProgramFrame] = []
     for tag, payload in stack_of(loop):
         if tag == DO and isinstance(payload, GeneratorType) and payload.gi_frame is not None:
             frame = payload.gi_frame
+            module = str(frame.f_globals.get("__name__"))
+            if module.startswith("perdure.") and not module.startswith("perdure.examples."):
+                continue
             code = frame.f_code
             found.append(ProgramFrame(code.co_name, f"{code.co_filename}:{frame.f_lineno}", dict(frame.f_locals)))
     return tuple(found)
