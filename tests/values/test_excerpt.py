@@ -86,7 +86,7 @@ THINGS = (App, CronLine, Cron, Definition, Client, JobContext, JobHandle, NamedJ
 def classes():
     for found in pkgutil.walk_packages(perdure.__path__, "perdure."):
         module = found.name
-        if module.startswith(("perdure.cli", "perdure.examples", "perdure.__main__")):
+        if module.startswith(("perdure.cli", "perdure.examples", "perdure.integrations", "perdure.__main__")):
             continue
         for name, value in vars(importlib.import_module(module)).items():
             if isinstance(value, type) and value.__module__ == module and attrs.has(value) and not name.startswith("_"):

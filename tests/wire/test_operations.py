@@ -29,6 +29,7 @@ from perdure.wire.operations import (
     MAX_NUMBER,
     MAX_PAGE,
     OPERATIONS,
+    UNRECEIVED_SIGNALS,
     Argument,
     ClientOperation,
 )
@@ -109,6 +110,10 @@ VALUES: dict[str, st.SearchStrategy[object]] = {
     "value": FILLED,
     "key": FILLED,
     "message_id": st.integers(0, MAX_NUMBER),
+    "step": FILLED,
+    "suffix": st.text("-_.ab1", min_size=1, max_size=20),
+    "signals": st.sampled_from(UNRECEIVED_SIGNALS),
+    **dict.fromkeys(("accept_undone", "dry_run"), st.booleans()),
     "where": st.lists(st.sampled_from(("amount>1", "tenant=a&b", "past_due")), max_size=3).map(tuple),
 }
 ADDRESSES = st.builds(Address, PARTS, PARTS, FILLED)

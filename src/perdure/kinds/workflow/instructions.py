@@ -722,15 +722,11 @@ class Signal(Generic[V]):
         return perform(Receive(self.name, key=self.key))
 
 
-def _number_of(stack: list[object]) -> str:
-    return str(len(stack))
-
-
 @attrs.define(eq=False)
 class Undo(Generic[R]):
     """Collects a `saga`'s compensations."""
 
-    _stack: list[Callable[[], Program[Any, Any, R]]] = attrs.field(factory=list[Any], repr=_number_of)
+    _stack: list[Callable[[], Program[Any, Any, R]]] = attrs.field(factory=list[Any], repr=False)
 
     def after(
         self,
