@@ -83,7 +83,7 @@ MAX_DOCSTRING_RATES: dict[re.Pattern[str], int] = {OF: 126, SEMICOLON: 12, PRONO
 MAX_WORDS = {
     "how-to": 22_170,
     "tutorial": 4_450,
-    "explanation": 8_000,
+    "explanation": 8_030,
     "guarantees": 7_480,
     "reference": 26_120,
     "index": 430,
