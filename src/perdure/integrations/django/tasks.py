@@ -105,26 +105,40 @@ class TaskFailure:
     traceback: str
 
 
+def _ready(
+    task: Task[P, R], id_: str, args: Sequence[Any], kwargs: Mapping[str, Any], *, enqueued_at: Any
+) -> TaskResult[P, R]:
+    return TaskResult(
+        task=task,
+        id=id_,
+        status=TaskResultStatus.READY,
+        enqueued_at=enqueued_at,
+        started_at=None,
+        last_attempted_at=None,
+        finished_at=None,
+        args=list(args),
+        kwargs=dict(kwargs),
+        backend=task.backend,
+        errors=[],
+        worker_ids=[],
+    )
+
+
+def _set(result: TaskResult[..., Any], fields: Mapping[str, Any]) -> None:
+    """Set fields of a result, which is frozen for everybody but backends."""
+    for name, value in fields.items():
+        object.__setattr__(result, name, value)
+
+
 # ---------------------------------------------------------------- in the engine
 def _begun(id_: str, item: EnqueuedTask, attempt: int) -> TaskResult[..., Any]:
     """Return a running task's result, and send the signal ``task_started``."""
     found: Task[..., Any] = import_string(item.path)
     task = found.using(queue_name=item.queue, priority=item.priority, backend=item.backend)
     given, now = json.loads(item.arguments), timezone.now()
-    result = TaskResult(
-        task=task,
-        id=id_,
-        status=TaskResultStatus.RUNNING,
-        enqueued_at=None,
-        started_at=now,
-        last_attempted_at=now,
-        finished_at=None,
-        args=given["args"],
-        kwargs=given["kwargs"],
-        backend=item.backend,
-        errors=[],
-        worker_ids=[WORKER] * attempt,
-    )
+    result = _ready(task, id_, given["args"], given["kwargs"], enqueued_at=None)
+    shown = {"status": TaskResultStatus.RUNNING, "started_at": now, "last_attempted_at": now}
+    _set(result, shown | {"worker_ids": [WORKER] * attempt})
     task_started.send(type(task.get_backend()), task_result=result)
     return result
 
@@ -135,7 +149,7 @@ def _with_context(result: TaskResult[..., Any]) -> list[Any]:
 
 def _ended(result: TaskResult[..., Any], value: object) -> Result[str, TaskFailure]:
     """Send the signal ``task_finished``, and return the value as JSON."""
-    object.__setattr__(result, "_return_value", normalize_json(value))
+    _set(result, {"_return_value": normalize_json(value)})
     _finish(result, TaskResultStatus.SUCCESSFUL)
     return Success(json.dumps(result.return_value))
 
@@ -149,8 +163,7 @@ def _failed(result: TaskResult[..., Any] | None, error: Exception) -> Result[str
 
 
 def _finish(result: TaskResult[..., Any], status: TaskResultStatus) -> None:
-    object.__setattr__(result, "finished_at", timezone.now())
-    object.__setattr__(result, "status", status)
+    _set(result, {"finished_at": timezone.now(), "status": status})
     task_finished.send(type(result.task.get_backend()), task_result=result)
 
 
@@ -288,7 +301,7 @@ class PerdureBackend(BaseTaskBackend):
         """
         self.validate_task(task)
         id_ = uuid4().hex
-        result = self._result(task, id_, args, kwargs, enqueued_at=timezone.now())
+        result = _ready(task, id_, args, kwargs, enqueued_at=timezone.now())
         item = EnqueuedTask(
             path=task.module_path,
             arguments=json.dumps({"args": result.args, "kwargs": result.kwargs}),
@@ -320,7 +333,7 @@ class PerdureBackend(BaseTaskBackend):
         found: Task[..., Any] = import_string(item.path)
         task = found.using(queue_name=item.queue, priority=item.priority, backend=item.backend)
         given = json.loads(item.arguments)
-        result = self._result(task, result_id, given["args"], given["kwargs"], enqueued_at=status.created_at)
+        result = _ready(task, result_id, given["args"], given["kwargs"], enqueued_at=status.created_at)
         self._add_status(result, status)
         return result
 
@@ -347,26 +360,7 @@ class PerdureBackend(BaseTaskBackend):
             shown["started_at"] = shown["last_attempted_at"] = status.started_at or status.updated_at
         if shown["status"] in (TaskResultStatus.SUCCESSFUL, TaskResultStatus.FAILED):
             shown["finished_at"] = status.updated_at
-        for name, value in shown.items():
-            object.__setattr__(result, name, value)
-
-    def _result(
-        self, task: Task[P, R], id_: str, args: Sequence[Any], kwargs: Mapping[str, Any], *, enqueued_at: Any
-    ) -> TaskResult[P, R]:
-        return TaskResult(
-            task=task,
-            id=id_,
-            status=TaskResultStatus.READY,
-            enqueued_at=enqueued_at,
-            started_at=None,
-            last_attempted_at=None,
-            finished_at=None,
-            args=list(args),
-            kwargs=dict(kwargs),
-            backend=self.alias,
-            errors=[],
-            worker_ids=[],
-        )
+        _set(result, shown)
 
 
 def _aware(instant: Any) -> Any:
