@@ -125,7 +125,7 @@ def _ready(
 
 
 def _set(result: TaskResult[..., Any], fields: Mapping[str, Any]) -> None:
-    """Set fields of a result, which is frozen for everybody but backends."""
+    """Set fields of a result, which is frozen for all code but a backend."""
     for name, value in fields.items():
         object.__setattr__(result, name, value)
 
