@@ -27,6 +27,7 @@ import planted_sizes
 import planted_stores
 import planted_streams
 import planted_surface
+import planted_topics
 import planted_turns
 import planted_values
 import planted_versions
@@ -55,6 +56,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *planted_stores.MUTANTS,
     *planted_streams.MUTANTS,
     *planted_surface.MUTANTS,
+    *planted_topics.MUTANTS,
     *planted_durability.MUTANTS,
     *planted_deploys.MUTANTS,
     *planted_serving.MUTANTS,

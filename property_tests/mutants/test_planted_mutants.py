@@ -21,6 +21,7 @@ import planted_pool
 import planted_rehearsals
 import planted_remote
 import planted_schedules
+import planted_topics
 import planted_workflow
 import pytest
 from hypothesis import settings
@@ -57,6 +58,7 @@ def test_there_are_many_and_each_has_a_name_of_its_own() -> None:
         planted_fast_path,
         planted_remote,
         planted_schedules,
+        planted_topics,
         planted_feeder,
         planted_alarms,
     ],

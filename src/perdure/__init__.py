@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from perdure.kinds.debounce import Debounce, DebounceContext
     from perdure.kinds.schedules import Schedules
     from perdure.kinds.task import Task, TaskContext, TaskErrorContext
+    from perdure.kinds.topic import Topic
     from perdure.kinds.worker_pool import BatchContext, ItemContext, PoolBatch, WorkerPool
     from perdure.kinds.workflow import (
         Promise,
@@ -61,6 +62,7 @@ else:
             "perdure.kinds.debounce": ("Debounce", "DebounceContext"),
             "perdure.kinds.schedules": ("Schedules",),
             "perdure.kinds.task": ("Task", "TaskContext", "TaskErrorContext"),
+            "perdure.kinds.topic": ("Topic",),
             "perdure.kinds.worker_pool": ("BatchContext", "ItemContext", "PoolBatch", "WorkerPool"),
             "perdure.kinds.workflow": (
                 "Promise",
@@ -124,6 +126,7 @@ __all__ = [
     "Task",
     "TaskContext",
     "TaskErrorContext",
+    "Topic",
     "Undo",
     "Update",
     "WorkerPool",

@@ -34,9 +34,9 @@ from perdure.cli.inspection.check import CAN_READ, RowCheck
 from perdure.cli.inspection.report import (
     EVERY_ROWS,
     MAX_GROUPS,
+    FindingTopic,
     Progress,
     Report,
-    Topic,
     finding,
     scan,
 )
@@ -119,7 +119,7 @@ def path(tmp_path: Path) -> Path:
     return path
 
 
-def report_of(path: Path, *jobs: Any, now_ms: int = 0, accepted: frozenset[Topic] = frozenset()) -> Report:
+def report_of(path: Path, *jobs: Any, now_ms: int = 0, accepted: frozenset[FindingTopic] = frozenset()) -> Report:
     with read_from_outside(path) as reader:
         return scan(reader, RowCheck(app(*jobs).served), Report("sqlite:///jobs.db", accepted), now_ms=now_ms)
 
@@ -159,7 +159,7 @@ def test_older_versions_are_a_note(path: Path) -> None:
 
 def test_unreadable_rows_are_grouped_by_reason_with_examples(path: Path) -> None:
     (group,) = report_of(path, orders(Renamed, Renamed(0)), HOURLY).groups.values()
-    assert (group.topic, group.count) == (Topic.UNREADABLE, 3)
+    assert (group.topic, group.count) == (FindingTopic.UNREADABLE, 3)
     assert group.reason == "$.price: missing; expected int; $['euros']: unknown key; Renamed has price"
     assert [example for example, _ in group.examples] == ["ann", "bob", "cem"]
 
@@ -168,7 +168,7 @@ def test_an_upcaster_that_raises_for_some_is_found(path: Path) -> None:
     new = orders(Order, Order(0), versions=Migrations(OrderV1).then(no_rate))
     report = report_of(path, new, HOURLY)
     (group,) = report.groups.values()
-    assert (group.topic, group.count) == (Topic.UNREADABLE, 3)
+    assert (group.topic, group.count) == (FindingTopic.UNREADABLE, 3)
     assert group.reason == "$: the upcaster no_rate (version 1 to 2) raised LookupError"
     reasons = {reason for _, reason in group.examples}
     assert "$: the upcaster no_rate (version 1 to 2) raised LookupError: no rate for 2" in reasons
@@ -193,9 +193,11 @@ def test_a_shape_that_changed_without_a_new_version_is_a_note(path: Path) -> Non
 def test_jobs_that_the_app_does_not_serve(path: Path) -> None:
     report = report_of(path, OLD)
     reason = "the app has no such job: its alarms do not fire, its messages wait"
-    assert [(group.job, group.reason) for group in report.of(Topic.NOT_SERVED)] == [("continuous:ticker", reason)]
+    assert [(group.job, group.reason) for group in report.of(FindingTopic.NOT_SERVED)] == [
+        ("continuous:ticker", reason)
+    ]
     assert report.number("problem") == 1
-    assert report_of(path, OLD, accepted=frozenset({Topic.NOT_SERVED})).number("problem") == 0
+    assert report_of(path, OLD, accepted=frozenset({FindingTopic.NOT_SERVED})).number("problem") == 0
 
 
 @pytest.mark.parametrize("column", ["due_ms", "owner", "status"])
@@ -209,7 +211,7 @@ def test_an_index_that_differs_from_the_row(path: Path, column: str) -> None:
 def test_a_row_that_no_code_can_read_hides_no_other(path: Path) -> None:
     execute(path, "UPDATE instances SET pending_retry = 'no JSON' WHERE id = 'ann'")
     report = report_of(path, OLD, HOURLY)
-    assert [(group.topic, group.count) for group in report.groups.values()] == [(Topic.DAMAGED, 1)]
+    assert [(group.topic, group.count) for group in report.groups.values()] == [(FindingTopic.DAMAGED, 1)]
     assert report.seen["instances"] == 4
 
 
@@ -221,10 +223,10 @@ def test_messages_that_their_target_cannot_read(path: Path) -> None:
     asyncio.run(send())
     assert found(path, OLD, SENDER, HOURLY) == {}
     report = report_of(path, SENDER, HOURLY)
-    (waiting,) = report.of(Topic.WAITING)
+    (waiting,) = report.of(FindingTopic.WAITING)
     assert (waiting.job, waiting.count, waiting.reason) == ("task:orders", 1, "the app has no such job")
     assert [example for example, _ in waiting.examples] == ["message 1 to task:orders:told"]
-    both = frozenset({Topic.NOT_SERVED, Topic.WAITING})
+    both = frozenset({FindingTopic.NOT_SERVED, FindingTopic.WAITING})
     assert report_of(path, SENDER, HOURLY, accepted=both).number("problem") == report.number("problem") - 4
     texts = orders(OrderV1, OrderV1(0), event=str)
     assert found(path, texts, SENDER, HOURLY) == {("message", "task:orders", "send: $: expected str"): 1}
@@ -237,7 +239,7 @@ def test_dead_letters_that_cannot_be_read_are_a_note(path: Path) -> None:
     letter = "1, 'task:sender:s', 'task:orders:ann', 'send', '\"five\"', 1, 10, NULL, NULL"
     execute(path, f"INSERT INTO dead_letters VALUES ({letter})")  # noqa: S608
     report = report_of(path, OLD, SENDER, HOURLY)
-    assert [(group.topic, group.count) for group in report.groups.values()] == [(Topic.DEAD_LETTER, 1)]
+    assert [(group.topic, group.count) for group in report.groups.values()] == [(FindingTopic.DEAD_LETTER, 1)]
     assert report.number("problem") == 0
 
 
@@ -264,7 +266,7 @@ def test_alarms_that_another_schedule_has_set_are_a_note(path: Path) -> None:
     ):
         ticker = Continuous("ticker", state=int, schedule=schedule, execute=tick)
         report = report_of(path, OLD, ticker)
-        assert [group.count for group in report.of(Topic.ALARM)] == [1] * differs, schedule
+        assert [group.count for group in report.of(FindingTopic.ALARM)] == [1] * differs, schedule
         assert report.number("problem") == 0
 
 
@@ -290,7 +292,7 @@ def test_stored_errors_that_lose_their_type_are_a_note(path: Path) -> None:
 def test_memory_is_bounded_however_many_reasons_there_are() -> None:
     report = Report("s")
     for number in range(MAX_GROUPS + 50):
-        report.add([finding(Topic.UNREADABLE, "task:orders", f"reason {number}", "x")])
+        report.add([finding(FindingTopic.UNREADABLE, "task:orders", f"reason {number}", "x")])
     assert len(report.groups) == MAX_GROUPS + 1
     assert report.number("problem") == MAX_GROUPS + 50
 
@@ -323,7 +325,7 @@ def test_a_person_at_a_terminal_sees_how_far_it_is() -> None:
 def test_the_text_says_the_problems_first(path: Path) -> None:
     execute(path, "UPDATE instances SET state_version = 7 WHERE id = 'bob'")
     new = orders(Order, Order(0), versions=Migrations(OrderV1).then(in_cents))
-    report = report_of(path, new, accepted=frozenset({Topic.NOT_SERVED}))
+    report = report_of(path, new, accepted=frozenset({FindingTopic.NOT_SERVED}))
     assert list(report.lines(CAN_READ)) == [
         "sqlite:///jobs.db: checked 4 instances, 3 keys",
         "",

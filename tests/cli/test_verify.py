@@ -13,7 +13,7 @@ import attrs
 import pytest
 
 from perdure.cli.commands import run_command
-from perdure.cli.inspection.report import Report, ShowProgress, Topic, silent
+from perdure.cli.inspection.report import FindingTopic, Report, ShowProgress, silent
 from perdure.cli.inspection.verify import SOUND, verified
 from perdure.stores.contract import Store, commit_one
 from perdure.stores.sqlite import open_sqlite
@@ -74,7 +74,7 @@ def report_of(path: Path, progress: ShowProgress = silent) -> Report:
         return verified(reader, Report(str(path)), progress=progress)
 
 
-def found(path: Path) -> set[tuple[Topic, str, str]]:
+def found(path: Path) -> set[tuple[FindingTopic, str, str]]:
     return {(topic, job, reason.partition(",")[0]) for topic, job, reason in report_of(path).groups}
 
 
@@ -183,7 +183,7 @@ def test_an_event_of_newer_code_is_a_note(path: Path) -> None:
     execute(path, "UPDATE events SET type = 'job.sung' WHERE sequence = 2")
     report = report_of(path)
     assert [(group.topic, group.job, group.count) for group in report.groups.values()] == [
-        (Topic.EVENT, "task:orders", 1)
+        (FindingTopic.EVENT, "task:orders", 1)
     ]
     assert report.number("problem") == 0
 
@@ -197,7 +197,7 @@ def test_an_index_that_misses_a_row_is_found(path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[(root - 1) * size : root * size] = data[(other - 1) * size : other * size]
     path.write_bytes(data)
-    assert (Topic.FILE, "SQLite", "SQLite finds damage") in found(path)
+    assert (FindingTopic.FILE, "SQLite", "SQLite finds damage") in found(path)
 
 
 @pytest.mark.parametrize("table", ["instances", "events", "keys"])
@@ -210,7 +210,7 @@ def test_a_page_of_rubbish_is_found_and_hides_nothing_else(path: Path, table: st
     data[(root - 1) * size : root * size] = b"\xa5" * size
     path.write_bytes(data)
     topics = {topic for topic, _, _ in found(path)}
-    assert {Topic.FILE, Topic.ORDER} <= topics
+    assert {FindingTopic.FILE, FindingTopic.ORDER} <= topics
 
 
 def test_the_command_says_sound_damaged_or_that_it_cannot(

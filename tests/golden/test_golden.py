@@ -20,7 +20,7 @@ from world import Outside, World, play
 from write_golden import HERE, played
 
 from perdure.cli.inspection.check import RowCheck
-from perdure.cli.inspection.report import Report, Topic, scan
+from perdure.cli.inspection.report import FindingTopic, Report, scan
 from perdure.codecs import Codec
 from perdure.jobs.plan import ANSWERS
 from perdure.kinds.continuous.context import TICKS
@@ -179,11 +179,11 @@ def report_of(path: Path, *jobs: Any) -> Report:
 def test_the_check_reads_everything_that_its_code_can_read(path: Path) -> None:
     report = report_of(path)
     assert {(group.topic, tuple(example for example, _ in group.examples)) for group in report.groups.values()} == {
-        (Topic.UNREADABLE, ("forgotten",)),
-        (Topic.OLDER, ("older",)),
-        (Topic.WAITING, ("message 1 to task:elsewhere:far",)),
+        (FindingTopic.UNREADABLE, ("forgotten",)),
+        (FindingTopic.OLDER, ("older",)),
+        (FindingTopic.WAITING, ("message 1 to task:elsewhere:far",)),
     }
-    assert {group.topic for group in report_of(path, forgotten).groups.values()} >= {Topic.RESUMES}
+    assert {group.topic for group in report_of(path, forgotten).groups.values()} >= {FindingTopic.RESUMES}
 
 
 def test_an_engine_continues_from_it(path: Path) -> None:

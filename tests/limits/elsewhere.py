@@ -62,6 +62,8 @@ HTTP: Final = {
 
 FIXED_ELSEWHERE: Final = {
     "instants of one `backfill`": "tests/kinds/test_schedules.py::test_a_backfill_is_bounded_and_keyed",
+    "subscribers and waiting events of a topic": "tests/kinds/test_topics.py::test_a_topic_has_a_limit_of_subscribers",
+    "a page of a topic's subscribers": "tests/kinds/test_topics.py::test_subscribers_are_read_by_pages",
     "ranges of fired instants that a schedule keeps": (
         "tests/kinds/test_schedules.py::test_the_instants_that_fired_are_a_few_ranges"
     ),
@@ -149,6 +151,7 @@ OPTIONS_ELSEWHERE: Final = {
     "effect.name": "tests/program/test_do_and_effects.py::test_a_pinned_name_is_a_short_text",
     "attribute.name": f"{ATTRIBUTES}::test_names_that_a_condition_cannot_have_are_refused",
     "BatchHandle.chunk": "tests/kinds/test_batches.py::test_limits_of_a_batch",
+    "TopicHandle.limit": "tests/kinds/test_topics.py::test_subscribers_are_read_by_pages",
     "PoolHandle.chunk": "tests/kinds/test_many_items.py::test_a_chunk_has_a_limit",
     "WorkerPool.key": "tests/kinds/test_worker_pool.py::test_a_key_must_be_a_short_text",
     "serving.binds": "tests/server/test_listening.py::test_addresses_are_bounded",

@@ -24,6 +24,7 @@ from perdure import (
     Signal,
     StateQuery,
     Task,
+    Topic,
     Update,
     WorkerPool,
     Workflow,
@@ -67,6 +68,10 @@ def batch(name: str = "job", **options: Any) -> Any:
 
 def schedules(name: str = "job") -> Any:
     return Schedules(name, targets=(pool(),))
+
+
+def topic(name: str = "job", **options: Any) -> Any:
+    return Topic(name, event=int, subscribers=(debounce(),), **options)
 
 
 def workflow(name: str = "w", **options: Any) -> Any:
@@ -149,7 +154,7 @@ def text(name: str, make: Callable[[Any], object], most: int, error: Any = Defin
 
 
 CONCURRENT = {"Task": task, "Continuous": continuous, "Debounce": debounce, "Workflow": workflow}
-NAMED = {**CONCURRENT, "WorkerPool": pool, "PoolBatch": batch, "Schedules": schedules}
+NAMED = {**CONCURRENT, "WorkerPool": pool, "PoolBatch": batch, "Schedules": schedules, "Topic": topic}
 PAGED: dict[str, Callable[[Any, Any], Any]] = {
     "Client.list limit": lambda jobs, value: jobs.list(limit=value),
     "Client.history limit": lambda jobs, value: jobs.history(task_of(jobs), "a", limit=value),
@@ -175,6 +180,8 @@ RANGES = (
     whole("WorkerPool.rate", lambda value: pool(rate=(value, "1 minute")), 1, 100_000),
     whole("WorkerPool.rate_per_key", lambda value: pool(key=str, rate_per_key=(value, "1 minute")), 1, 100_000),
     whole("WorkerPool.workers_per_key", lambda value: pool(key=str, workers_per_key=value), 1, 100_000),
+    whole("Topic.max_subscribers", option(topic, "max_subscribers"), 1, 10_000),
+    whole("Topic.max_waiting", option(topic, "max_waiting"), 1, 10_000),
     whole("Debounce.max_events", option(debounce, "max_events"), 1, 1_000_000),
     whole("Workflow.max_steps", option(workflow, "max_steps"), 1, 1_000_000),
     whole("Workflow.inbox", option(workflow, "inbox"), 1, 1_000_000),

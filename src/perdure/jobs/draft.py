@@ -6,7 +6,7 @@ In debug mode, the `Inspection` finds programs that never run, and states and in
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Never, TypeAlias, TypeVar, cast
 
 import attrs
 from returns.result import Failure, Success
@@ -26,11 +26,12 @@ from perdure.jobs.context import (
     alarm_ms,
 )
 from perdure.jobs.request import CommandSpec, Request, within
-from perdure.programs import PASS, Exit
+from perdure.programs import PASS, Exit, Instruction
 from perdure.programs.watch import Watch
 from perdure.values.address import Address
 from perdure.values.errors import InvalidInput, PerdureError
 from perdure.values.excerpt import excerpt, fields_in_line
+from perdure.values.frozen import frozen
 from perdure.values.instance import Claim
 from perdure.values.limits import Limits
 from perdure.values.message import Message
@@ -447,19 +448,48 @@ def _encoded(codec: Codec[object], value: object) -> bytes:
         return b""
 
 
+@frozen
+class FirstTime(Instruction[bool, Never]):
+    """Return whether a program passes a mark for the first time since it began. A replay answers the same again."""
+
+    __repr__ = fields_in_line
+
+    mark: str
+
+
+ENDS: Final = {"unsubscribe": "subscribe"}
+"""The actions of messages after which a program passes the mark of another action's message again."""
+
+
 @attrs.define(eq=False)
 class StateOperations:
-    """Answers the operations on the state, which a replay repeats: they leave no row in a journal."""
+    """Answers the operations on the state, which a replay repeats: they leave no row in a journal.
+
+    Attributes:
+        draft: holds the state.
+        marks: those that the program has passed.
+    """
 
     draft: Draft | ClosedDraft
+    marks: set[str] = attrs.Factory(set[str])
 
     def answer(self, instruction: object, /) -> object:
         """Answer an operation on the state. Return PASS for anything else."""
         kind = instruction.__class__
         if kind is GetState or kind is SetState or kind is UpdateState:
             return self.draft.answer(instruction)
+        if kind is FirstTime:
+            return self._is_first(cast("FirstTime", instruction).mark)
+        if kind is Post:
+            post = cast("Post", instruction)
+            self.marks.discard(f"{post.target} {ENDS.get(post.action)}")
         return PASS
+
+    def _is_first(self, mark: str) -> bool:
+        is_first = mark not in self.marks
+        self.marks.add(mark)
+        return is_first
 
     def branch(self) -> StateOperations:
         """Return the operations of a branch, which refuse: the state has one writer."""
-        return StateOperations(ClosedDraft())
+        return StateOperations(ClosedDraft(), self.marks)

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import attrs
+import orjson
+from returns.result import Failure
 
 from perdure._lazy import lazy_module
 from perdure.codecs import NewerOnly
 from perdure.jobs.failures import record_failure
-from perdure.jobs.request import Request
-from perdure.jobs.transitions import EventRecorder, nothing, put
+from perdure.jobs.redaction import redacted_failure, secrets_of_request
+from perdure.jobs.request import Inbound, Request
+from perdure.jobs.step import Commit
+from perdure.jobs.transitions import EventRecorder, answered, nothing, put
 from perdure.programs import Raised
-from perdure.values.errors import HookRaised, InstanceParked, PerdureError
-from perdure.values.event import MessageDeadLettered, MessageRedriven
+from perdure.values.address import Address
+from perdure.values.errors import HookRaised, InstanceParked, PerdureError, SignalRefused
+from perdure.values.event import MessageDeadLettered, MessageRedriven, MessageRejected
 from perdure.values.failure import FailureRecord
 from perdure.values.instance import MAX_CODES, Instance
-from perdure.values.message import DeadLettered, MessageFate, Postponed, StoredMessage
+from perdure.values.message import DeadLettered, Message, MessageFate, Postponed, StoredMessage
 from perdure.values.retry import Backoff
 from perdure.values.transition import Purge, Transition
 from perdure.values.turn_inputs import TurnInputs
@@ -27,6 +32,68 @@ if TYPE_CHECKING:
     from perdure.jobs.definition import AnyDefinition
 else:
     unknown_members = lazy_module("perdure.codecs.unknown_members")  # for values of newer code only
+
+SUBSCRIBED: Final = "subscribed:"
+"""Begins the action when a message is for a subscriber. Code that does not know it leaves the message to other code."""
+
+
+def subscribed_action(subscription: int, action: str) -> str:
+    """Return the action for a subscriber's message: no instance is created for it.
+
+    >>> plain_action(subscribed_action(7, "signal.prices"))
+    ('signal.prices', 7)
+    """
+    return f"{SUBSCRIBED}{subscription}:{action}"
+
+
+def plain_action(action: str) -> tuple[str, int | None]:
+    """Return a message's command, and the subscription that it was sent for, if any."""
+    subscription, colon, command = action.removeprefix(SUBSCRIBED).partition(":")
+    if colon and action.startswith(SUBSCRIBED) and subscription.isdecimal():
+        return command, int(subscription)
+    return action, None
+
+
+def subscriber_gone(address: Address, inbound: Inbound, now_ms: int) -> tuple[Message, ...]:
+    """Return the message that ends the subscription for which one was sent, if any."""
+    if inbound.subscription is None:
+        return ()
+    payload = orjson.dumps({"renewed": inbound.subscription}).decode()
+    return (Message(sender=address, target=inbound.sender, action="unsubscribe", payload=payload, sent_ms=now_ms),)
+
+
+def rejection(
+    job: AnyDefinition, transition: Transition, error: object, request: Request, inbound: Inbound, inputs: TurnInputs
+) -> Transition:
+    """Return a refused message's transition, which notes the refusal in the sender's history.
+
+    Args:
+        job: the target's definition.
+        transition: consumes the message.
+        error: why it is refused.
+        request: the request that it was.
+        inbound: the message.
+        inputs: the clock and the ids.
+    """
+    # One decision draws one id and counts up. Without the offset this event would have the id of another one.
+    log = EventRecorder(inputs, inbound.sender, 0, used=1 + len(transition.events))
+    secrets = secrets_of_request(job, request)
+    refusal = record_failure(Failure(getattr(error, "error", error)), job.plan.errors, secrets=secrets)
+    event = log.add(
+        MessageRejected,
+        target=str(transition.address),
+        action=request.action,
+        error=redacted_failure(job, refusal),
+    )
+    gone = subscriber_gone(transition.address, inbound, inputs.now_ms) if isinstance(error, SignalRefused) else ()
+    return attrs.evolve(transition, events=(*transition.events, event), messages=(*transition.messages, *gone))
+
+
+def without_subscriber(address: Address, inbound: Inbound, inputs: TurnInputs) -> Commit:
+    """Consume a subscriber's message without an instance: none begins for it."""
+    messages = subscriber_gone(address, inbound, inputs.now_ms)
+    return answered(attrs.evolve(nothing(address), messages=messages), None)
+
 
 MESSAGE_BACKOFF = Backoff.exponential("1 second", max="5 minutes")
 HELD_MS = 60_000
@@ -46,6 +113,8 @@ def received(job: AnyDefinition, action: str, payload: str) -> Request:
         NewerOnly: this code does not know a part of the input, which the instance would not store.
         InvalidInput: the payload is not a valid input for the command.
     """
+    if ":" in action:
+        action = plain_action(action)[0]
     try:
         return job.parse(action, payload)
     except NewerOnly:

@@ -71,7 +71,7 @@ def redacted_payload(job: AnyDefinition, action: str, payload: str, *, hide: Hid
         payload: the encoded input.
         hide: returns each secret's replacement.
     """
-    spec = job.plan.commands.get(action)
+    spec = job.plan.commands.get(action.rpartition(":")[2])  # without the subscription that a message is for
     # Another definition knows which parts are secret, so all of it is hidden.
     if spec is not None and payload and spec.carries == "another_job":
         hide(payload)

@@ -209,11 +209,13 @@ class Inbound:
         message_id: its number in the store.
         sender: the instance that sent it.
         sent_ms: when its turn committed. 0 for a run that was recovered, which has its id already.
+        subscription: the sender's subscription for which it was sent. Then only an instance that exists takes it.
     """
 
     message_id: int
     sender: Address
     sent_ms: int = 0
+    subscription: int | None = None
 
 
 @turn_value(kw_only=True)

@@ -10,14 +10,12 @@ from returns.result import Failure, Success
 from perdure.jobs.code_fingerprint import code_of
 from perdure.jobs.context import EndInstance
 from perdure.jobs.definition import AnyDefinition
-from perdure.jobs.failures import record_failure
 from perdure.jobs.keys import ForgetKey, condition_of, forget, remember, remember_failure, replay
+from perdure.jobs.messages import rejection, without_subscriber
 from perdure.jobs.recovery import deliver, is_claimed_elsewhere, is_running, left_behind, recover
 from perdure.jobs.redaction import (
     accepting,
     redacted_events,
-    redacted_failure,
-    secrets_of_request,
     with_shown_events,
 )
 from perdure.jobs.request import (
@@ -70,9 +68,7 @@ from perdure.values.event import (
     JobResumed,
     JobStarted,
     JobTerminated,
-    MessageRejected,
 )
-from perdure.values.failure import FailureRecord
 from perdure.values.instance import Claim, Instance, Left
 from perdure.values.message import Consumed
 from perdure.values.transition import Loaded, NewKeys, Put, Transition, remembering
@@ -132,6 +128,8 @@ def begin(job: AnyDefinition, address: Address, loaded: Loaded, request: Request
             # for the first attempt and repeat them.
             request = attrs.evolve(request, attempt=loaded.remembered.failures + 1)
     step: Step
+    if row is None and request.inbound is not None and request.inbound.subscription is not None:
+        return recorded(job, without_subscriber(address, request.inbound, inputs), row, request, inputs)
     try:
         # The common case first: the kind's own request to an instance without a claim, in the present version. Each
         # condition excludes a rule of `decide_any`, and a new rule needs its condition here.
@@ -573,20 +571,7 @@ def _consumed(job: AnyDefinition, commit: Commit, request: Request, inbound: Inb
     # These may succeed later, with other code or load. A rejection is final and deletes the message.
     if isinstance(error, (HookRaised, RunTimeout, Overloaded, InstanceParked, Undecodable)):
         return commit
-    # One decision draws one id and counts up. Without the offset this event would have the id of another one.
-    log = EventRecorder(inputs, inbound.sender, 0, used=1 + len(transition.events))
-    rejected = log.add(
-        MessageRejected,
-        target=str(transition.address),
-        action=request.action,
-        error=redacted_failure(job, _refusal(job, error, request)),
-    )
-    return Commit(attrs.evolve(transition, events=(*transition.events, rejected)), commit.result)
-
-
-def _refusal(job: AnyDefinition, error: object, request: Request) -> FailureRecord:
-    secrets = secrets_of_request(job, request)
-    return record_failure(Failure(getattr(error, "error", error)), job.plan.errors, secrets=secrets)
+    return Commit(rejection(job, transition, error, request, inbound, inputs), commit.result)
 
 
 def merge_background_run(execute: Execute, loaded: Loaded, others: OtherEngines = NO_OTHERS) -> Execute | Commit:

@@ -21,9 +21,9 @@ from perdure.app import App
 from perdure.cli.app_loader import import_app, imported_code, records_of
 from perdure.cli.inspection.report import (
     Finding,
+    FindingTopic,
     Progress,
     Report,
-    Topic,
     check_answer,
     check_instance,
     check_message,
@@ -401,20 +401,22 @@ class RowCheck:
         found = found if self.records is None else self.records.instance(found)
         job = self.served.get((at.kind, at.name))
         if job is None:
-            yield finding_at(Topic.NOT_SERVED, at, "the app has no such job: its alarms do not fire, its messages wait")
+            yield finding_at(
+                FindingTopic.NOT_SERVED, at, "the app has no such job: its alarms do not fire, its messages wait"
+            )
             return
         try:
             present = check_readable(job, found)
         except InvalidInput as problem:
-            yield finding_at(Topic.UNREADABLE, at, "; ".join(problem.problems))
+            yield finding_at(FindingTopic.UNREADABLE, at, "; ".join(problem.problems))
             return
         try:
             self._check_journal(job, present)
         except InvalidInput as problem:
-            yield finding_at(Topic.DIVERGES, at, "; ".join(problem.problems))
+            yield finding_at(FindingTopic.DIVERGES, at, "; ".join(problem.problems))
             return
         except StoreCorrupt as damage:
-            yield finding_at(Topic.DAMAGED, at, damage.reason)
+            yield finding_at(FindingTopic.DAMAGED, at, damage.reason)
             return
         yield from _readable(job, found, present)
 
@@ -425,7 +427,7 @@ class RowCheck:
             job.check_journal(instance, rows if self.records is None else self.records.journal(rows, at, 0))
 
     # ------------------------------------------------------------ messages and keys
-    def message(self, row: StoredMessage | StoreCorrupt, topic: Topic) -> Iterator[Finding]:
+    def message(self, row: StoredMessage | StoreCorrupt, topic: FindingTopic) -> Iterator[Finding]:
         """Return the findings about a message: can its target decode it?"""
         if isinstance(row, StoreCorrupt):
             yield from check_message(row)
@@ -434,7 +436,7 @@ class RowCheck:
         target, example = row.message.target, f"message {row.message_id} to {row.message.target}"
         job = self.served.get((target.kind, target.name))
         if job is None:
-            waiting = Topic.WAITING if topic is Topic.MESSAGE else topic
+            waiting = FindingTopic.WAITING if topic is FindingTopic.MESSAGE else topic
             yield finding(waiting, _job_of(target), "the app has no such job", example)
             return
         try:
@@ -461,7 +463,7 @@ class RowCheck:
             job.plan.answers.open(answer.encode())
         except InvalidInput as problem:
             reason = f"{row.action}: {'; '.join(problem.problems)}"
-            yield finding(Topic.ANSWER, _job_of(at), reason, f"key {row.key!r} of {at}")
+            yield finding(FindingTopic.ANSWER, _job_of(at), reason, f"key {row.key!r} of {at}")
 
 
 def _job_of(at: Address) -> str:
@@ -473,15 +475,15 @@ def _readable(job: AnyDefinition, instance: Instance, present: Instance) -> Iter
     at = instance.address
     if instance.state_version != present.state_version:
         reason = f"version {instance.state_version} is read as version {present.state_version}"
-        yield finding_at(Topic.OLDER, at, reason)
+        yield finding_at(FindingTopic.OLDER, at, reason)
     elif _is_reshaped(job, instance):
         reason = "its type changed without a new version: the next commit writes it in the new form"
-        yield finding_at(Topic.RESHAPED, at, reason)
+        yield finding_at(FindingTopic.RESHAPED, at, reason)
     if instance.left is not None:
-        yield finding_at(Topic.RESUMES, at, "other code left it, and this code can read it")
+        yield finding_at(FindingTopic.RESUMES, at, "other code left it, and this code can read it")
     stale = job.stale_alarm(present)
     if stale is not None:
-        yield finding_at(Topic.ALARM, at, stale)
+        yield finding_at(FindingTopic.ALARM, at, stale)
     yield from _errors(job, present)
 
 
@@ -514,7 +516,7 @@ def _errors(job: AnyDefinition, instance: Instance) -> Iterator[Finding]:
         try:
             codec.open(record.data.encode())
         except InvalidInput as problem:
-            yield finding_at(Topic.ERROR, instance.address, "; ".join(problem.problems))
+            yield finding_at(FindingTopic.ERROR, instance.address, "; ".join(problem.problems))
 
 
 CAN_READ: Final = "this code can decode everything"
@@ -564,7 +566,9 @@ def check(
     before = set(sys.modules)
     code = import_app(app)
     files = imported_code(app, before)
-    accepted = frozenset({Topic.NOT_SERVED, Topic.WAITING}) if unserved == "note" else frozenset[Topic]()
+    accepted = (
+        frozenset({FindingTopic.NOT_SERVED, FindingTopic.WAITING}) if unserved == "note" else frozenset[FindingTopic]()
+    )
     report, line = Report(shown_url(store), accepted), line_on_stderr()
     with probed(store, line) as reader:
         judge = RowCheck(code.served, records_of(code), partial(at_rest.journal, reader))

@@ -36,7 +36,7 @@ Severity: TypeAlias = Literal["ok", "skipped", "note", "warning", "problem"]
 """
 
 
-class Topic(Enum):
+class FindingTopic(Enum):
     """A finding's subject in stored rows, in report order. The value is its name in JSON.
 
     Attributes:
@@ -157,7 +157,7 @@ class Finding:
     """
 
     severity: Severity
-    topic: Topic | str
+    topic: FindingTopic | str
     detail: str
     advice: str = ""
     job: str = attrs.field(default="", kw_only=True)
@@ -174,7 +174,7 @@ class Finding:
         return {"level": self.severity, "topic": self.topic, "detail": self.detail, "advice": self.advice}
 
 
-def finding(topic: Topic, job: str, detail: str, example: str) -> Finding:
+def finding(topic: FindingTopic, job: str, detail: str, example: str) -> Finding:
     """Make a finding about stored rows.
 
     Args:
@@ -186,7 +186,7 @@ def finding(topic: Topic, job: str, detail: str, example: str) -> Finding:
     return Finding(topic.severity, topic, detail, job=job, example=example)
 
 
-def finding_at(topic: Topic, at: Address, detail: str) -> Finding:
+def finding_at(topic: FindingTopic, at: Address, detail: str) -> Finding:
     """Make a finding about an instance."""
     return finding(topic, f"{at.kind}:{at.name}", detail, at.id)
 
@@ -232,7 +232,7 @@ class Group:
     """
 
     severity: Severity
-    topic: Topic | str
+    topic: FindingTopic | str
     job: str
     reason: str
     count: int = 0
@@ -257,9 +257,11 @@ class Report:
     """
 
     store: str
-    accepted: frozenset[Topic] = frozenset()
+    accepted: frozenset[FindingTopic] = frozenset()
     seen: dict[str, int] = attrs.Factory(dict[str, int])
-    groups: dict[tuple[Topic | str, str, str], Group] = attrs.Factory(dict[tuple[Topic | str, str, str], Group])
+    groups: dict[tuple[FindingTopic | str, str, str], Group] = attrs.Factory(
+        dict[tuple[FindingTopic | str, str, str], Group]
+    )
 
     def count(self, table: str, rows: int) -> None:
         """Count further checked rows in a table."""
@@ -277,7 +279,7 @@ class Report:
         severity: Severity = "note" if topic in self.accepted else finding.severity
         return self.groups.setdefault((topic, finding.job, reason), Group(severity, topic, finding.job, reason))
 
-    def of(self, topic: Topic) -> list[Group]:
+    def of(self, topic: FindingTopic) -> list[Group]:
         """Return a topic's groups, the largest first."""
         return sorted(
             (group for group in self.groups.values() if group.topic is topic),
@@ -301,7 +303,7 @@ class Report:
         """
         checked = ", ".join(counted(count, table[:-1], table) for table, count in self.seen.items())
         yield f"{self.store}: checked {checked}" if checked else f"{self.store}: nothing is stored"
-        for topic in Topic:
+        for topic in FindingTopic:
             groups = self.of(topic)
             if groups:
                 mark = "PROBLEM" if groups[0].severity == "problem" else "note"
@@ -316,7 +318,7 @@ class Report:
     @property
     def data(self) -> dict[str, Any]:
         """The same as plain data for JSON."""
-        groups = (group for topic in Topic for group in self.of(topic))
+        groups = (group for topic in FindingTopic for group in self.of(topic))
         problems = self.number("problem")
         return {"store": self.store, "checked": self.seen, "problems": problems, "groups": list(map(_data_of, groups))}
 
@@ -335,7 +337,7 @@ def _lines_of(group: Group) -> Iterator[str]:
 
 def _data_of(group: Group) -> dict[str, Any]:
     return {
-        "topic": group.topic.value if isinstance(group.topic, Topic) else group.topic,
+        "topic": group.topic.value if isinstance(group.topic, FindingTopic) else group.topic,
         "matters": group.severity,
         "job": group.job,
         "reason": group.reason,
@@ -397,7 +399,7 @@ def check_instance(row: StoredInstance) -> Iterator[Finding]:
     """Check that an instance can be decoded and that its indexed columns agree with it."""
     found = row.instance
     if isinstance(found, StoreCorrupt):
-        yield finding_at(Topic.DAMAGED, row.address, found.reason)
+        yield finding_at(FindingTopic.DAMAGED, row.address, found.reason)
         return
     expected = (found.due_ms, found.owner, found.status, found.rank_ms)
     for name, kept, should_be in zip(("due_ms", "owner", "status", "rank_ms"), row.index, expected, strict=True):
@@ -405,19 +407,19 @@ def check_instance(row: StoredInstance) -> Iterator[Finding]:
             continue  # the file is not migrated yet
         if kept != should_be:
             reason = f"{name}: expected the value that the row holds, got {kept!r}"
-            yield finding_at(Topic.INDEX, row.address, reason)
+            yield finding_at(FindingTopic.INDEX, row.address, reason)
 
 
 def check_message(row: StoredMessage | StoreCorrupt) -> Iterator[Finding]:
     """Check that a message can be decoded."""
     if isinstance(row, StoreCorrupt):
-        yield finding(Topic.DAMAGED, "messages", row.reason, row.what)
+        yield finding(FindingTopic.DAMAGED, "messages", row.reason, row.what)
 
 
 def check_answer(row: RememberedAnswer) -> Iterator[Finding]:
     """Check that a key belongs to an address."""
     if isinstance(row.address, StoreCorrupt):
-        yield finding(Topic.DAMAGED, "keys", row.address.reason, row.key)
+        yield finding(FindingTopic.DAMAGED, "keys", row.address.reason, row.key)
 
 
 ShowProgress = Callable[[Report], None]
@@ -431,7 +433,7 @@ class RowJudge(Protocol):
         """Check an instance."""
         ...
 
-    def message(self, row: StoredMessage | StoreCorrupt, topic: Topic) -> Iterable[Finding]:
+    def message(self, row: StoredMessage | StoreCorrupt, topic: FindingTopic) -> Iterable[Finding]:
         """Check a message or a dead letter."""
         ...
 
@@ -459,8 +461,8 @@ def scan(
     """
     scan_table("instances", at_rest.instances(reader), judge.instance, report, progress)
     for name, pages, topic in (
-        ("messages", at_rest.messages(reader), Topic.MESSAGE),
-        ("dead letters", at_rest.dead_letters(reader), Topic.DEAD_LETTER),
+        ("messages", at_rest.messages(reader), FindingTopic.MESSAGE),
+        ("dead letters", at_rest.dead_letters(reader), FindingTopic.DEAD_LETTER),
     ):
         scan_table(name, pages, partial(judge.message, topic=topic), report, progress)
     scan_table("keys", at_rest.answers(reader, now_ms), judge.answer, report, progress)

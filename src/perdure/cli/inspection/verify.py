@@ -15,10 +15,10 @@ from cyclopts import Parameter
 
 from perdure.cli.inspection.report import (
     Finding,
+    FindingTopic,
     Progress,
     Report,
     ShowProgress,
-    Topic,
     check_answer,
     check_instance,
     check_message,
@@ -60,31 +60,31 @@ class RowIntegrity:
         texts = {"state": found.state, "data": found.data}
         for name, text in texts.items():
             if text and not _is_json(text):
-                yield finding_at(Topic.DAMAGED, row.address, f"its {name} is not JSON")
+                yield finding_at(FindingTopic.DAMAGED, row.address, f"its {name} is not JSON")
 
-    def message(self, row: StoredMessage | StoreCorrupt, topic: Topic) -> Iterator[Finding]:
+    def message(self, row: StoredMessage | StoreCorrupt, topic: FindingTopic) -> Iterator[Finding]:
         """Return the findings about a message or a dead letter."""
         yield from check_message(row)
         if not isinstance(row, StoreCorrupt) and not _is_json(row.message.payload):
             reason, example = "its payload is not JSON", f"message {row.message_id} to {row.message.target}"
-            yield finding(Topic.DAMAGED, "messages", reason, example)
+            yield finding(FindingTopic.DAMAGED, "messages", reason, example)
 
     def answer(self, row: RememberedAnswer, /) -> Iterator[Finding]:
         """Return the findings about an idempotency key's answer."""
         yield from check_answer(row)
         if not isinstance(row.address, StoreCorrupt) and not _is_json(row.answer):
             reason = f"the answer of key {row.key!r} is not JSON"
-            yield finding_at(Topic.DAMAGED, row.address, reason)
+            yield finding_at(FindingTopic.DAMAGED, row.address, reason)
 
     def event(self, row: LoggedEvent | StoreCorrupt, /) -> Iterator[Finding]:
         """Return a finding if an event cannot be decoded: most often a newer version wrote it."""
         if isinstance(row, StoreCorrupt):
-            yield finding(Topic.DAMAGED, "events", row.reason, row.what)
+            yield finding(FindingTopic.DAMAGED, "events", row.reason, row.what)
             return
         if isinstance(row.event, UnreadEvent):
             job, _, _ = row.event.address.rpartition(":")
             reason = f"{row.event.type}: {row.event.reason}"
-            yield finding(Topic.EVENT, job, reason, f"event {row.sequence}")
+            yield finding(FindingTopic.EVENT, job, reason, f"event {row.sequence}")
 
 
 def _is_json(text: str) -> bool:
@@ -140,25 +140,25 @@ def _order(reader: StoreReader) -> Iterator[Finding]:
     """Check that each pair's oldest message, and no other, is the next one."""
     for sender, target, heads in reader.rows(_HEADS):
         reason = f"expected the oldest message of a pair to be its head and no other, got {heads} heads"
-        yield finding(Topic.ORDER, "messages", reason, f"{sender} to {target}")
+        yield finding(FindingTopic.ORDER, "messages", reason, f"{sender} to {target}")
     for (message_id,) in reader.rows(_TWICE):
         reason = "it is both undelivered and a dead letter"
-        yield finding(Topic.ORDER, "messages", reason, f"message {message_id}")
+        yield finding(FindingTopic.ORDER, "messages", reason, f"message {message_id}")
 
 
 def _numbers(reader: StoreReader) -> Iterator[Finding]:
     """Check that no number in use would be assigned again."""
     sql, job = (_COUNTERS, "counters") if isinstance(reader, Reader) else (_SEQUENCES, "sequences")
     if reader.rows("SELECT count(*) FROM perdure.counters") != [(1,)]:
-        yield finding(Topic.NUMBERS, "counters", "expected one row of counters", "counters")
+        yield finding(FindingTopic.NUMBERS, "counters", "expected one row of counters", "counters")
         return
     for name, counted, in_use in reader.rows(sql):
         if type(counted) is not int:
             reason, example = "expected a number", f"{name} {counted!r}"
-            yield finding(Topic.NUMBERS, job, reason, example)
+            yield finding(FindingTopic.NUMBERS, job, reason, example)
         elif counted < (in_use or 0):
             reason, example = "a number in use would be assigned again", f"{name} {counted}, in use {in_use}"
-            yield finding(Topic.NUMBERS, job, reason, example)
+            yield finding(FindingTopic.NUMBERS, job, reason, example)
 
 
 def _journals(reader: StoreReader) -> Iterator[Finding]:
@@ -172,7 +172,7 @@ def _journals(reader: StoreReader) -> Iterator[Finding]:
         else:
             job, example = f"{kind}:{name}", str(id_)
             reason = f"expected the rows that the instance counts, got {found} of {length}{places}"
-        yield finding(Topic.JOURNAL, job, reason, example)
+        yield finding(FindingTopic.JOURNAL, job, reason, example)
 
 
 # ---------------------------------------------------------------- of a SQLite file
@@ -184,7 +184,7 @@ def _pages_of_file(reader: Reader, max_log_growth_bytes: int) -> Iterator[Findin
     """Let SQLite check the file."""
     found = reader.findings(max_log_growth_bytes=max_log_growth_bytes)
     for line in "\n".join(found).splitlines():
-        yield finding(Topic.FILE, "SQLite", "SQLite finds damage", line)
+        yield finding(FindingTopic.FILE, "SQLite", "SQLite finds damage", line)
 
 
 def _tables_of_file(reader: Reader) -> Iterator[Finding]:
@@ -197,7 +197,7 @@ def _tables_of_file(reader: Reader) -> Iterator[Finding]:
     for name, sql in should_be.items():
         if found.get(name) != sql:
             reason = "it differs from the one that the migrations create" if name in found else "it is missing"
-            yield finding(Topic.FILE, "schema", reason, name)
+            yield finding(FindingTopic.FILE, "schema", reason, name)
 
 
 def _history(reader: Reader) -> Iterator[Finding]:
@@ -205,7 +205,7 @@ def _history(reader: Reader) -> Iterator[Finding]:
     ((count, first, last),) = reader.rows(_EVENTS)
     if count and last - first + 1 != count:
         example = f"{last - first + 1 - count} of {first} to {last}"
-        yield finding(Topic.HISTORY, "events", "events are missing", example)
+        yield finding(FindingTopic.HISTORY, "events", "events are missing", example)
 
 
 # ---------------------------------------------------------------- of a PostgreSQL schema
@@ -273,13 +273,13 @@ def _objects(reader: PostgresReader) -> Iterator[Finding]:
             (expected.add if verb == "CREATE" else expected.discard)((kind, name))
     found = {(kind, name) for kind, name in reader.rows(_FOUND, reader.settings.schema)}
     for kind, name in sorted(expected - found):
-        yield finding(Topic.FILE, "schema", "it is missing", f"{kind.lower()} {name}")
+        yield finding(FindingTopic.FILE, "schema", "it is missing", f"{kind.lower()} {name}")
     for (name,) in reader.rows(_INVALID, reader.settings.schema):
         reason = "it is not valid: REINDEX INDEX CONCURRENTLY rebuilds it"
-        yield finding(Topic.FILE, "schema", reason, f"index {name}")
+        yield finding(FindingTopic.FILE, "schema", reason, f"index {name}")
     for (source,) in reader.rows("SELECT source FROM perdure.copying"):
         reason = "the tables are an unfinished copy: perdure copy finishes it"
-        yield finding(Topic.FILE, "schema", reason, source)
+        yield finding(FindingTopic.FILE, "schema", reason, source)
 
 
 def _derived(reader: PostgresReader) -> Iterator[Finding]:
@@ -287,7 +287,7 @@ def _derived(reader: PostgresReader) -> Iterator[Finding]:
     for table, column, sql in _DERIVED:
         for (example,) in reader.rows(f"{sql} LIMIT {MAX_FINDINGS}"):
             reason = f"{column}: expected the value that is computed from the row"
-            yield finding(Topic.INDEX, table, reason, str(example))
+            yield finding(FindingTopic.INDEX, table, reason, str(example))
 
 
 # ---------------------------------------------------------------- the report
@@ -335,7 +335,7 @@ def _noting_damage(report: Report, by: str) -> Generator[None]:
     try:
         yield
     except StoreCorrupt as damage:
-        report.add([finding(Topic.FILE, "SQLite", f"{by} finds damage", damage.reason)])
+        report.add([finding(FindingTopic.FILE, "SQLite", f"{by} finds damage", damage.reason)])
 
 
 def _rows(reader: StoreReader, report: Report, progress: ShowProgress) -> None:

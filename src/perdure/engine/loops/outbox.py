@@ -17,7 +17,7 @@ from perdure.engine.reporting import Reporting, dead_letter
 from perdure.engine.runs.runner import inputs_beside_turns
 from perdure.jobs.code_fingerprint import code_of
 from perdure.jobs.definition import AnyDefinition
-from perdure.jobs.messages import buried, left_message, postponement, received, unclaimed
+from perdure.jobs.messages import buried, left_message, plain_action, postponement, received, unclaimed
 from perdure.jobs.request import Inbound
 from perdure.programs.container import result_inside
 from perdure.programs.exit import ENDS_PROCESS
@@ -434,6 +434,8 @@ class Outbox:
             self._write_then_settle(stored, left_message(stored, error, self._code(job), self._inputs()))
             return
         inbound = Inbound(message_id=stored.message_id, sender=message.sender, sent_ms=message.sent_ms)
+        if ":" in message.action:
+            inbound = attrs.evolve(inbound, subscription=plain_action(message.action)[1])
         request = attrs.evolve(request, inbound=inbound, trace=message.trace, attempt=stored.deliveries + 1)
         answer = self.dispatcher.post(job, message.target, request)
         self._posted[stored.message_id] = answer
