@@ -142,7 +142,7 @@ async def make(path: Path) -> None:
 def test_a_command_that_is_repeated_forks_no_fork(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     asyncio.run(make(tmp_path / "jobs.db"))
     with serving(tmp_path / "jobs.db", APP) as named:
-        forks = ["fork", "--job", "workflow:flows", "--step", "0", "--suffix", "-2", "--yes", *named["server"]]
+        forks = ["fork", "--job", "workflow:flows", "--step", "0", "--suffix", "-b", "--yes", *named["server"]]
         for _ in range(2):
             assert run_command([*forks, "--json"]) == 0
             printed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
@@ -152,8 +152,8 @@ def test_a_command_that_is_repeated_forks_no_fork(tmp_path: Path, capsys: pytest
         listed = ["list", "--job", "workflow:flows", "--json", *named["server"]]
         assert run_command(listed) == 0
         ids = [json.loads(line)["id"] for line in capsys.readouterr().out.splitlines()]
-        assert ids == ["a", "a-2", "b", "b-2"]
-        url = f"{named['server'][1]}/v1/jobs/workflow/flows/fork-many?step=0&suffix=-2"
+        assert ids == ["a", "a-b", "b", "b-b"]
+        url = f"{named['server'][1]}/v1/jobs/workflow/flows/fork-many?step=0&suffix=-b"
         for query, created in (("&dry_run=true", 0), ("&limit=1", 0)):
             with urlopen(Request(url + query, method="POST")) as found:  # noqa: S310 - http
                 answer = json.load(found)

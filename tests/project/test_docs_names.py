@@ -10,6 +10,7 @@ import builtins
 import importlib
 import inspect
 import re
+import shlex
 import sys
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -17,9 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cyclopts import CycloptsError
 
 from perdure import App, Client, Limits
-from perdure.cli.commands import COMMANDS
+from perdure.cli.commands import COMMANDS, command_line
+from perdure.cli.process import UsageError
 from perdure.jobs.definition import Definition
 from perdure.remote.connecting import SyncClient
 from perdure.server.http_limits import HttpLimits
@@ -194,6 +197,30 @@ def unknown_commands(text: str) -> Iterator[str]:
         found = re.match(r"perdure ([a-z][a-z-]*)(?= |$)", span)
         if found and found[1] not in COMMANDS:
             yield span
+
+
+def commands_of(block: str) -> Iterator[list[str]]:
+    """Yield the words of each command of ``perdure`` in a block, up to a pipe or redirection."""
+    lines = iter(re.sub(r"\\\n\s*", " ", block).splitlines())
+    for line in lines:
+        if found := re.match(r"(?:\$ )?(?:[A-Z_]+=(?:\S+|\"[^\"]*\") )*perdure (.*)", line):
+            command = found[1]
+            while command.count("'") % 2:  # a text of several lines
+                command += f"\n{next(lines)}"
+            words = shlex.split(command, comments=True)
+            yield words[: next((at for at, word in enumerate(words) if word in {"|", ">", "&&"}), None)]
+
+
+def refused_commands(text: str) -> Iterator[str]:
+    """Yield the commands in blocks that the command line refuses. It parses them, and runs none."""
+    for block in re.findall(r"^```(?:bash|console|sh|text)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+        for words in commands_of(block):
+            is_left_out = "--store" not in words and ("PERDURE_STORE=" in text or "…" in words)
+            given = ["--store", "sqlite:///jobs.db"] if words[0] in {"run", "serve"} and is_left_out else []
+            try:
+                command_line(words[0]).parse_args([*words, *given], exit_on_error=False, print_error=False)
+            except (CycloptsError, UsageError) as error:
+                yield f"{shlex.join(words)}: {error}"
 
 
 def unknown_variables(text: str) -> Iterator[str]:
@@ -411,6 +438,7 @@ FAMILIES: dict[str, tuple[Callable[[str], Iterator[str]], str]] = {
     "an option": (unknown_options, "`perdure list --everything`"),
     "an option alone": (unknown_options, "`--everything`"),
     "a command": (unknown_commands, "`perdure halt`"),
+    "a command in a block": (refused_commands, "```bash\nperdure list --all --limit many\n```"),
     "a variable": (unknown_variables, "`PERDURE_NOTHING`"),
     "an event": (unknown_events, "`job.halted`"),
     "a class": (unknown_classes, "`StoreHalted`"),

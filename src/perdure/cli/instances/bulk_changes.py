@@ -339,7 +339,7 @@ def fork(
     target: TargetOptions = UNSET,
     selection: SelectionOptions = NONE_SELECTED,
     step: str | None = None,
-    suffix: str = "-fork",
+    suffix: Annotated[str, Parameter(allow_leading_hyphen=True)] = "-fork",
     into: str | None = None,
     signals: UnreceivedSignals = "keep",
     accept_undone: Annotated[bool, Parameter(negative="")] = False,
