@@ -35,6 +35,7 @@ NOT_SMALL: Final = {
     "on_full": "a caller repeats a request that was refused, so that full queues are met again",
     "state_bytes": "work with a larger state is not healthy",
     "payload_bytes": "work with larger values is not healthy",
+    "input_bytes": "as above",
     "outcome_bytes": "as above",
     "keys_per_address": "no further key of an address is ever accepted",
     "idempotency_ttl": "a repeat after it is a new request",

@@ -7,6 +7,7 @@ STORE = "tests/stores/test_conformance.py::test_the_store_keeps"
 VERIFY = "tests/cli/test_verify.py::test_each_defect_is_found_alone"
 TOOLS = "tests/workflow/test_workflow_tools.py"
 LARGE = "tests/workflow/test_large_outcomes.py"
+INPUTS = "tests/workflow/test_large_inputs.py"
 MEMORY = "tests/workflow/test_programs_in_memory.py"
 KIT = "tests/workflow/test_workflow_journals.py"
 
@@ -204,15 +205,43 @@ MUTANTS = (
     Mutant(
         "an outcome without one of its parts is delivered",
         "joined",
-        "    if len(value) != length:\n",
+        "    if len(value) != wanted.length:\n",
         "    if False:\n",
         f"{LARGE}::test_a_journal_without_a_part_is_refused_and_no_step_is_performed_again",
     ),
     Mutant(
         "code that knows parts has the fingerprint of code that left them",
         "Workflow",
+        "journal_format: ClassVar[int] = 3",
         "journal_format: ClassVar[int] = 2",
-        "journal_format: ClassVar[int] = 1",
-        f"{LARGE}::test_a_workflow_that_code_without_parts_left_is_taken_up",
+        f"{INPUTS}::test_an_earlier_engine_leaves_them_and_a_newer_one_takes_them_up",
+    ),
+    Mutant(
+        "a workflow is stored without the parts of its state",
+        "stored_state",
+        "JournalChange(tuple(rows.values()))",
+        "JournalChange(tuple(rows.values())[1:])",
+        f"{INPUTS}::test_a_workflow_receives_its_large_state_whole_in_each_replay",
+    ),
+    Mutant(
+        "a state in parts is not upgraded",
+        "whole_state",
+        "    if version == job.plan.state_version:\n",
+        "    if True:\n",
+        f"{INPUTS}::test_a_state_in_parts_is_upgraded_when_a_run_reads_it",
+    ),
+    Mutant(
+        "code that cannot read an item in parts takes that for a failure of the work",
+        "with_state",
+        "draft.left = problem",
+        "pass",
+        f"{INPUTS}::test_code_that_cannot_read_a_state_in_parts_leaves_it",
+    ),
+    Mutant(
+        "the secrets of a state in parts are not removed from errors",
+        "Draft.take_up",
+        "opened.value, secrets, opened.with_rest()",
+        "opened.value, frozenset(), opened.with_rest()",
+        f"{INPUTS}::test_the_secrets_of_a_state_in_parts_are_hidden",
     ),
 )

@@ -74,18 +74,19 @@ MUTANTS = (
         f"{EDGES}[state_bytes, of a child-memory]",
     ),
     Mutant(
-        "a workflow starts with a state of any size",
-        "_start",
-        "    refused = too_large(encoded, inputs.limits.state_bytes, what=job.plan.state.what)\n",
-        "    refused = None\n",
+        "a workflow or an item has a state of any size",
+        "stored_state",
+        "return StoredState(within(state, limits.state_bytes, what=what), None)",
+        "return StoredState(state.decode(), None)",
         f"{EDGES}[state_bytes, of a start-memory]",
     ),
     Mutant(
-        "an item has any size",
-        "_put",
-        "    refused = too_large(item, inputs.limits.state_bytes, what=job.plan.state.what)\n",
-        "    refused = None\n",
-        f"{EDGES}[state_bytes, of an item-memory]",
+        "an input in parts has any size",
+        "Definition.max_input",
+        "max(max_bytes, part_bytes) if",
+        "(1 << 40) if",
+        "tests/workflow/test_large_inputs.py"
+        "::test_an_input_has_at_most_input_bytes_and_a_larger_one_leaves_no_trace[4001-None]",
     ),
     Mutant(
         "one caller more than the limit waits for a status",

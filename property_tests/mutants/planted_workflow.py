@@ -175,8 +175,8 @@ MUTANTS = (
     ),
     Mutant(
         "a replay continues from a journal that has lost rows",
-        "_journal",
-        'raise InvalidInput("journal of a workflow", (f"expected {length} rows, the store has {place}",))',
+        "read_rows",
+        'raise InvalidInput("journal of an instance", (f"expected {length} rows, the store has {place}",))',
         "break",
         f"{SIZES}::test_a_workflow_whose_journal_lost_rows_is_left_and_performs_no_step_again",
     ),

@@ -46,7 +46,7 @@ def test_put_many_reads_one_chunk_ahead() -> None:
             read.append(number)
             yield f"i{number}", Picture("ann", "" if number == 25 else "a")
 
-    with World(App(Images(), limits=Limits(payload_bytes=70)).with_jobs(thumbnails)) as world:
+    with World(App(Images(), limits=Limits(payload_bytes=70, input_bytes=70)).with_jobs(thumbnails)) as world:
         pool = world.handle(thumbnails)
         world.inject(Fail("store.commit", StoreUnavailable("commit", "no disk"), call=25))
         stopped = world.attempt(pool.put_many(stream(), chunk=10)).failure()

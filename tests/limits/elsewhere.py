@@ -16,15 +16,17 @@ NAMED: Final = "tests/behaviour/test_named_limits.py"
 STREAMS: Final = "tests/behaviour/test_streams.py"
 HEARTBEATS: Final = "tests/behaviour/test_heartbeats.py"
 LARGE: Final = "tests/workflow/test_large_outcomes.py"
+INPUTS: Final = "tests/workflow/test_large_inputs.py"
 BLOCKING: Final = "tests/behaviour/test_blocking_code.py"
 
 ENGINE: Final = {
     "blocked_loop": ("tests/runtime/test_blocked_loop.py::test_code_is_found_when_it_has_held_the_loop_for_the_limit"),
     "threads": f"{BLOCKING}::test_so_many_threads_work_at_a_time_and_no_more",
     "processes": f"{BLOCKING}::test_so_many_processes_work_at_a_time_and_no_more",
+    "input_bytes": f"{INPUTS}::test_an_input_has_at_most_input_bytes_and_a_larger_one_leaves_no_trace",
     "outcome_bytes": f"{LARGE}::test_an_outcome_has_at_most_outcome_bytes_and_nothing_repeats_a_larger_one",
 }
-"""Of the engine: limits that only real threads reach, and one beside the parts that it limits."""
+"""Of the engine: limits that only real threads reach, and two beside the parts that they limit."""
 
 HTTP: Final = {
     "body_bytes": f"{GUARD}::test_a_body_is_limited_as_announced_and_as_received",

@@ -15,12 +15,12 @@ from returns.result import Failure
 
 from perdure import App, Do, Limits, Workflow, WorkflowContext, effect, program
 from perdure.jobs.code_fingerprint import code_of
-from perdure.kinds.workflow.header import REFERENCE
 from perdure.kinds.workflow.journal import PARTS_IN_COMMIT, Row, row_of
 from perdure.programs import gather, race, sleep
 from perdure.testing import Crash, Delay, WorkerDied, World
 from perdure.values.answer import Done
 from perdure.values.errors import InvalidInput
+from perdure.values.excerpt import REFERENCE
 
 ROW = 100
 """The size of a row in the worlds here, in bytes."""

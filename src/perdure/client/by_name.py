@@ -197,7 +197,7 @@ def builder(
         spec = job.plan.commands.get(action)
         named = f"{action} of {job.kind}:{job.name}"
         of = named if spec is None or spec.input is None else spec.input.what
-        within(payload.encode(), limits.payload_bytes, what=of)
+        within(payload.encode(), job.max_input(action, limits.payload_bytes, limits.input_bytes), what=of)
         try:
             request = job.parse(action, payload, bare=bare, idempotency_key=key)
         except InvalidInput as wrong:

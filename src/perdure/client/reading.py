@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import attrs
 from returns.future import FutureResult
@@ -19,6 +19,7 @@ from perdure.jobs.attributes import generations_of, types_of
 from perdure.jobs.call import Call, mapped
 from perdure.jobs.definition import AnyDefinition, CallError
 from perdure.jobs.display import NOT_FOUND
+from perdure.jobs.parts import whole_state
 from perdure.jobs.redaction import redacted_instance, redacted_message, redacted_status, shown_status
 from perdure.jobs.suspension import shown_text, visible_text
 from perdure.programs.future import answer_of
@@ -28,6 +29,7 @@ from perdure.stores.values import Found, LoggedEvent, Query
 from perdure.values.address import Address, Job, check_id
 from perdure.values.attributes import Attribute, Condition, KeyRange, StoredAttribute, checked_where, key_ranges
 from perdure.values.errors import InvalidArgument, InvalidInput, RequestError, StoreError, Undecodable
+from perdure.values.excerpt import REFERENCE, fields_in_line
 from perdure.values.instance import Instance
 from perdure.values.listings import InstanceOutcome, Listed, ListFilter, Listing, MatchCount, StepRecord
 from perdure.values.message import StoredMessage
@@ -35,6 +37,41 @@ from perdure.values.status import InstanceStatus
 from perdure.values.transition import Loaded
 
 A = TypeVar("A")
+
+
+MOST_READS: Final = 5
+"""How often a state in parts is read while its workflow starts over with other ones."""
+
+
+@attrs.frozen
+class _Parts:
+    """A state in parts.
+
+    Attributes:
+        instance: the row that names them.
+    """
+
+    __repr__ = fields_in_line
+
+    instance: Instance
+
+
+def _stored_state(
+    job: AnyDefinition, rows: Sequence[str], view: Callable[[str], A], loaded: Loaded
+) -> A | _Parts | None:
+    """Return a view of a state. If the rows lack one of its parts, return the row.
+
+    Raises:
+        InvalidInput: this code cannot read it.
+    """
+    text = None if loaded.instance is None else visible_text(job, loaded.instance)
+    if text is None or loaded.instance is None:
+        return None
+    if text[:1] == REFERENCE:
+        if len(rows) < loaded.instance.journal_length:
+            return _Parts(loaded.instance)
+        text = whole_state(job, text, rows)
+    return view(text)
 
 
 class ReadingGateway(ABC):
@@ -83,15 +120,30 @@ class ReadingGateway(ABC):
     def state(self, definition: AnyDefinition, id_: str, /) -> Call[Any, CallError]:
         """Read and decode the committed state. None if there is no instance."""
 
-        def decoded(instance: Instance) -> Any:
-            text = visible_text(definition, instance)
-            return None if text is None else definition.plan.state.open(text.encode()).value
+        def decoded(text: str) -> Any:
+            return definition.plan.state.open(text.encode()).value
 
-        return self._view(definition, id_, decoded, "state")
+        return Call(partial(self._state, definition, id_, decoded), "state")
 
     def state_text(self, definition: AnyDefinition, id_: str, /) -> Call[str | None, CallError]:
         """Read the committed state as JSON, with all that newer code wrote. None if there is no instance."""
-        return self._view(definition, id_, partial(visible_text, definition), "state")
+        return Call(partial(self._state, definition, id_, str), "state")
+
+    async def _state(self, job: AnyDefinition, id_: str, view: Callable[[str], A]) -> Result[A | None, CallError]:
+        """Read a state. One in parts is read from the journal, which a workflow that starts over cuts meanwhile."""
+        rows: tuple[str, ...] = ()
+        for _ in range(MOST_READS):
+            read = await self._read(job, id_, partial(_stored_state, job, rows, view))
+            if not isinstance(read, Success):
+                return Failure(read.failure())
+            found = read.unwrap()
+            if not isinstance(found, _Parts):
+                return Success(found)
+            journal = await self.journal(found.instance)
+            if not isinstance(journal, Success):
+                return Failure(journal.failure())
+            rows = journal.unwrap()
+        return Failure(Undecodable(str(job.address(id_)), ("its parts change while they are read; retry",)))
 
     def shown_state(self, definition: AnyDefinition, id_: str, /) -> Call[str | None, CallError]:
         """Read the committed state as JSON without secrets. None if there is no instance."""

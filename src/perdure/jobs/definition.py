@@ -26,6 +26,7 @@ from perdure.values.answer import Sent
 from perdure.values.errors import (
     DefinitionError,
     HookRaised,
+    InvalidInput,
     OutcomeUnknown,
     Rejected,
     RequestError,
@@ -33,7 +34,7 @@ from perdure.values.errors import (
     StoreError,
     UnknownAction,
 )
-from perdure.values.excerpt import excerpt
+from perdure.values.excerpt import REFERENCE, excerpt
 
 if TYPE_CHECKING:
     from perdure.jobs import draft
@@ -437,7 +438,9 @@ class Definition(ABC, Generic[H_co, T_co, R_contra]):
 
     def map_states(self, instance: Instance, change: Callable[[str], str]) -> Instance:
         """Apply a function to every encoded state in the row. A kind that keeps another in `data` overrides it."""
-        return instance.changed(state=change(instance.state)) if instance.state else instance
+        if not instance.state or instance.state[:1] == REFERENCE:  # one in parts has a version of its own
+            return instance
+        return instance.changed(state=change(instance.state))
 
     def redacted_data(self, instance: Instance, hide: Hide) -> Instance:
         """Replace the secrets in the data that is stored for the kind alone, to show it. States are replaced already.
@@ -479,7 +482,7 @@ class Definition(ABC, Generic[H_co, T_co, R_contra]):
 
     def has_secret_rows(self, rows: Sequence[str]) -> bool:
         """Return whether a journal holds values that this definition marks as secret."""
-        return False
+        return self.plan.state.secret and bool(rows)
 
     def answers_in(self, instance: Instance, rows: Sequence[str]) -> int:
         """Return how many steps the program has received from these journal rows. A row may hold none."""
@@ -633,6 +636,8 @@ class Definition(ABC, Generic[H_co, T_co, R_contra]):
             InvalidInput: this code cannot decode the stored state.
         """
         encoded = instance.state if claim is None else self.state_of_run(instance, claim)
+        if encoded[:1] == REFERENCE:
+            raise InvalidInput(self.plan.state.what, ("it is stored in parts, which only runs and get_state read",))
         return self.plan.state.open(encoded.encode())
 
     def draft(self, instance: Instance, claim: Claim, inputs: TurnInputs) -> Draft:
@@ -641,12 +646,14 @@ class Definition(ABC, Generic[H_co, T_co, R_contra]):
         Raises:
             InvalidInput: this code cannot decode the stored state.
         """
-        kept = inputs.decoded
+        kept, text = inputs.decoded, self.state_of_run(instance, claim)
         # `is`: the value must be of exactly this text, and the test must not cost as much as decoding a small state.
-        if kept is not None and kept.text is self.state_of_run(instance, claim):
+        if kept is not None and kept.text is text:
             fresh, fresh_opened = self.draft_of(kept.value, instance, claim, inputs), kept.opened
+        elif text[:1] == REFERENCE:  # the run reads it: a turn reads no journal
+            return self.draft_of(draft.InParts(text), instance, claim, inputs)
         else:
-            opened = self.open_state(instance, claim)
+            opened = self.plan.state.open(text.encode())
             fresh, fresh_opened = self.draft_of(opened.value, instance, claim, inputs), opened.with_rest()
         if fresh_opened is not None:
             fresh.found(fresh_opened)
@@ -672,8 +679,14 @@ class Definition(ABC, Generic[H_co, T_co, R_contra]):
         """
         return within(self.plan.state.encode(state), limits.state_bytes, what=self.plan.state.what)
 
-    def encode_input(self, action: str, value: object, max_bytes: int) -> str:
+    def encode_input(self, action: str, value: object, max_bytes: int, part_bytes: int = 0) -> str:
         """Check and encode a command's input. Empty if the command takes none, or options that are left out.
+
+        Args:
+            action: the command.
+            value: the input.
+            max_bytes: the input's maximum size.
+            part_bytes: the same if the command's input may be stored in parts.
 
         Raises:
             InvalidInput: it does not have the declared type, or is too large.
@@ -682,7 +695,19 @@ class Definition(ABC, Generic[H_co, T_co, R_contra]):
         if codec is None:
             return ""
         data = codec.encode(value)
-        return data.decode() if len(data) <= max_bytes else within(data, max_bytes, what=codec.what)
+        if len(data) <= max_bytes:
+            return data.decode()
+        return within(data, self.max_input(action, max_bytes, part_bytes), what=codec.what)
+
+    def max_input(self, action: str, max_bytes: int, part_bytes: int) -> int:
+        """Return an input's maximum size in bytes. See `encode_input`."""
+        spec = self.plan.commands.get(action)
+        return max(max_bytes, part_bytes) if spec is not None and spec.parts and self.takes_parts else max_bytes
+
+    @property
+    def takes_parts(self) -> bool:
+        """Whether an input may be stored in parts: an attribute is a function of the state, which they hide."""
+        return not self.plan.attributes
 
     def input_codec(self, action: str, value: object) -> Codec[object] | None:
         """Return the codec for a command's input. None if the command takes none, or options that are left out."""

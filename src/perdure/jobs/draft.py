@@ -89,6 +89,24 @@ class EmittingStep(NamedTuple):
 
 
 # ---------------------------------------------------------------- the draft
+@attrs.frozen
+class GetDraft(Instruction["Draft", Never]):
+    """Read the draft itself."""
+
+
+@attrs.frozen
+class InParts:
+    """Stands for a state in parts, until the run has read them.
+
+    Attributes:
+        reference: names the parts.
+    """
+
+    __repr__ = fields_in_line
+
+    reference: str
+
+
 _no_messages = cast("Callable[[], list[Message]]", list)  # `list[Message]()` takes four times as long
 
 
@@ -109,11 +127,12 @@ class Draft:
         inspection: the debug mode's inspection. None when the mode is off.
         opened: the state with the members that newer code wrote. None if there are none.
         received: an event's command: its objects take over no such members.
-        left: why the state that the program set can only be written by newer code.
+        left: why only other code can write the state that the program set, or read the one in parts.
         carried: the unknown members, by the objects that the run has read. None without such members.
         emitted: the steps that have emitted, each with its attempt and the stream. None if none has.
         performed: how many effects each attempt at a step has begun, by their name. None if nothing counts them.
         lives: lets the run's time limit begin again. None while it has none.
+        secrets: the secrets of a state in parts: its row does not have them.
     """
 
     __repr__ = fields_in_line
@@ -130,11 +149,12 @@ class Draft:
     inspection: Inspection | None = None
     opened: Opened[Any] | None = None
     received: object = None
-    left: NewerOnly | None = None
+    left: InvalidInput | None = None
     carried: CarriedMembers | None = None
     emitted: set[tuple[str, int, str]] | None = None
     performed: dict[tuple[EmittingStep, str], int] | None = None
     lives: Callable[[], None] | None = None
+    secrets: frozenset[str] = frozenset()
 
     def emitting(self, claim: Claim, instruction: object) -> EmittingStep:
         """Return the step that an effect belongs to.
@@ -170,7 +190,7 @@ class Draft:
             self._set(given.state)
             return None
         if kind not in CONTEXT_OPERATIONS:
-            return PASS
+            return self if kind is GetDraft else PASS
         match operation:
             case UpdateState(function):
                 self._set(function(self.state))
@@ -224,6 +244,20 @@ class Draft:
             raise
         self.known(after)
         return data, after.with_rest()
+
+    def take_up(self, opened: Opened[Any], secrets: frozenset[str]) -> None:
+        """Take over the state that was in parts.
+
+        Args:
+            opened: the decoded state.
+            secrets: its secrets.
+        """
+        self.state, self.secrets, rest = opened.value, secrets, opened.with_rest()
+        if rest is not None:
+            newest = self.opened
+            self.found(rest)
+            # A replay begins with the first state, and the members of the newest one are those to keep.
+            self.opened = newest or rest
 
     # ------------------------------------------------------------ members that newer code wrote
     def found(self, opened: Opened[Any]) -> None:

@@ -209,7 +209,7 @@ class JobHandle(Generic[S, E]):
         def build(limits: Limits) -> Request:
             if wait_for != "completion" or interrupt is not False:
                 check_wait(action, wait_for, interrupt)
-            payload = job.encode_input(action, value, limits.payload_bytes)
+            payload = job.encode_input(action, value, limits.payload_bytes, limits.input_bytes)
             return Request(command=command, action=action, payload=payload, idempotency_key=key, wait_for=wait_for)
 
         return self.dispatch.request(job, id_, build, _call_name(job.kind, job.name, action))

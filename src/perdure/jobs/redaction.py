@@ -222,7 +222,7 @@ def secrets_of_run(job: AnyDefinition, execute: Execute) -> frozenset[str]:
     # The draft too: an exception may print a secret that the program set just before it failed.
     drafted, codec = execute.draft.encoded, job.plan.state
     return (
-        (frozenset[str]() if drafted is None else codec.secrets(drafted.encode()))
+        (execute.draft.secrets if drafted is None else codec.secrets(drafted.encode()) | execute.draft.secrets)
         | secrets_of_instance(job, execute.instance)
         | secrets_of_request(job, execute.request)
     )

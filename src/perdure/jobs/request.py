@@ -49,8 +49,7 @@ C = TypeVar("C")
 T = TypeVar("T")
 
 KEPT_MS = 600_000
-"""Where an id is kept for this long after its instance ended, a repeat of the request that creates it changes nothing:
-clients repeat for a shorter time."""
+"""A repeat of the request that creates an instance changes nothing if the id is kept this long after the end."""
 
 Repeat: TypeAlias = Literal["applies_again", "starts_again", "changes_nothing", "reads"]
 """The effect of a repeat of a request without a key: it is applied again; or only if the instance has ended since; or
@@ -118,10 +117,9 @@ class CommandSpec(Generic[C]):
         answer: the answer class, for interface descriptions. None for any answer that the kind has.
         repeat: how a repeat without a key acts, after an answer was lost.
         takes: whether its input may be left out. Then the command has the default.
-        stored: the input's fields that the instance stores, empty for the complete input: a row keeps members that
-            only newer code knows. None if it stores none.
-        samples: for generated requests, values of the input's fields of which few are useful. None stands for the id of
-            an instance.
+        stored: the input's fields that a row keeps, with newer code's members. Empty for all. None if it keeps none.
+        parts: whether the state that its input brings may be stored in parts.
+        samples: for generated requests, the useful values of some fields. None stands for an instance's id.
     """
 
     __repr__ = fields_in_line
@@ -137,6 +135,7 @@ class CommandSpec(Generic[C]):
     repeat: Repeat = "applies_again"
     takes: Literal["input", "options"] = "input"
     stored: tuple[str, ...] | None = None
+    parts: bool = False
     samples: tuple[tuple[str, tuple[object, ...] | None], ...] = ()
 
     def accept(self, payload: str, bare: str = "") -> tuple[C, str]:

@@ -25,7 +25,7 @@ from perdure.values.address import Address
 from perdure.values.answer import OutcomeRecord, PauseResult, RunAnswer, Terminated
 from perdure.values.errors import InvalidInput, Undecodable
 from perdure.values.event import Event, JobFailed, JobLeft, JobPaused, JobResumed, JobTerminated
-from perdure.values.excerpt import shortened
+from perdure.values.excerpt import REFERENCE, shortened, shown_value
 from perdure.values.failure import FailureRecord
 from perdure.values.instance import Claim, Instance, left_by
 from perdure.values.message import Message
@@ -45,7 +45,7 @@ def visible_text(job: AnyDefinition, instance: Instance) -> str | None:
     if claim is not None and claim.cause == "upgrade" and instance.suspension == "recovery_exhausted":
         raise InvalidInput(job.plan.state.what, ("$: the process died each time that the upcasters ran on it",))
     text = job.visible_text(job.present(instance))
-    if text is not None:
+    if text is not None and text[:1] != REFERENCE:
         job.plan.state.check_json(text.encode())
     return text
 
@@ -59,6 +59,8 @@ def shown_text(job: AnyDefinition, instance: Instance) -> str | None:
     text = visible_text(job, instance)
     if text is None:
         return None
+    if text[:1] == REFERENCE:
+        return shown_value(text)
     # Only to raise: a text that this code cannot read is not shown, because its secrets cannot be found.
     job.plan.state.open(text.encode())
     return job.plan.state.redact(text.encode()).decode()
@@ -90,7 +92,9 @@ def check_readable(job: AnyDefinition, instance: Instance) -> Instance:
         if claim is None or claim.cause == "upgrade":
             continue
         claimed_command(job, claim)
-        if job.state_of_run(present, claim):  # otherwise it is the first event of the instance
+        text = job.state_of_run(present, claim)
+        # Without one, it is the first event of the instance. The parts of one are read by the run.
+        if text and text[:1] != REFERENCE:
             job.decode_state(present, claim)
     return present
 

@@ -16,6 +16,7 @@ from perdure.jobs.step import Commit, Execute, Mark, Step, TurnResult
 from perdure.values.address import Address
 from perdure.values.errors import HookFailed, RequestError
 from perdure.values.event import DebounceFlushed, Event, EventHeader, JobAccepted, JobExecuted, JobStarted
+from perdure.values.excerpt import shown_value
 from perdure.values.instance import Claim, Instance
 from perdure.values.message import Message
 from perdure.values.transition import JournalChange, Purge, Put, Transition
@@ -353,4 +354,4 @@ def _with_state(transition: Transition, state: str) -> Transition:
 
 
 def _carrying(event: Event, state: str) -> Event:
-    return attrs.evolve(event, state=state) if isinstance(event, WITH_STATE) else event
+    return attrs.evolve(event, state=shown_value(state)) if isinstance(event, WITH_STATE) else event

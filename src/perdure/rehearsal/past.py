@@ -20,6 +20,7 @@ from perdure.app import App
 from perdure.client.reading import ReadingGateway
 from perdure.codecs import Codec
 from perdure.jobs.definition import AnyDefinition
+from perdure.jobs.parts import whole_state
 from perdure.kinds.workflow.children import is_child_signal
 from perdure.kinds.workflow.header import header_of, written
 from perdure.kinds.workflow.journal import Row, codecs_of, whole_row
@@ -52,7 +53,7 @@ from perdure.values.event import (
     JobStarted,
     JobTerminated,
 )
-from perdure.values.excerpt import fields_in_line, shortened
+from perdure.values.excerpt import REFERENCE, fields_in_line, shortened
 from perdure.values.instance import Instance
 from perdure.values.times import Duration, duration_ms, format_duration
 
@@ -445,7 +446,10 @@ class _Reading:
             if header.forked is not None or header.skips:
                 self.left_out[NOT_FOLLOWED] += 1
                 return
-            self.add(raw, _RawStep(header.started_ms, "request", "start", start.input, header.first or instance.state))
+            state = header.first or instance.state
+            if state[:1] == REFERENCE:
+                state = whole_state(job, state, bodies)
+            self.add(raw, _RawStep(header.started_ms, "request", "start", start.input, state))
             shown = instance.changed(data=written(attrs.evolve(header, ended=None)))
             parts: dict[str, str] = {}
             for place, body in enumerate(bodies):

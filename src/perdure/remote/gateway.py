@@ -265,7 +265,7 @@ _RUNS = frozenset({"flush", "start", "terminate", "trigger"})
 _NO_ENGINE = frozenset(range(300, 500)) - {408}
 """Statuses that refuse a request before it reaches an engine, if the response is not an engine's."""
 
-_UNLIMITED = Limits(payload_bytes=1 << 40)
+_UNLIMITED = Limits(payload_bytes=1 << 40, input_bytes=1 << 40)
 """The server knows its limits, and checks them."""
 
 

@@ -47,6 +47,7 @@ from perdure.stores.values import LoggedEvent, StoredStreams, UnreadEvent
 from perdure.telemetry.activity import Activity
 from perdure.values.address import Address, Job, check_id
 from perdure.values.errors import InvalidArgument, InvalidId, InvalidInput, PerdureError, RequestError, StoreError
+from perdure.values.excerpt import REFERENCE, shown_value
 from perdure.values.failure import FailureRecord
 from perdure.values.instance import Instance
 from perdure.values.listings import Listed, ListedStatus, Listing, MatchCount, StepRecord, StoreCounts
@@ -391,8 +392,8 @@ def _state(job: AnyDefinition, row: Instance, *, reveals: bool) -> tuple[str, st
     codec = job.plan.state
     try:
         text = job.visible_text(job.present(row))
-        if text is None:
-            return "", ""
+        if text is None or text[:1] == REFERENCE:
+            return shown_value(text or ""), ""
         codec.open(encoded := text.encode())
     except InvalidInput as problem:
         return "", "; ".join(problem.problems)

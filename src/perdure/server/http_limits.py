@@ -76,7 +76,7 @@ class HttpLimits:
         DefinitionError: a limit is not a whole number from 1, or not a duration.
     """
 
-    body_bytes: int = 4_194_304
+    body_bytes: int = 33_554_432
     bodies_bytes: int = 67_108_864
     client_bodies_bytes: int = 33_554_432
     sign_ins: int = 20

@@ -6,6 +6,7 @@ import reprlib
 from typing import Any, Final, cast
 
 import attrs
+import orjson
 
 from perdure.values.secret import HIDDEN, shown_fields
 
@@ -14,6 +15,9 @@ MAX_LINE_CHARACTERS: Final = 200
 
 MAX_TEXT_CHARACTERS: Final = 1_000
 """The length of an error message, and of the ``repr`` of data: answers, events, errors."""
+
+REFERENCE: Final = "@"
+"""Begins a value that names its parts in the journal. No JSON begins so: other code cannot misread it."""
 
 _TEXT_CHARACTERS: Final = 160
 _FIELD_CHARACTERS: Final = 400
@@ -118,3 +122,12 @@ def fields_in_line(self: object) -> str:
 
 def _field(own: object, value: Any) -> str:
     return size_only(value) if own is size_only else excerpt(value, _FIELD_CHARACTERS)
+
+
+def shown_value(text: str) -> str:
+    """Return a stored value as tools show it, as JSON: if it is in parts, its size."""
+    if text[:1] != REFERENCE:
+        return text
+    length, *names = orjson.loads(text[1:])
+    parts = sum(type(name) is str for name in names)  # beside them, a state has its version
+    return f'"<{length:,} characters of JSON in {parts:,} parts>"'

@@ -59,6 +59,8 @@ class Limits:
             child.
         payload_bytes: the largest encoded event, input or message. A larger one is ``InvalidInput``. In a program, a
             defect. A workflow step's larger outcome is stored in parts of this size.
+        input_bytes: the largest encoded input of a workflow's ``start`` or a pool's ``put``. One that is larger than
+            ``payload_bytes`` is stored in parts of this size, in one commit, for which other commits wait.
         outcome_bytes: the largest encoded outcome that a workflow or its step has. A larger one parks the workflow: the
             step was performed, and nothing repeats it without a resumption.
         messages_per_turn: messages that one turn may send. More are a defect in the run.
@@ -108,6 +110,7 @@ class Limits:
     on_full: OnFull = "reject"
     state_bytes: int = 1_048_576
     payload_bytes: int = 262_144
+    input_bytes: int = 16_777_216
     outcome_bytes: int = 67_108_864
     messages_per_turn: int = 1_000
     keys_per_address: int = 10_000_000
@@ -155,6 +158,7 @@ WHOLE_NUMBERS = (
     "waits",
     "state_bytes",
     "payload_bytes",
+    "input_bytes",
     "outcome_bytes",
     "messages_per_turn",
     "keys_per_address",

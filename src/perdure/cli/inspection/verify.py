@@ -40,6 +40,7 @@ from perdure.stores.sqlite.reader import MAX_FINDINGS, MAX_LOG_GROWTH_BYTES, Rea
 from perdure.stores.sqlite.schema import migrations as migrations_of_files
 from perdure.stores.values import LoggedEvent, UnreadEvent
 from perdure.values.errors import StoreCorrupt
+from perdure.values.excerpt import REFERENCE
 from perdure.values.message import StoredMessage
 from perdure.values.secret import key_of
 
@@ -57,7 +58,8 @@ class RowIntegrity:
         found = row.instance
         if isinstance(found, StoreCorrupt):
             return
-        texts = {"state": found.state, "data": found.data}
+        # A state in parts is their names: the journal's length shows whether they are all there.
+        texts = {"state": found.state.removeprefix(REFERENCE), "data": found.data}
         for name, text in texts.items():
             if text and not _is_json(text):
                 yield finding_at(FindingTopic.DAMAGED, row.address, f"its {name} is not JSON")

@@ -36,6 +36,7 @@ from perdure.stores.sqlite.schema import migrations
 from perdure.stores.values import Query
 from perdure.values.address import Address, Job, check_id
 from perdure.values.errors import DefinitionError, InvalidInput, ServerUnreachable
+from perdure.values.excerpt import shown_value
 from perdure.values.failure import FailureRecord
 from perdure.values.instance import Instance
 from perdure.values.limits import Limits
@@ -371,7 +372,7 @@ def _job_of(mark: str) -> Job:
 
 def _stored_state(instance: Instance) -> object:
     """Return a state as it is stored, as text if it is encrypted."""
-    text = instance.state
+    text = shown_value(instance.state)
     if instance.address.kind == _DEBOUNCE:
         with suppress(InvalidInput):
             text = debounce.visible_state(instance) or ""

@@ -25,6 +25,7 @@ from perdure.stores.contract import Store, load_one, overlay
 from perdure.stores.values import Health
 from perdure.values.address import Address, Job
 from perdure.values.errors import StoreError
+from perdure.values.excerpt import REFERENCE
 from perdure.values.instance import Fence, Instance
 from perdure.values.transition import AS_EXPECTED, KeepInstance, Loaded, Put, Remembered
 from perdure.values.turn_inputs import Decoded
@@ -255,7 +256,7 @@ class InstanceCache:
         row, draft = cell.row, execute.draft
         if row is None or cell.decoded is not None or cell.pending is not None or not self.max_bytes:
             return
-        if execute.instance.state != row.state:
+        if execute.instance.state != row.state or row.state[:1] == REFERENCE:
             return  # it was read for a key, and a checkpoint has been written meanwhile
         if cell.job.state_of_run(row, execute.claim) is row.state and draft.codec.may_be_kept(draft.state):
             self.keep(cell, Loaded(instance=row), Decoded(row.state, draft.state, draft.opened))

@@ -42,11 +42,12 @@ from perdure.kinds.worker_pool.items import (
 from perdure.programs import Program, perform
 from perdure.values.address import check_id
 from perdure.values.errors import DefinitionError
-from perdure.values.excerpt import MAX_LINE_CHARACTERS, shortened
+from perdure.values.excerpt import MAX_LINE_CHARACTERS, REFERENCE, shortened
 from perdure.values.limits import MAX_CONCURRENCY, rate_of
 from perdure.values.times import Duration, duration_ms, format_duration, from_ms
 
 if TYPE_CHECKING:
+    from perdure.jobs import parts
     from perdure.jobs.draft import Draft
     from perdure.jobs.step import Commit, Execute, Step
     from perdure.jobs.streams import Heartbeat
@@ -65,6 +66,7 @@ if TYPE_CHECKING:
     from perdure.values.status_wait import AwaitedStatus
     from perdure.values.turn_inputs import TurnInputs
 else:  # deciding turns and calling jobs need more modules than defining jobs
+    parts = lazy_module("perdure.jobs.parts")
     batch = lazy_module("perdure.kinds.worker_pool.batch")
     batch_turns = lazy_module("perdure.kinds.worker_pool.batch_turns")
     handle = lazy_module("perdure.kinds.worker_pool.handle")
@@ -128,6 +130,7 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
     occupancy: ClassVar[Literal["mailbox", "claim_only"]] = "claim_only"
     error_hook: ClassVar[str] = "on_error"
     run_now: ClassVar[str | None] = "trigger"
+    journal_format: ClassVar[int] = 2  # 1 has no items in parts
     name: str
     plan: Plan
     work: Callable[..., Program[Any, Any, Any]]
@@ -278,6 +281,8 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
 
     def program(self, instance: Instance, claim: Claim, command: object) -> tuple[str, Program[Any, Any, Any]]:
         """Return the work on an item."""
+        if instance.state[:1] == REFERENCE:
+            return "work", parts.with_state(self, instance, lambda: self.work(ItemContext(instance, claim)))
         return "work", self.work(ItemContext(instance, claim))
 
     def draft_of(self, state: object, instance: Instance, claim: Claim, inputs: TurnInputs) -> Draft:
@@ -290,7 +295,12 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
 
     def error_handler(self, execute: Execute, error: object) -> Program[Any, Any, Any] | None:
         """Return the ``on_error`` program."""
-        return None if self.on_error is None else self.on_error(ItemContext(execute.instance, execute.claim), error)
+        takes_over, instance = self.on_error, execute.instance
+        if takes_over is None:
+            return None
+        if instance.state[:1] == REFERENCE:
+            return parts.with_state(self, instance, lambda: takes_over(ItemContext(instance, execute.claim), error))
+        return takes_over(ItemContext(instance, execute.claim), error)
 
     def alarm_consumed(self, instance: Instance, claim: Claim, inputs: TurnInputs) -> Instance:
         """Return an item whose attempt failed, outside its lane."""
@@ -640,6 +650,7 @@ def _commands(
             command=put_command,
             input=codec,
             stored=("item",),
+            parts=True,
             absent="creates",
             answer=ItemPut,
             repeat=repeat,

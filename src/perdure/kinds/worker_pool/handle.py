@@ -188,7 +188,7 @@ class PoolHandle(JobHandle[V, E], Generic[V, A, E]):
                 new = new_item(item, after, at, head_start)
             except DefinitionError as wrong:
                 raise InvalidArgument(wrong.what, wrong.got, wrong.expected) from wrong
-            payload = job.encode_input("put", new, limits.payload_bytes)
+            payload = job.encode_input("put", new, limits.payload_bytes, limits.input_bytes)
             return Request(command=put_command(new), action="put", payload=payload, idempotency_key=idempotency_key)
 
         return self.dispatch.request(job, id_, build, f"put of {job.kind}:{job.name}")

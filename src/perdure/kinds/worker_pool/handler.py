@@ -10,8 +10,9 @@ import orjson
 from perdure.codecs import Codec, NewerOnly
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.draft import Draft
+from perdure.jobs.parts import stored_state
 from perdure.jobs.recovery import is_running
-from perdure.jobs.request import AlarmDue, Request, too_large, within
+from perdure.jobs.request import AlarmDue, Request, within
 from perdure.jobs.run import begin_attempt, begin_run, executed, prior_failed, result_not_stored, run_answer
 from perdure.jobs.step import Commit, Defer, Execute, Step
 from perdure.jobs.suspension import leave
@@ -117,9 +118,9 @@ def _put_in_batch(
 
 def _put(job: AnyDefinition, how: ItemPolicy, address: Address, request: Request, inputs: TurnInputs) -> Commit:
     now_ms, command = inputs.now_ms, cast("PutCommand", request.command)
-    item = request.encode(job.plan.state, command.item).decode()
-    refused = too_large(item, inputs.limits.state_bytes, what=job.plan.state.what)
-    if refused is not None:
+    try:
+        item = stored_state(job, request.encode(job.plan.state, command.item), inputs)
+    except InvalidInput as refused:
         return refuse(address, refused)
     data = ItemData(key=key_of_item(job, how, command.item), head_start_ms=command.head_start_ms)
     due_ms = now_ms + command.after_ms if command.at_ms is None else command.at_ms
@@ -128,7 +129,8 @@ def _put(job: AnyDefinition, how: ItemPolicy, address: Address, request: Request
         fresh,
         now_ms,
         events=EventRecorder(inputs, address, 0).optional(JobStarted),
-        state=item,
+        journal=item.journal,
+        state=item.text,
         data=encoded_data(data, command.batch),
         # An item with a delay has no place in its lane yet: the head start is applied when it becomes due.
         alarm_ms=_rank_ms(now_ms, data, inputs) if due_ms <= now_ms else due_ms,

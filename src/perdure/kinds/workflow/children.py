@@ -15,13 +15,14 @@ from perdure.jobs.draft import Draft
 from perdure.jobs.failures import typed_error
 from perdure.jobs.request import within
 from perdure.kinds.workflow.commands import CANCELLATION, CHILD_END, WATCH, ChildEnd, WatchCall, input_of_cancel
-from perdure.kinds.workflow.header import END, FAILURE, REFERENCE, Ended, Header, Parent, ParkedChild, Watcher
+from perdure.kinds.workflow.header import END, FAILURE, Ended, Header, Parent, ParkedChild, Watcher
 from perdure.kinds.workflow.instructions import AskInstance, AwaitPromise, CallChild, unanswered
 from perdure.kinds.workflow.tree import OpenStep
 from perdure.programs import Program, perform
 from perdure.values.address import Address
 from perdure.values.errors import InvalidInput
 from perdure.values.event import JobParked, JobResumed, Parking
+from perdure.values.excerpt import REFERENCE
 from perdure.values.failure import Defect
 from perdure.values.message import Message
 

@@ -40,7 +40,7 @@ from perdure.kinds.workflow.context import (
     query_commands,
     update_commands,
 )
-from perdure.kinds.workflow.header import END, PUBLISHED, REFERENCE, header_of, shared_in, size_of, written
+from perdure.kinds.workflow.header import END, PUBLISHED, header_of, shared_in, written
 from perdure.kinds.workflow.instructions import (
     AskInstance,
     Broken,
@@ -58,13 +58,14 @@ from perdure.kinds.workflow.instructions import (
 from perdure.programs import Exit, Program, perform
 from perdure.values.address import Address, check_id
 from perdure.values.errors import DefinitionError
-from perdure.values.excerpt import MAX_LINE_CHARACTERS, shortened
+from perdure.values.excerpt import MAX_LINE_CHARACTERS, REFERENCE, shortened, shown_value
 from perdure.values.limits import Limit, Limits, LimitUse
 from perdure.values.retry import Retry
 from perdure.values.status import InstanceStatus
 from perdure.values.times import Duration, duration_ms, from_ms
 
 if TYPE_CHECKING:
+    from perdure.jobs import parts
     from perdure.jobs.step import Commit, Execute, NextStep, Step
     from perdure.jobs.streams import Heartbeat, Stream
     from perdure.kinds.workflow import (
@@ -90,6 +91,7 @@ if TYPE_CHECKING:
     from perdure.values.status_wait import PublishedValue
     from perdure.values.turn_inputs import TurnInputs
 else:  # deciding turns and calling jobs need more modules than defining jobs
+    parts = lazy_module("perdure.jobs.parts")
     run_program = lazy_module("perdure.kinds.workflow.run_program")
     children = lazy_module("perdure.kinds.workflow.children")
     handle = lazy_module("perdure.kinds.workflow.handle")
@@ -169,7 +171,7 @@ class Workflow(
     kind: ClassVar[str] = "workflow"
     occupancy: ClassVar[Literal["mailbox", "claim_only"]] = "claim_only"
     keeps_journal: ClassVar[bool] = True
-    journal_format: ClassVar[int] = 2  # 1 has no parts of outcomes
+    journal_format: ClassVar[int] = 3  # 1 has no parts of outcomes, and 2 none of states
     time_limit_of: ClassVar[Literal["run", "checkpoint"]] = "checkpoint"
     interrupting: ClassVar[frozenset[type]] = frozenset({CancelWorkflow})
     copying: ClassVar[frozenset[type]] = frozenset({ForkWorkflow})
@@ -327,7 +329,7 @@ class Workflow(
         """Apply a function to the present state, and to the one that the workflow was started with."""
         mapped = super().map_states(instance, change)
         header = header_of(instance)
-        if header.first is None:
+        if header.first is None or header.first[:1] == REFERENCE:
             return mapped
         # Both: a replay with an upgraded program begins with the first state, which must have the new form as well.
         return mapped.changed(data=written(attrs.evolve(header, first=change(header.first))))
@@ -357,6 +359,8 @@ class Workflow(
         present = self.present(instance)
         header = header_of(present)
         encoded = present.state if header.first is None else header.first
+        if encoded[:1] == REFERENCE:
+            encoded = parts.whole_state(self, encoded, bodies)
         fresh = run_program.WorkflowDraft(
             address=present.address,
             state=self.plan.state.open(encoded.encode()).value,
@@ -446,9 +450,7 @@ class Workflow(
         if header.ended is not None:
             found.append(DisplayField("ended", header.ended.form))
             if header.ended.form == "done":
-                value = header.ended.value
-                shown = size_of(value) if value[:1] == REFERENCE else value
-                found.append(DisplayField("value", shortened(shown, MAX_LINE_CHARACTERS)))
+                found.append(DisplayField("value", shortened(shown_value(header.ended.value), MAX_LINE_CHARACTERS)))
         found += [
             DisplayField(f"published {each.name}", shortened(each.value, MAX_LINE_CHARACTERS))
             for each in shared_in(header).published

@@ -40,7 +40,6 @@ from perdure.kinds.workflow.commands import (
     start_of,
     timed_start,
 )
-from perdure.kinds.workflow.header import REFERENCE
 from perdure.kinds.workflow.instructions import (
     Broken,
     Fulfilled,
@@ -65,6 +64,7 @@ from perdure.values.errors import (
     Undecodable,
     UpdateRefused,
 )
+from perdure.values.excerpt import REFERENCE
 from perdure.values.failure import Defect
 from perdure.values.listings import ForkedMany, ListedStatus, StepRecord
 from perdure.values.outcome import Failed, Started

@@ -9,6 +9,7 @@ import attrs
 import orjson
 
 from perdure.jobs.failures import record_failure
+from perdure.jobs.parts import stored_state
 from perdure.jobs.redaction import secrets_of_instance
 from perdure.jobs.request import AlarmDue, Request, too_large
 from perdure.jobs.run import begin_attempt, begin_run
@@ -57,7 +58,6 @@ from perdure.kinds.workflow.header import (
     FAILURE,
     MAX_WATCHERS,
     PUBLISHED,
-    REFERENCE,
     REPLY_TO,
     CancelRequest,
     Header,
@@ -68,7 +68,6 @@ from perdure.kinds.workflow.header import (
     has_timed_out,
     header_of,
     shared_in,
-    size_of,
     with_published,
     with_shared,
     written,
@@ -91,7 +90,7 @@ from perdure.values.errors import (
     UpdateRefused,
 )
 from perdure.values.event import Event, JobNoted, JobResumed, JobStarted
-from perdure.values.excerpt import fields_in_line, size_only
+from perdure.values.excerpt import REFERENCE, fields_in_line, shown_value, size_only
 from perdure.values.instance import Instance
 from perdure.values.listings import InstanceOutcome
 from perdure.values.message import Message
@@ -199,20 +198,20 @@ def _start(
         parent = command.start.parent
     if instance is not None:
         return _exists(address, instance, parent, inputs)
-    encoded = request.encode(job.plan.state, state).decode()
-    refused = too_large(encoded, inputs.limits.state_bytes, what=job.plan.state.what)
-    if refused is not None:
+    try:
+        state_ = stored_state(job, request.encode(job.plan.state, state), inputs)
+    except InvalidInput as refused:
         return refuse(address, refused)
     # One id for all runs of the workflow: keys of steps are made of it, and must not change between its parts.
     header = Header(run_id=inputs.id(), started_ms=inputs.now_ms, parent=parent)
     if isinstance(command, StartTimed):
         header = _timed(header, command, inputs)
-    fresh = _fresh(address, encoded, header, inputs)
-    if request.inbound is None and header.started_ms == inputs.now_ms:
+    fresh = _fresh(address, state_.text, header, inputs)
+    if request.inbound is None and header.started_ms == inputs.now_ms and state_.journal is None:
         return begin_run(job, fresh, request, inputs, cause="start", creates=True, run_id=header.run_id)
     # The message is consumed when the workflow is stored, and not at the end of its first run.
     events = EventRecorder(inputs, address, 0).optional(JobStarted)
-    transition = put(fresh, inputs.now_ms, events=events, alarm_ms=header.started_ms)
+    transition = put(fresh, inputs.now_ms, events=events, journal=state_.journal, alarm_ms=header.started_ms)
     return answered(transition, RunAnswer(created=True, found="absent", status="scheduled"))
 
 
@@ -781,7 +780,7 @@ def shown_outcome(instance: Instance) -> InstanceOutcome | None:
     value = found.value
     if value is not None and value[:1] == REFERENCE:
         ended = header_of(instance).ended
-        value = None if ended is None else size_of(ended.value)
+        value = None if ended is None else shown_value(ended.value)
     return InstanceOutcome(form=found.form, value=value, error=found.error, reason=found.reason)
 
 

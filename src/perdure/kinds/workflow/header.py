@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Final, Literal, TypeAlias
 
 import attrs
-import orjson
 
 from perdure.codecs import Codec
 from perdure.codecs.codec import RowCodec
@@ -62,16 +61,6 @@ class Wait:
     name: str
     at_ms: int | None = None
     began_ms: int | None = None
-
-
-REFERENCE: Final = "@"
-"""Begins a value that names an outcome's parts. No JSON begins so: other code cannot misread it."""
-
-
-def size_of(reference: str) -> str:
-    """Return how tools show an outcome in parts, as JSON."""
-    length, *names = orjson.loads(reference.removeprefix(REFERENCE))
-    return f'"<{length:,} characters of JSON in {len(names):,} parts>"'
 
 
 @frozen(kw_only=True)

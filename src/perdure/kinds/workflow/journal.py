@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from functools import cache, partial
 from hashlib import blake2b
 from types import GeneratorType
@@ -16,11 +16,11 @@ from returns.result import Failure, Success
 from perdure.codecs import Codec
 from perdure.jobs.context import Post
 from perdure.jobs.draft import Draft
+from perdure.jobs.parts import joined
 from perdure.kinds.workflow.children import is_child_signal
 from perdure.kinds.workflow.commands import Diverged, ForkInput, NotRecordable
 from perdure.kinds.workflow.header import (
     PUBLISHED,
-    REFERENCE,
     CancelRequest,
     ForkedFrom,
     ForkedPart,
@@ -44,7 +44,7 @@ from perdure.programs.effect_results import Declared, Undeclared, declared_by
 from perdure.programs.instructions import DO, Deadline, Gather, OrderedSupervisor, Race, Sleep, SleepUntil, Supervision
 from perdure.programs.interpreter import Fork, Loop, stack_of
 from perdure.values.errors import DefinitionError, ForkRefused, InvalidInput
-from perdure.values.excerpt import excerpt, fields_in_line, size_only
+from perdure.values.excerpt import REFERENCE, excerpt, fields_in_line, size_only
 from perdure.values.frozen import turn_value
 
 Form: TypeAlias = Literal[
@@ -326,40 +326,6 @@ Unrecorded: TypeAlias = Exception | Large | None
 
 PARTS_IN_COMMIT: Final = 4
 """How many parts one commit writes: other instances' commits wait for no more."""
-
-_MAX_BYTES_OF_CHARACTER: Final = 4
-
-
-def parts_of(value: str, most: int) -> Iterator[str]:
-    """Divide an encoded outcome into parts that have at most so many bytes."""
-    size = most if value.isascii() else max(1, most // _MAX_BYTES_OF_CHARACTER)
-    return (value[place : place + size] for place in range(0, len(value), size))
-
-
-def row_of_part(part: str, at_ms: int, *, secret: bool) -> Row:
-    """Return the row that holds a part, under its content's hash."""
-    name = blake2b(part.encode(), digest_size=16).hexdigest()
-    return Row(path="", name=name, form="part", at_ms=at_ms, began_ms=at_ms, value=part, secret=secret)
-
-
-def reference_to(value: str, names: Sequence[str]) -> str:
-    """Return the reference to an outcome: how many characters it has, and its parts' names in order."""
-    return f"{REFERENCE}{orjson.dumps([len(value), *names]).decode()}"
-
-
-def joined(reference: str, parts: Mapping[str, str]) -> str:
-    """Return the outcome that a reference names.
-
-    Raises:
-        InvalidInput: the journal lacks a part.
-    """
-    length, *names = orjson.loads(reference.removeprefix(REFERENCE))
-    value = "".join(parts.get(name, "") for name in names)
-    if len(value) != length:
-        missing = sum(name not in parts for name in names)
-        problem = f"{missing} of the {len(names)} parts of an outcome with {length} characters are missing before it"
-        raise InvalidInput("row of a journal", (problem,))
-    return value
 
 
 def whole_row(body: str, parts: dict[str, str]) -> Row:

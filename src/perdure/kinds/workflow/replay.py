@@ -20,7 +20,7 @@ from returns.result import Failure, Success
 from perdure.codecs import Codec
 from perdure.jobs.context import Post
 from perdure.jobs.draft import Draft, StateOperations
-from perdure.kinds.workflow import header as stored_header
+from perdure.jobs.parts import joined
 from perdure.kinds.workflow.children import answer_of_ask, answer_of_child, child_signal, leave_calls, send_call
 from perdure.kinds.workflow.commands import NotInWorkflow, NotRecordable, ProgramStopped
 from perdure.kinds.workflow.header import CancelRequest, Ended, FailingStep, Header, Publication, cancel_of, deadline_of
@@ -54,7 +54,6 @@ from perdure.kinds.workflow.journal import (
     encoded,
     interrupt,
     is_reply,
-    joined,
     not_recorded,
     published_row,
     reply_row,
@@ -67,6 +66,7 @@ from perdure.programs import PASS, Halted, Program, Raised, ServiceCall
 from perdure.programs.instructions import Deadline, Jitter, Log, Now
 from perdure.programs.interpreter import Fork, interpret
 from perdure.values.errors import InvalidInput
+from perdure.values.excerpt import REFERENCE
 from perdure.values.status import Suspension
 
 
@@ -527,7 +527,7 @@ class Replay:
         try:
             if kind is ServiceCall or kind is OneStep:
                 values, errors = codecs_of(instruction)
-                value = joined(row.value, self.stored) if row.value[:1] == stored_header.REFERENCE else row.value
+                value = joined(row.value, self.stored) if row.value[:1] == REFERENCE else row.value
                 if row.form == "done":
                     # `open`, not `decode`: newer code may have written members that this code does not know, and must
                     # not stop for.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Never, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import attrs
 from returns.result import Failure, Success
@@ -15,8 +15,9 @@ from returns.result import Failure, Success
 from perdure.codecs import Opened
 from perdure.jobs.checkpoint import AwaitChange, Checkpoint, KeepProgram, ReadJournal, TakeProgram
 from perdure.jobs.context import EndInstance
-from perdure.jobs.draft import Draft, EmittingStep
+from perdure.jobs.draft import Draft, EmittingStep, GetDraft
 from perdure.jobs.failures import record_failure
+from perdure.jobs.parts import parts_of, read_rows, reference_to, row_of_part, take_up
 from perdure.jobs.redaction import has_secrets, secrets_of_instance
 from perdure.jobs.request import within
 from perdure.kinds.workflow.commands import REASON, JournalFull, NotRecordable
@@ -29,15 +30,12 @@ from perdure.kinds.workflow.journal import (
     Large,
     body_of,
     is_reply,
-    parts_of,
     recordable,
-    reference_to,
-    row_of_part,
 )
 from perdure.kinds.workflow.progress import Known, News, Parts, RunProgress, after_failure
 from perdure.kinds.workflow.replay import Replay
 from perdure.kinds.workflow.tree import DROPPED, OpenStep, deadlines_around
-from perdure.programs import Do, Halted, Instruction, Program, Raised, asks, perform, program, sandbox, sleep
+from perdure.programs import Do, Halted, Program, Raised, asks, perform, program, sandbox, sleep
 from perdure.programs.constructors import supervised
 from perdure.programs.instructions import Jitter, Now, Orders, Sleep
 from perdure.values.errors import InvalidInput
@@ -47,11 +45,6 @@ from perdure.values.instance import Claim, Instance
 if TYPE_CHECKING:
     from perdure.kinds.workflow.context import AnyWorkflow
     from perdure.values.retry import Retry
-
-
-@attrs.frozen
-class GetDraft(Instruction["WorkflowDraft", Never]):
-    """Read the draft itself."""
 
 
 @attrs.define(kw_only=True)
@@ -102,10 +95,6 @@ class WorkflowDraft(Draft):
             run_id=replay.header.run_id,
             effect="whole" if len(found) == 1 else "part" if len(around) == 1 else "unknown",
         )
-
-    def answer(self, operation: object) -> object:
-        """Return itself for `GetDraft`. Answer all others as a draft does."""
-        return self if type(operation) is GetDraft else super().answer(operation)
 
 
 NOW: Final[Program[int]] = perform(Now())
@@ -198,10 +187,10 @@ def store_parts(replay: Replay, outcome: Large) -> Do[Large, Any, Any]:
     names: list[str] = []
     new: dict[str, str] = {}
     for part in parts_of(outcome.value, replay.draft.limits.payload_bytes):
-        row = row_of_part(part, replay.now_ms, secret=outcome.secret)
-        names.append(row.name)
-        if row.name not in replay.stored:
-            new[row.name] = body_of(row)
+        name, body = row_of_part(part, replay.now_ms, secret=outcome.secret)
+        names.append(name)
+        if name not in replay.stored:
+            new[name] = body
         if len(new) == PARTS_IN_COMMIT:
             yield from _commit_parts(replay, new)
             new = {}
@@ -249,7 +238,7 @@ class Steps:
         if not has_secrets(self.job):
             return frozenset()
         drafted = self.replay.draft.encoded
-        known = secrets_of_instance(self.job, self.instance)
+        known = secrets_of_instance(self.job, self.instance) | self.replay.draft.secrets
         return known if drafted is None else known | self.job.plan.state.secrets(drafted.encode())
 
     @program
@@ -464,11 +453,12 @@ def continue_workflow(job: AnyWorkflow, instance: Instance) -> Do[None, Any, Any
         instance: the claimed instance.
     """
     services: Any = yield from asks(_same)
-    draft = yield from perform(GetDraft())
+    draft = cast("WorkflowDraft", (yield from perform(GetDraft())))
     try:
         replay = (yield from _kept(instance, draft, services)) if instance.journal_length else None
         if replay is None:
-            bodies = yield from _journal(instance.journal_length, draft.limits.journal_page)
+            bodies = yield from read_rows(instance.journal_length, draft.limits.journal_page)
+            take_up(job, draft, bodies)
             now_ms = yield from NOW
             known = Known(instance.data, header_of(instance))
             deliveries = 1 if instance.claim is None else instance.claim.deliveries
@@ -498,7 +488,7 @@ def _kept(instance: Instance, draft: WorkflowDraft, services: Any) -> Do[Replay 
     # An inspected run has to see the complete program. Newer code has written members that it has not read.
     is_plain = draft.inspection is None and draft.stored is None and draft.opened is None and draft.carried is None
     if left is not None and is_first and is_plain and replay.services is services:
-        rows: list[str] = yield from _journal(instance.journal_length, draft.limits.journal_page, first)
+        rows: list[str] = yield from read_rows(instance.journal_length, draft.limits.journal_page, first)
         arrived = left.arrived(header, instance.state, first, rows)
         if arrived is not None:
             now_ms = yield from NOW
@@ -506,17 +496,6 @@ def _kept(instance: Instance, draft: WorkflowDraft, services: Any) -> Do[Replay 
             return replay
     replay.close()
     return None
-
-
-@program
-def _journal(length: int, page_rows: int, first: int = 0) -> Do[list[str], Any, Any]:
-    bodies: list[str] = []
-    while (place := first + len(bodies)) < length:
-        page = yield from perform(ReadJournal(place, page_rows))
-        if not page:  # a replay of fewer rows would perform steps again
-            raise InvalidInput("journal of a workflow", (f"expected {length} rows, the store has {place}",))
-        bodies += page
-    return bodies
 
 
 @program

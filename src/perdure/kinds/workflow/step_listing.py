@@ -14,18 +14,17 @@ from perdure.jobs.step import NextStep
 from perdure.kinds.workflow.header import (
     FAILURE,
     PUBLISHED,
-    REFERENCE,
     Ended,
     FailingStep,
     Header,
     Publication,
     Wait,
-    size_of,
     with_shared,
 )
 from perdure.kinds.workflow.instructions import AwaitPromise, Receive
 from perdure.kinds.workflow.journal import ASK, CHILD, REPLY, STARTED, Row, line_of, row_of
 from perdure.kinds.workflow.replay import Replay
+from perdure.values.excerpt import REFERENCE, shown_value
 from perdure.values.listings import StepRecord
 from perdure.values.secret import HIDDEN, Hide
 
@@ -143,7 +142,7 @@ def _recorded(row: Row, start: Row | None) -> StepRecord:
     if row.form == "done" and row.name.startswith(REPLY):
         value = orjson.loads(row.value)[2]
     if row.value[:1] == REFERENCE:
-        value = size_of(row.value)
+        value = shown_value(row.value)
     return StepRecord(
         path=row.path,
         name=row.name,

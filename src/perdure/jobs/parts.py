@@ -1,0 +1,208 @@
+"""Values larger than one row: the parts that rows of a journal hold, and the references that name them.
+
+A part's name is the hash of its content. A state in parts, which an input brought, is read before the run's program.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+import orjson
+
+from perdure.jobs.checkpoint import ReadJournal
+from perdure.jobs.draft import Draft, GetDraft, InParts
+from perdure.jobs.request import within
+from perdure.programs import Do, Program, perform, program
+from perdure.values.errors import InvalidInput
+from perdure.values.excerpt import REFERENCE, fields_in_line
+from perdure.values.instance import Instance
+from perdure.values.transition import JournalChange
+from perdure.values.turn_inputs import TurnInputs
+
+if TYPE_CHECKING:
+    from perdure.jobs.definition import AnyDefinition
+
+_MAX_BYTES_OF_CHARACTER: Final = 4
+
+
+@attrs.frozen
+class Reference:
+    """The names that a value's parts have.
+
+    Attributes:
+        length: the value's characters.
+        version: for a state, the version that its type has.
+        names: the names, in order.
+    """
+
+    __repr__ = fields_in_line
+
+    length: int
+    version: int | None
+    names: tuple[str, ...]
+
+    @staticmethod
+    def of(text: str) -> Reference:
+        """Decode a reference."""
+        length, *names = orjson.loads(text.removeprefix(REFERENCE))
+        version = names.pop(0) if names and type(names[0]) is int else None
+        return Reference(length, version, tuple(names))
+
+
+def reference_to(value: str, names: Sequence[str], version: int | None = None) -> str:
+    """Return the reference to a value.
+
+    Args:
+        value: the value as JSON.
+        names: its parts' names.
+        version: for a state, the version of its type.
+    """
+    versions = () if version is None else (version,)
+    return f"{REFERENCE}{orjson.dumps([len(value), *versions, *names]).decode()}"
+
+
+def parts_of(value: str, most: int) -> Iterator[str]:
+    """Divide an encoded value into parts that have at most so many bytes."""
+    size = most if value.isascii() else max(1, most // _MAX_BYTES_OF_CHARACTER)
+    return (value[place : place + size] for place in range(0, len(value), size))
+
+
+def row_of_part(part: str, at_ms: int, *, secret: bool) -> tuple[str, str]:
+    """Return a part's name, the hash of its content, and the row that holds it."""
+    name = blake2b(part.encode(), digest_size=16).hexdigest()
+    head = ["", name, "part", at_ms, 0, 1, *([1] if secret else [])]  # in the form of a workflow's rows
+    return name, f"{orjson.dumps(head).decode()}\n{part}"
+
+
+def parts_in(bodies: Sequence[str]) -> dict[str, str]:
+    """Return the parts that a journal holds, by name."""
+    found: dict[str, str] = {}
+    for body in bodies:
+        end = body.find("\n")
+        if end > 0 and body.startswith('["",'):
+            _, name, form, *_ = orjson.loads(body[:end])
+            if form == "part":
+                found[name] = body[end + 1 :]
+    return found
+
+
+def joined(reference: str, parts: Mapping[str, str]) -> str:
+    """Return the value that a reference names.
+
+    Raises:
+        InvalidInput: the journal lacks a part.
+    """
+    wanted = Reference.of(reference)
+    value = "".join(parts.get(name, "") for name in wanted.names)
+    if len(value) != wanted.length:
+        missing = sum(name not in parts for name in wanted.names)
+        problem = f"{missing} of the {len(wanted.names)} parts of a value with {wanted.length} characters are missing"
+        raise InvalidInput("row of a journal", (f"{problem} before it",))
+    return value
+
+
+# ---------------------------------------------------------------- states that inputs bring
+@attrs.frozen
+class StoredState:
+    """A new instance's state, as its row has it.
+
+    Attributes:
+        text: the state as JSON, or the reference to it.
+        journal: its parts. None if the row holds it.
+    """
+
+    __repr__ = fields_in_line
+
+    text: str
+    journal: JournalChange | None
+
+
+def stored_state(job: AnyDefinition, state: bytes, inputs: TurnInputs) -> StoredState:
+    """Return the form in which a new instance stores a state: in parts if it is larger than ``payload_bytes``.
+
+    Raises:
+        InvalidInput: it is too large.
+    """
+    limits, what = inputs.limits, job.plan.state.what
+    if len(state) <= limits.payload_bytes or not job.takes_parts:
+        return StoredState(within(state, limits.state_bytes, what=what), None)
+    text, rows, names = within(state, limits.input_bytes, what=what), dict[str, str](), list[str]()
+    for part in parts_of(text, limits.payload_bytes):
+        name, body = row_of_part(part, inputs.now_ms, secret=job.plan.state.secret)
+        names.append(name)
+        rows[name] = body
+    # In one commit with the row that names them: no crash can leave the one without the other.
+    return StoredState(reference_to(text, names, job.plan.state_version), JournalChange(tuple(rows.values())))
+
+
+def whole_state(job: AnyDefinition, reference: str, bodies: Sequence[str]) -> str:
+    """Return the state that a reference names, as JSON in the present version.
+
+    Args:
+        job: the definition.
+        reference: the reference.
+        bodies: the instance's journal.
+
+    Raises:
+        InvalidInput: the journal lacks a part, or this code cannot upgrade the state.
+    """
+    text, version = joined(reference, parts_in(bodies)), Reference.of(reference).version or 0
+    if version == job.plan.state_version:
+        return text
+    job.plan.upgrades.check(version)
+    return job.plan.upgrades.upgrade(text, version)
+
+
+def take_up(job: AnyDefinition, draft: Draft, bodies: Sequence[str]) -> None:
+    """Replace a draft's state that is stored in parts by the decoded state.
+
+    Raises:
+        InvalidInput: the journal lacks a part, or this code cannot decode the state.
+    """
+    if type(draft.state) is InParts:
+        text = whole_state(job, draft.state.reference, bodies).encode()
+        draft.take_up(job.plan.state.open(text), job.plan.state.secrets(text) if job.plan.has_secrets else frozenset())
+
+
+@program
+def with_state(
+    job: AnyDefinition, instance: Instance, inner: Callable[[], Program[Any, Any, Any]]
+) -> Do[Any, Any, Any]:
+    """Read a state that is stored in parts, and run a hook.
+
+    Args:
+        job: the definition.
+        instance: the claimed instance.
+        inner: makes the hook's program.
+    """
+    draft: Draft = yield from perform(GetDraft())
+    try:
+        take_up(job, draft, (yield from read_rows(instance.journal_length, draft.limits.journal_page)))
+    except InvalidInput as problem:
+        draft.left = problem  # not a failure of the hook: other code may be able to read it
+        raise
+    return (yield from inner())
+
+
+@program
+def read_rows(length: int, page_rows: int, first: int = 0) -> Do[list[str], Any, Any]:
+    """Read a journal from a place on.
+
+    Args:
+        length: the journal's length.
+        page_rows: how many rows one read returns.
+        first: the place.
+
+    Raises:
+        InvalidInput: the store has fewer rows.
+    """
+    bodies: list[str] = []
+    while (place := first + len(bodies)) < length:
+        page = yield from perform(ReadJournal(place, page_rows))
+        if not page:  # a replay of fewer rows would perform steps again
+            raise InvalidInput("journal of an instance", (f"expected {length} rows, the store has {place}",))
+        bodies += page
+    return bodies
