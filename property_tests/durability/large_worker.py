@@ -1,25 +1,30 @@
-"""A process with workflows whose steps have outcomes in parts; the test kills it while they are stored.
+"""A process with outcomes, inputs and items in parts; the test kills it while they are stored.
 
-``python large_worker.py STORE ROUND``: it prints a line of JSON when a step is performed, and its findings at the end.
+``python large_worker.py STORE ROUND``: it prints a line of JSON when a step is performed, or an input is sent, and its
+findings at the end.
 """
 
 import asyncio
 import json
 import os
 import sys
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
-import orjson
 from returns.result import Result, Success
 
-from perdure import App, Do, Limits, Workflow, WorkflowContext, effect, program
-from perdure.kinds.workflow.header import REFERENCE
+from perdure import App, Client, Do, Limits, WorkerPool, Workflow, WorkflowContext, effect, program
+from perdure.jobs.definition import AnyDefinition
+from perdure.jobs.parts import Reference
+from perdure.kinds.worker_pool.items import ItemContext
 from perdure.kinds.workflow.journal import row_of
 from perdure.programs import gather, sleep
 from perdure.programs.future import answer_of
 from perdure.stores.contract import Store, load_one
 from perdure.stores.snapshots import read_journal
 from perdure.stores.url import open_store
+from perdure.values.excerpt import REFERENCE
 
 IDS = ("a", "b", "c")
 LIMITS = Limits(payload_bytes=8_192)
@@ -56,33 +61,100 @@ def keep(ctx: WorkflowContext[str]) -> Do[bool, str, object]:
 keeper = Workflow("keeper", state=str, run=keep, keep=None)
 
 
-async def audit(store: Store, id_: str) -> dict[str, int]:
+@effect
+async def note(_: object, name: str) -> Result[None, str]:
+    write({"form": "performed", "name": name})
+    return Success(None)
+
+
+@program
+def load(ctx: WorkflowContext[str]) -> Do[bool, str, object]:
+    text = yield from ctx.state
+    yield from note(f"{ctx.id} loaded")
+    yield from sleep("5 ms")
+    return text == text_of(ctx.id) and text == (yield from ctx.state)
+
+
+@program
+def work(ctx: ItemContext[str]) -> Do[bool, str, object]:
+    yield from note(f"{ctx.id} worked on")
+    return (yield from ctx.item) == text_of(ctx.id)
+
+
+@program
+def read(ctx: ItemContext[str]) -> Do[bool, str, object]:
+    return (yield from ctx.item) == text_of(ctx.id)
+
+
+loader = Workflow("loader", state=str, run=load, keep=None)
+pool = WorkerPool("pool", item=str, work=work, keep=None)
+fleeting = WorkerPool("fleeting", item=str, work=read, keep="0 ms")
+JOBS = (keeper, loader, pool, fleeting)
+
+
+async def audit(store: Store, job: AnyDefinition, id_: str) -> dict[str, int]:
     """Count the parts of an instance's journal, those that no row names, and the names without a part before them."""
-    loaded = await answer_of(load_one(store, keeper.address(id_)))
-    rows = map(row_of, (await read_journal(store, loaded.unwrap().instance, 1_000)).unwrap())
+    instance = (await answer_of(load_one(store, job.address(id_)))).unwrap().instance
+    rows = list(map(row_of, (await read_journal(store, instance, 1_000)).unwrap()))
     stored, named, dangling = set[str](), set[str](), 0
+    if instance is not None and instance.state.startswith(REFERENCE):
+        named = set(Reference.of(instance.state).names)
+        dangling = len(named - {row.name for row in rows if row.form == "part"})
     for row in rows:
         if row.form == "part":
             stored.add(row.name)
         elif row.value.startswith(REFERENCE):
-            names = set(orjson.loads(row.value[1:])[1:])
+            names = set(Reference.of(row.value).names)
             dangling += len(names - stored)
             named |= names
-    return {"parts": len(stored), "orphans": len(stored - named), "dangling": dangling}
+    # A step's outcome may differ when it is repeated: then the parts of the first one stay, until the workflow is gone.
+    left = "left" if job is keeper else "orphans"
+    return {"parts": len(stored), left: len(stored - named), "dangling": dangling, "instances": instance is not None}
+
+
+async def audit_all(store: Store, ids: Sequence[str]) -> Counter[str]:
+    """Add up the counts of `audit`."""
+    found: Counter[str] = Counter()
+    for job in JOBS:
+        for id_ in ids:
+            found.update(await audit(store, job, id_))
+    return found
+
+
+async def send(client: Client, ids: Sequence[str]) -> None:
+    """Start and put all that do not exist. Each call may be the one at which the process is killed."""
+    for id_ in ids:
+        write({"form": "performed", "name": f"{id_} sent"})
+        await client.handle(keeper).start(id_, id_)
+        await client.handle(loader).start(id_, text_of(id_))
+        await client.handle(pool).put(id_, text_of(id_))
+        await client.handle(fleeting).put(id_, text_of(id_))
+
+
+async def purge_all(url: str, ids: Sequence[str]) -> Counter[str]:
+    """Audit a store, delete every instance, and audit it again. Return the first findings."""
+    store = await open_store(url)
+    async with App(None, limits=LIMITS).with_jobs(*JOBS).open(store) as client:
+        found = await audit_all(store, ids)
+        for job in JOBS:
+            for id_ in ids:
+                await client.handle(job).terminate(id_)
+        after = await audit_all(store, ids)
+    assert not after.total(), after
+    return found
 
 
 async def main(url: str, number: str) -> None:
     ids = [f"{number}{each}" for each in IDS]
     store = await open_store(url)
-    async with App(None, limits=LIMITS).with_jobs(keeper).open(store) as client:
+    async with App(None, limits=LIMITS).with_jobs(*JOBS).open(store) as client:
         write({"form": "open"})
-        flow = client.handle(keeper)
-        for id_ in ids:
-            await flow.start(id_, id_)
-        for id_ in ids:
-            await client.until(keeper, id_)
-        ends = [repr(await flow.outcome(id_)) for id_ in ids]
-        write({"form": "end", "ends": ends, "found": [await audit(store, id_) for id_ in ids]})
+        await send(client, ids)
+        for job in JOBS:
+            for id_ in ids:
+                await client.until(job, id_)
+        ends = [repr(await client.handle(job).outcome(id_)) for id_ in ids for job in (keeper, loader, pool)]
+        write({"form": "end", "ends": ends, "found": await audit_all(store, ids)})
 
 
 if __name__ == "__main__":
