@@ -84,7 +84,7 @@ MAX_WORDS = {
     "how-to": 22_620,
     "tutorial": 4_450,
     "explanation": 8_030,
-    "guarantees": 7_575,
+    "guarantees": 7_595,
     "reference": 26_175,
     "index": 430,
     "faq": 540,
