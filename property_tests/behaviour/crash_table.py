@@ -24,6 +24,7 @@ import debounce_operations  # noqa: E402
 import pool_operations  # noqa: E402
 import schedule_operations  # noqa: E402
 import task_operations  # noqa: E402
+import topic_operations  # noqa: E402
 import workflow_operations  # noqa: E402
 from crash_sweep import Operation, sweep  # noqa: E402
 
@@ -33,6 +34,7 @@ OPERATIONS: tuple[Operation, ...] = (
     *task_operations.OPERATIONS,
     *pool_operations.OPERATIONS,
     *schedule_operations.OPERATIONS,
+    *topic_operations.OPERATIONS,
     *crossing_operations.OPERATIONS,
     *workflow_operations.OPERATIONS,
 )
