@@ -345,6 +345,25 @@ def test_subscribers_are_limited_by_the_bytes_of_a_state() -> None:
         assert subscribers(world) == ("task:notes:a",)
 
 
+@given(st.lists(st.tuples(st.sampled_from('abcé"'), st.booleans()), max_size=12))
+@example([("a", True), ("b", True), ("a", False), ("a", True), ("b", True)])
+@example([("a", True), ("a", False), ("b", True)])
+def test_the_stored_subscriptions_are_those_that_were_made(steps: list[tuple[str, bool]]) -> None:
+    with World(app) as world:
+        expected: list[str] = []
+        for id_, joins in steps:
+            handle, address = world.handle(prices), notes.address(id_)
+            if joins:
+                world.run(handle.subscribe("eur", address))
+                expected += [] if str(address) in expected else [str(address)]
+            else:
+                world.run(handle.unsubscribe("eur", address))
+                expected = [each for each in expected if each != str(address)]
+        assert list(subscribers(world)) == expected
+        world.restart()
+        assert list(world.run(world.handle(prices).get_state("eur")) or ()) == expected
+
+
 def test_subscribers_are_read_by_pages() -> None:
     with World(app) as world:
         handle = world.handle(prices)

@@ -49,7 +49,7 @@ EXPLAINED = {
     "kinds/topic/entry.py:PAGE": PUBLIC,
     "kinds/topic/handler.py:SENT_BYTES": "the bytes of one commit; worlds draw the number of its messages",
     "kinds/topic/handler.py:SHOWN": TEXT,
-    "kinds/topic/handler.py:subscriptions_in: maxsize": "a cache of answers that are computed again",
+    "kinds/topic/handler.py:: maxlen": "a cache of answers that are computed again",
     "kinds/worker_pool/batch.py:MAX_FAILURES": PUBLIC,
     "kinds/worker_pool/batch_turns.py:MAX_WAITERS": PUBLIC,
     "kinds/worker_pool/definition.py:PoolBatch.__init__(failures)": PUBLIC,

@@ -5,8 +5,8 @@ No user code runs here. A commit holds as many messages as a turn may send: an a
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, assert_never, cast
 
 import attrs
@@ -57,6 +57,9 @@ SENT_BYTES: Final = 4_194_304
 SHOWN: Final = 5
 """The subscribers that tools show."""
 
+_RECENT: Final[deque[tuple[str, Mapping[str, Numbers]]]] = deque(maxlen=8)
+"""The states that were read or written last. Subscriptions that arrive together read each."""
+
 _DATA: RowCodec[TopicData] = RowCodec(DATA)
 
 
@@ -69,20 +72,37 @@ def data_of(instance: Instance) -> TopicData:
     return _DATA.read(instance.data) if instance.data else TopicData()
 
 
-@lru_cache(maxsize=64)
 def subscriptions_in(state: str) -> Mapping[str, Numbers]:
     """Read a topic's state: members that only newer code knows stay in it.
 
     Raises:
         InvalidInput: it is not a topic's state.
     """
+    # By identity: to hash a state of 10,000 subscribers takes a tenth of the time that reading it takes.
+    for text, known in tuple(_RECENT):
+        if text is state:
+            return known
     try:
         found: object = orjson.loads(state or "{}")
     except orjson.JSONDecodeError as wrong:
         raise InvalidInput("state of a topic", (str(wrong),)) from wrong
-    if isinstance(found, dict):
-        return cast("Mapping[str, Numbers]", found)
-    raise InvalidInput("state of a topic", ("expected an object",))
+    if not isinstance(found, dict):
+        raise InvalidInput("state of a topic", ("expected an object",))
+    subscriptions = cast("Mapping[str, Numbers]", found)
+    _RECENT.append((state, subscriptions))
+    return subscriptions
+
+
+def _with_subscription(state: str, found: Mapping[str, Numbers], subscriber: str, numbers: Numbers) -> str:
+    """Return the state with a subscription."""
+    after = {**found, subscriber: numbers}
+    if subscriber in found or not found:
+        written = orjson.dumps(after).decode()
+    else:  # added to the text: writing all of it for each of many subscriptions would block the loop for seconds
+        member = orjson.dumps({subscriber: numbers}).decode()
+        written = f"{state[:-1]},{member[1:]}"
+    _RECENT.append((written, after))
+    return written
 
 
 def begin(rules: TopicRules, address: Address, instance: Instance | None, request: Request, inputs: TurnInputs) -> Step:
@@ -276,8 +296,8 @@ def _subscribe(
     if known is None and len(found) >= rules.max_subscribers:
         return refuse(address, Overloaded(f"subscribers of {address}", rules.max_subscribers))
     since = number if known is None else known["since"]
-    after = {**found, str(subscriber): {**(known or {}), "since": since, "renewed": number}}
-    state = orjson.dumps(after).decode()
+    numbers = {**(known or {}), "since": since, "renewed": number}
+    state = _with_subscription(before.state, found, str(subscriber), numbers)
     refused = too_large(state, inputs.limits.state_bytes, what=f"state of topic:{rules.name}")
     if refused is not None:
         return refuse(address, refused)
@@ -287,7 +307,9 @@ def _subscribe(
     )
     row = stored(transition)
     status = None if row is None else row.status
-    return answered(transition, TopicSubscribed(created=known is None, subscribers=len(after), status=status))
+    return answered(
+        transition, TopicSubscribed(created=known is None, subscribers=len(found) + (known is None), status=status)
+    )
 
 
 def _unsubscribe(
