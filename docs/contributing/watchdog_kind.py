@@ -145,7 +145,7 @@ class Watchdog(
             exhausted="park",
             may_continue=False,
             run_timeout=DEFAULT_RUN_TIMEOUT,
-            concurrency=None,
+            runs=None,
             commands=(BEAT,),
         )
         silence_ms = duration_ms(silence, what=f"silence of watchdog:{name}")

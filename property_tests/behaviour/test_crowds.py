@@ -110,7 +110,7 @@ def asked(job: Any, world: World, number: int, wish: Wish) -> Any:
 
 @given(CROWDS)
 def test_callers_that_stay_are_served_and_nothing_remains(crowd: Crowd) -> None:
-    job = machine_with(concurrency=crowd.concurrency)
+    job = machine_with(runs=crowd.concurrency)
 
     async def scenario(world: World) -> None:
         await world.open(App(world.outside, limits=crowd.limits).with_jobs(job))

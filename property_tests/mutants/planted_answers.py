@@ -85,14 +85,14 @@ MUTANTS = (
     ),
     Mutant(
         "the next workflow of an ended one keeps the old journal",
-        "_signal_with_start",
+        "signal_with_start",
         '"kept" if instance is None else "cut"',
         '"kept"',
         f"{SIGNALS}::test_a_signal_starts_the_next_workflow_of_an_ended_one_if_it_may[memory://]",
     ),
     Mutant(
         "a signal that starts is stored without being counted",
-        "_signal_with_start",
+        "signal_with_start",
         "started_ms=inputs.now_ms, signals=number, waiting=1)",
         "started_ms=inputs.now_ms)",
         f"{SIGNALS}::test_a_signal_starts_an_absent_workflow_in_one_commit[memory://]",
@@ -100,8 +100,8 @@ MUTANTS = (
     Mutant(
         "an ended workflow is started again although the caller did not ask for it",
         "_signal_with_start",
-        'not (ended and command.start.if_ended == "start")',
-        "not ended",
+        '(ended and command.start.if_ended == "start")',
+        "ended",
         f"{SIGNALS}::test_a_signal_starts_the_next_workflow_of_an_ended_one_if_it_may[memory://]",
     ),
     Mutant(

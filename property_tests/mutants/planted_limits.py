@@ -7,9 +7,80 @@ RANGES = "tests/limits/test_each_limit.py::test_the_ends_of_a_range_are_valid_an
 CLOSED = "tests/server/test_guarded_connection.py::test_a_connection_is_closed_at_its_timeout_and_not_before"
 TURNS = "tests/server/test_hostile_clients.py::test_one_list_or_read_more_than_the_limit_waits_for_the_end_of_another"
 NAMED = "tests/behaviour/test_named_limits.py"
+UNDER_WAY = "tests/workflow/test_under_way.py"
 OVER_ENGINES = "property_tests/sharing/test_named_limits.py"
 
 MUTANTS = (
+    Mutant(
+        "one more than the concurrency is under way",
+        "StartQueue._placed",
+        "            room = most - len(holders)\n",
+        "            room = most + 1 - len(holders)\n",
+        f"{UNDER_WAY}::test_further_starts_wait_while_the_first_ones_sleep",
+    ),
+    Mutant(
+        "an end keeps its place",
+        "StartQueue._is_under_way",
+        "if row is None or row.ended_ms is not None:",
+        "if row is None:",
+        f"{UNDER_WAY}::test_further_starts_wait_while_the_first_ones_sleep",
+    ),
+    Mutant(
+        "an engine ignores the places of the others",
+        "StartQueue._write",
+        "unread = NewKeys((KEY,), self._seen_ms) if self.store.sharing is not None else None",
+        "unread = None",
+        f"{UNDER_WAY}::test_engines_share_the_places_and_take_over_those_of_a_dead_one",
+    ),
+    Mutant(
+        "an engine does not read the rows whose ends it has not seen",
+        "StartQueue._may_check",
+        "return may and bool(holders)",
+        "return False and may and bool(holders)",
+        f"{UNDER_WAY}::test_a_place_that_ended_before_the_opening_is_free",
+    ),
+    Mutant(
+        "instances that began without a place do not count",
+        "StartQueue._count",
+        "self._others, self._counted, self._checked_ms = found,",
+        "self._others, self._counted, self._checked_ms = {},",
+        f"{UNDER_WAY}::test_a_limit_counts_instances_that_began_without_one[1]",
+    ),
+    Mutant(
+        "a signal moves a queued start to the end",
+        "_wake",
+        "if instance.claim is None and (instance.lane is None or header.cancel is not None):",
+        "if instance.claim is None:",
+        f"{UNDER_WAY}::test_a_queued_start_receives_signals_and_keeps_its_turn",
+    ),
+    Mutant(
+        "a cancelled start waits for its place",
+        "_wake",
+        "(instance.lane is None or header.cancel is not None)",
+        "instance.lane is None",
+        f"{UNDER_WAY}::test_a_queued_start_is_cancelled_without_a_place_and_deleted",
+    ),
+    Mutant(
+        "the place of an earlier start begins a later one",
+        "_begin_queued",
+        "command.start != run_id",
+        "not command.start",
+        f"{UNDER_WAY}::test_a_place_begins_only_the_start_that_got_it",
+    ),
+    Mutant(
+        "the deadline of a queued start runs in the queue",
+        "_begun_now",
+        "header.deadline_ms + waited_ms",
+        "header.deadline_ms",
+        f"{UNDER_WAY}::test_the_deadline_of_a_start_counts_from_its_beginning",
+    ),
+    Mutant(
+        "a start with a time takes no place",
+        "due",
+        "if job.concurrency is not None and instance.run_count == 0 and header.cancel is None:",
+        "if job.concurrency is not None and instance.run_count < 0 and header.cancel is None:",
+        f"{UNDER_WAY}::test_a_start_with_a_time_waits_for_its_time_and_then_for_its_place",
+    ),
     Mutant(
         "an engine counts only its own permits of a named limit",
         "Permits._block",

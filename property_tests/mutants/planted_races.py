@@ -436,7 +436,7 @@ MUTANTS = (
     ),
     Mutant(
         "the next workflow of a row answers the update of the last one",
-        "_signal_with_start",
+        "signal_with_start",
         "number = 1 if instance is None else header_of(instance).signals + 1",
         "number = 1",
         "tests/workflow/test_workflow_updates.py"

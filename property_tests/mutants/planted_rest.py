@@ -250,7 +250,7 @@ MUTANTS = (
         "RunningEngine.doubt",
         """        self.alarms.doubt()
         self.cache.others_wrote()
-        for feeder in self.feeders.values():
+        for feeder in self._feeding.values():
             feeder.doubt()
         self.waits.doubt()
         self.outbox.wake.notify()

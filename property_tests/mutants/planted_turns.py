@@ -360,7 +360,7 @@ MUTANTS = (
     ),
     Mutant(
         "the parts of a workflow have run ids of their own",
-        "_alarm",
+        "due",
         'cause="alarm", run_id=header.run_id)',
         'cause="alarm")',
         f"{IDENTITY}::test_the_events_of_a_workflow_have_the_id_that_its_program_sees",

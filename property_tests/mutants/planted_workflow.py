@@ -28,8 +28,8 @@ MUTANTS = (
     ),
     Mutant(
         "a key that starts a workflow is forgotten",
-        "_signal_with_start",
-        "name = _stored_name(command.name, command.start.value)",
+        "signal_with_start",
+        "name = stored_name(command.name, command.start.value)",
         "name = command.name",
         BY_KEY,
     ),
@@ -380,7 +380,7 @@ MUTANTS = (
     Mutant(
         "a signal does not wake the workflow",
         "_wake",
-        'changes |= {"alarm_ms": alarm_ms, "pending_retry": kept}',
+        'changes |= {"alarm_ms": alarm_ms, "pending_retry": kept, "lane": None}',
         "changes |= {}",
         f"{SIGNALS}::test_signals_are_received_once_in_order_also_before_the_wait",
     ),

@@ -377,10 +377,10 @@ def for_rehearsal(app: App[R], services: object, *, engines: int = 1, history: s
 
 
 def _with_slots(job: AnyDefinition, engines: int) -> AnyDefinition:
-    if engines == 1 or job.plan.concurrency is None:
+    if engines == 1 or job.plan.runs is None:
         return job
     other = copy.copy(job)
-    object.__setattr__(other, "plan", attrs.evolve(job.plan, concurrency=job.plan.concurrency * engines))
+    object.__setattr__(other, "plan", attrs.evolve(job.plan, runs=job.plan.runs * engines))
     return other
 
 

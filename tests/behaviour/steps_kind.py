@@ -139,7 +139,7 @@ class Steps(Definition[StepsHandle, Any, HasOutside]):
             exhausted="park",
             may_continue=False,
             run_timeout=DEFAULT_RUN_TIMEOUT,
-            concurrency=None,
+            runs=None,
             commands=(START, ADD, HEAR),
         )
         cast("Any", self).__attrs_init__(name, plan, at_once, keep, changes)

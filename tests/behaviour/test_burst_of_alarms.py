@@ -187,7 +187,7 @@ def test_alarms_that_wait_for_a_slot_delay_those_of_other_jobs_for_a_moment_only
 
     async def scenario(world: World) -> float:
         office = Office(world)
-        slow, quick = reminders("slow", waits_ms=600_000, concurrency=1), reminders("quick", work_ms=0.02)
+        slow, quick = reminders("slow", waits_ms=600_000, runs=1), reminders("quick", work_ms=0.02)
         jobs = await world.open(App(office).with_jobs(slow, quick))
         for number in range(ALARMS):
             await world.run(jobs.handle(slow).send(str(number), number))

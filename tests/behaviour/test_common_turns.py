@@ -142,7 +142,7 @@ async def test_the_engine_bounds_how_many_run_at_once(world: World) -> None:
 @on_each_store
 async def test_a_job_bounds_how_many_run_at_once(world: World) -> None:
     """…and per job."""
-    narrow = machine_with(concurrency=1)
+    narrow = machine_with(runs=1)
     jobs = (await world.open(app(world.outside, narrow))).handle(narrow)
     before_ms = world.now_ms
     await world.all(*(jobs.send(str(number), steps(Wait(1_000))) for number in range(3)))

@@ -198,7 +198,7 @@ def test_an_alarm_that_is_now_fires_now(store_kind: StoreKind, seed: int, tmp_pa
 @on_each_store
 async def test_add_does_not_wait_for_flushes_that_fill_the_job(world: World) -> None:
     """`add` never waits for user code: not for that of other instances either, which take all places of the job."""
-    jobs = await opened(world, mailbag(concurrency=1))
+    jobs = await opened(world, mailbag(runs=1))
     world.suspension("deliver")
     await world.run(jobs.add("a", Letter("x")))
     world.start(jobs.flush("a"))

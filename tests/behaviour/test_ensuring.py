@@ -46,7 +46,7 @@ def handle(ctx: TaskContext[int], event: int) -> Do[None, str]:
 
 
 heartbeat = Continuous("heartbeat", state=int, schedule=every("1 minute"), execute=beat)
-slow = Continuous("slow", state=int, schedule=every("1 hour"), execute=long_beat, run_timeout="1 hour", concurrency=1)
+slow = Continuous("slow", state=int, schedule=every("1 hour"), execute=long_beat, run_timeout="1 hour", runs=1)
 task = Task("task", state=int, event=int, initial=0, on_event=handle)
 batch = Debounce("batch", event=int, flush_after="1 hour", execute=lambda ctx: succeed(None))
 app: App[None] = App(None).with_jobs(heartbeat, slow, task, batch)

@@ -119,7 +119,7 @@ async def test_an_event_whose_turn_is_overtaken_by_the_shutdown_reaches_nothing(
 @on_each_store
 async def test_an_event_with_effects_waits_for_no_place_that_a_flush_has(world: World) -> None:
     """`add` never waits for user code of a flush: not for its own one, and not for one of another instance."""
-    jobs = await opened(world, mailbag(concurrency=1))
+    jobs = await opened(world, mailbag(runs=1))
     await world.run(jobs.add("b", Letter("x")))
     world.suspension("deliver")
     await world.run(jobs.flush("b", wait_for="start"))

@@ -155,7 +155,7 @@ def test_an_alarm_does_not_wait_for_the_alarms_of_another_job(pending: int, slot
 def test_a_job_that_can_never_have_its_runs_is_a_warning_and_a_sentence_of_check(
     concurrency: int, wanted: int, slots: int
 ) -> None:
-    limited = Task("limited", state=int, event=int, initial=0, on_event=shortly, concurrency=wanted)
+    limited = Task("limited", state=int, event=int, initial=0, on_event=shortly, runs=wanted)
     app = App(None, limits=Limits(concurrency=concurrency)).with_jobs(limited, quick)
     with World(app) as world:
         (warning,) = [record for record in world.logs if record.level == "warning"]
@@ -169,7 +169,7 @@ def test_a_job_that_can_never_have_its_runs_is_a_warning_and_a_sentence_of_check
 
 
 def test_a_job_whose_runs_fit_is_no_warning() -> None:
-    limited = Task("limited", state=int, event=int, initial=0, on_event=shortly, concurrency=15)
+    limited = Task("limited", state=int, event=int, initial=0, on_event=shortly, runs=15)
     for jobs, concurrency in (((limited, quick), 16), ((limited,), 15)):
         with World(App(None, limits=Limits(concurrency=concurrency)).with_jobs(*jobs)) as world:
             assert [record for record in world.logs if record.level == "warning"] == []

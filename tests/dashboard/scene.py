@@ -177,7 +177,7 @@ rates = Continuous(
     schedule=cron("30 6 * * mon-fri", tz="Europe/Berlin"),
     execute=program(update_rates),
     start_immediately=False,
-    concurrency=2,
+    runs=2,
 )
 checks = Continuous("checks", state=Rates, schedule=every("1 second", align="start"), execute=program(watch))
 digests = Debounce(

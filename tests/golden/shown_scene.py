@@ -227,7 +227,7 @@ parcels = Task(
 )  # fmt: skip
 rates = Continuous(
     "exchange-rates", state=int, schedule=cron("30 6 * * mon-fri", tz="Europe/Berlin"), execute=update_rates,
-    retry=Retry(4, Backoff.exponential("1 minute"), jitter=False), concurrency=2,
+    retry=Retry(4, Backoff.exponential("1 minute"), jitter=False), runs=2,
 )  # fmt: skip
 checks = Continuous("checks", state=int, schedule=every("1 hour"), execute=update_rates)
 digests = Debounce(

@@ -170,7 +170,8 @@ RANGES = (
     text("Published.name", lambda name: Published(name, str), 128),
     text("Update.name", lambda name: Update(name, str, str), 128),
     text("StateQuery.name", lambda name: StateQuery(name, str, str, lambda state, _: str(state)), 128),
-    *(whole(f"{kind}.concurrency", option(make, "concurrency"), 1, 100_000) for kind, make in CONCURRENT.items()),
+    *(whole(f"{kind}.runs", option(make, "runs"), 1, 100_000) for kind, make in CONCURRENT.items()),
+    whole("Workflow.concurrency", option(workflow, "concurrency"), 1, 1_000),
     *(
         whole(f"{kind}.max_deaths", option(make, "max_deaths"), 1, 1_000)
         for kind, make in {**CONCURRENT, "WorkerPool": pool}.items()

@@ -143,7 +143,7 @@ _HOOKS = {"on_event", "decide", "execute", "on_idle", "on_error", "work", "run"}
 _COMMON: Options = {
     "tags": _of("tags={}"),
     "run_timeout": _of('run_timeout="1 s"'),
-    "concurrency": _of("concurrency=2"),
+    "runs": _of("runs=2"),
     "state_in_events": _of("state_in_events=True"),
 }
 _RETRY = _of("retry=always", "retry=of_b", "retry=of_any")

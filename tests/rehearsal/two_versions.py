@@ -223,7 +223,7 @@ def shop(mistake: Mistake = "none", **limits: Any) -> App[Any]:
             on_event=collect,
             execute=flush,
             errors=Declined,
-            concurrency=1 if mistake == "late" else None,
+            runs=1 if mistake == "late" else None,
             retry=Retry(max_attempts=5, delay=Backoff.exponential("1 second")),
         ),
         WorkerPool(

@@ -31,7 +31,7 @@ def rest(ctx: TaskContext[int], seconds: int) -> Do[None]:
     yield from ctx.update_state(lambda count: count + 1)
 
 
-sleeper = Task("sleeper", state=int, event=int, initial=0, on_event=rest, run_timeout="10 days", concurrency=1)
+sleeper = Task("sleeper", state=int, event=int, initial=0, on_event=rest, run_timeout="10 days", runs=1)
 
 
 def never_answering(id_: str) -> Any:

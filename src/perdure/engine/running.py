@@ -17,6 +17,7 @@ from perdure.engine.dispatcher import Dispatcher
 from perdure.engine.loops.alarms import Alarms
 from perdure.engine.loops.lane_feeder import LaneFeeder, lane_feeders
 from perdure.engine.loops.outbox import Outbox
+from perdure.engine.loops.start_queue import StartQueue, start_queues
 from perdure.engine.loops.upkeep import Ensuring, FillingAttributes, Maintenance, Recovery, TakingUp
 from perdure.engine.loops.waker import Waker, every
 from perdure.engine.mailbox.instance_cache import InstanceCache
@@ -101,6 +102,7 @@ class RunningEngine:
         ended: done when the engine has stopped, for whatever reason; callers wait for it.
         membership: this engine among those of a shared store; None if it owns the store.
         feeders: fire the queued instances of the jobs that have lanes.
+        queues: begin the queued starts of the jobs that may have some.
         left_out: the app's jobs that this engine does not serve. Set before ``start``.
         left_behind: the instances whose runs ignored their cancellation when the engine stopped.
         streams: takes and shows the chunks of runs; None if no job declares a stream.
@@ -121,10 +123,12 @@ class RunningEngine:
     stopped: Future[str]
     membership: Membership | None = None
     feeders: Mapping[Job, LaneFeeder] = attrs.Factory(dict["Job", LaneFeeder])
+    queues: Mapping[Job, StartQueue] = attrs.Factory(dict["Job", StartQueue])
     left_out: tuple[Job, ...] = ()
     left_behind: tuple[Address, ...] = ()
     streams: StreamHub | None = None
     ended: Future[EngineStopped] = attrs.field(init=False)
+    _feeding: Mapping[Job, LaneFeeder | StartQueue] = attrs.field(init=False)  # those that must know of each change
     _told: Literal["nothing", "start", "stop"] = "nothing"
     _loops: list[SpawnedTask[Any]] = attrs.Factory(list[SpawnedTask[Any]])
     _limits_loop: SpawnedTask[Any] | None = None
@@ -136,6 +140,8 @@ class RunningEngine:
 
     def __attrs_post_init__(self) -> None:
         self.ended = self.runtime.future()
+        limited = {job: queue for job, queue in self.queues.items() if queue.job.most_under_way is not None}
+        self._feeding = {**self.feeders, **limited}
         self.outbox.unserved.elsewhere = lambda: self.elsewhere
         self.named.start = self._serve_limits
 
@@ -146,6 +152,10 @@ class RunningEngine:
     def named(self) -> NamedLimits:
         """The limits with a name."""
         return self.runner.gates.named
+
+    @property
+    def _begin_queued(self) -> tuple[LaneFeeder | StartQueue, ...]:
+        return (*self.feeders.values(), *self.queues.values())
 
     @property
     def limit_calls(self) -> LimitCalls:
@@ -207,8 +217,7 @@ class RunningEngine:
         self.store.watch_ownership(self.ownership_is)
         await self.ensuring.run()
         self._loop(self.alarms.run(), "alarms")
-        for (kind, name), feeder in self.feeders.items():
-            self._loop(feeder.run(), f"lanes of {kind}:{name}")
+        await self._serve_queues()
         self._loop(self.outbox.run(), "outbox")
         poll_ms = NOTIFIED_POLL_MS if self.store.listen(self.outbox.wake.notify) else MESSAGE_POLL_MS
         codes = {job: code_of(definition, self.store.reads) for job, definition in self.jobs.items()}
@@ -231,6 +240,11 @@ class RunningEngine:
             self._loop(self._sweep.run_left(), "sweep of all claims")
             await self.membership.serve()
 
+    async def _serve_queues(self) -> None:
+        for begins in self._begin_queued:
+            if await begins.is_needed():
+                self._loop(begins.run(), f"queue of {':'.join(begins.name)}")
+
     def _recovery(self, store: Store, **judges: Any) -> Recovery:
         return Recovery(store, self.dispatcher, self.jobs, limits=self.limits, **judges)
 
@@ -251,7 +265,7 @@ class RunningEngine:
     def _look_at_alarms(self) -> None:
         """Read again what other engines may have written: alarms, and the instances that callers wait for."""
         self.alarms.doubt()
-        for feeder in self.feeders.values():
+        for feeder in self._feeding.values():
             feeder.doubt()  # other engines queue instances too
         self.cache.others_wrote()
         if self.waits.count:
@@ -262,6 +276,8 @@ class RunningEngine:
         if self.membership is not None:
             self.runner.others = self.membership.others
         self.alarms.doubt()
+        for queue in self.queues.values():
+            queue.wake.notify()
         self.outbox.wake.notify()
         if self._sweep is not None:
             self._sweep.others_changed()
@@ -289,7 +305,7 @@ class RunningEngine:
         self.cache.doubt_all()
         if state == "sure":
             self.alarms.doubt()
-            for feeder in self.feeders.values():
+            for feeder in self._feeding.values():
                 feeder.doubt()
             self.outbox.wake.notify()
 
@@ -313,7 +329,7 @@ class RunningEngine:
                 self.streams.close()
             self.alarms.close()
             self.named.close()
-            for feeder in self.feeders.values():
+            for feeder in self._begin_queued:
                 feeder.close()
             self.outbox.close()
             if self.membership is not None:
@@ -380,7 +396,7 @@ class RunningEngine:
         """Return the accepted and unfinished work."""
         return attrs.evolve(
             self.dispatcher.in_flight(),
-            alarms=self.alarms.under_way + sum(one.under_way for one in self.feeders.values()),
+            alarms=self.alarms.under_way + sum(one.under_way for one in self._feeding.values()),
             messages=self.outbox.under_way,
         )
 
@@ -481,7 +497,7 @@ class RunningEngine:
         membership = self.membership
         if membership is None or handles_alarm(membership, transition.address, after.due_ms, self.runtime.now_ms()):
             self.alarms.notice(transition.address, after.due_ms)
-        if self.feeders:
+        if self._feeding:
             self._feed(transition.address, after)
         if after.claim is not None or after.event_claim is not None:
             self._recover_if_left(transition)
@@ -492,19 +508,19 @@ class RunningEngine:
             self._feed(transition.address, None)
 
     def _feed(self, address: Address, after: Instance | None) -> None:
-        feeder = self.feeders.get((address.kind, address.name)) if self.feeders else None
+        feeder = self._feeding.get((address.kind, address.name)) if self._feeding else None
         if feeder is not None:
             feeder.notice(address, after)
 
     def released(self) -> None:
         """Look for the alarms and the queued instances of a job that is held no longer."""
         self.alarms.doubt()
-        for feeder in self.feeders.values():
+        for feeder in self._begin_queued:
             feeder.wake.notify()
 
     async def oldest_queued(self, job: Job) -> Result[datetime | None, StoreError]:
         """Return when the longest waiting queued instance of a job was created; see `LaneFeeder.oldest`."""
-        feeder = self.feeders.get(job)
+        feeder = self._feeding.get(job)
         return Success(None) if feeder is None else await feeder.oldest()
 
     def ended_runs(self, job: Job) -> int | None:
@@ -534,7 +550,7 @@ class RunningEngine:
         """Read alarms and messages again, because a transition with an unknown outcome may be durable."""
         self.alarms.doubt()
         self.cache.others_wrote()
-        for feeder in self.feeders.values():
+        for feeder in self._feeding.values():
             feeder.doubt()
         self.waits.doubt()
         self.outbox.wake.notify()
@@ -619,6 +635,7 @@ def running_engine(
         stopped=runtime.future(),
         membership=membership,
         feeders=lane_feeders(dispatcher, jobs, cache, holds),
+        queues=start_queues(dispatcher, jobs, store, holds),
         streams=streams,
     )
     commits.committed, commits.in_doubt, holds.released = engine.committed, engine.doubt, engine.released
@@ -652,12 +669,12 @@ def _gates(
     runtime: Runtime, limits: Limits, jobs: Mapping[tuple[str, str], AnyDefinition], named: NamedLimits
 ) -> ConcurrencyLimits:
     own = {
-        f"{kind}:{name}": ConcurrencyLimit(runtime, job.plan.concurrency)
+        f"{kind}:{name}": ConcurrencyLimit(runtime, job.plan.runs)
         for (kind, name), job in jobs.items()
-        if job.plan.concurrency is not None and job.lanes is None
+        if job.plan.runs is not None and job.lanes is None
     }
     workers = {
-        f"{kind}:{name}": (job.plan.concurrency or limits.concurrency, job, job.lanes)
+        f"{kind}:{name}": (job.plan.runs or limits.concurrency, job, job.lanes)
         for (kind, name), job in jobs.items()
         if job.lanes is not None
     }
@@ -667,7 +684,7 @@ def _gates(
     }
     for found in too_many_runs(limits, jobs):
         fields = {"job": found.job, "wanted": found.wanted, "slots": found.slots, "concurrency": found.concurrency}
-        fix = {"fix": "set Limits.concurrency higher, or the job's workers or concurrency lower"}
+        fix = {"fix": "set Limits.concurrency higher, or the job's workers or runs lower"}
         runtime.log(LogRecord("warning", "job may have more runs than the engine has slots for it", fields | fix))
     reserve = reserve_of(limits.concurrency, len(jobs))
     engine = ConcurrencyLimit(runtime, limits.concurrency, jobs=len(jobs), reserve=reserve)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Never, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Literal, Never, Protocol, TypeAlias, TypeVar
 
 import attrs
 from returns.result import Result
@@ -156,6 +156,10 @@ class PostCommand(Protocol):
     def __call__(self, action: str, value: object = None, /) -> Program[None]: ...
 
 
+START_LANE: Final = "start"
+"""The lane of starts that wait for their place among the instances that are under way."""
+
+
 class Definition(ABC, Generic[H_co, T_co, R_contra]):
     """One job: its name, its types, its policies and its hooks.
 
@@ -170,6 +174,7 @@ class Definition(ABC, Generic[H_co, T_co, R_contra]):
         keeps_journal: whether this kind's transitions append to a journal, which not every store keeps.
         journal_format: a number that rises when the kind writes rows which its earlier code cannot follow: instances
             that the earlier code left are then taken up.
+        queues_starts: whether this kind's jobs may have a limit, `most_under_way`, and so queued starts.
         error_hook: the hook name for the program that `error_handler` returns.
         run_now: the action that runs an instance now that waits for a retry. None if there is none.
         time_limit_of: whether the time limit is for a complete run, or for a run without a further checkpoint.
@@ -191,6 +196,7 @@ class Definition(ABC, Generic[H_co, T_co, R_contra]):
     time_limit_of: ClassVar[Literal["run", "checkpoint"]] = "run"
     interrupting: ClassVar[frozenset[type]] = frozenset()
     copying: ClassVar[frozenset[type]] = frozenset()
+    queues_starts: ClassVar[bool] = False
     event: ClassVar[type | None] = None
     end_statuses: ClassVar[tuple[AwaitedStatus, ...]] = ("ended",)
 
@@ -275,6 +281,22 @@ class Definition(ABC, Generic[H_co, T_co, R_contra]):
     def lane(self, instance: Instance) -> str:
         """Return the lane whose slots an instance's run takes, for a job that has lanes."""
         return instance.lane or ""
+
+    @property
+    def most_under_way(self) -> int | None:
+        """How many instances may be under way, over all engines: begun and not ended. None: any number.
+
+        Further starts are stored with the lane `START_LANE`. An `AlarmDue` that names one begins it.
+        """
+        return None
+
+    def queued_start(self, instance: Instance) -> str:
+        """Return a text that names a queued start. A later start with the same id has another one.
+
+        Raises:
+            InvalidInput: this code cannot decode the stored data.
+        """
+        raise TypeError(f"{self!r} queues no starts")
 
     def begin_unread(self, address: Address, instance: Instance, request: Request, inputs: TurnInputs) -> Step | None:
         """Decide a request to an instance whose state this code cannot read. None if it needs the state.

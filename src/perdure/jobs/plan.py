@@ -133,7 +133,7 @@ class Plan:
         retry: how runs are retried durably.
         exhausted: the outcome for an instance whose run failed for good.
         run_timeout_ms: a run's time limit, in milliseconds.
-        concurrency: how many runs this job may have at the same time. None for the engine's limit alone.
+        runs: how many runs this job may have at the same time. None for the engine's limit alone.
         commands: every command, by name. `offered` does not contain those that only other instances send.
         answers: the codec for this kind's results, for idempotency keys and tools.
         kept: the codecs for the data that the kind stores beside the state, such as a run's value.
@@ -157,7 +157,7 @@ class Plan:
     retry: Retry[Any] | None
     exhausted: Exhausted
     run_timeout_ms: int
-    concurrency: int | None
+    runs: int | None
     commands: Mapping[str, CommandSpec[Any]]
     answers: Codec[Any]
     kept: tuple[Codec[Any], ...] = ()
@@ -197,7 +197,7 @@ def build_plan(
     exhausted: Exhausted = "park",
     may_continue: bool = False,
     run_timeout: Duration,
-    concurrency: int | None,
+    runs: int | None,
     commands: tuple[CommandSpec[Any], ...],
     answers: Codec[Any] = ANSWERS,
     kept: tuple[Codec[Any], ...] = (),
@@ -223,7 +223,7 @@ def build_plan(
         exhausted: the outcome after a run failed for good, unless the retry sets another.
         may_continue: whether this kind has a next tick to wait for.
         run_timeout: a run's time limit.
-        concurrency: how many runs this job may have at the same time.
+        runs: how many runs this job may have at the same time.
         commands: the kind's own commands.
         answers: the codec for the kind's results.
         kept: the codecs for the data that the kind stores beside the state.
@@ -257,7 +257,7 @@ def build_plan(
         retry=policy,
         exhausted=_exhausted(policy, exhausted, job, may_continue=may_continue),
         run_timeout_ms=duration_ms(run_timeout, what=f"run_timeout of {job}"),
-        concurrency=_concurrency(concurrency, job),
+        runs=_runs(runs, job),
         commands={spec.name: spec for spec in (*commands, TERMINATE, PAUSE, RESUME)},
         answers=answers,
         kept=kept,
@@ -402,12 +402,12 @@ def _exhausted(retry: Retry[Any] | None, default: Exhausted, job: str, *, may_co
     return chosen
 
 
-def _concurrency(value: object, job: str) -> int | None:
+def _runs(value: object, job: str) -> int | None:
     if value is None:
         return None
     if type(value) is int and 1 <= value <= MAX_CONCURRENCY:
         return value
-    raise DefinitionError(f"concurrency of {job}", value, f"a whole number from 1 to {MAX_CONCURRENCY}, or None")
+    raise DefinitionError(f"runs of {job}", value, f"a whole number from 1 to {MAX_CONCURRENCY}, or None")
 
 
 @frozen(kw_only=True)

@@ -82,7 +82,9 @@ class Resume:
 
 @frozen
 class AlarmDue:
-    """The instance is due. Only the engine sends this."""
+    """The instance is due, or the named start may begin (`Definition.queued_start`). Only the engine sends this."""
+
+    start: str = attrs.field(default="", repr=size_only)
 
 
 @frozen

@@ -51,7 +51,7 @@ class Reminder(Definition[ReminderHandle, ReminderSender, R], Generic[R]):
             exhausted="park",
             may_continue=False,
             run_timeout="1 minute",
-            concurrency=None,
+            runs=None,
             commands=(
                 CommandSpec(name="wish", command=Wish, input=Codec.of(str, what="wish"), absent="creates"),
                 CommandSpec(name="snooze", command=Snooze, input=Codec.of(int, what="snooze")),

@@ -38,8 +38,8 @@ REST_MS = 1_000
 
 
 @attrs.define(eq=False)
-class _FiredAlarm:
-    """Receives the result of the turn of a queued instance.
+class FiredTurn:
+    """Receives the result of a turn that begins a queued instance.
 
     Attributes:
         address: the instance.
@@ -194,6 +194,10 @@ class LaneFeeder:
             case failure:
                 raise failure.failure()
 
+    async def is_needed(self) -> bool:
+        """Return whether it must run: always."""
+        return True
+
     async def run(self) -> None:
         """Fire queued instances until the task is cancelled."""
         if self.gate.lane_slots is None:
@@ -253,7 +257,7 @@ class LaneFeeder:
 
     def _begin(self, address: Address) -> None:
         self.dispatcher.fire(
-            self.job, address, MailboxEntry(ALARM, _FiredAlarm(address, self._answered), pending_weight=0)
+            self.job, address, MailboxEntry(ALARM, FiredTurn(address, self._answered), pending_weight=0)
         )
 
     # ------------------------------------------------------------ rates

@@ -508,7 +508,7 @@ class TooManyRuns:
 
     Attributes:
         job: the job, printed ``kind:name``.
-        wanted: its ``workers`` or ``concurrency``.
+        wanted: its ``workers`` or ``runs``.
         slots: the slots that it can have.
         concurrency: the engine's slots.
     """
@@ -530,7 +530,7 @@ class TooManyRuns:
 def too_many_runs(limits: Limits, jobs: Mapping[Job, AnyDefinition]) -> tuple[TooManyRuns, ...]:
     """Return the jobs whose own limit an engine can never reach."""
     slots = {job: slots_of(limits.concurrency, len(jobs), definition) for job, definition in jobs.items()}
-    wanted = {job: definition.plan.concurrency or 0 for job, definition in jobs.items()}
+    wanted = {job: definition.plan.runs or 0 for job, definition in jobs.items()}
     return tuple(
         TooManyRuns(":".join(job), wanted[job], slots[job], limits.concurrency)
         for job in jobs

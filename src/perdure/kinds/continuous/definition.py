@@ -61,7 +61,8 @@ class Continuous(Definition["ContinuousHandle[S, E]", "ContinuousSender[S]", R_c
         tags: stable names for union members, instead of their class names.
         versions: the state's older types, and the functions that upgrade them. By default there are none.
         run_timeout: a run's time limit, by default 15 minutes.
-        concurrency: at most this many concurrent runs of this job, 1 to 100,000. By default the engine's own limit.
+        runs: at most this many concurrent runs of this job in an engine, 1 to 100,000. By default the engine's own
+            limit.
         state_in_events: whether ``job.started`` and ``job.executed`` carry the state as JSON. By default no event holds
             your data.
         max_deaths: how many process deaths during one run park it, 1 to 1,000. From the third delivery on a run has the
@@ -96,7 +97,7 @@ class Continuous(Definition["ContinuousHandle[S, E]", "ContinuousSender[S]", R_c
         tags: Mapping[type, str] | None = None,
         run_timeout: Duration = DEFAULT_RUN_TIMEOUT,
         versions: Migrations[S] | None = None,
-        concurrency: int | None = None,
+        runs: int | None = None,
         state_in_events: bool = False,
         accepted_in_events: AcceptedInEvents = "nothing",
         max_deaths: int = 3,
@@ -114,7 +115,7 @@ class Continuous(Definition["ContinuousHandle[S, E]", "ContinuousSender[S]", R_c
             exhausted="continue",
             may_continue=True,
             run_timeout=run_timeout,
-            concurrency=concurrency,
+            runs=runs,
             versions=versions,
             state_in_events=state_in_events,
             accepted_in_events=accepted_in_events,

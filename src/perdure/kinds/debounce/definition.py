@@ -75,7 +75,8 @@ class Debounce(Definition["DebounceHandle[S, V, E]", "DebounceSender[V]", R_cont
         tags: stable names for union members, instead of their class names.
         versions: the state's older types, and the functions that upgrade them. By default there are none.
         run_timeout: a flush's time limit, by default 15 minutes.
-        concurrency: this job's maximum number of concurrent flushes, 1 to 100,000. By default the engine's own limit.
+        runs: at most this many concurrent flushes of this job in an engine, 1 to 100,000. By default the engine's own
+            limit.
         state_in_events: whether ``job.started``, ``job.executed`` and ``debounce.flushed`` carry the state as JSON. By
             default no event holds your data.
         max_deaths: how many process deaths during one run park it, 1 to 1,000. From the third delivery on a run has the
@@ -115,7 +116,7 @@ class Debounce(Definition["DebounceHandle[S, V, E]", "DebounceSender[V]", R_cont
         tags: Mapping[type, str] | None = None,
         run_timeout: Duration = DEFAULT_RUN_TIMEOUT,
         versions: Migrations[V1] | None = None,
-        concurrency: int | None = None,
+        runs: int | None = None,
         state_in_events: bool = False,
         accepted_in_events: AcceptedInEvents = "nothing",
         max_deaths: int = 3,
@@ -138,7 +139,7 @@ class Debounce(Definition["DebounceHandle[S, V, E]", "DebounceSender[V]", R_cont
         tags: Mapping[type, str] | None = None,
         run_timeout: Duration = DEFAULT_RUN_TIMEOUT,
         versions: Migrations[V1] | None = None,
-        concurrency: int | None = None,
+        runs: int | None = None,
         state_in_events: bool = False,
         accepted_in_events: AcceptedInEvents = "nothing",
         max_deaths: int = 3,
@@ -162,7 +163,7 @@ class Debounce(Definition["DebounceHandle[S, V, E]", "DebounceSender[V]", R_cont
         tags: Mapping[type, str] | None = None,
         run_timeout: Duration = DEFAULT_RUN_TIMEOUT,
         versions: Migrations[V1] | None = None,
-        concurrency: int | None = None,
+        runs: int | None = None,
         state_in_events: bool = False,
         accepted_in_events: AcceptedInEvents = "nothing",
         max_deaths: int = 3,
@@ -186,7 +187,7 @@ class Debounce(Definition["DebounceHandle[S, V, E]", "DebounceSender[V]", R_cont
         tags: Mapping[type, str] | None = None,
         run_timeout: Duration = DEFAULT_RUN_TIMEOUT,
         versions: Migrations[S1] | None = None,
-        concurrency: int | None = None,
+        runs: int | None = None,
         state_in_events: bool = False,
         accepted_in_events: AcceptedInEvents = "nothing",
         max_deaths: int = 3,
@@ -210,7 +211,7 @@ class Debounce(Definition["DebounceHandle[S, V, E]", "DebounceSender[V]", R_cont
         tags: Mapping[type, str] | None = None,
         run_timeout: Duration = DEFAULT_RUN_TIMEOUT,
         versions: Migrations[S1] | None = None,
-        concurrency: int | None = None,
+        runs: int | None = None,
         state_in_events: bool = False,
         accepted_in_events: AcceptedInEvents = "nothing",
         max_deaths: int = 3,
@@ -235,7 +236,7 @@ class Debounce(Definition["DebounceHandle[S, V, E]", "DebounceSender[V]", R_cont
         tags: Mapping[type, str] | None = None,
         run_timeout: Duration = DEFAULT_RUN_TIMEOUT,
         versions: Migrations[S] | None = None,
-        concurrency: int | None = None,
+        runs: int | None = None,
         state_in_events: bool = False,
         accepted_in_events: AcceptedInEvents = "nothing",
         max_deaths: int = 3,
@@ -259,7 +260,7 @@ class Debounce(Definition["DebounceHandle[S, V, E]", "DebounceSender[V]", R_cont
         tags: Mapping[type, str] | None = None,
         run_timeout: Duration = DEFAULT_RUN_TIMEOUT,
         versions: Any = None,
-        concurrency: int | None = None,
+        runs: int | None = None,
         state_in_events: bool = False,
         accepted_in_events: AcceptedInEvents = "nothing",
         max_deaths: int = 3,
@@ -276,7 +277,7 @@ class Debounce(Definition["DebounceHandle[S, V, E]", "DebounceSender[V]", R_cont
             hooks={"on_event": on_event, "execute": execute},
             retry=retry,
             run_timeout=run_timeout,
-            concurrency=concurrency,
+            runs=runs,
             versions=versions,
             state_in_events=state_in_events,
             accepted_in_events=accepted_in_events,

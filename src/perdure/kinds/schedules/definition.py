@@ -69,7 +69,7 @@ class Schedules(Definition["SchedulesHandle", "SchedulesSender", object]):
             hooks={},
             retry=None,
             run_timeout=DEFAULT_RUN_TIMEOUT,
-            concurrency=None,
+            runs=None,
             commands=entry.commands_of_schedules(name, known),
             answers=entry.ANSWERS,
             kept=(entry.DATA, *(codec for codec in inputs if codec is not None)),

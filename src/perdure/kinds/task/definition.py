@@ -71,7 +71,7 @@ class _Options(TypedDict, Generic[S1], total=False):
     tags: Mapping[type, str] | None
     run_timeout: Duration
     versions: Migrations[S1] | None
-    concurrency: int | None
+    runs: int | None
     state_in_events: bool
     accepted_in_events: AcceptedInEvents
     max_deaths: int
@@ -107,7 +107,8 @@ class Task(Definition["TaskHandle[S, V, E]", "TaskSender[V]", R_contra], Generic
         tags: stable names for union members, instead of their class names.
         versions: the state's older types, and the functions that upgrade them. By default there are none.
         run_timeout: a run's time limit, by default 15 minutes.
-        concurrency: at most this many concurrent runs of this job, 1 to 100,000. By default the engine's own limit.
+        runs: at most this many concurrent runs of this job in an engine, 1 to 100,000. By default the engine's own
+            limit.
         state_in_events: whether ``job.started`` and ``job.executed`` carry the state as JSON. By default no event holds
             your data.
         max_deaths: how many process deaths during one run park it, 1 to 1,000. From the third delivery on a run has the
@@ -310,7 +311,7 @@ class Task(Definition["TaskHandle[S, V, E]", "TaskSender[V]", R_contra], Generic
         tags: Mapping[type, str] | None = None,
         run_timeout: Duration = DEFAULT_RUN_TIMEOUT,
         versions: Migrations[S] | None = None,
-        concurrency: int | None = None,
+        runs: int | None = None,
         state_in_events: bool = False,
         accepted_in_events: AcceptedInEvents = "nothing",
         max_deaths: int = 3,
@@ -336,7 +337,7 @@ class Task(Definition["TaskHandle[S, V, E]", "TaskSender[V]", R_contra], Generic
         tags: Mapping[type, str] | None = None,
         run_timeout: Duration = DEFAULT_RUN_TIMEOUT,
         versions: Any = None,
-        concurrency: int | None = None,
+        runs: int | None = None,
         state_in_events: bool = False,
         accepted_in_events: AcceptedInEvents = "nothing",
         max_deaths: int = 3,
@@ -359,7 +360,7 @@ class Task(Definition["TaskHandle[S, V, E]", "TaskSender[V]", R_contra], Generic
             },
             retry=retry,
             run_timeout=run_timeout,
-            concurrency=concurrency,
+            runs=runs,
             versions=versions,
             state_in_events=state_in_events,
             accepted_in_events=accepted_in_events,

@@ -163,7 +163,7 @@ class Topic(Definition["TopicHandle[V]", "TopicSender[V]", object], Generic[V]):
             hooks={},
             retry=None,
             run_timeout=DEFAULT_RUN_TIMEOUT,
-            concurrency=None,
+            runs=None,
             commands=entry.commands_of_topic(self.event_type, self._tags, self.name, tuple(deliveries)),
             answers=entry.ANSWERS,
             # This code writes their inputs: after a deploy that changed one, a topic is tried again.

@@ -252,7 +252,7 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
             hooks={"work": work, "on_error": on_error},
             retry=retry,
             run_timeout=run_timeout,
-            concurrency=_workers(workers, what=f"workers of pool:{name}"),
+            runs=_workers(workers, what=f"workers of pool:{name}"),
             commands=_commands(item, tags, name, repeat_of_creating(keep_ms)),
             answers=ANSWERS,
             kept=(results,),
@@ -368,7 +368,7 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
         """Return the pool's limits, and every job's facts."""
         lanes, keep_ms = self.limits_of_lanes, self.policy.keep_ms
         return (
-            DisplayField("workers", f"{self.plan.concurrency:,}"),
+            DisplayField("workers", f"{self.plan.runs:,}"),
             DisplayField("workers per key", _fact(lanes.lane_slots, "no limit") if self.policy.key else "no keys"),
             DisplayField("rate", _fact(lanes.rate, "no limit")),
             DisplayField("rate per key", _fact(lanes.lane_rate, "no limit")),
@@ -477,7 +477,7 @@ class PoolBatch(Definition["BatchHandle[V]", "BatchSender[V]", R_contra], Generi
             hooks={"on_done": on_done},
             retry=retry,
             run_timeout=run_timeout,
-            concurrency=None,
+            runs=None,
             commands=batch.commands_of_batch(pool.plan.state.form, pool.policy, name),
             answers=batch.ANSWERS,
         )

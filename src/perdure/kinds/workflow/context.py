@@ -123,6 +123,7 @@ class WorkflowDefinition(Definition[H_co, T_co, R_contra]):
         keep_ms: how long its end is kept. None for ever.
         max_steps: the journal's limit.
         inbox: how many signals wait at most.
+        concurrency: how many instances may be under way. None: any number.
     """
 
     __slots__ = ()
@@ -135,6 +136,7 @@ class WorkflowDefinition(Definition[H_co, T_co, R_contra]):
     keep_ms: int | None
     max_steps: int
     inbox: int
+    concurrency: int | None
 
     @abstractmethod
     def main(self, instance: Instance) -> Program[Any, Any, Any]:

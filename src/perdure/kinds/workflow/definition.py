@@ -40,7 +40,7 @@ from perdure.kinds.workflow.context import (
     query_commands,
     update_commands,
 )
-from perdure.kinds.workflow.header import END, PUBLISHED, header_of, shared_in, written
+from perdure.kinds.workflow.header import END, PUBLISHED, Parent, header_of, shared_in, written
 from perdure.kinds.workflow.instructions import (
     AskInstance,
     Broken,
@@ -77,6 +77,7 @@ if TYPE_CHECKING:
         replay,
         run_commits,
         run_program,
+        starts,
         step_listing,
     )
     from perdure.kinds.workflow.handle import WorkflowHandle, WorkflowSender
@@ -99,6 +100,7 @@ else:  # deciding turns and calling jobs need more modules than defining jobs
     journal = lazy_module("perdure.kinds.workflow.journal")
     step_listing = lazy_module("perdure.kinds.workflow.step_listing")
     progress = lazy_module("perdure.kinds.workflow.progress")
+    starts = lazy_module("perdure.kinds.workflow.starts")
     replay = lazy_module("perdure.kinds.workflow.replay")
     run_commits = lazy_module("perdure.kinds.workflow.run_commits")
 
@@ -115,6 +117,7 @@ DEFAULT_MAX_STEPS = 10_000
 DEFAULT_INBOX = 1_000
 MAX_LIMIT = 1_000_000
 MAX_PUBLISHED = 20
+MAX_UNDER_WAY = 1_000
 
 WorkflowProgram = Callable[[WorkflowContext[Any]], Program[Any, Any, Any]]
 
@@ -150,7 +153,10 @@ class Workflow(
         max_steps: the journal's limit, 1 to 1,000,000 answers. A workflow that reaches it is parked.
         inbox: how many signals and updates wait at most, and how many updates have no reply, 1 to 1,000,000. Beyond,
             ``signal`` and ``update`` fail with ``Overloaded``. Signals about ended children do not count.
-        concurrency: at most this many concurrent runs of this job, 1 to 100,000. By default the engine's own limit.
+        concurrency: at most this many instances under way, over all engines, 1 to 1,000: begun and not ended, also
+            while they wait or are parked. Further starts wait, the oldest first. By default any number.
+        runs: at most this many concurrent runs of this job in an engine, 1 to 100,000. By default the engine's own
+            limit.
         state_in_events: whether ``job.started`` and ``job.executed`` carry the state as JSON. By default no event holds
             your data.
         max_deaths: how many process deaths during one run park it, 1 to 1,000. From the third delivery on a run has the
@@ -171,6 +177,7 @@ class Workflow(
     kind: ClassVar[str] = "workflow"
     occupancy: ClassVar[Literal["mailbox", "claim_only"]] = "claim_only"
     keeps_journal: ClassVar[bool] = True
+    queues_starts: ClassVar[bool] = True
     journal_format: ClassVar[int] = 3  # 1 has no parts of outcomes, and 2 none of states
     time_limit_of: ClassVar[Literal["run", "checkpoint"]] = "checkpoint"
     interrupting: ClassVar[frozenset[type]] = frozenset({CancelWorkflow})
@@ -188,6 +195,7 @@ class Workflow(
     keep_ms: int | None
     max_steps: int
     inbox: int
+    concurrency: int | None
 
     def __init__(
         self,
@@ -210,6 +218,7 @@ class Workflow(
         max_steps: int = DEFAULT_MAX_STEPS,
         inbox: int = DEFAULT_INBOX,
         concurrency: int | None = None,
+        runs: int | None = None,
         state_in_events: bool = False,
         accepted_in_events: AcceptedInEvents = "nothing",
         max_deaths: int = 3,
@@ -233,7 +242,7 @@ class Workflow(
             hooks={"run": run},
             retry=retry_defects,
             run_timeout=run_timeout,
-            concurrency=concurrency,
+            runs=runs,
             versions=versions,
             state_in_events=state_in_events,
             accepted_in_events=accepted_in_events,
@@ -246,11 +255,20 @@ class Workflow(
             answers=ANSWERS,
             kept=(results,),
         )
-        bounds = (_whole(max_steps, f"max_steps of workflow:{name}"), _whole(inbox, f"inbox of workflow:{name}"))
         known = (codecs, declared, requests, promised, codecs | others, asked, results, keep_ms)
-        cast("Any", self).__attrs_init__(name, plan, program, *known, *bounds)
+        cast("Any", self).__attrs_init__(name, plan, program, *known, *_bounds(max_steps, inbox, concurrency, name))
 
     # ------------------------------------------------------------ the pure handler
+    @property
+    def most_under_way(self) -> int | None:
+        """How many instances may be under way, over all engines. None: any number."""
+        return self.concurrency
+
+    def queued_start(self, instance: Instance) -> str:
+        """Return the run id that a queued start has."""
+        token: str = starts.queued_start(instance)
+        return token
+
     def begin(self, address: Address, instance: Instance | None, request: Request, inputs: TurnInputs) -> Step:
         """Decide a command or an alarm."""
         return handler.begin(self, address, instance, request, inputs)
@@ -440,6 +458,7 @@ class Workflow(
             DisplayField("queries", ", ".join(self.queries) or "none"),
             *((DisplayField("publishes", ", ".join(names)),) if (names := sorted(self.published_names)) else ()),
             DisplayField("steps at most", str(self.max_steps)),
+            *(() if self.concurrency is None else (DisplayField("under way", f"at most {self.concurrency:,}"),)),
             *fields_of_plan(self.plan),
         )
 
@@ -455,6 +474,8 @@ class Workflow(
             DisplayField(f"published {each.name}", shortened(each.value, MAX_LINE_CHARACTERS))
             for each in shared_in(header).published
         ]
+        if instance.lane is not None:
+            found.append(DisplayField("waits for", self._waits_for(header.parent)))
         if header.waits_for:
             found.append(DisplayField("waits for", ", ".join(wait.name for wait in header.waits_for)))
         found += [DisplayField("failing step", f"{step.name}, attempt {step.attempts}") for step in header.failing]
@@ -470,6 +491,13 @@ class Workflow(
         if header.cancel is not None:
             found.append(DisplayField("cancelled", header.cancel.reason))
         return tuple(found)
+
+    def _waits_for(self, parent: Parent | None) -> str:
+        """Return the reason why a queued start waits."""
+        found = f"its place: at most {self.concurrency} are under way"
+        if parent is None or Address.parse(parent.address).name != self.name:
+            return found
+        return f"{found}, and its parent is one of them"
 
     def handle_call(self, request: Request) -> tuple[str, tuple[object, ...]]:
         """Return the handle method that makes a request. A signal is passed as its declaration."""
@@ -506,10 +534,10 @@ class Workflow(
         self, request: Request, source: Address, before: Instance | None, rows: Sequence[str], after: Instance | None
     ) -> Request | None:
         """Return the request with the rows that its fork takes over."""
-        if before is not None and not handler.is_same_run(before, after):
+        if before is not None and not starts.is_same_run(before, after):
             return None
         command = cast("ForkWorkflow", request.command)
-        found = handler.copied(self, source, before, rows, command.wanted)
+        found = starts.copied(self, source, before, rows, command.wanted)
         return attrs.evolve(request, command=attrs.evolve(command, copied=found))
 
     def last_messages(self, instance: Instance, reason: str, inputs: TurnInputs) -> tuple[Message, ...]:
@@ -729,7 +757,14 @@ def _keep_ms(keep: Duration, name: str) -> int:
     return duration_ms(keep, what=f"keep of workflow:{name}")
 
 
-def _whole(value: object, what: str) -> int:
-    if type(value) is int and 1 <= value <= MAX_LIMIT:
+def _bounds(max_steps: object, inbox: object, concurrency: object, name: str) -> tuple[int, int, int | None]:
+    found = (_whole(max_steps, f"max_steps of workflow:{name}"), _whole(inbox, f"inbox of workflow:{name}"))
+    if concurrency is None:
+        return (*found, None)
+    return (*found, _whole(concurrency, f"concurrency of workflow:{name}", MAX_UNDER_WAY))
+
+
+def _whole(value: object, what: str, most: int = MAX_LIMIT) -> int:
+    if type(value) is int and 1 <= value <= most:
         return value
-    raise DefinitionError(what, value, f"a whole number from 1 to {MAX_LIMIT}")
+    raise DefinitionError(what, value, f"a whole number from 1 to {most}")

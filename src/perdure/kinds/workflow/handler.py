@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, assert_never, cast
 
 import attrs
 import orjson
 
 from perdure.jobs.failures import record_failure
-from perdure.jobs.parts import stored_state
 from perdure.jobs.redaction import secrets_of_instance
 from perdure.jobs.request import AlarmDue, Request, too_large
-from perdure.jobs.run import begin_attempt, begin_run
-from perdure.jobs.step import Commit, Defer, Step
-from perdure.jobs.transitions import EventRecorder, answered, nothing, purge, put, refuse, reply, stored
+from perdure.jobs.step import Commit, Step
+from perdure.jobs.transitions import EventRecorder, answered, nothing, put, refuse, reply, stored
 from perdure.kinds.workflow.children import (
     has_secret_end,
-    report_end,
     stored_end,
     told,
     told_end,
@@ -33,8 +30,6 @@ from perdure.kinds.workflow.commands import (
     ChildEnded,
     ChildParked,
     ChildResumed,
-    Forked,
-    ForkInput,
     ForkWorkflow,
     NoteFork,
     PromiseSettled,
@@ -61,9 +56,7 @@ from perdure.kinds.workflow.header import (
     REPLY_TO,
     CancelRequest,
     Header,
-    Parent,
     Publication,
-    Shared,
     Watcher,
     has_timed_out,
     header_of,
@@ -72,28 +65,25 @@ from perdure.kinds.workflow.header import (
     with_shared,
     written,
 )
-from perdure.kinds.workflow.instructions import KeyedValue, signal_of_key, update_signal
-from perdure.kinds.workflow.journal import MAX_PUBLISHED_BYTES, JournalPrefix, body_of, prefix_of
+from perdure.kinds.workflow.instructions import update_signal
+from perdure.kinds.workflow.journal import MAX_PUBLISHED_BYTES, body_of
+from perdure.kinds.workflow.starts import due, note_fork, signal_with_start, start, stored_name
 from perdure.kinds.workflow.waits import arrival
 from perdure.programs import Raised
 from perdure.values.address import Address
-from perdure.values.answer import RunAnswer
 from perdure.values.errors import (
-    ForkRefused,
     HookRaised,
     InvalidInput,
     Overloaded,
-    RequestError,
     SignalRefused,
     Undecodable,
     UnknownAction,
     UpdateRefused,
 )
-from perdure.values.event import Event, JobNoted, JobResumed, JobStarted
-from perdure.values.excerpt import REFERENCE, fields_in_line, shown_value, size_only
+from perdure.values.event import Event, JobNoted, JobResumed
+from perdure.values.excerpt import REFERENCE, shown_value
 from perdure.values.instance import Instance
 from perdure.values.listings import InstanceOutcome
-from perdure.values.message import Message
 from perdure.values.status import InstanceStatus
 from perdure.values.status_wait import PublishedValue
 from perdure.values.times import from_ms
@@ -153,7 +143,7 @@ def begin(
     step: Step
     match command:
         case StartWorkflow() | StartTimed() | StartChild() | ForkWorkflow():
-            step = _start(job, address, instance, request, inputs)
+            step = start(job, address, instance, request, inputs)
         case SendSignal() | ChildEnded() | ChildParked() | ChildResumed():
             step = _arrived(job, address, instance, command, request, inputs)
         case SignalWithStart():
@@ -167,7 +157,7 @@ def begin(
         case AskQuery() | ReadOutcome():
             step = _query(job, address, instance, command, inputs)
         case AlarmDue():
-            step = _alarm(job, address, instance, request, inputs)
+            step = due(job, address, instance, request, inputs)
         case _:
             assert_never(command)
     return step
@@ -183,162 +173,6 @@ def begin_unread(
     return begin(job, address, instance, request, inputs)
 
 
-def _start(
-    job: AnyWorkflow,
-    address: Address,
-    instance: Instance | None,
-    request: Request,
-    inputs: TurnInputs,
-) -> Step:
-    command = cast("StartWorkflow | StartTimed | StartChild | ForkWorkflow", request.command)
-    if isinstance(command, ForkWorkflow):
-        return _fork(job, address, instance, command, inputs)
-    parent, state = None, command.state if isinstance(command, StartWorkflow) else command.start.state
-    if isinstance(command, StartChild):
-        parent = command.start.parent
-    if instance is not None:
-        return _exists(address, instance, parent, inputs)
-    try:
-        state_ = stored_state(job, request.encode(job.plan.state, state), inputs)
-    except InvalidInput as refused:
-        return refuse(address, refused)
-    # One id for all runs of the workflow: keys of steps are made of it, and must not change between its parts.
-    header = Header(run_id=inputs.id(), started_ms=inputs.now_ms, parent=parent)
-    if isinstance(command, StartTimed):
-        header = _timed(header, command, inputs)
-    fresh = _fresh(address, state_.text, header, inputs)
-    if request.inbound is None and header.started_ms == inputs.now_ms and state_.journal is None:
-        return begin_run(job, fresh, request, inputs, cause="start", creates=True, run_id=header.run_id)
-    # The message is consumed when the workflow is stored, and not at the end of its first run.
-    events = EventRecorder(inputs, address, 0).optional(JobStarted)
-    transition = put(fresh, inputs.now_ms, events=events, journal=state_.journal, alarm_ms=header.started_ms)
-    return answered(transition, RunAnswer(created=True, found="absent", status="scheduled"))
-
-
-def _timed(header: Header, command: StartTimed, inputs: TurnInputs) -> Header:
-    """Return a new workflow's header with the instants at which it begins and is cancelled."""
-    # The clock of the program begins there as well.
-    begins_ms = max(inputs.now_ms, inputs.now_ms + command.after_ms if command.at_ms is None else command.at_ms)
-    deadline_ms = None if command.within_ms is None else begins_ms + command.within_ms
-    return attrs.evolve(header, started_ms=begins_ms, deadline_ms=deadline_ms)
-
-
-def _fresh(address: Address, state: str, header: Header, inputs: TurnInputs) -> Instance:
-    return Instance(
-        address=address,
-        created_ms=inputs.now_ms,
-        updated_ms=inputs.now_ms,
-        state=state,
-        data=written(header),
-    )
-
-
-def _fork(
-    job: AnyWorkflow, address: Address, instance: Instance | None, command: ForkWorkflow, inputs: TurnInputs
-) -> Commit:
-    """Begin a workflow with the rows that the gateway has copied, and let both histories name the other one."""
-    if instance is not None:
-        return reply(address, Forked(created=False, status=instance.status))
-    copied: ForkCopy | RequestError | None = command.copied
-    source = job.address(command.wanted.source)
-    if not isinstance(copied, ForkCopy):
-        return refuse(address, copied or ForkRefused(str(source), command.wanted.step or "", "message"))
-    prefix = copied.prefix
-    last = attrs.evolve(prefix.forked.parts[-1], gap_ms=max(0, inputs.now_ms - prefix.cut_ms))
-    header = Header(
-        run_id=inputs.id(),
-        # The clock of a program begins here: a replay must read the same instants.
-        started_ms=copied.started_ms,
-        signals=prefix.signals,
-        waiting=prefix.waiting,
-        cancel=prefix.cancel,
-        shared=Shared(published=prefix.published) if prefix.published else None,
-        forked=attrs.evolve(prefix.forked, parts=(*prefix.forked.parts[:-1], last)),
-    )
-    fresh = _fresh(address, copied.state, header, inputs).changed(state_version=job.plan.state_version)
-    recorder = EventRecorder(inputs, address, 0)
-    data = orjson.dumps({"source": str(source), "step": prefix.step, "kept": prefix.kept}).decode()
-    started = recorder.optional(JobStarted)
-    note = orjson.dumps({"run_id": header.run_id, "step": prefix.step}).decode()
-    told = Message(sender=address, target=source, action="forked_into", payload=note, sent_ms=inputs.now_ms)
-    transition = put(
-        fresh,
-        inputs.now_ms,
-        events=(*started, recorder.add(JobNoted, name="workflow.forked_from", data=data)),
-        messages=(told,),
-        journal=JournalChange(prefix.bodies) if prefix.bodies else None,
-        alarm_ms=inputs.now_ms,
-    )
-    after = stored(transition)
-    status = None if after is None else after.status
-    return answered(transition, Forked(created=True, kept=prefix.kept, step=prefix.step, status=status))
-
-
-def _note_fork(
-    address: Address, instance: Instance | None, command: NoteFork, request: Request, inputs: TurnInputs
-) -> Commit:
-    """Note in the source's history that it was forked. The source continues as it is."""
-    if instance is None:
-        return reply(address, Signalled(accepted=False, found="absent", status=None))
-    fork = "" if request.inbound is None else str(request.inbound.sender)
-    data = orjson.dumps({"fork": fork, "run_id": command.run_id, "step": command.step}).decode()
-    noted = EventRecorder(inputs, address, instance.run_count).add(JobNoted, name="workflow.forked_into", data=data)
-    found: Literal["ended", "running"] = "running" if header_of(instance).ended is None else "ended"
-    return answered(
-        put(instance, inputs.now_ms, events=(noted,)), Signalled(accepted=True, found=found, status=instance.status)
-    )
-
-
-@attrs.frozen(kw_only=True)
-class ForkCopy:
-    """The parts of a stored workflow that its fork begins with.
-
-    Attributes:
-        state: the state that it was started with.
-        started_ms: when that was.
-        prefix: its journal, up to the step.
-    """
-
-    __repr__ = fields_in_line
-
-    state: str = attrs.field(repr=size_only)
-    started_ms: int
-    prefix: JournalPrefix
-
-
-def is_same_run(before: Instance, after: Instance | None) -> bool:
-    """Return whether a journal has only grown between two reads of its workflow: it has not started over."""
-    if after is None or after.incarnation != before.incarnation:
-        return False
-    return header_of(after).run_id == header_of(before).run_id
-
-
-def copied(
-    job: AnyWorkflow, source: Address, instance: Instance | None, rows: Sequence[str], wanted: ForkInput
-) -> ForkCopy | RequestError:
-    """Return the parts that a fork takes over, or why there is none.
-
-    Args:
-        job: the definition.
-        source: the workflow to fork.
-        instance: its row. None if there is none.
-        rows: its journal.
-        wanted: the step.
-    """
-    if instance is None:
-        return ForkRefused(str(source), wanted.step or "", "absent")
-    try:
-        present = job.present(instance)
-        header = header_of(present)
-        prefix = prefix_of(str(source), header, rows, wanted, promises=job.promises)
-    except InvalidInput as problem:
-        return Undecodable(str(source), problem.problems)
-    if isinstance(prefix, ForkRefused):
-        return prefix
-    state = present.state if header.first is None else header.first
-    return ForkCopy(state=state, started_ms=header.started_ms, prefix=prefix)
-
-
 def _signal_with_start(
     job: AnyWorkflow,
     address: Address,
@@ -349,72 +183,9 @@ def _signal_with_start(
 ) -> Step:
     """Store a signal. A workflow that is absent, or has ended and may start again, begins with it in its inbox."""
     ended = instance is not None and header_of(instance).ended is not None
-    if instance is not None and not (ended and command.start.if_ended == "start"):
-        signal = SendSignal(command.name, command.start.value)
-        return _arrived(job, address, instance, signal, request, inputs)
-    encoded = request.encode(job.plan.state, command.start.state).decode()
-    refused = too_large(encoded, inputs.limits.state_bytes, what=job.plan.state.what)
-    if refused is not None:
-        return refuse(address, refused)
-    codec = job.signals[command.name]
-    number = 1 if instance is None else header_of(instance).signals + 1  # no ticket of the earlier one may name it
-    value = request.encode(codec, command.start.value).decode()
-    name = _stored_name(command.name, command.start.value)
-    row = arrival(number, name, value, inputs.now_ms, secret=codec.secret)
-    header = Header(run_id=inputs.id(), started_ms=inputs.now_ms, signals=number, waiting=1)
-    # The same row for the next workflow of the id: a purge and an insert would need two commits.
-    before = _fresh(address, encoded, header, inputs) if instance is None else instance
-    run_count = before.run_count
-    transition = put(
-        before,
-        inputs.now_ms,
-        events=EventRecorder(inputs, address, run_count).optional(JobStarted),
-        journal=JournalChange((body_of(row),), "kept" if instance is None else "cut"),
-        state=encoded,
-        data=written(header),
-        event_count=before.event_count + 1,
-        alarm_ms=inputs.now_ms,
-        pending_retry=None,
-        suspension=None,
-        ended_ms=None,
-        last_error=None,
-    )
-    after = stored(transition)
-    status = None if after is None else after.status
-    return answered(
-        transition, Signalled(accepted=True, found="absent" if instance is None else "ended", status=status)
-    )
-
-
-def _exists(address: Address, instance: Instance, parent: Parent | None, inputs: TurnInputs) -> Commit:
-    """Leave a workflow unchanged. One that would be another parent's child is reported to that parent."""
-    answer = RunAnswer(found="exists", status=instance.status)
-    if parent is None or header_of(instance).parent == parent:
-        return reply(address, answer)
-    # Without this message, the parent would wait for the end of a child that is not its own.
-    refusal = report_end(address, parent, "exists", "null", inputs.now_ms)
-    return answered(attrs.evolve(nothing(address), messages=(refusal,)), answer)
-
-
-def _alarm(
-    job: AnyWorkflow,
-    address: Address,
-    instance: Instance | None,
-    request: Request,
-    inputs: TurnInputs,
-) -> Step:
-    if instance is None:
-        return reply(address, None)
-    if instance.claim is not None:  # its run is in progress, here or in another process
-        return Defer()
-    header = header_of(instance)
-    if header.ended is not None:
-        return answered(purge(instance, own_messages="kept"), None)
-    before = instance.changed(alarm_ms=None)
-    if instance.pending_retry is not None:
-        return begin_attempt(job, before, instance.pending_retry, request, inputs)
-    # See `_start`: a drawn id would change the keys of all steps.
-    return begin_run(job, before, request, inputs, cause="alarm", run_id=header.run_id)
+    if instance is None or (ended and command.start.if_ended == "start"):
+        return signal_with_start(job, address, instance, command, request, inputs)
+    return _arrived(job, address, instance, SendSignal(command.name, command.start.value), request, inputs)
 
 
 def _arrived(
@@ -443,7 +214,7 @@ def _arrived(
             return refuse(address, Overloaded(f"inbox of {address}", job.inbox))
         codec, waiting = job.signals[command.name], waiting + 1
         # The mark stays with the row: tools show the journal without the job's types.
-        name, value = _stored_name(command.name, command.value), request.encode(codec, command.value).decode()
+        name, value = stored_name(command.name, command.value), request.encode(codec, command.value).decode()
         row = arrival(number, name, value, inputs.now_ms, secret=codec.secret)
     else:  # never refused for the limit of the inbox: the workflow itself started the child, and waits for its end
         end = command.end
@@ -453,10 +224,6 @@ def _arrived(
     header = attrs.evolve(header, signals=number, waiting=waiting)
     journal = JournalChange((body_of(row),))
     return _wake(instance, header, inputs, journal=journal, event_count=instance.event_count + 1)
-
-
-def _stored_name(name: str, value: object) -> str:
-    return signal_of_key(name, value.key) if isinstance(value, KeyedValue) else name
 
 
 def _noted(
@@ -669,7 +436,7 @@ def _watch(
 ) -> Commit:
     """Answer a workflow that waits for something of this one, or store that it waits. Or note this one's fork."""
     if isinstance(command, NoteFork):
-        return _note_fork(address, instance, command, request, inputs)
+        return note_fork(address, instance, command, request, inputs)
     header, watch = None if instance is None else header_of(instance), command.watch
     sender = "" if request.inbound is None else str(request.inbound.sender)
     watcher = Watcher(address=sender, call=watch.call, wants=watch.wants)
@@ -744,7 +511,8 @@ def _wake(
     A run that a crash interrupted keeps its deliveries: its next one is marked, and knows that a step may have begun.
     """
     data = written(header)
-    if instance.claim is None:
+    # A queued start keeps its turn, whatever arrives meanwhile. A cancellation ends it without one.
+    if instance.claim is None and (instance.lane is None or header.cancel is not None):
         pending = instance.pending_retry
         crashed = pending is not None and pending.deliveries > 0
         # Dropped, the next run would take itself for the first delivery, and not know that a step may have begun.
@@ -752,7 +520,7 @@ def _wake(
         # A signal does not begin a workflow before its time. A cancellation does: it ends it there.
         waits = header.cancel is None and instance.run_count == 0
         alarm_ms = max(inputs.now_ms, header.started_ms) if waits else inputs.now_ms
-        changes |= {"alarm_ms": alarm_ms, "pending_retry": kept}
+        changes |= {"alarm_ms": alarm_ms, "pending_retry": kept, "lane": None}
     transition = put(instance, inputs.now_ms, events=events, data=data, **changes)
     after = stored(transition)
     return answered(
