@@ -9,7 +9,7 @@ from attrs import frozen
 from crash_sweep import KEY, Operation
 from world import HasOutside, Refused, World, say
 
-from perdure import App, Backoff, Do, ItemContext, Retry, WorkerPool, program, tell
+from perdure import App, Backoff, Do, ItemContext, PoolBatch, Retry, WorkerPool, program, tell
 from perdure.client.local_gateway import engine_of
 from perdure.kinds.worker_pool import Done
 
@@ -145,7 +145,34 @@ async def one_has_begun(world: World) -> None:
     await world.run(handle_of(world).put("b", Work("y")))
 
 
+watching = PoolBatch("watching", pool=pool)
+
+
+def watch(name: str, *, after: str | None) -> Operation:
+    """Watch the pool, which has an item that is delayed, or none."""
+
+    async def arrange(world: World) -> None:
+        if after is not None:
+            await world.run(handle_of(world).put("a", Work("x"), after=after))
+
+    async def watched(world: World) -> Any:
+        handle = world.jobs.handle(watching)
+        status, end = await world.run(handle.status("w")), await world.run(handle.get_state("w"))
+        return await looks(world), status.status, None if end is None else (end.sealed, end.put)
+
+    return Operation(
+        name=f"pool: {name}",
+        app=lambda world: App(world.outside).with_jobs(pool, watching),
+        arrange=arrange,
+        request=lambda world: world.jobs.handle(watching).watch_pool("w", idempotency_key=KEY),
+        wait_ms=20_000,
+        looks=watched,
+    )
+
+
 FURTHER = (
+    watch("a watch of a pool without work", after=None),
+    watch("a watch of a pool that has work", after="5 s"),
     requesting("many items at once", lambda world: handle_of(world).put_many((id_, Work(id_)) for id_ in "ab")),
     requesting("a drain", lambda world: handle_of(world).drain(), before=two_wait),
     requesting("a release of a held pool", lambda world: handle_of(world).release(), before=one_is_held),

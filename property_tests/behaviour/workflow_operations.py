@@ -67,6 +67,12 @@ def receiving(ctx: WorkflowContext[int]) -> Do[str, Refused, HasOutside]:
     return (yield from saying(f"{word} {type(other).__name__}"))
 
 
+@program
+def placed(ctx: WorkflowContext[int]) -> Do[str, Refused, HasOutside]:
+    yield from saying(f"x {ctx.id}")
+    return (yield from go.receive())
+
+
 @step
 @program
 def slow() -> Do[str]:
@@ -145,11 +151,13 @@ class Called:
     method: a method of the handle; ``start`` by default.
     given: its arguments after the id.
     options: its keyword arguments.
+    id_: the workflow.
     """
 
     method: str = "start"
     given: tuple[Any, ...] = (0,)
     options: tuple[tuple[str, Any], ...] = ()
+    id_: str = "a"
 
 
 def workflow_with(body: Body, **options: Any) -> Flow:
@@ -194,7 +202,7 @@ def operation(
 
     async def arrange(world: World) -> None:
         for one in before:
-            await world.run(getattr(world.jobs.handle(job), one.method)("a", *one.given))
+            await world.run(getattr(world.jobs.handle(job), one.method)(one.id_, *one.given))
             await world.advance(s=1)
 
     return Operation(
@@ -231,6 +239,8 @@ FURTHER = (
     operation("a signal that starts the next one", receiving, NEXT, START, GO, keep="1 hour"),
     operation("a start with a deadline that undoes its steps", cancelled, DEADLINE, wait_ms=20_000),
     operation("parallel steps", parallel),
+    operation("a start that needs a place", two_steps, concurrency=1),
+    operation("an end that leaves its place", placed, GO, START, Called(id_="b"), concurrency=1),
     operation("a failure that undoes its steps", failing),
     operation("a start that starts over", counting),
     operation("a start that calls a child", calling, others=(child,)),

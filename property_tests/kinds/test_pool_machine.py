@@ -8,6 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from pool import Images, pool_of
 
+from perdure import PoolBatch
 from perdure.kinds.worker_pool.items import data_of
 from perdure.testing import InstanceView, JobMachine
 
@@ -42,3 +43,14 @@ TestPool.settings = settings(TestPool.settings, max_examples=60, stateful_step_c
 on_disk = JobMachine(**OPTIONS, store="sqlite", interleaving="operations")
 TestPoolOnDisk = on_disk.TestCase
 TestPoolOnDisk.settings = settings(TestPoolOnDisk.settings, max_examples=20, stateful_step_count=20)
+
+watching = JobMachine(
+    job=PoolBatch("watching", pool=pool),
+    services=Images,
+    beside=(pool,),
+    types={str: st.sampled_from(["0ms", "1s", "bad", "1 minute"])},
+    commands=("watch_pool", "put", "seal", "pause", "resume", "terminate"),
+    durations=("1 s", "1 minute", "1 hour"),
+)
+TestWatchedPool = watching.TestCase
+TestWatchedPool.settings = settings(TestWatchedPool.settings, max_examples=30, stateful_step_count=20)

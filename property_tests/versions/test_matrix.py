@@ -18,14 +18,16 @@ from history import Age, Call
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from laws import Laws, wholly
+from returns.result import Success
 from rollout import Rollout
 from type_pairs import INT, Built, Field, Record, Scalar, changes, payloads
 from versioned_jobs import ADDITIVE, BREAKING, KINDS, Code, Version
 
-from perdure import Limits
+from perdure import App, Decision, Limits, Schedules, Task, every, tell
 from perdure.cli.inspection.check import changes as deploy_changes
 from perdure.cli.inspection.check import order_of, types_of
 from perdure.codecs import Codec
+from perdure.testing.cluster import Cluster
 from perdure.testing.machine import PHASES
 from perdure.values.answer import Done
 from perdure.values.errors import InstanceParked
@@ -276,6 +278,34 @@ def test_the_check_before_a_deploy_finds_the_changes_that_need_a_version(data: s
     old, new = types_of([Code(pair.old).job(kind)]), types_of([Code(pair.new).job(kind)])
     found = deploy_changes(old, new)
     assert (order_of(found) != "needs a version") == is_additive, found
+
+
+# ---------------------------------------------------------------- a kind that older code does not know
+def minutes(seen: tuple[str, ...], at: str) -> Success[Decision[tuple[str, ...]]]:
+    return Success(Decision((*seen, at)))
+
+
+@pytest.mark.parametrize("beside", ["beside a newer engine", "alone for a while"])
+def test_older_code_leaves_schedules_to_newer_code(beside: str) -> None:
+    """Each instant is sent once. Without newer code none is, and afterwards the schedule catches up."""
+    notes = Task("notes", state=tuple[str, ...], event=str, initial=(), decide=minutes)
+    plain = Schedules("plain", targets=(notes,))
+    old, new = App(None).with_jobs(notes), App(None).with_jobs(notes, plain)
+    with Cluster(new, seed=1) as cluster:
+        older, newer = cluster.open(old), cluster.open()
+        timing, begun_ms = every("5 seconds", align="start", catch_up="all"), cluster.now_ms
+        cluster.run_on(newer, lambda jobs: jobs.handle(plain).put("s", timing, tell(notes, "n").send("at")))
+        cluster.advance("12 s")
+        if beside == "alone for a while":
+            newer.crash()
+            cluster.advance("20 s")
+            row = next(row for row in cluster.instances() if row.address.id == "s")
+            assert (row.left, row.suspension) == (None, None)
+            cluster.open()
+        cluster.advance("30 s")
+        found = cluster.run_on(older, lambda jobs: jobs.handle(notes).get_state("n"))
+        assert found is not None
+        assert (cluster.now_ms - begun_ms) // 5_000 - 1 <= len(found) <= (cluster.now_ms - begun_ms) // 5_000
 
 
 # ---------------------------------------------------------------- one rollback

@@ -72,7 +72,10 @@ ADDITIVE = {
     "debounce": ("state field", "state class", "event class", "error field", "error class"),
     "continuous": ("state field", "state class", "error field", "error class"),
     "pool": ("state field", "result field", "error field", "error class"),
-    "workflow": ("state field", "result field", "signal field", "answer field", "error class", "effects at the end"),
+    "workflow": (
+        *("state field", "result field", "signal field", "answer field", "error class", "effects at the end"),
+        "a limit",
+    ),
 }
 """The additive changes beside those of the payload, by kind."""
 
@@ -349,6 +352,8 @@ class Code:
             errors=self.Error,
             retry_defects=RETRY,
             keep="1 day",
+            # So high that no history of requests fills it: older code begins its starts without a place.
+            concurrency=1_000 if self.has("a limit") else None,
         )
 
     @program

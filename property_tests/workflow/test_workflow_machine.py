@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from flows import Shop, fulfilment
+from flows import Order, Shop, approval, fulfil, fulfilment
 from hypothesis import settings
 from hypothesis import strategies as st
 
+from perdure import Workflow
 from perdure.kinds.workflow.header import header_of
 from perdure.testing import InstanceView, JobMachine
 
@@ -41,3 +42,20 @@ TestWorkflowOnDisk = JobMachine(
     interleaving="operations",
 ).TestCase
 TestWorkflowOnDisk.settings = settings(TestWorkflowOnDisk.settings, max_examples=20, stateful_step_count=20)
+
+
+def a_queued_start_has_not_begun(view: InstanceView) -> bool:
+    row = view.instance
+    return row.lane is None or (row.claim is None and row.ended_ms is None and header_of(row).cancel is None)
+
+
+limited = Workflow("limited", state=Order, run=fulfil, signals=(approval,), keep="1 hour", concurrency=1)
+TestLimitedWorkflow = JobMachine(
+    job=limited,
+    services=Shop,
+    types=TYPES,
+    commands=(*COMMANDS, "signal_with_start.approval"),
+    invariants=(*INVARIANTS, a_queued_start_has_not_begun),
+    durations=DURATIONS,
+).TestCase
+TestLimitedWorkflow.settings = settings(TestLimitedWorkflow.settings, max_examples=30, stateful_step_count=20)

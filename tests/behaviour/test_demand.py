@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from returns.result import Failure, Result
 from world import World, on_each_store
 
-from perdure import App, Do, ItemContext, Task, TaskContext, WorkerPool, attempt, program
+from perdure import App, Do, ItemContext, Task, TaskContext, WorkerPool, Workflow, WorkflowContext, attempt, program
 from perdure.programs import sleep
 from perdure.testing import World as TheWorld
 from perdure.values.errors import InvalidArgument
@@ -31,6 +31,12 @@ def remind(ctx: TaskContext[int], minutes: int) -> Do[None]:
     yield from ctx.schedule(after=timedelta(minutes=minutes))
 
 
+@program
+def imported(ctx: WorkflowContext[int]) -> Do[None]:
+    yield from sleep("1 hour")
+
+
+imports = Workflow("imports", state=int, run=imported, concurrency=2, keep="1 second")
 items = WorkerPool("items", item=int, work=work, workers=2)
 mails = Task("mails", state=int, event=int, initial=0, on_event=remind, execute=lambda ctx: sleep("10 minutes"))
 app: App[None] = App(None).with_jobs(items, mails)
@@ -107,3 +113,19 @@ def test_the_demand_is_that_of_the_listed_instances(actions: list[Action], withi
             assert one.next_alarm == min((at for at in alarms if at is not None), default=None)
             waiting = 0 if one.hold == "held" else one.queued + one.due
             assert one.total == waiting + one.running
+
+
+@on_each_store
+async def test_queued_starts_of_a_workflow_are_counted_and_begin_after_a_crash(world: World) -> None:
+    jobs = await world.open(App(None).with_jobs(imports))
+    for number in range(5):
+        await world.run(jobs.handle(imports).start(str(number), 1))
+    await world.advance(ms=10)
+    found = await world.run(jobs.demand())
+    assert [(one.queued, one.due, one.running) for one in found.jobs] == [(3, 0, 0)]
+    await world.crash()
+    jobs = await world.open(App(None).with_jobs(imports))
+    for queued in (1, 0, 0):
+        await world.advance(hours=1, minutes=1)
+        assert [one.queued for one in (await world.run(jobs.demand())).jobs] == [queued]
+    assert (await world.run(jobs.list(imports))).instances == ()

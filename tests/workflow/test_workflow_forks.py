@@ -17,7 +17,7 @@ import pytest
 from attrs import frozen
 from hypothesis import given
 from hypothesis import strategies as st
-from postgres_harness import SharedPostgresHarness
+from postgres_harness import PostgresHarness, SharedPostgresHarness
 from returns.future import FutureResult
 from returns.result import Failure, Success
 
@@ -750,11 +750,14 @@ def test_a_suffix_has_at_most_100_characters_and_a_result_names_at_most_100_prob
         assert (found.matched, found.refused, len(found.problems)) == (102, 102, MAX_PROBLEMS)
 
 
-def test_a_client_elsewhere_forks_many() -> None:
+@pytest.mark.parametrize("place", ["memory://", "postgres"])
+def test_a_client_elsewhere_forks_many(place: str, request: pytest.FixtureRequest) -> None:
+    harness = PostgresHarness(request.getfixturevalue("postgres_url")) if place == "postgres" else None
+
     async def main() -> None:
         app = App(Outside()).with_jobs(shorts, tasks)
         async with (
-            app.open("memory://") as jobs,
+            app.open(place if harness is None else harness.url) as jobs,
             serving(jobs, ["127.0.0.1:0"]) as (server,),
             connect(server.urls[0], shorts, tasks) as remote,
         ):
@@ -766,7 +769,11 @@ def test_a_client_elsewhere_forks_many() -> None:
             with pytest.raises(UnknownAction):
                 await remote.handle_by_name("task", "tasks").fork_many()
 
-    asyncio.run(main())
+    try:
+        asyncio.run(main())
+    finally:
+        if harness is not None:
+            asyncio.run(harness.discard())
 
 
 @pytest.mark.parametrize("crossings", range(1, 20))

@@ -323,7 +323,7 @@ class JobDemand:
         kind: the job's kind.
         name: its name.
         hold: whether the job is held. The work of a held job waits for its release, and for no engine.
-        queued: a pool's items that wait for a worker.
+        queued: a pool's items that wait for a worker, or a workflow's starts that wait for their place.
         due: instances without a run whose alarm, timer or retry is due.
         messages: messages to the job that can be delivered, of each sender the first.
         running: instances with a run in progress.
