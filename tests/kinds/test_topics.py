@@ -38,7 +38,7 @@ from perdure.kinds.topic.handler import data_of
 from perdure.testing import JobMachine, WorkerDied, World
 from perdure.testing.cluster import Cluster
 from perdure.values.address import Address
-from perdure.values.errors import DefinitionError, InvalidArgument, InvalidInput, Overloaded, Undecodable
+from perdure.values.errors import DefinitionError, InvalidArgument, InvalidInput, Overloaded, Undecodable, UnknownAction
 
 
 @attrs.frozen
@@ -440,6 +440,8 @@ def test_an_action_for_a_subscription_is_read_again() -> None:
     assert plain_action(subscribed_action(7, "signal.a")) == ("signal.a", 7)
     for text in ("send", "signal.a:b", "subscribed:x:send", "subscribed:7"):
         assert plain_action(text) == (text, None)
+    with pytest.raises(UnknownAction):  # as code without topics reads it, which leaves the message to other code
+        notes.parse(subscribed_action(7, "send"), '{"type": "Price", "cents": 1}')
 
 
 # ---------------------------------------------------------------- workflows
