@@ -53,6 +53,17 @@ def test_the_first_example_of_the_readme_runs_as_it_stands(tmp_path: Path) -> No
     assert OutputChecker().check_output(printed, run.stdout, ELLIPSIS), (run.stdout, run.stderr)
 
 
+def test_all_blocks_of_python_run() -> None:
+    """The plugin of the pages runs the blocks of `python` only, so no session is in a block of another language."""
+    blocks = {
+        f"{named(page)}:{block.start()}": block[0]
+        for page in PAGES
+        for block in BLOCK.finditer(page.read_text("utf-8"))
+        if not re.match(r"`{3,}(python|\{code-block\} python)\n", block[0])
+    }
+    assert [at for at, block in blocks.items() if re.match(r"`{3,}py|`{3,}[^\n]*\n(.*\n)*?>>> ", block)] == []
+
+
 def test_pages_import_no_example_of_the_library() -> None:
     """All the code that a reader needs to copy and adapt a page is on the page."""
     code = {named(page): "\n".join(block[0] for block in BLOCK.finditer(page.read_text("utf-8"))) for page in PAGES}
