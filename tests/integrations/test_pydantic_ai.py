@@ -83,6 +83,22 @@ def analyst(*capabilities: Any, **options: Any) -> Agent[None, Any]:
     return agent
 
 
+def shopper() -> Agent[None, Any]:
+    """An agent whose only tool is of an MCP server."""
+    from mcp.server import MCPServer  # noqa: PLC0415 - both take seconds, in each worker that collects the tests
+    from pydantic_ai.mcp import MCPToolset  # noqa: PLC0415
+
+    server = MCPServer("shop")
+
+    @server.tool()
+    async def price(item: str) -> int:
+        calls.note(f"price {item}")
+        return len(item)
+
+    durable: Any = PerdureDurability()
+    return Agent(TestModel(), name="shopper", toolsets=[MCPToolset(server, id="shop")], capabilities=[durable])
+
+
 def job_of(agent: Agent[None, Any], **options: Any) -> Any:
     async def answer(ctx: WorkflowContext[str]) -> str:
         return str((await agent.run(await perform(ctx.state), **options)).output)
@@ -127,6 +143,34 @@ def test_a_crash_repeats_the_calls_in_progress_with_their_keys(point: int, tmp_p
         assert world.run(world.handle(job).outcome("1")) == Done(value="sum 30")
     assert len(set(calls.keys)) == len(NAMES)
     assert len(calls.keys) <= len(NAMES) + WIDTH
+
+
+SHOPPER = ["shopper mcp shop.get_tools", "shopper model request", "shopper mcp shop price", "shopper model request"]
+
+
+def test_calls_of_an_mcp_server_are_steps(tmp_path: Path) -> None:
+    outcome, names = asyncio.run(ends(job_of(shopper()), f"sqlite:///{tmp_path / 'jobs.db'}"))
+    assert outcome == Done(value='{"price":1}')
+    assert names == SHOPPER
+    assert calls.names == ["price a"]
+
+
+@pytest.mark.parametrize("point", range(1, 6))
+def test_a_crash_repeats_the_call_of_an_mcp_server_in_progress(point: int) -> None:
+    with World(App(None).with_jobs(job := job_of(shopper()))) as world:
+        world.crash_after(point)
+        with suppress(WorkerDied):
+            world.run(world.handle(job).start("1", "go"))
+            world.advance("1 second")
+        world.cancel_crash()
+        if not world.is_open:
+            world.open(App(None).with_jobs(job := job_of(shopper())))  # connections die with their process
+        world.run(world.handle(job).start("1", "go"))
+        world.advance("1 minute")
+        assert world.run(world.handle(job).outcome("1")) == Done(value='{"price":1}')
+        assert [step.name for step in world.run(world.handle(job).steps("1"))] == SHOPPER
+    assert set(calls.names) == {"price a"}
+    assert len(calls.names) <= 2
 
 
 async def ask_a_person(ctx: RunContext[Any], requests: DeferredToolRequests) -> DeferredToolResults:

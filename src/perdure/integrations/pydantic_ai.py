@@ -62,7 +62,8 @@ class _Namer(JournalOperationNamer):
             case CapabilityOperationId(capability_id=id_, operation=operation):
                 name = f"{id_} {operation}"
             case _:
-                name = super().operation_name(operation_id).removeprefix(f"{self._agent}__").replace("__", " ")
+                name = super().operation_name(operation_id).removeprefix(f"{self._agent}__")
+                name = name.replace("mcp_server__", "mcp ").replace("__", " ")
         return f"{self._agent} {name}".replace(":", " ")
 
     def invocation_name(self, operation_id: DurableOperationId, *, label: str | None) -> Any:
