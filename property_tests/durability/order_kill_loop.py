@@ -24,7 +24,7 @@ from drawn_sizes import runtime_of_this_process
 from returns.result import Result, Success
 
 from perdure import App, Do, ItemContext, WorkerPool, effect, program
-from perdure.values.errors import EngineClosed
+from perdure.values.errors import EngineClosed, OutcomeUnknown
 
 KEYS = 4
 POLL_S = 0.05
@@ -180,7 +180,7 @@ def main() -> None:
     if given.work:
         try:
             asyncio.run(serve(given.folder, given.store, given.items, given.skew))
-        except EngineClosed:
+        except (EngineClosed, OutcomeUnknown):  # a request meets the end of the lease before or after its commit
             sys.exit(LOST_ITS_LEASE)
         return
     with tempfile.TemporaryDirectory() as temporary:

@@ -22,7 +22,7 @@ from postgres_harness import PostgresHarness
 from perdure.cli.commands import run_command
 
 NIGHTLY = settings.get_current_profile_name() == "nightly"
-ROUNDS = 60 if NIGHTLY else 3
+ROUNDS = 60 if NIGHTLY else 2
 AUDITED = ("parts", "orphans", "left", "dangling", "instances")
 WORKER = Path(__file__).with_name("large_worker.py")
 

@@ -58,7 +58,7 @@ def run(folder: Path, tests: str, *options: str) -> str:
 def run_beside_all(folder: Path, tests: str, *options: str) -> str:
     """Run pytest over some tests, with all installed plugins; returns its output."""
     scope = ("-o", "asyncio_default_fixture_loop_scope=function")
-    return printed_by(folder, tests, "-p", "no:schemathesis", *scope, *options, environment={})
+    return printed_by(folder, tests, "-pno:schemathesis", "-pno:langsmith_plugin", *scope, *options, environment={})
 
 
 def printed_by(folder: Path, tests: str, *options: str, environment: dict[str, str]) -> str:
