@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager, suppress
 from itertools import pairwise
 from typing import TypeVar
 
-import httpx2
 import pytest
 from attrs import define, evolve, field
 from hypothesis import given
@@ -82,7 +81,7 @@ def with_server(responses: list[Sequence[bytes]], work: Callable[[Connections], 
 
 
 async def answer(connections: Connections) -> tuple[int, bytes]:
-    async with connections.post("/v1/calls", b"body", 30_000) as (status, parts):
+    async with connections.exchange("POST", "/v1/calls", [], b"body", 30_000) as (status, parts):
         return status, b"".join([part async for part in parts])
 
 
@@ -129,7 +128,7 @@ def test_a_connection_is_used_again_unless_the_server_closes_it() -> None:
 
 def test_a_connection_whose_response_was_not_read_is_not_used_again() -> None:
     async def half(connections: Connections) -> tuple[int, bytes]:
-        async with connections.post("/v1/calls", b"first", 30_000):
+        async with connections.exchange("POST", "/v1/calls", [], b"first", 30_000):
             pass
         return await answer(connections)
 
@@ -205,23 +204,13 @@ def test_an_answer_larger_than_the_limit_is_lost(most: int, found: str) -> None:
 def calls_of(connections: Connections, most: int) -> list[Callable[[], Awaitable[object]]]:
     """Return one request over each channel: the connections, a batch of a client, and another request of it."""
 
-    def channel() -> AsyncChannel:
-        http = httpx2.AsyncClient(base_url=connections.base, trust_env=False)
-        return AsyncChannel(http, connections, 1, asyncio_runtime(), max_answer_bytes=most)
+    channel = AsyncChannel(connections, 1, asyncio_runtime(), max_answer_bytes=most)
 
     async def batch() -> object:
-        opened = channel()
-        try:
-            return await opened.call(Envelope(number=0, kind="task", job="j", id="a", action="status"), 30_000)
-        finally:
-            await opened.http_client.aclose()
+        return await channel.call(Envelope(number=0, kind="task", job="j", id="a", action="status"), 30_000)
 
     async def other() -> object:
-        opened = channel()
-        try:
-            return await opened.http("POST", "/v1/jobs", 30_000, b"body", None)
-        finally:
-            await opened.http_client.aclose()
+        return await channel.http("POST", "/v1/jobs", 30_000, b"body", None)
 
     return [lambda: answer(connections), batch, other]
 

@@ -35,7 +35,14 @@ from perdure.remote.async_channel import MAX_WAITING
 from perdure.runtime.on_asyncio import asyncio_runtime
 from perdure.server.http_limits import HttpLimits
 from perdure.server.serving import serving
-from perdure.values.errors import DefinitionError, InvalidInput, OutcomeUnknown, Overloaded, ServerUnreachable
+from perdure.values.errors import (
+    DefinitionError,
+    InvalidArgument,
+    InvalidInput,
+    OutcomeUnknown,
+    Overloaded,
+    ServerUnreachable,
+)
 
 
 @frozen
@@ -279,6 +286,33 @@ def test_a_batch_that_is_too_large_for_the_server_is_sent_in_halves():
             return {type(answer) for answer in answers}, (await attempt(numbers.get_state("a"))).unwrap().n
 
     assert asyncio.run(main()) == ({Success}, 50)
+
+
+@pytest.mark.parametrize("bind", ["127.0.0.1:0", "unix:{}/engine.sock"])
+def test_a_body_that_is_too_large_for_the_server_is_refused_and_not_in_doubt(bind, tmp_path):
+    large = f'"{"x" * 12_000_000}"'  # more than the sockets of both sides hold
+
+    def requests(jobs):
+        named = jobs.handle_by_name("task", "counter")
+        return named.call("send", "a", large), named.explain("send", "a", large)
+
+    limits = HttpLimits(body_bytes=100_000)
+
+    async def main():
+        async with an_engine() as local, serving(local, [bind.format(tmp_path)], limits=limits) as (server,):
+            async with connect(server.urls[0], counter) as jobs:
+                found = [await attempt(request) for request in requests(jobs)]
+
+            def in_a_thread():
+                with connect_sync(server.urls[0], counter) as jobs:
+                    return [jobs.attempt(request) for request in requests(jobs)]
+
+            return [*found, *await asyncio.to_thread(in_a_thread)]
+
+    refused = [each.failure() for each in asyncio.run(main())]
+    assert {str(each) for each in refused} == {
+        str(InvalidArgument("body of the request", "a larger one", "at most 100000 bytes"))
+    }
 
 
 def test_more_unsent_requests_than_the_limit_are_refused_and_none_is_lost():

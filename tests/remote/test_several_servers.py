@@ -458,7 +458,7 @@ def test_a_server_that_does_not_accept_a_connection_is_away_at_once():
             base=url, socket=None, headers={}, runtime=asyncio_runtime(), tls=ssl.create_default_context, connect_ms=10
         )
         with pytest.raises(NotSent):
-            async with connections.post("/", b"", 600_000):
+            async with connections.exchange("POST", "/", [], b"", 600_000):
                 pass
 
     with closing(socket.socket()) as listening:

@@ -14,13 +14,13 @@ from urllib.parse import urlsplit
 
 import attrs
 import h11
-import httpx2
 from returns.result import Result
 
 from perdure.client.calls import concurrently
 from perdure.jobs.call import Call
 from perdure.remote.channel import (
     CONNECT_MS,
+    LINES,
     MAX_ANSWER_BYTES,
     AnswerLost,
     ClientClosed,
@@ -31,7 +31,7 @@ from perdure.remote.channel import (
     headers_of,
     reply_for,
 )
-from perdure.remote.transport_errors import by_effect, limits_of, reason_of
+from perdure.remote.transport_errors import reason_of
 from perdure.runtime.record import Future, Runtime, SpawnedTask
 from perdure.values.errors import Overloaded
 from perdure.wire.problems import problem_of
@@ -72,12 +72,14 @@ class Connection:
         """Whether another request may use it: the server has not closed it, as far as this process knows."""
         return self.protocol.our_state is h11.IDLE and not (self.reader.at_eof() or self.writer.is_closing())
 
-    async def send(self, request: h11.Request, content: bytes) -> None:
-        """Send a request."""
+    def send(self, request: h11.Request, content: bytes) -> None:
+        """Begin to send a request, without waiting until it is sent.
+
+        A server that refuses a large body answers before it has read it, and closes the connection soon: a client
+        that first sends all would lose that answer.
+        """
         events = (request, h11.Data(content), h11.EndOfMessage())
         self.writer.write(b"".join(self.protocol.send(event) or b"" for event in events))
-        with suppress(ConnectionError):  # the server may have answered before it closed the connection
-            await self.writer.drain()
 
     async def head(self) -> h11.Response:
         """Return the status and the response's headers."""
@@ -107,6 +109,9 @@ class Connection:
         self.writer.transport.abort()
 
 
+Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
+
+
 @attrs.define(eq=False, kw_only=True)
 class Connections:
     """Connections to one server, which are kept for further requests.
@@ -126,18 +131,21 @@ class Connections:
     runtime: Runtime
     tls: Callable[[], ssl.SSLContext]
     connect_ms: float = CONNECT_MS
+    closed: bool = False
     _idle: list[Connection] = attrs.Factory(list[Connection])
 
     @asynccontextmanager
-    async def post(
-        self, path: str, content: bytes, timeout_ms: float
+    async def exchange(
+        self, method: Literal["GET", "POST"], path: str, headers: Headers, content: bytes, timeout_ms: float
     ) -> AsyncGenerator[tuple[int, AsyncIterator[bytes]]]:
         """Send a request. Return the response's status and the parts of its body.
 
         Args:
-            path: the path.
+            method: the method.
+            path: the path, with its query.
+            headers: sent beside those of every request.
             content: the body.
-            timeout_ms: the longest time without a part of the response.
+            timeout_ms: the longest time until the response begins, and between its parts.
 
         Raises:
             NotSent: no connection was made.
@@ -145,19 +153,15 @@ class Connections:
         """
         connection, was_read = self._taken() or await self._connected(timeout_ms), False
         try:
-            await connection.send(self._request(path, content), content)
+            connection.send(self._request(method, path, headers, content), content)
             head = await _within(timeout_ms, connection.head())
-            was_read = (
-                head.status_code < _REFUSED
-            )  # the server may close the connection of a request that it did not read
-            yield (
-                head.status_code,
-                self._body(connection, _texts(head.headers), timeout_ms),
-            )
+            # The server may close the connection of a request whose body it did not read.
+            was_read = head.status_code < _REFUSED or content == b""
+            yield head.status_code, self._body(connection, _texts(head.headers), timeout_ms)
         except (OSError, h11.ProtocolError) as error:
             raise AnswerLost(f"the connection failed: {reason_of(error)}") from error
         finally:
-            if was_read and connection.usable:
+            if was_read and connection.usable and not self.closed:
                 connection.idle_since_ms = self.runtime.monotonic_ms()
                 self._idle.append(connection)
             else:
@@ -171,10 +175,12 @@ class Connections:
             yield bytes(event.data)
         connection.end()
 
-    def _request(self, path: str, content: bytes) -> h11.Request:
+    def _request(self, method: Literal["GET", "POST"], path: str, headers: Headers, content: bytes) -> h11.Request:
         url = urlsplit(self.base)
-        headers = [("Host", url.netloc), ("Content-Length", str(len(content))), *self.headers.items()]
-        return h11.Request(method="POST", target=f"{url.path}{path}", headers=headers)
+        length = ("Content-Length", str(len(content)))
+        every = [("Host", url.netloc), *([length] if method == "POST" else []), *self.headers.items()]
+        encoded = [(name.encode(), value.encode()) for name, value in every]
+        return h11.Request(method=method, target=f"{url.path}{path}", headers=[*encoded, *headers])
 
     def _taken(self) -> Connection | None:
         oldest = self.runtime.monotonic_ms() - MAX_IDLE_MS
@@ -200,7 +206,8 @@ class Connections:
         return await asyncio.open_connection(url.hostname, port, ssl=tls)
 
     async def close(self) -> None:
-        """Close the idle connections."""
+        """Close the idle connections now, and the others after their response."""
+        self.closed = True
         idle, self._idle = self._idle, []
         for connection in idle:
             connection.writer.close()
@@ -211,6 +218,11 @@ class Connections:
 async def _within(timeout_ms: float, waiting: Awaitable[A]) -> A:
     async with asyncio.timeout(timeout_ms / 1_000):
         return await waiting
+
+
+def busy(connections: int, waited_ms: float) -> str:
+    """Return why a request was not sent."""
+    return f"its {connections} connections were in use for {waited_ms / 1_000:g} seconds"
 
 
 def _texts(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
@@ -230,6 +242,8 @@ Waiting: TypeAlias = Future[BatchReply]
 Batch: TypeAlias = Sequence[tuple[int, "Unsent"]]
 
 _TOO_LARGE: Final = 413
+
+_OF_LINES: Final[Headers] = [(name.encode(), value.encode()) for name, value in LINES.items()]
 
 
 @attrs.frozen(eq=False)
@@ -354,13 +368,12 @@ class CallBatcher:
                 unsent.waiting.set_result(reply_for(reply, number))
 
     def _expire(self, number: int, waiting: Waiting, timeout_ms: float) -> None:
-        seconds = f"{timeout_ms / 1_000:g} seconds"
         if waiting.done():
             return
         if number in self._queue:
-            waiting.set_exception(NotSent(f"its {self.max_batches} connections were in use for {seconds}"))
+            waiting.set_exception(NotSent(busy(self.max_batches, timeout_ms)))
         else:
-            waiting.set_exception(AnswerLost(f"no answer came within {seconds}"))
+            waiting.set_exception(AnswerLost(f"no answer came within {timeout_ms / 1_000:g} seconds"))
 
     async def close(self) -> None:
         """Cancel the batches in progress. Their requests' answers are lost. Send no others."""
@@ -419,21 +432,21 @@ class AsyncChannel:
     """Sends requests over connections that are kept, in batches.
 
     Attributes:
-        http_client: the HTTP library's client, for all requests but batches.
-        connections: for batches.
-        max_connections: at most this many connections.
+        connections: the connections.
+        max_connections: at most this many batches, and as many other requests, are in progress.
         runtime: starts tasks and timers.
         max_answer_bytes: the largest answer to one request.
     """
 
-    http_client: httpx2.AsyncClient
     connections: Connections
     max_connections: int
     runtime: Runtime
     max_answer_bytes: int = MAX_ANSWER_BYTES
     _batching: CallBatcher = attrs.field(init=False)
+    _others: asyncio.Semaphore = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
+        self._others = asyncio.Semaphore(self.max_connections)
         self._batching = CallBatcher(self._post, self.max_connections, self.runtime)
 
     async def call(self, envelope: Envelope, timeout_ms: float, /) -> BatchReply:
@@ -441,7 +454,7 @@ class AsyncChannel:
         return await self._batching.call(envelope, timeout_ms)
 
     async def _post(self, lines: bytes, timeout_ms: float) -> AsyncIterator[bytes]:
-        async with self.connections.post(BATCHES, lines, timeout_ms) as (status, parts):
+        async with self.connections.exchange("POST", BATCHES, _OF_LINES, lines, timeout_ms) as (status, parts):
             if status != OK:
                 raise BatchRefused(HttpReply(status, await self._joined(parts)))
             begun, size = list[bytes](), 0  # the line that is being received: joined once
@@ -458,14 +471,17 @@ class AsyncChannel:
         self, method: Literal["GET", "POST"], path: str, timeout_ms: float, content: bytes, key: str | None, /
     ) -> HttpReply:
         """Send another request."""
-        if self.http_client.is_closed:
+        if self.connections.closed:
             raise ClientClosed
-        with by_effect():
-            async with self.http_client.stream(
-                method, path, content=content, headers=headers_of(key), timeout=limits_of(timeout_ms)
-            ) as reply:
-                check_encoding(reply.headers)
-                return HttpReply(reply.status_code, await self._joined(reply.aiter_raw()))
+        try:
+            await _within(timeout_ms, self._others.acquire())
+        except TimeoutError as error:
+            raise NotSent(busy(self.max_connections, timeout_ms)) from error
+        try:
+            async with self.connections.exchange(method, path, headers_of(key), content, timeout_ms) as (status, parts):
+                return HttpReply(status, await self._joined(parts))
+        finally:
+            self._others.release()
 
     async def _joined(self, parts: AsyncIterator[bytes]) -> bytes:
         found, size = list[bytes](), 0
@@ -479,4 +495,3 @@ class AsyncChannel:
         """Close the connections."""
         await self._batching.close()
         await self.connections.close()
-        await self.http_client.aclose()

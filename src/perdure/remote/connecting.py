@@ -23,7 +23,7 @@ from perdure.client.calls import attempt
 from perdure.client.client import AsyncContextGuard, Client, SyncContextGuard
 from perdure.jobs.call import Call
 from perdure.jobs.definition import AnyDefinition, check_definition
-from perdure.remote.channel import LINES, Channel, ClientRuntime
+from perdure.remote.channel import Channel, ClientRuntime
 from perdure.remote.gateway import RemoteGateway
 from perdure.remote.servers import MAX_SERVERS, Server, Servers, ServerUrl, server_url
 from perdure.stores.sqlite.files import short_path
@@ -245,21 +245,18 @@ async def _opened_async(settle: Callable[[], Settings]) -> AsyncGenerator[Client
     except ModuleNotFoundError as error:
         raise DefinitionError("connect", error, MISSING_EXTRA) from error
     runtime, channels = asyncio_runtime(), list[AsyncChannel]()
-    limits: Any = httpx2.Limits(max_connections=given.max_connections, max_keepalive_connections=given.max_connections)
     with ExitStack() as stack:
 
         def channel_of(url: ServerUrl) -> Channel:
             socket = socket_of(url, stack)
-            transport = httpx2.AsyncHTTPTransport(uds=socket, limits=limits)
             connections = Connections(
                 base=url.base,
                 socket=socket,
-                headers={**LINES, **given.headers},
+                headers=given.headers,
                 runtime=runtime,
                 tls=httpx2.create_ssl_context,
             )
-            client = httpx2.AsyncClient(base_url=url.base, headers=given.headers, transport=transport, trust_env=False)
-            channels.append(AsyncChannel(client, connections, given.max_connections, runtime))
+            channels.append(AsyncChannel(connections, given.max_connections, runtime))
             return channels[-1]
 
         try:
