@@ -7,8 +7,8 @@ none: `pytest --hypothesis-profile=ci` runs all.
 The results of `SHARED_OUT`, which are these and all others but those of values, codecs, programs and pages, depend
 little on the version of Python. With `PERDURE_SHARE=0/2`, the first share of two, CI runs each of them on one of its
 Pythons, chosen by the name of the test, and on the next one after the next commit; it runs all other tests on all
-Pythons. Of `TURNED`, which are faults and files, other programs, and families whose cases differ in one parameter, it
-runs a third: `PERDURE_TURN`, the number of commits, says which one. So three runs of CI leave out no test.
+Pythons. Of `TURNED` it runs a third: faults and files, other programs, drawn histories, and families whose cases differ
+in one parameter. `PERDURE_TURN`, the number of commits, says which third. So three runs of CI leave out no test.
 """
 
 import os
@@ -84,12 +84,22 @@ _FAMILIES = (  # a behaviour for each case, and one cause for most failures
     "property_tests/kinds/test_pool_pairs.py",
     "property_tests/workflow/test_workflow_feature_pairs.py",
     "tests/behaviour/test_exceptions.py",
-    "tests/rehearsal/test_command.py",
-    "tests/rehearsal/test_rehearse.py",
+    "tests/dashboard/test_rehearsal.py",
+    "tests/rehearsal/",
+)
+_DRAWN = (  # histories of drawn requests, whose examples are the same in each run
+    "property_tests/behaviour/",
+    "property_tests/engine/",
+    "property_tests/kinds/",
+    "property_tests/testing/",
+    "property_tests/values/test_cron_laws.py",
+    "property_tests/workflow/",
+    "tests/testing/test_job_machine.py",
+    "tests/testing/test_machine_laws.py",
 )
 EXPENSIVE = (*_DISK, *_POSTGRES, *SWEEPS, *_LONG, _MUTANTS, *_PROGRAMS, *_WHOLE)
 """The beginnings of the names of tests that a plain run leaves out."""
-TURNED = (*_DISK, *_POSTGRES, *SWEEPS, *_LONG, *_PROGRAMS, *_FAMILIES)
+TURNED = (*_DISK, *_POSTGRES, *SWEEPS, *_LONG, *_PROGRAMS, *_FAMILIES, *_DRAWN)
 """The beginnings of the names of tests of which a run of CI takes a third."""
 SHARED_OUT = (
     *EXPENSIVE,

@@ -14,7 +14,7 @@ import pytest
 from postgres_harness import PostgresHarness
 from returns.result import Failure, Result, Success
 
-from perdure import App, Backoff, Retry, Signal, Stream, Workflow, WorkflowContext, effect, patched
+from perdure import App, Backoff, Limits, Retry, Signal, Stream, Workflow, WorkflowContext, effect, patched
 from perdure.coroutines import (
     CoroutineError,
     StepFailed,
@@ -149,8 +149,9 @@ async def beside_each_other(ctx: WorkflowContext[int]) -> int:
 
 
 async def ends(job: Any, url: str) -> object:
-    async with App(None).with_jobs(job).open(url) as jobs:
-        return await jobs.handle(job).start_and_wait("1", 3)
+    quick = Limits(shutdown_timeout="1 second")  # for the mutants whose run never ends
+    async with App(None, limits=quick).with_jobs(job).open(url) as jobs:
+        return await jobs.handle(job).start_and_wait("1", 3, timeout="20 seconds")
 
 
 def test_parallel_steps_overlap_in_memory_and_in_a_file(tmp_path: Path) -> None:
