@@ -23,6 +23,7 @@ from perdure import (
     Migrations,
     Retry,
     Secret,
+    Signal,
     WorkerPool,
     Workflow,
     WorkflowContext,
@@ -36,6 +37,7 @@ from perdure.jobs.code_fingerprint import code_of
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.parts import Reference, parts_in
 from perdure.kinds.worker_pool.items import ItemContext, new_item
+from perdure.kinds.workflow.commands import StartingSignal
 from perdure.programs import sleep
 from perdure.remote import connect
 from perdure.server.serving import serving
@@ -165,6 +167,65 @@ def test_an_input_has_at_most_input_bytes_and_a_larger_one_leaves_no_trace(size:
                 assert "expected at most 4000 bytes when encoded, got 4001" in str(answer.failure())
                 assert world.instance(job, "f") is None
         assert parts is None or audited(world, flow, "f") == (parts, 0, 0)
+
+
+WORD = Signal("word", str)
+
+
+@program
+def hearing(ctx: WorkflowContext[str]) -> Do[tuple[int, str], str]:
+    text = yield from ctx.state
+    word = yield from WORD.receive()
+    yield from sleep("1 hour")
+    assert (yield from ctx.state) == text
+    return len(text), word
+
+
+hears = Workflow("hears", state=str, run=hearing, signals=[WORD], keep=None)
+
+
+def test_a_signal_may_start_a_workflow_with_a_large_state() -> None:
+    with opened(hears) as world:
+        for id_ in ("a", "b"):
+            call = world.handle(hears).signal_with_start
+            sent = world.run(call(id_, WORD, "one", text_of(1_000), idempotency_key=id_))
+            assert (sent.found, audited(world, hears, id_)) == ("absent", (11, 0, 0))
+            assert world.run(call(id_, WORD, "two", text_of(900))).found == "running"  # keeps its own state
+            assert audited(world, hears, id_) == (11, 0, 0)
+        world.restart()
+        world.advance("1 hour")
+        assert world.run(world.handle(hears).outcome("a")) == Done(value=(1_000, "one"))
+        again = world.handle(hears).signal_with_start("a", WORD, "next", text_of(500), if_ended="start")
+        assert world.run(again).found == "ended"
+        assert audited(world, hears, "a") == (6, 0, 0)  # the parts of the earlier state went with its journal
+        world.advance("2 hours")
+        assert world.run(world.handle(hears).outcome("a")) == Done(value=(500, "next"))
+
+
+@pytest.mark.parametrize(("size", "form"), [(ROW, Success), (ROW + 1, Failure)])
+def test_the_value_of_a_signal_has_one_row_also_beside_a_large_state(size: int, form: type) -> None:
+    with opened(hears) as world:
+        call = world.handle(hears).signal_with_start
+        absent = attempt(call("a", WORD, text_of(size - 2), text_of(2_000)))
+        assert isinstance(world.run(absent), form)
+        world.run(call("b", WORD, "one", "small"))
+        running = world.run(attempt(call("b", WORD, text_of(size - 2), text_of(2_000))))
+        assert isinstance(running, form)
+        if isinstance(running, Failure):
+            assert f"expected at most {ROW} bytes when encoded, got {size}" in str(running.failure())
+            assert world.instance(hears, "a") is None
+
+
+def test_a_start_by_a_signal_has_at_most_input_bytes() -> None:
+    start = StartingSignal(state="", value="one")
+    envelope = len(hears.encode_input("signal_with_start.word", start, 1_000))
+    with opened(hears) as world:
+        for size in (4_000, 4_001):
+            found = world.run(
+                attempt(world.handle(hears).signal_with_start(str(size), WORD, "one", text_of(size - envelope)))
+            )
+            assert isinstance(found, Success) == (size == 4_000)
+        assert world.instance(hears, "4001") is None
 
 
 def test_a_state_within_a_row_is_limited_by_state_bytes_and_a_message_by_payload_bytes() -> None:

@@ -667,6 +667,7 @@ def _signal_commands(
                 ignores_other_tags=True,
             ),
             stored=("state", "value"),
+            parts=True,
             absent="creates",
             answer=Signalled,
         )

@@ -67,7 +67,7 @@ from perdure.kinds.workflow.header import (
 )
 from perdure.kinds.workflow.instructions import update_signal
 from perdure.kinds.workflow.journal import MAX_PUBLISHED_BYTES, body_of
-from perdure.kinds.workflow.starts import due, note_fork, signal_with_start, start, stored_name
+from perdure.kinds.workflow.starts import arrived_signal, due, note_fork, signal_with_start, start
 from perdure.kinds.workflow.waits import arrival
 from perdure.programs import Raised
 from perdure.values.address import Address
@@ -212,10 +212,11 @@ def _arrived(
     if isinstance(command, SendSignal):
         if waiting >= job.inbox:
             return refuse(address, Overloaded(f"inbox of {address}", job.inbox))
-        codec, waiting = job.signals[command.name], waiting + 1
-        # The mark stays with the row: tools show the journal without the job's types.
-        name, value = stored_name(command.name, command.value), request.encode(codec, command.value).decode()
-        row = arrival(number, name, value, inputs.now_ms, secret=codec.secret)
+        waiting += 1
+        try:
+            row = arrived_signal(job, number, command.name, command.value, request, inputs)
+        except InvalidInput as refused:
+            return refuse(address, refused)
     else:  # never refused for the limit of the inbox: the workflow itself started the child, and waits for its end
         end = command.end
         row = arrival(number, end.call, stored_end(end.form, end.value), inputs.now_ms, secret=end.secret)

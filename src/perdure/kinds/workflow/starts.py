@@ -10,7 +10,7 @@ import orjson
 
 from perdure.jobs.definition import START_LANE
 from perdure.jobs.parts import stored_state
-from perdure.jobs.request import AlarmDue, Request, too_large
+from perdure.jobs.request import AlarmDue, Request, within
 from perdure.jobs.run import begin_attempt, begin_run
 from perdure.jobs.step import Commit, Defer, Step
 from perdure.jobs.transitions import EventRecorder, answered, nothing, purge, put, refuse, reply, stored
@@ -36,7 +36,7 @@ from perdure.kinds.workflow.header import (
     written,
 )
 from perdure.kinds.workflow.instructions import KeyedValue, signal_of_key
-from perdure.kinds.workflow.journal import JournalPrefix, body_of, prefix_of
+from perdure.kinds.workflow.journal import JournalPrefix, Row, body_of, prefix_of
 from perdure.kinds.workflow.waits import arrival
 from perdure.values.address import Address
 from perdure.values.answer import RunAnswer
@@ -223,6 +223,20 @@ def copied(
     return ForkCopy(state=state, started_ms=header.started_ms, prefix=prefix)
 
 
+def arrived_signal(
+    job: AnyWorkflow, number: int, name: str, value: object, request: Request, inputs: TurnInputs
+) -> Row:
+    """Return the row that a signal has in the journal.
+
+    Raises:
+        InvalidInput: the value has more than ``payload_bytes`` bytes.
+    """
+    codec = job.signals[name]
+    # The input of `signal_with_start` may be larger, for the state beside the value.
+    encoded = within(request.encode(codec, value), inputs.limits.payload_bytes, what=codec.what)
+    return arrival(number, stored_name(name, value), encoded, inputs.now_ms, secret=codec.secret)
+
+
 def signal_with_start(
     job: AnyWorkflow,
     address: Address,
@@ -232,25 +246,23 @@ def signal_with_start(
     inputs: TurnInputs,
 ) -> Step:
     """Start a workflow, or an ended one again, with a signal in its inbox."""
-    encoded = request.encode(job.plan.state, command.start.state).decode()
-    refused = too_large(encoded, inputs.limits.state_bytes, what=job.plan.state.what)
-    if refused is not None:
-        return refuse(address, refused)
-    codec = job.signals[command.name]
     number = 1 if instance is None else header_of(instance).signals + 1  # no ticket of the earlier one may name it
-    value = request.encode(codec, command.start.value).decode()
-    name = stored_name(command.name, command.start.value)
-    row = arrival(number, name, value, inputs.now_ms, secret=codec.secret)
+    try:
+        state = stored_state(job, request.encode(job.plan.state, command.start.state), inputs)
+        row = arrived_signal(job, number, command.name, command.start.value, request, inputs)
+    except InvalidInput as refused:
+        return refuse(address, refused)
+    parts = () if state.journal is None else state.journal.bodies
     header = Header(run_id=inputs.id(), started_ms=inputs.now_ms, signals=number, waiting=1)
     # The same row for the next workflow of the id: a purge and an insert would need two commits.
-    before = _fresh(address, encoded, header, inputs) if instance is None else instance
+    before = _fresh(address, state.text, header, inputs) if instance is None else instance
     run_count = before.run_count
     transition = put(
         before,
         inputs.now_ms,
         events=EventRecorder(inputs, address, run_count).optional(JobStarted),
-        journal=JournalChange((body_of(row),), "kept" if instance is None else "cut"),
-        state=encoded,
+        journal=JournalChange((*parts, body_of(row)), "kept" if instance is None else "cut"),
+        state=state.text,
         data=written(header),
         event_count=before.event_count + 1,
         alarm_ms=inputs.now_ms,
