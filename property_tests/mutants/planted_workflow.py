@@ -28,9 +28,9 @@ MUTANTS = (
     ),
     Mutant(
         "a key that starts a workflow is forgotten",
-        "signal_with_start",
-        "name = stored_name(command.name, command.start.value)",
-        "name = command.name",
+        "arrived_signal",
+        "stored_name(name, value), encoded",
+        "name, encoded",
         BY_KEY,
     ),
     Mutant(
@@ -505,7 +505,7 @@ MUTANTS = (
     ),
     Mutant(
         "the secrets of signals are shown",
-        "_arrived",
+        "arrived_signal",
         "inputs.now_ms, secret=codec.secret",
         "inputs.now_ms, secret=False",
         "tests/workflow/test_workflow_secrets.py::test_the_inbox_the_steps_and_the_outcome_are_shown_without_secrets",

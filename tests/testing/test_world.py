@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from returns.result import Failure, Success
 from shop import NEW_YEAR, Shop, app
 
-from perdure import App, Do, Task, TaskContext, program
+from perdure import App, Do, Schedules, Task, TaskContext, every, program, tell
 from perdure.examples.mail import HasMailer, MailBounced, send_mail
 from perdure.examples.order_processor import Cancelled, Delivered, Order, OrderPlaced, PaymentReceived, order_processor
 from perdure.examples.token_refresher import TokenState, token_refresher
@@ -42,6 +42,7 @@ from perdure.testing.world import (
 from perdure.values.errors import (
     DefinitionError,
     HookRaised,
+    InvalidArgument,
     OutcomeUnknown,
     Rejected,
     StoreLocked,
@@ -348,6 +349,18 @@ def test_effects_are_recorded_with_whose_they_were() -> None:
         assert (call.name, str(call.address)) == ("push", "debounce:webhook-batcher:c-1")
         assert (call.attempt, call.delivery, call.outcome) == (1, 1, Success(1))
         assert repr(UNANSWERED) == "no answer"
+
+
+def test_a_request_that_is_refused_before_it_is_sent_leaves_the_world_and_is_no_line_of_the_test() -> None:
+    """Else the caller would wait for the threads of a world that was not closed, and see another error."""
+    table = Schedules("table", targets=(order_processor,))
+    with pytest.raises(InvalidArgument) as caught, World(app.with_jobs(table), Shop()) as world:  # noqa: PT012 - the world is left by it
+        message = tell(order_processor, "o-1").send(PLACED)
+        world.run(world.handle(table).put("s", every("1 hour"), message))
+    assert not world.is_open
+    assert "schedule of put" in str(caught.value)
+    (story,) = caught.value.__notes__
+    assert ".put(" not in story
 
 
 def test_a_failure_shows_the_trace_and_how_to_reproduce_it() -> None:

@@ -39,7 +39,7 @@ from perdure.testing.world.trace import (
     format_trace,
 )
 from perdure.values.address import Address
-from perdure.values.errors import InvalidInput
+from perdure.values.errors import RequestError
 from perdure.values.event import Event
 from perdure.values.limits import Limits
 
@@ -80,7 +80,7 @@ class RecordedCall:
         """Return the requests, also those that did not reach the engine. Not those that were not valid."""
         found: list[RequestOrReading] = []
         for asked in self.asked:
-            with suppress(InvalidInput):
+            with suppress(RequestError):
                 found += [] if asked is None else [asked() if callable(asked) else asked]
         return found
 

@@ -208,9 +208,9 @@ class World:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if isinstance(error, Exception):
-            error.add_note(self.trace_text())
         try:
+            if isinstance(error, Exception):
+                error.add_note(self.trace_text())
             if error is None:
                 self.finish()
         finally:
