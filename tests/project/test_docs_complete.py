@@ -28,6 +28,7 @@ MENTIONED = set(re.findall(r"\w+(?:-\w+)*", "\n".join(QUOTED.findall(REFERENCE))
 PACKAGES = [
     "perdure",
     "perdure.codecs",
+    "perdure.interpreters",
     "perdure.kinds.continuous",
     "perdure.kinds.debounce",
     "perdure.kinds.task",

@@ -23,7 +23,7 @@ MIN_FILE_LINES = 60
 MAX_FUNCTION_LINES = 60
 
 # How finely the source is cut. Lower them when you can: a reader opens every file that a request crosses.
-MAX_FILES = 414
+MAX_FILES = 415
 MAX_IMPORT_LINES_PERCENT = 7.2
 
 TOP_LEVEL = {"LICENSE", "README.md", "docs", "property_tests", "pyproject.toml", "src", "tests", "uv.lock"}
@@ -64,6 +64,7 @@ ANY_ALLOWED = {
     "coroutines.py": "values of operations, whose types are erased in the journal",
     "durable_loop.py": "arguments of callbacks, as asyncio passes them",
     "engine/runs/effects.py": "the services of a program whose needs are erased",
+    "interpreters.py": "the services of a program whose needs are erased",
     "jobs/call.py": "what coroutines send and throw",
     "runtime/tasks.py": "what coroutines send and throw",
     "engine/running.py": "the services of a program whose needs are erased",
