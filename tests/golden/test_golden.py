@@ -31,7 +31,7 @@ from perdure.values.event import EVENT_TYPES
 from perdure.values.failure import FailureRecord
 from perdure.values.instance import Claim, PendingRetry
 
-GOLDEN = sorted(HERE.glob("*.sql"))
+GOLDEN = sorted(HERE.glob("schema_*.sql"))
 
 STATUSES = {
     "continuous": {"scheduled", "running", "retrying", "paused", "retries_exhausted", "recovery_exhausted"},

@@ -1,4 +1,4 @@
-"""Write a golden file: ``python tests/golden/write_golden.py [NAME]``, from the folder of the repository.
+"""Write a golden file: ``python tests/golden/write_golden.py [schema|kinds]``, from the folder of the repository.
 
 Only after a change of a stored format, and never over a file that was released: users have such rows.
 """
@@ -25,6 +25,14 @@ def played(folder: Path) -> Path:
     return folder / "jobs.db"
 
 
+def played_kinds(folder: Path) -> Path:
+    """Play the scene of the later kinds, and return the file that it leaves."""
+    from later_kinds import write_scene  # noqa: PLC0415 - as above
+
+    write_scene(folder / "jobs.db")
+    return folder / "jobs.db"
+
+
 def dumped(path: Path) -> str:
     """Return a file as SQL text."""
     with closing(sqlite3.connect(path)) as file:
@@ -41,10 +49,11 @@ def main() -> None:
         str(TESTS / "stores"),
         str(TESTS / "plugins"),
     ]
+    scene = sys.argv[1] if len(sys.argv) > 1 else "schema"
     with TemporaryDirectory() as folder:
-        text = dumped(played(Path(folder)))
+        text = dumped({"schema": played, "kinds": played_kinds}[scene](Path(folder)))
     version = text.partition("user_version = ")[2].partition(";")[0]
-    golden = HERE / f"{sys.argv[1] if len(sys.argv) > 1 else f'schema_{version}'}.sql"
+    golden = HERE / f"{scene}_{version}.sql"
     golden.write_text(text, encoding="utf-8")
     print(f"{golden}: {golden.stat().st_size:,} bytes")  # noqa: T201
 
