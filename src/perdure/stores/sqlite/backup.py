@@ -84,7 +84,7 @@ class PartialFile:
                 for setting in SETTINGS:
                     target.execute(f"PRAGMA {setting}")
                 copy_pages()
-            return self._publish()
+            return self.publish()
         except (sqlite3.Error, OSError) as error:
             raise self.failed(str(error)) from error
 
@@ -96,7 +96,12 @@ class PartialFile:
         """Return the error for this backup."""
         return BackupFailed(str(self.target), reason)
 
-    def _publish(self) -> Backup:
+    def publish(self) -> Backup:
+        """Sync the complete file, and rename it to its target.
+
+        Raises:
+            BackupFailed: a file of that name appeared meanwhile.
+        """
         # Sync, rename, sync the folder: in another order a loss of power leaves an incomplete file under the name of a
         # backup.
         self.sync(self.path)

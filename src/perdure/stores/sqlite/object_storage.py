@@ -1,0 +1,243 @@
+"""Backups in object storage: the pieces that a store is shipped in, their seals, and the bucket that holds them.
+
+A piece has pages that changed, and the hash of the piece before it. A generation is a sequence of pieces, the first of
+which hold the whole store. Objects are created and never overwritten, so that two writers cannot mix their pieces.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import struct
+import zlib
+from importlib import import_module
+from typing import Any, Final
+
+import attrs
+import orjson
+
+from perdure.stores.encryption.keys import Encryption
+from perdure.values.errors import BackupFailed, DefinitionError
+from perdure.values.excerpt import excerpt
+
+PIECE_PAGES: Final = 2_048
+"""Pages in one object: 8 MiB before compression."""
+
+TIMEOUT_S: Final = 30
+"""How long one request to the endpoint may take."""
+
+_MAGIC: Final = b"perdure backup 1 "
+_PLAIN: Final = b"-"
+_LENGTH: Final = struct.Struct(">I")
+_NAME: Final = re.compile(r"(\d{13}-[0-9a-f]{8})/(\d{8})")
+_SCHEMES: Final = ("s3://", "gs://", "az://", "file://")
+
+
+@attrs.frozen(kw_only=True)
+class Piece:
+    """Pages of a store that were written between two commits, or a part of them.
+
+    Attributes:
+        store: the store's identity.
+        moment_ms: when it was read.
+        page_bytes: a page's size.
+        pages: the store's size in pages afterwards.
+        more: whether further pieces belong to the same snapshot.
+        is_end: whether the generation ends here, because another writer began a new one.
+        previous: the hash of the piece before it, empty for the first.
+        digest: a checksum over all pages afterwards, empty in an incomplete snapshot.
+        numbers: the numbers of its pages.
+        content: the pages, one after another.
+    """
+
+    store: str
+    moment_ms: int
+    page_bytes: int = 0
+    pages: int = 0
+    more: bool = False
+    is_end: bool = False
+    previous: str = ""
+    digest: str = ""
+    numbers: tuple[int, ...] = ()
+    content: bytes = attrs.field(default=b"", repr=False)
+
+    def packed(self) -> bytes:
+        """Return the piece as bytes."""
+        fields = attrs.asdict(self, filter=attrs.filters.exclude("numbers", "content"))
+        header = orjson.dumps({**fields, "count": len(self.numbers)})
+        numbers = struct.pack(f">{len(self.numbers)}I", *self.numbers)
+        return _LENGTH.pack(len(header)) + header + numbers + zlib.compress(self.content, 1)
+
+    @staticmethod
+    def unpacked(data: bytes) -> Piece:
+        """Read a piece.
+
+        Raises:
+            ValueError: these bytes are not one.
+        """
+        try:
+            start = _LENGTH.size + _LENGTH.unpack_from(data)[0]
+            header = orjson.loads(data[_LENGTH.size : start])
+            count = header.pop("count")
+            numbers = struct.unpack_from(f">{count}I", data, start)
+            size = count * header["page_bytes"]
+            content = zlib.decompressobj().decompress(data[start + 4 * count :], size) if size else b""
+            if len(content) != size or count > PIECE_PAGES:
+                raise ValueError(f"expected {size} bytes")
+            return Piece(numbers=numbers, content=content, **header)
+        except (struct.error, zlib.error, orjson.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(str(error)) from error
+
+
+def seal(piece: Piece, name: str, encryption: Encryption | None) -> bytes:
+    """Return the object for a piece, encrypted under a key if there is one.
+
+    Args:
+        piece: the piece.
+        name: the object's name. It is authenticated: an object decrypts under no other name.
+        encryption: the keys.
+    """
+    packed = piece.packed()
+    if encryption is None:
+        return _MAGIC + _PLAIN + b"\n" + packed
+    key, sealed = encryption.seal_bytes(packed, "backup", name)
+    return _MAGIC + key.encode() + b"\n" + sealed
+
+
+def unseal(data: bytes, name: str, encryption: Encryption | None, *, url: str) -> Piece:
+    """Read an object.
+
+    Raises:
+        BackupFailed: its key is missing, or it was changed or moved.
+    """
+    head, _, body = data.partition(b"\n")
+    key = head.removeprefix(_MAGIC).decode(errors="replace")
+    if not head.startswith(_MAGIC):
+        raise BackupFailed(url, f"object {name} is not part of a backup")
+    try:
+        if key == _PLAIN.decode():
+            if encryption is not None and encryption.plain == "refused":
+                raise BackupFailed(url, f"object {name} is not encrypted; read it without a key")
+            return Piece.unpacked(body)
+        if encryption is None:
+            raise BackupFailed(url, f"it is encrypted with key {excerpt(key)}; pass the file with --keys-file")
+        return Piece.unpacked(encryption.unseal_bytes(key, body, "backup", name))
+    except ValueError as error:
+        raise BackupFailed(url, f"object {name} cannot be read: {error}") from error
+
+
+@attrs.frozen
+class StoredObject:
+    """An object's place.
+
+    Attributes:
+        generation: the generation's name: when it began, and a random part.
+        number: its position in the generation, from 1.
+        size_bytes: its size.
+        stored_ms: when it was stored.
+    """
+
+    generation: str
+    number: int
+    size_bytes: int
+    stored_ms: int
+
+    @property
+    def name(self) -> str:
+        """The object's name."""
+        return name_of(self.generation, self.number)
+
+
+def name_of(generation: str, number: int) -> str:
+    """Return an object's name."""
+    return f"{generation}/{number:08d}"
+
+
+class Bucket:
+    """A folder in object storage.
+
+    Attributes:
+        url: ``s3://bucket/path``, ``gs://bucket/path``, ``az://account/container/path`` or ``file:///path``.
+    """
+
+    def __init__(self, url: str, *, config: dict[str, str] | None = None) -> None:
+        if not url.startswith(_SCHEMES):
+            raise DefinitionError("URL of a backup", excerpt(url), f"a URL that begins with {', '.join(_SCHEMES)}")
+        try:
+            self._client: Any = import_module("obstore")
+            stores: Any = import_module("obstore.store")
+        except ModuleNotFoundError as error:
+            expected = "the extra backup: pip install 'perdure[backup]'"
+            raise DefinitionError("backups in object storage", str(error), expected) from error
+        self.url = url
+        try:
+            if url.startswith("file://"):
+                self._store = stores.from_url(url, mkdir=True)
+            else:
+                limits = {"timeout": f"{TIMEOUT_S}s", "allow_http": True}
+                self._store = stores.from_url(
+                    url, config=config, client_options=limits, retry_config={"max_retries": 0}
+                )
+        except Exception as error:
+            raise DefinitionError("URL of a backup", excerpt(url), f"one that the storage accepts: {error}") from error
+
+    def create(self, name: str, data: bytes) -> None:
+        """Store an object under a new name. Repeating the call with the same bytes changes nothing.
+
+        Raises:
+            BackupFailed: the name is taken by other bytes.
+            OSError: the endpoint did not store it, as far as is known.
+        """
+        already: type[Exception] = self._client.exceptions.AlreadyExistsError
+        try:
+            self._client.put(self._store, name, data, mode="create")
+        except already as error:
+            if self.read(name) != data:
+                reason = "another perdure backup ships to this URL; this one ends, so that one writer remains"
+                raise BackupFailed(self.url, reason) from error
+        except Exception as error:
+            raise OSError(str(error).partition("\n")[0]) from error
+
+    def read(self, name: str) -> bytes:
+        """Return an object.
+
+        Raises:
+            OSError: the endpoint did not return it.
+        """
+        try:
+            return bytes(self._client.get(self._store, name).bytes())
+        except Exception as error:
+            raise OSError(str(error).partition("\n")[0]) from error
+
+    def objects(self) -> list[StoredObject]:
+        """Return all objects, in the order of their generations and numbers.
+
+        Raises:
+            OSError: the endpoint did not answer.
+        """
+        found: list[StoredObject] = []
+        try:
+            for each in (each for batch in self._client.list(self._store) for each in batch):
+                match = _NAME.fullmatch(each["path"])
+                if match is not None:
+                    stored_ms = int(each["last_modified"].timestamp() * 1000)
+                    found.append(StoredObject(match[1], int(match[2]), each["size"], stored_ms))
+        except Exception as error:
+            raise OSError(str(error).partition("\n")[0]) from error
+        return sorted(found, key=lambda each: (each.generation, each.number))
+
+    def delete(self, names: list[str]) -> None:
+        """Delete objects.
+
+        Raises:
+            OSError: the endpoint did not delete them.
+        """
+        try:
+            self._client.delete(self._store, names)
+        except Exception as error:
+            raise OSError(str(error).partition("\n")[0]) from error
+
+
+def hash_of(data: bytes) -> str:
+    """Return an object's hash, which the next one holds."""
+    return hashlib.sha256(data).hexdigest()

@@ -1,0 +1,496 @@
+"""Ships a store's changes to object storage beside its engine, and restores a store from there.
+
+Each turn reads the pages that were written since the former one, under a hold on the write-ahead log. The engine never
+waits for the endpoint. If the log grows too much meanwhile, the hold ends, and the next turn compares all pages.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import struct
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor, TimeoutError as WaitTimeoutError
+from contextlib import closing, suppress
+from itertools import groupby
+from pathlib import Path
+from typing import IO, Final
+
+import attrs
+
+from perdure.stores.encryption.keys import Encryption
+from perdure.stores.sqlite.backup import PartialFile
+from perdure.stores.sqlite.files import open_private
+from perdure.stores.sqlite.lock import check_missing
+from perdure.stores.sqlite.log_frames import HeldLog, LogPosition, Snapshot
+from perdure.stores.sqlite.object_storage import (
+    PIECE_PAGES,
+    Bucket,
+    Piece,
+    StoredObject,
+    hash_of,
+    name_of,
+    seal,
+    unseal,
+)
+from perdure.stores.sqlite.reader import MAX_LOG_GROWTH_BYTES, read_from_outside
+from perdure.stores.sqlite.schema import CHECKPOINT_PAGES
+from perdure.stores.values import Backup
+from perdure.values.errors import BackupFailed
+
+IDENTITY: Final = ".backup"
+"""The suffix for the file beside a store that names its backups."""
+
+HEARTBEAT_MS: Final = 60_000
+"""An idle store ships an empty piece this often, so that the newest moment shows that the backup runs."""
+
+MIN_GROWTH_BYTES: Final = 64 * 1024 * 1024
+MAX_PIECES: Final = 8_192
+_FETCHED: Final = 16
+_LOOKS: Final = 100
+_LOOK_IN_WINDOW_S: Final = 0.002
+_TURNS_OF_A_WINDOW: Final = 16
+_LOOK_S: Final = 0.25
+_LONGEST_PAUSE_S: Final = 30.0
+_HASH_BYTES: Final = 16
+
+
+class PageHashes:
+    """A hash for each page of a store, and their sum, which is a checksum of the whole store: 4 MiB for a GiB."""
+
+    def __init__(self) -> None:
+        self._hashes = bytearray()
+        self._sum = 0
+
+    def update(self, number: int, page: bytes) -> bool:
+        """Note a page, and return whether it differs from the noted one."""
+        end = number * _HASH_BYTES
+        if len(self._hashes) < end:
+            self._hashes.extend(bytes(end - len(self._hashes)))
+        new = hashlib.blake2b(page, digest_size=_HASH_BYTES, salt=struct.pack(">Q", number)).digest()
+        old = bytes(self._hashes[end - _HASH_BYTES : end])
+        self._sum += int.from_bytes(new) - int.from_bytes(old)
+        self._hashes[end - _HASH_BYTES : end] = new
+        return new != old
+
+    def cut(self, pages: int) -> None:
+        """Forget the pages behind a size."""
+        for start in range(pages * _HASH_BYTES, len(self._hashes), _HASH_BYTES):
+            self._sum -= int.from_bytes(self._hashes[start : start + _HASH_BYTES])
+        del self._hashes[pages * _HASH_BYTES :]
+
+    @property
+    def digest(self) -> str:
+        """The checksum of all pages."""
+        return f"{self._sum % 2 ** (8 * _HASH_BYTES):032x}"
+
+
+@attrs.frozen(kw_only=True)
+class Shipped:
+    """A snapshot that is in object storage, complete.
+
+    Attributes:
+        moment_ms: it has every commit before this time.
+        pages: the pages that were shipped for it.
+        size_bytes: the size of its objects.
+    """
+
+    moment_ms: int
+    pages: int
+    size_bytes: int
+
+
+@attrs.frozen(kw_only=True)
+class ShippingServices:
+    """Everything from outside that shipping needs.
+
+    Attributes:
+        now_ms: the time.
+        new_id: draws a random id: 32 hexadecimal digits.
+        wait: waits some seconds, and returns True as soon as the backup is to stop.
+        report: is told that the endpoint fails, and that it works again.
+    """
+
+    now_ms: Callable[[], int]
+    new_id: Callable[[], str]
+    wait: Callable[[float], bool]
+    report: Callable[[str], None]
+
+
+class Shipper:
+    """Ships one store to one URL.
+
+    Args:
+        path: the store's file. It must exist.
+        bucket: where to.
+        services: time, chance and waiting.
+        encryption: encrypts the objects.
+        keep_ms: how long replaced generations are kept.
+        max_log_bytes: how much the log may grow while the endpoint stores nothing.
+        piece_pages: pages in one object.
+        adopt: continue backups of which this file knows nothing, such as those of the file that it is a copy of.
+
+    Raises:
+        BackupFailed: the URL has another store's backups.
+        StoreError: the file is not a readable store.
+        OSError: the endpoint does not answer.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        bucket: Bucket,
+        services: ShippingServices,
+        *,
+        encryption: Encryption | None = None,
+        keep_ms: int = 7 * 86_400_000,
+        max_log_bytes: int = MAX_LOG_GROWTH_BYTES,
+        piece_pages: int = PIECE_PAGES,
+        adopt: bool = False,
+    ) -> None:
+        with read_from_outside(path) as reader:  # the checks of any reader
+            self._path = reader.path
+        self._bucket, self._services, self._encryption = bucket, services, encryption
+        self._keep_ms, self._max_log_bytes, self._piece_pages = keep_ms, max_log_bytes, piece_pages
+        self._store = self._checked_identity(adopt=adopt)
+        self._hashes = PageHashes()
+        self._generation, self._number, self._previous = "", 0, ""
+        self._position: LogPosition | None = None
+        self._shipped_bytes = self._base_bytes = 0
+        self._moment_ms = self._turns = 0
+        self._is_open = False
+        self._former = ""
+        self._replaced: list[tuple[str, int]] = []
+        self._log = HeldLog(self._path)
+        self._uploads = ThreadPoolExecutor(1, "perdure backup")
+
+    def ship(self) -> Shipped | None:
+        """Ship the changes since the last call. None if there are none.
+
+        Raises:
+            BackupFailed: another writer took over, or the backup was to stop while the endpoint failed.
+            StoreError: the file cannot be read.
+        """
+        is_new = self._is_base_due()
+        if is_new:
+            self._begin_generation()
+        shipped_bytes, shipped_pages, moment_ms = self._shipped_bytes, 0, 0
+        is_restarted = False
+        self._turns += 1
+        while True:
+            # The time first: the snapshot has every commit from before it.
+            moment_ms = self._services.now_ms()
+            position = self._log.begin()
+            snapshot = self._log.snapshot(position)
+            with closing(snapshot):
+                numbers = None if self._position is None else self._log.changed(self._position, snapshot)
+                self._log.settle()
+                pages = range(1, position.pages + 1) if numbers is None else sorted(numbers)
+                self._hashes.cut(position.pages)
+                is_open = self._is_open
+                found = self._ship_pages(snapshot, pages, moment_ms, is_open=is_open)
+            shipped_pages += abs(found)
+            # None: the hold ended in the middle, so the next snapshot compares all pages.
+            self._position = position if found >= 0 else None
+            if found >= 0 and (is_restarted or not self._restart_log(position)):
+                break
+            is_restarted = found >= 0
+        if is_new:
+            self._base_bytes = self._shipped_bytes
+            self._replaced.append((self._generation, moment_ms))
+            self._end_former()
+        if shipped_bytes == self._shipped_bytes:
+            return None
+        self._moment_ms = moment_ms
+        return Shipped(moment_ms=moment_ms, pages=shipped_pages, size_bytes=self._shipped_bytes - shipped_bytes)
+
+    def expire(self) -> None:
+        """Delete the generations that a newer complete one replaced long enough ago."""
+        limit = self._services.now_ms() - self._keep_ms
+        kept = max((name for name, complete_ms in self._replaced if complete_ms <= limit), default="")
+        if kept:
+            with suppress(OSError):  # the next call tries again
+                old = [each.name for each in self._bucket.objects() if each.generation < kept]
+                if old:
+                    self._bucket.delete(old)
+                self._replaced = [each for each in self._replaced if each[0] >= kept]
+
+    def close(self) -> None:
+        """End the hold on the log."""
+        self._log.close()
+        self._uploads.shutdown(wait=False)
+
+    # ------------------------------------------------------------ one snapshot
+    def _ship_pages(self, snapshot: Snapshot, numbers: Iterable[int], moment_ms: int, *, is_open: bool) -> int:
+        """Ship those of the pages that changed. Return how many, negative if the hold ended meanwhile."""
+        pages: list[tuple[int, bytes]] = []
+        shipped = 0
+        for number in numbers:
+            if number > snapshot.position.pages:
+                continue
+            page = snapshot.page(number)
+            if not self._hashes.update(number, page):
+                continue
+            if len(pages) == self._piece_pages:
+                self._put(self._piece(snapshot, pages, moment_ms, more=True))
+                shipped, is_open = shipped + len(pages), True
+                pages = []
+            pages.append((number, page))
+            if not self._log.is_held:
+                self._put(self._piece(snapshot, pages, moment_ms, more=True))
+                return -(shipped + len(pages))
+        is_late = moment_ms - self._moment_ms >= HEARTBEAT_MS
+        if pages or is_open or is_late:
+            self._put(self._piece(snapshot, pages, moment_ms, more=False))
+        return shipped + len(pages)
+
+    def _piece(self, snapshot: Snapshot, pages: list[tuple[int, bytes]], moment_ms: int, *, more: bool) -> Piece:
+        return Piece(
+            store=self._store,
+            moment_ms=moment_ms,
+            page_bytes=snapshot.page_bytes,
+            pages=snapshot.position.pages,
+            more=more,
+            previous=self._previous,
+            digest="" if more else self._hashes.digest,
+            numbers=tuple(number for number, _ in pages),
+            content=b"".join(page for _, page in pages),
+        )
+
+    def _put(self, piece: Piece) -> None:
+        name = name_of(self._generation, self._number + 1)
+        data = seal(piece, name, self._encryption)
+        tries = 0
+        while (failed := self._tried(name, data)) is not None:
+            if not tries:
+                self._services.report(f"{self._bucket.url} stores nothing, and is tried again: {failed}")
+            if self._paused(min(2.0**tries, _LONGEST_PAUSE_S)):
+                reason = f"the newest changes are not there, because the endpoint failed: {failed}"
+                raise BackupFailed(self._bucket.url, reason)
+            tries += 1
+        if tries:
+            self._services.report(f"{self._bucket.url} works again")
+        self._number += 1
+        self._is_open = piece.more
+        self._previous = hash_of(data)
+        self._shipped_bytes += len(data)
+
+    def _tried(self, name: str, data: bytes) -> OSError | None:
+        upload = self._uploads.submit(self._bucket.create, name, data)
+        while True:
+            try:
+                upload.result(timeout=_LOOK_S)
+            except WaitTimeoutError:
+                self._limit_log()
+            except OSError as error:
+                return error
+            else:
+                return None
+
+    def _paused(self, pause_s: float) -> bool:
+        while pause_s > 0:
+            if self._services.wait(min(pause_s, _LOOK_S)):
+                return True
+            self._limit_log()
+            pause_s -= _LOOK_S
+        return False
+
+    def _limit_log(self) -> None:
+        if self._log.is_held and self._log.log_bytes() > self._max_log_bytes:
+            self._log.release()
+
+    def _restart_log(self, position: LogPosition) -> bool:
+        """End the hold for a moment, so that the engine can reuse a long log. Return whether it ended.
+
+        Sometimes also for a short log: an engine whose disk failed waits for the end of all readers.
+        """
+        if not self._log.is_held or (position.frame < CHECKPOINT_PAGES and self._turns % _TURNS_OF_A_WINDOW):
+            return False
+        self._log.release()
+        for _ in range(_LOOKS):
+            if self._log.position().salts != position.salts or self._services.wait(_LOOK_IN_WINDOW_S):
+                break
+        return True
+
+    # ------------------------------------------------------------ generations
+    def _is_base_due(self) -> bool:
+        growth = max(self._base_bytes, MIN_GROWTH_BYTES)
+        return not self._generation or self._number >= MAX_PIECES or self._shipped_bytes - self._base_bytes > growth
+
+    def _begin_generation(self) -> None:
+        self._former = self._generation
+        now_ms = self._services.now_ms()
+        newest = self._replaced[-1][0] if self._replaced else ""
+        start_ms = max(now_ms, int(newest[:13] or 0) + 1, int(self._newest[:13] or 0) + 1)
+        self._generation = f"{start_ms:013d}-{self._services.new_id()[:8]}"
+        self._number, self._previous, self._position = 0, "", None
+        self._is_open = False
+        self._shipped_bytes = self._base_bytes = 0
+        self._hashes = PageHashes()
+
+    def _end_former(self) -> None:
+        """End the former generations, so that a writer of theirs fails at its next object."""
+        former = self._former or self._newest
+        while former and former != self._generation:
+            last = max((each.number for each in self._bucket.objects() if each.generation == former), default=0)
+            name = name_of(former, last + 1)
+            previous = hash_of(self._bucket.read(name_of(former, last))) if last else ""
+            end = Piece(store=self._store, moment_ms=self._services.now_ms(), is_end=True, previous=previous)
+            try:
+                self._bucket.create(name, seal(end, name, self._encryption))
+            except BackupFailed:  # that writer stored another object meanwhile
+                continue
+            break
+
+    def _checked_identity(self, *, adopt: bool) -> str:
+        found = self._bucket.objects()
+        self._newest = found[-1].generation if found else ""
+        beside = self._path.with_name(self._path.name + IDENTITY)
+        theirs = _store_of(self._bucket, found[-1], self._encryption) if found else ""
+        with suppress(FileNotFoundError, ValueError, KeyError):
+            ours = str(json.loads(beside.read_text(encoding="utf-8"))["store"])
+            if theirs not in ("", ours):
+                reason = f"it has the backups of another store, according to {beside.name}; choose another URL"
+                raise BackupFailed(self._bucket.url, reason)
+            return ours
+        if theirs and not adopt:
+            reason = (
+                f"it has backups, and there is no {beside.name} which says that they are this store's; choose another "
+                "URL, or pass --adopt if they are"
+            )
+            raise BackupFailed(self._bucket.url, reason)
+        ours = theirs or self._services.new_id()
+        write_identity(self._path, ours)
+        return ours
+
+
+def write_identity(path: Path, store: str) -> None:
+    """Write the file that names a store's backups."""
+    descriptor = open_private(path.with_name(path.name + IDENTITY), os.O_WRONLY | os.O_TRUNC)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(json.dumps({"store": store}))
+
+
+def _store_of(bucket: Bucket, newest: StoredObject, encryption: Encryption | None) -> str:
+    return unseal(bucket.read(newest.name), newest.name, encryption, url=bucket.url).store
+
+
+# ---------------------------------------------------------------- restore
+@attrs.frozen(kw_only=True)
+class RestoredBackup:
+    """A restored store.
+
+    Attributes:
+        backup: its file.
+        moment_ms: it has every commit before this time.
+        incomplete: why newer objects were not used, one sentence each.
+    """
+
+    backup: Backup
+    moment_ms: int
+    incomplete: tuple[str, ...]
+
+
+def restore_from(
+    bucket: Bucket, target: Path, *, encryption: Encryption | None = None, at_ms: int | None = None
+) -> RestoredBackup:
+    """Restore a store into a new file: the newest snapshot, or the newest one until a time.
+
+    Args:
+        bucket: the backups.
+        target: the file, which must not exist.
+        encryption: the keys, if they are encrypted.
+        at_ms: the time.
+
+    Raises:
+        BackupFailed: there is no complete snapshot, or an object cannot be read. No file is left.
+        StoreMissing: an engine's write-ahead log lies where the file belongs.
+        OSError: the endpoint does not answer.
+    """
+    copy = PartialFile(target.absolute())
+    found = bucket.objects()
+    generations = [(name, list(each)) for name, each in groupby(found, key=lambda each: each.generation)]
+    check_missing(str(copy.target), store=f"sqlite:///{target}", if_missing="create")
+    skipped: list[str] = []
+    for _, objects in reversed(generations):
+        copy.begin()
+        try:
+            with copy.path.open("r+b") as file:
+                last, why = _filled(file, _pieces(bucket, objects, encryption, skipped), at_ms)
+                skipped.extend(why)
+                if last is None:
+                    continue
+                file.truncate(last.pages * last.page_bytes)
+                _verify_digest(file, last, bucket.url)
+            write_identity(copy.target, last.store)
+            return RestoredBackup(backup=copy.publish(), moment_ms=last.moment_ms, incomplete=tuple(skipped))
+        finally:
+            copy.discard()
+    reason = "; ".join(skipped) or "it has no backups"
+    raise BackupFailed(str(target), f"{bucket.url} has no complete snapshot{' of that time' if at_ms else ''}: {reason}")
+
+
+def _pieces(
+    bucket: Bucket, objects: list[StoredObject], encryption: Encryption | None, skipped: list[str]
+) -> Iterator[Piece]:
+    """Yield consecutive pieces until the first that is missing or is not the next one."""
+    previous = ""
+    with ThreadPoolExecutor(_FETCHED, "perdure restore") as fetching:
+        for start in range(0, len(objects), _FETCHED):
+            group = objects[start : start + _FETCHED]
+            for place, (each, data) in enumerate(
+                zip(group, fetching.map(bucket.read, [each.name for each in group]), strict=True), start + 1
+            ):
+                if each.number != place:
+                    skipped.append(f"object {name_of(each.generation, place)} is missing; later ones were not used")
+                    return
+                piece = unseal(data, each.name, encryption, url=bucket.url)
+                if piece.previous != previous:
+                    raise BackupFailed(bucket.url, f"object {each.name} does not follow the one before it")
+                if piece.is_end:
+                    return
+                previous = hash_of(data)
+                yield piece
+
+
+def _filled(file: IO[bytes], pieces: Iterator[Piece], at_ms: int | None) -> tuple[Piece | None, list[str]]:
+    """Write complete snapshots into a file, and return the last one's last piece."""
+    last: Piece | None = None
+    with tempfile.TemporaryFile() as waiting:  # of a snapshot that is not complete yet
+        for piece in pieces:
+            if at_ms is not None and piece.moment_ms > at_ms:
+                return last, []
+            if last is None or not piece.more:
+                waiting.seek(0)
+                while header := waiting.read(8):
+                    offset, size = struct.unpack(">II", header)
+                    _write(file, offset, waiting.read(size))
+                waiting.seek(0)
+                waiting.truncate()
+                for place, number in enumerate(piece.numbers):
+                    _write(file, number, piece.content[place * piece.page_bytes : (place + 1) * piece.page_bytes])
+                if not piece.more:
+                    file.truncate(piece.pages * piece.page_bytes)
+                    last = piece
+            else:
+                for place, number in enumerate(piece.numbers):
+                    page = piece.content[place * piece.page_bytes : (place + 1) * piece.page_bytes]
+                    waiting.write(struct.pack(">II", number, len(page)) + page)
+        is_incomplete = last is None or waiting.tell() > 0
+    return last, ["the newest snapshot is incomplete"] if is_incomplete else []
+
+
+def _write(file: IO[bytes], number: int, page: bytes) -> None:
+    file.seek((number - 1) * len(page))
+    file.write(page)
+
+
+def _verify_digest(file: IO[bytes], last: Piece, url: str) -> None:
+    hashes = PageHashes()
+    file.seek(0)
+    for number in range(1, last.pages + 1):
+        hashes.update(number, file.read(last.page_bytes))
+    if hashes.digest != last.digest:
+        raise BackupFailed(url, "the restored pages differ from the shipped ones; report this as a bug, with the URL")

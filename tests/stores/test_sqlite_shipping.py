@@ -1,0 +1,409 @@
+"""A store is shipped to object storage beside its engine, and each shipped snapshot is restored as it was."""
+
+from __future__ import annotations
+
+import http.server
+import shutil
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import attrs
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from perdure.stores.encryption import Encryption, Key
+from perdure.stores.sqlite.object_storage import Bucket, Piece, seal, unseal
+from perdure.stores.sqlite.schema import prepare
+from perdure.stores.sqlite.shipping import Shipper, ShippingServices, restore_from
+from perdure.values.errors import BackupFailed, DefinitionError, StoreMissing
+
+
+@attrs.define
+class Outside:
+    """A clock that the test moves, and waits that end at once."""
+
+    now_ms: int = 1_000
+    ids: int = 0
+    said: list[str] = attrs.field(factory=list)
+    waited: Callable[[], bool] = lambda: False
+
+    def services(self) -> ShippingServices:
+        return ShippingServices(
+            now_ms=self.tick, new_id=self.new_id, wait=lambda _: self.waited(), report=self.said.append
+        )
+
+    def tick(self) -> int:
+        self.now_ms += 1
+        return self.now_ms
+
+    def new_id(self) -> str:
+        self.ids += 1
+        return f"{self.ids:032x}"
+
+
+class Owner:
+    """The connection of an engine, without its rows: it commits, checkpoints, and starts the log over."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.connection = sqlite3.connect(path, isolation_level=None)
+        prepare(self.connection.cursor(), store="s", synchronous="NORMAL")
+        self.connection.execute("CREATE TABLE IF NOT EXISTS texts (id INTEGER PRIMARY KEY, text TEXT)")
+
+    def commit(self, rows: int) -> None:
+        self.connection.execute("BEGIN")
+        self.connection.executemany("INSERT INTO texts (text) VALUES (?)", [("x" * 1_500,)] * rows)
+        self.connection.execute("COMMIT")
+
+    def checkpoint(self, mode: str = "PASSIVE") -> None:
+        self.connection.execute("PRAGMA busy_timeout = 0")
+        self.connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchall()
+
+    def pages(self, copy: Path) -> bytes:
+        """All pages of the file as a reader sees them."""
+        with closing(sqlite3.connect(copy)) as target:
+            target.execute("PRAGMA journal_mode = OFF")
+            self.connection.backup(target)
+        return normal(copy)
+
+
+def normal(path: Path) -> bytes:
+    """A file without the numbers that SQLite changes when it copies: change counter, schema cookie, its version."""
+    data = bytearray(path.read_bytes())
+    for start, end in ((18, 20), (24, 28), (40, 44), (92, 100)):
+        data[start:end] = bytes(end - start)
+    return bytes(data)
+
+
+@pytest.fixture
+def owner(tmp_path: Path) -> Iterator[Owner]:
+    owner = Owner(tmp_path / "jobs.db")
+    yield owner
+    owner.connection.close()
+
+
+def shipper(owner: Owner, bucket: Path, outside: Outside, **options: object) -> Shipper:
+    return Shipper(owner.path, Bucket(bucket.as_uri()), outside.services(), **options)  # type: ignore[arg-type]
+
+
+def restored(bucket: Path, target: Path, **options: object) -> Path:
+    restore_from(Bucket(bucket.as_uri()), target, **options)  # type: ignore[arg-type]
+    return target
+
+
+ACTS = st.sampled_from(["commit", "large", "passive", "restart", "truncate", "ship", "sidecar", "vacuum", "delete"])
+
+
+@given(st.lists(ACTS, max_size=14))
+@example(["ship", "passive", "commit", "passive", "commit", "ship", "passive", "commit", "ship"])
+@example(["ship", "large", "passive", "ship", "commit", "truncate", "commit", "ship"])
+@example(["ship", "commit", "sidecar", "truncate", "commit", "ship"])
+@example(["large", "ship", "delete", "vacuum", "passive", "commit", "ship"])
+def test_each_shipped_snapshot_is_restored_page_for_page(
+    tmp_path_factory: pytest.TempPathFactory, acts: list[str]
+) -> None:
+    folder = tmp_path_factory.mktemp("shipped")
+    owner, outside = Owner(folder / "jobs.db"), Outside()
+    sidecar = shipper(owner, folder / "bucket", outside, piece_pages=3)
+    snapshots: list[tuple[int, bytes]] = []
+    try:
+        for act in [*acts, "ship"]:
+            match act:
+                case "commit" | "large":
+                    owner.commit(3 if act == "commit" else 40)
+                case "delete":
+                    owner.connection.execute("DELETE FROM texts WHERE id % 3 <> 0")
+                case "passive" | "restart" | "truncate":
+                    owner.checkpoint(act)
+                case "vacuum":
+                    owner.connection.execute("VACUUM")
+                case "sidecar":
+                    sidecar.close()
+                    sidecar = shipper(owner, folder / "bucket", outside, piece_pages=3)
+                case _:
+                    shipped = sidecar.ship()
+                    if shipped is not None:
+                        snapshots.append((outside.now_ms, owner.pages(folder / f"{len(snapshots)}.db")))
+        for number, (at_ms, pages) in enumerate(snapshots):
+            assert normal(restored(folder / "bucket", folder / f"restored{number}.db", at_ms=at_ms)) == pages
+        assert normal(restored(folder / "bucket", folder / "newest.db")) == owner.pages(folder / "now.db")
+    finally:
+        sidecar.close()
+        owner.connection.close()
+        shutil.rmtree(folder)
+
+
+def test_a_long_log_starts_over_and_nothing_is_missed(owner: Owner, tmp_path: Path) -> None:
+    """The engine commits and checkpoints while the hold is interrupted: the end of the former log is read."""
+    outside = Outside()
+    sidecar = shipper(owner, tmp_path / "bucket", outside)
+    sidecar.ship()
+    owner.commit(3_000)
+
+    def meanwhile() -> bool:
+        outside.waited = lambda: False
+        owner.commit(5)
+        owner.checkpoint()
+        owner.commit(1)
+        return False
+
+    outside.waited = meanwhile
+    before = sidecar._log.log_bytes()
+    shipped = sidecar.ship()
+    assert shipped is not None
+    assert sidecar._log.log_bytes() == before + 0 or sidecar._position.frame < 1_000  # type: ignore[union-attr]
+    assert sidecar._position.frame < 1_000  # type: ignore[union-attr]
+    assert shipped.pages < 1_700  # not the whole file twice
+    sidecar.close()
+    assert normal(restored(tmp_path / "bucket", tmp_path / "r.db")) == owner.pages(tmp_path / "now.db")
+
+
+def test_only_changed_pages_are_shipped(owner: Owner, tmp_path: Path) -> None:
+    outside = Outside()
+    sidecar = shipper(owner, tmp_path / "bucket", outside)
+    owner.commit(500)
+    assert sidecar.ship().pages > 200  # type: ignore[union-attr]
+    assert sidecar.ship() is None
+    owner.commit(1)
+    assert sidecar.ship().pages <= 4  # type: ignore[union-attr]
+    outside.now_ms += 60_000
+    assert sidecar.ship().pages == 0  # type: ignore[union-attr]
+    sidecar.close()
+
+
+def test_a_second_writer_takes_over_and_the_first_one_ends(owner: Owner, tmp_path: Path) -> None:
+    outside = Outside()
+    first = shipper(owner, tmp_path / "bucket", outside)
+    first.ship()
+    second = shipper(owner, tmp_path / "bucket", outside)
+    second.ship()
+    owner.commit(1)
+    with pytest.raises(BackupFailed, match="another perdure backup ships to this URL"):
+        first.ship()
+    assert second.ship() is not None
+    first.close()
+    second.close()
+
+
+def test_another_stores_url_is_refused(owner: Owner, tmp_path: Path) -> None:
+    outside = Outside()
+    with closing(shipper(owner, tmp_path / "bucket", outside)) as first:
+        first.ship()
+    other = Owner(tmp_path / "other.db")
+    with pytest.raises(BackupFailed, match=r"no other.db.backup which says"):
+        shipper(other, tmp_path / "bucket", outside)
+    shipper(other, tmp_path / "elsewhere", outside).close()
+    with pytest.raises(BackupFailed, match="the backups of another store"):
+        shipper(other, tmp_path / "bucket", outside)
+    other.connection.close()
+
+
+def test_replaced_generations_are_deleted_after_their_time(owner: Owner, tmp_path: Path) -> None:
+    outside = Outside()
+    with closing(shipper(owner, tmp_path / "bucket", outside)) as first:
+        first.ship()
+    second = shipper(owner, tmp_path / "bucket", outside, keep_ms=10_000)
+    second.ship()
+    second.expire()
+    assert len(list((tmp_path / "bucket").iterdir())) == 2
+    outside.now_ms += 10_001
+    second.expire()
+    assert len([each for each in (tmp_path / "bucket").iterdir() if list(each.iterdir())]) == 1
+    second.close()
+    restored(tmp_path / "bucket", tmp_path / "r.db")
+
+
+# ---------------------------------------------------------------- damaged backups
+@pytest.fixture
+def shipped(owner: Owner, tmp_path: Path) -> list[Path]:
+    """The objects of a base in two pieces and of two changes."""
+    with closing(shipper(owner, tmp_path / "bucket", Outside(), encryption=KEYS, piece_pages=20)) as sidecar:
+        for _ in range(3):
+            owner.commit(2)
+            sidecar.ship()
+    return sorted((tmp_path / "bucket").glob("*/*"))
+
+
+KEYS = Encryption(primary=Key("k", bytes(range(64))))
+
+
+def test_a_missing_object_ends_the_restore_there(shipped: list[Path], tmp_path: Path) -> None:
+    shipped[-2].unlink()
+    done = restore_from(Bucket((tmp_path / "bucket").as_uri()), tmp_path / "r.db", encryption=KEYS)
+    assert any("is missing; later ones were not used" in each for each in done.incomplete)
+
+
+def test_a_base_without_its_end_is_no_backup(shipped: list[Path], tmp_path: Path) -> None:
+    for each in shipped[1:]:
+        each.unlink()
+    with pytest.raises(BackupFailed, match="has no complete snapshot: the newest snapshot is incomplete"):
+        restored(tmp_path / "bucket", tmp_path / "r.db", encryption=KEYS)
+    assert not list(tmp_path.glob("r.db*"))
+
+
+@pytest.mark.parametrize("damage", ["flip", "swap", "cut", "other"])
+def test_a_changed_object_is_refused(shipped: list[Path], tmp_path: Path, damage: str) -> None:
+    data = shipped[-1].read_bytes()
+    match damage:
+        case "flip":
+            shipped[-1].write_bytes(data[:-9] + bytes([data[-9] ^ 1]) + data[-8:])
+        case "swap":
+            shipped[-1].write_bytes(shipped[-2].read_bytes())
+        case "cut":
+            shipped[-1].write_bytes(data[:-1])
+        case _:
+            shipped[-1].write_bytes(b"mine")
+    with pytest.raises(BackupFailed, match=r"cannot be read|not part of a backup"):
+        restored(tmp_path / "bucket", tmp_path / "r.db", encryption=KEYS)
+    assert not list(tmp_path.glob("r.db*"))
+
+
+def test_a_reordered_object_is_refused_without_keys_too(owner: Owner, tmp_path: Path) -> None:
+    with closing(shipper(owner, tmp_path / "bucket", Outside())) as sidecar:
+        for _ in range(3):
+            owner.commit(2)
+            sidecar.ship()
+    *_, one, two = sorted((tmp_path / "bucket").glob("*/*"))
+    first, second = one.read_bytes(), two.read_bytes()
+    one.write_bytes(second)
+    two.write_bytes(first)
+    with pytest.raises(BackupFailed, match="does not follow the one before it"):
+        restored(tmp_path / "bucket", tmp_path / "r.db")
+
+
+def test_a_wrong_key_is_named_and_nothing_is_written(shipped: list[Path], tmp_path: Path) -> None:
+    for keys, words in (
+        (None, "encrypted with key k; pass"),
+        (Encryption(primary=Key("other", bytes(64))), "key k, which is missing"),
+        (Encryption(primary=Key("k", bytes(64))), "changed, or moved here"),
+    ):
+        with pytest.raises(BackupFailed, match=words):
+            restored(tmp_path / "bucket", tmp_path / "r.db", encryption=keys)
+        assert not list(tmp_path.glob("r.db*"))
+    assert b"CREATE TABLE" not in b"".join(each.read_bytes() for each in shipped)
+
+
+def test_a_plain_object_is_refused_under_a_key() -> None:
+    data = seal(Piece(store="s", moment_ms=1), "a/1", None)
+    assert unseal(data, "a/1", None, url="u").store == "s"
+    with pytest.raises(BackupFailed, match="is not encrypted"):
+        unseal(data, "a/1", KEYS, url="u")
+
+
+def test_a_restore_overwrites_nothing(shipped: list[Path], tmp_path: Path) -> None:
+    (tmp_path / "mine.db").write_text("mine")
+    with pytest.raises(BackupFailed, match="a file of that name exists"):
+        restored(tmp_path / "bucket", tmp_path / "mine.db", encryption=KEYS)
+    assert (tmp_path / "mine.db").read_text() == "mine"
+    (tmp_path / "left.db-wal").write_text("a log")
+    with pytest.raises(StoreMissing):
+        restored(tmp_path / "bucket", tmp_path / "left.db", encryption=KEYS)
+
+
+def test_a_restored_file_is_private(shipped: list[Path], tmp_path: Path) -> None:
+    found = restored(tmp_path / "bucket", tmp_path / "r.db", encryption=KEYS)
+    assert found.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_url_of_another_kind_is_refused() -> None:
+    with pytest.raises(DefinitionError, match="URL of a backup"):
+        Bucket("https://example.com/x")
+
+
+# ---------------------------------------------------------------- a broken endpoint
+class Endpoint(http.server.BaseHTTPRequestHandler):
+    """Answers like S3: lists nothing, creates objects, and fails while `broken` is set."""
+
+    protocol_version = "HTTP/1.1"
+    objects: dict[str, bytes]
+    broken: list[str]
+
+    def do_GET(self) -> None:
+        self.reply(200, b'<?xml version="1.0"?><ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>')
+
+    def do_PUT(self) -> None:
+        data = self.rfile.read(int(self.headers["Content-Length"]))
+        how = self.broken[0] if self.broken else ""
+        if how == "cut":
+            self.close_connection = True
+            return
+        if how == "500":
+            self.reply(500, b"")
+            return
+        self.objects[self.path] = data
+        self.reply(200, b"")
+
+    def reply(self, status: int, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("ETag", '"1"')
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None: ...
+
+
+@pytest.fixture
+def endpoint() -> Iterator[tuple[Bucket, type[Endpoint]]]:
+    class Own(Endpoint):
+        objects: dict[str, bytes] = {}  # noqa: RUF012
+        broken: list[str] = []  # noqa: RUF012
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Own)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    config = {
+        "endpoint": f"http://127.0.0.1:{server.server_port}",
+        "access_key_id": "a",
+        "secret_access_key": "s",
+        "region": "r",
+    }
+    yield Bucket("s3://bucket/shop", config=config), Own
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.mark.parametrize("how", ["500", "cut"])
+def test_a_broken_endpoint_lets_the_log_go_at_its_bound_and_everything_is_shipped_later(
+    owner: Owner, endpoint: tuple[Bucket, type[Endpoint]], how: str
+) -> None:
+    bucket, own = endpoint
+    outside = Outside()
+    sidecar = Shipper(owner.path, bucket, outside.services(), max_log_bytes=200_000)
+    sidecar.ship()
+    owner.commit(1)
+    own.broken.append(how)
+    waits: list[bool] = []
+
+    def meanwhile() -> bool:
+        owner.commit(60)
+        owner.checkpoint()
+        waits.append(sidecar._log.is_held)
+        if len(waits) == 8:
+            own.broken.clear()
+        return False
+
+    outside.waited = meanwhile
+    assert sidecar.ship() is not None
+    assert waits[0]
+    assert not waits[-1]  # the engine's log starts over again
+    assert [each.partition(", ")[0].partition(" ")[2] for each in outside.said] == ["stores nothing", "works again"]
+    outside.waited = lambda: False
+    sidecar.ship()
+    assert sidecar._hashes.digest == sidecar._hashes.digest
+    sidecar.close()
+
+
+def test_a_stop_while_the_endpoint_fails_says_so(owner: Owner, endpoint: tuple[Bucket, type[Endpoint]]) -> None:
+    bucket, own = endpoint
+    outside = Outside(waited=lambda: True)
+    sidecar = Shipper(owner.path, bucket, outside.services())
+    own.broken.append("500")
+    with pytest.raises(BackupFailed, match="the newest changes are not there, because the endpoint failed"):
+        sidecar.ship()
+    sidecar.close()
