@@ -19,7 +19,7 @@ from perdure.stores.encryption import Encryption, Key
 from perdure.stores.sqlite.object_storage import Bucket, Piece, seal, unseal
 from perdure.stores.sqlite.schema import prepare
 from perdure.stores.sqlite.shipping import Shipper, ShippingServices, restore_from
-from perdure.values.errors import BackupFailed, DefinitionError, StoreMissing
+from perdure.values.errors import BackupFailed, DefinitionError, StoreCorrupt, StoreMissing, StoreUnavailable
 
 
 @attrs.define
@@ -152,10 +152,8 @@ def test_a_long_log_starts_over_and_nothing_is_missed(owner: Owner, tmp_path: Pa
         return False
 
     outside.waited = meanwhile
-    before = sidecar._log.log_bytes()
     shipped = sidecar.ship()
     assert shipped is not None
-    assert sidecar._log.log_bytes() == before + 0 or sidecar._position.frame < 1_000  # type: ignore[union-attr]
     assert sidecar._position.frame < 1_000  # type: ignore[union-attr]
     assert shipped.pages < 1_700  # not the whole file twice
     sidecar.close()
@@ -240,7 +238,7 @@ def test_a_missing_object_ends_the_restore_there(shipped: list[Path], tmp_path: 
 def test_a_base_without_its_end_is_no_backup(shipped: list[Path], tmp_path: Path) -> None:
     for each in shipped[1:]:
         each.unlink()
-    with pytest.raises(BackupFailed, match="has no complete snapshot: the newest snapshot is incomplete"):
+    with pytest.raises(StoreUnavailable, match="has no complete snapshot: the newest snapshot is incomplete"):
         restored(tmp_path / "bucket", tmp_path / "r.db", encryption=KEYS)
     assert not list(tmp_path.glob("r.db*"))
 
@@ -257,7 +255,7 @@ def test_a_changed_object_is_refused(shipped: list[Path], tmp_path: Path, damage
             shipped[-1].write_bytes(data[:-1])
         case _:
             shipped[-1].write_bytes(b"mine")
-    with pytest.raises(BackupFailed, match=r"cannot be read|not part of a backup"):
+    with pytest.raises(StoreCorrupt, match=r"cannot be read|not part of a backup"):
         restored(tmp_path / "bucket", tmp_path / "r.db", encryption=KEYS)
     assert not list(tmp_path.glob("r.db*"))
 
@@ -271,17 +269,17 @@ def test_a_reordered_object_is_refused_without_keys_too(owner: Owner, tmp_path: 
     first, second = one.read_bytes(), two.read_bytes()
     one.write_bytes(second)
     two.write_bytes(first)
-    with pytest.raises(BackupFailed, match="does not follow the one before it"):
+    with pytest.raises(StoreCorrupt, match="does not follow the one before it"):
         restored(tmp_path / "bucket", tmp_path / "r.db")
 
 
 def test_a_wrong_key_is_named_and_nothing_is_written(shipped: list[Path], tmp_path: Path) -> None:
     for keys, words in (
-        (None, "encrypted with key k; pass"),
-        (Encryption(primary=Key("other", bytes(64))), "key k, which is missing"),
+        (None, "encrypted with key 'k'; pass"),
+        (Encryption(primary=Key("other", bytes(64))), "key 'k', which is missing"),
         (Encryption(primary=Key("k", bytes(64))), "changed, or moved here"),
     ):
-        with pytest.raises(BackupFailed, match=words):
+        with pytest.raises(StoreCorrupt, match=words):
             restored(tmp_path / "bucket", tmp_path / "r.db", encryption=keys)
         assert not list(tmp_path.glob("r.db*"))
     assert b"CREATE TABLE" not in b"".join(each.read_bytes() for each in shipped)
@@ -290,7 +288,7 @@ def test_a_wrong_key_is_named_and_nothing_is_written(shipped: list[Path], tmp_pa
 def test_a_plain_object_is_refused_under_a_key() -> None:
     data = seal(Piece(store="s", moment_ms=1), "a/1", None)
     assert unseal(data, "a/1", None, url="u").store == "s"
-    with pytest.raises(BackupFailed, match="is not encrypted"):
+    with pytest.raises(StoreCorrupt, match="is not encrypted"):
         unseal(data, "a/1", KEYS, url="u")
 
 
@@ -395,7 +393,7 @@ def test_a_broken_endpoint_lets_the_log_go_at_its_bound_and_everything_is_shippe
     assert [each.partition(", ")[0].partition(" ")[2] for each in outside.said] == ["stores nothing", "works again"]
     outside.waited = lambda: False
     sidecar.ship()
-    assert sidecar._hashes.digest == sidecar._hashes.digest
+    assert len(own.objects) > 3
     sidecar.close()
 
 

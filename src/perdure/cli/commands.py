@@ -307,7 +307,17 @@ COMMANDS: Final[Mapping[str, LazyCommand]] = {
     ),
     "backup": LazyCommand(
         "maintenance:backup",
-        "Copy a store into a new file, as of the moment of the call. The copy opens as a store.",
+        "Copy a store into a new file, or ship its changes to object storage.",
+        STORES,
+    ),
+    "restore": LazyCommand(
+        "maintenance:restore",
+        "Restore a store from object storage into a new file, which is verified before it gets its name.",
+        STORES,
+    ),
+    "backups": LazyCommand(
+        "maintenance:backups",
+        "List the backups at a URL: when each whole copy began, its newest object, and the size with its changes.",
         STORES,
     ),
     "verify": LazyCommand(

@@ -1,6 +1,7 @@
 """The commands that copy, rebuild or upgrade a complete store.
 
-``perdure backup`` copies a store's file, with or without an engine, and ``vacuum`` reclaims its space. ``migrate``
+``perdure backup`` copies a store's file or ships its changes, with or without an engine, ``restore`` and ``backups``
+read those from object storage, and ``vacuum`` reclaims the file's space. ``migrate``
 creates or upgrades a PostgreSQL store's tables. ``copy`` moves, for example, a SQLite file into PostgreSQL. ``token``
 and ``key`` make a client's token, and the key that encrypts a store.
 """
@@ -9,45 +10,61 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 import secrets
+import signal
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
+from datetime import UTC, datetime
+from itertools import groupby
 from pathlib import Path
+from threading import Event
 from typing import Annotated, Final
 
 import attrs
 from cyclopts import Parameter
 
 from perdure.cli.options import JsonOption, StoreOption
-from perdure.cli.output import MIB, Steps, line_on_stderr, open_bar, size_text, write_json
+from perdure.cli.output import MIB, Steps, Table, line_on_stderr, open_bar, size_text, write_json, write_table
 from perdure.cli.process import ExitCode, UsageError, write_lines
 from perdure.server.access import NAME, RESERVED, SCOPES
-from perdure.stores.encryption import Key
+from perdure.stores.encryption import Encryption, Key
+from perdure.stores.encryption.keys import ENVIRONMENT
 from perdure.stores.postgres import migrate_schema
 from perdure.stores.postgres.schema import migrations, script_from
 from perdure.stores.postgres.settings import settings_of
 from perdure.stores.sqlite import backup as compact
 from perdure.stores.sqlite.backup import copy_from_outside
+from perdure.stores.sqlite.object_storage import Bucket
+from perdure.stores.sqlite.shipping import Shipper, ShippingServices, restore_from
 from perdure.stores.transfer import OnCopyProgress, Phase, StoreCopy, compare_stores, copy_store, copying_of
 from perdure.stores.url import sqlite_path
 from perdure.stores.values import BackupProgress
-from perdure.values.errors import DefinitionError, StoreError
+from perdure.values.errors import BackupFailed, DefinitionError, StoreError, StoreUnavailable
+from perdure.values.times import duration_ms, to_ms
 
 
 def backup(
     *,
     store: StoreOption,
-    output: Path,
+    output: Path | None = None,
+    to: str | None = None,
+    every: str | None = None,
+    keep: str = "7d",
+    keys_file: Path | None = None,
+    adopt: Annotated[bool, Parameter(negative="")] = False,
     max_wal_mib: int = 256,
 ) -> int:
-    """Copy a store into a new file, as of the moment of the call. The copy opens as a store.
+    """Copy a store into a new file, or ship its changes to object storage.
 
     It takes no lock and writes nothing to the store: an engine that owns it continues. The engine's write-ahead log
     grows until the copy is complete. On a store with constant writes, let the engine make the
-    backup: jobs.backup(path).
+    backup: jobs.backup(path), or ship the changes with --to and --every.
 
-    Exit code: 0 the backup is complete and on the disk, 2 there is none, and no file is left.
+    Exit code: 0 the backup is complete and stored, 1 the newest changes are not stored, 2 it cannot start, or another
+    writer took over. No file is left.
 
     Parameters
     ----------
@@ -55,11 +72,27 @@ def backup(
         Where instances live: sqlite:///jobs.db.
     output
         The file to write. It must not exist.
+    to
+        Instead of a file: s3://bucket/path, gs://bucket/path, az://account/container/path or file:///path.
+    every
+        With --to: ship the changes this often until SIGINT or SIGTERM, such as 1s. Without it: once.
+    keep
+        With --to: how long whole copies are kept after a newer one replaced them.
+    keys_file
+        With --to: encrypt with the first of these keys, as `perdure key` prints them. Else with PERDURE_KEYS, if set.
+    adopt
+        With --to: continue the backups at the URL although the file beside the store does not say that they are its.
     max_wal_mib
-        Stop when the engine's write-ahead log has grown by more than this many MiB.
+        Stop when the engine's write-ahead log has grown by more than this many MiB. With --to: compare all pages
+        instead, when the endpoint works again.
     """
     if max_wal_mib < 0:
         raise UsageError(f"--max-wal-mib {max_wal_mib}: expected a number from 0")
+    if (output is None) == (to is None):
+        raise UsageError("pass either --output, a file, or --to, a URL of object storage")
+    if to is not None:
+        return _ship(store, to, every, keep, keys_file, adopt=adopt, max_log_bytes=max_wal_mib * MIB)
+    assert output is not None  # noqa: S101 - for the type checker
     line = line_on_stderr()
 
     def tell(progress: BackupProgress) -> None:
@@ -73,6 +106,158 @@ def backup(
         line.clear()
     write_lines([f"{output}: {size_text(made.size_bytes)}"])
     return ExitCode.DONE
+
+
+# ---------------------------------------------------------------- object storage
+_TOLD_MS: Final = 60_000
+
+
+def _ship(
+    store: str, to: str, every: str | None, keep: str, keys_file: Path | None, *, adopt: bool, max_log_bytes: int
+) -> int:
+    stopping = Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopping.set())
+    services = ShippingServices(
+        now_ms=_now_ms,
+        new_id=lambda: secrets.token_hex(16),
+        wait=stopping.wait,
+        report=lambda text: _tell(f"warning: {text}"),
+    )
+    try:
+        pause_s = None if every is None else duration_ms(every, what="--every") / 1_000
+        keep_ms = duration_ms(keep, what="--keep", minimum_ms=0)
+        encryption = _encryption(keys_file)
+        shipper = Shipper(
+            Path(sqlite_path(store)),
+            Bucket(to),
+            services,
+            encryption=encryption,
+            keep_ms=keep_ms,
+            max_log_bytes=max_log_bytes,
+            adopt=adopt,
+        )
+    except (DefinitionError, StoreError) as error:
+        raise UsageError(str(error)) from error
+    except OSError as error:
+        raise UsageError(f"{to}: {error}", exit_code=ExitCode.FAILED) from error
+    with closing(shipper):
+        return _shipped_until(shipper, stopping, pause_s)
+
+
+def _shipped_until(shipper: Shipper, stopping: Event, pause_s: float | None) -> int:
+    told_ms = total = 0
+    try:
+        while True:
+            is_last = pause_s is None or stopping.is_set()
+            done = shipper.ship()
+            total += done.size_bytes if done is not None else 0
+            if done is not None and (_now_ms() - told_ms > _TOLD_MS or is_last):
+                behind_s = (_now_ms() - done.moment_ms) / 1_000
+                _tell(f"shipped {size_text(total)}, {behind_s:.1f} s behind")
+                told_ms = _now_ms()
+                shipper.expire()
+            if is_last:
+                return ExitCode.DONE
+            stopping.wait(pause_s)
+    except StoreUnavailable as error:
+        raise UsageError(str(error), exit_code=ExitCode.FAILED) from error
+    except BackupFailed as error:
+        code = ExitCode.FAILED if stopping.is_set() else ExitCode.MISCONFIGURED
+        raise UsageError(str(error), exit_code=code) from error
+    except (StoreError, OSError) as error:
+        raise UsageError(str(error), exit_code=ExitCode.FAILED) from error
+
+
+def restore(
+    *,
+    from_: Annotated[str, Parameter(name="--from")],
+    store: StoreOption,
+    at: str | None = None,
+    keys_file: Path | None = None,
+) -> int:
+    """Restore a store from object storage into a new file, which is verified before it gets its name.
+
+    Exit code: 0 the file is complete and on the disk, 1 the endpoint did not answer, 2 there is no file.
+
+    Parameters
+    ----------
+    from_
+        The URL that `perdure backup --to` ships to.
+    store
+        Where the file is to be: sqlite:///jobs.db. It must not exist.
+    at
+        Restore the last moment that is not after this one, such as 2026-11-25T12:00:00Z. Else the newest.
+    keys_file
+        The keys of an encrypted backup. Else PERDURE_KEYS, if set.
+    """
+    try:
+        at_ms = None if at is None else to_ms(datetime.fromisoformat(at), what="--at")
+        path = Path(sqlite_path(store))
+        done = restore_from(Bucket(from_), path, encryption=_encryption(keys_file), at_ms=at_ms)
+    except ValueError as error:
+        raise UsageError(f"--at {at}: expected an instant such as 2026-11-25T12:00:00Z") from error
+    except (DefinitionError, StoreError) as error:
+        raise UsageError(str(error)) from error
+    except OSError as error:
+        raise UsageError(f"{from_}: {error}", exit_code=ExitCode.FAILED) from error
+    for each in done.incomplete:
+        _tell(f"warning: {each}")
+    write_lines([f"{path}: {size_text(done.backup.size_bytes)}, as of {_instant(done.moment_ms)}"])
+    return ExitCode.DONE
+
+
+def backups(*, of: str, max_age: str | None = None, json: JsonOption = False) -> int:
+    """List the backups at a URL: when each whole copy began, its newest object, and the size with its changes.
+
+    Exit code: 0 done, 1 the newest object is older than --max-age, or the endpoint did not answer, 2 a wrong option.
+
+    Parameters
+    ----------
+    of
+        The URL that `perdure backup --to` ships to.
+    max_age
+        Fail if the newest object is older, such as 5m. An idle store ships one a minute.
+    json
+        Print JSON instead of text, one object a line.
+    """
+    try:
+        age_ms = None if max_age is None else duration_ms(max_age, what="--max-age")
+        found = Bucket(of).objects()
+    except DefinitionError as error:
+        raise UsageError(str(error)) from error
+    except OSError as error:
+        raise UsageError(f"{of}: {error}", exit_code=ExitCode.FAILED) from error
+    rows = [
+        (_instant(int(name[:13])), _instant(objects[-1].stored_ms), len(objects), sum(o.size_bytes for o in objects))
+        for name, objects in ((name, list(each)) for name, each in groupby(found, key=lambda each: each.generation))
+    ]
+    if json:
+        write_json([dict(zip(("began", "newest", "objects", "size_bytes"), row, strict=True)) for row in rows])
+    else:
+        cells = tuple((began, newest, str(count), size_text(size)) for began, newest, count, size in rows)
+        write_table(Table(("BEGAN", "NEWEST", "OBJECTS", "SIZE"), cells))
+    newest_ms = max((each.stored_ms for each in found), default=0)
+    return ExitCode.FAILED if age_ms is not None and _now_ms() - newest_ms > age_ms else ExitCode.DONE
+
+
+def _encryption(keys_file: Path | None) -> Encryption | None:
+    if keys_file is not None:
+        return Encryption.from_file(keys_file)
+    return Encryption.from_environment() if ENVIRONMENT in os.environ else None
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _instant(milliseconds: int) -> str:
+    return datetime.fromtimestamp(milliseconds / 1_000, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _tell(text: str) -> None:
+    write_lines([text])
+    sys.stdout.flush()
 
 
 def vacuum(*, store: StoreOption) -> int:

@@ -209,7 +209,6 @@ class Encryption:
         except Exception:  # noqa: BLE001 - InvalidTag, or an error of a text that was cut
             return Unreadable(f"it was changed, or moved here, after it was encrypted with key {excerpt(key)}", text)
 
-
     def seal_bytes(self, data: bytes, *context: str) -> tuple[str, bytes]:
         """Encrypt bytes for one place. Return the key's id, and the encrypted bytes."""
         return self.primary.id, self._ciphers[self.primary.id].encrypt(data, [orjson.dumps(context)])
@@ -222,11 +221,15 @@ class Encryption:
         """
         cipher = self._ciphers.get(key)
         if cipher is None:
-            raise ValueError(f"it is encrypted with key {excerpt(key)}, which is missing (keys: {', '.join(self._ciphers)})")
+            raise ValueError(
+                f"it is encrypted with key {excerpt(key)}, which is missing (keys: {', '.join(self._ciphers)})"
+            )
         try:
             plain: bytes = cipher.decrypt(data, [orjson.dumps(context)])
         except Exception as error:
-            raise ValueError(f"it was changed, or moved here, after it was encrypted with key {excerpt(key)}") from error
+            raise ValueError(
+                f"it was changed, or moved here, after it was encrypted with key {excerpt(key)}"
+            ) from error
         return plain
 
 

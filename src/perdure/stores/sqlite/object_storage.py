@@ -17,7 +17,7 @@ import attrs
 import orjson
 
 from perdure.stores.encryption.keys import Encryption
-from perdure.values.errors import BackupFailed, DefinitionError
+from perdure.values.errors import BackupFailed, DefinitionError, StoreCorrupt
 from perdure.values.excerpt import excerpt
 
 PIECE_PAGES: Final = 2_048
@@ -108,22 +108,23 @@ def unseal(data: bytes, name: str, encryption: Encryption | None, *, url: str) -
     """Read an object.
 
     Raises:
-        BackupFailed: its key is missing, or it was changed or moved.
+        StoreCorrupt: its key is missing, or it was changed or moved.
     """
+    what = f"object {name} of {url}"
     head, _, body = data.partition(b"\n")
     key = head.removeprefix(_MAGIC).decode(errors="replace")
     if not head.startswith(_MAGIC):
-        raise BackupFailed(url, f"object {name} is not part of a backup")
+        raise StoreCorrupt(what, "it is not part of a backup")
     try:
         if key == _PLAIN.decode():
             if encryption is not None and encryption.plain == "refused":
-                raise BackupFailed(url, f"object {name} is not encrypted; read it without a key")
+                raise StoreCorrupt(what, "it is not encrypted; read it without a key")
             return Piece.unpacked(body)
         if encryption is None:
-            raise BackupFailed(url, f"it is encrypted with key {excerpt(key)}; pass the file with --keys-file")
+            raise StoreCorrupt(what, f"it is encrypted with key {excerpt(key)}; pass that key")
         return Piece.unpacked(encryption.unseal_bytes(key, body, "backup", name))
     except ValueError as error:
-        raise BackupFailed(url, f"object {name} cannot be read: {error}") from error
+        raise StoreCorrupt(what, str(error)) from error
 
 
 @attrs.frozen

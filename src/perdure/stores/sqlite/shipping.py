@@ -12,7 +12,8 @@ import os
 import struct
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor, TimeoutError as WaitTimeoutError
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as WaitTimeoutError
 from contextlib import closing, suppress
 from itertools import groupby
 from pathlib import Path
@@ -38,7 +39,7 @@ from perdure.stores.sqlite.object_storage import (
 from perdure.stores.sqlite.reader import MAX_LOG_GROWTH_BYTES, read_from_outside
 from perdure.stores.sqlite.schema import CHECKPOINT_PAGES
 from perdure.stores.values import Backup
-from perdure.values.errors import BackupFailed
+from perdure.values.errors import BackupFailed, StoreCorrupt, StoreUnavailable
 
 IDENTITY: Final = ".backup"
 """The suffix for the file beside a store that names its backups."""
@@ -405,7 +406,9 @@ def restore_from(
         at_ms: the time.
 
     Raises:
-        BackupFailed: there is no complete snapshot, or an object cannot be read. No file is left.
+        StoreUnavailable: there is no complete snapshot. No file is left.
+        StoreCorrupt: an object cannot be read, or its key is missing. No file is left.
+        BackupFailed: the file exists, or cannot be written.
         StoreMissing: an engine's write-ahead log lies where the file belongs.
         OSError: the endpoint does not answer.
     """
@@ -429,7 +432,8 @@ def restore_from(
         finally:
             copy.discard()
     reason = "; ".join(skipped) or "it has no backups"
-    raise BackupFailed(str(target), f"{bucket.url} has no complete snapshot{' of that time' if at_ms else ''}: {reason}")
+    of_time = "" if at_ms is None else " of that time"
+    raise StoreUnavailable(f"restore {target}", f"{bucket.url} has no complete snapshot{of_time}: {reason}")
 
 
 def _pieces(
@@ -448,7 +452,7 @@ def _pieces(
                     return
                 piece = unseal(data, each.name, encryption, url=bucket.url)
                 if piece.previous != previous:
-                    raise BackupFailed(bucket.url, f"object {each.name} does not follow the one before it")
+                    raise StoreCorrupt(f"object {each.name} of {bucket.url}", "it does not follow the one before it")
                 if piece.is_end:
                     return
                 previous = hash_of(data)
@@ -493,4 +497,4 @@ def _verify_digest(file: IO[bytes], last: Piece, url: str) -> None:
     for number in range(1, last.pages + 1):
         hashes.update(number, file.read(last.page_bytes))
     if hashes.digest != last.digest:
-        raise BackupFailed(url, "the restored pages differ from the shipped ones; report this as a bug, with the URL")
+        raise StoreCorrupt(f"the backup at {url}", "the restored pages differ from the shipped ones; report this bug")
