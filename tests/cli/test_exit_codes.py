@@ -246,6 +246,8 @@ FREE: dict[str, list[tuple[list[str], int]]] = {
         (["--store", "{store}", "--output", "{new}"], 0),
         (["--store", "{store}", "--output", "{store_path}"], 2),
     ],
+    "restore": [(["--from", "ftp://x", "--store", "sqlite:///{new}"], 2)],
+    "backups": [(["--of", "ftp://x"], 2)],
     "verify": [(["--store", "{store}"], 0), (["--store", "sqlite:///nowhere.db"], 2)],
     "stats": [(["--store", "{store}"], 0), (["--store", "sqlite:///nowhere.db"], 2)],
     "vacuum": [(["--store", "{store}"], 0), (["--store", "sqlite:///nowhere.db"], 2)],
@@ -253,6 +255,11 @@ FREE: dict[str, list[tuple[list[str], int]]] = {
     "migrate": [(["--store", "sqlite:///jobs.db"], 2)],
 }
 ELSEWHERE = {
+    ("backup", 1): "tests/cli/test_shipping.py::test_an_endpoint_that_does_not_answer",
+    ("restore", 0): "tests/cli/test_shipping.py::test_a_moment_is_restored",
+    ("restore", 1): "tests/cli/test_shipping.py::test_an_endpoint_that_does_not_answer",
+    ("backups", 0): "tests/cli/test_shipping.py::test_one_shipment_is_listed_and_its_age_is_judged",
+    ("backups", 1): "tests/cli/test_shipping.py::test_one_shipment_is_listed_and_its_age_is_judged",
     ("rehearse", 0): "tests/rehearsal/test_command.py::test_equal_code_is_equal",
     ("capacity", 0): "tests/rehearsal/test_capacity.py::test_the_command_prints_a_table_and_writes_a_picture",
     ("histories", 0): "tests/rehearsal/test_histories.py::test_no_text_of_a_person_is_in_the_file",

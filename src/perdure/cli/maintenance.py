@@ -37,7 +37,7 @@ from perdure.stores.postgres.schema import migrations, script_from
 from perdure.stores.postgres.settings import settings_of
 from perdure.stores.sqlite import backup as compact
 from perdure.stores.sqlite.backup import copy_from_outside
-from perdure.stores.sqlite.object_storage import Bucket
+from perdure.stores.sqlite.object_storage import BackupBucket
 from perdure.stores.sqlite.shipping import Shipper, ShippingServices, restore_from
 from perdure.stores.transfer import OnCopyProgress, Phase, StoreCopy, compare_stores, copy_store, copying_of
 from perdure.stores.url import sqlite_path
@@ -130,7 +130,7 @@ def _ship(
         encryption = _encryption(keys_file)
         shipper = Shipper(
             Path(sqlite_path(store)),
-            Bucket(to),
+            BackupBucket(to),
             services,
             encryption=encryption,
             keep_ms=keep_ms,
@@ -194,7 +194,7 @@ def restore(
     try:
         at_ms = None if at is None else to_ms(datetime.fromisoformat(at), what="--at")
         path = Path(sqlite_path(store))
-        done = restore_from(Bucket(from_), path, encryption=_encryption(keys_file), at_ms=at_ms)
+        done = restore_from(BackupBucket(from_), path, encryption=_encryption(keys_file), at_ms=at_ms)
     except ValueError as error:
         raise UsageError(f"--at {at}: expected an instant such as 2026-11-25T12:00:00Z") from error
     except (DefinitionError, StoreError) as error:
@@ -223,7 +223,7 @@ def backups(*, of: str, max_age: str | None = None, json: JsonOption = False) ->
     """
     try:
         age_ms = None if max_age is None else duration_ms(max_age, what="--max-age")
-        found = Bucket(of).objects()
+        found = BackupBucket(of).objects()
     except DefinitionError as error:
         raise UsageError(str(error)) from error
     except OSError as error:

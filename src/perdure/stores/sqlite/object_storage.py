@@ -154,7 +154,7 @@ def name_of(generation: str, number: int) -> str:
     return f"{generation}/{number:08d}"
 
 
-class Bucket:
+class BackupBucket:
     """A folder in object storage.
 
     Attributes:

@@ -28,7 +28,7 @@ from perdure.stores.sqlite.lock import check_missing
 from perdure.stores.sqlite.log_frames import HeldLog, LogPosition, Snapshot
 from perdure.stores.sqlite.object_storage import (
     PIECE_PAGES,
-    Bucket,
+    BackupBucket,
     Piece,
     StoredObject,
     hash_of,
@@ -89,7 +89,7 @@ class PageHashes:
 
 
 @attrs.frozen(kw_only=True)
-class Shipped:
+class ShippedSnapshot:
     """A snapshot that is in object storage, complete.
 
     Attributes:
@@ -142,7 +142,7 @@ class Shipper:
     def __init__(
         self,
         path: Path,
-        bucket: Bucket,
+        bucket: BackupBucket,
         services: ShippingServices,
         *,
         encryption: Encryption | None = None,
@@ -167,7 +167,7 @@ class Shipper:
         self._log = HeldLog(self._path)
         self._uploads = ThreadPoolExecutor(1, "perdure backup")
 
-    def ship(self) -> Shipped | None:
+    def ship(self) -> ShippedSnapshot | None:
         """Ship the changes since the last call. None if there are none.
 
         Raises:
@@ -205,7 +205,7 @@ class Shipper:
         if shipped_bytes == self._shipped_bytes:
             return None
         self._moment_ms = moment_ms
-        return Shipped(moment_ms=moment_ms, pages=shipped_pages, size_bytes=self._shipped_bytes - shipped_bytes)
+        return ShippedSnapshot(moment_ms=moment_ms, pages=shipped_pages, size_bytes=self._shipped_bytes - shipped_bytes)
 
     def expire(self) -> None:
         """Delete the generations that a newer complete one replaced long enough ago."""
@@ -374,7 +374,7 @@ def write_identity(path: Path, store: str) -> None:
         file.write(json.dumps({"store": store}))
 
 
-def _store_of(bucket: Bucket, newest: StoredObject, encryption: Encryption | None) -> str:
+def _store_of(bucket: BackupBucket, newest: StoredObject, encryption: Encryption | None) -> str:
     return unseal(bucket.read(newest.name), newest.name, encryption, url=bucket.url).store
 
 
@@ -395,7 +395,7 @@ class RestoredBackup:
 
 
 def restore_from(
-    bucket: Bucket, target: Path, *, encryption: Encryption | None = None, at_ms: int | None = None
+    bucket: BackupBucket, target: Path, *, encryption: Encryption | None = None, at_ms: int | None = None
 ) -> RestoredBackup:
     """Restore a store into a new file: the newest snapshot, or the newest one until a time.
 
@@ -437,7 +437,7 @@ def restore_from(
 
 
 def _pieces(
-    bucket: Bucket, objects: list[StoredObject], encryption: Encryption | None, skipped: list[str]
+    bucket: BackupBucket, objects: list[StoredObject], encryption: Encryption | None, skipped: list[str]
 ) -> Iterator[Piece]:
     """Yield consecutive pieces until the first that is missing or is not the next one."""
     previous = ""
