@@ -4,6 +4,7 @@ from mutant import Mutant
 
 SICK = "durability/test_sick_disk.py::test_everything_acknowledged_is_stored_and_the_store_continues"
 CUT = "durability/test_power_cut.py::test_acknowledged_commits_are_there_and_no_commit_is_half_written"
+SHIPPING = "tests/stores/test_sqlite_shipping.py"
 BACKUP = "stores/test_backup_prefix.py::test_a_backup_is_a_whole_prefix_of_the_commits"
 ALONE = "tests/stores/test_sqlite_group_commit.py::test_one_value_that_cannot_be_written_fails_alone"
 OPENING = "tests/stores/test_sqlite_opening.py"
@@ -185,5 +186,34 @@ MUTANTS = (
         "recovered += self._post(tuple(filter(self.recovers, rows)))",
         "recovered += len(rows)",
         "behaviour/test_recovery_laws.py::test_a_first_event_that_fails_leaves_no_instance",
+    ),
+    # ------------------------------------------------------------ object storage
+    Mutant(
+        "pages that were written since the last shipment are missing in the next one",
+        "HeldLog.changed",
+        "if frame > since.frame}",
+        "if frame > since.frame + 1}",
+        f"{SHIPPING}::test_only_changed_pages_are_shipped",
+    ),
+    Mutant(
+        "a log that was reused while its frames were read tells that nothing changed",
+        "HeldLog.changed",
+        "return set[int]() if now == since else None",
+        "return set[int]()",
+        f"{SHIPPING}::test_a_log_that_is_reused_between_its_position_and_its_frames_tells_no_changes",
+    ),
+    Mutant(
+        "commits at the end of a log that started over are not shipped",
+        "HeldLog.changed",
+        "set(snapshot.frames) | set(tail)",
+        "set(snapshot.frames)",
+        f"{SHIPPING}::test_a_long_log_starts_over_and_nothing_is_missed",
+    ),
+    Mutant(
+        "a restore applies objects in any order",
+        "_pieces",
+        "if piece.previous != previous:",
+        "if False:",
+        f"{SHIPPING}::test_a_reordered_object_is_refused_without_keys_too",
     ),
 )

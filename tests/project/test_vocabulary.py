@@ -87,7 +87,7 @@ MAX_WORDS = {
     "tutorial": 4_450,
     "explanation": 8_030,
     "guarantees": 7_775,
-    "reference": 26_420,
+    "reference": 26_430,
     "index": 430,
     "faq": 540,
 }

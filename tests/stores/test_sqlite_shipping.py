@@ -16,6 +16,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from perdure.stores.encryption import Encryption, Key
+from perdure.stores.sqlite.log_frames import HeldLog
 from perdure.stores.sqlite.object_storage import BackupBucket, Piece, seal, unseal
 from perdure.stores.sqlite.schema import prepare
 from perdure.stores.sqlite.shipping import Shipper, ShippingServices, restore_from
@@ -207,12 +208,42 @@ def test_replaced_generations_are_deleted_after_their_time(owner: Owner, tmp_pat
     second = shipper(owner, tmp_path / "bucket", outside, keep_ms=10_000)
     second.ship()
     second.expire()
-    assert len(list((tmp_path / "bucket").iterdir())) == 2
+    assert len([each for each in (tmp_path / "bucket").iterdir() if list(each.iterdir())]) == 2
     outside.now_ms += 10_001
     second.expire()
     assert len([each for each in (tmp_path / "bucket").iterdir() if list(each.iterdir())]) == 1
     second.close()
     restored(tmp_path / "bucket", tmp_path / "r.db")
+
+
+def test_a_restarted_writer_deletes_what_an_earlier_one_replaced(owner: Owner, tmp_path: Path) -> None:
+    outside = Outside()
+    for _ in range(3):
+        with closing(shipper(owner, tmp_path / "bucket", outside)) as each:
+            each.ship()
+    outside.now_ms += 10_001
+    last = shipper(owner, tmp_path / "bucket", outside, keep_ms=10_000)
+    last.ship()
+    last.expire()
+    last.close()
+    left = [each for each in (tmp_path / "bucket").iterdir() if list(each.iterdir())]
+    assert len(left) == 2  # the one that was the newest until now, and the present one
+    restored(tmp_path / "bucket", tmp_path / "r.db")
+
+
+def test_a_log_that_is_reused_between_its_position_and_its_frames_tells_no_changes(owner: Owner) -> None:
+    """The hold began when the whole log was in the file, so the engine may start it over at any moment."""
+    with closing(HeldLog(owner.path)) as held:
+        since = held.begin()
+        held.release()
+        owner.commit(3)
+        owner.checkpoint()
+        now = held.begin()
+        owner.commit(2)
+        with closing(held.snapshot(now)) as snapshot:
+            assert now != since
+            assert held.changed(since, snapshot) is None
+            assert held.changed(now, snapshot) == set()
 
 
 # ---------------------------------------------------------------- damaged backups
@@ -223,7 +254,7 @@ def shipped(owner: Owner, tmp_path: Path) -> list[Path]:
         for _ in range(3):
             owner.commit(2)
             sidecar.ship()
-    return sorted((tmp_path / "bucket").glob("*/*"))
+    return sorted((tmp_path / "bucket").glob("*/0*"))
 
 
 KEYS = Encryption(primary=Key("k", bytes(range(64))))
@@ -265,7 +296,7 @@ def test_a_reordered_object_is_refused_without_keys_too(owner: Owner, tmp_path: 
         for _ in range(3):
             owner.commit(2)
             sidecar.ship()
-    *_, one, two = sorted((tmp_path / "bucket").glob("*/*"))
+    *_, one, two = sorted((tmp_path / "bucket").glob("*/0*"))
     first, second = one.read_bytes(), two.read_bytes()
     one.write_bytes(second)
     two.write_bytes(first)

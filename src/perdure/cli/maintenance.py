@@ -116,8 +116,12 @@ def _ship(
     store: str, to: str, every: str | None, keep: str, keys_file: Path | None, *, adopt: bool, max_log_bytes: int
 ) -> int:
     stopping = Event()
+
+    def stop(_number: int, _frame: object) -> None:
+        stopping.set()
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stopping.set())
+        signal.signal(number, stop)
     services = ShippingServices(
         now_ms=_now_ms,
         new_id=lambda: secrets.token_hex(16),

@@ -75,15 +75,18 @@ class Snapshot:
         position: the commit.
         page_bytes: a page's size.
         frames: the last frame of each page that is in the log.
+        log: the log's descriptor.
         tail: pages that were read from the end of the former log, which is overwritten now.
+        is_overwritten: whether the log was reused meanwhile, so that it does not tell which pages changed.
     """
 
     position: LogPosition
     page_bytes: int
     frames: dict[int, int]
     _file: int
-    _log: int
-    tail: dict[int, bytes] = attrs.field(factory=dict)
+    log: int
+    tail: dict[int, bytes] = attrs.field(factory=dict[int, bytes])
+    is_overwritten: bool = False
 
     def page(self, number: int) -> bytes:
         """Return a page's content."""
@@ -101,16 +104,16 @@ class Snapshot:
 
     def _in_log(self, frame: int) -> bytes | None:
         offset = HEADER_BYTES + (frame - 1) * (FRAME_BYTES + self.page_bytes)
-        found = os.pread(self._log, FRAME_BYTES + self.page_bytes, offset)
+        found = os.pread(self.log, FRAME_BYTES + self.page_bytes, offset)
         # Read the header again: SQLite writes it before the page, so an old header after the read proves an old page.
-        again = os.pread(self._log, FRAME_BYTES, offset)
+        again = os.pread(self.log, FRAME_BYTES, offset)
         is_old = found[8:16] == self.position.salts == again[8:16]
         return found[FRAME_BYTES:] if is_old and len(found) == FRAME_BYTES + self.page_bytes else None
 
     def close(self) -> None:
         """Close the log."""
         with suppress(OSError):
-            os.close(self._log)
+            os.close(self.log)
 
 
 class HeldLog:
@@ -198,6 +201,7 @@ class HeldLog:
                 snapshot.frames[page] = frame
         except LogOverwrittenError:  # then everything is in the file
             snapshot.frames.clear()
+            snapshot.is_overwritten = True
         except BaseException:
             snapshot.close()
             raise
@@ -211,20 +215,17 @@ class HeldLog:
             snapshot: the later one.
         """
         now = snapshot.position
+        if snapshot.is_overwritten:
+            return set[int]() if now == since else None
         if now.salts == since.salts and now.frame >= since.frame:
-            # A loss of power can replace frames of a log: a checksum tells, which covers all frames before it.
-            if now.frame == since.frame and now.checksum != since.checksum:
-                return None
             return {page for page, frame in snapshot.frames.items() if frame > since.frame}
         if now.restarts != (since.restarts + 1) % 2**32:
             return None
         if self.is_unbroken:
             return set(snapshot.frames)
         tail = self._tail(since, now, snapshot)
-        if tail is None:
-            return None
-        snapshot.tail = tail
-        return set(snapshot.frames) | set(tail)
+        snapshot.tail = tail or {}
+        return None if tail is None else set(snapshot.frames) | set(tail)
 
     def close(self) -> None:
         """Close both connections. They cannot write, so that none checkpoints."""
@@ -250,7 +251,7 @@ class HeldLog:
         The log starts over at its beginning, so its end stays until the new log is as long. The checksums prove which
         frames belong to the former log.
         """
-        log = snapshot._log  # noqa: SLF001 - its own
+        log = snapshot.log
         size = FRAME_BYTES + self.page_bytes
         is_big = int.from_bytes(os.pread(log, 4, 0)) == _BIG_ENDIAN
         checksum = struct.unpack("=II", since.checksum)

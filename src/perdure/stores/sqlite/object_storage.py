@@ -30,6 +30,7 @@ _MAGIC: Final = b"perdure backup 1 "
 _PLAIN: Final = b"-"
 _LENGTH: Final = struct.Struct(">I")
 _NAME: Final = re.compile(r"(\d{13}-[0-9a-f]{8})/(\d{8})")
+_COMPLETE: Final = re.compile(r"(\d{13}-[0-9a-f]{8})/complete-(\d{13})")
 _SCHEMES: Final = ("s3://", "gs://", "az://", "file://")
 
 
@@ -216,27 +217,46 @@ class BackupBucket:
         Raises:
             OSError: the endpoint did not answer.
         """
-        found: list[StoredObject] = []
-        try:
-            for each in (each for batch in self._client.list(self._store) for each in batch):
-                match = _NAME.fullmatch(each["path"])
-                if match is not None:
-                    stored_ms = int(each["last_modified"].timestamp() * 1000)
-                    found.append(StoredObject(match[1], int(match[2]), each["size"], stored_ms))
-        except Exception as error:
-            raise OSError(str(error).partition("\n")[0]) from error
-        return sorted(found, key=lambda each: (each.generation, each.number))
+        found = [(_NAME.fullmatch(path), size, stored_ms) for path, size, stored_ms in self._listed()]
+        objects = [StoredObject(match[1], int(match[2]), size, at_ms) for match, size, at_ms in found if match]
+        return sorted(objects, key=lambda each: (each.generation, each.number))
 
-    def delete(self, names: list[str]) -> None:
-        """Delete objects.
+    def completed(self) -> list[tuple[str, int]]:
+        """Return the generations that have a complete snapshot, and when they had the first one.
+
+        Raises:
+            OSError: the endpoint did not answer.
+        """
+        found = [_COMPLETE.fullmatch(path) for path, _, _ in self._listed()]
+        return sorted((match[1], int(match[2])) for match in found if match)
+
+    def complete(self, generation: str, moment_ms: int) -> None:
+        """Note that a generation has a complete snapshot.
+
+        Raises:
+            OSError: the endpoint did not store it.
+        """
+        self.create(f"{generation}/complete-{moment_ms:013d}", b"")
+
+    def delete_before(self, generation: str) -> None:
+        """Delete all older generations.
 
         Raises:
             OSError: the endpoint did not delete them.
         """
+        old = [path for path, _, _ in self._listed() if path < generation]
         try:
-            self._client.delete(self._store, names)
+            if old:
+                self._client.delete(self._store, old)
         except Exception as error:
             raise OSError(str(error).partition("\n")[0]) from error
+
+    def _listed(self) -> list[tuple[str, int, int]]:
+        try:
+            found = [each for batch in self._client.list(self._store) for each in batch]
+        except Exception as error:
+            raise OSError(str(error).partition("\n")[0]) from error
+        return [(each["path"], each["size"], int(each["last_modified"].timestamp() * 1000)) for each in found]
 
 
 def hash_of(data: bytes) -> str:

@@ -163,7 +163,8 @@ class Shipper:
         self._moment_ms = self._turns = 0
         self._is_open = False
         self._former = ""
-        self._replaced: list[tuple[str, int]] = []
+        self._replaced = bucket.completed()
+        self._expired = ""
         self._log = HeldLog(self._path)
         self._uploads = ThreadPoolExecutor(1, "perdure backup")
 
@@ -201,6 +202,8 @@ class Shipper:
         if is_new:
             self._base_bytes = self._shipped_bytes
             self._replaced.append((self._generation, moment_ms))
+            with suppress(OSError):  # then the former generation is kept for longer
+                self._bucket.complete(self._generation, moment_ms)
             self._end_former()
         if shipped_bytes == self._shipped_bytes:
             return None
@@ -211,12 +214,10 @@ class Shipper:
         """Delete the generations that a newer complete one replaced long enough ago."""
         limit = self._services.now_ms() - self._keep_ms
         kept = max((name for name, complete_ms in self._replaced if complete_ms <= limit), default="")
-        if kept:
+        if kept > self._expired:
             with suppress(OSError):  # the next call tries again
-                old = [each.name for each in self._bucket.objects() if each.generation < kept]
-                if old:
-                    self._bucket.delete(old)
-                self._replaced = [each for each in self._replaced if each[0] >= kept]
+                self._bucket.delete_before(kept)
+                self._expired = kept
 
     def close(self) -> None:
         """End the hold on the log."""
@@ -336,8 +337,9 @@ class Shipper:
         former = self._former or self._newest
         while former and former != self._generation:
             last = max((each.number for each in self._bucket.objects() if each.generation == former), default=0)
-            name = name_of(former, last + 1)
-            previous = hash_of(self._bucket.read(name_of(former, last))) if last else ""
+            if not last:
+                break
+            name, previous = name_of(former, last + 1), hash_of(self._bucket.read(name_of(former, last)))
             end = Piece(store=self._store, moment_ms=self._services.now_ms(), is_end=True, previous=previous)
             try:
                 self._bucket.create(name, seal(end, name, self._encryption))
