@@ -216,7 +216,7 @@ def test_replaced_generations_are_deleted_after_their_time(owner: Owner, tmp_pat
     restored(tmp_path / "bucket", tmp_path / "r.db")
 
 
-def test_a_restarted_writer_deletes_what_an_earlier_one_replaced(owner: Owner, tmp_path: Path) -> None:
+def test_a_restarted_writer_deletes_copies_that_an_earlier_one_replaced(owner: Owner, tmp_path: Path) -> None:
     outside = Outside()
     for _ in range(3):
         with closing(shipper(owner, tmp_path / "bucket", outside)) as each:
