@@ -77,7 +77,7 @@ def backup(
     every
         With --to: ship the changes this often until SIGINT or SIGTERM, such as 1s. Without it: once.
     keep
-        With --to: how long whole copies are kept after a newer one replaced them.
+        With --to: how long whole copies are kept after newer ones replaced them.
     keys_file
         With --to: encrypt with the first of these keys, as `perdure key` prints them. Else with PERDURE_KEYS, if set.
     adopt

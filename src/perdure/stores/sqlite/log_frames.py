@@ -1,6 +1,6 @@
 """Reads a store's pages from its file and its write-ahead log, beside the engine, as they were at one commit.
 
-`HeldLog` keeps the engine from reusing the log between two reads, with read transactions that overlap. It never
+`HeldLog` keeps the engine from reusing the log between two reads, with overlapping read transactions. It never
 checkpoints, writes nothing, and takes no lock that an engine waits for.
 """
 
@@ -52,7 +52,7 @@ class LogPosition:
 
 
 class LogOverwrittenError(Exception):
-    """The engine reused a part of the log that was to be read."""
+    """The engine reused a log that was to be read."""
 
 
 _kept: Final[dict[tuple[int, int], int]] = {}
@@ -74,9 +74,9 @@ class Snapshot:
     Attributes:
         position: the commit.
         page_bytes: a page's size.
-        frames: the last frame of each page that is in the log.
+        frames: for each page in the log, its last frame.
         log: the log's descriptor.
-        tail: pages that were read from the end of the former log, which is overwritten now.
+        tail: pages that were read from the former log's end, which is overwritten now.
         is_overwritten: whether the log was reused meanwhile, so that it does not tell which pages changed.
     """
 
@@ -234,7 +234,7 @@ class HeldLog:
             each.close()
 
     def log_bytes(self) -> int:
-        """Return the size of the log's file."""
+        """Return the log file's size."""
         return size_of(log_of(self.path))
 
     def _frames(self, log: int, first: int, until: LogPosition) -> Iterator[tuple[int, int]]:
@@ -246,7 +246,7 @@ class HeldLog:
             yield frame, int.from_bytes(header[:4])
 
     def _tail(self, since: LogPosition, now: LogPosition, snapshot: Snapshot) -> dict[int, bytes] | None:
-        """Return the pages of commits at the end of the former log. None: a part of it may be overwritten.
+        """Return the pages that commits at the former log's end wrote. None: a part may be overwritten.
 
         The log starts over at its beginning, so its end stays until the new log is as long. The checksums prove which
         frames belong to the former log.

@@ -1,7 +1,7 @@
 """Backups in object storage: the pieces that a store is shipped in, their seals, and the bucket that holds them.
 
-A piece has pages that changed, and the hash of the piece before it. A generation is a sequence of pieces, the first of
-which hold the whole store. Objects are created and never overwritten, so that two writers cannot mix their pieces.
+A piece has pages that changed, and the former piece's hash. A generation is a sequence that begins with the whole
+store. Objects are created and never overwritten, so that two writers cannot mix their pieces.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ class Piece:
         pages: the store's size in pages afterwards.
         more: whether further pieces belong to the same snapshot.
         is_end: whether the generation ends here, because another writer began a new one.
-        previous: the hash of the piece before it, empty for the first.
+        previous: the former piece's hash, empty for the first.
         digest: a checksum over all pages afterwards, empty in an incomplete snapshot.
-        numbers: the numbers of its pages.
+        numbers: its pages' numbers.
         content: the pages, one after another.
     """
 
@@ -212,7 +212,7 @@ class BackupBucket:
             raise OSError(str(error).partition("\n")[0]) from error
 
     def objects(self) -> list[StoredObject]:
-        """Return all objects, in the order of their generations and numbers.
+        """Return all objects, sorted by generation and number.
 
         Raises:
             OSError: the endpoint did not answer.

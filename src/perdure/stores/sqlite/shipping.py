@@ -59,7 +59,7 @@ _HASH_BYTES: Final = 16
 
 
 class PageHashes:
-    """A hash for each page of a store, and their sum, which is a checksum of the whole store: 4 MiB for a GiB."""
+    """A hash for each page of a store, and their sum, which is a checksum over the whole store: 4 MiB for a GiB."""
 
     def __init__(self) -> None:
         self._hashes = bytearray()
@@ -84,7 +84,7 @@ class PageHashes:
 
     @property
     def digest(self) -> str:
-        """The checksum of all pages."""
+        """The checksum over all pages."""
         return f"{self._sum % 2 ** (8 * _HASH_BYTES):032x}"
 
 
@@ -95,7 +95,7 @@ class ShippedSnapshot:
     Attributes:
         moment_ms: it has every commit before this time.
         pages: the pages that were shipped for it.
-        size_bytes: the size of its objects.
+        size_bytes: its objects' size.
     """
 
     moment_ms: int
@@ -131,7 +131,7 @@ class Shipper:
         keep_ms: how long replaced generations are kept.
         max_log_bytes: how much the log may grow while the endpoint stores nothing.
         piece_pages: pages in one object.
-        adopt: continue backups of which this file knows nothing, such as those of the file that it is a copy of.
+        adopt: continue backups although the file beside the store does not say that they are its own.
 
     Raises:
         BackupFailed: the URL has another store's backups.
@@ -333,7 +333,7 @@ class Shipper:
         self._hashes = PageHashes()
 
     def _end_former(self) -> None:
-        """End the former generations, so that a writer of theirs fails at its next object."""
+        """End the former generation, so that its writer fails at the next object."""
         former = self._former or self._newest
         while former and former != self._generation:
             last = max((each.number for each in self._bucket.objects() if each.generation == former), default=0)
