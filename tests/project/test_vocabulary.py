@@ -86,7 +86,7 @@ MAX_WORDS = {
     "how-to": 22_940,
     "tutorial": 4_450,
     "explanation": 8_030,
-    "guarantees": 7_775,
+    "guarantees": 7_810,
     "reference": 26_430,
     "index": 430,
     "faq": 540,
