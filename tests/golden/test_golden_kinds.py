@@ -8,9 +8,11 @@ golden file beside this one.
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -33,13 +35,21 @@ from later_kinds import (
 )
 from later_kinds import write_scene as write
 from test_golden import restored
+from waiting_kinds import START, Price, all_jobs, far, go, imports, prices, reports, watcher, write_waiting
+from waiting_kinds import notes as price_notes
 from write_golden import HERE
 
 from perdure.cli.inspection.check import RowCheck
 from perdure.cli.inspection.report import FindingTopic, Report, scan
+from perdure.codecs import Codec
+from perdure.jobs.messages import plain_action
+from perdure.kinds.schedules.entry import ANSWERS as SCHEDULE_ANSWERS
+from perdure.kinds.schedules.entry import DATA as SCHEDULE_DATA
+from perdure.kinds.topic.entry import ANSWERS as TOPIC_ANSWERS
+from perdure.kinds.topic.entry import DATA as TOPIC_DATA
 from perdure.kinds.worker_pool import BatchProgress
 from perdure.stores.sqlite.reader import read_from_outside
-from perdure.testing import World
+from perdure.testing import Clock, World
 from perdure.values.answer import Done, WasCancelled
 
 GOLDEN = sorted(HERE.glob("kinds_*.sql"))
@@ -184,3 +194,97 @@ def test_pools_schedules_and_topics_continue(path: Path) -> None:
         assert seen == ("first", "published", "waits", "nightly", "nightly", "nightly")
         assert world.run(of(table).status("paused")).status == "paused"
         assert world.run(of(news).publish("eur", Add("last"))).subscribers == 2
+
+
+# ---------------------------------------------------------------- what waits in topics, schedules and queues
+WAITING = sorted(HERE.glob("waiting_*.sql"))
+KIND_DATA: dict[str, Codec[Any]] = {"schedule": SCHEDULE_DATA, "topic": TOPIC_DATA}
+KIND_ANSWERS: dict[str, Codec[Any]] = {"schedule": SCHEDULE_ANSWERS, "topic": TOPIC_ANSWERS}
+
+
+def rows(path: Path, sql: str) -> list[Any]:
+    with closing(sqlite3.connect(path)) as file:
+        return file.execute(sql).fetchall()
+
+
+def column(path: Path, table_: str, name: str) -> list[Any]:
+    return [value for (value,) in rows(path, f"SELECT {name} FROM {table_} WHERE {name} IS NOT NULL")]  # noqa: S608
+
+
+_DATA = "SELECT kind, data FROM instances WHERE data <> ''"
+
+
+@pytest.fixture(params=WAITING, ids=lambda path: path.stem)
+def waiting_path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    return restored(request.param, tmp_path)
+
+
+def test_waiting_events_ranges_and_places_read_back_as_they_are(waiting_path: Path) -> None:
+    """Field by field, as the records of the first kinds."""
+    read = 0
+    for kind, text in rows(waiting_path, _DATA):
+        if kind in KIND_DATA:
+            codec = KIND_DATA[kind]
+            assert json.loads(text).items() <= json.loads(codec.encode(codec.decode(text.encode()))).items()
+            read += 1
+    for address, text in rows(waiting_path, _ANSWERS):
+        codec = KIND_ANSWERS[address.partition(":")[0]]
+        assert json.loads(text).items() <= json.loads(codec.encode(codec.decode(text.encode()))).items()
+        read += 1
+    assert read >= 10
+    states = {(kind, id_): json.loads(text) for kind, id_, text in rows(waiting_path, _STATES)}
+    assert states["topic", "eur"].keys() == {"task:notes:a", "task:far:a", "workflow:watcher:w"}
+    (action,) = column(waiting_path, "messages", "action")
+    assert plain_action(action) == ("send", states["topic", "eur"]["task:far:a"]["renewed"])
+    ((places,),) = rows(waiting_path, "SELECT answer FROM keys WHERE address = 'under_way:imports:workflow'")
+    assert json.loads(places).keys() == {"a"}
+    assert rows(waiting_path, _LANES) == [("a", None), ("b", "start"), ("c", "start")]
+
+
+def test_each_format_of_waiting_rows_is_in_a_golden_file(tmp_path: Path) -> None:
+    today = tmp_path / "today.db"
+    write_waiting(today)
+    golden: set[Any] = set()
+    for number, file in enumerate(WAITING):
+        (tmp_path / str(number)).mkdir()
+        golden |= set(shapes_of(restored(file, tmp_path / str(number))))
+    missing = {(table_, name) for table_, name, shape in set(shapes_of(today)) - golden}
+    assert missing == set(), "write a new golden file with tests/golden/write_golden.py waiting"
+
+
+def shapes_of(path: Path) -> Iterator[tuple[str, str, object]]:
+    yield from (("data", kind, form_of(json.loads(text))) for kind, text in rows(path, _DATA))
+    yield from (("state", kind, form_of(json.loads(text))) for kind, _, text in rows(path, _STATES))
+    yield from (("answer", "", form_of(json.loads(text))) for text in column(path, "keys", "answer"))
+    yield from (("action", re.sub("[0-9]+", "N", action), "") for action in column(path, "messages", "action"))
+
+
+_ANSWERS = "SELECT address, answer FROM keys WHERE address NOT LIKE 'under_way:%'"
+_STATES = "SELECT kind, id, state FROM instances WHERE state IS NOT NULL AND state <> ''"
+_LANES = "SELECT id, lane FROM instances WHERE name = 'imports' ORDER BY id"
+
+
+def test_an_engine_continues_schedules_topics_and_queued_starts(waiting_path: Path) -> None:
+    """The next instants fire, with those that were missed; waiting events arrive; places pass on."""
+    with World(all_jobs, store=waiting_path, clock=Clock(START + timedelta(minutes=3))) as world:
+        fired = [made.day for made in world.run(world.handle(reports).get_state("eu")) or ()]
+        world.advance("2 minutes")
+        later = [made.day for made in world.run(world.handle(reports).get_state("eu")) or ()]
+        assert later[: len(fired)] == fired
+        assert [day for day in later if day is not None and day.year == START.year] == [
+            START + timedelta(minutes=minute) for minute in range(1, 6)
+        ]
+        assert world.run(world.handle(far).get_state("a")) == (0, 80)
+        world.run(world.handle(prices).resume("usd"))
+        world.run(world.handle(prices).publish("eur", Price(40)))
+        world.settle()
+        assert world.run(world.handle(far).get_state("a")) == (0, 80, 70, 40)
+        assert world.run(world.handle(price_notes).get_state("a")) == (0, 80, 40)
+        assert isinstance(world.run(world.handle(watcher).outcome("w")), Done)
+        world.run(world.handle(imports).signal("a", go, 1))
+        world.run(world.handle(imports).resume("c"))
+        world.advance("2 seconds")
+        world.run(world.handle(imports).signal("c", go, 3))
+        world.advance("2 seconds")
+        ended = [world.run(world.handle(imports).outcome(id_)) for id_ in "abc"]
+        assert ended == [Done("a 1"), Done("b 2"), Done("c 3")]

@@ -1,4 +1,4 @@
-"""Write a golden file: ``python tests/golden/write_golden.py [schema|kinds]``, from the folder of the repository.
+"""Write a golden file: ``python tests/golden/write_golden.py [schema|kinds|waiting]``, from the repository's folder.
 
 Only after a change of a stored format, and never over a file that was released: users have such rows.
 """
@@ -33,6 +33,14 @@ def played_kinds(folder: Path) -> Path:
     return folder / "jobs.db"
 
 
+def played_waiting(folder: Path) -> Path:
+    """Play the scene of what waits in topics, schedules and queues, and return the file that it leaves."""
+    from waiting_kinds import write_waiting  # noqa: PLC0415 - as above
+
+    write_waiting(folder / "jobs.db")
+    return folder / "jobs.db"
+
+
 def dumped(path: Path) -> str:
     """Return a file as SQL text."""
     with closing(sqlite3.connect(path)) as file:
@@ -49,9 +57,10 @@ def main() -> None:
         str(TESTS / "stores"),
         str(TESTS / "plugins"),
     ]
+    scenes = {"schema": played, "kinds": played_kinds, "waiting": played_waiting}
     scene = sys.argv[1] if len(sys.argv) > 1 else "schema"
     with TemporaryDirectory() as folder:
-        text = dumped({"schema": played, "kinds": played_kinds}[scene](Path(folder)))
+        text = dumped(scenes[scene](Path(folder)))
     version = text.partition("user_version = ")[2].partition(";")[0]
     golden = HERE / f"{scene}_{version}.sql"
     golden.write_text(text, encoding="utf-8")
