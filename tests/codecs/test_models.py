@@ -234,6 +234,18 @@ def test_the_reason_of_a_class_with_a_secret_is_not_shown() -> None:
     )
 
 
+def test_a_model_is_frozen_if_each_field_is() -> None:
+    class Each(BaseModel):
+        one: int = Field(frozen=True)
+        other: str = Field(frozen=True)
+
+    class One(BaseModel):
+        one: int = Field(frozen=True)
+        other: str
+
+    assert [dict(Codec.of(cls, what="it").mutable) for cls in (Each, One)] == [{}, {One: "One"}]
+
+
 class Account(BaseModel):
     model_config = ConfigDict(frozen=True)
     password: SecretStr

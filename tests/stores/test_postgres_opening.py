@@ -19,7 +19,7 @@ from perdure.stores.contract import Store, commit_one, load_one
 from perdure.stores.postgres import open_postgres
 from perdure.stores.postgres.connections import reason_of
 from perdure.stores.postgres.schema import migrate, migrations, script_from
-from perdure.stores.postgres.settings import settings_of
+from perdure.stores.postgres.settings import MIN_LEASE_MS, settings_of
 from perdure.stores.url import open_store
 from perdure.testing.conformance.assertions import answer, value
 from perdure.testing.conformance.histories import address, created, put
@@ -59,10 +59,15 @@ def test_the_name_of_a_store_holds_no_password():
     assert settings.dsn == "postgresql://app:s3cret@db:5433/orders?sslmode=require"
     assert settings.cache_bytes == 1024**2
     assert "s3cret" not in repr(settings)
+    assert settings_of("postgresql://db/orders?ownership=shared&lease=1s").lease_ms == MIN_LEASE_MS
 
 
 @pytest.mark.parametrize(
-    "query", ["schema=Jobs", "schema=pg_jobs", "schema=", "durability=none", "cache=much", "schema=a&schema=b"]
+    "query",
+    [
+        *("schema=Jobs", "schema=pg_jobs", "schema=", "schema=a&schema=b"),
+        *("durability=none", "cache=much", "ownership=shared&lease=999ms"),
+    ],
 )
 def test_an_option_that_is_not_valid_is_refused(query: str):
     error = refused(f"postgresql://app:s3cret@db/orders?{query}")

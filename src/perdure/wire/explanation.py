@@ -273,6 +273,8 @@ def why_no_alarm(instance: dict[str, Any] | None) -> str:
     'its alarm is not due until 2026-01-01T00:00:00Z'
     >>> why_no_alarm({"status": "idle", "alarm_ms": None})
     'it is idle: no alarm is set'
+    >>> why_no_alarm({"status": "paused", "alarm_ms": 1_767_225_600_000})
+    'it is paused: no alarm fires'
 
     Args:
         instance: the instance before, as `perdure.wire.explanation` describes it. None if there is none.
