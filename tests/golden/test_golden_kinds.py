@@ -256,6 +256,7 @@ def shapes_of(path: Path) -> Iterator[tuple[str, str, object]]:
     yield from (("data", kind, form_of(json.loads(text))) for kind, text in rows(path, _DATA))
     yield from (("state", kind, form_of(json.loads(text))) for kind, _, text in rows(path, _STATES))
     yield from (("answer", "", form_of(json.loads(text))) for text in column(path, "keys", "answer"))
+    yield from (("entry", address, key) for address, key in rows(path, "SELECT address, key FROM keys"))
     yield from (("action", re.sub("[0-9]+", "N", action), "") for action in column(path, "messages", "action"))
 
 
