@@ -304,6 +304,34 @@ def test_a_reordered_object_is_refused_without_keys_too(owner: Owner, tmp_path: 
         restored(tmp_path / "bucket", tmp_path / "r.db")
 
 
+def test_a_store_that_was_shipped_damaged_is_not_restored(owner: Owner, tmp_path: Path) -> None:
+    """Its pages are as they were shipped, so that only SQLite's own check finds it."""
+    outside = Outside()
+    sidecar = shipper(owner, tmp_path / "bucket", outside)
+    owner.commit(50)
+    sidecar.ship()
+    whole_ms = outside.now_ms
+    owner.connection.execute("CREATE INDEX by_text ON texts (id)")
+    owner.connection.execute("PRAGMA writable_schema = ON")
+    owner.connection.execute("UPDATE sqlite_schema SET rootpage = 1 WHERE name = 'by_text'")
+    sidecar.ship()
+    sidecar.close()
+    with pytest.raises(StoreCorrupt, match="was damaged when it was shipped; restore an earlier moment"):
+        restored(tmp_path / "bucket", tmp_path / "r.db")
+    assert not list(tmp_path.glob("r.db*"))
+    restored(tmp_path / "bucket", tmp_path / "r.db", at_ms=whole_ms)
+
+
+def test_the_file_of_a_restore_that_was_killed_is_named(shipped: list[Path], tmp_path: Path) -> None:
+    left = tmp_path / "r.db.partial"
+    left.write_bytes(b"the first half")
+    with pytest.raises(BackupFailed, match=r"r\.db\.partial exists: .* if none is running, delete it"):
+        restored(tmp_path / "bucket", tmp_path / "r.db", encryption=KEYS)
+    assert left.read_bytes() == b"the first half"
+    left.unlink()
+    restored(tmp_path / "bucket", tmp_path / "r.db", encryption=KEYS)
+
+
 def test_a_wrong_key_is_named_and_nothing_is_written(shipped: list[Path], tmp_path: Path) -> None:
     for keys, words in (
         (None, "encrypted with key 'k'; pass"),

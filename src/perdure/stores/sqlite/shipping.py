@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sqlite3
 import struct
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -36,10 +37,11 @@ from perdure.stores.sqlite.object_storage import (
     seal,
     unseal,
 )
-from perdure.stores.sqlite.reader import MAX_LOG_GROWTH_BYTES, read_from_outside
+from perdure.stores.sqlite.reader import MAX_FINDINGS, MAX_LOG_GROWTH_BYTES, read_from_outside
 from perdure.stores.sqlite.schema import CHECKPOINT_PAGES
 from perdure.stores.values import Backup
 from perdure.values.errors import BackupFailed, StoreCorrupt, StoreUnavailable
+from perdure.values.excerpt import excerpt
 
 IDENTITY: Final = ".backup"
 """The suffix for the file beside a store that names its backups."""
@@ -409,7 +411,8 @@ def restore_from(
 
     Raises:
         StoreUnavailable: there is no complete snapshot. No file is left.
-        StoreCorrupt: an object cannot be read, or its key is missing. No file is left.
+        StoreCorrupt: an object cannot be read, its key is missing, or the store was damaged when it was shipped. No
+            file is left.
         BackupFailed: the file exists, or cannot be written.
         StoreMissing: an engine's write-ahead log lies where the file belongs.
         OSError: the endpoint does not answer.
@@ -429,6 +432,7 @@ def restore_from(
                     continue
                 file.truncate(last.pages * last.page_bytes)
                 _verify_digest(file, last, bucket.url)
+            _verify_database(copy.path, bucket.url)
             write_identity(copy.target, last.store)
             return RestoredBackup(backup=copy.publish(), moment_ms=last.moment_ms, incomplete=tuple(skipped))
         finally:
@@ -500,3 +504,16 @@ def _verify_digest(file: IO[bytes], last: Piece, url: str) -> None:
         hashes.update(number, file.read(last.page_bytes))
     if hashes.digest != last.digest:
         raise StoreCorrupt(f"the backup at {url}", "the restored pages differ from the shipped ones; report this bug")
+
+
+def _verify_database(path: Path, url: str) -> None:
+    """Run SQLite's own checks: equal pages prove that nothing changed on the way, but not that the store was whole."""
+    uri = f"{path.as_uri()}?immutable=1"  # else SQLite creates a log beside it
+    try:
+        with closing(sqlite3.connect(uri, uri=True)) as database:
+            found = [str(text) for (text,) in database.execute(f"PRAGMA integrity_check({MAX_FINDINGS})")]
+    except sqlite3.DatabaseError as error:
+        found = [str(error)]
+    if found != ["ok"]:
+        reason = f"the store was damaged when it was shipped; restore an earlier moment: {excerpt('; '.join(found))}"
+        raise StoreCorrupt(f"the backup at {url}", reason)
