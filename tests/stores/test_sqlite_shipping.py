@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.server
 import shutil
 import sqlite3
@@ -16,9 +17,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from perdure.stores.encryption import Encryption, Key
+from perdure.stores.sqlite import open_sqlite
+from perdure.stores.sqlite.lock import owner_of
 from perdure.stores.sqlite.log_frames import HeldLog
 from perdure.stores.sqlite.object_storage import BackupBucket, Piece, seal, unseal
-from perdure.stores.sqlite.schema import prepare
+from perdure.stores.sqlite.schema import log_of, prepare
 from perdure.stores.sqlite.shipping import Shipper, ShippingServices, restore_from
 from perdure.values.errors import BackupFailed, DefinitionError, StoreCorrupt, StoreMissing, StoreUnavailable
 
@@ -244,6 +247,34 @@ def test_a_log_that_is_reused_between_its_position_and_its_frames_tells_no_chang
             assert now != since
             assert held.changed(since, snapshot) is None
             assert held.changed(now, snapshot) == set()
+
+
+def test_an_engine_that_closes_beside_the_process_did_not_die(tmp_path: Path) -> None:
+    """The process keeps the log, which otherwise tells that the engine died."""
+    path = tmp_path / "jobs.db"
+
+    async def main() -> None:
+        store = await open_sqlite(path)
+        with closing(Shipper(path, BackupBucket((tmp_path / "bucket").as_uri()), Outside().services())) as sidecar:
+            sidecar.ship()
+            await store.close()
+            assert log_of(path).exists()
+            for _ in range(2):
+                again = await open_sqlite(path)
+                assert again.previous_exit == "closed"
+                assert owner_of(path) == holder(path)
+                await again.close()
+            assert owner_of(path) is None
+            log_of(path).with_name("jobs.db.lock").write_text(f"{holder(path)}\n")  # as of an engine that is killed
+            third = await open_sqlite(path)
+            assert third.previous_exit == "died"
+            await third.close()
+
+    asyncio.run(main())
+
+
+def holder(path: Path) -> str:
+    return path.with_name("jobs.db.lock").read_text().partition("\n")[0]
 
 
 # ---------------------------------------------------------------- damaged backups

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Awaitable, Callable, Generator, Sequence
+from pathlib import Path
 from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
 import attrs
@@ -21,7 +22,7 @@ from perdure.stores.sqlite.files import guard_fork
 from perdure.stores.sqlite.group_commit import GroupWriter, Write, Written
 from perdure.stores.sqlite.lock import LOST_LOG, FileLock
 from perdure.stores.sqlite.ownership import REAL_DISK, Disk, another_engine, take_note, why_unreadable
-from perdure.stores.sqlite.schema import CHECKPOINT_PAGES, Synchronous, prepare, truncate_log
+from perdure.stores.sqlite.schema import CHECKPOINT_PAGES, Synchronous, log_of, prepare, truncate_log
 from perdure.stores.sqlite.thread import DatabaseThread, Work
 from perdure.values.errors import (
     OutcomeUnknown,
@@ -469,6 +470,8 @@ class Batcher:
     async def _shut(self) -> None:
         try:
             await self._database.close()  # after the thread's present work
+            if self._database.lost is None and log_of(Path(self._database.file.path)).exists():  # a reader keeps it
+                self._lock.note_closed()
         except BaseException:  # a cancelled close must not wait for the thread again
             self._database.abandon()
             raise

@@ -80,6 +80,7 @@ def _logs_left(file: Path) -> list[str]:
 
 
 _LOCKS: Final = Path("/proc/locks")
+_CLOSED: Final = b"closed\n"
 _SIGNED: Final = re.compile(r"process (\d+) on ")
 
 
@@ -98,7 +99,7 @@ def owner_of(path: str | os.PathLike[str]) -> str | None:
     """
     lock = Path(f"{os.path.realpath(path)}.lock")
     try:
-        signed = lock.read_text(encoding="utf-8", errors="replace").strip()
+        signed = lock.read_text(encoding="utf-8", errors="replace").partition("\n")[0]
         inode = lock.stat().st_ino
         table = _LOCKS.read_text(encoding="ascii", errors="replace") if sys.platform == "linux" else ""
     except OSError:
@@ -118,7 +119,7 @@ def holder_of(lock_file: IO[bytes], path: str) -> str:
         path: its path.
     """
     lock_file.seek(0)
-    signed = lock_file.read().decode(errors="replace").strip()
+    signed = lock_file.read().decode(errors="replace").partition("\n")[0]
     try:
         table = _LOCKS.read_text(encoding="ascii", errors="replace") if sys.platform == "linux" else ""
     except OSError:
@@ -160,7 +161,10 @@ class FileLock:
     Attributes:
         path: the lock file.
         database: the database file's descriptor.
+        was_closed: whether the former owner closed the file, although a reader kept its log.
     """
+
+    was_closed = False
 
     def __init__(self, path: str, file: IO[bytes], database: int, identity: tuple[int, int]) -> None:
         self.path = path
@@ -173,6 +177,11 @@ class FileLock:
     def fileno(self) -> int:
         """Return the descriptor that holds the lock."""
         return self._file.fileno()
+
+    def note_closed(self) -> None:
+        """Write into the lock file that the owner has closed the database. The next owner overwrites it."""
+        with suppress(OSError):  # then the next engine believes that this one died
+            self._file.write(_CLOSED)
 
     def release(self) -> None:
         """Release both. The lock file stays: deleting it could let two engines lock two files with one name."""
@@ -275,7 +284,11 @@ def _is_at(file: IO[bytes], path: str) -> bool:
 def _signed(lock: FileLock, file: IO[bytes], store: str) -> FileLock:
     try:
         # After the lock is held: a process that was refused must not overwrite the name of the owner.
+        file.seek(0)
+        lock.was_closed = file.read().endswith(_CLOSED)
         file.truncate(0)
+        if lock.was_closed:
+            os.fsync(file.fileno())  # else a power cut could bring the note back after this engine
         file.write(f"process {os.getpid()} on {socket.gethostname()}\n".encode())
     except OSError as error:
         lock.release()

@@ -65,9 +65,9 @@ async def open_file(
     check_missing(file.path, store=file.store, if_missing=if_missing)  # and again under the lock
     lock = await _lock(file, on_locked, if_missing, runtime)
     # Before the file is opened, which creates a log, and under the lock: a living owner has a log as well.
-    previous_exit: PreviousExit = (
-        "died" if log_of(Path(file.path)).exists() else "closed"
-    )  # SQLite deletes the log when it is closed
+    # SQLite deletes the log when the last connection is closed, which may be a reader's.
+    has_log = log_of(Path(file.path)).exists()
+    previous_exit: PreviousExit = "died" if has_log and not lock.was_closed else "closed"
     try:
         database = await open_database(attrs.evolve(file, descriptor=lock.database))
     except BaseException:  # a cancelled opening must not leave the file locked
