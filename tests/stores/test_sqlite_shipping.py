@@ -249,6 +249,35 @@ def test_a_log_that_is_reused_between_its_position_and_its_frames_tells_no_chang
             assert held.changed(now, snapshot) == set()
 
 
+@pytest.mark.parametrize("missing", [0, 1])
+def test_the_end_of_a_log_that_started_over_is_read_up_to_its_limit(owner: Owner, missing: int) -> None:
+    """One frame more is read than was written: it is where the end is seen."""
+    owner.commit(20)
+    with closing(HeldLog(owner.path)) as probe:
+        since = probe.begin()
+        probe.release()
+        owner.commit(5)
+        written = probe.position().frame - since.frame
+        with closing(HeldLog(owner.path, max_tail_frames=written + 1 - missing)) as held:
+            owner.checkpoint()
+            owner.commit(1)
+            with closing(held.snapshot(held.begin())) as snapshot:
+                changed = held.changed(since, snapshot)
+    assert (changed is None) == bool(missing)
+
+
+def test_a_generation_has_at_most_so_many_objects(owner: Owner, tmp_path: Path) -> None:
+    sidecar = shipper(owner, tmp_path / "bucket", Outside(), max_pieces=3)
+    counts: list[list[int]] = []
+    for _ in range(4):
+        owner.commit(1)
+        sidecar.ship()
+        counts.append([len(list(each.glob("0*"))) for each in sorted((tmp_path / "bucket").iterdir())])
+    sidecar.close()
+    assert counts == [[1], [2], [3], [4, 1]]  # the fourth of the former one is its end
+    assert normal(restored(tmp_path / "bucket", tmp_path / "r.db")) == owner.pages(tmp_path / "now.db")
+
+
 def test_an_engine_that_closes_beside_the_process_did_not_die(tmp_path: Path) -> None:
     """The process keeps the log, which otherwise tells that the engine died."""
     path = tmp_path / "jobs.db"
@@ -419,6 +448,10 @@ class Endpoint(http.server.BaseHTTPRequestHandler):
         if how == "cut":
             self.close_connection = True
             return
+        if how == "hang":
+            self.rfile.read(1)  # until the client's patience ends
+            self.close_connection = True
+            return
         if how == "500":
             self.reply(500, b"")
             return
@@ -450,19 +483,20 @@ def endpoint() -> Iterator[tuple[BackupBucket, type[Endpoint]]]:
         "secret_access_key": "s",
         "region": "r",
     }
-    yield BackupBucket("s3://bucket/shop", config=config), Own
+    yield BackupBucket("s3://bucket/shop", config=config, timeout_s=0.4), Own
     server.shutdown()
     server.server_close()
     thread.join()
 
 
-@pytest.mark.parametrize("how", ["500", "cut"])
+@pytest.mark.parametrize("how", ["500", "cut", "hang"])
 def test_a_broken_endpoint_lets_the_log_go_at_its_bound_and_everything_is_shipped_later(
     owner: Owner, tmp_path: Path, endpoint: tuple[BackupBucket, type[Endpoint]], how: str
 ) -> None:
     bucket, own = endpoint
     outside = Outside()
-    sidecar = Shipper(owner.path, bucket, outside.services(), max_log_bytes=200_000)
+    limit = log_of(owner.path).stat().st_size + 200_000
+    sidecar = Shipper(owner.path, bucket, outside.services(), max_log_bytes=limit)
     sidecar.ship()
     owner.commit(1)
     own.broken.append(how)

@@ -129,8 +129,9 @@ class HeldLog:
         is_unbroken: whether the log was held since the last `begin`.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, max_tail_frames: int = MAX_TAIL_FRAMES) -> None:
         self.path = path
+        self._max_tail_frames = max_tail_frames
         self._connections = [_connected(path), _connected(path)]
         self._held: list[sqlite3.Connection] = []
         self.is_unbroken = False
@@ -259,7 +260,7 @@ class HeldLog:
             return None
         committed: dict[int, bytes] = {}
         pages: dict[int, bytes] = {}
-        for frame in range(since.frame + 1, since.frame + MAX_TAIL_FRAMES):
+        for frame in range(since.frame + 1, since.frame + 1 + self._max_tail_frames):
             found = os.pread(log, size, HEADER_BYTES + (frame - 1) * size)
             if len(found) < size:
                 # The end of the file. A longer log was cut there, so that its end is unknown.

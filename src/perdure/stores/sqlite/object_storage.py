@@ -10,6 +10,7 @@ import hashlib
 import re
 import struct
 import zlib
+from datetime import timedelta
 from importlib import import_module
 from typing import Any, Final
 
@@ -162,7 +163,7 @@ class BackupBucket:
         url: ``s3://bucket/path``, ``gs://bucket/path``, ``az://account/container/path`` or ``file:///path``.
     """
 
-    def __init__(self, url: str, *, config: dict[str, str] | None = None) -> None:
+    def __init__(self, url: str, *, config: dict[str, str] | None = None, timeout_s: float = TIMEOUT_S) -> None:
         if not url.startswith(_SCHEMES):
             raise DefinitionError("URL of a backup", excerpt(url), f"a URL that begins with {', '.join(_SCHEMES)}")
         try:
@@ -176,7 +177,7 @@ class BackupBucket:
             if url.startswith("file://"):
                 self._store = stores.from_url(url, mkdir=True)
             else:
-                limits = {"timeout": f"{TIMEOUT_S}s", "allow_http": True}
+                limits = {"timeout": timedelta(seconds=timeout_s), "allow_http": True}
                 self._store = stores.from_url(
                     url, config=config, client_options=limits, retry_config={"max_retries": 0}
                 )

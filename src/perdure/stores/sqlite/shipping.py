@@ -133,6 +133,7 @@ class Shipper:
         keep_ms: how long replaced generations are kept.
         max_log_bytes: how much the log may grow while the endpoint stores nothing.
         piece_pages: pages in one object.
+        max_pieces: a whole copy begins a new generation after this many objects.
         adopt: continue backups although the file beside the store does not say that they are its own.
 
     Raises:
@@ -151,12 +152,14 @@ class Shipper:
         keep_ms: int = 7 * 86_400_000,
         max_log_bytes: int = MAX_LOG_GROWTH_BYTES,
         piece_pages: int = PIECE_PAGES,
+        max_pieces: int = MAX_PIECES,
         adopt: bool = False,
     ) -> None:
         with read_from_outside(path) as reader:  # the checks of any reader
             self._path = reader.path
         self._bucket, self._services, self._encryption = bucket, services, encryption
-        self._keep_ms, self._max_log_bytes, self._piece_pages = keep_ms, max_log_bytes, piece_pages
+        self._keep_ms, self._max_log_bytes = keep_ms, max_log_bytes
+        self._piece_pages, self._max_pieces = piece_pages, max_pieces
         self._store = self._checked_identity(adopt=adopt)
         self._hashes = PageHashes()
         self._generation, self._number, self._previous = "", 0, ""
@@ -321,7 +324,9 @@ class Shipper:
     # ------------------------------------------------------------ generations
     def _is_base_due(self) -> bool:
         growth = max(self._base_bytes, MIN_GROWTH_BYTES)
-        return not self._generation or self._number >= MAX_PIECES or self._shipped_bytes - self._base_bytes > growth
+        return (
+            not self._generation or self._number >= self._max_pieces or self._shipped_bytes - self._base_bytes > growth
+        )
 
     def _begin_generation(self) -> None:
         self._former = self._generation
