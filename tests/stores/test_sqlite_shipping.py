@@ -17,12 +17,13 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from perdure.stores.encryption import Encryption, Key
-from perdure.stores.sqlite import open_sqlite
+from perdure.stores.sqlite import open_sqlite, ship_changes
 from perdure.stores.sqlite.lock import owner_of
 from perdure.stores.sqlite.log_frames import HeldLog
 from perdure.stores.sqlite.object_storage import BackupBucket, Piece, seal, unseal
 from perdure.stores.sqlite.schema import log_of, prepare
 from perdure.stores.sqlite.shipping import Shipper, ShippingServices, restore_from
+from perdure.testing.conformance.histories import address, created
 from perdure.values.errors import BackupFailed, DefinitionError, StoreCorrupt, StoreMissing, StoreUnavailable
 
 
@@ -304,6 +305,58 @@ def test_an_engine_that_closes_beside_the_process_did_not_die(tmp_path: Path) ->
 
 def holder(path: Path) -> str:
     return path.with_name("jobs.db.lock").read_text().partition("\n")[0]
+
+
+# ---------------------------------------------------------------- in a program
+def test_a_program_ships_its_own_store_until_it_cancels_the_call(tmp_path: Path) -> None:
+    store, url = f"sqlite:///{tmp_path / 'jobs.db'}", (tmp_path / "bucket").as_uri()
+    shipped = threading.Event()
+
+    async def main() -> None:
+        opened = await open_sqlite(tmp_path / "jobs.db")
+        shipping = asyncio.create_task(ship_changes(store, url, every="1h", on_shipped=lambda _: shipped.set()))
+        assert await asyncio.to_thread(shipped.wait, 120)
+        await created(opened, address("after the first copy"))
+        shipping.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await shipping
+        await opened.close()
+        assert not log_of(tmp_path / "jobs.db").exists()  # the last connection was the store's
+
+    asyncio.run(main())
+    with closing(sqlite3.connect(restored(tmp_path / "bucket", tmp_path / "r.db"))) as database:
+        assert database.execute("SELECT id FROM instances").fetchall() == [("after the first copy",)]
+
+
+def test_a_call_fails_when_another_writer_takes_over(owner: Owner, tmp_path: Path) -> None:
+    """Also a cancelled one, because its last changes are not there."""
+    store, url = f"sqlite:///{owner.path}", (tmp_path / "bucket").as_uri()
+    shipped = threading.Event()
+
+    async def main(every: str, *, is_cancelled: bool) -> None:
+        shipped.clear()
+        shipping = asyncio.create_task(ship_changes(store, url, every=every, on_shipped=lambda _: shipped.set()))
+        assert await asyncio.to_thread(shipped.wait, 120)
+        with closing(shipper(owner, tmp_path / "bucket", Outside())) as other:
+            other.ship()
+        owner.commit(1)
+        if is_cancelled:
+            shipping.cancel()
+        with pytest.raises(BackupFailed, match="another perdure backup ships to this URL"):
+            await shipping
+
+    asyncio.run(main("1ms", is_cancelled=False))
+    asyncio.run(main("1h", is_cancelled=True))
+
+
+def test_a_call_with_a_wrong_argument_fails_at_once(tmp_path: Path) -> None:
+    for store, url, every, words in (
+        ("sqlite:///jobs.db", "https://example.com", "1s", "URL of a backup"),
+        ("sqlite:///jobs.db", tmp_path.as_uri(), "often", "every of ship_changes"),
+        ("memory://", tmp_path.as_uri(), "1s", "sqlite"),
+    ):
+        with pytest.raises(DefinitionError, match=words):
+            asyncio.run(ship_changes(store, url, every=every))
 
 
 # ---------------------------------------------------------------- damaged backups

@@ -38,7 +38,7 @@ from perdure.stores.postgres.settings import settings_of
 from perdure.stores.sqlite import backup as compact
 from perdure.stores.sqlite.backup import copy_from_outside
 from perdure.stores.sqlite.object_storage import BackupBucket
-from perdure.stores.sqlite.shipping import Shipper, ShippingServices, restore_from
+from perdure.stores.sqlite.shipping import ShippedSnapshot, Shipper, ShippingServices, restore_from
 from perdure.stores.transfer import OnCopyProgress, Phase, StoreCopy, compare_stores, copy_store, copying_of
 from perdure.stores.url import sqlite_path
 from perdure.stores.values import BackupProgress
@@ -151,19 +151,20 @@ def _ship(
 
 def _shipped_until(shipper: Shipper, stopping: Event, pause_s: float | None) -> int:
     told_ms = total = 0
+
+    def is_stopping() -> bool:
+        return pause_s is None or stopping.is_set()
+
+    def shipped(done: ShippedSnapshot) -> None:
+        nonlocal told_ms, total
+        total += done.size_bytes
+        if _now_ms() - told_ms > _TOLD_MS or is_stopping():
+            behind_s = (_now_ms() - done.moment_ms) / 1_000
+            _tell(f"shipped {size_text(total)}, {behind_s:.1f} s behind")
+            told_ms = _now_ms()
+
     try:
-        while True:
-            is_last = pause_s is None or stopping.is_set()
-            done = shipper.ship()
-            total += done.size_bytes if done is not None else 0
-            if done is not None and (_now_ms() - told_ms > _TOLD_MS or is_last):
-                behind_s = (_now_ms() - done.moment_ms) / 1_000
-                _tell(f"shipped {size_text(total)}, {behind_s:.1f} s behind")
-                told_ms = _now_ms()
-                shipper.expire()
-            if is_last:
-                return ExitCode.DONE
-            stopping.wait(pause_s)
+        shipper.ship_until(is_stopping, pause_s or 0, shipped)
     except StoreUnavailable as error:
         raise UsageError(str(error), exit_code=ExitCode.FAILED) from error
     except BackupFailed as error:
@@ -171,6 +172,7 @@ def _shipped_until(shipper: Shipper, stopping: Event, pause_s: float | None) -> 
         raise UsageError(str(error), exit_code=code) from error
     except (StoreError, OSError) as error:
         raise UsageError(str(error), exit_code=ExitCode.FAILED) from error
+    return ExitCode.DONE
 
 
 def restore(

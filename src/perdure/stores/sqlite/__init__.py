@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from importlib import import_module
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
+from perdure._lazy import lazy_names
 from perdure.runtime.record import Runtime
 from perdure.stores.contract import Store
 from perdure.stores.values import IfMissing, OnLocked
@@ -14,7 +15,12 @@ from perdure.values.errors import DefinitionError
 DEFAULT_CACHE_BYTES: Final = 64 * 1024 * 1024
 """The size of SQLite's own page cache."""
 
-__all__ = ["open_sqlite"]
+if TYPE_CHECKING:
+    from perdure.stores.sqlite.shipping import ship_changes
+
+__all__ = ["open_sqlite", "ship_changes"]
+
+__getattr__, __dir__ = lazy_names(__name__, {"perdure.stores.sqlite.shipping": ("ship_changes",)})
 
 
 async def open_sqlite(

@@ -18,10 +18,13 @@ from concurrent.futures import TimeoutError as WaitTimeoutError
 from contextlib import closing, suppress
 from itertools import groupby
 from pathlib import Path
-from typing import IO, Final
+from threading import Event
+from typing import IO, Final, TypeAlias
 
 import attrs
 
+from perdure.runtime.record import LogRecord, Runtime
+from perdure.runtime.run_context import is_cancelled
 from perdure.stores.encryption.keys import Encryption
 from perdure.stores.sqlite.backup import PartialFile
 from perdure.stores.sqlite.files import open_private
@@ -39,9 +42,11 @@ from perdure.stores.sqlite.object_storage import (
 )
 from perdure.stores.sqlite.reader import MAX_FINDINGS, MAX_LOG_GROWTH_BYTES, read_from_outside
 from perdure.stores.sqlite.schema import CHECKPOINT_PAGES
+from perdure.stores.url import sqlite_path
 from perdure.stores.values import Backup
 from perdure.values.errors import BackupFailed, StoreCorrupt, StoreUnavailable
 from perdure.values.excerpt import excerpt
+from perdure.values.times import Duration, duration_ms
 
 IDENTITY: Final = ".backup"
 """The suffix for the file beside a store that names its backups."""
@@ -56,8 +61,10 @@ _LOOKS: Final = 100
 _LOOK_IN_WINDOW_S: Final = 0.002
 _TURNS_OF_A_WINDOW: Final = 16
 _LOOK_S: Final = 0.25
+_EXPIRE_MS: Final = 60_000
 _LONGEST_PAUSE_S: Final = 30.0
 _HASH_BYTES: Final = 16
+_REPORTED: Final = "backup to object storage"
 
 
 class PageHashes:
@@ -103,6 +110,10 @@ class ShippedSnapshot:
     moment_ms: int
     pages: int
     size_bytes: int
+
+
+OnShipped: TypeAlias = Callable[[ShippedSnapshot], object]
+"""Is told about each shipped snapshot."""
 
 
 @attrs.frozen(kw_only=True)
@@ -223,6 +234,31 @@ class Shipper:
             with suppress(OSError):  # the next call tries again
                 self._bucket.delete_before(kept)
                 self._expired = kept
+
+    def ship_until(self, is_stopping: Callable[[], bool], pause_s: float, shipped: OnShipped) -> None:
+        """Ship in turns until it is to stop, and then the rest.
+
+        Args:
+            is_stopping: whether it is to stop. Then `ShippingServices.wait` returns True, too.
+            pause_s: the seconds between two turns.
+            shipped: is told about each snapshot.
+
+        Raises:
+            BackupFailed: see `ship`.
+            StoreError: see `ship`.
+        """
+        expired_ms = 0
+        while True:
+            is_last = is_stopping()
+            done = self.ship()
+            if done is not None:
+                shipped(done)
+                if is_last or done.moment_ms - expired_ms > _EXPIRE_MS:
+                    expired_ms = done.moment_ms
+                    self.expire()
+            if is_last:
+                return
+            self._services.wait(pause_s)
 
     def close(self) -> None:
         """End the hold on the log."""
@@ -385,6 +421,82 @@ def write_identity(path: Path, store: str) -> None:
 
 def _store_of(bucket: BackupBucket, newest: StoredObject, encryption: Encryption | None) -> str:
     return unseal(bucket.read(newest.name), newest.name, encryption, url=bucket.url).store
+
+
+async def ship_changes(
+    store: str,
+    url: str,
+    *,
+    every: Duration = "1s",
+    keep: Duration = "7d",
+    encryption: Encryption | None = None,
+    adopt: bool = False,
+    on_shipped: OnShipped | None = None,
+    runtime: Runtime | None = None,
+) -> None:
+    """Ship a store's changes to object storage, in a thread, until this is cancelled.
+
+    It does the same as ``perdure backup --to``. A cancelled call ships the changes that are left, and then ends: await
+    it before the process exits. It needs the extra ``backup``.
+
+    Args:
+        store: the store's URL, such as ``sqlite:///jobs.db``. The file must exist: open the engine first.
+        url: ``s3://bucket/path``, ``gs://bucket/path``, ``az://account/container/path`` or ``file:///path``.
+        every: the pause between two turns.
+        keep: how long whole copies are kept after newer ones replaced them.
+        encryption: encrypts the objects.
+        adopt: continue the backups at the URL although the file beside the store does not say that they are its.
+        on_shipped: is told about each snapshot that is stored, in the thread.
+        runtime: performs the function in a thread, and logs when the endpoint fails and works again. By default the
+            running event loop's, with a thread of its own.
+
+    Raises:
+        DefinitionError: the URL, a duration or the store's kind is wrong, or the extra is not installed.
+        BackupFailed: the URL has another store's backups, another writer took over, or the endpoint failed when this
+            was cancelled, so that the newest changes are not there.
+        StoreError: the file cannot be read.
+        OSError: the endpoint did not answer at the start.
+    """
+    pause_s = duration_ms(every, what="every of ship_changes") / 1_000
+    keep_ms = duration_ms(keep, what="keep of ship_changes", minimum_ms=0)
+    path, bucket = Path(sqlite_path(store)), BackupBucket(url)
+    if runtime is None:
+        from perdure.runtime.on_asyncio import asyncio_runtime  # noqa: PLC0415 - asyncio is imported when needed
+
+        runtime = asyncio_runtime(threads=1)
+    services = _services_of(runtime, store)
+    failed: list[Exception] = []
+
+    def ship() -> None:
+        try:
+            shipper = Shipper(path, bucket, services, encryption=encryption, keep_ms=keep_ms, adopt=adopt)
+            with closing(shipper):
+                shipper.ship_until(is_cancelled, pause_s, on_shipped or (lambda _: None))
+        except Exception as error:
+            failed.append(error)
+            raise
+
+    try:
+        await runtime.elsewhere("thread", ship, (), {})
+    except runtime.cancelled:
+        if failed:  # the cancellation would hide it
+            raise failed[0] from None
+        raise
+
+
+def _services_of(runtime: Runtime, store: str) -> ShippingServices:
+    def wait(pause_s: float) -> bool:
+        while pause_s > 0 and not is_cancelled():
+            Event().wait(min(pause_s, _LOOK_S))
+            pause_s -= _LOOK_S
+        return is_cancelled()
+
+    return ShippingServices(
+        now_ms=runtime.now_ms,
+        new_id=lambda: "".join(f"{int(runtime.random() * 2**32):08x}" for _ in range(4)),
+        wait=wait,
+        report=lambda text: runtime.log(LogRecord("warning", _REPORTED, {"store": store, "report": text})),
+    )
 
 
 # ---------------------------------------------------------------- restore
