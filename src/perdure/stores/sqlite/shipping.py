@@ -42,7 +42,6 @@ from perdure.stores.sqlite.object_storage import (
 )
 from perdure.stores.sqlite.reader import MAX_FINDINGS, MAX_LOG_GROWTH_BYTES, read_from_outside
 from perdure.stores.sqlite.schema import CHECKPOINT_PAGES
-from perdure.stores.url import sqlite_path
 from perdure.stores.values import Backup
 from perdure.values.errors import BackupFailed, StoreCorrupt, StoreUnavailable
 from perdure.values.excerpt import excerpt
@@ -424,7 +423,7 @@ def _store_of(bucket: BackupBucket, newest: StoredObject, encryption: Encryption
 
 
 async def ship_changes(
-    store: str,
+    path: str | os.PathLike[str],
     url: str,
     *,
     every: Duration = "1s",
@@ -440,7 +439,7 @@ async def ship_changes(
     it before the process exits. It needs the extra ``backup``.
 
     Args:
-        store: the store's URL, such as ``sqlite:///jobs.db``. The file must exist: open the engine first.
+        path: the store's file. It must exist: open the engine first.
         url: ``s3://bucket/path``, ``gs://bucket/path``, ``az://account/container/path`` or ``file:///path``.
         every: the pause between two turns.
         keep: how long whole copies are kept after newer ones replaced them.
@@ -451,7 +450,7 @@ async def ship_changes(
             running event loop's, with a thread of its own.
 
     Raises:
-        DefinitionError: the URL, a duration or the store's kind is wrong, or the extra is not installed.
+        DefinitionError: the URL or a duration is wrong, or the extra is not installed.
         BackupFailed: the URL has another store's backups, another writer took over, or the endpoint failed when this
             was cancelled, so that the newest changes are not there.
         StoreError: the file cannot be read.
@@ -459,17 +458,17 @@ async def ship_changes(
     """
     pause_s = duration_ms(every, what="every of ship_changes") / 1_000
     keep_ms = duration_ms(keep, what="keep of ship_changes", minimum_ms=0)
-    path, bucket = Path(sqlite_path(store)), BackupBucket(url)
+    bucket = BackupBucket(url)
     if runtime is None:
         from perdure.runtime.on_asyncio import asyncio_runtime  # noqa: PLC0415 - asyncio is imported when needed
 
         runtime = asyncio_runtime(threads=1)
-    services = _services_of(runtime, store)
+    services = _services_of(runtime, f"sqlite:///{os.fspath(path)}")
     failed: list[Exception] = []
 
     def ship() -> None:
         try:
-            shipper = Shipper(path, bucket, services, encryption=encryption, keep_ms=keep_ms, adopt=adopt)
+            shipper = Shipper(Path(path), bucket, services, encryption=encryption, keep_ms=keep_ms, adopt=adopt)
             with closing(shipper):
                 shipper.ship_until(is_cancelled, pause_s, on_shipped or (lambda _: None))
         except Exception as error:
@@ -493,7 +492,8 @@ def _services_of(runtime: Runtime, store: str) -> ShippingServices:
 
     return ShippingServices(
         now_ms=runtime.now_ms,
-        new_id=lambda: "".join(f"{int(runtime.random() * 2**32):08x}" for _ in range(4)),
+        # A generation's name has the first digits, which are the time in a UUIDv7.
+        new_id=lambda: f"{int(runtime.random() * 2**48):012x}{runtime.new_id():032x}"[:32],
         wait=wait,
         report=lambda text: runtime.log(LogRecord("warning", _REPORTED, {"store": store, "report": text})),
     )
