@@ -1,4 +1,4 @@
-"""An interpreter of forty lines over a dictionary, on the public surface for interpreters, agrees with the engine."""
+"""An interpreter over a dictionary, on the public surface for interpreters, agrees with the engine."""
 
 from __future__ import annotations
 

@@ -286,7 +286,7 @@ def test_a_full_disk_leaves_nothing_half(path: Path, target: Path) -> None:
     command = [sys.executable, "-c", FULL_DISK, str(path), str(target)]
     ran = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603 - our own script
     failure, health = ran.stdout.splitlines()
-    assert failure.startswith(f"no backup was written to {target}: ")
+    assert failure.startswith(f"no file was written to {target}: ")
     assert health == "ok"
     assert list(target.parent.iterdir()) == []
 

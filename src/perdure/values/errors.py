@@ -719,7 +719,7 @@ class BackupFailed(StoreError):
     reason: str
 
     def _text(self) -> str:
-        return f"no backup was written to {self.path}: {self.reason}"
+        return f"no file was written to {self.path}: {self.reason}"
 
 
 @attrs.frozen(repr=False)
