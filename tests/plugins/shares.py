@@ -1,8 +1,8 @@
 """Which tests a run leaves out: the expensive ones by default, and in CI those that another Python runs.
 
-The tests of `EXPENSIVE` are sweeps of crashes, kills of processes, mutants, browsers. A plain `pytest` leaves them out
-and runs every behaviour once, on each store; one that names files, a share or another profile than `fixed` leaves out
-none: `pytest --hypothesis-profile=ci` runs all.
+The tests of `EXPENSIVE` are sweeps of crashes, kills of processes, mutants, browsers. A plain `pytest` leaves them out,
+and drawn histories, which are long, and runs every behaviour once, on each store; one that names files, a share or
+another profile than `fixed` leaves out none: `pytest --hypothesis-profile=ci` runs all.
 
 The results of `SHARED_OUT`, which are these and all others but those of values, codecs, programs and pages, depend
 little on the version of Python. With `PERDURE_SHARE=0/2`, the first share of two, CI runs each of them on one of its
@@ -98,6 +98,8 @@ _DRAWN = (  # histories of drawn requests, whose examples are the same in each r
     "tests/testing/test_machine_laws.py",
 )
 EXPENSIVE = (*_DISK, *_POSTGRES, *SWEEPS, *_LONG, _MUTANTS, *_PROGRAMS, *_WHOLE)
+"""The beginnings of the names of tests that take long: kills, sweeps, other programs."""
+LEFT_OUT = (*EXPENSIVE, *(each for each in _DRAWN if each.startswith("property_tests/")))
 """The beginnings of the names of tests that a plain run leaves out."""
 TURNED = (*_DISK, *_POSTGRES, *SWEEPS, *_LONG, *_PROGRAMS, *_FAMILIES, *_DRAWN)
 """The beginnings of the names of tests of which a run of CI takes a third."""
@@ -178,7 +180,9 @@ def pytest_configure_node(node: Any) -> None:  # an object of pytest-xdist, whic
 
 def pytest_report_header(config: pytest.Config) -> str | None:
     if leaves_out_expensive(config):
-        return "sweeps, kills, mutants and browsers are left out: pytest --hypothesis-profile=ci runs all tests"
+        return (
+            "sweeps, kills, mutants, browsers and long histories are left out: --hypothesis-profile=ci runs all tests"
+        )
     text = os.environ.get(VARIABLE)
     return text and f"share {text} of the tests that run on one Python"
 
@@ -186,7 +190,7 @@ def pytest_report_header(config: pytest.Config) -> str | None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     text = os.environ.get(VARIABLE)
     if leaves_out_expensive(config):
-        left = [item for item in items if item.nodeid.startswith(EXPENSIVE)]
+        left = [item for item in items if item.nodeid.startswith(LEFT_OUT)]
     elif text is not None:
         share = Share.from_text(text, os.environ.get(TURN))
         left = [item for item in items if not share.takes(item.nodeid)]
