@@ -7,8 +7,8 @@ another profile than `fixed` leaves out none: `pytest --hypothesis-profile=ci` r
 The results of `SHARED_OUT`, which are these and all others but those of values, codecs, programs and pages, depend
 little on the version of Python. With `PERDURE_SHARE=0/2`, the first share of two, CI runs each of them on one of its
 Pythons, chosen by the name of the test, and on the next one after the next commit; it runs all other tests on all
-Pythons. Of `TURNED` it runs a third: faults and files, other programs, drawn histories, and families whose cases differ
-in one parameter. `PERDURE_TURN`, the number of commits, says which third. So three runs of CI leave out no test.
+Pythons. Of `TURNED` it runs a fifth: faults and files, other programs, drawn histories, and families whose cases differ
+in one parameter. `PERDURE_TURN`, the number of commits, says which one. So five runs of CI leave out no test.
 """
 
 import os
@@ -21,7 +21,7 @@ from hypothesis import settings
 
 VARIABLE = "PERDURE_SHARE"
 TURN = "PERDURE_TURN"
-TURNS = 3
+TURNS = 5
 LEAVES_OUT = "leaves_out_expensive"
 
 _DISK = (  # files, SQL and kills of processes
@@ -102,7 +102,7 @@ EXPENSIVE = (*_DISK, *_POSTGRES, *SWEEPS, *_LONG, _MUTANTS, *_PROGRAMS, *_WHOLE)
 LEFT_OUT = (*EXPENSIVE, *(each for each in _DRAWN if each.startswith("property_tests/")))
 """The beginnings of the names of tests that a plain run leaves out."""
 TURNED = (*_DISK, *_POSTGRES, *SWEEPS, *_LONG, *_PROGRAMS, *_FAMILIES, *_DRAWN)
-"""The beginnings of the names of tests of which a run of CI takes a third."""
+"""The beginnings of the names of tests of which a run of CI takes a fifth."""
 SHARED_OUT = (
     *EXPENSIVE,
     "property_tests/",
@@ -133,7 +133,7 @@ class Share:
     Attributes:
         number: which, from 0 on.
         of: how many there are.
-        turn: which third of the tests of `TURNED`, modulo three. None for all of them.
+        turn: which fifth of the tests of `TURNED`, modulo five. None for all of them.
     """
 
     number: int

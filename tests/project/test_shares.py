@@ -20,9 +20,7 @@ def test_a_test_that_is_shared_out_runs_in_one_share(beginning: str, rest: str, 
 
 
 @given(st.sampled_from(TURNED), TEXTS, st.integers(1, 4), st.integers(0, 9_999))
-def test_a_test_that_takes_turns_runs_in_one_share_of_one_of_three(
-    beginning: str, rest: str, of: int, turn: int
-) -> None:
+def test_a_test_that_takes_turns_runs_in_one_share_of_one_turn(beginning: str, rest: str, of: int, turn: int) -> None:
     shares = [Share(number, of, turn + later) for number in range(of) for later in range(TURNS)]
     assert [share.takes(beginning + rest) for share in shares].count(True) == 1
 
