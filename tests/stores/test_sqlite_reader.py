@@ -126,5 +126,10 @@ def test_an_interrupt_while_sqlite_checks_the_file_arrives(tmp_path):
         connection.execute(f"INSERT INTO many {rows}")
         connection.execute("CREATE INDEX by_n ON many (n)")
         connection.commit()
-    with read_from_outside(path) as reader, pytest.raises(KeyboardInterrupt):
-        reader.findings(max_log_growth_bytes=Interrupting(1))
+    # A program in the background of a shell ignores this signal, and so would the test.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with read_from_outside(path) as reader, pytest.raises(KeyboardInterrupt):
+            reader.findings(max_log_growth_bytes=Interrupting(1))
+    finally:
+        signal.signal(signal.SIGINT, before)
