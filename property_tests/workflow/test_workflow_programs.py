@@ -213,7 +213,7 @@ def test_every_prefix_of_a_journal_can_be_followed_and_all_of_it_leads_to_the_sa
             replay = job.replay(instance, rows[:length])
             replay.tree.close()
         outcome = world.run(world.handle(job).outcome("d"))
-        match replay.exit:
+        match replay.tree.exit:
             case Success(value):
                 assert outcome == Done(value=value)
             case Failure(error):
@@ -223,7 +223,7 @@ def test_every_prefix_of_a_journal_can_be_followed_and_all_of_it_leads_to_the_sa
             case None:
                 assert outcome is None
             case Raised():
-                raise AssertionError(replay.exit)
+                raise AssertionError(replay.tree.exit)
 
 
 def journal_of(make: Callable[[], P], seconds: list[int], sizes: Sizes) -> tuple[Any, list[str], list[str]]:

@@ -274,11 +274,14 @@ def _lines(schemas: Mapping[str, Schema]) -> Iterator[str]:
     yield "    if type(value) is not cls: raise Fault(name, value)"
     for at, (name, schema) in enumerate(schemas.items()):
         faulty = _FAULTY.get(schema.write)
-        if faulty is None:
-            yield f"    field_{at} = write_{at}(value.{name})"
-        else:
+        if faulty is not None:
             yield f"    field_{at} = value.{name}"
             yield f"    if {faulty.format(f'field_{at}')}: write_{at}(field_{at})"  # which raises
+        elif type(None) in schema.classes:
+            yield f"    field_{at} = value.{name}"
+            yield f"    if field_{at} is not None: field_{at} = write_{at}(field_{at})"
+        else:
+            yield f"    field_{at} = write_{at}(value.{name})"
     yield f"    return {{{', '.join(f'{name!r}: field_{at}' for at, name in enumerate(schemas))}}}"
 
 

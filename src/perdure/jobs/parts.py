@@ -187,7 +187,6 @@ def with_state(
     return (yield from inner())
 
 
-@program
 def read_rows(length: int, page_rows: int, first: int = 0) -> Do[list[str], Any, Any]:
     """Read a journal from a place on.
 

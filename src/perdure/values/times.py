@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import TypeAlias
 
 from perdure.values.errors import DefinitionError
@@ -96,15 +97,19 @@ def _read(value: object, what: str) -> int:
         case timedelta():
             return -(-value // _MILLISECOND)  # up, also in a limit: the same length means the same everywhere
         case str():
-            return _from_text(value, what)
+            milliseconds = _of_text(value)
+            if milliseconds is None:
+                raise DefinitionError(what, value, _EXPECTED)
+            return milliseconds
         case _:
             raise DefinitionError(what, value, f"{_EXPECTED}; a bare number has no unit")
 
 
-def _from_text(text: str, what: str) -> int:
+@lru_cache
+def _of_text(text: str) -> int | None:
     found = _GRAMMAR.fullmatch(text)
     if found is None or found.lastindex is None:
-        raise DefinitionError(what, text, _EXPECTED)
+        return None
     return sum(int(number or 0) * size for number, (_, _, size) in zip(found.groups(), _UNITS, strict=True))
 
 

@@ -364,7 +364,8 @@ class Replay:
                     self._deliver(row)
                     continue
                 self.go_live()
-            leave_calls(self.draft, self.header, self.tree.left)
+            if self.tree.left:
+                leave_calls(self.draft, self.header, self.tree.left)
             if self.tree.exit is not None or not self._answer_one():
                 return False
         return False
@@ -651,8 +652,10 @@ class Replay:
     def _due(self) -> list[OpenStep]:
         if self.is_full or self.is_stopped or self.stopped is not None or self.interrupted:
             return []
-        asked = (*self.tree.steps.values(), *(each for each in self.tree.dropping.values() if each.ending))
-        return [each for each in asked if each.begun_ms is None and self._is_due(each.path)]
+        asked = list(self.tree.steps.values())
+        if self.tree.dropping:
+            asked += [each for each in self.tree.dropping.values() if each.ending]
+        return [each for each in asked if each.begun_ms is None and (not self.failing or self._is_due(each.path))]
 
     def _is_due(self, path: str) -> bool:
         failed = self.failing.get(path)
@@ -740,9 +743,10 @@ class Replay:
         self.now_ms = max(self.now_ms, now_ms)
         if self.request is not None and not self.cancelled:
             self.advance()
-        while not self.is_full and not self.needs_commit and not self.interrupted:
-            at_ms = self.timers.next_ms()
-            if at_ms is None or at_ms > self.now_ms or self.tree.exit is not None or self.stopped is not None:
+        while (at_ms := self.timers.next_ms()) is not None and at_ms <= self.now_ms:
+            if self.is_full or self.needs_commit or self.interrupted:
+                return
+            if self.tree.exit is not None or self.stopped is not None:
                 return
             timer = self.timers.pop()
             if isinstance(timer, OpenStep):
@@ -780,11 +784,6 @@ class Replay:
         return self._live
 
     @property
-    def exit(self) -> AnyExit | None:
-        """The program's exit. None while it runs."""
-        return self.tree.exit
-
-    @property
     def rows(self) -> int:
         """The number of answers in the journal, with those of this run."""
         # Signals that wait do not count: their senders could use up the steps of the workflow.
@@ -808,12 +807,13 @@ class Replay:
     @property
     def is_full(self) -> bool:
         """Whether the journal has reached its limit."""
-        return self.rows >= self.limit and self.tree.exit is None
+        rows = self.rows
+        return rows >= self.max_steps and rows >= self.limit and self.tree.exit is None
 
     @property
     def is_stopped(self) -> bool:
         """Whether a step failed for good."""
-        return any(step.at_ms is None for step in self.failing.values())
+        return bool(self.failing) and any(step.at_ms is None for step in self.failing.values())
 
     @property
     def needs_commit(self) -> bool:

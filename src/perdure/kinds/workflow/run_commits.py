@@ -234,9 +234,12 @@ def settled(job: AnyWorkflow, execute: Execute, replay: Replay, inputs: TurnInpu
         return _ended(job, execute, header, progress, replay.end, inputs, replay=replay)
     if replay.fresh is not None:
         return _started_over(execute, header, progress, replay, replay.fresh, inputs)
-    if replay.exit is not None and isinstance(replay.exit, Halted) and isinstance(replay.exit.signal, EndInstance):
-        return _terminated(execute, progress, replay.exit.signal.reason, inputs)
-    header = attrs.evolve(header, waits_for=waits_of(replay.tree))
+    exit_ = replay.tree.exit
+    if isinstance(exit_, Halted) and isinstance(exit_.signal, EndInstance):
+        return _terminated(execute, progress, exit_.signal.reason, inputs)
+    waits = waits_of(replay.tree)
+    if waits != header.waits_for:
+        header = attrs.evolve(header, waits_for=waits)
     stopped = next((step for step in header.failing if step.at_ms is None), None)
     # A request to cancel comes first: a parked workflow would not undo its steps.
     if stopped is not None and not _is_cancelled_next(header, replay, inputs):
@@ -365,7 +368,8 @@ def _ended(
     replay: Replay,
 ) -> Commit:
     before = execute.instance
-    final = attrs.evolve(with_shared(header, watchers=()), ended=ended, failing=(), waits_for=(), parked=())
+    unwatched = header if header.shared is None else with_shared(header, watchers=())
+    final = attrs.evolve(unwatched, ended=ended, failing=(), waits_for=(), parked=())
     log = EventRecorder(inputs, before.address, before.run_count)
     error = FAILURE.decode(ended.value.encode()) if ended.form == "failed" else None
     events: tuple[Event, ...] = _failures(log, execute, progress)
@@ -562,7 +566,7 @@ def _interrupted(execute: Execute, replay: Replay, inputs: TurnInputs) -> Commit
     # The program may have ended between the request and this commit: the cancellation was accepted first.
     replay.end = replay.fresh = None
     replay.is_kept = False
-    if replay.exit is None and header.cancel is not None:
+    if replay.tree.exit is None and header.cancel is not None:
         cut(replay, header.cancel)
     replay.tree.close()
     progress = with_news(progress_of(replay), header, execute.instance, inputs)

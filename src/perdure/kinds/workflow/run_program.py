@@ -43,6 +43,8 @@ from perdure.values.excerpt import fields_in_line
 from perdure.values.instance import Claim, Instance
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from perdure.kinds.workflow.context import AnyWorkflow
     from perdure.values.retry import Retry
 
@@ -68,7 +70,7 @@ class WorkflowDraft(Draft):
     @property
     def is_complete(self) -> bool:
         """Whether the workflow's program has ended with a value."""
-        return self.replay is not None and isinstance(self.replay.exit, Success)
+        return self.replay is not None and isinstance(self.replay.tree.exit, Success)
 
     def closed(self, state: object, opened: Opened[Any]) -> tuple[bytes, Opened[Any] | None]:
         """Encode a state of a replay, which begins with the first state: the stored one has the newest members."""
@@ -99,9 +101,11 @@ class WorkflowDraft(Draft):
 
 NOW: Final[Program[int]] = perform(Now())
 _JITTER: Final[Program[float]] = perform(Jitter())
+_DRAFT: Final[Program[Any]] = perform(GetDraft())
+_KEPT: Final[Program[Any]] = perform(TakeProgram())
+_CHANGED: Final[Program[Any]] = perform(AwaitChange())
 
 
-@program
 def write_logs(replay: Replay) -> Do[None, Any, Any]:
     """Write the program's log records: once, because a replay repeats none."""
     # Taken before the first one is written: a record that is written twice cannot be taken back.
@@ -110,7 +114,6 @@ def write_logs(replay: Replay) -> Do[None, Any, Any]:
         yield from perform(line)
 
 
-@program
 def read_arrivals(replay: Replay, length: int) -> Do[None, Any, Any]:
     """Read the rows that others have appended to the journal since the run has read it.
 
@@ -167,7 +170,6 @@ def _unsaved(replay: Replay) -> RunProgress | None:
     return progress_of(replay) if replay.unsaved() else None
 
 
-@program
 def commit_progress(replay: Replay) -> Do[News | None, Any, Any]:
     """Commit the run's progress, and read the rows that have arrived since its last commit."""
     news: News | None = yield from perform(Checkpoint(partial(_unsaved, replay)))
@@ -178,7 +180,6 @@ def commit_progress(replay: Replay) -> Do[News | None, Any, Any]:
     return news
 
 
-@program
 def store_parts(replay: Replay, outcome: Large) -> Do[Large, Any, Any]:
     """Store an outcome that is larger than a row, a few parts in each commit, and return the reference to it.
 
@@ -199,7 +200,6 @@ def store_parts(replay: Replay, outcome: Large) -> Do[Large, Any, Any]:
     return Large(reference_to(outcome.value, names), outcome.secret)
 
 
-@program
 def _commit_parts(replay: Replay, parts: dict[str, str]) -> Do[None, Any, Any]:
     news: News = yield from perform(Checkpoint(lambda: Parts(tuple(parts.values()), replay.known)))
     yield from read_arrivals(replay, news.arrived)
@@ -241,11 +241,9 @@ class Steps:
         known = secrets_of_instance(self.job, self.instance) | self.replay.draft.secrets
         return known if drafted is None else known | self.job.plan.state.secrets(drafted.encode())
 
-    @program
-    def performed(self, asked: OpenStep) -> Do[int, Any, Any]:
+    def performed(self, asked: OpenStep, began_ms: int) -> Do[int, Any, Any]:
         """Perform a step, run the program of the workflow on, and return the end's time."""
         replay = self.replay
-        began_ms = yield from NOW
         replay.begin_step(asked, began_ms)
         # Each exit is an outcome of the step, a defect too: raised here, it would end the run of all other steps.
         exit_ = yield from sandbox(self._call(asked))
@@ -261,12 +259,16 @@ class Steps:
             yield from write_logs(replay)
         return now_ms
 
+    @program
+    def in_branch(self, asked: OpenStep) -> Do[int, Any, Any]:
+        """Perform a step beside others."""
+        return (yield from self.performed(asked, (yield from NOW)))
+
     def _call(self, asked: OpenStep) -> Program[Any, Any, Any]:
         instruction = asked.instruction
         inner: Program[Any, Any, Any] = instruction.make() if instruction.__class__ is OneStep else perform(instruction)
         return inner if asked.scope is self.services else inner.provide(asked.scope)
 
-    @program
     def failed(self, path: str, name: str, defect: Exception | Halted, took_ms: int, now_ms: int) -> Do[None, Any, Any]:
         """Note a failed attempt."""
         jitter = yield from _JITTER
@@ -315,7 +317,7 @@ class ParallelSteps:
         if isinstance(exit_, Raised):
             raise exit_.cause
         self._note(key, exit_)
-        if self.stopping or replay.exit is not None or replay.stopped is not None:
+        if self.stopping or replay.tree.exit is not None or replay.stopped is not None:
             return self._orders([])
         calls = replay.calls()
         # Steps that follow begin after this commit: a crash would otherwise repeat their predecessors beside their
@@ -363,11 +365,11 @@ class ParallelSteps:
     def _orders(self, calls: list[OpenStep], *, commit: bool = False) -> Orders:
         start: list[tuple[object, Program[Any, Any, Any]]] = []
         if commit:
-            start.append((_COMMIT, _timed(commit_progress(self.steps.replay))))
+            start.append((_COMMIT, _timed(commit_progress, self.steps.replay)))
         replay = self.steps.replay
         for asked in calls:
             replay.begin_step(asked, replay.now_ms)
-            start.append((asked.path, self.steps.performed(asked)))
+            start.append((asked.path, self.steps.in_branch(asked)))
         self.running.update(key for key, _ in start)
         stopped = (asked.path for asked in replay.tree.dropping.values() if not asked.ending)
         # Once each: a second cancellation would interrupt the cleanup of the first.
@@ -379,7 +381,7 @@ class ParallelSteps:
     @property
     def _is_busy(self) -> bool:
         """Whether steps or a commit are in progress, and more may follow."""
-        over = self.stopping or self.steps.replay.suspended or self.steps.replay.exit is not None
+        over = self.stopping or self.steps.replay.suspended or self.steps.replay.tree.exit is not None
         return not over and bool(self.running - {_TIMER, _CHANGE})
 
     def _change(self) -> Orders:
@@ -390,7 +392,7 @@ class ParallelSteps:
             return Orders()
         if wanted:
             self.running.add(_CHANGE)
-            return Orders(start=((_CHANGE, _timed(_changed(self.steps.replay))),))
+            return Orders(start=((_CHANGE, _timed(_changed, self.steps.replay)),))
         if _CHANGE in self.cancelling:
             return Orders()
         self.cancelling.add(_CHANGE)
@@ -415,16 +417,17 @@ class ParallelSteps:
 
 
 @program
-def _timed(inner: Program[News | None, Any, Any]) -> Do[tuple[News | None, int], Any, Any]:
-    """Return the value of a program and when it ended: a wait that begins then must not begin earlier."""
-    value = yield from inner
-    return value, (yield from perform(Now()))
+def _timed(
+    block: Callable[[Replay], Do[News | None, Any, Any]], replay: Replay
+) -> Do[tuple[News | None, int], Any, Any]:
+    """Return the value of a block and when it ended: a wait that begins then must not begin earlier."""
+    value = yield from block(replay)
+    return value, (yield from NOW)
 
 
-@program
 def _changed(replay: Replay) -> Do[News | None, Any, Any]:
     """Wait for a change of the row, and read the rows that have arrived. None in a dry run."""
-    row: Instance | None = yield from perform(AwaitChange())
+    row: Instance | None = yield from _CHANGED
     if row is None:
         return None
     yield from read_arrivals(replay, row.journal_length)
@@ -433,12 +436,14 @@ def _changed(replay: Replay) -> Do[News | None, Any, Any]:
 
 @program
 def _until(at_ms: int) -> Do[int, Any, Any]:
-    now_ms = yield from perform(Now())
+    now_ms = yield from NOW
     if now_ms < at_ms:
         yield from sleep(timedelta(milliseconds=at_ms - now_ms))
-        now_ms = yield from perform(Now())
+        now_ms = yield from NOW
     return now_ms
 
+
+_SERVICES: Final[Program[Any, Any, Any]] = asks(lambda services: services)
 
 _YIELD: Final[Program[None]] = perform(Sleep(0))
 """Let the other work of the event loop run. `sleep` refuses 0 ms, which in a program of yours is a mistake."""
@@ -452,8 +457,8 @@ def continue_workflow(job: AnyWorkflow, instance: Instance) -> Do[None, Any, Any
         job: the workflow's definition.
         instance: the claimed instance.
     """
-    services: Any = yield from asks(_same)
-    draft = cast("WorkflowDraft", (yield from perform(GetDraft())))
+    services: Any = yield from _SERVICES
+    draft: WorkflowDraft = yield from _DRAFT
     try:
         replay = (yield from _kept(instance, draft, services)) if instance.journal_length else None
         if replay is None:
@@ -477,17 +482,16 @@ def continue_workflow(job: AnyWorkflow, instance: Instance) -> Do[None, Any, Any
         draft.problem = problem
 
 
-@program
 def _kept(instance: Instance, draft: WorkflowDraft, services: Any) -> Do[Replay | None, Any, Any]:
     """Continue the program that an earlier run has kept, if the store holds the rows of that run, and arrivals."""
-    replay: Replay | None = yield from perform(TakeProgram())
+    replay: Replay | None = yield from _KEPT
     if replay is None:
         return None
     left, first, header = replay.left, replay.read_to, header_of(instance)
     is_first = instance.claim is not None and instance.claim.deliveries == 1
     # An inspected run has to see the complete program. Newer code has written members that it has not read.
-    is_plain = draft.inspection is None and draft.stored is None and draft.opened is None and draft.carried is None
-    if left is not None and is_first and is_plain and replay.services is services:
+    is_whole = draft.inspection is None and draft.stored is None and draft.opened is None and draft.carried is None
+    if left is not None and is_first and is_whole and replay.services is services:
         rows: list[str] = yield from read_rows(instance.journal_length, draft.limits.journal_page, first)
         arrived = left.arrived(header, instance.state, first, rows)
         if arrived is not None:
@@ -498,21 +502,21 @@ def _kept(instance: Instance, draft: WorkflowDraft, services: Any) -> Do[Replay 
     return None
 
 
-@program
 def _living(steps: Steps) -> Do[None, Any, Any]:
     """Perform steps until the program waits for something else, or ends."""
     replay = steps.replay
-    now_ms = yield from NOW
+    now_ms = replay.now_ms
     while True:
         replay.pass_time(now_ms)
         if replay.lines:
             yield from write_logs(replay)
-        calls: list[OpenStep] = replay.calls() if replay.exit is None else []
+        is_over = replay.tree.exit is not None
+        calls: list[OpenStep] = [] if is_over else replay.calls()
         if (replay.suspended and not calls) or replay.interrupted:
             break
         # The rows of predecessors are committed before a step begins. Otherwise a crash repeats more than the steps in
         # progress.
-        if replay.exit is None and replay.stopped is None and (replay.needs_commit or (calls and replay.unsaved())):
+        if not is_over and replay.stopped is None and (replay.needs_commit or (calls and replay.unsaved())):
             news = yield from commit_progress(replay)
             now_ms = yield from NOW
             if news is not None:
@@ -526,12 +530,12 @@ def _living(steps: Steps) -> Do[None, Any, Any]:
             # A deadline must be able to stop it.
             is_alone = one.when_cancelled == "end"
         if is_alone and not deadlines_around(calls[0].branch):
-            now_ms = yield from steps.performed(calls[0])
+            now_ms = yield from steps.performed(calls[0], now_ms)
         else:
             yield from supervised(ParallelSteps(steps))
             now_ms = yield from NOW
     if not replay.interrupted:
-        yield from _over(steps.job, steps, replay)
+        yield from _over(steps.job, steps, replay, now_ms)
         yield from _keep(steps.instance, replay)
 
 
@@ -546,21 +550,18 @@ def _may_be_kept(replay: Replay) -> bool:
     return replay.is_live and replay.stopped is None and draft.opened is None and draft.carried is None
 
 
-@program
 def _keep(instance: Instance, replay: Replay) -> Do[None, Any, Any]:
     """Keep a program that waits in this process, from its second run on: most programs end in the first one."""
     if instance.journal_length and _may_be_kept(replay) and (yield from perform(KeepProgram(replay, replay.rows))):
         replay.keep()
 
 
-@program
-def _over(job: AnyWorkflow, steps: Steps, replay: Replay) -> Do[None, Any, Any]:
+def _over(job: AnyWorkflow, steps: Steps, replay: Replay, now_ms: int) -> Do[None, Any, Any]:
     """Encode the program's end. One that has no form is a program defect."""
-    now_ms = yield from NOW
     name, most = f"{job.kind}:{job.name}", replay.draft.limits.payload_bytes
     problem: Exception | Halted | None = JournalFull(replay.limit) if replay.is_full else replay.stopped
     try:
-        match replay.exit:
+        match replay.tree.exit:
             case Success(value):
                 data = replay.draft.encode_result(job.results, value)
                 # A message to a parent has the value: without a limit it could be larger than any message.
@@ -596,7 +597,3 @@ def _recordable_end(name: str, replay: Replay, data: bytes) -> bytes:
     if replay.header.parent is None:
         return recordable(name, data, limits.outcome_bytes, "outcome_bytes")
     return recordable(name, data, limits.payload_bytes, "payload_bytes, for a parent")
-
-
-def _same(services: Any) -> Any:
-    return services
