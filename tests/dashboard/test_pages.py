@@ -1,11 +1,9 @@
 """The dashboard without a browser: its pages, their twins, and the requests that it refuses."""
 
-import asyncio
 import re
 import shlex
 from html import unescape
 from html.parser import HTMLParser
-from urllib.parse import urlencode
 
 import orjson
 import pytest
@@ -19,7 +17,6 @@ from perdure.dashboard.instance import InstanceDetails, steps_panel
 from perdure.dashboard.jobs import _PLACES, Step, lifecycle_diagram
 from perdure.dashboard.page import Frame, Links, still_counting
 from perdure.server.dashboard_pages import whole
-from perdure.server.listening import CLOSING
 from perdure.values.address import Address
 from perdure.values.errors import InvalidArgument
 from perdure.values.listings import StepRecord
@@ -35,36 +32,7 @@ def bearer(name):
 
 def first_update(page):
     """Follow a page until its first event, and return that."""
-
-    async def scenario(visitor):
-        sent = []
-        scope = {
-            "type": "http",
-            "method": "GET",
-            "path": "/dashboard/live",
-            "raw_path": b"/dashboard/live",
-            "root_path": "",
-            "query_string": urlencode({"page": page}).encode(),
-            "headers": [(b"host", b"localhost")],
-            "client": ("127.0.0.1", 1),
-            "scheme": "http",
-            "http_version": "1.1",
-            "server": ("localhost", 80),
-            CLOSING: lambda: any(b"event:" in body for body in sent),
-        }
-
-        requests = [{"type": "http.request", "body": b"", "more_body": False}]
-
-        async def receive():
-            return requests.pop() if requests else await asyncio.Event().wait()
-
-        async def send(message):
-            sent.append(message.get("body", b""))
-
-        await visitor.api(scope, receive, send)
-        return b"".join(sent).decode()
-
-    return visit(scenario)
+    return visit(lambda visitor: visitor.first_event(page))
 
 
 @pytest.mark.parametrize("page", ["//[", "/instances?" + "a=1&" * 30, "/jobs/a/b/instances/%ff", "/nowhere"])

@@ -2,8 +2,9 @@
 
 import asyncio
 import re
+from collections.abc import Awaitable, Callable
 from html import unescape
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import httpx2
 import orjson
@@ -112,8 +113,11 @@ basket = Task("basket", state=int, event=Bought, initial=0, on_event=keep, accep
 forgetful = Task("forgetful", state=int, event=Bought, initial=0, on_event=keep)
 
 
-def debugged(*paths: str, as_: str = "operator") -> list[httpx2.Response]:
-    async def main() -> list[httpx2.Response]:
+T = TypeVar("T")
+
+
+def with_debugged(visited: Callable[[Visitor], Awaitable[T]]) -> T:
+    async def main() -> T:
         app = App(None).with_jobs(purchase, basket, forgetful)
         api = asgi(app, "memory://", dashboard=True, access=TOKENS)
         transport = httpx2.ASGITransport(api)
@@ -122,10 +126,16 @@ def debugged(*paths: str, as_: str = "operator") -> list[httpx2.Response]:
             for job in (basket, forgetful):
                 for product in ("car", "bicycle"):
                     await api.client.handle(job).send("b", Bought(product))
-            visitor = Visitor(http, api)
-            return [await visitor.get(f"/jobs/{path}", Authorization=f"Bearer {SECRETS[as_]}") for path in paths]
+            return await visited(Visitor(http, api))
 
     return asyncio.run(main())
+
+
+def debugged(*paths: str, as_: str = "operator") -> list[httpx2.Response]:
+    async def visited(visitor: Visitor) -> list[httpx2.Response]:
+        return [await visitor.get(f"/jobs/{path}", Authorization=f"Bearer {SECRETS[as_]}") for path in paths]
+
+    return with_debugged(visited)
 
 
 def test_the_debugger_of_a_journal_goes_from_position_to_position() -> None:
@@ -193,5 +203,5 @@ def test_lines_of_code_are_for_operators() -> None:
 
 
 def test_a_position_is_not_followed() -> None:
-    (followed,) = debugged("../live?page=/jobs/workflow/purchase/instances/p/debug")
-    assert "event: trouble" in followed.text
+    page, operator = "/jobs/workflow/purchase/instances/p/debug", f"Bearer {SECRETS['operator']}"
+    assert "event: trouble" in with_debugged(lambda visitor: visitor.first_event(page, Authorization=operator))

@@ -7,6 +7,7 @@ import re
 from collections.abc import Awaitable, Callable
 from html import unescape
 from typing import Any
+from urllib.parse import urlencode
 
 import attrs
 import httpx2
@@ -18,6 +19,7 @@ from starlette.routing import Mount
 from perdure.server.access import Access, Tokens
 from perdure.server.api import EngineApi, asgi
 from perdure.server.http_limits import HttpLimits
+from perdure.server.listening import CLOSING
 from perdure.stores.contract import Store, overlay
 from perdure.stores.memory import memory_store
 
@@ -48,6 +50,34 @@ class Visitor:
 
     async def post(self, path: str, data: Any, **headers: str) -> httpx2.Response:
         return await self.http.post(f"{self.prefix}/dashboard{path}", data=data, headers=OWN | headers)
+
+    async def first_event(self, page: str, **headers: str) -> str:
+        """Follow a page until its first event, and return what was sent."""
+        sent: list[bytes] = []
+        scope: dict[str, Any] = {
+            "type": "http",
+            "method": "GET",
+            "path": "/dashboard/live",
+            "raw_path": b"/dashboard/live",
+            "root_path": "",
+            "query_string": urlencode({"page": page}).encode(),
+            "headers": [(b"host", b"localhost"), *((k.lower().encode(), v.encode()) for k, v in headers.items())],
+            "client": ("127.0.0.1", 1),
+            "scheme": "http",
+            "http_version": "1.1",
+            "server": ("localhost", 80),
+            CLOSING: lambda: any(b"event:" in body for body in sent),
+        }
+        requests = [{"type": "http.request", "body": b"", "more_body": False}]
+
+        async def receive() -> Any:
+            return requests.pop() if requests else await asyncio.Event().wait()
+
+        async def send(message: Any) -> None:
+            sent.append(message.get("body", b""))
+
+        await self.api(scope, receive, send)
+        return b"".join(sent).decode()
 
     async def token_of_forms(self, path: str = "/instances") -> str:
         """Return the token against forged requests on a page."""

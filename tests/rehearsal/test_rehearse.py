@@ -534,6 +534,7 @@ def acts(*texts: str, run: int = 1) -> list[Act]:
         # The mail that the new code leaves out fails under the old code, which comes to the message in a retry.
         (acts("charge", "mail", "charge 2", "mail 2", "send"), acts("charge", "send"), "missing", "mail"),
         (acts("charge", "send"), acts("charge", "mail", "charge 2", "mail 2", "send"), "added", "mail"),
+        (acts("charge", "mail", "charge 2", "mail 2", "send 2"), acts("charge", "send"), "missing", "mail"),
         # The message of the next run says nothing about this one.
         (acts("charge", "mail") + acts("send", run=2), acts("charge", "send"), "instead", "message send"),
         (acts("charge", "mail"), acts("charge", "charge", "mail"), "twice", "charge"),
