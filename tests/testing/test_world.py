@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from returns.result import Failure, Success
 from shop import NEW_YEAR, Shop, app
 
-from perdure import App, Do, Schedules, Task, TaskContext, every, program, tell
+from perdure import App, Do, Schedules, Stream, Task, TaskContext, Workflow, WorkflowContext, every, program, tell
 from perdure.examples.mail import HasMailer, MailBounced, send_mail
 from perdure.examples.order_processor import Cancelled, Delivered, Order, OrderPlaced, PaymentReceived, order_processor
 from perdure.examples.token_refresher import TokenState, token_refresher
@@ -39,6 +39,7 @@ from perdure.testing.world import (
     UnexpectedSuccess,
     WorkerRunning,
 )
+from perdure.values.answer import Done
 from perdure.values.errors import (
     DefinitionError,
     HookRaised,
@@ -51,6 +52,15 @@ from perdure.values.errors import (
 )
 
 PLACED = OrderPlaced("ada", 400)
+words = Stream("words", str)
+
+
+@program
+def talk(ctx: WorkflowContext[str]) -> Do[str]:
+    return (yield from ctx.state)
+
+
+talks = Workflow("talks", state=str, run=talk, streams=[words])
 
 
 @pytest.fixture(params=["memory", "sqlite"])
@@ -112,6 +122,21 @@ def test_an_unanswered_call_names_the_waiting_tasks(store: Any) -> None:
         assert not call.is_answered
         world.release("send_mail")
         assert call.answer().created
+
+
+def test_a_coroutine_that_never_ends_is_an_unanswered_call(store: Any) -> None:
+    async def follow() -> None:
+        async for _ in world.handle(talks).stream("absent", words):
+            pass
+
+    with World(App(None).with_jobs(talks), store=store) as world:
+        with pytest.raises(UnansweredCall, match=r"10m of virtual time: .*caller waits"):
+            world.run(follow(), patience="10 minutes")
+        began = world.now
+        with pytest.raises(UnansweredCall, match="2d of virtual time"):
+            world.run(follow())
+        assert world.now - began == timedelta(days=2)
+        assert world.run(world.handle(talks).start_and_wait("present", "tea")) == Done("tea")
 
 
 def test_the_seed_decides_which_task_runs_first() -> None:

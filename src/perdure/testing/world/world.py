@@ -389,7 +389,7 @@ class World:
             UnansweredCall: the call did not return in that time.
         """
         if not isinstance(call, Call):
-            return self._finished(call)
+            return self._finished(call, patience)
         made: Call[A, Exception] = call  # pyright: ignore[reportUnknownVariableType] - of any error
         match self._ended("run", made, patience):
             case Success(answer):
@@ -428,11 +428,17 @@ class World:
         begun = [self._call(line, call) for call in calls]
         return [call.ended(line) for call in begun]
 
-    def _finished(self, work: Coroutine[Any, Any, A]) -> A:
+    def _finished(self, work: Coroutine[Any, Any, A], patience: Duration) -> A:
+        patience_ms = duration_ms(patience, what="patience of a call", minimum_ms=0)
         worker = self._workers.living("run()")
-        answer = worker.complete(work)
+        task = worker.begin(work)
+        if not worker.wait_for(task.done, patience_ms):
+            blocked = worker.simulation.blocked
+            task.cancel()
+            worker.settle_quietly()
+            raise UnansweredCall(format_duration(patience_ms), blocked)
         worker.settle_quietly()
-        return answer
+        return task.result()
 
     # ------------------------------------------------------------ time
     @property
