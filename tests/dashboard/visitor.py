@@ -52,7 +52,7 @@ class Visitor:
         return await self.http.post(f"{self.prefix}/dashboard{path}", data=data, headers=OWN | headers)
 
     async def first_event(self, page: str, **headers: str) -> str:
-        """Follow a page until its first event, and return what was sent."""
+        """Follow a page until its first event, and return the text that was sent."""
         sent: list[bytes] = []
         scope: dict[str, Any] = {
             "type": "http",

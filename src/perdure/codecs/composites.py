@@ -70,7 +70,7 @@ def tuple_schema(name: str, item: Schema) -> Schema:
     def write(value: Any) -> list[Any]:
         if type(value) is not tuple:
             raise Fault(name, value)
-        return [item_write(each) for each in value] if value else []
+        return [item_write(each) for each in value]
 
     return _collection(name, tuple, read=read, write=write, item=item, describe=_array(item), keeps=_keeps_all(item))
 

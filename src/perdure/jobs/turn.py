@@ -585,7 +585,7 @@ def merge_background_run(execute: Execute, loaded: Loaded, others: OtherEngines 
     # another engine may have recovered this one.
     same = claim is not None and claim.run_id == execute.claim.run_id and claim.owner not in others
     if instance is not None and same:
-        return execute.recorded(instance)
+        return attrs.evolve(execute, instance=instance)
     return answered(
         nothing(execute.instance.address),
         RunAnswer(found="exists", outcome=OutcomeRecord(form="terminated", reason="gone")),
