@@ -15,6 +15,8 @@ from returns.result import Failure, Result, Success
 from perdure import (
     App,
     Backoff,
+    Continuous,
+    Debounce,
     Do,
     Heartbeat,
     ItemContext,
@@ -26,6 +28,7 @@ from perdure import (
     Workflow,
     WorkflowContext,
     effect,
+    every,
     program,
     step,
 )
@@ -286,12 +289,34 @@ def work(ctx: ItemContext[int]) -> Program[int, str, Table]:
 pool = WorkerPool("items", item=int, work=work, heartbeats=[rows], retry=AGAIN)
 
 
-def test_an_item_of_a_pool_continues_where_it_was() -> None:
-    world, table = a_world(pool)
+def load_ten(ctx: object) -> Program[None, str, Table]:
+    return load("item", 10).map(lambda _: None)
+
+
+feed = Continuous("feed", state=int, schedule=every("1 hour"), execute=load_ten, heartbeats=[rows])
+batch = Debounce("batch", event=int, flush_after="1 s", inactivity="1 ms", execute=load_ten, heartbeats=[rows])
+
+
+def put_item(world: World) -> Any:
+    return world.handle(pool).put("x", 10)
+
+
+def start_feed(world: World) -> Any:
+    return world.handle(feed).start("x", 0)
+
+
+def add_event(world: World) -> Any:
+    return world.handle(batch).add("x", 0)
+
+
+@pytest.mark.parametrize(("job", "request_of"), [(pool, put_item), (feed, start_feed), (batch, add_event)])
+def test_a_run_of_each_other_kind_continues_where_it_was(job: Any, request_of: Any) -> None:
+    world, table = a_world(job)
     with world:
-        world.run(world.jobs.handle(pool).put("x", 10))
-        world.advance("110 ms")
+        sent = world.start(request_of(world))
+        world.advance("111 ms")
         world.crash()
+        sent.give_up()
         world.open()
         world.advance("1 minute")
         began = table.began_at["item"]

@@ -12,7 +12,23 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from returns.result import Result, Success
 
-from perdure import App, Backoff, Do, Program, Retry, Task, TaskContext, Workflow, WorkflowContext, effect, program
+from perdure import (
+    App,
+    Backoff,
+    Continuous,
+    Debounce,
+    Do,
+    Program,
+    Retry,
+    Task,
+    TaskContext,
+    WorkerPool,
+    Workflow,
+    WorkflowContext,
+    effect,
+    every,
+    program,
+)
 from perdure.client.client import gateway_of
 from perdure.client.local_gateway import engine_of
 from perdure.jobs.streams import BeganAgain, Chunk, ChunksDropped, NotEmitting, Stream, Streamed
@@ -341,6 +357,48 @@ def test_a_run_without_steps_begins_again_as_a_whole() -> None:
         assert kept(items) == ["t0", "t1", "t2", "t3"]
         world.run(handle.send("x", 1))
         assert words(world.run(all_of(handle.stream("x", tokens, after=items[-1].offset)))) == ["t0"]
+
+
+def say_four(ctx: Any) -> Program[None, str, Model]:
+    return say("t", 4).map(lambda _: None)
+
+
+feed = Continuous("feed", state=int, schedule=every("1 hour"), execute=say_four, streams=[tokens])
+batch = Debounce("batch", event=int, flush_after="1 s", inactivity="1 ms", execute=say_four, streams=[tokens])
+items_of = WorkerPool("items", item=int, work=say_four, streams=[tokens])
+
+
+def of_feed(world: World) -> Any:
+    return world.handle(feed).start("x", 0)
+
+
+def of_batch(world: World) -> Any:
+    return world.handle(batch).add("x", 0)
+
+
+def of_item(world: World) -> Any:
+    return world.handle(items_of).put("x", 0)
+
+
+@pytest.mark.parametrize("crashes", [False, True])
+@pytest.mark.parametrize(("job", "request_of"), [(feed, of_feed), (batch, of_batch), (items_of, of_item)])
+def test_each_kind_of_job_streams_and_marks_a_repeated_run(job: Any, request_of: Any, *, crashes: bool) -> None:
+    world, _ = a_world(lambda model: App(model).with_jobs(job))
+    with world:
+        reading = engine_of(world.jobs).runtime.spawn(all_of(world.handle(job).stream("x", tokens)), name="reader")
+        sent = world.start(request_of(world))
+        world.advance("60 ms")
+        if crashes:
+            world.crash()
+            sent.give_up()
+            world.open()
+            reading = engine_of(world.jobs).runtime.spawn(all_of(world.handle(job).stream("x", tokens)), name="reader")
+        world.advance("1 minute")
+        world.run(world.handle(job).terminate("x"))
+        world.settle()
+        items = reading.result()
+        assert kept(items) == ["t0", "t1", "t2", "t3"]
+        assert words(items).count("^") == crashes
 
 
 def test_a_terminated_instance_ends_its_readers_and_a_next_one_begins_at_0() -> None:

@@ -15,6 +15,7 @@ CLOSED: Final = f"{CONNECTION}::test_a_connection_is_closed_at_its_timeout_and_n
 NAMED: Final = "tests/behaviour/test_named_limits.py"
 STREAMS: Final = "tests/behaviour/test_streams.py"
 HEARTBEATS: Final = "tests/behaviour/test_heartbeats.py"
+KINDS: Final = ("Continuous", "Debounce", "Task", "WorkerPool", "Workflow")
 LARGE: Final = "tests/workflow/test_large_outcomes.py"
 INPUTS: Final = "tests/workflow/test_large_inputs.py"
 BLOCKING: Final = "tests/behaviour/test_blocking_code.py"
@@ -137,12 +138,12 @@ OPTIONS_ELSEWHERE: Final = {
         "tests/workflow/test_workflow_published.py::test_values_have_a_size_and_a_number_and_are_declared"
     ),
     **dict.fromkeys(
-        ("Stream.max_chunks", "Stream.max_bytes", "Stream.name", "Task.streams", "Workflow.streams"),
+        ("Stream.max_chunks", "Stream.max_bytes", "Stream.name", *(f"{kind}.streams" for kind in KINDS)),
         f"{STREAMS}::test_a_wrong_declaration_is_refused",
     ),
     "Stream.value": f"{STREAMS}::test_a_chunk_has_a_size",
     **dict.fromkeys(
-        ("Heartbeat.name", "Task.heartbeats", "WorkerPool.heartbeats", "Workflow.heartbeats"),
+        ("Heartbeat.name", *(f"{kind}.heartbeats" for kind in KINDS)),
         f"{HEARTBEATS}::test_heartbeats_that_cannot_be_declared",
     ),
     "Heartbeat.value": f"{HEARTBEATS}::test_a_mistaken_beat_names_the_type_or_the_size",

@@ -25,6 +25,7 @@ from perdure.values.times import Duration, from_ms
 
 if TYPE_CHECKING:
     from perdure.jobs.step import Commit, Execute, Step
+    from perdure.jobs.streams import Heartbeat, Stream
     from perdure.kinds.continuous import handle, handler
     from perdure.kinds.continuous.handle import ContinuousHandle, ContinuousSender
     from perdure.values.address import Address
@@ -73,6 +74,8 @@ class Continuous(Definition["ContinuousHandle[S, E]", "ContinuousSender[S]", R_c
             `attribute` declares.
         limits: limits with a name that its runs share with other jobs and effects: `Limit`, or `Limit.by` with a
             function of an instance's id.
+        streams: the streams to which its effects emit, at most 16.
+        heartbeats: the heartbeats that its effects send, at most 16.
 
     Raises:
         DefinitionError: an argument is invalid. The message says how to fix it.
@@ -103,6 +106,8 @@ class Continuous(Definition["ContinuousHandle[S, E]", "ContinuousSender[S]", R_c
         max_deaths: int = 3,
         attributes: Sequence[Attribute[S, Any]] = (),
         limits: Sequence[Limit | LimitUse[[str]]] = (),
+        streams: Sequence[Stream[Any]] = (),
+        heartbeats: Sequence[Heartbeat[Any]] = (),
     ) -> None:
         plan = build_plan(
             "continuous",
@@ -122,6 +127,8 @@ class Continuous(Definition["ContinuousHandle[S, E]", "ContinuousSender[S]", R_c
             max_deaths=max_deaths,
             attributes=attributes,
             limits=limits,
+            streams=streams,
+            heartbeats=heartbeats,
             commands=_commands(state, tags, name),
         )
         recurrence = Recurrence(

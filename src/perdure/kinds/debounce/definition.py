@@ -25,6 +25,7 @@ from perdure.values.times import Duration, duration_ms, format_duration, from_ms
 
 if TYPE_CHECKING:
     from perdure.jobs.step import Commit, Execute, Step
+    from perdure.jobs.streams import Heartbeat, Stream
     from perdure.kinds.debounce import handle, handler
     from perdure.kinds.debounce.handle import DebounceHandle, DebounceSender
     from perdure.values.address import Address
@@ -87,6 +88,8 @@ class Debounce(Definition["DebounceHandle[S, V, E]", "DebounceSender[V]", R_cont
             `attribute` declares.
         limits: limits with a name that its runs share with other jobs and effects: `Limit`, or `Limit.by` with a
             function of an instance's id.
+        streams: the streams to which its hooks' effects emit, at most 16.
+        heartbeats: the heartbeats that its effects send, at most 16.
 
     Raises:
         DefinitionError: an argument is invalid. The message says how to fix it.
@@ -122,6 +125,8 @@ class Debounce(Definition["DebounceHandle[S, V, E]", "DebounceSender[V]", R_cont
         max_deaths: int = 3,
         attributes: Sequence[Attribute[V1, Any]] = (),
         limits: Sequence[Limit | LimitUse[[str]]] = (),
+        streams: Sequence[Stream[Any]] = (),
+        heartbeats: Sequence[Heartbeat[Any]] = (),
     ) -> None: ...
     # As for a `Task`: mypy infers the common base of two errors, `object`, where pyright infers their union.
     @overload
@@ -145,6 +150,8 @@ class Debounce(Definition["DebounceHandle[S, V, E]", "DebounceSender[V]", R_cont
         max_deaths: int = 3,
         attributes: Sequence[Attribute[V1, Any]] = (),
         limits: Sequence[Limit | LimitUse[[str]]] = (),
+        streams: Sequence[Stream[Any]] = (),
+        heartbeats: Sequence[Heartbeat[Any]] = (),
     ) -> None: ...
     # As for a `Task`: mypy infers the common base of two errors, `object`, where pyright infers their union.
     @overload
@@ -169,6 +176,8 @@ class Debounce(Definition["DebounceHandle[S, V, E]", "DebounceSender[V]", R_cont
         max_deaths: int = 3,
         attributes: Sequence[Attribute[V1, Any]] = (),
         limits: Sequence[Limit | LimitUse[[str]]] = (),
+        streams: Sequence[Stream[Any]] = (),
+        heartbeats: Sequence[Heartbeat[Any]] = (),
     ) -> None: ...
     @overload
     def __init__(
@@ -193,6 +202,8 @@ class Debounce(Definition["DebounceHandle[S, V, E]", "DebounceSender[V]", R_cont
         max_deaths: int = 3,
         attributes: Sequence[Attribute[S1, Any]] = (),
         limits: Sequence[Limit | LimitUse[[str]]] = (),
+        streams: Sequence[Stream[Any]] = (),
+        heartbeats: Sequence[Heartbeat[Any]] = (),
     ) -> None: ...
     @overload
     def __init__(
@@ -217,6 +228,8 @@ class Debounce(Definition["DebounceHandle[S, V, E]", "DebounceSender[V]", R_cont
         max_deaths: int = 3,
         attributes: Sequence[Attribute[S1, Any]] = (),
         limits: Sequence[Limit | LimitUse[[str]]] = (),
+        streams: Sequence[Stream[Any]] = (),
+        heartbeats: Sequence[Heartbeat[Any]] = (),
     ) -> None: ...
     @overload
     def __init__(
@@ -242,6 +255,8 @@ class Debounce(Definition["DebounceHandle[S, V, E]", "DebounceSender[V]", R_cont
         max_deaths: int = 3,
         attributes: Sequence[Attribute[S, Any]] = (),
         limits: Sequence[Limit | LimitUse[[str]]] = (),
+        streams: Sequence[Stream[Any]] = (),
+        heartbeats: Sequence[Heartbeat[Any]] = (),
     ) -> None: ...
     def __init__(
         self,
@@ -266,6 +281,8 @@ class Debounce(Definition["DebounceHandle[S, V, E]", "DebounceSender[V]", R_cont
         max_deaths: int = 3,
         attributes: Sequence[Attribute[Any, Any]] = (),
         limits: Sequence[Limit | LimitUse[[str]]] = (),
+        streams: Sequence[Stream[Any]] = (),
+        heartbeats: Sequence[Heartbeat[Any]] = (),
     ) -> None:
         _check_state(name, event=event, state=state, initial=initial, on_event=on_event)
         plan = build_plan(
@@ -284,6 +301,8 @@ class Debounce(Definition["DebounceHandle[S, V, E]", "DebounceSender[V]", R_cont
             max_deaths=max_deaths,
             attributes=attributes,
             limits=limits,
+            streams=streams,
+            heartbeats=heartbeats,
             commands=_commands(event, tags, name),
         )
         batching = Batching(

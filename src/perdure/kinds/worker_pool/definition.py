@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from perdure.jobs import parts
     from perdure.jobs.draft import Draft
     from perdure.jobs.step import Commit, Execute, Step
-    from perdure.jobs.streams import Heartbeat
+    from perdure.jobs.streams import Heartbeat, Stream
     from perdure.kinds.worker_pool import batch, batch_turns, handle, handler
     from perdure.kinds.worker_pool.batch import BatchContext, BatchPolicy, BatchProgress, NewItems
     from perdure.kinds.worker_pool.handle import BatchHandle, BatchSender, PoolHandle, PoolSender
@@ -119,6 +119,7 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
             `attribute` declares.
         limits: limits with a name that its runs share with other jobs and effects: `Limit`, or `Limit.by` with a
             function of an item's key.
+        streams: the streams to which its effects emit, at most 16.
         heartbeats: the heartbeats that its effects send, at most 16.
 
     Raises:
@@ -162,6 +163,7 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
         max_deaths: int = 3,
         attributes: Sequence[Attribute[V1, Any]] = (),
         limits: Sequence[Limit | LimitUse[[str]]] = (),
+        streams: Sequence[Stream[Any]] = (),
         heartbeats: Sequence[Heartbeat[Any]] = (),
     ) -> None: ...
     @overload
@@ -187,6 +189,7 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
         max_deaths: int = 3,
         attributes: Sequence[Attribute[V1, Any]] = (),
         limits: Sequence[Limit | LimitUse[[str]]] = (),
+        streams: Sequence[Stream[Any]] = (),
         heartbeats: Sequence[Heartbeat[Any]] = (),
     ) -> None: ...
     @overload
@@ -213,6 +216,7 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
         max_deaths: int = 3,
         attributes: Sequence[Attribute[V, Any]] = (),
         limits: Sequence[Limit | LimitUse[[str]]] = (),
+        streams: Sequence[Stream[Any]] = (),
         heartbeats: Sequence[Heartbeat[Any]] = (),
     ) -> None: ...
     def __init__(
@@ -238,6 +242,7 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
         max_deaths: int = 3,
         attributes: Sequence[Attribute[Any, Any]] = (),
         limits: Sequence[Limit | LimitUse[[str]]] = (),
+        streams: Sequence[Stream[Any]] = (),
         heartbeats: Sequence[Heartbeat[Any]] = (),
     ) -> None:
         program = hook(work, what=f"work of pool:{name}")
@@ -261,6 +266,7 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
             max_deaths=max_deaths,
             attributes=attributes,
             limits=limits,
+            streams=streams,
             heartbeats=heartbeats,
         )
         policy = ItemPolicy(
