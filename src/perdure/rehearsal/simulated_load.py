@@ -42,7 +42,7 @@ from perdure.values.errors import DefinitionError, InvalidId, InvalidInput
 from perdure.values.event import DebounceStarted, Event, JobExecuted, JobStarted
 from perdure.values.excerpt import fields_in_line
 from perdure.values.instance import Claim, Fence, Instance
-from perdure.values.times import Duration, duration_ms
+from perdure.values.times import Duration, duration_ms, format_duration
 from perdure.values.transition import Purge, Put, Transition
 
 ENGINES: Final = (1, 2, 4)
@@ -59,6 +59,9 @@ MOST_MEASURED: Final = 1_000
 
 MOST_RUNS: Final = 1_000_000
 """How many runs a simulation may have."""
+
+MOST_ARRIVING: Final = 100_000
+"""How many requests of the history a simulation repeats."""
 
 NO_TIME: Final = "the time that engines and the database need, and chunks of streams"
 """The parts of a real load that no simulation has."""
@@ -78,7 +81,7 @@ class MeasuredLoad:
 
     Attributes:
         arrivals: the requests in the history, in order.
-        window_ms: how long the history is.
+        window_ms: how long the history is, in milliseconds. A history shorter than a minute counts as a minute.
         effects: durations of effects in milliseconds, from journals of workflows.
         runs: durations of runs in milliseconds, by job, from the history.
         since_ms: when the history begins, in milliseconds since 1970 UTC.
@@ -119,7 +122,7 @@ def measured_in(
             effects[name].append(took_ms)
     return MeasuredLoad(
         tuple(reading.arrivals),
-        max(0, reading.last_ms - reading.first_ms),
+        max(_MINUTE_MS, reading.last_ms - reading.first_ms),
         {name: tuple(each[-MOST_MEASURED:]) for name, each in effects.items()},
         {name: tuple(each[-MOST_MEASURED:]) for name, each in reading.runs.items()},
         reading.first_ms,
@@ -249,6 +252,7 @@ class Capacity:
         loads: one for each number of engines.
         durations: where the duration of each effect is from, and the average in milliseconds.
         arrivals: how many requests the history has.
+        window_ms: how long the history is, in milliseconds. It is repeated until the end.
         refused: arrivals that the engine refused, or that could not be decoded.
         left_out: the parts of a real load that the simulation does not have, or counts in another way.
     """
@@ -259,6 +263,7 @@ class Capacity:
     loads: tuple[CapacityLoad, ...]
     durations: Mapping[str, tuple[DurationSource, float]]
     arrivals: int
+    window_ms: int = 0
     refused: int = 0
     left_out: tuple[str, ...] = (NO_TIME,)
 
@@ -274,6 +279,9 @@ class Capacity:
             yield f"{name} takes {_time(mean_ms)}: {_SOURCES[source]}"
         if self.options.arrivals and not self.arrivals:
             yield 'no arrivals: no job of this history says accepted_in_events="payload"'
+        if self.options.arrivals and self.arrivals:
+            rounds = self.options.lasting_ms / max(_MINUTE_MS, self.window_ms)
+            yield f"arrivals: {self.arrivals:,} requests in {_time(self.window_ms)} of history, {rounds:,.1f} times"
         if self.refused:
             yield f"{self.refused:,} arrivals were refused"
         yield from (f"not simulated: {each}" for each in self.left_out)
@@ -302,6 +310,7 @@ class Capacity:
         return {
             "seconds": self.options.lasting_ms / 1_000,
             "arrivals": self.arrivals,
+            "history_seconds": self.window_ms / 1_000,
             "refused": self.refused,
             "not_simulated": list(self.left_out),
             "durations": {name: {"from": source, "ms": ms} for name, (source, ms) in sorted(self.durations.items())},
@@ -366,6 +375,7 @@ def capacity(
     options: CapacityOptions,
     answers: ServiceAnswers | None = None,
     most: int = MOST_RUNS,
+    most_arriving: int = MOST_ARRIVING,
 ) -> Capacity:
     """Simulate the instances of a store and the arrivals of its history, with each number of engines.
 
@@ -376,11 +386,13 @@ def capacity(
         options: for how long, with which engines.
         answers: how services answer. By default recorded outcomes, else the first success of each declared type.
         most: how many runs each simulation may have.
+        most_arriving: how many requests may arrive in each simulation.
 
     Raises:
         NoAnswers: effects have no answer.
-        DefinitionError: an app cannot be opened, or there are more runs.
+        DefinitionError: an app cannot be opened, there are more runs, or more requests would arrive.
     """
+    _check_arriving(past, options, most_arriving)
     loads, meter = list[CapacityLoad](), None
     for engines in options.engines:
         meter = _Meter(
@@ -399,9 +411,20 @@ def capacity(
         loads=tuple(loads),
         durations=durations,
         arrivals=len(past.arrivals),
+        window_ms=past.window_ms,
         refused=meter.refused,
         left_out=tuple(_left_out(app, options)),
     )
+
+
+def _check_arriving(past: MeasuredLoad, options: CapacityOptions, most: int) -> None:
+    """Refuse a simulation that would take hours: a short history with many requests, repeated for days."""
+    arriving = len(past.arrivals) * options.arrivals * options.lasting_ms / max(_MINUTE_MS, past.window_ms)
+    if arriving > most:
+        longest_ms = int(options.lasting_ms * most / arriving)
+        shorter = format_duration(max(longest_ms - longest_ms % _MINUTE_MS, 1_000))
+        expected = f"at most {most:,}: simulate up to {shorter}, or only a part of the arrivals"
+        raise DefinitionError("arrivals of a simulation", round(arriving), expected)
 
 
 def _left_out(app: App[Any], options: CapacityOptions) -> Iterator[str]:
@@ -479,7 +502,7 @@ class _Meter:
     # ------------------------------------------------------------ arrivals
     def _arrivals(self, image: Image, start_ms: int, until_ms: int) -> Iterator[tuple[int, PastRequest, str]]:
         """Yield the arrivals in order, repeated until the end, each with the id of its instance."""
-        window_ms, factor = max(1, self.past.window_ms), self.options.arrivals
+        window_ms, factor = max(_MINUTE_MS, self.past.window_ms), self.options.arrivals
         if not self.past.arrivals or not factor:
             return
         round_ = 0
