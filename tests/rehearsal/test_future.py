@@ -400,6 +400,23 @@ def test_a_future_reads_no_more_instances_than_its_limit(instances: int) -> None
     assert bool(of(timeline, "ended")) == (instances >= 4)
 
 
+def test_a_future_of_a_queued_instance_says_that_those_before_it_are_left_out() -> None:
+    @program
+    def wait(ctx: WorkflowContext[str]) -> Do[None, Any, Any]:
+        yield from sleep("1 hour")
+
+    one = Workflow("one", state=str, run=wait, concurrency=1)
+    app: App[Any] = App(None).with_jobs(one)
+    with World(app) as world:
+        for id_ in ("first", "second"):
+            world.run(world.handle(one).start(id_, "x"))
+        world.settle()
+        first, second = (asked(world, app, ("one", id_)) for id_ in ("first", "second"))
+    note = "it is queued: the instances before it are left out, and it has a place at once"
+    assert [note in list(each.lines()) for each in (first, second)] == [False, True]
+    assert of(second, "ended")
+
+
 def test_a_future_ends_at_its_limit_of_commits() -> None:
     """The commits of another instance count as well, which has no entries here: 20 for each entry that there may be."""
 

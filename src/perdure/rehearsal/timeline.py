@@ -178,6 +178,7 @@ class InstanceTimeline:
         read: the instances that were read for it.
         unread: how many more it would have read without the limit.
         not_called: effects that have an answer or a fault, and that no program has called.
+        queued: whether it waits for a place at the beginning. The future has one free, whatever the others do.
     """
 
     __repr__ = fields_in_line
@@ -191,6 +192,7 @@ class InstanceTimeline:
     read: tuple[Address, ...] = ()
     unread: int = 0
     not_called: tuple[str, ...] = ()
+    queued: bool = False
 
     def data(self) -> dict[str, Any]:
         """Return it for JSON."""
@@ -206,6 +208,7 @@ class InstanceTimeline:
                 {"at": from_ms(each.at_ms).isoformat(), "what": each.what, "text": each.text} for each in self.entries
             ],
             "answered": answered,
+            "queued": self.queued,
             "unread": self.unread,
             "not_called": [*self.not_called],
         }
@@ -554,6 +557,7 @@ def _computed(asked: _Asked, rows: Mapping[Address, Row]) -> tuple[InstanceTimel
         ends="full" if seen.is_full else "horizon" if is_due else "quiet",
         used=dict(performer.used),
         not_called=question.answers.not_called(performer.used),
+        queued=address in rows and rows[address][0].rank_ms is not None,
     )
     return timeline, frozenset(each for each in seen.reached if each not in rows)
 

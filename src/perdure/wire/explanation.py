@@ -344,6 +344,8 @@ def notes_of_future(data: Mapping[str, Any]) -> Iterator[str]:
             yield f"after that nothing is due until {until}"
         case _:
             yield f"nothing happens until {until}: no alarm is due"
+    if data.get("queued"):  # an older engine does not say so
+        yield "it is queued: the instances before it are left out, and it has a place at once"
     if unread := data.get("unread"):  # an older engine does not count them
         yield f"instances that take part and were not read: {unread:,}; each may change this future"
     if not_called := data.get("not_called"):

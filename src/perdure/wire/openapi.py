@@ -153,6 +153,7 @@ FUTURE: Final[JsonSchema] = {
             "answered": _OBJECT,
             "unread": _NUMBER,
             "not_called": _LIMIT_NAMES,
+            "queued": {"type": "boolean"},
         },
         {},
     ),
