@@ -261,6 +261,20 @@ def test_a_late_notice_ends_no_subscription_that_was_made_again() -> None:
         assert subscribers(world) == ("task:notes:a",)
 
 
+def test_a_late_notice_ends_no_subscription_of_a_later_topic_with_this_id() -> None:
+    with World(app) as world:
+        begin(world, "a")
+        before = world.run(world.handle(prices).get_state("eur"))
+        assert before is not None
+        world.run(world.handle(prices).terminate("eur"))
+        world.advance("1 ms")
+        begin(world, "a")
+        named = world.jobs.handle_by_name("topic", "prices")
+        late = f'{{"subscriber": "task:notes:a", "renewed": {before["task:notes:a"].renewed}}}'
+        answer: Any = world.run(named.call("unsubscribe", "eur", late))
+        assert (answer["removed"], subscribers(world)) == (False, ("task:notes:a",))
+
+
 # ---------------------------------------------------------------- bounds
 def test_a_commit_holds_as_many_messages_as_a_turn_may_send() -> None:
     ids = tuple("abcdefghij")

@@ -41,6 +41,10 @@ SENTENCES: Final = {
     ),
     "how-to/find-instances-and-their-history.md: up to 1,000,000": "the default of `Limits.history_events`",
     "how-to/handle-dead-letters.md: up to 1,000": f"{ROW}Client.left_messages limit",
+    "how-to/plan-capacity.md: up to 100,000": (
+        "tests/rehearsal/test_capacity.py"
+        "::test_a_short_history_that_would_be_repeated_for_long_is_refused_before_anything_runs"
+    ),
     "how-to/publish-to-a-topic.md: up to 1,000": f"{ROW}Topic.max_subscribers",
     "how-to/publish-to-a-topic.md: at most 10,000": f"{ROW}Topic.max_subscribers",
     "how-to/publish-to-a-topic.md: up to 100": f"{ROW}Topic.max_waiting",
