@@ -176,6 +176,7 @@ def test_gathered_answers_are_in_the_order_of_the_requests(order: Sequence[int])
 @attrs.frozen
 class Named:
     store: str = "sqlite:///model"
+    path: str = "/no file"
 
 
 @attrs.define
