@@ -125,6 +125,80 @@ def test_an_eager_task_begins_at_once_unless_a_factory_makes_the_tasks(factory):
     assert over_asyncio(scenario) == expected
 
 
+def test_a_coroutine_that_is_carried_out_begins_at_once_and_continues_when_its_future_is_done(run):
+    async def scenario(runtime: Runtime) -> Any:
+        seen, first, second = list[object](), runtime.future(), runtime.future()
+
+        async def work() -> None:
+            seen.append("begun")
+            seen.append(await first)
+            try:
+                await second
+            except KeyError as error:
+                seen.append(error.args)
+
+        runtime.carry_out(work(), name="work")
+        seen.append("next")
+        first.set_result("first")
+        second.set_exception(KeyError("second"))
+        for _ in range(4):
+            await runtime.sleep(0)
+        return seen
+
+    assert run(scenario) == ["begun", "next", "first", ("second",)]
+
+
+def test_a_coroutine_that_is_carried_out_needs_no_task_and_no_reference():
+    async def scenario(runtime: Runtime) -> Any:
+        ended, awaited = list[str](), runtime.future()
+
+        async def work() -> None:
+            await awaited
+            ended.append("ended")
+
+        runtime.carry_out(work(), name="work")
+        tasks = len(asyncio.all_tasks())
+        gc.collect()
+        awaited.set_result(None)
+        await runtime.sleep(0)
+        return tasks, ended
+
+    assert over_asyncio(scenario) == (1, ["ended"])
+
+
+def test_the_end_of_the_loop_cancels_coroutines_that_are_carried_out_and_lets_them_wait(caplog):
+    seen = list[str]()
+
+    async def first(awaited: Any, runtime: Runtime) -> None:
+        try:
+            await awaited
+            seen.append("answered")
+        finally:
+            cleaned = runtime.future()
+            runtime.call_soon(lambda: cleaned.set_result(None))
+            await cleaned
+            seen.append("first")
+
+    async def second(awaited: Any, runtime: Runtime) -> None:
+        try:
+            await runtime.future()
+        finally:
+            awaited.set_result(None)  # the first one's callback is due when its cancellation comes
+            seen.append("second")
+
+    async def begin() -> None:
+        runtime = asyncio_runtime()
+        awaited = runtime.future()
+        runtime.carry_out(first(awaited, runtime), name="first")
+        runtime.carry_out(second(awaited, runtime), name="second")
+
+    with asyncio.Runner() as runner:
+        runner.run(begin())
+        assert seen == []
+    assert seen == ["second", "first"]
+    assert caplog.records == []
+
+
 def test_the_current_task_is_the_one_that_runs_also_after_an_eager_one(run):
     async def scenario(runtime: Runtime) -> Any:
         async def inner() -> Any:

@@ -13,11 +13,11 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import attrs
 import uuid_utils
@@ -25,6 +25,7 @@ import uuid_utils
 from perdure.runtime.blocked_loop import LoopWatch, WatchingThread, frame_of
 from perdure.runtime.record import BlockingCode, EffectProcessDied, LogRecord, NotSendable, Place, Runtime, SpawnedTask
 from perdure.runtime.run_context import STOPPED
+from perdure.runtime.tasks import Resumed
 
 T = TypeVar("T")
 
@@ -56,6 +57,7 @@ def asyncio_runtime(logger: logging.Logger | None = None, *, threads: int = 32, 
         future=asyncio.Future,  # of the running loop: `loop.create_future` makes the same in two calls
         spawn=(spawner := _Spawner()),
         spawn_eagerly=spawner.eagerly,
+        carry_out=_Carrier(),
         current_task=_current_task,
         # A generator of its own: a program that seeds the global one must not make the retries of all machines equal.
         random=random.Random().random,  # noqa: S311 - for the jitter of retries, not for secrets
@@ -92,6 +94,60 @@ class _Spawner:
             self._alive.add(task)
             task.add_done_callback(self._alive.discard)
         return task
+
+
+_Waiting: TypeAlias = dict[Coroutine[Any, Any, None], tuple["asyncio.Future[Any]", Callable[..., None]]]
+"""The coroutines in progress: each with the future that it waits for, and the callback that takes its next step."""
+
+
+class _Carrier:
+    """Runs coroutines without a task, and cancels them when their loop shuts down, as ``asyncio.run`` cancels tasks."""
+
+    __slots__ = ("_loops",)
+
+    def __init__(self) -> None:
+        self._loops: dict[asyncio.AbstractEventLoop, tuple[_Waiting, AsyncGenerator[None]]] = {}
+
+    def __call__(self, work: Coroutine[Any, Any, None], *, name: str) -> None:
+        loop = asyncio.get_running_loop()
+        if loop not in self._loops:
+            self._watch(loop)
+        self._step(self._loops[loop][0], work)
+
+    def _step(
+        self, waiting: _Waiting, work: Coroutine[Any, Any, None], done: asyncio.Future[Any] | None = None
+    ) -> None:
+        """Take the next step, unless the loop's shutdown has ended the coroutine."""
+        if done is not None and waiting.pop(work, None) is None:
+            return
+        try:
+            awaited = work.send(None)
+        except StopIteration:
+            return
+        # A future that is yielded expects this from the code that receives it, as of a task.
+        awaited._asyncio_future_blocking = False  # noqa: SLF001
+        step = partial(self._step, waiting, work)
+        waiting[work] = awaited, step
+        awaited.add_done_callback(step)
+
+    def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Begin to wait for the shutdown of a loop: it closes the asynchronous generators that began in it."""
+        waiting: _Waiting = {}
+        watch = self._until_shutdown(loop, waiting)
+        self._loops[loop] = waiting, watch
+        with suppress(StopIteration):
+            watch.asend(None).send(None)
+
+    async def _until_shutdown(self, loop: asyncio.AbstractEventLoop, waiting: _Waiting) -> AsyncGenerator[None]:
+        try:
+            yield
+        finally:
+            del self._loops[loop]
+            while waiting:
+                work, (awaited, step) = waiting.popitem()
+                awaited.remove_done_callback(step)
+                with suppress(StopIteration, asyncio.CancelledError):
+                    await Resumed(work, work.throw(asyncio.CancelledError()))
 
 
 def _now_ms() -> int:

@@ -120,6 +120,19 @@ class Spawn(Protocol):
         ...
 
 
+class CarryOut(Protocol):
+    """The function with which a runtime runs a coroutine that nothing awaits or cancels."""
+
+    def __call__(self, work: Coroutine[Any, Any, None], *, name: str) -> None:
+        """Run `work`: the first step immediately, each later one when the awaited future is done.
+
+        Args:
+            work: the coroutine. It awaits futures only, reads no `current_task`, and handles its own exceptions.
+            name: the name in deadlock reports and logs.
+        """
+        ...
+
+
 Level = Literal["debug", "info", "warning", "error"]
 
 
@@ -326,6 +339,7 @@ class Runtime:
         spawn: start a task.
         spawn_eagerly: start a task, and take its first step immediately, inside the task: a coroutine that waits for
             nothing is over when this returns. A runtime that cannot do so starts the task as `spawn` does.
+        carry_out: run a coroutine that nothing awaits or cancels. No task is needed for it.
         current_task: the task that runs now.
         random: a float in [0, 1).
         new_id: a UUIDv7 as a 128-bit integer: later ids sort after earlier ones, with space between to count up.
@@ -345,6 +359,7 @@ class Runtime:
     future: Callable[[], Future[Any]]
     spawn: Spawn
     spawn_eagerly: Spawn
+    carry_out: CarryOut
     current_task: Callable[[], SpawnedTask[Any]]
     random: Callable[[], float]
     new_id: Callable[[], int]

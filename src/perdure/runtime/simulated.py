@@ -386,6 +386,9 @@ class Simulation:
         self._step(task)
         return task
 
+    def _carry_out(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        self._start_eagerly(work, name)
+
     def _advance_one(self) -> bool:
         task = self._next_step()
         if task is None:
@@ -453,6 +456,7 @@ class Simulation:
             future=self._future,
             spawn=self._start,
             spawn_eagerly=self._start_eagerly,
+            carry_out=self._carry_out,
             current_task=self._current_task,
             random=self._random.random,
             new_id=self._new_id,
@@ -570,6 +574,7 @@ class SimulatedProcess:
             future=self._future,
             spawn=self._start,
             spawn_eagerly=self._start_eagerly,
+            carry_out=self._carry_out,
             log=self.logs.append,
         )
 
@@ -673,6 +678,9 @@ class SimulatedProcess:
         self._note(task)
         self._simulation.begin(task)
         return task
+
+    def _carry_out(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        self._start_eagerly(work, name)
 
     def _add(self, task: SimulatedTask[Any]) -> None:
         self._note(task)

@@ -15,7 +15,6 @@ import attrs
 from returns.result import Failure, Result, Success
 
 from perdure.runtime.record import DEFAULT_SIZES, Future, Runtime
-from perdure.runtime.tasks import start_eagerly
 from perdure.stores.sqlite import counters
 from perdure.stores.sqlite.counters import StatusCounts
 from perdure.stores.sqlite.files import guard_fork
@@ -371,6 +370,7 @@ class Batcher:
         self._runtime = runtime
         largest = runtime.sizes.group
         self._database = database
+        self._name = f"perdure:writer {database.file.store}"
         self._lock = lock
         self._is_forked = False
         self.lost: Future[str] = runtime.future()
@@ -450,11 +450,13 @@ class Batcher:
         # One batch at a time: two overlapping batches were measured slower (decision 0025), and writes would lose their
         # order.
         self._state = "driven"
-        name = f"perdure:writer {self._database.file.store}"
         if now:
-            start_eagerly(self._drive(), self._runtime, name=name)
-        else:  # after this step of the event loop, so that all requests of the step join its batch
-            self._runtime.spawn(self._drive(), name=name)
+            self._begin()
+        else:  # so that all requests of the step join its batch
+            self._runtime.at_step_end(self._begin)
+
+    def _begin(self) -> None:
+        self._runtime.carry_out(self._drive(), name=self._name)
 
     async def _drive(self) -> None:
         try:
