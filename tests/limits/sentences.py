@@ -49,6 +49,9 @@ SENTENCES: Final = {
     "how-to/publish-to-a-topic.md: at most 10,000": f"{ROW}Topic.max_subscribers",
     "how-to/publish-to-a-topic.md: up to 100": f"{ROW}Topic.max_waiting",
     "how-to/run-a-worker.md: up to 64": CACHE,
+    "how-to/run-on-restate.md: at most 1,000": (
+        "tests/integrations/test_restate.py::test_the_message_after_a_thousand_is_sent_again_later"
+    ),
     "how-to/scale-with-the-demand.md: at most 10,000": "a count, and nothing is refused",
     "how-to/set-limits.md: at most 200": ("tests/kinds/test_worker_pool.py::test_a_key_must_be_a_short_text"),
     "how-to/store-in-postgresql.md: up to 15": TIME,
