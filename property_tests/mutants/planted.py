@@ -20,6 +20,7 @@ import planted_races
 import planted_rehearsals
 import planted_remote
 import planted_rest
+import planted_restate
 import planted_schedules
 import planted_serving
 import planted_sharing
@@ -51,6 +52,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *planted_rehearsals.MUTANTS,
     *planted_remote.MUTANTS,
     *planted_rest.MUTANTS,
+    *planted_restate.MUTANTS,
     *planted_schedules.MUTANTS,
     *planted_sizes.MUTANTS,
     *planted_stores.MUTANTS,
