@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from postgres_harness import PostgresHarness
-from returns.result import Success
+from returns.result import Result, Success
 
 from perdure import (
     App,
@@ -34,7 +34,7 @@ from perdure import (
 from perdure.jobs.messages import plain_action, subscribed_action
 from perdure.jobs.suspension import check_readable
 from perdure.kinds.topic import SubscriberPage, TopicPublished, TopicSubscribed, TopicUnsubscribed
-from perdure.kinds.topic.handler import data_of
+from perdure.kinds.topic.handler import SENT_BYTES, data_of
 from perdure.testing import JobMachine, WorkerDied, World
 from perdure.testing.cluster import Cluster
 from perdure.values.address import Address
@@ -60,6 +60,10 @@ def note(ctx: TaskContext[tuple[int, ...]], event: Price | Forget) -> Do[None]:
             yield from ctx.terminate()
 
 
+def append_size(sizes: tuple[int, ...], text: str) -> Result[Decision[tuple[int, ...]], str]:
+    return Success(Decision((*sizes, len(text))))
+
+
 notes = Task("notes", state=tuple[int, ...], event=Price | Forget, initial=(), on_event=note)
 
 
@@ -83,6 +87,8 @@ def flush(ctx: DebounceContext[Price]) -> Do[None]:
 
 batches = Debounce("batches", event=Price, flush_after="1 minute", execute=flush)
 copies: Topic[Price] = Topic("copies", event=Price, subscribers=(notes,))
+sizes = Task("sizes", state=tuple[int, ...], event=str, initial=(), decide=append_size)
+texts: Topic[str] = Topic("texts", event=str, subscribers=(sizes,))
 JOBS = (notes, prices, watcher, batches, copies)
 app = App(None).with_jobs(*JOBS)
 
@@ -336,6 +342,34 @@ def test_events_that_wait_have_a_limit_in_bytes() -> None:
         refused = world.error_of(world.handle(prices).publish("eur", Price(10)))
         assert isinstance(refused, Overloaded)
         assert "in bytes" in str(refused)
+
+
+def test_one_event_that_waits_may_be_large_and_two_may_not() -> None:
+    with World(App(None, limits=Limits(state_bytes=80)).with_jobs(sizes, texts)) as world:
+        topic = world.handle(texts)
+        world.run(topic.subscribe("t", sizes.address("s")))
+        world.run(topic.pause("t"))
+        assert world.run(topic.publish("t", "x" * 100)).waiting == 1
+        refused = world.error_of(topic.publish("t", "y"))
+        assert isinstance(refused, Overloaded)
+        assert "in bytes" in str(refused)
+
+
+def test_a_commit_holds_some_megabytes_of_a_large_event_and_the_alarm_sends_the_others() -> None:
+    event = "x" * (SENT_BYTES // 17 - 2)  # with its quotes, 17 fit exactly
+    ids = tuple(f"s{number}" for number in range(20))
+    with World(App(None).with_jobs(sizes, texts)) as world:
+        for id_ in ids:
+            world.run(world.handle(sizes).send(id_, ""))
+            world.run(world.handle(texts).subscribe("t", sizes.address(id_)))
+        world.run(world.handle(texts).pause("t"))
+        for _ in range(2):
+            world.run(world.handle(texts).publish("t", event))
+        world.run(world.handle(texts).resume("t"))
+        world.settle()
+        assert {world.run(world.handle(sizes).get_state(id_)) for id_ in ids} == {(0, len(event), len(event))}
+        sent = [event.data for event in world.history(texts, "t") if event.type == "job.noted"]
+        assert [data.partition(",")[0] for data in sent[::-1]] == ['{"messages":17', '{"messages":17', '{"messages":6']
 
 
 def test_a_topic_has_a_limit_of_subscribers() -> None:

@@ -47,7 +47,7 @@ EXPLAINED = {
     "kinds/topic/definition.py:MOST_WAITING": PUBLIC,
     "kinds/topic/entry.py:MOST_ON_PAGE": PUBLIC,
     "kinds/topic/entry.py:PAGE": PUBLIC,
-    "kinds/topic/handler.py:SENT_BYTES": "the bytes of one commit; worlds draw the number of its messages",
+    "kinds/topic/handler.py:SENT_BYTES": "the bytes of one commit; a test of topics crosses it",
     "kinds/topic/handler.py:SHOWN": TEXT,
     "kinds/topic/handler.py:: maxlen": "a cache of answers that are computed again",
     "kinds/worker_pool/batch.py:MAX_FAILURES": PUBLIC,
