@@ -358,6 +358,7 @@ HOUR_MS = 3_600_000
 
 @given(st.lists(st.tuples(st.integers(0, 99), st.integers(0, 3)), max_size=60))
 @example([(hour, 0) for hour in range(0, 99, 2)])
+@example([(hour, 0) for hour in (*range(10, 99, 2), 0)])  # an old range comes after newer ones were dropped
 @example([(5, 1), (3, 0), (4, 2), (5, 0)])
 def test_the_instants_that_fired_are_a_few_ranges(runs: list[tuple[int, int]]) -> None:
     data = ScheduleData(anchor_ms=0, next_ms=10**9)
