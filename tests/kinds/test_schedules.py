@@ -105,6 +105,22 @@ def test_each_instant_sends_one_message(tmp_path: Path, store: str) -> None:
         assert len(days(world)) == 3
 
 
+def test_staggered_schedules_fire_apart_from_each_other_with_the_instant_of_all() -> None:
+    hourly = every("1 hour", align="start", stagger="30 minutes")
+    with World(app) as world:
+        handle = world.handle(table)
+        ids = [f"s{number}" for number in range(8)]
+        puts = [world.run(handle.put(id_, hourly, tell(reports, id_).send(Make("")), tick_field="day")) for id_ in ids]
+        alarms = [each.next_at for each in puts if each.next_at is not None]
+        assert len(set(alarms)) > 1
+        assert all(at(1, 1) <= each < at(1, 1, 30) for each in alarms)
+        for id_, alarm in zip(ids, alarms, strict=True):
+            assert world.run(handle.status(id_)).next_run_at == alarm
+        for moment in sorted(set(alarms)):
+            world.advance(moment - world.now)
+            assert [days(world, id_) == [at(1, 1)] for id_ in ids] == [alarm <= moment for alarm in alarms]
+
+
 def test_a_change_of_the_message_keeps_the_instants() -> None:
     with World(app) as world:
         handle = world.handle(table)
