@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from perdure.programs import Do, Program, effect, fail, lift, program, succeed
     from perdure.values.attributes import Attribute, Condition, attribute
     from perdure.values.failure import Defect
-    from perdure.values.limits import Limit, Limits, LimitUse
+    from perdure.values.limits import KeepHistory, Limit, Limits, LimitUse
     from perdure.values.retry import Backoff, Retry
     from perdure.values.schedule import cron, every
     from perdure.values.secret import Secret
@@ -83,7 +83,7 @@ else:
             "perdure.values.schedule": ("cron", "every"),
             "perdure.values.attributes": ("Attribute", "Condition", "attribute"),
             "perdure.values.failure": ("Defect",),
-            "perdure.values.limits": ("Limit", "LimitUse", "Limits"),
+            "perdure.values.limits": ("KeepHistory", "Limit", "LimitUse", "Limits"),
             "perdure.values.secret": ("Secret",),
         },
     )
@@ -109,6 +109,7 @@ __all__ = [
     "Do",
     "Heartbeat",
     "ItemContext",
+    "KeepHistory",
     "Limit",
     "LimitUse",
     "Limits",

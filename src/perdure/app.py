@@ -446,7 +446,7 @@ def _check(services: object, served: Mapping[tuple[str, str], AnyDefinition]) ->
 
 
 def _check_capabilities(store: Store, served: Mapping[tuple[str, str], AnyDefinition]) -> None:
-    """Refuse a job whose journal or attributes the store would not keep."""
+    """Refuse a job whose journal, attributes or history the store would not keep."""
     for (kind, name), job in served.items():
         if job.keeps_journal and store.journal is None:
             raise DefinitionError(f"store of {kind}:{name}", store.name, "a store that keeps journals")
@@ -454,6 +454,8 @@ def _check_capabilities(store: Store, served: Mapping[tuple[str, str], AnyDefini
             raise DefinitionError(f"store of {kind}:{name}", store.name, "a store that keeps streams and heartbeats")
         if job.plan.attributes and store.attributes is None:
             raise DefinitionError(f"store of {kind}:{name}", store.name, "a store that keeps attributes")
+        if job.plan.history is not None and store.histories is None:
+            raise DefinitionError(f"store of {kind}:{name}", store.name, "a store that keeps histories")
 
 
 async def _close(store: Store) -> None:

@@ -22,7 +22,7 @@ def test_a_round_removes_all_pages() -> None:
         events = tuple(started(A, at_ms=number) for number in range(3 * PAGE + 2))
         await value(commit_one(store, Transition(address=A, events=events)))
         limits = Limits(history_events=1, history_retention=f"{simulation.runtime.now_ms()} ms")
-        await Maintenance(store, simulation.runtime, limits).prune()
+        await Maintenance(store, simulation.runtime, limits, {}).prune()
         return [one.event.at_ms for one in await value(store.events(0, 4 * PAGE))]
 
     assert simulation.run(main()) == [3 * PAGE + 1]

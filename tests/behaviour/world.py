@@ -45,7 +45,15 @@ A = TypeVar("A")
 StoreKind: TypeAlias = Literal["memory", "sqlite", "postgres"]
 STORES: tuple[StoreKind, ...] = ("memory", "sqlite")
 ALL_ON_POSTGRES = settings.get_current_profile_name() == "nightly" or os.environ.get("PERDURE_BEHAVIOUR") == "postgres"
-ON_POSTGRES = ("test_common_turns", "test_messages", "test_keys", "test_retry", "test_holds", "test_state_versions")
+ON_POSTGRES = (
+    "test_common_turns",
+    "test_messages",
+    "test_keys",
+    "test_retry",
+    "test_holds",
+    "test_state_versions",
+    "test_kept_history",
+)
 """The modules whose scenarios run on PostgreSQL, too; with the profile `nightly` all do."""
 
 ProcessDied = WorkerDied

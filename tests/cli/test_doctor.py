@@ -47,6 +47,7 @@ COUNTS = Counts(
     keys=0,
     expired_keys=0,
     events=2,
+    kept_events={},
     oldest_event_ms=NOW_MS,
     size=FileSize(file_bytes=500 * MIB, wal_bytes=4 * MIB, free_bytes=0),
 )

@@ -17,8 +17,10 @@ from perdure.cli.output import size_text
 from perdure.stores.contract import commit_one
 from perdure.stores.sqlite import open_sqlite
 from perdure.stores.sqlite.reader import read_from_outside
+from perdure.stores.values import Retention
 from perdure.testing.conformance.assertions import value
 from perdure.testing.conformance.histories import ERROR, address, message, message_id, put, remembered, started
+from perdure.values.limits import KeepHistory
 from perdure.values.message import DeadLettered
 from perdure.values.transition import Transition
 
@@ -76,6 +78,26 @@ def test_everything_is_counted(path: Path) -> None:
     assert (counts.keys, counts.expired_keys) == (2, 1)
     assert (counts.events, counts.oldest_event_ms) == (3, 9_000)
     assert counts.size == FileSize(file_bytes=path.stat().st_size, wal_bytes=0, free_bytes=free_bytes_of(path))
+
+
+def test_kept_events_are_counted_by_job(path: Path) -> None:
+    async def main() -> None:
+        store = await open_sqlite(path)
+        assert store.histories is not None
+        long = KeepHistory(age="1 day")
+        await value(store.histories.declare({("task", "orders"): long, ("task", "mails"): long}))
+        await value(store.prune(Retention(now_ms=0, events_since_ms=0, max_events=1)))
+        await value(store.close())
+
+    assert counts_of(path).kept_events == {}
+    asyncio.run(main())
+    counts = counts_of(path)
+    assert (counts.events, counts.kept_events) == (1, {"task:mails": 0, "task:orders": 2})
+    lines = list(lines_of(counts, "sqlite:///jobs.db"))
+    assert lines[lines.index("events        1, since 1970-01-01T00:00:09Z") + 1 :][:2] == [
+        "  task:mails  0 kept longer than the log",
+        "  task:orders  2 kept longer than the log",
+    ]
 
 
 def test_an_empty_store_has_nothing(tmp_path: Path) -> None:
@@ -146,14 +168,14 @@ def test_the_advice_is_good_and_the_vacuum_does_it(
     store = f"sqlite:///{path}"
     with closing(sqlite3.connect(path)) as database:
         database.execute(
-            "INSERT INTO keys VALUES ('task:orders:a', 'big', 'send', 'f', zeroblob(0) || ?, 1, 1, 0)", ("x" * 2**25,)
+            "INSERT INTO keys VALUES ('task:orders:a', 'big', 'send', 'f', zeroblob(0) || ?, 1, 1, 0)", ("x" * 2**26,)
         )
         database.commit()
         database.execute("DELETE FROM keys WHERE key = 'big'")
         database.commit()
     assert run_command(["stats", "--store", store]) == 0
     advice = capsys.readouterr().out.splitlines()[-1]
-    assert advice == "vacuum        worth it: reclaims 32.0 MiB (100%); stop the engine and run perdure vacuum"
+    assert advice == "vacuum        worth it: reclaims 64.1 MiB (100%); stop the engine and run perdure vacuum"
     before = path.stat().st_size
     assert run_command(["vacuum", "--store", store]) == 0
     assert (

@@ -18,6 +18,7 @@ from perdure.cli.inspection.verify import SOUND, verified
 from perdure.stores.contract import Store, commit_one
 from perdure.stores.sqlite import open_sqlite
 from perdure.stores.sqlite.reader import read_from_outside
+from perdure.stores.values import Retention
 from perdure.testing.conformance.assertions import value
 from perdure.testing.conformance.histories import (
     ERROR,
@@ -31,6 +32,7 @@ from perdure.testing.conformance.histories import (
     started,
 )
 from perdure.values.instance import Fence
+from perdure.values.limits import KeepHistory
 from perdure.values.message import DeadLettered
 from perdure.values.transition import JournalChange, Put, Transition
 
@@ -38,7 +40,11 @@ A, B = address("a"), address("b")
 
 
 async def write(store: Store) -> None:
-    """Something in every table: two instances, three messages of a pair, a dead letter, a key, five events."""
+    """Something in every table: two instances, three messages of a pair, a dead letter, a key, eight events."""
+    assert store.histories is not None
+    await value(store.histories.declare({(A.kind, A.name): KeepHistory(age="1 day")}))
+    await value(commit_one(store, Transition(address=A, events=(started(A), started(A), started(B)))))
+    await value(store.prune(Retention(now_ms=0, events_since_ms=9, max_events=0)))
     for at in (A, B):
         await value(commit_one(store, put(at, alarm_ms=5, state='{"n":1}')))
     kept = attrs.evolve(instance(A, state='{"n":1}', alarm_ms=5, version=2), journal_length=2)
@@ -88,7 +94,7 @@ def execute(path: Path, *statements: str) -> None:
 def test_a_store_of_everything_is_sound(path: Path) -> None:
     report = report_of(path)
     assert report.groups == {}
-    assert report.seen == {"instances": 2, "messages": 3, "dead letters": 1, "keys": 1, "events": 5}
+    assert report.seen == {"instances": 2, "messages": 3, "dead letters": 1, "keys": 1, "events": 8}
 
 
 def test_a_new_store_holds_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -152,7 +158,22 @@ def test_it_looks_beside_the_owner(path: Path) -> None:
         ("UPDATE counters SET message_id = 3", "numbers", "counters", "a number in use"),
         ("UPDATE counters SET sequence = 4", "numbers", "counters", "a number in use"),
         ("DELETE FROM counters", "numbers", "counters", "expected one row of counters"),
-        ("DELETE FROM events WHERE sequence = 3", "history", "events", "events are missing"),
+        ("DELETE FROM events WHERE sequence = 6", "history", "events", "events are missing"),
+        ("DELETE FROM kept_events WHERE sequence = 2", "history", "task:orders", "kept events are missing"),
+        ("UPDATE kept_events SET number = 9 WHERE sequence = 3", "history", "task:orders", "kept events are missing"),
+        (
+            "UPDATE kept_events SET address = 'task:orders2:a' WHERE sequence = 3",
+            "history",
+            "task:orders",
+            "kept events are of another job",
+        ),
+        (
+            "UPDATE kept_events SET sequence = 4 WHERE sequence = 3",
+            "history",
+            "task:orders",
+            "kept events are newer than the log",
+        ),
+        ("DELETE FROM histories", "history", "task:orders", "no bound deletes its kept events"),
         ("DELETE FROM journal WHERE place = 0", "journal", "task:orders", "expected the rows that the instance counts"),
         ("DELETE FROM journal WHERE place = 1", "journal", "task:orders", "expected the rows that the instance counts"),
         ("DELETE FROM journal", "journal", "task:orders", "expected the rows that the instance counts"),
@@ -173,19 +194,21 @@ def test_each_defect_is_found_alone(path: Path, statement: str, topic: str, job:
 
 
 def test_the_beginning_of_the_log_may_be_gone(path: Path) -> None:
-    execute(path, "DELETE FROM events WHERE sequence < 3")
+    execute(path, "DELETE FROM events WHERE sequence < 6")
     assert found(path) == set()
     execute(path, "DELETE FROM events")
     assert found(path) == set()
 
 
 def test_an_event_of_newer_code_is_a_note(path: Path) -> None:
-    execute(path, "UPDATE events SET type = 'job.sung' WHERE sequence = 2")
+    execute(path, "UPDATE events SET type = 'job.sung' WHERE sequence = 5")
     report = report_of(path)
     assert [(group.topic, group.job, group.count) for group in report.groups.values()] == [
         (FindingTopic.EVENT, "task:orders", 1)
     ]
     assert report.number("problem") == 0
+    execute(path, "UPDATE kept_events SET type = 'job.sung'")
+    assert [group.count for group in report_of(path).groups.values()] == [4]
 
 
 def test_an_index_that_misses_a_row_is_found(path: Path) -> None:
@@ -219,9 +242,9 @@ def test_the_command_says_sound_damaged_or_that_it_cannot(
     store = f"sqlite:///{path}"
     assert run_command(["verify", "--store", store]) == 0
     looked, *_, verdict = capsys.readouterr().out.splitlines()
-    assert looked == f"{store}: checked 2 instances, 3 messages, 1 dead letter, 1 key, 5 events"
+    assert looked == f"{store}: checked 2 instances, 3 messages, 1 dead letter, 1 key, 8 events"
     assert verdict == SOUND
-    execute(path, "UPDATE messages SET place = 'behind'", "DELETE FROM events WHERE sequence = 3")
+    execute(path, "UPDATE messages SET place = 'behind'", "DELETE FROM events WHERE sequence = 6")
     assert run_command(["verify", "--store", store]) == 1
     assert capsys.readouterr().out.splitlines()[2:] == [
         "PROBLEM: 1 message out of order",
@@ -230,7 +253,7 @@ def test_the_command_says_sound_damaged_or_that_it_cannot(
         "",
         "PROBLEM: 1 gap in the event history",
         "  events  1: events are missing",
-        "      example: 1 of 1 to 5",
+        "      example: 1 of 4 to 8",
         "",
         "2 problems",
     ]

@@ -1,4 +1,4 @@
-"""Write a golden file: ``python tests/golden/write_golden.py [schema|kinds|waiting]``, from the repository's folder.
+"""Write a golden file: ``python tests/golden/write_golden.py [schema|kinds|waiting|kept]``, in the repository's folder.
 
 Only after a change of a stored format, and never over a file that was released: users have such rows.
 """
@@ -41,6 +41,14 @@ def played_waiting(folder: Path) -> Path:
     return folder / "jobs.db"
 
 
+def played_kept(folder: Path) -> Path:
+    """Play the scene of events that jobs keep longer than the log, and return the file that it leaves."""
+    from kept_scene import write_kept  # noqa: PLC0415 - as above
+
+    write_kept(folder / "jobs.db")
+    return folder / "jobs.db"
+
+
 def dumped(path: Path) -> str:
     """Return a file as SQL text."""
     with closing(sqlite3.connect(path)) as file:
@@ -57,7 +65,7 @@ def main() -> None:
         str(TESTS / "stores"),
         str(TESTS / "plugins"),
     ]
-    scenes = {"schema": played, "kinds": played_kinds, "waiting": played_waiting}
+    scenes = {"schema": played, "kinds": played_kinds, "waiting": played_waiting, "kept": played_kept}
     scene = sys.argv[1] if len(sys.argv) > 1 else "schema"
     with TemporaryDirectory() as folder:
         text = dumped(scenes[scene](Path(folder)))

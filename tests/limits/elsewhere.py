@@ -106,6 +106,7 @@ FIXED_RANGES: Final = {
     "a job's name, an instance's id": ("Task.name", "handle.id"),
     "a duration": ("every.interval", "Task.run_timeout"),
     "attempts of a run": ("Retry.max_attempts",),
+    "events that a job keeps longer than the log": ("KeepHistory.events",),
     "`max_events` of a debounce": ("Debounce.max_events",),
     "missed ticks: counted, and caught up": ("every.catch_up_limit", "cron.catch_up_limit"),
     "a page of `list`, `history`, `dead_letters`": (

@@ -87,7 +87,7 @@ OF_ENGINES = frozenset(
 MOST_MODULES = {DEFINITIONS: 104, A_TASK: 67}
 """The most modules of this package that definitions load: of all kinds, and of one task. Lower them when you can."""
 
-MOST_CLASSES = {DEFINITIONS: 264, A_TASK: 144}
+MOST_CLASSES = {DEFINITIONS: 264, A_TASK: 145}
 """The same of the classes that attrs generates, which take most of the time."""
 
 COUNT_CLASSES = """

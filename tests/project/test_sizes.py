@@ -190,6 +190,7 @@ EXPLAINED = {
     "stores/sqlite/object_storage.py:PIECE_PAGES": "a parameter of `Shipper`, which the laws of shipping set",
     "stores/sqlite/ownership.py:_BLOCK_BYTES": DISK,
     "stores/sqlite/queries.py:Search.portion: len(self._fixed) < 2": NUMBERS,
+    "stores/sqlite/schema.py:FIRST_WITH_HISTORIES": NUMBERS,
     "stores/sqlite/queries.py:_FIRST": END,
     "stores/sqlite/queries.py:_LAST": END,
     "stores/sqlite/queries.py:due: range(5, 5 + 2 * len(except_jobs), 2)": NUMBERS,

@@ -98,7 +98,7 @@ class LogStore:
             name=f"log://{self.folder}",
             epoch=len(epochs) + 1,
             capabilities=Capabilities(ownership="owned", durability="relaxed"),
-            **dict.fromkeys(("lanes", "journal", "streams", "cursors", "counts")),
+            **dict.fromkeys(("lanes", "journal", "streams", "histories", "cursors", "counts")),
             synchronous=False,
             commit=each_commit(self._writes("commit")),
             set_hold=self._writes("set_hold"),

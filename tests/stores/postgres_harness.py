@@ -130,7 +130,7 @@ class EmptySchema:
             self._harness = PostgresHarness(running_server())
             await migrate_schema(self._harness.url)
         tables = "instances, journal, streams, keys, messages, dead_letters, events, cursors, holds, engines, copying"
-        tables += ", counted"
+        tables += ", counted, histories, kept_events"
         await self._harness.execute(f"TRUNCATE {', '.join(f'perdure.{table}' for table in tables.split(', '))}")
         await self._harness.execute("UPDATE perdure.counters SET pruned_to = 0")
         for numbers in ("epochs", "incarnations", "message_ids"):

@@ -18,6 +18,7 @@ CAPABILITIES = (
     contract.StoredLanes,
     contract.StoredJournals,
     values.StoredStreams,
+    values.StoredHistories,
     contract.Cursors,
     contract.StoredCounts,
     contract.Backups,

@@ -14,6 +14,7 @@ from perdure.stores.postgres.schema import in_schema
 from perdure.stores.values import Retention
 from perdure.testing.conformance.assertions import value
 from perdure.testing.conformance.histories import address, put, started
+from perdure.values.limits import KeepHistory
 from perdure.values.transition import Transition
 
 A = address("a")
@@ -101,6 +102,50 @@ def test_numbers_grow_in_a_copy_in_another_cluster(postgres_url: str):
         last = (await value(store.cursors.read("sink"))).last
         await _logged(store, 3)
         assert (await value(store.events(0, 9)))[0].sequence > last
+        await store.close()
+        await harness.discard()
+
+    asyncio.run(main())
+
+
+KEEP = {(A.kind, A.name): KeepHistory(age="1 day")}
+
+
+def test_concurrent_rounds_move_each_event_once(postgres_url: str):
+    """Engines prune when they will: the numbers of a job's kept events have no gaps."""
+    harness = PostgresHarness(postgres_url)
+
+    async def main() -> None:
+        store = await harness.open()
+        await value(store.histories.declare(KEEP))
+        for at_ms in range(40):
+            await _logged(store, at_ms)
+        small = Retention(now_ms=0, events_since_ms=9_999, max_events=0, limit=7)
+        counts = await asyncio.gather(*(value(store.prune(small)) for _ in range(12)))
+        assert sum(counts) == 40
+        assert [one.event.at_ms for one in await value(store.history(A, None, 99))] == list(reversed(range(40)))
+        assert await harness.value("SELECT array_agg(number ORDER BY sequence) FROM perdure.kept_events") == [
+            *range(1, 41)
+        ]
+        await store.close()
+        await harness.discard()
+
+    asyncio.run(main())
+
+
+def test_an_engine_of_older_code_moves_events_too(postgres_url: str):
+    """It calls the same function, and knows nothing of histories."""
+    harness = PostgresHarness(postgres_url)
+
+    async def main() -> None:
+        store = await harness.open()
+        await value(store.histories.declare(KEEP))
+        for at_ms in (1, 2, 3):
+            await _logged(store, at_ms)
+        older = in_schema("SELECT perdure.prune($1, 'full', 10, 0, 3, 0, 500)", harness.schema)
+        assert await harness.value(older.replace("$1", str(store.epoch))) == 2
+        assert [one.event.at_ms for one in await value(store.history(A, None, 9))] == [3, 2, 1]
+        assert await _instants(store) == [3]
         await store.close()
         await harness.discard()
 

@@ -228,7 +228,7 @@ class RunningEngine:
         self._loop(taking_up.run(), "taking up")
         if attributes == "work":
             self._loop(filling.run(), "attributes")
-        self._loop(Maintenance(self.store, self.runtime, self.limits).run(), "maintenance")
+        self._loop(Maintenance(self.store, self.runtime, self.limits, self.jobs).run(), "maintenance")
         if self.membership is not None and self._sweep is not None:
             self._loop(every(self.runtime, ALARM_POLL_MS, self._look_at_alarms), "alarm poll")
             self._loop(every(self.runtime, poll_ms, self.outbox.wake.notify), "message poll")

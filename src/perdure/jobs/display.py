@@ -44,6 +44,7 @@ def fields_of_plan(plan: Plan) -> tuple[DisplayField, ...]:
         DisplayField("after the last attempt", _AFTER.get(plan.exhausted, plan.exhausted)),
         DisplayField("time limit of a run", format_duration(plan.run_timeout_ms)),
         DisplayField("concurrent runs", "the engine's limit" if plan.runs is None else f"at most {plan.runs:,}"),
+        *(() if plan.history is None else (DisplayField("history", str(plan.history)),)),
         DisplayField("hooks", ", ".join(plan.hooks)),
         DisplayField("services", ", ".join(sorted({need.services.__name__ for need in plan.needs})) or "none declared"),
     )

@@ -22,7 +22,7 @@ from perdure.values.errors import (
 )
 from perdure.values.excerpt import fields_in_line
 from perdure.values.frozen import frozen
-from perdure.values.limits import MAX_CONCURRENCY, AnyUse, Rate, limit_uses
+from perdure.values.limits import MAX_CONCURRENCY, AnyUse, KeepHistory, Rate, limit_uses
 from perdure.values.retry import Retry
 from perdure.values.secret import is_model
 from perdure.values.times import Duration, duration_ms
@@ -146,6 +146,7 @@ class Plan:
         limits: the named limits that its runs use.
         streams: the streams to which its runs emit.
         heartbeats: the heartbeats that its effects send.
+        history: how long its events are kept. None: as long as the log keeps them.
         has_secrets: whether a type has a marked part.
     """
 
@@ -171,6 +172,7 @@ class Plan:
     limits: tuple[AnyUse, ...] = attrs.field(default=(), eq=False)
     streams: tuple[Stream[Any], ...] = attrs.field(default=(), eq=False)
     heartbeats: tuple[Heartbeat[Any], ...] = attrs.field(default=(), eq=False)
+    history: KeepHistory | None = None
     has_secrets: bool = attrs.field(init=False, default=attrs.Factory(_some_codec_is_secret, takes_self=True))
 
     @property
@@ -209,6 +211,7 @@ def build_plan(
     limits: object = (),
     streams: object = (),
     heartbeats: object = (),
+    history: object = None,
 ) -> Plan:
     """Validate a definition's parts.
 
@@ -235,6 +238,7 @@ def build_plan(
         limits: the named limits that its runs use.
         streams: the streams to which its runs emit.
         heartbeats: the heartbeats that its effects send.
+        history: how long its events are kept, longer than in the log.
 
     Raises:
         DefinitionError: a part is invalid. The message says how to fix it.
@@ -270,6 +274,7 @@ def build_plan(
         limits=limit_uses(limits, what=f"limits of {job}", keyed="always" if kind == "pool" else "by"),
         streams=_streams(streams, job),
         heartbeats=_heartbeats(heartbeats, job),
+        history=_history(history, job),
     )
 
 
@@ -321,6 +326,12 @@ def _accepted_in_events(value: object, job: str) -> AcceptedInEvents:
     if value in get_args(AcceptedInEvents):
         return cast("AcceptedInEvents", value)
     raise DefinitionError(f"accepted_in_events of {job}", value, "'nothing', 'sender' or 'payload'")
+
+
+def _history(value: object, job: str) -> KeepHistory | None:
+    if value is None or isinstance(value, KeepHistory):
+        return value
+    raise DefinitionError(f"history of {job}", value, 'KeepHistory(age="90 days", events=100_000) or None')
 
 
 MOST_DEATHS: Final = 1_000

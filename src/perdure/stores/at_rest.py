@@ -28,6 +28,7 @@ from perdure.stores.rows import (
     message_from,
 )
 from perdure.stores.sqlite.reader import Reader, read_from_outside
+from perdure.stores.sqlite.schema import FIRST_WITH_HISTORIES
 from perdure.stores.url import sqlite_path
 from perdure.stores.values import LoggedEvent
 from perdure.values.address import Address
@@ -191,13 +192,20 @@ def answers(reader: StoreReader, now_ms: int) -> Generator[list[RememberedAnswer
 
 
 def events(reader: StoreReader) -> Generator[list[LoggedEvent | StoreCorrupt]]:
-    """Yield the event history in pages, in order."""
-    for rows in _pages(reader, "events", EVENT_COLUMNS, ("sequence",), (0,)):
-        yield [_event(row) for row in rows]
+    """Yield the event history in pages, in order: first the events that have left the log."""
+    for table in event_tables(reader):
+        for rows in _pages(reader, table, EVENT_COLUMNS, ("sequence",), (0,)):
+            yield [_event(row) for row in rows]
+
+
+def event_tables(reader: StoreReader) -> tuple[str, ...]:
+    """Return the tables with events, those with the older events first."""
+    has_kept = not isinstance(reader, Reader) or reader.schema_version >= FIRST_WITH_HISTORIES
+    return ("kept_events", "events") if has_kept else ("events",)
 
 
 def history_span(reader: StoreReader) -> tuple[int, int] | None:
-    """Return the instants of the oldest and of the newest event, in milliseconds. None if there is no event."""
+    """Return the instants of the log's oldest and newest event, in milliseconds. None if there is no event."""
     schema = "" if isinstance(reader, Reader) else "perdure."
     sides = [reader.rows(f"SELECT at_ms FROM {schema}events ORDER BY sequence {side} LIMIT 1") for side in ("", "DESC")]
     return (int(sides[0][0][0]), int(sides[1][0][0])) if all(sides) else None
@@ -211,8 +219,9 @@ def accepted(reader: StoreReader, since_ms: int) -> Generator[list[LoggedEvent |
         since_ms: only requests that were accepted from this instant on.
     """
     only = "type = 'job.accepted' AND at_ms >= {}"
-    for rows in _pages(reader, "events", EVENT_COLUMNS, ("sequence",), (0,), only=only, values=(since_ms,)):
-        yield [_event(row) for row in rows]
+    for table in event_tables(reader):
+        for rows in _pages(reader, table, EVENT_COLUMNS, ("sequence",), (0,), only=only, values=(since_ms,)):
+            yield [_event(row) for row in rows]
 
 
 def _instance(row: Row) -> StoredInstance:

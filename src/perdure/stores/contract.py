@@ -1,6 +1,6 @@
 """The contract of a store: one class, with its guarantees at each function.
 
-An author inherits from `Store`: the engine, the client and the command line use nothing else. A store may lack eight
+An author inherits from `Store`: the engine, the client and the command line use nothing else. A store may lack nine
 capabilities, each found by one attribute that is None without it. ``perdure.testing.conformance`` checks an
 implementation against these requirements; the memory store is the reference.
 
@@ -44,6 +44,7 @@ from perdure.stores.values import (
     Query,
     QueuedLane,
     Retention,
+    StoredHistories,
     StoredStreams,
     StoredWork,
 )
@@ -260,6 +261,7 @@ class Store(ABC):
         counts: counts instances, messages and work; without it ``health`` counts only the first message of each pair.
         backup: copies the open store; None for a store that has other means.
         attributes: keeps attributes beside the instances, to find them.
+        histories: keeps events of some jobs after they have left the log.
         sharing: lets several engines open the store together; None for an owned store.
         lost: done, with the reason, when an owned store no longer belongs to this engine: every later operation returns
             ``OwnershipLost``, and the engine stops. None for a store that cannot be lost.
@@ -282,6 +284,7 @@ class Store(ABC):
     counts: StoredCounts | None = None
     backup: Backups | None = None
     attributes: StoredAttributes | None = None
+    histories: StoredHistories | None = None
     sharing: Sharing | None = None
     lost: Future[str] | None = None
     synchronous: bool = False

@@ -14,7 +14,9 @@ import orjson
 
 from perdure.values.excerpt import fields_in_line
 
-Table: TypeAlias = Literal["instances", "journal", "streams", "messages", "dead_letters", "keys", "events", "holds"]
+Table: TypeAlias = Literal[
+    "instances", "journal", "streams", "messages", "dead_letters", "keys", "histories", "kept_events", "events", "holds"
+]
 
 PAGE_ROWS: Final = 1_000
 """The rows of a page."""
@@ -59,10 +61,16 @@ COLUMNS: Final[Mapping[Table, TableColumns]] = {
         ("message_id", "sender", "target", "action", "payload", "sent_ms", "attempts", "error", "trace"), 1
     ),
     "keys": TableColumns(("address", "key", "action", "fingerprint", "answer", "expires_ms", "ordinal", "failures"), 2),
+    "histories": TableColumns(("job", "age_ms", "events"), 1),
+    # Before the events: a target that assigns new numbers assigns these the first ones.
+    "kept_events": TableColumns(("sequence", "address", "type", "at_ms", "body", "job", "number"), 1),
     "events": TableColumns(("sequence", "address", "type", "at_ms", "body"), 1),
     "holds": TableColumns(("kind", "name"), 2),
 }
 """The tables, in the order in which they are copied. Texts are ordered by code point."""
+
+RENUMBERED: Final = frozenset[Table]({"kept_events", "events"})
+"""The tables whose first column is an event's number, which a target may assign again."""
 
 
 @attrs.frozen(kw_only=True)

@@ -12,7 +12,17 @@ from typing import Final, Literal, TypeAlias
 import attrs
 import orjson
 
-from perdure.stores.copying import COLUMNS, Copying, CopyPosition, CopySource, CopyTarget, Numbers, Row, Table
+from perdure.stores.copying import (
+    COLUMNS,
+    RENUMBERED,
+    Copying,
+    CopyPosition,
+    CopySource,
+    CopyTarget,
+    Numbers,
+    Row,
+    Table,
+)
 from perdure.stores.postgres import check_driver
 from perdure.stores.postgres.settings import SCHEMES, settings_of
 from perdure.stores.sqlite import copying as sqlite
@@ -57,8 +67,7 @@ class _Side:
         digest = sha256()
         async with aclosing(pages):
             async for page in pages:
-                # Without the numbers of events, which a target may assign again.
-                kept = [row[1:] for row in page] if table == "events" else list(page)
+                kept = [row[1:] for row in page] if table in RENUMBERED else list(page)
                 self.rows += len(kept)
                 digest.update(orjson.dumps(kept)[1:-1] + b",")
                 yield kept
@@ -97,7 +106,7 @@ async def compared(source: CopySource, target: CopySource, table: Table, seen: C
 
 def _first(table: Table, left: list[Row], right: list[Row]) -> str:
     """Name the first difference between two pages that are not equal."""
-    names = COLUMNS[table].names[1 if table == "events" else 0 :]
+    names = COLUMNS[table].names[1 if table in RENUMBERED else 0 :]
     for ours, theirs in zip_longest(left, right):
         if ours == theirs:
             continue
@@ -124,10 +133,10 @@ def _row(table: Table, row: Row) -> str:
             return f"message {row[0]} to {row[2]}"
         case "keys":
             return f"key {excerpt(row[1])} of {row[0]}"
-        case "events":
+        case "events" | "kept_events":
             return f"event {row[1]} of {row[0]} at {row[2]}"
-        case "holds":
-            return f"hold of {row[0]}:{row[1]}"
+        case "holds" | "histories":
+            return f"{table} of {row[0]}" if table == "histories" else f"hold of {row[0]}:{row[1]}"
 
 
 Phase: TypeAlias = Literal["copy", "compare"]

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from returns.future import FutureResult
 
     from perdure.values.errors import OutcomeUnknown, StoreError
+    from perdure.values.limits import KeepHistory
     from perdure.values.stream import StoredGroup, StreamGroup
 
 Durability: TypeAlias = Literal["none", "relaxed", "full"]
@@ -411,4 +412,49 @@ class StoredStreams(Protocol):
 
     def last(self, address: Address, incarnation: int, stream: str, /) -> FutureResult[int, StoreError]:
         """Return the offset at which the newest group ends, and -1 if there is none."""
+        ...
+
+
+@attrs.frozen
+class StoredHistory:
+    """How long a store keeps the history of a job, and how much of it is out of the log.
+
+    Attributes:
+        kind: the job's kind.
+        name: the job's name.
+        age_ms: how long its events are kept, in milliseconds. 0: those that are left are deleted.
+        events: how many events are kept out of the log at most. 0 likewise.
+        kept: how many events are kept out of the log.
+    """
+
+    kind: str
+    name: str
+    age_ms: int
+    events: int
+    kept: int
+
+
+class StoredHistories(Protocol):
+    """The capability ``histories``: events that are kept after they have left the log.
+
+    ``prune`` moves the events of a job with a declared history out of the log where it would delete them, unless they
+    are older than that history's age. Then it deletes, for each declared job, the kept events that are too old or not
+    among the newest ``events``, from the first one up to the first that is kept. It counts moved and deleted events up
+    to its limit, and a sink's position counts moved events as deleted. Each call is one commit. ``history`` returns
+    kept events like those in the log.
+    """
+
+    def declare(self, jobs: Mapping[Job, KeepHistory | None], /) -> FutureResult[None, StoreError]:
+        """State how long these jobs' histories are kept, durable like a commit. Other jobs stay as they are.
+
+        The last declaration of a job counts, also for other openings. None: no longer than in the log, so that
+        ``prune`` deletes the kept events of that job.
+        """
+        ...
+
+    def known(self) -> FutureResult[tuple[StoredHistory, ...], StoreError]:
+        """Return the declared histories, in the order of kind and name, in a time that depends on their number alone.
+
+        A job that was declared with None and has no kept event may be missing.
+        """
         ...

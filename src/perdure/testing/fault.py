@@ -40,6 +40,7 @@ CAPABILITY_OPERATIONS: Final = {
     "cursors": ("read", "move"),
     "journal": ("read",),
     "streams": ("append", "read", "last"),
+    "histories": ("declare", "known"),
     "lanes": ("names", "queued", "last_rank"),
     "sharing": ("heartbeat", "abandoned"),
 }

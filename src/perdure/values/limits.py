@@ -188,6 +188,41 @@ MAY_BE_ZERO = (
 thread may look at the loop, and there may be as many processes as cores."""
 
 
+# ---------------------------------------------------------------- the history of a job
+MAX_KEPT_EVENTS: Final = 10_000_000
+"""The largest number of events that a job keeps longer than the log."""
+
+
+@attrs.frozen(init=False)
+class KeepHistory:
+    """Keep a job's events longer than the log does.
+
+    Retention moves the events of such a job out of the log instead of deleting them. `Client.history` returns both.
+
+    Args:
+        age: how long the events are kept, from when they happened. The log keeps each event for its own time anyway.
+        events: how many events of the job, over all its instances, are kept besides those in the log: 1 to 10,000,000.
+            The oldest beyond it are deleted.
+
+    Raises:
+        DefinitionError: an argument is invalid.
+    """
+
+    __repr__ = fields_in_line
+
+    age_ms: int
+    events: int
+
+    def __init__(self, *, age: Duration, events: int = 100_000) -> None:
+        cast("Any", self).__attrs_init__(
+            duration_ms(age, what="age of KeepHistory"),
+            _whole(events, MAX_KEPT_EVENTS, what="events of KeepHistory"),
+        )
+
+    def __str__(self) -> str:
+        return f"{format_duration(self.age_ms)}, up to {self.events:,} events besides those in the log"
+
+
 # ---------------------------------------------------------------- limits with a name
 MAX_CONCURRENCY: Final = 100_000
 """The largest number of runs at the same time."""

@@ -15,7 +15,7 @@ from perdure.cli.inspection.report import probed
 from perdure.cli.options import StoreOption
 from perdure.cli.output import size_text, write_object
 from perdure.cli.process import ExitCode, write_lines
-from perdure.stores.at_rest import StoreReader
+from perdure.stores.at_rest import StoreReader, event_tables
 from perdure.stores.postgres.settings import shown_url
 from perdure.stores.rows import Row
 from perdure.stores.sqlite.reader import Reader
@@ -111,6 +111,13 @@ _EVENTS: Final = f"SELECT coalesce(max(sequence) - min(sequence) + 1, 0), {_OLDE
 """Of a file, whose history has no gaps."""
 
 _EVENTS_OF_SCHEMA: Final = f"SELECT count(*), {_OLDEST_EVENT} FROM perdure.events"
+_KEPT_EVENTS: Final = """
+SELECT job, coalesce((SELECT max(number) FROM perdure.kept_events AS k WHERE k.job = h.job)
+  - (SELECT min(number) FROM perdure.kept_events AS k WHERE k.job = h.job) + 1, 0)
+FROM perdure.histories AS h ORDER BY job
+"""
+"""Their numbers have no gaps."""
+
 _TABLES: Final = """
 SELECT s.relname::text, s.n_live_tup, s.n_dead_tup, pg_table_size(s.relid), pg_indexes_size(s.relid),
   (extract(epoch FROM greatest(s.last_vacuum, s.last_autovacuum)) * 1000)::bigint
@@ -155,8 +162,9 @@ class Counts:
         dead_letters: messages that failed too often.
         keys: idempotency keys.
         expired_keys: keys that retention will delete.
-        events: events in the history.
+        events: events in the log.
         oldest_event_ms: when the first event happened.
+        kept_events: events that jobs keep longer than the log, by job.
         size: the size on the disk.
     """
 
@@ -173,6 +181,7 @@ class Counts:
     expired_keys: int
     events: int
     oldest_event_ms: int | None
+    kept_events: dict[str, int]
     size: FileSize | SchemaSize
 
 
@@ -205,6 +214,7 @@ def count(reader: StoreReader, now_ms: int) -> Counts:
         expired_keys=expired_keys or 0,
         events=events or 0,
         oldest_event_ms=oldest_event_ms,
+        kept_events=_kept_events(reader),
         size=_file_size(reader) if isinstance(reader, Reader) else table_sizes(reader),
     )
 
@@ -220,6 +230,18 @@ def _numbers(reader: StoreReader, sql: str, *values: object, of: str) -> tuple[i
             return tuple(row)
         case rows:
             raise StoreCorrupt(reader.store, f"expected a number in a row of {of}, got {excerpt(rows)}; run verify")
+
+
+def _kept_events(reader: StoreReader) -> dict[str, int]:
+    if "kept_events" not in event_tables(reader):
+        return {}
+    found: dict[str, int] = {}
+    for job, number in reader.rows(_KEPT_EVENTS):
+        if type(number) is not int:
+            reason = f"expected a number in a row of kept events, got {excerpt(number)}; run verify"
+            raise StoreCorrupt(reader.store, reason)
+        found[str(job)] = number
+    return found
 
 
 def _instances(reader: StoreReader) -> tuple[dict[str, dict[str, int]], dict[str, int], int]:
@@ -278,6 +300,8 @@ def lines_of(counts: Counts, store: str) -> Iterator[str]:
     yield f"dead letters  {counts.dead_letters:,}"
     yield f"keys          {counts.keys:,}, {counts.expired_keys:,} expired"
     yield f"events        {counts.events:,}{_since(counts.oldest_event_ms)}"
+    for job, number in counts.kept_events.items():
+        yield f"  {job}  {number:,} kept longer than the log"
     yield ""
     yield from _size(counts.size)
 

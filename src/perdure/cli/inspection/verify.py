@@ -177,6 +177,33 @@ def _journals(reader: StoreReader) -> Iterator[Finding]:
         yield finding(FindingTopic.JOURNAL, job, reason, example)
 
 
+_KEPT: Final = f"""
+SELECT job, count(*), min(number), max(number),
+  sum(CASE WHEN substr(address, 1, length(job) + 1) <> job || ':' THEN 1 ELSE 0 END),
+  sum(CASE WHEN sequence >= (SELECT min(sequence) FROM perdure.events) THEN 1 ELSE 0 END),
+  (SELECT count(*) FROM perdure.histories AS h WHERE h.job = k.job)
+FROM perdure.kept_events AS k GROUP BY job ORDER BY job LIMIT {MAX_FINDINGS}
+"""
+
+
+def _kept_events(reader: StoreReader) -> Iterator[Finding]:
+    """Check that the kept events of each job have no gap, are of that job, are older than the log, and have bounds."""
+    if "kept_events" not in at_rest.event_tables(reader):
+        return
+    for job, count, first, last, strange, newer, bounds in reader.rows(_KEPT):
+        if last - first + 1 != count:
+            example = f"{last - first + 1 - count} of {first} to {last}"
+            yield finding(FindingTopic.HISTORY, str(job), "kept events are missing", example)
+        for number, reason in (
+            (strange, "kept events are of another job"),
+            (newer, "kept events are newer than the log"),
+        ):
+            if number:
+                yield finding(FindingTopic.HISTORY, str(job), reason, f"{number} of {count}")
+        if not bounds:
+            yield finding(FindingTopic.HISTORY, str(job), "no bound deletes its kept events", f"all {count}")
+
+
 # ---------------------------------------------------------------- of a SQLite file
 _SCHEMA: Final = "SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%'"
 _EVENTS: Final = "SELECT count(*), min(sequence), max(sequence) FROM events"
@@ -326,9 +353,11 @@ def verified(
 def _checks(reader: StoreReader, max_log_growth_bytes: int) -> Iterator[Callable[[], Iterable[Finding]]]:
     if isinstance(reader, Reader):
         yield partial(_pages_of_file, reader, max_log_growth_bytes)
-        yield from (partial(check, reader) for check in (_tables_of_file, _order, _numbers, _history, _journals))
+        yield from (
+            partial(check, reader) for check in (_tables_of_file, _order, _numbers, _history, _kept_events, _journals)
+        )
     else:
-        yield from (partial(check, reader) for check in (_objects, _order, _numbers, _journals, _derived))
+        yield from (partial(check, reader) for check in (_objects, _order, _numbers, _kept_events, _journals, _derived))
 
 
 @contextmanager

@@ -29,7 +29,7 @@ from perdure.runtime.record import Future, LogRecord, Runtime, Sizes, SpawnedTas
 from perdure.stores.attributes import StoredAttributes
 from perdure.stores.contract import Answered, NotCommitted, Store, overlay
 from perdure.stores.snapshots import read_journal
-from perdure.stores.values import FilledPage, FilledRow, Query, Retention
+from perdure.stores.values import FilledPage, FilledRow, Query, Retention, StoredHistory
 from perdure.values.address import Address, Job
 from perdure.values.attributes import AttributeKeys, StoredAttribute
 from perdure.values.errors import EnsureFailed, InvalidInput, StoreError
@@ -279,11 +279,13 @@ class Maintenance:
         store: the store.
         runtime: the only interface to time.
         limits: the retention settings.
+        jobs: the served definitions, some of which keep their history longer.
     """
 
     store: Store
     runtime: Runtime
     limits: Limits
+    jobs: Mapping[Job, AnyDefinition]
 
     async def run(self) -> None:
         """Prune and check every ten minutes, until the task is cancelled."""
@@ -301,6 +303,9 @@ class Maintenance:
 
     async def prune(self) -> None:
         """Delete everything past its retention, a page at a time."""
+        if (problem := await self._declare_histories()) is not None:
+            self.runtime.log(LogRecord("warning", "retention failed", {"error": str(problem)}))
+            return
         now_ms = self.runtime.now_ms()
         retention = Retention(
             now_ms=now_ms,
@@ -317,6 +322,25 @@ class Maintenance:
             if pruned.unwrap() < retention.limit:
                 return
             await self.runtime.sleep(0)
+
+    async def _declare_histories(self) -> StoreError | None:
+        """State how long the served jobs keep their histories, if the store says otherwise. Return why that failed.
+
+        A job without the option states nothing: after a rollback, older code must not delete what newer code keeps.
+        """
+        wanted = {job: definition.plan.history for job, definition in self.jobs.items() if definition.plan.history}
+        if self.store.histories is None or not wanted:
+            return None
+        known: Result[tuple[StoredHistory, ...], StoreError] = await answer_of(self.store.histories.known())
+        if not isinstance(known, Success):
+            return known.failure()
+        stored = {(one.kind, one.name): (one.age_ms, one.events) for one in known.unwrap()}
+        changed = {job: kept for job, kept in wanted.items() if (kept.age_ms, kept.events) != stored.get(job)}
+        # Before anything is pruned: an event that has left the log without it is lost.
+        declared: Result[None, StoreError] = (
+            await answer_of(self.store.histories.declare(changed)) if changed else Success(None)
+        )
+        return None if isinstance(declared, Success) else declared.failure()
 
 
 @attrs.define

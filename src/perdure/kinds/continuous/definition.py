@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from perdure.values.address import Address
     from perdure.values.attributes import Attribute
     from perdure.values.instance import Claim, Instance
-    from perdure.values.limits import Limit, LimitUse
+    from perdure.values.limits import KeepHistory, Limit, LimitUse
     from perdure.values.status import InstanceStatus
     from perdure.values.turn_inputs import TurnInputs
 else:  # deciding turns and calling jobs need more modules than defining jobs
@@ -70,6 +70,7 @@ class Continuous(Definition["ContinuousHandle[S, E]", "ContinuousSender[S]", R_c
             engine for itself; below 3, a run may be parked for deaths that another one caused.
         accepted_in_events: ``sender``: the history says who sent which request, and when. ``payload``: also the input
             as JSON, without secrets. By default ``nothing``.
+        history: keeps this job's events longer than the log does: `KeepHistory`. By default the log alone keeps them.
         attributes: values that the store keeps beside each state, to find instances by them: up to 16 functions that
             `attribute` declares.
         limits: limits with a name that its runs share with other jobs and effects: `Limit`, or `Limit.by` with a
@@ -103,6 +104,7 @@ class Continuous(Definition["ContinuousHandle[S, E]", "ContinuousSender[S]", R_c
         runs: int | None = None,
         state_in_events: bool = False,
         accepted_in_events: AcceptedInEvents = "nothing",
+        history: KeepHistory | None = None,
         max_deaths: int = 3,
         attributes: Sequence[Attribute[S, Any]] = (),
         limits: Sequence[Limit | LimitUse[[str]]] = (),
@@ -124,6 +126,7 @@ class Continuous(Definition["ContinuousHandle[S, E]", "ContinuousSender[S]", R_c
             versions=versions,
             state_in_events=state_in_events,
             accepted_in_events=accepted_in_events,
+            history=history,
             max_deaths=max_deaths,
             attributes=attributes,
             limits=limits,

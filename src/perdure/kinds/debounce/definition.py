@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from perdure.values.address import Address
     from perdure.values.attributes import Attribute
     from perdure.values.instance import Claim, Instance
-    from perdure.values.limits import Limit, LimitUse
+    from perdure.values.limits import KeepHistory, Limit, LimitUse
     from perdure.values.turn_inputs import TurnInputs
 else:  # deciding turns and calling jobs need more modules than defining jobs
     handle = lazy_module("perdure.kinds.debounce.handle")
@@ -84,6 +84,7 @@ class Debounce(Definition["DebounceHandle[S, V, E]", "DebounceSender[V]", R_cont
             engine for itself; below 3, a run may be parked for deaths that another one caused.
         accepted_in_events: ``sender``: the history says who sent which request, and when. ``payload``: also the input
             as JSON, without secrets. By default ``nothing``.
+        history: keeps this job's events longer than the log does: `KeepHistory`. By default the log alone keeps them.
         attributes: values that the store keeps beside each state, to find instances by them: up to 16 functions that
             `attribute` declares.
         limits: limits with a name that its runs share with other jobs and effects: `Limit`, or `Limit.by` with a
@@ -122,6 +123,7 @@ class Debounce(Definition["DebounceHandle[S, V, E]", "DebounceSender[V]", R_cont
         runs: int | None = None,
         state_in_events: bool = False,
         accepted_in_events: AcceptedInEvents = "nothing",
+        history: KeepHistory | None = None,
         max_deaths: int = 3,
         attributes: Sequence[Attribute[V1, Any]] = (),
         limits: Sequence[Limit | LimitUse[[str]]] = (),
@@ -147,6 +149,7 @@ class Debounce(Definition["DebounceHandle[S, V, E]", "DebounceSender[V]", R_cont
         runs: int | None = None,
         state_in_events: bool = False,
         accepted_in_events: AcceptedInEvents = "nothing",
+        history: KeepHistory | None = None,
         max_deaths: int = 3,
         attributes: Sequence[Attribute[V1, Any]] = (),
         limits: Sequence[Limit | LimitUse[[str]]] = (),
@@ -173,6 +176,7 @@ class Debounce(Definition["DebounceHandle[S, V, E]", "DebounceSender[V]", R_cont
         runs: int | None = None,
         state_in_events: bool = False,
         accepted_in_events: AcceptedInEvents = "nothing",
+        history: KeepHistory | None = None,
         max_deaths: int = 3,
         attributes: Sequence[Attribute[V1, Any]] = (),
         limits: Sequence[Limit | LimitUse[[str]]] = (),
@@ -199,6 +203,7 @@ class Debounce(Definition["DebounceHandle[S, V, E]", "DebounceSender[V]", R_cont
         runs: int | None = None,
         state_in_events: bool = False,
         accepted_in_events: AcceptedInEvents = "nothing",
+        history: KeepHistory | None = None,
         max_deaths: int = 3,
         attributes: Sequence[Attribute[S1, Any]] = (),
         limits: Sequence[Limit | LimitUse[[str]]] = (),
@@ -225,6 +230,7 @@ class Debounce(Definition["DebounceHandle[S, V, E]", "DebounceSender[V]", R_cont
         runs: int | None = None,
         state_in_events: bool = False,
         accepted_in_events: AcceptedInEvents = "nothing",
+        history: KeepHistory | None = None,
         max_deaths: int = 3,
         attributes: Sequence[Attribute[S1, Any]] = (),
         limits: Sequence[Limit | LimitUse[[str]]] = (),
@@ -252,6 +258,7 @@ class Debounce(Definition["DebounceHandle[S, V, E]", "DebounceSender[V]", R_cont
         runs: int | None = None,
         state_in_events: bool = False,
         accepted_in_events: AcceptedInEvents = "nothing",
+        history: KeepHistory | None = None,
         max_deaths: int = 3,
         attributes: Sequence[Attribute[S, Any]] = (),
         limits: Sequence[Limit | LimitUse[[str]]] = (),
@@ -278,6 +285,7 @@ class Debounce(Definition["DebounceHandle[S, V, E]", "DebounceSender[V]", R_cont
         runs: int | None = None,
         state_in_events: bool = False,
         accepted_in_events: AcceptedInEvents = "nothing",
+        history: KeepHistory | None = None,
         max_deaths: int = 3,
         attributes: Sequence[Attribute[Any, Any]] = (),
         limits: Sequence[Limit | LimitUse[[str]]] = (),
@@ -298,6 +306,7 @@ class Debounce(Definition["DebounceHandle[S, V, E]", "DebounceSender[V]", R_cont
             versions=versions,
             state_in_events=state_in_events,
             accepted_in_events=accepted_in_events,
+            history=history,
             max_deaths=max_deaths,
             attributes=attributes,
             limits=limits,
@@ -305,16 +314,13 @@ class Debounce(Definition["DebounceHandle[S, V, E]", "DebounceSender[V]", R_cont
             heartbeats=heartbeats,
             commands=_commands(event, tags, name),
         )
+        handled = _keep_newest if on_event is None else on_event
         batching = Batching(
             flush_after_ms=duration_ms(flush_after, what=f"flush_after of debounce:{name}"),
             inactivity_ms=_inactivity_ms(inactivity, flush_after, name),
             max_events=_max_events(max_events, name),
             initial=None if initial is None else plan.state.encode(initial).decode(),
-            on_event=hook(
-                _keep_newest if on_event is None else on_event,
-                what=f"on_event of debounce:{name}",
-                takes=("ctx", "event"),
-            ),
+            on_event=hook(handled, what=f"on_event of debounce:{name}", takes=("ctx", "event")),
             execute=hook(execute, what=f"execute of debounce:{name}"),
         )
         cast("Any", self).__attrs_init__(name, plan, batching)

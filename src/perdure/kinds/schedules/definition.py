@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from perdure.kinds.schedules.handle import SchedulesHandle, SchedulesSender
     from perdure.values.address import Address, Job
     from perdure.values.instance import Claim, Instance
+    from perdure.values.limits import KeepHistory
     from perdure.values.turn_inputs import TurnInputs
 else:  # deciding turns and calling jobs need more modules than defining jobs
     entry = lazy_module("perdure.kinds.schedules.entry")
@@ -44,6 +45,7 @@ class Schedules(Definition["SchedulesHandle", "SchedulesSender", object]):
         name: the job's name, part of the stored address: 1 to 128 printable characters, no ``:``.
         targets: the jobs to which its schedules may send, at least one. Serve them in the same app, or on the same
             store.
+        history: keeps this job's events longer than the log does: `KeepHistory`. By default the log alone keeps them.
 
     Raises:
         DefinitionError: an argument is invalid. The message says how to fix it.
@@ -54,7 +56,7 @@ class Schedules(Definition["SchedulesHandle", "SchedulesSender", object]):
     plan: Plan
     targets: dict[Job, AnyDefinition]
 
-    def __init__(self, name: str, *, targets: Sequence[AnyDefinition]) -> None:
+    def __init__(self, name: str, *, targets: Sequence[AnyDefinition], history: KeepHistory | None = None) -> None:
         if not isinstance(targets, Sequence) or not targets:  # pyright: ignore[reportUnnecessaryIsInstance] - untyped callers
             raise DefinitionError(f"targets of schedule:{name}", targets, "at least one definition, in a tuple")
         known = {(one.kind, one.name): one for one in map(check_definition, targets)}
@@ -73,6 +75,7 @@ class Schedules(Definition["SchedulesHandle", "SchedulesSender", object]):
             commands=entry.commands_of_schedules(name, known),
             answers=entry.ANSWERS,
             kept=(entry.DATA, *(codec for codec in inputs if codec is not None)),
+            history=history,
         )
         cast("Any", self).__attrs_init__(name, plan, known)
 

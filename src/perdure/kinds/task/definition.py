@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from perdure.values.attributes import Attribute
     from perdure.values.failure import Defect
     from perdure.values.instance import Claim, Instance
-    from perdure.values.limits import Limit, Limits, LimitUse
+    from perdure.values.limits import KeepHistory, Limit, Limits, LimitUse
     from perdure.values.status_wait import AwaitedStatus
     from perdure.values.turn_inputs import TurnInputs
 else:  # deciding turns and calling jobs need more modules than defining jobs
@@ -74,6 +74,7 @@ class _Options(TypedDict, Generic[S1], total=False):
     runs: int | None
     state_in_events: bool
     accepted_in_events: AcceptedInEvents
+    history: KeepHistory | None
     max_deaths: int
     attributes: Sequence[Attribute[S1, Any]]
     limits: Sequence[Limit | LimitUse[[str]]]
@@ -115,6 +116,7 @@ class Task(Definition["TaskHandle[S, V, E]", "TaskSender[V]", R_contra], Generic
             engine for itself; below 3, a run may be parked for deaths that another one caused.
         accepted_in_events: ``sender``: the history says who sent which request, and when. ``payload``: also the input
             as JSON, without secrets. By default ``nothing``.
+        history: keeps this job's events longer than the log does: `KeepHistory`. By default the log alone keeps them.
         attributes: values that the store keeps beside each state, to find instances by them: up to 16 functions that
             `attribute` declares.
         limits: limits with a name that its runs share with other jobs and effects: `Limit`, or `Limit.by` with a
@@ -314,6 +316,7 @@ class Task(Definition["TaskHandle[S, V, E]", "TaskSender[V]", R_contra], Generic
         runs: int | None = None,
         state_in_events: bool = False,
         accepted_in_events: AcceptedInEvents = "nothing",
+        history: KeepHistory | None = None,
         max_deaths: int = 3,
         attributes: Sequence[Attribute[S, Any]] = (),
         limits: Sequence[Limit | LimitUse[[str]]] = (),
@@ -340,6 +343,7 @@ class Task(Definition["TaskHandle[S, V, E]", "TaskSender[V]", R_contra], Generic
         runs: int | None = None,
         state_in_events: bool = False,
         accepted_in_events: AcceptedInEvents = "nothing",
+        history: KeepHistory | None = None,
         max_deaths: int = 3,
         attributes: Sequence[Attribute[Any, Any]] = (),
         limits: Sequence[Limit | LimitUse[[str]]] = (),
@@ -364,6 +368,7 @@ class Task(Definition["TaskHandle[S, V, E]", "TaskSender[V]", R_contra], Generic
             versions=versions,
             state_in_events=state_in_events,
             accepted_in_events=accepted_in_events,
+            history=history,
             max_deaths=max_deaths,
             attributes=attributes,
             limits=limits,

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from perdure.kinds.topic import entry, handle, handler
     from perdure.kinds.topic.handle import TopicHandle, TopicSender
     from perdure.values.instance import Claim, Instance
+    from perdure.values.limits import KeepHistory
     from perdure.values.secret import Hide
     from perdure.values.turn_inputs import TurnInputs
 else:  # deciding turns and calling jobs need more modules than defining jobs
@@ -61,6 +62,7 @@ class Topic(Definition["TopicHandle[V]", "TopicSender[V]", object], Generic[V]):
         max_subscribers: how many subscribers one id has at most, 1 to 10,000. Beyond: `Overloaded`.
         max_waiting: how many published events wait in one id until they are sent, 1 to 10,000. Beyond: `Overloaded`.
         tags: stable names for the event union's members.
+        history: keeps this job's events longer than the log does: `KeepHistory`. By default the log alone keeps them.
 
     Raises:
         DefinitionError: an argument is invalid. The message says how to fix it.
@@ -72,6 +74,7 @@ class Topic(Definition["TopicHandle[V]", "TopicSender[V]", object], Generic[V]):
     max_subscribers: int
     max_waiting: int
     _tags: Mapping[type, str] | None
+    _history: KeepHistory | None
     _given: Subscribers
     _built: list[tuple[Plan, entry.TopicRules]]  # one, as soon as the jobs are known: they may be defined later
 
@@ -84,10 +87,11 @@ class Topic(Definition["TopicHandle[V]", "TopicSender[V]", object], Generic[V]):
         max_subscribers: int = DEFAULT_SUBSCRIBERS,
         max_waiting: int = DEFAULT_WAITING,
         tags: Mapping[type, str] | None = None,
+        history: KeepHistory | None = None,
     ) -> None:
         most = _whole(max_subscribers, MOST_SUBSCRIBERS, f"max_subscribers of topic:{name}")
         waiting = _whole(max_waiting, MOST_WAITING, f"max_waiting of topic:{name}")
-        cast("Any", self).__attrs_init__(name, event, most, waiting, tags, subscribers, [])
+        cast("Any", self).__attrs_init__(name, event, most, waiting, tags, history, subscribers, [])
         if callable(subscribers):
             self._plan({})  # a wrong name or type fails here, and not where the topic is first used
         else:
@@ -172,6 +176,7 @@ class Topic(Definition["TopicHandle[V]", "TopicSender[V]", object], Generic[V]):
                 Codec.of(names, what=f"subscribers of topic:{self.name}"),
                 *(delivery.input for delivery in deliveries.values()),
             ),
+            history=self._history,
         )
 
     # ------------------------------------------------------------ the pure handler

@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     from perdure.values.event import Parking
     from perdure.values.failure import Defect
     from perdure.values.instance import Claim, Instance
-    from perdure.values.limits import Limit, LimitUse
+    from perdure.values.limits import KeepHistory, Limit, LimitUse
     from perdure.values.listings import InstanceOutcome
     from perdure.values.message import Message
     from perdure.values.secret import Hide
@@ -115,6 +115,7 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
             engine for itself; below 3, a run may be parked for deaths that another one caused.
         accepted_in_events: ``sender``: the history says who sent which request, and when. ``payload``: also the input
             as JSON, without secrets. By default ``nothing``.
+        history: keeps this job's events longer than the log does: `KeepHistory`. By default the log alone keeps them.
         attributes: values that the store keeps beside each item, to find items by them: up to 16 functions that
             `attribute` declares.
         limits: limits with a name that its runs share with other jobs and effects: `Limit`, or `Limit.by` with a
@@ -160,6 +161,7 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
         versions: Migrations[V1] | None = None,
         run_timeout: Duration = DEFAULT_RUN_TIMEOUT,
         accepted_in_events: AcceptedInEvents = "nothing",
+        history: KeepHistory | None = None,
         max_deaths: int = 3,
         attributes: Sequence[Attribute[V1, Any]] = (),
         limits: Sequence[Limit | LimitUse[[str]]] = (),
@@ -186,6 +188,7 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
         versions: Migrations[V1] | None = None,
         run_timeout: Duration = DEFAULT_RUN_TIMEOUT,
         accepted_in_events: AcceptedInEvents = "nothing",
+        history: KeepHistory | None = None,
         max_deaths: int = 3,
         attributes: Sequence[Attribute[V1, Any]] = (),
         limits: Sequence[Limit | LimitUse[[str]]] = (),
@@ -213,6 +216,7 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
         versions: Migrations[V] | None = None,
         run_timeout: Duration = DEFAULT_RUN_TIMEOUT,
         accepted_in_events: AcceptedInEvents = "nothing",
+        history: KeepHistory | None = None,
         max_deaths: int = 3,
         attributes: Sequence[Attribute[V, Any]] = (),
         limits: Sequence[Limit | LimitUse[[str]]] = (),
@@ -239,6 +243,7 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
         versions: Any = None,
         run_timeout: Duration = DEFAULT_RUN_TIMEOUT,
         accepted_in_events: AcceptedInEvents = "nothing",
+        history: KeepHistory | None = None,
         max_deaths: int = 3,
         attributes: Sequence[Attribute[Any, Any]] = (),
         limits: Sequence[Limit | LimitUse[[str]]] = (),
@@ -263,18 +268,15 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
             kept=(results,),
             versions=versions,
             accepted_in_events=accepted_in_events,
+            history=history,
             max_deaths=max_deaths,
             attributes=attributes,
             limits=limits,
             streams=streams,
             heartbeats=heartbeats,
         )
-        policy = ItemPolicy(
-            key=None if key is None else _key(key, name),
-            results=results,
-            keep_ms=keep_ms,
-            tags=tags,
-        )
+        key_of = None if key is None else _key(key, name)
+        policy = ItemPolicy(key=key_of, results=results, keep_ms=keep_ms, tags=tags)
         takes = ("ctx", "error")
         takes_over = None if on_error is None else hook(on_error, what=f"on_error of pool:{name}", takes=takes)
         lanes = _lanes(name, key, workers_per_key, rate, rate_per_key)
@@ -443,6 +445,7 @@ class PoolBatch(Definition["BatchHandle[V]", "BatchSender[V]", R_contra], Generi
         keep: how long a batch is kept after its end, and with it its counts. None: until it is terminated.
         failures: how many failures a batch keeps, 0 to 100. All of them are counted.
         run_timeout: time limit for ``on_done``, by default 15 minutes.
+        history: keeps this job's events longer than the log does: `KeepHistory`. By default the log alone keeps them.
 
     Raises:
         DefinitionError: an argument is invalid. The message says how to fix it.
@@ -466,6 +469,7 @@ class PoolBatch(Definition["BatchHandle[V]", "BatchSender[V]", R_contra], Generi
         keep: Duration | None = "7 days",
         failures: int = 20,
         run_timeout: Duration = DEFAULT_RUN_TIMEOUT,
+        history: KeepHistory | None = None,
     ) -> None:
         if not isinstance(pool, WorkerPool):  # pyright: ignore[reportUnnecessaryIsInstance] - untyped callers
             raise DefinitionError(f"pool of batch:{name}", pool, "a WorkerPool")
@@ -486,6 +490,7 @@ class PoolBatch(Definition["BatchHandle[V]", "BatchSender[V]", R_contra], Generi
             runs=None,
             commands=batch.commands_of_batch(pool.plan.state.form, pool.policy, name),
             answers=batch.ANSWERS,
+            history=history,
         )
         program = None if on_done is None else hook(on_done, what=f"on_done of batch:{name}")
         policy = batch.BatchPolicy(

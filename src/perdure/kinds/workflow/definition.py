@@ -59,7 +59,7 @@ from perdure.programs import Exit, Program, perform
 from perdure.values.address import Address, check_id
 from perdure.values.errors import DefinitionError
 from perdure.values.excerpt import MAX_LINE_CHARACTERS, REFERENCE, shortened, shown_value
-from perdure.values.limits import Limit, Limits, LimitUse
+from perdure.values.limits import KeepHistory, Limit, Limits, LimitUse
 from perdure.values.retry import Retry
 from perdure.values.status import InstanceStatus
 from perdure.values.times import Duration, duration_ms, from_ms
@@ -163,6 +163,7 @@ class Workflow(
             engine for itself; below 3, a run may be parked for deaths that another one caused.
         accepted_in_events: ``sender``: the history says who sent which request, and when. ``payload``: also the input
             as JSON, without secrets. By default ``nothing``.
+        history: keeps this job's events longer than the log does: `KeepHistory`. By default the log alone keeps them.
         attributes: values that the store keeps beside each state, to find instances by them: up to 16 functions that
             `attribute` declares.
         limits: limits with a name that its runs share with other jobs and effects: `Limit`, or `Limit.by` with a
@@ -221,17 +222,16 @@ class Workflow(
         runs: int | None = None,
         state_in_events: bool = False,
         accepted_in_events: AcceptedInEvents = "nothing",
+        history: KeepHistory | None = None,
         max_deaths: int = 3,
         attributes: Sequence[Attribute[S, Any]] = (),
         limits: Sequence[Limit | LimitUse[[str]]] = (),
         streams: Sequence[Stream[Any]] = (),
         heartbeats: Sequence[Heartbeat[Any]] = (),
     ) -> None:
-        program = _checked_run(run, retry_defects, name)
+        program, keep_ms = _checked_run(run, retry_defects, name), None if keep is None else _keep_ms(keep, name)
         declared, requests, asked = _signals(signals, name), _updates(updates, name), _queries(queries, tags, name)
-        published, promised = _publishes(publishes, promises, name)
-        codecs, results = _codecs_of(declared, tags, name), _results(result, run, tags, name)
-        keep_ms, others = None if keep is None else _keep_ms(keep, name), _other_received(requests, published, promised)
+        codecs, (promised, others) = _codecs_of(declared, tags, name), _promised(requests, publishes, promises, name)
         requested = (*query_commands(asked, tags, name), *update_commands(requests), *promise_commands(promised))
         plan = build_plan(
             "workflow",
@@ -246,6 +246,7 @@ class Workflow(
             versions=versions,
             state_in_events=state_in_events,
             accepted_in_events=accepted_in_events,
+            history=history,
             max_deaths=max_deaths,
             attributes=attributes,
             limits=limits,
@@ -253,9 +254,9 @@ class Workflow(
             heartbeats=heartbeats,
             commands=(*workflow_commands(state, codecs, declared, tags, name, repeat_of_creating(keep_ms)), *requested),
             answers=ANSWERS,
-            kept=(results,),
+            kept=(_results(result, run, tags, name),),
         )
-        known = (codecs, declared, requests, promised, codecs | others, asked, results, keep_ms)
+        known = (codecs, declared, requests, promised, codecs | others, asked, plan.kept[0], keep_ms)
         cast("Any", self).__attrs_init__(name, plan, program, *known, *_bounds(max_steps, inbox, concurrency, name))
 
     # ------------------------------------------------------------ the pure handler
@@ -719,15 +720,17 @@ def _publishes(
     return found, promised
 
 
-def _other_received(
+def _promised(
     updates: Mapping[str, Update[Any, Any, Any]],
-    published: Mapping[str, Published[Any]],
-    promises: Mapping[str, Promise[Any, Any]],
-) -> dict[str, Codec[Any]]:
-    """Return the codecs of the values that a workflow receives besides its signals, by the names in its journal."""
+    publishes: Sequence[Published[Any]],
+    declared: Sequence[Promise[Any, Any]],
+    name: str,
+) -> tuple[Mapping[str, Promise[Any, Any]], dict[str, Codec[Any]]]:
+    """Return the promises, and the codecs of the values that come besides signals, by their names in the journal."""
+    published, promises = _publishes(publishes, declared, name)
     found = {update_signal(each.name): each.values for each in updates.values()}
     found |= {f"{PUBLISHED}{each.name}": each.values for each in published.values()}
-    return found | {f"{PUBLISHED}{each.name}": each.outcomes for each in promises.values()}
+    return promises, found | {f"{PUBLISHED}{each.name}": each.outcomes for each in promises.values()}
 
 
 def _queries(

@@ -32,6 +32,7 @@ from perdure.stores.values import (
     Query,
     QueuedLane,
     Retention,
+    StoredHistory,
     StoredWork,
 )
 from perdure.values.address import Address, Job
@@ -39,6 +40,7 @@ from perdure.values.attributes import StoredAttribute
 from perdure.values.errors import Conflict, OwnershipLost, StoreError, StoreUnavailable
 from perdure.values.event import Event
 from perdure.values.instance import Fence, Instance
+from perdure.values.limits import KeepHistory
 from perdure.values.listings import MAX_COUNTED, StoreCounts
 from perdure.values.message import Consumed, StoredMessage
 from perdure.values.status import Hold
@@ -79,6 +81,7 @@ class OpenMemoryStore(Store):
         self.cursors = _MemoryCursors(self)
         self.counts = _MemoryCounts(self)
         self.attributes = _MemoryAttributes(self)
+        self.histories = _MemoryHistories(self)
         self._tables = tables
         self._ended = ""  # why every operation is refused
 
@@ -315,6 +318,19 @@ def _appended(tables: Tables, group: StreamGroup) -> int | None:
 
 
 @attrs.frozen
+class _MemoryHistories:
+    opening: OpenMemoryStore
+
+    def declare(self, jobs: Mapping[Job, KeepHistory | None], /) -> FutureResult[None, StoreError]:
+        """Change how long histories are kept."""
+        return self.opening.answer("declare histories", lambda tables: tables.log.kept.declare(jobs))
+
+    def known(self) -> FutureResult[tuple[StoredHistory, ...], StoreError]:
+        """Return the histories."""
+        return self.opening.answer("read histories", lambda tables: tables.log.kept.known())
+
+
+@attrs.frozen
 class _MemoryCursors:
     opening: OpenMemoryStore
 
@@ -404,7 +420,7 @@ def _prune(tables: Tables, retention: Retention) -> int:
     removed = tables.keys.prune(retention.now_ms, retention.limit)
     removed += tables.mail.prune_dead_letters(retention.dead_letters_since_ms, retention.limit - removed)
     left = retention.limit - removed
-    return removed + tables.log.prune(retention.events_since_ms, retention.max_events, left)
+    return removed + tables.log.prune(retention, left)
 
 
 def _work(tables: Tables, jobs: Sequence[Job], until_ms: int, limit: int) -> StoredWork:

@@ -13,11 +13,12 @@ import attrs
 from perdure.runtime.record import DEFAULT_SIZES
 from perdure.stores.memory.instances import Instances, is_asked_for
 from perdure.stores.memory.messages import MessageTable
-from perdure.stores.values import Cursor, FilledPage, LoggedEvent, Query
+from perdure.stores.values import Cursor, FilledPage, LoggedEvent, Query, Retention, StoredHistory
 from perdure.values.address import Address, Job
 from perdure.values.attributes import FAILED, AttributeKeys, StoredAttribute
 from perdure.values.event import Event
 from perdure.values.instance import Instance
+from perdure.values.limits import KeepHistory
 from perdure.values.stream import StoredGroup, StreamGroup
 from perdure.values.transition import JournalChange, NewKeys, Remembered
 
@@ -175,12 +176,64 @@ class Streams:
         self._streams.pop(incarnation, None)
 
 
+class KeptEvents:
+    """Events of jobs that keep them longer than the log, by sequence number, and for how long."""
+
+    __slots__ = ("_bounds", "_events", "_of_job")
+
+    def __init__(self) -> None:
+        self._bounds: dict[Job, tuple[int, int]] = {}  # age and number
+        self._events: dict[int, Event] = {}
+        self._of_job: dict[Job, deque[int]] = {}  # ascending
+
+    def declare(self, jobs: Mapping[Job, KeepHistory | None]) -> None:
+        """Change the bounds of jobs."""
+        for job, history in jobs.items():
+            if history is not None:
+                self._bounds[job] = history.age_ms, history.events
+            elif self._of_job.get(job):
+                self._bounds[job] = 0, 0
+            else:
+                self._bounds.pop(job, None)
+
+    def known(self) -> tuple[StoredHistory, ...]:
+        """Return the bounds, with the number of events."""
+        return tuple(
+            StoredHistory(*job, *bounds, len(self._of_job.get(job, ()))) for job, bounds in sorted(self._bounds.items())
+        )
+
+    def event(self, sequence: int) -> Event | None:
+        """Return an event. None if it is not kept here."""
+        return self._events.get(sequence)
+
+    def take(self, sequence: int, event: Event, now_ms: int) -> bool:
+        """Keep an event that leaves the log, if its job's history says so."""
+        kind, name, _ = event.address.split(":", 2)
+        age_ms, most = self._bounds.get((kind, name), (0, 0))
+        if not most or event.at_ms < now_ms - age_ms:
+            return False
+        self._events[sequence] = event
+        self._of_job.setdefault((kind, name), deque()).append(sequence)
+        return True
+
+    def prune(self, now_ms: int, limit: int) -> tuple[tuple[int, Event], ...]:
+        """Delete events beyond their jobs' bounds, up to the limit, and return them."""
+        gone: list[tuple[int, Event]] = []
+        for job, (age_ms, most) in sorted(self._bounds.items()):
+            kept = self._of_job.get(job, deque())
+            while len(gone) < limit and kept and (len(kept) > most or self._events[kept[0]].at_ms < now_ms - age_ms):
+                sequence = kept.popleft()
+                gone.append((sequence, self._events.pop(sequence)))
+        return tuple(gone)
+
+
 class EventLog:
     """Events by sequence number. Retention deletes only from the log's beginning, so the numbers have no gaps."""
 
-    __slots__ = ("_cursors", "_events", "_first", "_history", "_last")
+    __slots__ = ("_cursors", "_events", "_first", "_history", "_last", "kept")
 
     def __init__(self) -> None:
+        self.kept = KeptEvents()
         self._events: dict[int, Event] = {}
         self._history: dict[str, deque[int]] = {}  # sequence numbers by printed address
         self._first = 1
@@ -204,14 +257,20 @@ class EventLog:
         older = newest_first if before is None else dropwhile(lambda sequence: sequence >= before, newest_first)
         return tuple(self._logged(sequence) for sequence in islice(older, limit))
 
-    def prune(self, since_ms: int, max_events: int, limit: int) -> int:
-        """Delete old events from the beginning, up to the first that is kept, and return how many."""
+    def prune(self, retention: Retention, limit: int) -> int:
+        """Move or delete old events from the beginning, up to the first that stays, and return how many."""
         removed = 0
-        # Stops at the first event that is kept: a hole in the log would look like a loss to sinks.
-        while removed < limit and self._events and self._is_let_go(since_ms, max_events):
-            self._remove_first()
+        # Stops at the first event that stays: a hole in the log would look like a loss to sinks.
+        while removed < limit and self._events and self._is_let_go(retention.events_since_ms, retention.max_events):
+            event = self._events.pop(self._first)
+            if not self.kept.take(self._first, event, retention.now_ms):
+                self._forget(self._first, event)
+            self._first += 1
             removed += 1
-        return removed
+        gone = self.kept.prune(retention.now_ms, limit - removed)
+        for sequence, event in gone:
+            self._forget(sequence, event)
+        return removed + len(gone)
 
     def cursor(self, name: str) -> Cursor:
         """Return a sink's position."""
@@ -229,16 +288,16 @@ class EventLog:
     def _is_let_go(self, since_ms: int, max_events: int) -> bool:
         return len(self._events) > max_events or self._events[self._first].at_ms < since_ms
 
-    def _remove_first(self) -> None:
-        address = self._events.pop(self._first).address
-        history = self._history[address]
-        history.popleft()
+    def _forget(self, sequence: int, event: Event) -> None:
+        history = self._history[event.address]
+        history.remove(sequence)  # nearly always the first one
         if not history:
-            del self._history[address]
-        self._first += 1
+            del self._history[event.address]
 
     def _logged(self, sequence: int) -> LoggedEvent:
-        return LoggedEvent(sequence=sequence, event=self._events[sequence])
+        event = self._events.get(sequence) or self.kept.event(sequence)
+        assert event is not None  # noqa: S101 - the history has no other numbers
+        return LoggedEvent(sequence=sequence, event=event)
 
 
 Place: TypeAlias = tuple[str, str, str]

@@ -65,6 +65,8 @@ _FREE_TEXTS: Final[Mapping[Table, tuple[str, ...]]] = {
     "messages": ("sender", "target", "action", "payload", "trace"),
     "dead_letters": ("sender", "target", "action", "payload", "trace"),
     "keys": ("address", "key", "action", "fingerprint", "answer"),
+    "histories": ("job",),
+    "kept_events": ("address", "job"),
     "events": ("address",),
     "holds": ("kind", "name"),
 }

@@ -6,7 +6,7 @@ The operations of the event log are here, too.
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from socket import gethostname
@@ -39,6 +39,7 @@ from perdure.stores.postgres.encoding import (
     MESSAGE_COLUMNS,
     Row,
     arrays,
+    decoded,
     encoded,
     event_from,
     event_row,
@@ -63,11 +64,21 @@ from perdure.stores.postgres.reader import PostgresReader
 from perdure.stores.postgres.schema import migrate, no_schema, version_of
 from perdure.stores.postgres.settings import PostgresSettings
 from perdure.stores.shares import Members, Served, ServedCode, Share, StoreMember
-from perdure.stores.values import Capabilities, Cursor, DuePosition, Health, LoggedEvent, OnLocked, Retention
+from perdure.stores.values import (
+    Capabilities,
+    Cursor,
+    DuePosition,
+    Health,
+    LoggedEvent,
+    OnLocked,
+    Retention,
+    StoredHistory,
+)
 from perdure.values.address import Address, Job
 from perdure.values.errors import OutcomeUnknown, StoreError, StoreLocked, StoreMissing, StoreUnavailable
 from perdure.values.event import Event
 from perdure.values.instance import Instance
+from perdure.values.limits import KeepHistory
 from perdure.values.message import StoredMessage
 from perdure.values.turn_inputs import OtherEngines
 
@@ -89,10 +100,13 @@ class PostgresEventLog:
         self, address: Address, before: int | None, limit: int, /
     ) -> FutureResult[tuple[LoggedEvent, ...], StoreError]:
         """Return an address's newest events."""
-        sql = f"""
-            SELECT {EVENT_COLUMNS} FROM {self._schema}.events WHERE address = $1 AND sequence < $2
-            ORDER BY sequence DESC LIMIT $3
-        """
+        # Both in one statement, and so as of one moment: retention moves events from one table to the other.
+        both = " UNION ALL ".join(
+            f"(SELECT {EVENT_COLUMNS} FROM {self._schema}.{table} WHERE address = $1 AND sequence < $2"
+            " ORDER BY sequence DESC LIMIT $3)"
+            for table in ("events", "kept_events")
+        )
+        sql = f"{both} ORDER BY sequence DESC LIMIT $3"
         found = self._operations.read(
             "read history", sql, encoded(str(address)), _LAST if before is None else before, limit
         )
@@ -143,6 +157,41 @@ class PostgresEventLog:
         if isinstance(first, Success):
             self._kept = (max_events, first.unwrap())
         return first
+
+
+class PostgresHistories:
+    """Keeps events of some jobs longer than the log."""
+
+    def __init__(self, operations: PostgresOperations) -> None:
+        self._operations = operations
+
+    def declare(self, jobs: Mapping[Job, KeepHistory | None], /) -> FutureResult[None, StoreError]:
+        """Change how long histories are kept."""
+        operations = self._operations
+        names = [encoded(f"{kind}:{name}") for kind, name in jobs]
+        ages = [0 if each is None else each.age_ms for each in jobs.values()]
+        numbers = [0 if each is None else each.events for each in jobs.values()]
+        sql = f"SELECT {operations.schema}.declare_histories($1, $2, $3::text[], $4::bigint[], $5::bigint[])"
+        values = (operations.epoch, operations.durability, names, ages, numbers)
+        return converted(answered_by(operations.write("declare histories", sql, *values)), lambda _: None)
+
+    def known(self) -> FutureResult[tuple[StoredHistory, ...], StoreError]:
+        """Return the histories."""
+        s = self._operations.schema
+        sql = f"""
+            SELECT h.job, h.age_ms, h.events,
+              coalesce((SELECT max(k.number) - min(k.number) + 1 FROM {s}.kept_events AS k WHERE k.job = h.job), 0)
+            FROM {s}.histories AS h
+        """
+        found = answered_by(self._operations.read("read histories", sql))
+        return converted(
+            found, lambda rows: tuple(StoredHistory(*row) for row in sorted((*_job(row[0]), *row[1:]) for row in rows))
+        )
+
+
+def _job(printed: str) -> Job:
+    kind, _, name = decoded(printed).partition(":")
+    return kind, name
 
 
 class PostgresCursors:
@@ -335,6 +384,7 @@ class PostgresStore(PostgresOperations, InstanceSearch, PostgresEventLog, Store)
         self.cursors = PostgresCursors(self)
         self.counts = PostgresCounts(self, runtime)
         self.attributes = PostgresAttributes(self)
+        self.histories = PostgresHistories(self)
         self.cache_bytes = settings.cache_bytes
         self.lost = self._lost
         self.runtime = runtime

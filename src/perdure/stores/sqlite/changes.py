@@ -6,7 +6,7 @@ Here are all statements that change rows: instances, messages, journals, keys, e
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, Literal, TypeAlias, assert_never
 
 import attrs
@@ -21,6 +21,7 @@ from perdure.values.attributes import AttributeKeys
 from perdure.values.event import Event
 from perdure.values.frozen import turn_value
 from perdure.values.instance import Fence, Instance, left_key
+from perdure.values.limits import KeepHistory
 from perdure.values.message import Consumed, DeadLettered, Kept, MessageFate, Postponed
 from perdure.values.status import Hold, Status
 from perdure.values.transition import JournalChange, KeepInstance, Purge, Put, Transition
@@ -633,12 +634,31 @@ DELETE FROM dead_letters WHERE message_id IN
 """
 # Only the beginning of the log goes, up to the first event that is kept: a hole in it would look like a loss to
 # sinks.
-_EVENTS = """
-DELETE FROM events WHERE sequence < (
-  WITH oldest AS (SELECT sequence, at_ms FROM events ORDER BY sequence LIMIT :limit)
+_FIRST_KEPT = """
+WITH oldest AS (SELECT sequence, at_ms FROM events ORDER BY sequence LIMIT :limit)
+SELECT coalesce(
+  (SELECT min(sequence) FROM oldest WHERE at_ms >= :since_ms AND sequence > :last - :max_events),
+  (SELECT max(sequence) + 1 FROM oldest)
+)
+"""
+_EVENTS = "DELETE FROM events WHERE sequence < ?"
+_HISTORIES = "SELECT job, age_ms, events FROM histories ORDER BY job"
+# By the address, as text: ';' is the character after ':'.
+_MOVE_EVENTS = """
+INSERT INTO kept_events (sequence, address, type, at_ms, body, job, number)
+SELECT e.sequence, e.address, e.type, e.at_ms, e.body, h.job, row_number() OVER (PARTITION BY h.job ORDER BY e.sequence)
+  + coalesce((SELECT max(k.number) FROM kept_events AS k WHERE k.job = h.job), 0)
+FROM events AS e JOIN histories AS h ON e.address >= h.job || ':' AND e.address < h.job || ';'
+WHERE e.sequence < :bound AND h.events > 0 AND e.at_ms >= :now_ms - h.age_ms
+"""
+# Like the log, only up to the first event that is kept: so the numbers of a job have no gaps, and count its events.
+_KEPT_EVENTS = """
+DELETE FROM kept_events WHERE job = :job AND number < (
+  WITH oldest AS (SELECT number, at_ms FROM kept_events WHERE job = :job ORDER BY number LIMIT :limit)
   SELECT coalesce(
-    (SELECT min(sequence) FROM oldest WHERE at_ms >= :since_ms AND sequence > :last - :max_events),
-    (SELECT max(sequence) + 1 FROM oldest)
+    (SELECT min(number) FROM oldest WHERE at_ms >= :since_ms
+      AND number > (SELECT max(number) FROM kept_events WHERE job = :job) - :events),
+    (SELECT max(number) + 1 FROM oldest)
   )
 )
 """
@@ -658,4 +678,33 @@ def prune(cursor: sqlite3.Cursor, counters: Counters, retention: Retention) -> i
         "max_events": retention.max_events,
         "last": counters.sequence,
     }
-    return removed + cursor.execute(_EVENTS, values).rowcount
+    (bound,) = cursor.execute(_FIRST_KEPT, values).fetchone()
+    histories = cursor.execute(_HISTORIES).fetchall()
+    if histories:
+        cursor.execute(_MOVE_EVENTS, {"bound": bound, "now_ms": retention.now_ms})
+    removed += cursor.execute(_EVENTS, (bound,)).rowcount
+    for job, age_ms, events in histories:
+        since_ms, left = retention.now_ms - age_ms, retention.limit - removed
+        values = {"job": job, "since_ms": since_ms, "events": events, "limit": left}
+        removed += cursor.execute(_KEPT_EVENTS, values).rowcount
+    return removed
+
+
+_DECLARE = """
+INSERT INTO histories (job, age_ms, events) VALUES (?, ?, ?)
+ON CONFLICT (job) DO UPDATE SET age_ms = excluded.age_ms, events = excluded.events
+"""
+_END_HISTORY = "UPDATE histories SET age_ms = 0, events = 0 WHERE job = ?"
+_FORGET_HISTORIES = """
+DELETE FROM histories WHERE events = 0 AND NOT EXISTS (SELECT 1 FROM kept_events WHERE kept_events.job = histories.job)
+"""
+
+
+def declare_histories(cursor: sqlite3.Cursor, jobs: Mapping[Job, KeepHistory | None]) -> None:
+    """Change how long histories are kept."""
+    for (kind, name), history in jobs.items():
+        if history is None:
+            cursor.execute(_END_HISTORY, (f"{kind}:{name}",))
+        else:
+            cursor.execute(_DECLARE, (f"{kind}:{name}", history.age_ms, history.events))
+    cursor.execute(_FORGET_HISTORIES)

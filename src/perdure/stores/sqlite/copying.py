@@ -18,6 +18,7 @@ import orjson
 from perdure.stores.copying import (
     COLUMNS,
     PAGE_ROWS,
+    RENUMBERED,
     CopiedCursor,
     CopyPosition,
     CopySource,
@@ -40,6 +41,7 @@ FROM counters
 _CURSORS: Final = """
 SELECT name, sequence, (SELECT count(*) FROM events WHERE events.sequence > cursors.sequence) FROM cursors ORDER BY name
 """
+_NEWEST: Final = "SELECT (SELECT max(sequence) FROM kept_events), (SELECT max(sequence) FROM events)"
 _MARK: Final = "CREATE TABLE IF NOT EXISTS copying (source TEXT, moment TEXT, numbers TEXT, position TEXT)"
 _WRITTEN: Final = "UPDATE copying SET position = ?"
 # Never backwards: a number that the source has assigned would be assigned again, and its fences would match.
@@ -188,7 +190,7 @@ class _Target:
     place: Path
     tables: _Tables
     events_first: int | None = None
-    """The number of the first event, if the events get numbers anew."""
+    """The least number of the first event in the log, if the events get new numbers."""
 
     @property
     def target(self) -> CopyTarget:
@@ -237,10 +239,8 @@ class _Target:
         with self._errors():
             if table == "instances":
                 names, rows = (*names, "owner"), [(*row, owner_of(row)) for row in rows]
-            if table == "events" and self.events_first is not None:
-                (last,) = connection.execute("SELECT max(sequence) FROM events").fetchone()
-                first = self.events_first if last is None else last + 1
-                rows = [(sequence, *row[1:]) for sequence, row in enumerate(rows, first)]
+            if table in RENUMBERED and self.events_first is not None:
+                rows = [(sequence, *row[1:]) for sequence, row in enumerate(rows, self._newest(table) + 1)]
             marks = ", ".join("?" * len(names))
             with _transaction(connection):
                 connection.executemany(f"INSERT INTO {table} ({', '.join(names)}) VALUES ({marks})", rows)  # noqa: S608 - constants
@@ -262,10 +262,14 @@ class _Target:
         self._publish()
 
     def _last_event(self, numbers: Numbers) -> int:
-        if self.events_first is None:
-            return numbers.sequence
-        (last,) = self.tables.connection.execute("SELECT max(sequence) FROM events").fetchone()
-        return self.events_first - 1 if last is None else int(last)
+        return numbers.sequence if self.events_first is None else self._newest("events")
+
+    def _newest(self, table: Table) -> int:
+        """Return the newest number so far in a table whose events get new numbers. Kept events have the first ones."""
+        kept, last = self.tables.connection.execute(_NEWEST).fetchone()
+        if table == "kept_events" or last is not None:
+            return int((kept if table == "kept_events" else last) or 0)
+        return max(kept or 0, (self.events_first or 1) - 1)
 
     def _publish(self) -> None:
         self.tables.connection.close()

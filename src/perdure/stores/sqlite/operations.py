@@ -37,6 +37,7 @@ from perdure.stores.values import (
     Query,
     QueuedLane,
     Retention,
+    StoredHistory,
     StoredWork,
 )
 from perdure.values.address import Address, Job
@@ -44,6 +45,7 @@ from perdure.values.attributes import StoredAttribute
 from perdure.values.errors import StoreCorrupt, StoreError
 from perdure.values.event import Event
 from perdure.values.instance import Instance
+from perdure.values.limits import KeepHistory
 from perdure.values.listings import StoreCounts
 from perdure.values.message import StoredMessage
 from perdure.values.status import Hold
@@ -116,6 +118,7 @@ class SqliteStore(Store):
         self.streams = _SqliteStreams(self)
         self.cursors = _SqliteCursors(self)
         self.attributes = _SqliteAttributes(self)
+        self.histories = _SqliteHistories(self)
         self.counts = None if counted is None else _SqliteCounts(self, counted, sizes.counted_parts)
         self._sizes = sizes
         self._batcher = batcher
@@ -410,6 +413,19 @@ class _SqliteStreams:
     def last(self, _: Address, incarnation: int, stream: str, /) -> FutureResult[int, StoreError]:
         """Return the newest offset."""
         return self.store.read("read a stream", lambda cursor: streams.last(cursor, incarnation, stream))
+
+
+@attrs.frozen
+class _SqliteHistories:
+    store: SqliteStore
+
+    def declare(self, jobs: Mapping[Job, KeepHistory | None], /) -> FutureResult[None, StoreError]:
+        """Change how long histories are kept, in a group with other writes."""
+        return self.store.write("declare histories", lambda cursor, _: changes.declare_histories(cursor, jobs))
+
+    def known(self) -> FutureResult[tuple[StoredHistory, ...], StoreError]:
+        """Return the histories."""
+        return self.store.read("read histories", queries.histories)
 
 
 @attrs.frozen

@@ -36,6 +36,7 @@ from perdure.stores.values import (
     LoggedEvent,
     Query,
     QueuedLane,
+    StoredHistory,
     StoredWork,
 )
 from perdure.values.address import Address, Job
@@ -136,7 +137,21 @@ _SOME_MESSAGES = "SELECT count(*) FROM (SELECT 1 FROM messages LIMIT ?)"
 _SOME_DEAD_LETTERS = "SELECT count(*) FROM (SELECT 1 FROM dead_letters LIMIT ?)"
 _NEXT_MESSAGE = "SELECT min(not_before_ms) FROM messages WHERE not_before_ms > 0 AND not_before_ms > ?"
 _DEAD_LETTERS = f"SELECT {DEAD_LETTER_COLUMNS} FROM dead_letters WHERE message_id > ? ORDER BY message_id LIMIT ?"
-_HISTORY = f"SELECT {EVENT_COLUMNS} FROM events WHERE address = ? AND sequence < ? ORDER BY sequence DESC LIMIT ?"
+# Both in one statement, and so as of one moment: retention moves events from one table to the other.
+_HISTORY = (
+    " UNION ALL ".join(
+        f"SELECT * FROM (SELECT {EVENT_COLUMNS} FROM {table} WHERE address = ?1 AND sequence < ?2"
+        " ORDER BY sequence DESC LIMIT ?3)"
+        for table in ("events", "kept_events")
+    )
+    + " ORDER BY sequence DESC LIMIT ?3"
+)
+_HISTORIES = """
+SELECT job, age_ms, events,
+  coalesce((SELECT max(number) FROM kept_events WHERE kept_events.job = histories.job)
+    - (SELECT min(number) FROM kept_events WHERE kept_events.job = histories.job) + 1, 0)
+FROM histories
+"""
 _EVENTS = f"SELECT {EVENT_COLUMNS} FROM events WHERE sequence > ? ORDER BY sequence LIMIT ?"
 
 _FIRST = -(2**63)
@@ -393,6 +408,12 @@ def history(cursor: sqlite3.Cursor, address: Address, before: int | None, limit:
     """Return an address's newest events, the newest first."""
     values = (str(address), _LAST if before is None else before, limit)
     return tuple(_logged(row) for row in cursor.execute(_HISTORY, values))
+
+
+def histories(cursor: sqlite3.Cursor) -> tuple[StoredHistory, ...]:
+    """Return the histories that are kept longer than the log."""
+    found = [(*job.split(":", 1), *rest) for job, *rest in cursor.execute(_HISTORIES)]
+    return tuple(StoredHistory(*row) for row in sorted(found))
 
 
 def events(cursor: sqlite3.Cursor, after: int, limit: int) -> tuple[LoggedEvent, ...]:

@@ -192,6 +192,10 @@ ADDED: Final[dict[int, tuple[str, ...]]] = {
 """The columns that each migration adds to a table. Statements use none of these names for anything else."""
 
 
+FIRST_WITH_HISTORIES: Final = 14
+"""The migration that adds the table of kept events."""
+
+
 @cache
 def cursor_of(schema_version: int) -> type[sqlite3.Cursor]:
     """Return the cursor class that runs the present statements on tables with an older version.
@@ -200,14 +204,15 @@ def cursor_of(schema_version: int) -> type[sqlite3.Cursor]:
         schema_version: the migration that the tables are at.
     """
     missing = [name for version, names in ADDED.items() if version > schema_version for name in names]
-    if not missing:
+    if schema_version >= FIRST_WITH_HISTORIES:
         return sqlite3.Cursor
-    column = re.compile(rf"\b({'|'.join(missing)})\b")
+    column = re.compile(rf"\b({'|'.join(missing)})\b") if missing else None
 
     class OlderTables(sqlite3.Cursor):
-        """Replaces the missing columns' names."""
+        """Replaces the missing columns' names, and the table of kept events."""
 
         def execute(self, sql: str, parameters: Any = (), /) -> Self:
-            return super().execute(column.sub("NULL", sql), parameters)
+            text = sql.replace("FROM kept_events", "FROM (SELECT * FROM events WHERE 0)")
+            return super().execute(text if column is None else column.sub("NULL", text), parameters)
 
     return OlderTables

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
 from string import ascii_uppercase
 from typing import Any, Literal, TypeAlias, assert_never
 
@@ -19,7 +20,7 @@ from perdure.stores.values import LoggedEvent, Query, Retention
 from perdure.testing.conformance import requirements
 from perdure.testing.conformance.assertions import Requirement, RequirementViolated, answer, outcome, same, shown, value
 from perdure.testing.conformance.assertions import asked as in_words
-from perdure.testing.conformance.harness import KillableHarness, StoreHarness, must_open
+from perdure.testing.conformance.harness import KillableHarness, StoreHarness, must_open, present
 from perdure.testing.conformance.histories import (
     ERROR,
     FAR_MS,
@@ -29,6 +30,7 @@ from perdure.testing.conformance.histories import (
     ConcurrentStep,
     FindStep,
     InboundStep,
+    KeepStep,
     KillStep,
     PruneStep,
     RedriveStep,
@@ -48,6 +50,7 @@ from perdure.testing.conformance.subprocess_harness import (
 from perdure.values.address import Address
 from perdure.values.errors import OutcomeUnknown, StoreUnavailable
 from perdure.values.instance import Fence, Instance
+from perdure.values.limits import KeepHistory
 from perdure.values.message import Consumed, DeadLettered, MessageFate, Postponed, StoredMessage
 from perdure.values.transition import JournalChange, KeepInstance, Loaded, Purge, Put, Transition, Write
 
@@ -244,8 +247,8 @@ def _write(step: CommitStep, at: Address, journal_length: int) -> Write:
             assert_never(step.write)
 
 
-OperationArgument: TypeAlias = Transition | Address | Retention | int
-"""An operation: commit a transition, load an address, prune, or redrive the message of this id."""
+OperationArgument: TypeAlias = Transition | Address | Retention | KeepStep | int
+"""An operation: commit a transition, load an address, prune, declare a history, or redrive the message of this id."""
 
 
 class ModelStore:
@@ -311,6 +314,9 @@ async def ask(store: Store, asked: OperationArgument) -> Result[Any, Any]:
             return await answer(load_one(store, asked))
         case Retention():
             return await answer(store.prune(asked))
+        case KeepStep(age_ms, events):
+            history = KeepHistory(age=timedelta(milliseconds=age_ms), events=events) if age_ms else None
+            return await answer(present(store.histories).declare({(PLACES[0].kind, PLACES[0].name): history}))
         case int():
             return await answer(store.redrive(asked))
         case _:
@@ -478,6 +484,9 @@ class Differential:
                 await self._both(lambda side: _dead(side, number))
             case PruneStep():
                 await self._prune(Retention(**attrs.asdict(step)))
+            case KeepStep():
+                if self.tested.store.histories is not None:
+                    await self._both(lambda _: _settled(step))
             case ReopenStep():
                 await self._reopen()
             case FindStep(query):
@@ -601,7 +610,7 @@ class Differential:
 
     async def _explain(
         self,
-        steps: Sequence[CommitStep | int],
+        steps: Sequence[CommitStep | PruneStep | int],
         tested: Sequence[OperationArgument],
         answers: Sequence[Result[Any, Any] | None],
     ) -> None:
@@ -612,7 +621,10 @@ class Differential:
         self._models = await self._explained(steps, answers, holds)
 
     async def _explained(
-        self, steps: Sequence[CommitStep | int], answers: Sequence[Result[Any, Any] | None], holds: dict[str, Any]
+        self,
+        steps: Sequence[CommitStep | PruneStep | int],
+        answers: Sequence[Result[Any, Any] | None],
+        holds: dict[str, Any],
     ) -> list[ModelStore]:
         explained: list[ModelStore] = []
         broken: list[RequirementViolated] = []
@@ -642,7 +654,9 @@ class Differential:
         self._models = [model for model, _ in agreeing]
 
 
-async def _asked(side: RecordedStore, one: CommitStep | int) -> OperationArgument:
+async def _asked(side: RecordedStore, one: CommitStep | PruneStep | int) -> OperationArgument:
+    if isinstance(one, PruneStep):
+        return Retention(**attrs.asdict(one))
     return PLACES[one] if isinstance(one, int) else await side.transition(one)
 
 
@@ -660,6 +674,8 @@ def _operation(asked: OperationArgument) -> str:
             return "commit"
         case Retention():
             return "prune"
+        case KeepStep():
+            return "declare"
         case int():
             return "redrive"
         case _:

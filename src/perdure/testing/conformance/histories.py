@@ -182,6 +182,14 @@ class PruneStep:
 
 
 @attrs.frozen
+class KeepStep:
+    """Declare how long the history of the case's job is kept. An age of 0: no longer than in the log."""
+
+    age_ms: int
+    events: int
+
+
+@attrs.frozen
 class ReopenStep:
     """Close the store and open it again."""
 
@@ -209,20 +217,20 @@ class KillStep:
     """Kill the store during commits, and open it again.
 
     Attributes:
-        commits: the concurrent commits.
+        commits: the concurrent commits, or a prune.
         lines: how many lines of the store's code run before it dies. Beyond the last, it dies with the last answer.
         cut_percent: if set, the process dies in a write instead: once it has appended that many percent of the bytes
             that the previous commit appended.
         opening_lines: for each opening that is killed as well, after how many lines. After these, one succeeds.
     """
 
-    commits: tuple[CommitStep, ...]
+    commits: tuple[CommitStep | PruneStep, ...]
     lines: int
     cut_percent: int | None = None
     opening_lines: tuple[int, ...] = ()
 
 
-Step: TypeAlias = CommitStep | RedriveStep | PruneStep | ReopenStep | FindStep | ConcurrentStep | KillStep
+Step: TypeAlias = CommitStep | RedriveStep | PruneStep | KeepStep | ReopenStep | FindStep | ConcurrentStep | KillStep
 
 _instants = st.integers(0, 20)
 _small = st.integers(0, 5)
@@ -266,6 +274,7 @@ def steps() -> st.SearchStrategy[list[Step]]:
             dead_letters_since_ms=_instants,
             limit=st.integers(1, 4),
         ),
+        st.builds(KeepStep, age_ms=_instants, events=st.integers(1, 3)),
         st.just(ReopenStep()),
         st.builds(FindStep, _queries()),
     )

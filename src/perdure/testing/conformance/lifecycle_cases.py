@@ -25,6 +25,7 @@ from perdure.testing.conformance.harness import (
     in_harness,
     must_open,
     opened,
+    present,
     recorded,
 )
 from perdure.testing.conformance.histories import (
@@ -34,7 +35,9 @@ from perdure.testing.conformance.histories import (
     PLACES,
     CommitStep,
     InboundStep,
+    KeepStep,
     KillStep,
+    PruneStep,
     ReopenStep,
     Step,
     address,
@@ -56,11 +59,14 @@ from perdure.testing.conformance.requirements import (
     CORRUPT_LEFT_OUT,
     CORRUPT_ROW,
     CUT_WRITE,
+    DECLARE_HISTORY,
     DURABLE,
     EPOCH,
     FAILURES_ARE_VALUES,
     FENCED,
     HEALTH,
+    KEPT_ATOMIC,
+    KEPT_EVENTS,
     KILLED_OPENING,
     LEFT,
     MONOTONIC,
@@ -398,6 +404,16 @@ async def a_kill_during_several_commits_leaves_each_complete_or_absent(new_harne
     await _at_every_line(new_harness, (_WHOLE,), (_AGAIN, _ELSEWHERE, _PURGE))
 
 
+@in_harness(KEPT_ATOMIC, KEPT_EVENTS, DECLARE_HISTORY, needs="durable")
+async def a_kill_during_a_prune_moves_each_event_once_or_not(new_harness: NewHarness) -> None:
+    """An event is in the log or kept, and never in both or in neither, and the declaration is durable."""
+    async with opened(new_harness()) as probe:
+        present(probe.histories)
+    prune = PruneStep(now_ms=3, events_since_ms=9, max_events=9, dead_letters_since_ms=0, limit=5)
+    declared = KeepStep(age_ms=20, events=3)
+    await _at_every_line(new_harness, (_WHOLE, _SENT, declared, _ELSEWHERE, _KILLED), (prune,))
+
+
 @in_harness(KILLED_OPENING, DURABLE, EPOCH, needs="durable")
 async def a_kill_during_an_opening_loses_and_repeats_nothing(new_harness: NewHarness) -> None:
     """The next opening recovers what a crash left, although the previous opening was killed during the recovery."""
@@ -414,7 +430,9 @@ async def a_write_that_a_kill_cut_spoils_nothing(new_harness: NewHarness) -> Non
         await _killed(new_harness, [_WHOLE, _SENT, _SENT, cut, _SENT, _KILLED, _SENT, ReopenStep()])
 
 
-async def _at_every_line(new_harness: NewHarness, before: Sequence[Step], commits: tuple[CommitStep, ...]) -> None:
+async def _at_every_line(
+    new_harness: NewHarness, before: Sequence[Step], commits: tuple[CommitStep | PruneStep, ...]
+) -> None:
     ran = await _killed(new_harness, [*before, KillStep(commits=commits, lines=NEVER)])
     for lines in lines_to_kill_at(ran):
         await _killed(new_harness, [*before, KillStep(commits=commits, lines=lines), _WHOLE])
@@ -437,6 +455,7 @@ KILL_CASES: tuple[Case, ...] = (
     a_kill_during_a_commit_leaves_it_complete_or_absent,
     a_kill_during_a_purge_leaves_it_complete_or_absent,
     a_kill_during_several_commits_leaves_each_complete_or_absent,
+    a_kill_during_a_prune_moves_each_event_once_or_not,
     a_kill_during_an_opening_loses_and_repeats_nothing,
     a_write_that_a_kill_cut_spoils_nothing,
 )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import cast
+from datetime import timedelta
+from typing import Final, cast
 
 import attrs
 
 from perdure.stores.contract import Store, commit_one, load_one
-from perdure.stores.values import Cursor, Retention
+from perdure.stores.values import Cursor, Retention, StoredHistory
 from perdure.testing.conformance.assertions import failure, holds, same, value
 from perdure.testing.conformance.harness import Case, NewHarness, in_harness, in_store, opened, present
 from perdure.testing.conformance.histories import (
@@ -30,12 +31,20 @@ from perdure.testing.conformance.requirements import (
     CONSUMED_TOGETHER,
     CURSOR,
     DEAD_LETTERS,
+    DECLARE_HISTORY,
+    DECLARED_LAST,
     DELIVERABLE,
+    END_HISTORY,
     EVENT_ADDRESS,
     EVENTS,
     FATE_REPLACES,
     HISTORY,
     HISTORY_SURVIVES,
+    KEPT_BOUNDS,
+    KEPT_COUNTS,
+    KEPT_EVENTS,
+    KEPT_HISTORY,
+    KNOWN_HISTORIES,
     MESSAGE_ONCE,
     MESSAGE_ORDER,
     MESSAGES_EXCEPT,
@@ -54,9 +63,10 @@ from perdure.testing.conformance.requirements import (
     REDRIVEN_COUNTED,
 )
 from perdure.values import event as events
-from perdure.values.address import Address
+from perdure.values.address import Address, Job
 from perdure.values.errors import Conflict, StoreUnavailable
 from perdure.values.event import Event
+from perdure.values.limits import KeepHistory
 from perdure.values.message import Consumed, DeadLettered, Kept, Postponed
 from perdure.values.transition import Purge, Transition
 
@@ -568,4 +578,139 @@ CURSOR_CASES: tuple[Case, ...] = (
     deleted_events_behind_a_position_are_counted,
     a_move_logs_its_events_once,
     positions_survive_reopening,
+)
+
+
+# ---------------------------------------------------------------- events that are kept longer than the log
+_JOB: Final = (AT.kind, AT.name)
+_BEFORE, _AFTER = Address(AT.kind, f"{AT.name}-", AT.id), Address(AT.kind, f"{AT.name}s", AT.id)
+_OTHER_KIND = Address(f"{AT.kind}s", AT.name, AT.id)
+"""Of other jobs, whose printed addresses are next to those of the job."""
+
+
+def _keep(age_ms: int, events: int = 100) -> dict[Job, KeepHistory | None]:
+    return {_JOB: KeepHistory(age=timedelta(milliseconds=age_ms), events=events)}
+
+
+async def _log_at(store: Store, at: Address, *instants_ms: int) -> None:
+    for at_ms in instants_ms:
+        await value(commit_one(store, Transition(address=at, events=(started(at, at_ms=at_ms),))))
+
+
+async def _history_at(store: Store, at: Address = AT, before: int | None = None, limit: int = 99) -> list[int]:
+    return [one.event.at_ms for one in await value(store.history(at, before, limit))]
+
+
+def _pruned(now_ms: int, since_ms: int = FAR_MS, *, limit: int = 1_000) -> Retention:
+    return Retention(now_ms=now_ms, events_since_ms=since_ms, max_events=1_000, limit=limit)
+
+
+@in_store(KEPT_EVENTS, KEPT_HISTORY, KEPT_COUNTS, DECLARE_HISTORY, KNOWN_HISTORIES)
+async def kept_events_leave_the_log_and_stay_in_the_history(store: Store) -> None:
+    """Only the job's own events are kept, and only those that are young enough."""
+    histories = present(store.histories)
+    same(await value(histories.known()), (), "a store without declarations")
+    await value(histories.declare(_keep(8)))
+    for at in (AT, _BEFORE, _AFTER, _OTHER_KIND):
+        await _log_at(store, at, 1, 2, 9)
+    await _log_at(store, AT, 20, 3)
+    counts = [await value(store.prune(_pruned(10, 20, limit=5))) for _ in range(3)]
+    same(counts, [5, 5, 2], "prune counts moved and deleted events, up to its limit")
+    same(await _instants(store), [20, 3], "moved events leave the log")
+    for at in (_BEFORE, _AFTER, _OTHER_KIND):
+        same(await _history_at(store, at), [], f"the events of {at} are not kept")
+    same(await _history_at(store), [3, 20, 9, 2], "an event as old as the age is kept, an older one is not")
+    same(await _history_at(store, limit=3), [3, 20, 9], "a page over both")
+    newest = await value(store.history(AT, None, 2))
+    same(await _history_at(store, AT, newest[-1].sequence, 1), [9], "the next page")
+    same(await value(histories.known()), (StoredHistory(*_JOB, 8, 100, 2),), "the declared histories")
+
+
+@in_store(KEPT_BOUNDS, KEPT_COUNTS, DECLARE_HISTORY)
+async def kept_events_go_by_age_and_number(store: Store) -> None:
+    """The oldest go, up to the first that is kept, and the events in the log do not count."""
+    histories = present(store.histories)
+    await value(histories.declare(_keep(100, 3)))
+    await _log_at(store, AT, 1, 2, 3)
+    same(await value(store.prune(_pruned(10))), 3, "as many as the bound are moved")
+    same(await _history_at(store), [3, 2, 1], "as many as the bound are kept")
+    await _log_at(store, AT, 50, 4)
+    same(await value(store.prune(_pruned(10, 20))), 0, "events in the log do not count")
+    same(await value(store.prune(_pruned(10))), 4, "two move, and two more than the bound go")
+    same(await _history_at(store), [4, 50, 3], "the newest of the bound are kept")
+    same(await value(store.prune(_pruned(103))), 0, "an event as old as the age stays")
+    same(await value(store.prune(_pruned(104))), 1, "an older one goes")
+    same(await _history_at(store), [4, 50], "an event behind one that is kept stays")
+    same(await value(store.prune(_pruned(151, limit=1))), 1, "a call deletes as many as its limit")
+    same(await _history_at(store), [4], "the oldest goes first")
+    same(await value(histories.known()), (StoredHistory(*_JOB, 100, 3, 1),), "the number of kept events")
+
+
+@in_store(END_HISTORY, DECLARED_LAST, DECLARE_HISTORY, KNOWN_HISTORIES)
+async def a_history_ends_with_its_declaration(store: Store) -> None:
+    """The last declaration counts, for the events that are kept already as well."""
+    histories, other = present(store.histories), (_AFTER.kind, _AFTER.name)
+    await value(histories.declare({**_keep(100), other: KeepHistory(age="1 second", events=5)}))
+    for at in (AT, _AFTER):
+        await _log_at(store, at, 1, 2, 3)
+    await value(store.prune(_pruned(10)))
+    await value(histories.declare(_keep(100, 2)))
+    same(await value(store.prune(_pruned(10))), 1, "a smaller number")
+    kept = (StoredHistory(*_JOB, 100, 2, 2), StoredHistory(*other, 1_000, 5, 3))
+    same(await value(histories.known()), kept, "another job stays as it is")
+    await value(histories.declare({_JOB: None}))
+    same([one.kept for one in await value(histories.known())], [2, 3], "a declaration deletes nothing")
+    same(await value(store.prune(_pruned(10))), 2, "the end of a history")
+    same(await _history_at(store), [], "the events of a history that ended")
+    same(await _history_at(store, _AFTER), [3, 2, 1], "the events of another job")
+    await _log_at(store, AT, 4)
+    same(await value(store.prune(_pruned(10))), 1, "as without a history")
+    same(await _history_at(store), [], "nothing is kept any more")
+    await value(histories.declare({_JOB: None}))
+    same([one.name for one in await value(histories.known()) if one.kept], [other[1]], "the jobs with kept events")
+
+
+@in_harness(DECLARE_HISTORY, KEPT_EVENTS, KEPT_HISTORY)
+async def kept_events_survive_reopening(new_harness: NewHarness) -> None:
+    """The declarations and the kept events are there when the store is opened again, and for each opening."""
+    async with opened(new_harness()) as probe:
+        present(probe.histories)
+    harness = new_harness()
+    store = await harness.open()
+    await value(present(store.histories).declare(_keep(100)))
+    await _log_at(store, AT, 1)
+    await value(store.prune(_pruned(10)))
+    await _log_at(store, AT, 2)
+    await value(store.close())
+    await failure(present(store.histories).known(), StoreUnavailable, "a closed store is unavailable")
+    await failure(present(store.histories).declare(_keep(1)), StoreUnavailable, "a closed store is unavailable")
+    async with opened(harness) as again:
+        same(await value(present(again.histories).known()), (StoredHistory(*_JOB, 100, 100, 1),), "after the reopening")
+        await value(again.prune(_pruned(10)))
+        same(await _history_at(again), [2, 1], "an opening that declares nothing keeps events")
+        numbers = [one.sequence for one in await value(again.history(AT, None, 9))]
+        await _log_at(again, AT, 3)
+        (newest, *_) = await value(again.history(AT, None, 1))
+        holds(newest.sequence > max(numbers), f"no number comes again: {newest.sequence} after {numbers}")
+
+
+@in_store(KEPT_COUNTS, CURSOR)
+async def a_sink_never_reads_a_kept_event(store: Store) -> None:
+    """It learns how many events it missed, as if they were deleted."""
+    cursors = present(store.cursors)
+    await value(present(store.histories).declare(_keep(100)))
+    await _log_at(store, AT, 1)
+    await value(cursors.move("s", (await value(store.events(0, 9)))[0].sequence))
+    await _log_at(store, AT, 2, 3, 9)
+    await value(store.prune(_pruned(10, 9)))
+    same((await value(cursors.read("s"))).deleted, 2, "moved events behind a position")
+    same(await _instants(store), [9], "a sink reads the log")
+
+
+HISTORY_CASES: tuple[Case, ...] = (
+    kept_events_leave_the_log_and_stay_in_the_history,
+    kept_events_go_by_age_and_number,
+    a_history_ends_with_its_declaration,
+    kept_events_survive_reopening,
+    a_sink_never_reads_a_kept_event,
 )

@@ -63,6 +63,7 @@ from perdure.testing.conformance.requirements import (
     HOLDS,
     JOURNAL,
     JOURNAL_COMMIT,
+    KEPT_EVENTS,
     LANES,
     LAST_RANK,
     LOAD_TOGETHER,
@@ -74,6 +75,7 @@ from perdure.testing.conformance.requirements import (
 from perdure.values.address import Address
 from perdure.values.errors import Conflict, CopyFailed, StoreError, StoreLocked, StoreUnavailable
 from perdure.values.instance import Fence, Instance
+from perdure.values.limits import KeepHistory
 from perdure.values.message import Consumed, DeadLettered, Postponed
 from perdure.values.transition import JournalChange, Purge, Put, Transition
 
@@ -415,6 +417,27 @@ async def a_copy_of_a_pruned_log_has_its_numbers(new_harness: NewHarness) -> Non
             same(other.pruned_to, first.pruned_to, "the number of the last deleted event")
 
 
+@in_harness(COPY_NUMBERS, COPY_ROWS, KEPT_EVENTS, needs="copies")
+async def a_copy_keeps_the_events_of_its_source(new_harness: NewHarness) -> None:
+    """In their order, before those of the log, and as long."""
+    async with AsyncExitStack() as stack:
+        source, target = await _two(new_harness, stack)
+        async with _open(source) as store:
+            present(store.histories)
+            await fill(store)
+            before = [each.event for each in await value(store.history(A, None, ALL))]
+        await _copied(source, target)
+        for harness in (source, target):
+            async with _open(harness) as store:
+                await value(commit_one(store, Transition(address=A, events=(started(A, at_ms=9, id_="later"),))))
+                await value(store.prune(Retention(now_ms=9, events_since_ms=FAR_MS, max_events=0)))
+                log = await value(store.history(A, None, ALL))
+                same([each.event for each in log[1:]], before, "the history after the log was pruned")
+                same(getattr(log[0].event, "event_id", None), "later", "the newest event is the last one")
+                (known,) = await value(present(store.histories).known())
+                same(known.kept, len(log), "the number of kept events")
+
+
 async def _numbers(harness: CopyableHarness) -> Numbers:
     reading = await harness.copy_source()
     try:
@@ -531,6 +554,8 @@ async def fill(store: Store) -> None:
         await value(store.cursors.move("behind", log[0].sequence))
         await value(store.cursors.move("between", log[3].sequence))
         await value(store.cursors.move("at the end", log[-1].sequence))
+    if store.histories is not None:
+        await value(store.histories.declare({(A.kind, A.name): KeepHistory(age="1 second")}))
     await value(store.prune(Retention(now_ms=0, events_since_ms=2, max_events=ALL)))
     await value(store.set_hold(("task", "orders"), "held"))
 
@@ -555,6 +580,8 @@ async def _everything(store: Store) -> dict[str, Any]:
         everything["journals"] = [
             await value(store.journal.read(each.address, each.incarnation, 0, ALL)) for each in found
         ]
+    if store.histories is not None:
+        everything["histories"] = await value(store.histories.known())
     if store.cursors is not None:
         for name in ("behind", "between", "at the end", "unknown"):
             cursor = await value(store.cursors.read(name))
@@ -663,6 +690,7 @@ COPYING_CASES: tuple[Case, ...] = (
     a_copy_has_everything,
     a_copy_assigns_no_number_again,
     a_copy_of_a_pruned_log_has_its_numbers,
+    a_copy_keeps_the_events_of_its_source,
     an_interrupted_copy_continues,
     a_target_with_other_rows_is_refused,
     a_copy_excludes_engines,

@@ -470,10 +470,42 @@ COUNT_MATCHES = Requirement(
     "attributes.count", "Count the instances that match a query, whatever its limit and position."
 )
 
+KEPT_EVENTS = Requirement(
+    "histories",
+    "``prune`` moves the events of a job with a declared history out of the log where it would delete them, unless "
+    "they are older than that history's age.",
+)
+KEPT_BOUNDS = Requirement(
+    "histories",
+    "Then it deletes, for each declared job, the kept events that are too old or not among the newest ``events``, from "
+    "the first one up to the first that is kept.",
+)
+KEPT_COUNTS = Requirement(
+    "histories",
+    "It counts moved and deleted events up to its limit, and a sink's position counts moved events as deleted.",
+)
+KEPT_ATOMIC = Requirement("histories", "Each call is one commit.")
+KEPT_HISTORY = Requirement("histories", "``history`` returns kept events like those in the log.")
+DECLARE_HISTORY = Requirement(
+    "histories.declare",
+    "State how long these jobs' histories are kept, durable like a commit. Other jobs stay as they are.",
+)
+DECLARED_LAST = Requirement("histories.declare", "The last declaration of a job counts, also for other openings.")
+END_HISTORY = Requirement(
+    "histories.declare",
+    "None: no longer than in the log, so that ``prune`` deletes the kept events of that job.",
+)
+KNOWN_HISTORIES = Requirement(
+    "histories.known",
+    "Return the declared histories, in the order of kind and name, in a time that depends on their number alone. A job "
+    "that was declared with None and has no kept event may be missing.",
+)
+
 HAS_ATTRIBUTES = Requirement("attributes", "keeps attributes beside the instances, to find them.")
 HAS_LANES = Requirement("lanes", "lets jobs have lanes.")
 HAS_JOURNAL = Requirement("journal", "lets jobs have journals, as workflows do.")
 HAS_STREAMS = Requirement("streams", "lets runs emit chunks while they work.")
+HAS_HISTORIES = Requirement("histories", "keeps events of some jobs after they have left the log.")
 HAS_CURSORS = Requirement("cursors", "lets sinks have a position in the log.")
 HAS_COUNTS = Requirement(
     "counts",
@@ -585,6 +617,7 @@ NO_CASE: dict[Requirement, str] = {
     HAS_ATTRIBUTES: "as above",
     ATTRIBUTES_MISS: "it allows the answers that the others forbid",
     HAS_STREAMS: "as above",
+    HAS_HISTORIES: "as above",
     STREAM_IS_FLAT: "a cost, which no answer shows: measure it",
     HAS_CURSORS: "as above",
     HAS_COUNTS: "as above",

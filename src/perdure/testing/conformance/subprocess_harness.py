@@ -253,6 +253,7 @@ Order: TypeAlias = HostCall | ArmCrash | ArmWriteLimit | DisarmCrash
 _CAPABILITIES: Final = {
     "journal": ("read",),
     "streams": ("append", "read", "last"),
+    "histories": ("declare", "known"),
     "lanes": ("names", "queued", "last_rank"),
 }
 

@@ -24,7 +24,12 @@ from perdure.testing.conformance.lifecycle_cases import (
     OWNERSHIP_CASES,
     UNCOMMITTED_READ_CASES,
 )
-from perdure.testing.conformance.message_and_event_cases import CURSOR_CASES, EVENT_LOG_CASES, MESSAGE_CASES
+from perdure.testing.conformance.message_and_event_cases import (
+    CURSOR_CASES,
+    EVENT_LOG_CASES,
+    HISTORY_CASES,
+    MESSAGE_CASES,
+)
 from perdure.testing.conformance.optional_operation_cases import COPYING_CASES, HOLD_CASES, JOURNAL_CASES, QUEUE_CASES
 from perdure.testing.conformance.sharing_cases import MEMBERSHIP_CASES, SHARE_CASES, TAKEOVER_CASES
 from perdure.testing.conformance.stream_cases import STREAM_CASES
@@ -79,6 +84,7 @@ CASES: tuple[Case, ...] = (
     *MESSAGE_CASES,
     *EVENT_LOG_CASES,
     *CURSOR_CASES,
+    *HISTORY_CASES,
     *HOLD_CASES,
     *JOURNAL_CASES,
     *STREAM_CASES,
