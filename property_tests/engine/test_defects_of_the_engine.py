@@ -27,7 +27,7 @@ from perdure.engine import dispatcher as dispatcher_module
 from perdure.engine.running import RunningEngine
 from perdure.runtime.record import Runtime
 
-PARTS = ("dispatcher", "turns", "runner", "commits", "runs", "apart")
+PARTS = ("dispatcher", "turns", "runner", "runs", "apart")
 CALLS = ("now_ms", "monotonic_ms", "random", "new_id", "future", "call_soon", "call_later", "spawn", "spawn_eagerly")
 
 
@@ -79,7 +79,6 @@ def put_under(engine: RunningEngine, part: str, brittle: Brittle) -> None:
         "dispatcher": dispatcher,
         "turns": dispatcher.turns,
         "runner": engine.runner,
-        "commits": engine.runner.commits,
         "runs": dispatcher.runs,
     }
     owner = parts[part]

@@ -356,7 +356,7 @@ def test_every_value_is_frozen() -> None:
 
 
 # ---------------------------------------------------------------- the kernel
-MAX_KERNEL_LINES = 7_000
+MAX_KERNEL_LINES = 7_025
 KERNEL_MODULE = re.compile(r"^\| `([\w/]+\.py)` \| (\d+) \|", re.MULTILINE)
 
 

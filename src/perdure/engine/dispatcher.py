@@ -11,6 +11,7 @@ from returns.result import Failure, Result, Success
 
 from perdure.engine.commits import Commits
 from perdure.engine.mailbox.entry import (
+    BackgroundEnd,
     Begun,
     Claimable,
     FenceLost,
@@ -49,7 +50,7 @@ from perdure.values.limits import Limits
 from perdure.values.listings import InFlight
 from perdure.values.transition import KeepInstance, Loaded, Put
 
-_Wait: TypeAlias = Literal["over", "reading"] | tuple[MailboxEntry, Rest | Claimable]
+_Wait: TypeAlias = Literal["over", "reading"] | tuple[MailboxEntry, Rest | Claimable | BackgroundEnd]
 """Why no turns are executed now: none are left, or the store's answer, a run or the rest of a turn comes first."""
 
 
@@ -100,7 +101,7 @@ class Dispatcher:
         """Set the runner of programs. Once, right after construction."""
         self._commits, self.turns = runner.commits, TurnExecutor(runner)
         self._background = BackgroundRuns(
-            self.runtime, runner, self._enqueue, self._internal_error, self._background_is_over
+            self.runtime, runner, self._enqueue, self._run_ended, self._internal_error, self._background_is_over
         )
         self.runs = RunExecutor(self.runtime, runner, self._run_ended, self._end, self._internal_error)
         self._batch = EventBatch(self.runtime, runner.commits, self.cache, self._decide_undecided, self._serve_begun)
@@ -299,7 +300,7 @@ class Dispatcher:
         if entry.report is not None:
             entry.report.begun()
         if entry.ended is not None:
-            return Rest(self._background.settle(cell, *entry.ended))
+            return BackgroundEnd(*entry.ended)
         return self.turns.begin(cell, entry, self._loaded)
 
     def _loaded(self, cell: InstanceCell, entry: MailboxEntry, loaded: Result[Loaded, Any]) -> None:
@@ -337,7 +338,7 @@ class Dispatcher:
                 case Commit() | "after_flight":
                     cell.put(entry, "head")
                     return "over"
-                case Rest() | Claimable():
+                case Rest() | Claimable() | BackgroundEnd():
                     return entry, begun
                 case _:
                     self._end(cell, entry, begun)
@@ -423,11 +424,15 @@ class Dispatcher:
         else:
             self._make_idle(cell)
 
-    def _begin_wait(self, cell: InstanceCell, entry: MailboxEntry, rest: Rest | Claimable) -> None:
-        """Begin the run of a turn, which needs no task, or the rest of it, in one."""
-        if isinstance(rest, Claimable):
+    def _begin_wait(self, cell: InstanceCell, entry: MailboxEntry, wait: Rest | Claimable | BackgroundEnd) -> None:
+        """Begin the run of a turn or commit a run's end, which need no task, or begin the rest of it, in one."""
+        if isinstance(wait, Claimable):
             self._in_a_row = 0
-            self.runs.begin(cell, entry, rest)
+            self.runs.begin(cell, entry, wait)
+            return
+        rest = self._background.settle(cell, entry, wait) if isinstance(wait, BackgroundEnd) else wait
+        if rest is None:
+            self._in_a_row = 0
             return
         # None if it ended without waiting: `_in_task` has made the cell idle, and a worker now would say otherwise.
         cell.worker = start_eagerly(self._in_task(cell, entry, rest), self.runtime, name="turns of an instance")

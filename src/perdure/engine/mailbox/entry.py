@@ -80,9 +80,22 @@ class Rest:
     work: Coroutine[Any, Any, Verdict | Literal["again"] | None]
 
 
-Begun: TypeAlias = Commit | Verdict | Claimable | Rest | Literal["after_flight"]
-"""A turn as far as it goes synchronously: its only commit, its outcome, its run, the rest of it; or it begins
-again when the turns before it are durable."""
+@attrs.frozen
+class BackgroundEnd:
+    """The end of a run in the background is committed next.
+
+    Attributes:
+        execute: the run.
+        exit_: the exit of its program.
+    """
+
+    execute: Execute
+    exit_: Exit[Any, Any]
+
+
+Begun: TypeAlias = Commit | Verdict | Claimable | Rest | BackgroundEnd | Literal["after_flight"]
+"""A turn as far as it goes synchronously: its only commit, its outcome, its run, a run's end, the rest of it; or it
+begins again when the turns before it are durable."""
 
 Reading: TypeAlias = Literal["reading"]
 """The turn continues when the store has read its instance."""

@@ -5,7 +5,8 @@ claims are durable together begin together, and their ends are committed togethe
 called in one task for all of these runs, in a context of their own; at the first one that must be awaited, the run
 continues in a task of its own. A job that is accepted for now is claimed by the commit that accepts it.
 
-Beside a run in the background, other turns may write the row: so its end is committed on the present one.
+Beside a run in the background, other turns may write the row: so its end is committed on the present one. That needs a
+task only if the row must be read, after a conflict, and for a hook that follows.
 """
 
 from __future__ import annotations
@@ -20,9 +21,11 @@ from returns.result import Failure, Success
 
 from perdure.engine.commits import MAX_CONFLICTS, MAX_SHARED_CONFLICTS, back_off, result_of
 from perdure.engine.mailbox.entry import (
+    BackgroundEnd,
     Claimable,
     FenceLost,
     MailboxEntry,
+    Rest,
     RunInBackground,
     TurnAnswered,
     Verdict,
@@ -549,6 +552,7 @@ class BackgroundRuns:
         runtime: knows whether a task was cancelled.
         runner: runs the programs.
         enqueue: puts the end of a run at the head of the mailbox.
+        ended: called when the end of a run is committed, unless that takes a task.
         internal_error: logs a defect of the engine, and returns the answer to it.
         over: called when a run has no end to handle.
     """
@@ -556,6 +560,7 @@ class BackgroundRuns:
     runtime: Runtime
     runner: Runner
     enqueue: Enqueue
+    ended: Ended
     internal_error: Callable[[InstanceCell, BaseException], TurnAnswered]
     over: Callable[[InstanceCell], None]
 
@@ -627,11 +632,79 @@ class BackgroundRuns:
         self.over(cell)
 
     # ------------------------------------------------------------ the end of a run
-    async def settle(self, cell: InstanceCell, execute: Execute, exit_: Exit[Any, Any]) -> Verdict:
-        """Settle a run whose end is at the head of the mailbox, and run the hooks that follow it."""
+    def settle(self, cell: InstanceCell, entry: MailboxEntry, end: BackgroundEnd) -> Rest | None:
+        """Commit the end of a run over the row in memory, without a task.
+
+        Returns:
+            None if that is begun. Otherwise what needs a task: a row to read, rivals to wait for, or a hook to run.
+        """
+        runner, loaded = self.runner, self.runner.cache.loaded_row(cell.address)
+        execute, exit_ = end.execute, end.exit_
+        # After a conflict there is a rival, which the task waits for.
+        if loaded is None or entry.conflicts or is_event_between(loaded.instance, cell.running, runner.others):
+            return Rest(self._settled(cell, execute, exit_, tried=entry.conflicts))
+        joined = merge_background_run(execute, loaded, runner.others)
+        if not isinstance(joined, Execute):
+            return Rest(self._settled(cell, execute, exit_))
+        step = runner.finish(cell, joined, exit_)
+        if isinstance(step, Execute):
+            return Rest(self._settled(cell, joined, exit_, hook=step))
+        unwritten = runner.commits.result_without_write(step)
+        if unwritten is not None:
+            self.ended(cell, entry, runner.settled(cell, joined, unwritten))
+            return None
+        cell.begin_serving(entry)
+        try:
+            runner.commits.submit(step.transition, cell, partial(self._take_end, cell, entry, joined, step))
+        except BaseException as defect:  # noqa: BLE001 - the entry is served: only this ends that
+            self._fail_end(cell, entry, joined, defect)
+        return None
+
+    def _take_end(
+        self,
+        cell: InstanceCell,
+        entry: MailboxEntry,
+        execute: Execute,
+        step: Commit,
+        pending: PendingCommit,
+        stored: Stored,
+    ) -> None:
+        """Take the store's answer to the end of a run. After a conflict it is decided again."""
+        try:
+            answered = result_of(step, self.runner.commits.accept_answer(pending, stored, step.transition))
+            cell.end_serving(entry)
+            self.ended(cell, entry, None if answered is None else self.runner.settled(cell, execute, answered))
+        except BaseException as defect:  # noqa: BLE001 - the store calls back to others next
+            self._fail_end(cell, entry, execute, defect)
+
+    def _fail_end(self, cell: InstanceCell, entry: MailboxEntry, execute: Execute, defect: BaseException) -> None:
+        """End a run whose end the engine failed to commit: its claim may be stored, and is recovered."""
+        cell.end_serving(entry)
+        cell.forget(execute.claim.run_id)
+        self.runner.left_claimed(cell)
+        self.ended(cell, entry, self.internal_error(cell, defect))
+
+    async def _settled(
+        self,
+        cell: InstanceCell,
+        execute: Execute,
+        exit_: Exit[Any, Any],
+        *,
+        tried: int = 0,
+        hook: Execute | None = None,
+    ) -> Verdict:
+        """Settle a run in a task, and run the hooks that follow it.
+
+        Args:
+            cell: the instance.
+            execute: the run.
+            exit_: the exit of its program.
+            tried: how often its commit met a conflict.
+            hook: the hook that follows, if that is decided.
+        """
         runner = self.runner
         try:
-            verdict = await self._committed(cell, execute, exit_)
+            verdict = hook or await self._committed(cell, execute, exit_, tried)
             while isinstance(verdict, Execute):
                 ended = await runner.run_program(cell, verdict, "worker")
                 if not isinstance(ended, tuple):
@@ -643,11 +716,13 @@ class BackgroundRuns:
             raise
         return verdict
 
-    async def _committed(self, cell: InstanceCell, execute: Execute, exit_: Exit[Any, Any]) -> Verdict | Execute:
+    async def _committed(
+        self, cell: InstanceCell, execute: Execute, exit_: Exit[Any, Any], tried: int = 0
+    ) -> Verdict | Execute:
         """Commit the end of a program on the present row; or return the hook that follows it."""
         runner = self.runner
-        for tried in range(MAX_SHARED_CONFLICTS if runner.others else MAX_CONFLICTS + 1):
-            await back_off(self.runtime, tried, runner.others)
+        for number in range(tried, MAX_SHARED_CONFLICTS if runner.others else MAX_CONFLICTS + 1):
+            await back_off(self.runtime, number, runner.others)
             match await runner.cache.load(cell.address):
                 # An event of a claimed run is between its claim and its commit: settling now would make that commit a
                 # conflict, after its effects.
