@@ -277,9 +277,9 @@ MUTANTS = (
     ),
     Mutant(
         "writes wait for a stream of reads",
-        "Batcher._serve",
-        "        if self._reads.waiting:\n                await self._reads.serve()",
-        "        while self._reads.waiting:\n                await self._reads.serve()",
+        "Batcher._drive",
+        "                if reads.waiting:\n                    await reads.serve()",
+        "                while reads.waiting:\n                    await reads.serve()",
         "stores/test_batch_models.py::test_reads_and_writes_of_a_file_take_turns",
     ),
     Mutant(

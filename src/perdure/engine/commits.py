@@ -305,7 +305,7 @@ class Commits:
             decoded = drafted if drafted is not None and drafted.text is write.instance.state else None
             pending = PendingCommit(written, cell, Loaded(instance=write.instance), decoded, tell, [(entry, commit)])
         else:
-            written = self._written(written)
+            written = self._written(written, cell)
             if pending is not None:
                 pending.coalesce(entry, commit, written, cell.decoded_of(written, pending.decoded))
                 return
@@ -354,7 +354,7 @@ class Commits:
             tell: called once, in the event loop; it runs no code of jobs, and passes its arguments to `accept_answer`.
         """
         if transition.before is None or (transition.events and not self._keeps_history):
-            transition = self._written(transition)
+            transition = self._written(transition, cell)
         write = transition.write
         if type(write) is Put and cell is not None:
             decoded = cell.decoded_of(transition, None)
@@ -448,13 +448,13 @@ class Commits:
             tell,
         )
 
-    def _written(self, transition: Transition) -> Transition:
+    def _written(self, transition: Transition, cell: InstanceCell | None) -> Transition:
         """Return a transition as it is stored: over its row, and without its events if no history is kept."""
         if transition.events and not self._keeps_history:
             transition = attrs.evolve(transition, events=())
         if transition.before is not None or transition.expected is None:
             return transition
-        return over(self.cache.row(transition.address), transition)
+        return over(None if cell is None else cell.row, transition)
 
 
 def result_of(step: Commit, stored: Stored) -> TurnAnswered | None:

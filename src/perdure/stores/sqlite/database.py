@@ -95,13 +95,15 @@ class Database:
 
     async def read(self, reads: Sequence[Read]) -> list[Result[Any, StoreError]]:
         """Run reads in one thread round trip. Each has its own answer."""
-        await self._ensure_trusted()
+        if not self._writer.is_trusted:
+            await self._open_again()
         writer, file = self._writer, self.file
         return await self._thread.run(lambda cursor: [_answer(cursor, read, writer, file) for read in reads])
 
     async def write(self, group: Sequence[Write]) -> list[Written]:
         """Run writes in one transaction and one thread round trip. Each has its own answer."""
-        await self._ensure_trusted()
+        if not self._writer.is_trusted:
+            await self._open_again()
         writer = self._writer
         return await self._thread.run(lambda cursor: writer.write(cursor, group))
 
@@ -123,9 +125,7 @@ class Database:
         """End the thread after its present work, without waiting: for an event loop that is stopping."""
         self._thread.stop()
 
-    async def _ensure_trusted(self) -> None:
-        if self._writer.is_trusted:
-            return
+    async def _open_again(self) -> None:
         before = self._writer.ownership
         # Inspect the files before the close: the close itself checkpoints, and so would hide a foreign write.
         moved = before.loss_before_closing() if self._connection == "open" else None
@@ -459,8 +459,16 @@ class Batcher:
         self._runtime.carry_out(self._drive(), name=self._name)
 
     async def _drive(self) -> None:
+        reads, writes = self._reads, self._writes
         try:
-            await self._serve()
+            while reads.waiting or writes.waiting:
+                # One batch of each kind in turn: with a loop over reads alone, a stream of reads would delay commits
+                # without a bound.
+                if reads.waiting:
+                    await reads.serve()
+                if writes.waiting:
+                    await writes.serve()
+                    self._look_for_loss()
         except BaseException:  # the event loop is stopping, or this code has a defect
             await self._shut()
             raise
@@ -479,16 +487,6 @@ class Batcher:
             raise
         finally:
             self._end()
-
-    async def _serve(self) -> None:
-        while self._reads.waiting or self._writes.waiting:
-            # One batch of each kind in turn: with a loop over reads alone, a stream of reads would delay commits
-            # without a bound.
-            if self._reads.waiting:
-                await self._reads.serve()
-            if self._writes.waiting:
-                await self._writes.serve()
-                self._look_for_loss()
 
     def _end(self) -> None:
         self._state = "closed"

@@ -12,7 +12,7 @@ import sqlite3
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import attrs
 
@@ -174,7 +174,10 @@ class DatabaseThread:
         Raises:
             Exception: the function's exception.
         """
-        return cast("T", await self._connection.execute_fetchall(_WORK, cast("Any", work)))
+        given: Any = work  # where the driver's types expect a statement's parameters, and rows as the answer
+        answer: Any = await self._connection.execute_fetchall(_WORK, given)
+        result: T = answer
+        return result
 
     async def close(self) -> None:
         """Close the connection and end the thread."""
