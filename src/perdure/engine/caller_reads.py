@@ -151,15 +151,20 @@ class _Wait:
 
     def see(self, instance: Instance | None) -> InstanceStatus | None:
         """Return the committed status if it ends the wait."""
-        status = shown_status(self.job, instance)
-        if self.wanted.ticket:
-            is_over = instance is None or self.job.has_answered(instance, ticket_parts(self.wanted.ticket))
-            return status if is_over else None
-        if self.wanted.published:
-            found = None if instance is None else self.job.published_in(instance, self.wanted.published)
-            return status if found is None or found.form != "waiting" else None
-        over = instance is not None and self.job.is_over(instance)
-        return status if self.wanted.ends_with(status, over=over) else None
+        job, wanted = self.job, self.wanted
+        if wanted.ticket:
+            is_over = instance is None or job.has_answered(instance, ticket_parts(wanted.ticket))
+        elif wanted.published:
+            found = None if instance is None else job.published_in(instance, wanted.published)
+            is_over = found is None or found.form != "waiting"
+        else:
+            is_over = instance is not None and job.is_over(instance)
+            # Most callers wait for the end: the commits before it need no status for them.
+            if wanted.is_end and instance is not None and not is_over:
+                return None
+            status = shown_status(job, instance)
+            return status if wanted.ends_with(status, over=is_over) else None
+        return shown_status(job, instance) if is_over else None
 
 
 @attrs.define

@@ -35,6 +35,11 @@ class WaitCondition:
     ticket: str = ""
     published: str = ""
 
+    @property
+    def is_end(self) -> bool:
+        """Whether only the instance's end is wanted."""
+        return self.statuses == ("ended",) and not self.phases
+
     def ends_with(self, status: InstanceStatus, *, over: bool) -> bool:
         """Return whether a committed status ends the wait.
 
