@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Generator
+from contextvars import ContextVar
 from datetime import timedelta
 from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Never, ParamSpec, Protocol, TypeVar, cast, final, overload
@@ -437,25 +438,44 @@ class Watched(Program[Any, Any, Any]):  # type: ignore[misc]  # Program is final
     __slots__ = ()
 
 
+class BuildWatch(Protocol):
+    """Receives the programs that are built while it is set."""
+
+    def built(self, program: Program[Any, Any, Any], /) -> None:
+        """Record a program that was just built."""
+        ...
+
+    def begun(self, program: Program[Any, Any, Any], /) -> None:
+        """Record that a program runs."""
+        ...
+
+
+WATCH: Final[ContextVar[BuildWatch | None]] = ContextVar("perdure.programs.watch", default=None)
+"""The watch of the step that this thread, or this task, executes now."""
+
 _class: type[Program[Any, Any, Any]] = Program
 _watchers: set[object] = set()
 # A set and not a number: engines of several threads watch steps, adding to a set is one operation, and a lost count
 # would watch for ever. Two threads may still disable each other's watch for one step, which then reports less.
 
 
-def begin_watching(tell: Callable[[Program[Any, Any, Any]], None]) -> object:
-    """Let `node` report each program it makes, until `end_watching` is called with the result. For `watch` only."""
+def _set_and_tell(made: Program[Any, Any, Any], content: object) -> None:
+    _really_set_node(made, content)
+    watch = WATCH.get()
+    if watch is not None:
+        watch.built(made)
+
+
+def begin_watching(watcher: object) -> None:
+    """Let `node` report each program it makes, until `end_watching` is called with the same object. For `watch` only.
+
+    Args:
+        watcher: hashed by its identity.
+    """
     global _class, _set_node
-
-    def set_and_tell(made: Program[Any, Any, Any], content: object) -> None:
-        _really_set_node(made, content)
-        tell(made)
-
-    watcher = object()
     _watchers.add(watcher)
     # Swapped and not tested in `node`: building a program stays as fast as it is while no run is watched.
-    _class, _set_node = Watched, set_and_tell
-    return watcher
+    _class, _set_node = Watched, _set_and_tell
 
 
 def end_watching(watcher: object) -> None:

@@ -16,7 +16,7 @@ from typing import Any, Final, Never, Protocol, TypeAlias, TypeVar, cast
 import attrs
 from returns.result import Failure, Success
 
-from perdure.programs.container import Program, Watched, node
+from perdure.programs.container import WATCH, Program, Watched, node
 from perdure.programs.exit import Exit, Halted, NotAProgram, Raised, is_closing
 from perdure.programs.instructions import (
     ALT,
@@ -42,7 +42,7 @@ from perdure.programs.instructions import (
     Race,
     Supervision,
 )
-from perdure.programs.watch import Watch, Watching, note_begun
+from perdure.programs.watch import Watch, Watching
 
 
 class Pass:
@@ -206,7 +206,9 @@ def interpret(  # noqa: C901, PLR0912, PLR0915 - one loop, see the comment insid
                 if current.__class__ is not Program:
                     if current.__class__ is not Watched:
                         raise _not_a_program(current, payload)  # noqa: TRY301 - the handler below is the way to unwind
-                    note_begun(current)
+                    watch = WATCH.get()
+                    if watch is not None:
+                        watch.begun(current)
                 tag, first, second = current._inner_value  # noqa: SLF001 - a node is for this loop alone
                 if tag <= ENSURE:  # BIND, MAP, LASH, ALT, ATTEMPT, COMPOSE, ENSURE: the inner program first
                     push((tag, second))

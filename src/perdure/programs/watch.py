@@ -9,7 +9,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 from functools import cache, partial
 from pathlib import Path
 from types import FrameType, FunctionType
@@ -17,8 +16,7 @@ from typing import Any, Literal, TypeAlias
 
 import attrs
 
-from perdure.programs import container
-from perdure.programs.container import Program
+from perdure.programs.container import WATCH, Program, begin_watching, end_watching, node_of
 from perdure.programs.instructions import Deadline, Gather, Race
 from perdure.values.excerpt import fields_in_line
 
@@ -80,9 +78,6 @@ class Watch:
         )
 
 
-_WATCH: ContextVar[Watch | None] = ContextVar("perdure.programs.watch", default=None)
-
-
 @contextmanager
 def watching() -> Generator[Watch]:
     """Watch the programs that this thread, or this task, builds and runs inside the block."""
@@ -95,33 +90,27 @@ class Watching:
     """Makes a watch record a block's programs. The block must not wait: other runs have their own watch."""
 
     # A class and no generator: an inspected run enters it for each of its steps.
-    __slots__ = ("_token", "_watch", "_watcher")
+    __slots__ = ("_token", "_watch")
 
     def __init__(self, watch: Watch) -> None:
         self._watch = watch
 
     def __enter__(self) -> None:
-        self._token = _WATCH.set(self._watch)
+        self._token = WATCH.set(self._watch)
         # Programs report that they were built only while there is a watcher: building one is the most frequent
         # operation.
-        self._watcher = container.begin_watching(_tell)
+        begin_watching(self)
 
     def __exit__(self, *_: object) -> None:
-        container.end_watching(self._watcher)
-        _WATCH.reset(self._token)
+        end_watching(self)
+        WATCH.reset(self._token)
 
 
 def note_begun(program: AnyProgram) -> None:
-    """Report to the watch, if there is one, that a program runs. For the interpreter."""
-    watch = _WATCH.get()
+    """Report to the watch, if there is one, that a program is used although it never runs."""
+    watch = WATCH.get()
     if watch is not None:
         watch.begun(program)
-
-
-def _tell(program: AnyProgram) -> None:
-    watch = _WATCH.get()
-    if watch is not None:
-        watch.built(program)
 
 
 Origin: TypeAlias = Literal["user", "library", "interpreter"]
@@ -141,7 +130,7 @@ def _origin(file: str) -> Origin:
 
 def _parts(program: AnyProgram) -> Iterator[AnyProgram]:
     """Yield a program's parts: its node's contents, and its functions' closures."""
-    _, first, second = container.node_of(program)
+    _, first, second = node_of(program)
     yield from _programs_in(first)
     yield from _programs_in(second)
 
