@@ -38,7 +38,7 @@ from perdure.runtime.record import Sizes
 from perdure.testing import Delay, WorkerDied, World
 from perdure.testing.cluster import Cluster
 from perdure.testing.world.world import with_sizes
-from perdure.values.errors import DefinitionError, InvalidArgument, InvalidInput
+from perdure.values.errors import DefinitionError, HookRaised, InvalidArgument, InvalidInput
 
 
 @attrs.define
@@ -341,6 +341,19 @@ def test_items_that_the_pool_would_refuse_are_refused_by_the_batch() -> None:
         world.settle()
         noted = [event.name for event in world.history(batches, "b") if event.type == "job.noted"]
         assert "batch.not_put" in noted
+
+
+def test_an_item_whose_key_cannot_be_computed_is_refused_by_the_batch_before_any_other_is_put() -> None:
+    keyed = pool_of(key=lambda number: "k" * number)
+    of_keyed = PoolBatch("of_keyed", pool=keyed)
+    with World(App(Outside()).with_jobs(keyed, of_keyed)) as world:
+        handle = world.handle(of_keyed)
+        refused = world.error_of(handle.put("b", {"good": 200, "bad": 201}))
+        assert isinstance(refused, HookRaised)
+        assert "at most 200 characters, not 201" in str(refused)
+        assert world.run(handle.get_state("b")) is None
+        end = world.run(handle.put("b", {"good": 200}))
+        assert (end.put, world.run(handle.seal_and_wait("b")).done) == (1, 1)
 
 
 # ---------------------------------------------------------------- a pool without work

@@ -12,6 +12,7 @@ from returns.result import Failure, Success
 
 from perdure import App, Defect, Do, Signal, Update, Workflow, WorkflowContext, fail, program
 from perdure.client.client import Client
+from perdure.kinds.workflow.header import MAX_WATCHERS
 from perdure.programs import EffectTimeout
 from perdure.remote import connect
 from perdure.server.serving import serving
@@ -220,6 +221,19 @@ def test_updates_beyond_the_inbox_are_typed_errors_and_time_limits_withdraw() ->
         world.run(world.handle(stocks).cancel("s", "enough"))
         world.settle()
         assert world.run(world.handle(follows).outcome("f")) == Done(value="WorkflowCancelled: enough")
+
+
+def test_a_workflow_is_asked_by_a_limited_number_of_others_at_the_same_time() -> None:
+    roomy = Workflow("stocks", state=int, run=stocked, signals=(close,), updates=(take,), inbox=1_000)
+    with World(App(None).with_jobs(roomy, orders, follows)) as world:
+        world.run(world.handle(roomy).start("s", 0))
+        for number in range(MAX_WATCHERS + 1):
+            world.run(world.handle(orders).start(str(number), 0))
+        world.settle()
+        last = world.run(world.handle(orders).outcome(str(MAX_WATCHERS)))
+        assert isinstance(last, Done)
+        assert last.value.endswith("too many workflows wait for it already")
+        assert world.run(world.handle(orders).outcome(str(MAX_WATCHERS - 1))) is None
 
 
 @pytest.mark.parametrize("point", range(1, 26))
