@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextvars import ContextVar
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -13,7 +14,7 @@ from returns.future import FutureResult
 from returns.result import Result, Success
 from world import World, on_each_store
 
-from perdure import App, Do, Limits, Task, TaskContext, effect, program
+from perdure import App, Do, Limits, Task, TaskContext, WorkerPool, Workflow, WorkflowContext, effect, program
 from perdure.programs import sleep
 from perdure.stores.memory import memory_store
 from perdure.testing import Raise
@@ -83,6 +84,70 @@ async def test_context_variables_of_a_run_reach_no_other_run(world: World) -> No
     await world.advance(s=20)
     assert len(office.seen) == 2 * RUNS
     assert all(found in ("nothing", id_) for id_, found in office.seen)
+
+
+@program
+def wait_in_workflow(ctx: WorkflowContext[int]) -> Do[None, Any, Office]:
+    yield from wait(ctx.id)
+
+
+@program
+def wait_in_event(ctx: TaskContext[int], event: int) -> Do[None, Any, Office]:
+    yield from ctx.set_state(event)
+    yield from wait(ctx.id)
+
+
+def start_workflow(jobs: Any, id_: str) -> Any:
+    return jobs.handle(flows).start_and_wait(id_, 0)
+
+
+def send_event(jobs: Any, id_: str) -> Any:
+    return jobs.handle(events).send(id_, 1)
+
+
+def put_item(jobs: Any, id_: str) -> Any:
+    return jobs.handle(items).put_and_wait(id_, 1)
+
+
+flows = Workflow("flows", state=int, run=wait_in_workflow)
+events = Task("events", state=int, event=int, initial=0, on_event=wait_in_event)
+items = WorkerPool("items", item=int, work=wait_once)
+
+
+@pytest.mark.parametrize("request_of", [start_workflow, send_event, put_item])
+def test_context_variables_of_a_run_that_ends_reach_no_run_that_begins(request_of: Any, tmp_path: Path) -> None:
+    """The second request arrives some steps of the event loop after the first run's service has answered."""
+
+    async def main() -> list[Any]:
+        begun, answers = asyncio.Event(), dict[str, "asyncio.Future[None]"]()
+
+        async def answer(office: Office, id_: str) -> Result[None, Any]:
+            office.seen.append((id_, bound.get()))
+            bound.set(id_)
+            if not answers[id_].done():
+                begun.set()
+            await answers[id_]
+            return Success(None)
+
+        office = Office(act=answer)
+        async with App(office).with_jobs(flows, events, items).open(f"sqlite:///{tmp_path}/jobs.db") as jobs:
+            for steps in range(12):
+                first, second = f"{steps} first", f"{steps} second"
+                answers = {first: asyncio.Future(), second: asyncio.Future()}
+                answers[second].set_result(None)
+                asked = asyncio.ensure_future(request_of(jobs, first))
+                await begun.wait()
+                begun.clear()
+                answers[first].set_result(None)
+                for _ in range(steps):
+                    await asyncio.sleep(0)
+                await request_of(jobs, second)
+                await asked
+        return office.seen
+
+    seen = asyncio.run(main())
+    assert len(seen) == 24
+    assert {found for _, found in seen} == {"nothing"}
 
 
 @on_each_store

@@ -566,7 +566,7 @@ class BackgroundRuns:
 
     def begin(self, cell: InstanceCell, entry: MailboxEntry, execute: Execute) -> None:
         """Run user code beside the mailbox, then put the end of the run at its head."""
-        run = self._run(cell, entry, execute)
+        run = self._run(cell, entry, execute, copy_context())
         cell.begin_serving(entry)
         try:
             cell.background = self.runtime.spawn(run, name=f"run of {cell.address}")
@@ -575,7 +575,7 @@ class BackgroundRuns:
             self._leave(cell, entry, execute)
             self._break(cell, entry, execute, defect)
 
-    async def _run(self, cell: InstanceCell, entry: MailboxEntry, execute: Execute) -> None:
+    async def _run(self, cell: InstanceCell, entry: MailboxEntry, execute: Execute, around: Context) -> None:
         try:
             if self.runner.stops_runs:  # as in `RunExecutor`
                 ended: _Performed = await self.runner.stopped(cell, execute, "released")
@@ -593,7 +593,8 @@ class BackgroundRuns:
             return
         self._leave(cell, entry, execute)
         try:
-            self._take(cell, entry, ended)
+            # Outside of the program's context: its variables would reach the runs that the same commit begins.
+            around.run(self._take, cell, entry, ended)
         except BaseException as defect:  # noqa: BLE001 - the run is over and its caller not answered: only this does it
             self._break(cell, entry, execute, defect)
 
