@@ -86,8 +86,8 @@ MAX_WORDS = {
     "how-to": 23_800,
     "tutorial": 4_450,
     "explanation": 8_030,
-    "guarantees": 7_960,
-    "reference": 26_620,
+    "guarantees": 7_940,
+    "reference": 26_610,
     "index": 430,
     "faq": 540,
 }
