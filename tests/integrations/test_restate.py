@@ -66,6 +66,8 @@ from perdure.values.instance import Instance
 from perdure.values.message import DeadLettered, Message, Postponed, StoredMessage
 from perdure.values.transition import Remembered
 
+pytestmark = pytest.mark.xdist_group("restate")  # one process starts the cluster, once
+
 GUIDE = Path(__file__).parents[2] / "docs" / "how-to" / "run-on-restate.md"
 
 needs_server = pytest.mark.skipif(
