@@ -28,10 +28,11 @@ from flows import (
 )
 from returns.future import FutureResult
 
-from perdure import App, Backoff, Do, Limits, Retry, Workflow, WorkflowContext, effect, program, step, step_key
+from perdure import App, Backoff, Do, Limits, Retry, Signal, Workflow, WorkflowContext, effect, program, step, step_key
 from perdure.jobs.call import Call
 from perdure.programs import log, sleep
-from perdure.testing import Crash, Hang, Raise, WorkerDied, World
+from perdure.testing import Crash, Delay, Hang, Raise, WorkerDied, World
+from perdure.testing.cluster import Cluster
 from perdure.values.answer import Done
 from perdure.values.errors import DefinitionError
 from perdure.values.outcome import Failed, Retrying
@@ -399,3 +400,57 @@ def test_a_wrong_retry_policy_of_a_step_is_refused() -> None:
             @program
             def label_again(text: str) -> Do[str, Declined, HasShop]:
                 return (yield from label(text))
+
+
+# ---------------------------------------------------------------- the commit of a run's end is refused
+word = Signal("word", str)
+
+
+@step
+@program
+def labelled_slowly(text: str) -> Do[str, Declined, HasShop]:
+    found = yield from label(text)
+    yield from sleep("10 seconds")
+    return found
+
+
+@program
+def labelling(ctx: WorkflowContext[int]) -> Do[str, Any, HasShop]:
+    found = yield from labelled_slowly("a")
+    return found + (yield from word.receive())
+
+
+def _signalled_before_the_end(cluster: Cluster, job: Workflow[Any, Any, Any, Any]) -> None:
+    """Start a workflow on one engine, and let another one store a signal just before its run's end is stored."""
+    first, second = cluster.open(), cluster.open()
+    cluster.run_on(first, lambda client: client.handle(job).start("w", 0))
+    cluster.advance("9 seconds")
+    cluster.inject(Delay("store.commit", time="3 seconds"))
+    cluster.advance("2 seconds")
+    cluster.run_on(second, lambda client: client.handle(job).signal("w", word, "b"))
+    cluster.advance("1 minute")
+
+
+def test_an_outcome_whose_commit_a_signal_refuses_is_stored_with_the_next_one() -> None:
+    """The step would be performed a second time, as if it had not happened."""
+    shop = Shop()
+    job = Workflow("shipping", state=int, run=labelling, signals=(word,), keep=None)
+    with Cluster(App(shop).with_jobs(job), debug=False) as cluster:
+        _signalled_before_the_end(cluster, job)
+        assert cluster.run_on(cluster.up[0], lambda client: client.handle(job).outcome("w")) == Done(value="label:ab")
+    assert shop.names == ["label"]
+
+
+def test_a_failed_attempt_whose_commit_a_signal_refuses_counts_once() -> None:
+    shop = Shop()
+    retry = Retry[object](max_attempts=3, delay=Backoff.constant("5 minutes"))
+    job = Workflow(
+        "shipping", state=int, run=labelling, signals=(word,), keep=None, retry_defects=retry, run_timeout="10 seconds"
+    )
+    with Cluster(App(shop).with_jobs(job), debug=False) as cluster:
+        _signalled_before_the_end(cluster, job)
+        assert cluster.run_on(cluster.up[0], lambda client: client.handle(job).status("w")).attempt == 2
+        history = cluster.run_on(cluster.up[0], lambda client: client.history(job, "w"))
+        assert [(each.event.hook, each.event.attempt) for each in history if each.event.type == "job.failed"] == [
+            ("labelled_slowly", 1)
+        ]

@@ -143,6 +143,20 @@ class RunProgress:
     cancelled: bool
     known: Known
 
+    def after(self, earlier: RunProgress | None) -> RunProgress:
+        """Return this progress with an earlier one of the same run, whose commit was refused."""
+        if earlier is None:
+            return self
+        return attrs.evolve(
+            self,
+            bodies=earlier.bodies + self.bodies,
+            replied=earlier.replied + self.replied,
+            published=earlier.published + self.published,
+            received=earlier.received + self.received,
+            messages=earlier.messages + self.messages,
+            failures=earlier.failures + self.failures,
+        )
+
 
 @attrs.frozen
 class Parts(NoProgress):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import attrs
 import orjson
 from returns.result import Success
 
 from perdure.jobs.context import EndInstance
+from perdure.jobs.draft import Draft
 from perdure.jobs.failures import record_failure
 from perdure.jobs.redaction import secrets_of_run
 from perdure.jobs.run import executed, run_answer
@@ -222,13 +223,24 @@ def _failures(log: EventRecorder, execute: Execute, progress: RunProgress) -> tu
 
 
 # ---------------------------------------------------------------- the end of a run
+def _last_progress(draft: Draft, replay: Replay) -> RunProgress:
+    """Return the progress that a run ends with.
+
+    The run's end is decided again if its commit is refused, because a request was stored in between. The progress of
+    the refused commit is no longer in the replay: without it, the outcome of a step would be lost.
+    """
+    of_run = cast("WorkflowDraft", draft)
+    of_run.ending = progress_of(replay).after(of_run.ending)
+    return of_run.ending
+
+
 def settled(job: AnyWorkflow, execute: Execute, replay: Replay, inputs: TurnInputs) -> Commit:
     """Commit a run's end: the workflow ended, waits, is retried, or is parked."""
     # Generators that are left open would run their `finally` blocks when they are collected, at any moment.
     if not replay.is_kept:
         replay.tree.close()
     stored_header = header_of(execute.instance)
-    progress = with_news(progress_of(replay), stored_header, execute.instance, inputs)
+    progress = with_news(_last_progress(execute.draft, replay), stored_header, execute.instance, inputs)
     header = advanced(stored_header, progress, execute.instance)
     if replay.end is not None:
         return _ended(job, execute, header, progress, replay.end, inputs, replay=replay)
@@ -569,7 +581,7 @@ def _interrupted(execute: Execute, replay: Replay, inputs: TurnInputs) -> Commit
     if replay.tree.exit is None and header.cancel is not None:
         cut(replay, header.cancel)
     replay.tree.close()
-    progress = with_news(progress_of(replay), header, execute.instance, inputs)
+    progress = with_news(_last_progress(execute.draft, replay), header, execute.instance, inputs)
     header = attrs.evolve(advanced(header, progress, execute.instance), waits_for=waits_of(replay.tree))
     return _waiting(execute, header, progress, replay, inputs)
 
@@ -588,6 +600,9 @@ def cut_short(job: AnyWorkflow, execute: Execute, exit_: Exit[Any, Any], inputs:
     if isinstance(exit_, Success):
         return None
     replay = draft.replay
+    if draft.cut_by is exit_:  # the commit was refused: the same failures are committed over the present row
+        return settled(job, execute, replay, inputs)
+    draft.cut_by = exit_
     defect = exit_.cause if isinstance(exit_, Raised) else exit_
     record = record_failure(exit_, job.plan.errors, secrets=secrets_of_run(job, execute))
     failed = [(asked.path, asked.name, asked.begun_ms or 0) for asked in replay.in_progress]

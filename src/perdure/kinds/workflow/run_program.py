@@ -34,7 +34,7 @@ from perdure.kinds.workflow.journal import (
 )
 from perdure.kinds.workflow.progress import Known, News, Parts, RunProgress, after_failure
 from perdure.kinds.workflow.replay import Replay
-from perdure.kinds.workflow.tree import DROPPED, OpenStep, deadlines_around
+from perdure.kinds.workflow.tree import DROPPED, AnyExit, OpenStep, deadlines_around
 from perdure.programs import Do, Halted, Program, Raised, asks, perform, program, sandbox, sleep
 from perdure.programs.constructors import supervised
 from perdure.programs.instructions import Jitter, Now, Orders, Sleep
@@ -58,6 +58,8 @@ class WorkflowDraft(Draft):
         problem: why this code cannot follow the journal.
         noticed: the row with a request that was stored during the replay.
         stored: the stored state with the members that newer code wrote, if the workflow has changed its first state.
+        ending: the progress that the run ends with, from the first decision on its end on.
+        cut_by: the exit that cut the run short, whose steps in progress are noted as failed.
     """
 
     __repr__ = fields_in_line
@@ -66,6 +68,8 @@ class WorkflowDraft(Draft):
     problem: InvalidInput | None = None
     noticed: Instance | None = None
     stored: Opened[Any] | None = None
+    ending: RunProgress | None = None
+    cut_by: AnyExit | None = None
 
     @property
     def is_complete(self) -> bool:
