@@ -104,8 +104,10 @@ def _pages(
     names = ", ".join(key)
     if isinstance(reader, Reader):
         beyond = f"({names}) > ({', '.join('?' * len(key))})" + (f" AND {only.format('?')}" if only else "")
+        # Keyset pages: rows that are deleted between two pages would shift an OFFSET.
         sql = f"SELECT {columns} FROM {table} WHERE {beyond} ORDER BY {names} LIMIT {reader.page}"
         return reader.pages(sql, after, values, page=reader.page)
+    # Without a key: the rows come from one cursor in one transaction.
     where = f"WHERE {only.format('$1')}" if only else ""
     return reader.pages(f"SELECT {columns} FROM perdure.{table} {where} ORDER BY {names}", *values, page=reader.page)
 
@@ -150,6 +152,7 @@ def latest_epoch(reader: StoreReader) -> int:
 
 def instances(reader: StoreReader) -> Generator[list[StoredInstance]]:
     """Yield all instances in pages, the oldest first."""
+    # PostgreSQL indexes both claims apart, and SQLite one column for both: the check compares with either.
     owner = "owner" if isinstance(reader, Reader) else "coalesce(owner, event_owner)"
     columns = f"{INSTANCE_COLUMNS}, due_ms, {owner}, status, rank_ms"
     for rows in _pages(reader, "instances", columns, ("incarnation",), (0,)):
@@ -171,6 +174,7 @@ def journal(reader: StoreReader, instance: Instance) -> tuple[str, ...] | None:
                 reason = f"expected a row at place {len(bodies)} of its journal, found the next at {row[0]}"
                 raise StoreCorrupt(str(instance.address), reason)
             bodies.append(row[1])
+    # Rows behind the length were appended since the instance was read. Fewer: it was purged, or its journal was cut.
     return tuple(bodies[: instance.journal_length]) if len(bodies) >= instance.journal_length else None
 
 
@@ -193,6 +197,7 @@ def answers(reader: StoreReader, now_ms: int) -> Generator[list[RememberedAnswer
 
 def events(reader: StoreReader) -> Generator[list[LoggedEvent | StoreCorrupt]]:
     """Yield the event history in pages, in order: first the events that have left the log."""
+    # Older events first: both tables together are then in the order of their numbers.
     for table in event_tables(reader):
         for rows in _pages(reader, table, EVENT_COLUMNS, ("sequence",), (0,)):
             yield [_event(row) for row in rows]
@@ -200,6 +205,7 @@ def events(reader: StoreReader) -> Generator[list[LoggedEvent | StoreCorrupt]]:
 
 def event_tables(reader: StoreReader) -> tuple[str, ...]:
     """Return the tables with events, those with the older events first."""
+    # A file that no engine has migrated yet has no such table.
     has_kept = not isinstance(reader, Reader) or reader.schema_version >= FIRST_WITH_HISTORIES
     return ("kept_events", "events") if has_kept else ("events",)
 
@@ -208,6 +214,7 @@ def history_span(reader: StoreReader) -> tuple[int, int] | None:
     """Return the instants of the log's oldest and newest event, in milliseconds. None if there is no event."""
     schema = "" if isinstance(reader, Reader) else "perdure."
     sides = [reader.rows(f"SELECT at_ms FROM {schema}events ORDER BY sequence {side} LIMIT 1") for side in ("", "DESC")]
+    # Two statements: the log may have become empty between them.
     return (int(sides[0][0][0]), int(sides[1][0][0])) if all(sides) else None
 
 
@@ -230,6 +237,7 @@ def _instance(row: Row) -> StoredInstance:
         found = instance_from(row)
     except StoreCorrupt as damage:
         found = damage
+    # Not decoded: an address that is damaged must still name the row in the report.
     return StoredInstance(address=Address(*map(str, row[2:5])), instance=found, index=row[-4:])
 
 

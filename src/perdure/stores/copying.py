@@ -18,6 +18,7 @@ Table: TypeAlias = Literal[
     "instances", "journal", "streams", "messages", "dead_letters", "keys", "histories", "kept_events", "events", "holds"
 ]
 
+# Both stores of a comparison read pages of this size: row by row, they meet the same boundaries.
 PAGE_ROWS: Final = 1_000
 """The rows of a page."""
 
@@ -35,6 +36,7 @@ class TableColumns:
     """
 
     names: tuple[str, ...]
+    # The first columns: the position of a copy is the start of its last row.
     key: int
 
 
@@ -119,6 +121,7 @@ class Numbers:
     @property
     def moment(self) -> str:
         """A text that differs once an engine has opened the store, or an application has sent a message."""
+        # An engine or an application that writes changes at least one of these numbers.
         return f"epoch {self.epoch}, incarnation {self.incarnation}, message {self.message_id}, event {self.sequence}"
 
 
@@ -210,6 +213,7 @@ def claim_owner(claim: str | None) -> int | None:
     """Return the epoch in a stored claim; None without one, or if it cannot be read."""
     try:
         found: Any = None if claim is None else orjson.loads(claim)["owner"]
+    # A corrupt claim is copied as it is: the copy must not fail because of it.
     except (orjson.JSONDecodeError, KeyError, TypeError):
         return None
     return found if isinstance(found, int) else None

@@ -29,8 +29,10 @@ from perdure.values.transition import Remembered
 
 T = TypeVar("T")
 
+# Without detailed validation: it slows each row down, and the message names the row anyway.
 _converter = Converter(detailed_validation=False)
 
+# Most events have none of them, and each name would be stored with every event.
 _OPTIONAL: Final = ("by", "payload", "state", "told", "told_by")
 """Event fields that are not stored if they are empty, which is their default."""
 
@@ -49,6 +51,7 @@ def _fields(record: Any) -> dict[str, Any]:
         names = tuple(field.name for field in attrs.fields(kind))
         reader = _readers[kind] = (names, attrgetter(*names))
     names, read = reader
+    # By hand, not with `attrs.asdict`, which also copies nested values.
     return dict(zip(names, read(record), strict=True))
 
 
@@ -85,6 +88,7 @@ def event_body(event: Event) -> str:
         reader = _bodies[kind] = (names, attrgetter(*names))
     fields = dict(zip(reader[0], reader[1](event), strict=True))
     for name in _OPTIONAL:
+        # By truth: an empty text and an empty tuple are the defaults of these fields.
         value = getattr(event, name, None)
         if value:
             fields[name] = value
@@ -99,6 +103,7 @@ def logged_event(*, sequence: int, address: str, type_: str, at_ms: int, body: s
     """
     try:
         fields: dict[str, Any] = orjson.loads(body)
+        # The columns win: a body that has fields of these names is not trusted.
         event = _converter.structure(fields | {"address": address, "at_ms": at_ms}, EVENT_TYPES[type_])
     except Exception as error:  # noqa: BLE001 - one bad event must not stop the log
         return LoggedEvent(
@@ -151,6 +156,7 @@ def check_types(row: Row, types: tuple[tuple[type, ...], ...], *, what: str) -> 
     Raises:
         StoreCorrupt: a value has another type.
     """
+    # Not strict: rows of other queries carry further columns behind these.
     for value, allowed in zip(row, types, strict=False):
         # `type`, not `isinstance`: a bool is an int, and a damaged column must not pass as a number.
         if type(value) not in allowed:
@@ -294,6 +300,7 @@ class CorruptRows:
 
     def note(self, error: StoreCorrupt) -> None:
         """Remember a corrupt row."""
+        # Bounded, and the first ones stay: an operator needs examples, not all.
         if len(self._found) < _LIMIT:
             self._found[error.what] = error.reason
 
@@ -354,6 +361,7 @@ _AFTER_SURROGATES: Final = 0xE000
 
 def after_prefix(prefix: str) -> str | None:
     """Return the first text, ordered by code point, after every text with this prefix. None if there is none."""
+    # Nothing follows U+10FFFF: the character before it is raised instead.
     stem = prefix.rstrip("\U0010ffff")
     if not stem:
         return None

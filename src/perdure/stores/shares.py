@@ -88,6 +88,7 @@ def bucket_of(address: Address) -> int:
 
 def bucket_of_printed(address: str) -> int:
     """Return a printed address's bucket."""
+    # MD5 of the printed address, because PostgreSQL computes the same.
     return md5(address.encode("utf-8", "surrogatepass"), usedforsecurity=False).digest()[0] % BUCKETS
 
 
@@ -104,6 +105,7 @@ class Share:
     def __contains__(self, address: Address) -> bool:
         """Return whether an address is in the share."""
         buckets = self.buckets.get((address.kind, address.name))
+        # All buckets: the usual case of an engine without others needs no hash.
         return buckets is not None and (len(buckets) == BUCKETS or bucket_of(address) in buckets)
 
     def without(self, jobs: tuple[Job, ...]) -> Share:

@@ -32,12 +32,14 @@ async def read_journal(
     rows: list[str] = []
     if instance is None or store.journal is None:
         return Success(())
+    # Rows behind the length belong to a later version of the instance.
     while (place := first + len(rows)) < instance.journal_length:
         limit = min(page, instance.journal_length - place)
         read = await answer_of(store.journal.read(instance.address, instance.incarnation, place, limit))
         if not isinstance(read, Success):
             return Failure(read.failure())
         rows += read.unwrap()
+        # The instance was purged meanwhile: another read would return nothing for ever.
         if len(read.unwrap()) < limit:
             break
     return Success(tuple(rows))

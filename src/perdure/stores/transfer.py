@@ -67,8 +67,10 @@ class _Side:
         digest = sha256()
         async with aclosing(pages):
             async for page in pages:
+                # Without the number: both stores count events in their own way.
                 kept = [row[1:] for row in page] if table in RENUMBERED else list(page)
                 self.rows += len(kept)
+                # Joined as one JSON list, whatever the pages: the digest of equal tables is equal for other page sizes.
                 digest.update(orjson.dumps(kept)[1:-1] + b",")
                 yield kept
         self.digest = digest.hexdigest()
@@ -88,10 +90,12 @@ async def compared(source: CopySource, target: CopySource, table: Table, seen: C
     ours, theirs = one.read(source.pages(table, ()), table), other.read(target.pages(table, ()), table)
     async with aclosing(ours), aclosing(theirs):
         while True:
+            # Both sides, even after a difference: the report has the digests and the numbers of rows of both.
             left, right = await anext(ours, None), await anext(theirs, None)
             if left is None and right is None:
                 break
             seen(len(left or ()))
+            # Only the first difference: a shifted row makes all later ones differ.
             if not difference and left != right:
                 difference = _first(table, left or [], right or [])
     return ComparedTable(
@@ -205,6 +209,7 @@ async def copy_store(source: CopySource, target: CopyTarget, progress: OnCopyPro
         reason = f"the source changed from {numbers.moment} to {after.moment}; stop the applications that send messages"
         raise CopyFailed(target.name, f"{reason}, delete the target and begin again")
     done = StoreCopy(source=source.name, target=target.name, resumed=begun is not None, tables=tables)
+    # Only then can the target be opened: a copy with a difference stays an unfinished one.
     if not done.differences:
         await target.finish(numbers)
     return done
@@ -234,6 +239,7 @@ async def _rows(source: CopySource, target: CopyTarget, begun: CopyPosition | No
         after = begun.key if begun is not None and begun.table == table else ()
         async with aclosing(source.pages(table, after)) as pages:
             async for page in pages:
+                # The key of the last row, in the transaction of the page: the copy continues behind it.
                 await target.write(CopyPosition(table, page[-1][: COLUMNS[table].key]), page)
                 progress.add(len(page))
 
@@ -245,6 +251,7 @@ async def _tables(source: CopySource, other: CopySource, progress: _Progress) ->
 def _difference(ours: Numbers, theirs: Numbers) -> str:
     for name in ("incarnation", "message_id"):
         one, other = getattr(ours, name), getattr(theirs, name)
+        # Greater ones are no difference: the target may have assigned numbers before.
         if other < one:
             return f"{name}: the source has assigned {one:,}, the target would assign it again after {other:,}"
     one_by_name, other_by_name = (
@@ -268,6 +275,7 @@ class _Progress:
 
     def add(self, rows: int) -> None:
         self.done += rows
+        # The sizes are estimates: more rows than that must not show above 100 %.
         self.show(self.phase, self.done, max(self.done, sum(self.sizes.values())))
 
     def skip(self, tables: list[Table]) -> None:

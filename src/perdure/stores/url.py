@@ -78,6 +78,7 @@ async def open_store(
         DefinitionError: the scheme is unknown, or ``on_locked`` is ``wait`` for a store without an owner.
         StoreError: the store cannot be opened.
     """
+    # Before the store is opened: a memory store has no owner whose end one could wait for.
     check_when_owned(url, on_locked)
     parts = split_url(url)
     match parts.scheme:
@@ -147,6 +148,7 @@ def _path(url: str, parts: SplitResult, expected: str = f"{_FILES}, or 'memory:/
     path = unquote(parts.path[1:])
     # Only three slashes make a path: after one or two, "app:secret@host" would be a file name, and shown.
     is_file = url[len(parts.scheme) :].startswith(":///")
+    # ":memory:" would be a new database for each connection, and vanish with it.
     if parts.netloc or not is_file or not path or path == ":memory:":
         raise DefinitionError(_WHAT, _shown(url), expected)
     return path
@@ -160,6 +162,7 @@ def _options(url: str, parts: SplitResult) -> dict[str, Any]:
         if cache_bytes is not None and "cache_bytes" not in options:
             options["cache_bytes"] = cache_bytes
             continue
+        # At most once: with two values of an option, an operator could not tell which one counts.
         if name in options or text not in _CHOICES.get(name, ()):
             raise DefinitionError(_WHAT, _shown(url), f"no other options than {_OPTIONS}, each at most once")
         options[name] = text

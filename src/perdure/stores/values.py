@@ -178,6 +178,7 @@ class JobWork:
     next_alarm_ms: int | None = None
 
 
+# A status that this list lacks counts as work: better a worker that finds nothing than work that none runs.
 WITHOUT_WORK: Final = ("done", "parked", "paused")
 """The statuses of instances that no worker will run by itself."""
 
@@ -221,8 +222,10 @@ class StoredWork:
         """
         due, first = Counter[Job](), dict[Job, int]()
         number, last_ms = 0, None
+        # The rows are in the order of their instants: the rows reach up to the last one.
         for job, at_ms in alarms:
             number, last_ms = number + 1, at_ms
+            # The first of each job is its earliest.
             first.setdefault(job, at_ms)
             due[job] += at_ms <= until_ms
         found = tuple(
@@ -237,6 +240,7 @@ class StoredWork:
             )
             for job in jobs
         )
+        # Fewer rows than the limit: all alarms were read, so the counts are complete.
         return cls(jobs=found, alarms_to_ms=last_ms if number >= limit else None)
 
 

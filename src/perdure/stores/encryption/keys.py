@@ -46,6 +46,7 @@ class Key:
     secret: bytes = attrs.field(repr=False)
 
     def __attrs_post_init__(self) -> None:
+        # Of a caller without types: the message must not show the secret.
         id_, secret = cast("object", self.id), cast("object", self.secret)
         if not isinstance(id_, str) or _ID.fullmatch(id_) is None:
             raise DefinitionError("id of a key", id_, "1 to 64 letters, digits, dots, hyphens or underscores")
@@ -66,6 +67,7 @@ class Key:
             DefinitionError: it is not such a line. The message does not show it.
         """
         id_, _, encoded = text.partition(":")
+        # `validate`: without it, characters that are not base64 are skipped, and a mistyped key becomes another one.
         try:
             secret = base64.b64decode(encoded, validate=True)
         except ValueError:
@@ -157,6 +159,7 @@ class Encryption:
         return Encryption.from_text(text, plain=plain)
 
     @property
+    # Sorted: the text is part of the code's fingerprint, which the order of keys must not change.
     def reads(self) -> str:
         """The texts that these keys read, described without the keys."""
         return " ".join((self.plain, *sorted(self._ciphers)))
@@ -175,10 +178,12 @@ class Encryption:
             context: the record and the field that hold it: it decrypts nowhere else.
             salt: makes texts in one place differ. Stored with the text.
         """
+        # An empty text stays: it hides nothing, and stores test for it.
         if not text:
             return text
         key = self.primary.id
         # The context is authenticated: a text that is moved to another row or field does not decrypt.
+        # The salt too: it is stored in plain text, and must not be exchanged.
         sealed = self._ciphers[key].encrypt(text.encode(), [orjson.dumps((*context, salt))])
         return f"{SEALED}{key}:{salt}:{base64.b64encode(sealed).decode()}"
 
@@ -200,6 +205,7 @@ class Encryption:
         if cipher is None:
             known = ", ".join(self._ciphers)
             return Unreadable(f"it is encrypted with key {excerpt(key)}, which is missing (keys: {known})", text)
+        # Key and salt have no colon, and base64 has none either.
         _, _, salt, encoded = text[len(SEALED) - 1 :].split(":", 3) if text.count(":") >= _COLONS else ("", "", "", "")
         try:
             plain: bytes = cipher.decrypt(base64.b64decode(encoded, validate=True), [orjson.dumps((*context, salt))])

@@ -123,11 +123,13 @@ class RecordCipher:
         return attrs.evolve(journal, bodies=tuple(bodies))
 
     def _text(self, text: str, *context: str, salt: str = "") -> str:
+        # A text that could not be decrypted is written back unchanged: the key may come later.
         if type(text) is Unreadable:
             return cast("str", text.original)  # the stored text is kept as it was
         return self.encryption.seal(text, *context, salt=salt)
 
     def _claim(self, claim: Claim, address: str, field: str, salt: str) -> Claim:
+        # A claim without a payload has nothing to hide, and stays as it is.
         if claim.payload is None:
             return claim
         return attrs.evolve(claim, payload=self._text(claim.payload, address, field, claim.run_id, salt=salt))
@@ -153,6 +155,7 @@ class RecordCipher:
         return attrs.evolve(
             remembered,
             fingerprint=self.encryption.seal(remembered.fingerprint, *context, "fingerprint", salt=salt),
+            # An answer that was emptied stays empty: retention and the engine test for it.
             answer=remembered.answer and self.encryption.seal(remembered.answer, *context, "answer", salt=salt),
         )
 
@@ -161,6 +164,7 @@ class RecordCipher:
         return attrs.evolve(message, payload=payload)
 
     def _fate(self, fate: MessageFate | None) -> MessageFate | None:
+        # Only an error has a text of the user.
         if fate is None or isinstance(fate, Consumed | Kept) or fate.error is None:
             return fate
         error = self._record(fate.error, "message", str(fate.message_id), salt=str(fate.deliveries))
@@ -168,6 +172,7 @@ class RecordCipher:
 
     def _event(self, event: Event) -> Event:
         changes: dict[str, Any] = {}  # fields of the event
+        # By the event's own id: the log assigns its number later.
         for field in _texts(event):
             changes[field] = self.encryption.seal(str(getattr(event, field)), event.address, event.event_id, field)
         error: object = getattr(event, "error", None)
@@ -310,6 +315,7 @@ def sealed_outside(encryption: Encryption, target: Address, action: str, payload
 
 def _place(message: Message) -> tuple[str, str, str]:
     sender = message.sender
+    # A message of an application's transaction has its number in the sender: it was sealed before it had one.
     from_ = _OUTSIDE if f"{sender.kind}:{sender.name}" == _OUTSIDE else str(sender)
     return from_, str(message.target), message.action
 
@@ -330,6 +336,7 @@ def _texts(event: Event) -> tuple[str, ...]:
             return ("data",)
         case JobAccepted():
             return ("payload",) if event.payload is not None else ()
+        # Any other event may carry the state that its turn left.
         case _:
             return ("state",) if getattr(event, "state", None) is not None else ()
 

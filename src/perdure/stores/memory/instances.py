@@ -38,10 +38,12 @@ class Ordered:
             self._blocks.append([entry])
             self._lasts.append(entry)
             return
+        # Behind the last entry: the last block takes it, because no block has a greater one.
         at = min(bisect_left(self._lasts, entry), len(self._lasts) - 1)
         block = self._blocks[at]
         insort(block, entry)
         self._lasts[at] = block[-1]
+        # Twice the size: a split leaves two blocks of the size, which are not split again soon.
         if len(block) > 2 * self._block:
             self._split(at)
 
@@ -53,6 +55,7 @@ class Ordered:
         if block:
             self._lasts[at] = block[-1]
         else:
+            # No empty block stays: its last entry, which the search compares, would not exist.
             del self._blocks[at]
             del self._lasts[at]
 
@@ -144,6 +147,7 @@ class LaneIndex:
     def _remove(self, job: Job, lane: str, entry: Entry) -> None:
         lanes = self._jobs[job]
         lanes.entries[lane].remove(entry)
+        # A lane without entries is dropped: a job with many short-lived lanes would keep all their names.
         if next(iter(lanes.entries[lane]), None) is None:
             del lanes.entries[lane]
             del lanes.names[bisect_left(lanes.names, lane)]
@@ -199,6 +203,7 @@ class Instances:
         address, incarnation = instance.address, instance.incarnation
         self._incarnations[address.kind, address.name, address.id] = incarnation
         self._rows[incarnation] = instance
+        # At least that number: a new instance must not get the incarnation of a restored one.
         self._last_incarnation = max(self._last_incarnation, incarnation)
         self._reindex(incarnation, None, instance)
 
@@ -217,6 +222,7 @@ class Instances:
         self, now_ms: int, limit: int, after: DuePosition | None = None, except_jobs: frozenset[Job] = frozenset()
     ) -> tuple[Instance, ...]:
         """Return due instances after a position, earliest first, without those of some jobs."""
+        # Behind the position: the entry at it was in the page before.
         entries = self._due if after is None else self._due.from_((after[0], after[1] + 1))
         due = takewhile(lambda entry: entry[0] <= now_ms, entries)
         rows = (self._rows[incarnation] for _, incarnation in due)
@@ -250,6 +256,7 @@ class Instances:
     def claimed(self, after_incarnation: int, limit: int) -> tuple[Instance, ...]:
         """Return instances with a claim, by incarnation."""
         later = (incarnation for incarnation in self._claimed if incarnation > after_incarnation)
+        # The set has no order: the smallest ones of a page, without sorting all.
         return tuple(self._rows[incarnation] for incarnation in heapq.nsmallest(limit, later))
 
     def counts(self) -> tuple[StatusCount, ...]:
@@ -261,6 +268,7 @@ class Instances:
 
     def left_to(self, codes: Mapping[Job, str], limit: int) -> tuple[Instance, ...]:
         """Return the instances that other code left, by incarnation."""
+        # Sorted, because a page has the first ones.
         rows = (self._rows[incarnation] for incarnation in sorted(self._left))
         wanted = (row for row in rows if row.left is not None and _is_left_to(row.address, row.left.codes, codes))
         return tuple(islice(wanted, limit))

@@ -101,6 +101,7 @@ class MessageTable:
         pair = (address, address)
         for message_id in tuple(self._pairs.get(pair, ())):
             self._remove(message_id)
+        # Dead letters too: one that is redriven later would start the next instance of the address.
         for message_id in self._dead_own.pop(address, ()):
             del self._dead[message_id]
 
@@ -174,6 +175,7 @@ class MessageTable:
         if queue is None:
             self._pairs[pair] = deque((stored.message_id,))
             self._add_head(stored)
+        # The usual case: ids grow, so a new message is the newest of its pair.
         elif queue[-1] < stored.message_id:
             queue.append(stored.message_id)
         else:
@@ -183,6 +185,7 @@ class MessageTable:
         head = queue[0]
         # A redriven message is older than those behind it: at the end it would break the order of its sender.
         insort(queue, stored.message_id)
+        # An older head: the message that was the head may not be delivered before it.
         if queue[0] != head:
             self._remove_head(self._living[head])
             self._add_head(stored)
@@ -194,6 +197,7 @@ class MessageTable:
             self._postponed.remove((stored.not_before_ms, message_id))
         pair = _pair(stored)
         queue = self._pairs[pair]
+        # Not the head: nothing about the delivery of the pair changes.
         if queue[0] != message_id:
             queue.remove(message_id)
             return stored
@@ -213,12 +217,14 @@ class MessageTable:
 
     def _remove_head(self, stored: StoredMessage) -> None:
         waiting = (stored.not_before_ms, stored.message_id)
+        # A head is in one of the two sets: which one depends on whether `deliverable` has been called since.
         if waiting in self._waiting:
             self._waiting.remove(waiting)
         else:
             self._ripe.remove((stored.message_id,))
 
     def _ripen(self, now_ms: int) -> None:
+        # A copy: the loop changes the set that it reads.
         for entry in tuple(self._due(now_ms)):
             self._waiting.remove(entry)
             self._ripe.add((entry[1],))

@@ -92,6 +92,7 @@ class OpenMemoryStore(Store):
 
     def end(self, reason: str) -> None:
         """Refuse all later operations. The tables stay for the next opening."""
+        # The first reason stays: a close after the loss must not hide it.
         self._ended = self._ended or reason
 
     def load(self, requests: Sequence[LoadRequest], answered: Answered[Loaded, StoreError], /) -> None:
@@ -110,6 +111,7 @@ class OpenMemoryStore(Store):
 
     def commit(self, transitions: Sequence[Transition], answered: Answered[Fence, NotCommitted], /) -> None:
         """Write transitions, one after the other."""
+        # One after the other: a later transition for the same address meets the row that the earlier one wrote.
         answered([self._commit(transition) for transition in transitions])
 
     def _commit(self, transition: Transition) -> Committed:
@@ -117,6 +119,7 @@ class OpenMemoryStore(Store):
         if self._ended:
             return Failure(StoreUnavailable("commit", self._ended))
         tables, write = self._tables, transition.write
+        # `KeepInstance` compares no row: an answer that is stored alone never conflicts with the instance's turns.
         before = None if type(write) is KeepInstance else tables.instances.get(transition.address)
         if type(write) is not KeepInstance and not _holds(transition.expected, before):
             return Failure(Conflict(str(transition.address)))
@@ -126,6 +129,7 @@ class OpenMemoryStore(Store):
         if transition.new_keys is not None and not tables.keys.are_new(transition.address, transition.new_keys):
             return Failure(Conflict(str(transition.address)))
         # All checks are above this line: a conflict must leave no message, key or event behind.
+        # Before the instance: a purge that drops its own messages drops those of this transition too.
         self._write_around(transition)
         fence = self._write_instance(transition.address, write, before)
         if transition.journal is not None:
@@ -311,6 +315,7 @@ class _MemoryStreams:
 
 
 def _appended(tables: Tables, group: StreamGroup) -> int | None:
+    # The incarnation as well: the address may have a new instance since.
     row = tables.instances.get(group.address)
     if row is None or row.incarnation != group.incarnation:
         return None
@@ -476,6 +481,7 @@ class MemoryBackend:
         Returns:
             A store whose epoch is one more than the previous opening's.
         """
+        # The first opening follows none.
         previous_exit: PreviousExit = "died" if self._epoch and self._opening.is_open else "closed"
         self._epoch += 1
         # Before the new opening answers: otherwise the remaining tasks of a dead engine could still write.
@@ -599,6 +605,7 @@ class SharedMemoryBackend:
         """Renew this member's lease, declare dead all others whose lease has ended, and return the living members."""
         now_ms = self._clock_ms()
         # By the store's clock alone: an engine whose own clock is ahead would declare living members dead.
+        # `<`, as in PostgreSQL: at this very moment the member may still renew its lease.
         for other in [other for other, member in self._members.items() if other != epoch and member.until_ms < now_ms]:
             del self._members[other]
             self._tables.attributes.openings[other].is_open = False
@@ -640,6 +647,7 @@ class SharedMemoryBackend:
         """Record that an opening sent the messages after an id, and forget a settled one."""
         for message_id in range(after_id + 1, self._tables.mail.last_id + 1):
             self._origins[message_id] = epoch
+        # Only messages that are gone: a postponed one keeps the engine that delivers it.
         for message_id in transition.message_ids:
             if not self._tables.mail.is_living(message_id):
                 self._origins.pop(message_id, None)
@@ -676,6 +684,7 @@ class _SharedOpening(OpenMemoryStore):
     def _commit(self, transition: Transition) -> Committed:
         if self._dead:
             return Failure(self._lost)
+        # Before the commit: the ids that it assigns follow this one.
         before = self._tables.mail.last_id
         answer = super()._commit(transition)
         if transition.messages or transition.inbound is not None:

@@ -63,6 +63,7 @@ class Keys:
 
     def __init__(self) -> None:
         self._addresses: dict[Address, _Held] = {}
+        # Replaced entries stay in the heap: to remove one would search it. `_expire` skips them.
         self._expiring: list[tuple[int, Address, str]] = []  # a heap; replaced keys leave stale entries
 
     def remember(self, address: Address, remembered: Remembered) -> None:
@@ -153,7 +154,9 @@ class Streams:
         first = stream.last + 1 + group.skipped
         stream.last, stream.total = first + group.count - 1, stream.total + group.size
         stream.groups.append((StoredGroup(first, stream.last, group.body), stream.total))
+        # Both bounds by position: a group goes as soon as one of them no longer reaches into it.
         oldest, spent = stream.last - group.max_chunks, stream.total - group.max_bytes
+        # The last group stays, even if it alone is larger than the bounds.
         while len(stream.groups) > 1 and (stream.groups[0][0].last <= oldest or stream.groups[0][1] <= spent):
             stream.groups.popleft()
         return first
@@ -191,6 +194,7 @@ class KeptEvents:
         for job, history in jobs.items():
             if history is not None:
                 self._bounds[job] = history.age_ms, history.events
+            # The bounds stay at zero until the kept events are deleted: without bounds, `prune` would skip the job.
             elif self._of_job.get(job):
                 self._bounds[job] = 0, 0
             else:
@@ -280,6 +284,7 @@ class EventLog:
 
     def move_cursor(self, name: str, sequence: int, events: Sequence[Event]) -> None:
         """Move a sink forward and log events. Do nothing if it is there already."""
+        # Only forward: a move that is repeated must not log its events twice.
         if sequence > self._cursors.get(name, -1):
             self._cursors[name] = sequence
             for event in events:
@@ -422,6 +427,7 @@ class AttributeTable:
             return 0
         declares = self._declares(epoch, place) == known.stored.fingerprint
         others = (other for other, each in self.openings.items() if each.is_open and self._declares(other, place))
+        # Keys that another opening still writes would appear behind the clearing.
         if self._is_doubtful(place, known) if declares else any(others):
             return 0
         gone = list(known.keys)[:limit]

@@ -26,6 +26,7 @@ asyncpg: Any = _asyncpg
 """The module ``asyncpg``."""
 
 
+# The functions of stored migrations raise it: another code would make an engine that has ended retry for ever.
 EPOCH_ENDED: Final = "PD001"
 """Raised by the schema's functions when another opening has ended this one."""
 
@@ -183,6 +184,7 @@ async def reason_of_end(first_row: Callable[..., Awaitable[Any]], schema: str, e
     return EXPIRED if row[1] else OPENED
 
 
+# Without an end, a burst of work would leave its connections open at the server for the process's lifetime.
 IDLE_MS: Final = 300_000
 """After which a connection that was not used is closed."""
 
@@ -225,6 +227,7 @@ class ConnectionPool:
             Exception: one of `DRIVER_ERRORS`: the pool is closed, or has no connection and the server accepts none.
         """
         while True:
+            # Inside the loop: `close` may have run while this caller waited.
             if self._phase == "closed":
                 raise asyncpg.InterfaceError("the connections of the store are closed")
             connection = self._unused()
@@ -252,17 +255,21 @@ class ConnectionPool:
         return False
 
     def _may_connect(self, *, urgent: bool) -> bool:
+        # Connections that are being made count: otherwise all callers of one step of the event loop would each make
+        # one.
         number = len(self._open) + self._connecting
         # At least one attempt, also after a refusal: with none open, waiting statements would wait for a release that
         # never comes.
         if not number:
             return True
         refused = self.runtime.monotonic_ms() < self._refused_until_ms
+        # One more for a heartbeat: all connections may be in statements that last longer than the lease.
         return number < self.runtime.sizes.connections + urgent and not refused
 
     async def _connected(self) -> Any:
         """Connect. Return None if the server has no free connection, and others in this pool will be free."""
         self._connecting += 1
+        # Before the await: a connection that `expire` overtakes while it is made may lead to the former primary.
         generation = self._generation
         try:
             connection = await self.make()
@@ -284,6 +291,8 @@ class ConnectionPool:
 
     async def _released(self, *, urgent: bool) -> Any:
         """Wait for a connection. None if the caller has to look again."""
+        # The failed attempt of `_connected` may have taken long: a connection that was released meanwhile would stay
+        # idle while this caller waits.
         if self._idle:
             return None
         waiter = self.runtime.future()
@@ -297,6 +306,8 @@ class ConnectionPool:
             return await waiter
         # A connection that was passed to a cancelled caller would be lost to the pool.
         except BaseException:  # the event loop is stopping
+            # Done and not cancelled: the future got a connection, or was woken, before its caller was cancelled. Pass
+            # that on.
             if not waiter.done() or waiter.cancelled():
                 waiter.cancel()
             elif waiter.result() is None:
@@ -315,6 +326,7 @@ class ConnectionPool:
             waiter.set_result(connection)
             return
         self._idle.append((connection, self.runtime.monotonic_ms()))
+        # One timer for all: it is started again as long as connections are idle.
         if self._timer is None:
             self._timer = self.runtime.call_later(IDLE_MS, self._end_idle)
 
@@ -326,11 +338,14 @@ class ConnectionPool:
 
     def expire(self) -> None:
         """Use no present connection again."""
+        # Not ended here: some are in a statement. Each is ended when it comes back.
         self._generation += 1
 
     def terminate(self) -> None:
         """End all connections at once, and make no others: the statements under way fail."""
+        # First: the statements that fail now would otherwise connect again for their next attempt.
         self._phase = "closed"
+        # The ending ones as well: one whose `close` waits for a silent server would keep the close of the pool waiting.
         for connection in (*self._open, *self._ending):
             connection.terminate()
 
@@ -341,6 +356,7 @@ class ConnectionPool:
             self._timer.cancel()
         for connection in tuple(self._open):
             self._end(connection)
+        # Waited for: the server counts a connection until it has ended, and a reopened store may find none free.
         for ending in tuple(self._ending.values()):
             await ended(ending, self.runtime)
 
@@ -348,6 +364,7 @@ class ConnectionPool:
     def _next_waiter(self) -> Future[Any] | None:
         while self._waiting:
             waiter = self._waiting.popleft()
+            # A cancelled caller leaves its future in the queue: a connection that is passed to it would be lost.
             if not waiter.done():
                 return waiter
         return None
@@ -360,6 +377,7 @@ class ConnectionPool:
 
     # ------------------------------------------------------------ ends
     def _end(self, connection: Any) -> None:
+        # A connection may be ended twice: by `close`, and then by the caller whose statement failed.
         if self._open.pop(connection, None) is None:
             return
         ending = self._ending[connection] = self.runtime.spawn(_close(connection), name="perdure:end of a connection")
@@ -431,6 +449,7 @@ async def connect(dsn: str, **options: Any) -> Any:
 def _noticing_silence(connection: Any) -> Any:
     """Return a connection that ends soon if its server vanishes, where the system can do that: Linux."""
     found = connection._transport.get_extra_info("socket")  # noqa: SLF001 - the driver has no other way to its socket
+    # A Unix socket has no network to vanish: the options would be refused.
     if found is not None and found.family != socket.AF_UNIX and hasattr(socket, "TCP_USER_TIMEOUT"):
         # Without it a statement to a machine that vanished waits for its own timeout of a minute, longer than a lease.
         found.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, SILENT_MS)
@@ -472,6 +491,7 @@ class PostgresConnections:
             Exception: one of `DRIVER_ERRORS`.
         """
         pool = ConnectionPool(runtime, partial(connect, settings.dsn, command_timeout=COMMAND_TIMEOUT_S))
+        # One now, while the opening waits patiently for a server that is full: a statement does not wait.
         pool.release(await pool.acquire())
         return cls(pool, settings, epoch)
 
@@ -481,6 +501,7 @@ class PostgresConnections:
             return Success(await self.execute(sql, *values))
         except NoConnection as error:
             return Failure(unavailable(operation, error.reason))
+        # UNSENDABLE too: a value that the driver cannot encode is one caller's mistake, and the store must not raise.
         except (*DRIVER_ERRORS, *UNSENDABLE) as error:
             return Failure(unavailable(operation, error))
 
@@ -508,6 +529,7 @@ class PostgresConnections:
             raise NoConnection(error) from error
         try:
             rows: Rows = await connection.fetch(sql, *values)
+        # Not all DRIVER_ERRORS: after an error of the connection itself its state is unknown, so it is discarded below.
         except (asyncpg.PostgresError, *UNSENDABLE) as error:
             # Its other connections lead to the same replica: without this each statement after a failover would fail
             # once more.
@@ -535,6 +557,7 @@ class PostgresConnections:
 
     def lose(self, reason: str) -> OwnershipLost:
         """Remember why this opening has ended."""
+        # The first reason stays: the lock's watcher and a failed statement may both report the end.
         if self.lost is None:
             self.lost = OwnershipLost(self._settings.name, reason)
         return self.lost

@@ -32,6 +32,7 @@ from perdure.stores.shares import bucket_of_printed
 from perdure.values.errors import CopyFailed, StoreLocked, StoreMissing, StoreTooNew, StoreUnavailable
 
 _SHARING: Final = "SELECT count(*) FROM perdure.engines WHERE state = 'open' AND lease_until > clock_timestamp()"
+# The number is that of `enter` in the migrations: another one would exclude no writer.
 _NO_WRITERS: Final = "SELECT pg_advisory_xact_lock(1885692516, 'perdure.instances'::regclass::oid::int)"
 """Waits for the statements in which engines write or join: see the functions ``enter`` and ``join_members``."""
 
@@ -40,6 +41,7 @@ _END: Final = "UPDATE perdure.engines SET epoch = -epoch WHERE state = 'open' AN
 that an engine died, and claims job code before it runs."""
 
 _UNFINISHED: Final = "SELECT source, moment, position FROM perdure.copying"
+# `greatest`: the target's sequences may be ahead, and must never return a number twice.
 _BEGIN: Final = """
 DELETE FROM perdure.engines;
 SELECT setval('perdure.epochs', greatest({epoch}, (SELECT last_value FROM perdure.epochs)));
@@ -56,6 +58,7 @@ SELECT (SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM perdure.epoch
   (SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM perdure.message_ids),
   greatest((SELECT max(sequence) FROM perdure.events), pruned_to), pruned_to FROM perdure.counters
 """
+# An estimate is instant: a count reads the complete table.
 _ESTIMATE: Final = "SELECT reltuples::bigint FROM pg_class WHERE oid = 'perdure.{table}'::regclass"
 
 _FREE_TEXTS: Final[Mapping[Table, tuple[str, ...]]] = {
@@ -116,8 +119,10 @@ async def _check_source(tables: _Tables, operation: str) -> None:
     if version < len(migrations()):
         reason = f"its tables have the version {version}, and a copy needs {len(migrations())}; run perdure migrate"
         raise StoreUnavailable(operation, reason)
+    # After the versions are checked: the number of the lock is that of a table, which a missing schema lacks.
     await tables.lock()
     unfinished = await connection.fetchval(tables.sql(_UNFINISHED))
+    # An unfinished copy has only some of the rows, and a copy of it would look complete.
     if unfinished is not None:
         raise StoreUnavailable(operation, f"it is an unfinished copy of {decoded(unfinished)}; finish that first")
 
@@ -218,6 +223,7 @@ class _Tables:
         with _errors(f"read {self.settings.name}"):
             for table in COLUMNS:
                 estimate = await self.connection.fetchval(self.sql(_ESTIMATE.format(table=table)))
+                # -1 without statistics, and wrong for small tables: count those.
                 if estimate < PAGE_ROWS:
                     estimate = await self.connection.fetchval(self.sql(f"SELECT count(*) FROM perdure.{table}"))  # noqa: S608 - constants
                 found[table] = estimate
@@ -228,6 +234,7 @@ class _Tables:
         columns = COLUMNS[table]
         key = ", ".join(columns.names[: columns.key])
         marks = ", ".join(f"${place}" for place in range(1, columns.key + 1))
+        # Behind the last row that the target stored: the copy continues there after an interruption.
         where = f"WHERE ({key}) > ({marks})" if after else ""
         sql = f"SELECT {', '.join(columns.names)} FROM perdure.{table} {where} ORDER BY {key}"  # noqa: S608 - constants
         free = _places(table)
@@ -237,6 +244,7 @@ class _Tables:
                 cursor = await self.connection.cursor(self.sql(sql), *values)
                 while rows := await cursor.fetch(PAGE_ROWS):
                     yield [_decoded(row, free) for row in rows]
+                    # Without this, each table costs one more round trip, for an empty page.
                     if len(rows) < PAGE_ROWS:
                         return
 
@@ -273,11 +281,14 @@ class _Target:
             mark = await connection.fetchrow(sql(_UNFINISHED))
             if mark is not None:
                 return self._begun(mark, source, numbers)
+            # Only an empty schema becomes a copy: rows of another store would mix with those of the source.
             for table in (*COLUMNS, "cursors"):
                 if await connection.fetchval(sql(f"SELECT EXISTS (SELECT FROM perdure.{table})")):  # noqa: S608 - constants
                     reason = f"the schema {self.tables.settings.schema} has rows in {table}; choose another schema"
                     raise CopyFailed(self.tables.settings.name, reason)
+            # One transaction: with numbers and no mark, an engine could open the empty tables as its store.
             async with connection.transaction():
+                # A sequence's last value is at least 1.
                 assigned = {name: max(1, getattr(numbers, name)) for name in ("epoch", "incarnation", "message_id")}
                 await connection.execute(sql(_BEGIN.format(**assigned)))
                 insert = "INSERT INTO perdure.copying (source, moment) VALUES ($1, $2)"
@@ -287,6 +298,7 @@ class _Target:
     def _begun(self, mark: Sequence[Any], source: str, numbers: Numbers) -> CopyPosition | None:
         found, moment, position = decoded(mark[0]), mark[1], mark[2]
         schema = self.tables.settings.schema
+        # The moment as well: a source that changed since has rows that the first pages lack.
         if (found, moment) != (source, numbers.moment):
             reason = f"the schema {schema} is an unfinished copy of {found} at {moment}; drop the schema to begin again"
             raise CopyFailed(self.tables.settings.name, reason)
@@ -305,6 +317,7 @@ class _Target:
             names = (*names, *more[0])
             records = [(*record, *more[1](record, row)) for record, row in zip(records, rows, strict=True)]
         with self._errors():
+            # One transaction for rows and position: after a crash, a page would be missing or inserted twice.
             async with connection.transaction():
                 await connection.copy_records_to_table(
                     table, schema_name=self.tables.settings.schema, columns=names, records=records
@@ -317,6 +330,7 @@ class _Target:
         connection, sql = self.tables.connection, self.tables.sql
         cursors = [(encoded(each.name), each.sequence, each.deleted) for each in numbers.cursors]
         with self._errors():
+            # Estimates first: an engine that opens the schema before would plan its first statements for empty tables.
             for table in COLUMNS:
                 await connection.execute(sql(f"ANALYZE perdure.{table}"))
             async with connection.transaction():
@@ -324,6 +338,7 @@ class _Target:
                 await connection.execute(sql("UPDATE perdure.counters SET pruned_to = $1"), numbers.pruned_to)
                 insert = "INSERT INTO perdure.cursors (name, sequence, deleted) VALUES ($1, $2, $3)"
                 await connection.executemany(sql(insert), cursors)
+                # Last: until this row is gone, no engine can open the schema (`check_complete`).
                 await connection.execute(sql("DELETE FROM perdure.copying"))
 
     def _errors(self) -> Any:
@@ -332,6 +347,7 @@ class _Target:
 
 def _digest(one: str, other: str) -> bytes:
     """Compute the schema's function ``digest``."""
+    # The length separates the two texts: "a" + "bc" and "ab" + "c" must differ. The SQL function computes the same.
     return sha256(f"{len(one)}:{one}{other}".encode()).digest()[:16]
 
 
@@ -371,6 +387,7 @@ def _places(table: Table) -> tuple[int, ...]:
 
 def _decoded(row: Sequence[Any], places: tuple[int, ...]) -> Row:
     for place in places:
+        # Most texts hold no escape: the row is then returned as it is.
         if "\1" in (row[place] or ""):
             values = list(row)
             for each in places:

@@ -114,6 +114,7 @@ def remembered_from(key: str, row: Row) -> Remembered:
 
 
 def _decoded(row: Iterable[Any]) -> Row:
+    # By exact type, for each column of each row: `isinstance` costs more, and the driver returns plain `str`.
     return tuple(decoded(value) if type(value) is str else value for value in row)
 
 
@@ -223,6 +224,7 @@ TYPES: Final = tuple(f"{kind}[]" for kinds in _TYPES.values() for kind in kinds)
 NARROW_TYPES: Final = (*NARROW_COLUMN_TYPES, *(f"{kind}[]" for kind in _TYPES["events"]))
 """The argument types for ``commit_narrow``."""
 
+# + 1: the first column of each table is the transition's number.
 _PURGED: Final = sum(len(_TYPES[table]) for table in ("over", "new", "columns")) + 1
 """Where the deleted incarnations are among the arguments."""
 
@@ -264,11 +266,13 @@ def encode(transition: Transition) -> Encoded:
     Raises:
         Exception: a value cannot be encoded.
     """
+    # First, because it is the common case: one row and its events, without a list of tables.
     few = narrow_row(transition)
     if few is not None:
         return Encoded([("events", event_row(event)) for event in transition.events], None, few)
     printed = encoded(str(transition.address))
     table, row, columns = _write(transition)
+    # First: `arguments` reads the kind of write from the first row.
     rows: list[tuple[ArgumentTable, Values]] = [(table, row)]
     if isinstance(transition.write, Purge) and transition.write.own_messages == "dropped":
         rows.append(("own", (printed,)))
@@ -288,6 +292,7 @@ def encode(transition: Transition) -> Encoded:
         rows.extend(("new_keys", (printed, encoded(key), new.at_ms)) for key in new.keys)
     if transition.attributes is None:
         return Encoded(rows, columns)
+    # By incarnation, whatever keys there are: a purge does not know them.
     if expected := (transition.expected if isinstance(transition.write, Purge) else None):
         return Encoded(rows, columns, gone=expected.incarnation)
     address = transition.address
@@ -319,6 +324,7 @@ def arrays(rows: Sequence[Values], width: int) -> list[Sequence[Any]]:
     if not rows:
         return [()] * width
     count = len(rows)
+    # Most columns of a group hold only nulls, and each array is sent and parsed.
     return [() if column[0] is None and column.count(None) == count else column for column in zip(*rows, strict=True)]
 
 
@@ -370,9 +376,11 @@ def arguments(group: Sequence[Encoded]) -> list[Sequence[Any]]:
                 over.append(((number, *row), one.columns or ()))
             else:
                 tables[table].append((number, *row))
+    # By incarnation, as in `commit_narrow`: in another order two engines would deadlock.
     over.sort(key=_incarnation)
     tables["over"] = [row for row, _ in over]
     new = [one.columns for one in group if one.columns is not None and one.rows[0][0] == "new"]
+    # The columns have no number of their own: the function takes them for the rows of `over`, then of `new`.
     tables["columns"] = [columns for _, columns in over] + new
     return [column for table, kinds in _TYPES.items() for column in arrays(tables[table], len(kinds))]
 
@@ -410,6 +418,7 @@ def _columns(instance: Instance) -> Values:
         None if event_claim is None or (left is not None and event_claim.cause != "upgrade") else event_claim.owner,
         instance.lane,
         instance.rank_ms,
+        # Without the first value, the version, which the function computes.
         *set_values(instance, 0)[1:],
     ]
     for at in _TEXTS:

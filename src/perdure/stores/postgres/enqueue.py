@@ -58,6 +58,7 @@ def enqueue(
         InvalidInput: a command's input does not have the declared type.
     """
     execute = _sync(connection)
+    # All statements exist before the first one is sent: a command that is refused leaves the transaction as it was.
     return tuple(int(execute(statement)) for statement in _statements(commands, schema, encryption))
 
 
@@ -85,6 +86,7 @@ async def enqueue_async(
         InvalidInput: a command's input does not have the declared type.
     """
     execute = _async(connection)
+    # A list: `tuple` takes no asynchronous generator.
     return tuple([int(await execute(statement)) for statement in _statements(commands, schema, encryption)])
 
 
@@ -104,6 +106,7 @@ class _Statement:
 
 
 def _statements(commands: Sequence[Program[None]], schema: str, encryption: Encryption | None) -> list[_Statement]:
+    # Before the name becomes part of the SQL text.
     check_schema(schema)
     if encryption is not None and not isinstance(encryption, Encryption):  # pyright: ignore[reportUnnecessaryIsInstance] - of a caller without types
         raise DefinitionError("encryption of enqueue", encryption, "an Encryption, or None")

@@ -106,6 +106,7 @@ class PostgresEventLog:
             " ORDER BY sequence DESC LIMIT $3)"
             for table in ("events", "kept_events")
         )
+        # Each half has its own LIMIT: the newest `limit` events of both tables are among the newest of each.
         sql = f"{both} ORDER BY sequence DESC LIMIT $3"
         found = self._operations.read(
             "read history", sql, encoded(str(address)), _LAST if before is None else before, limit
@@ -114,6 +115,8 @@ class PostgresEventLog:
 
     def events(self, after: int, limit: int, /) -> FutureResult[tuple[LoggedEvent, ...], StoreError]:
         """Return the log's events, up to the first transaction that still writes."""
+        # `log_page` ends before the first transaction that still writes: its events have lower numbers than some
+        # committed ones, and a sink that has read past them would never return to them.
         sql = f"""
             SELECT {EVENT_COLUMNS} FROM {self._schema}.log_page($1, $2)
         """
@@ -143,16 +146,19 @@ class PostgresEventLog:
         since = (retention.now_ms, retention.dead_letters_since_ms, retention.events_since_ms)
         values = (operations.epoch, operations.durability, *since, found.unwrap(), retention.limit)
         pruned = (await operations.write("prune", sql, *values)).map(lambda rows: int(rows[0][0]))
+        # A short page ends the pass: the next pass must find the newest events again, because the log has grown.
         if pruned.value_or(0) < retention.limit:
             self._kept = None
         return pruned
 
     async def _first_kept(self, max_events: int) -> Result[int, Any]:
         """Return the oldest event number that `max_events` keeps. It serves one pruning pass with several calls."""
+        # Kept during one pass: the search for the position reads as many index entries as there are events to keep.
         if self._kept is not None and self._kept[0] == max_events:
             return Success(self._kept[1])
         sql = f"SELECT sequence FROM {self._schema}.events ORDER BY sequence DESC OFFSET $1 LIMIT 1"
         found = await self._operations.read("prune", sql, max_events)
+        # An empty answer means that fewer events exist: 0 keeps all of them.
         first = found.map(lambda rows: int(rows[0][0]) + 1 if rows else 0)
         if isinstance(first, Success):
             self._kept = (max_events, first.unwrap())
@@ -184,6 +190,7 @@ class PostgresHistories:
             FROM {s}.histories AS h
         """
         found = answered_by(self._operations.read("read histories", sql))
+        # Sorted by kind, then name: the column holds both as one text, in which ':' sorts between other characters.
         return converted(
             found, lambda rows: tuple(StoredHistory(*row) for row in sorted((*_job(row[0]), *row[1:]) for row in rows))
         )
@@ -251,6 +258,7 @@ class PostgresSharing:
     async def _heartbeat(self, served: Served) -> Result[Members, StoreError]:
         operations = self._operations
         jobs = orjson.dumps([(kind, name, code.version, code.code) for (kind, name), code in served.items()])
+        # The renewal and the members are one statement: an idle engine sends few.
         sql = f"SELECT {_MEMBER} FROM {self._schema}.beat($1, $2, $3)"
         beaten = await operations.heartbeat(sql, operations.epoch, jobs.decode(), self.lease_ms)
         match beaten:
@@ -323,16 +331,19 @@ class PostgresSharing:
 
 
 def _known(others: OtherEngines) -> tuple[list[int], int]:
+    # The parameter is a bigint, and an engine without others knows of every number.
     return sorted(others.living), min(others.known_up_to, _LAST)
 
 
 def _bits(share: Share) -> _Bits:
     jobs = share.buckets.items()
     kinds, names = [encoded(kind) for (kind, _), _ in jobs], [encoded(name) for (_, name), _ in jobs]
+    # One bit for each of 64 buckets, in a signed column: see `_signed`.
     return kinds, names, [_signed(sum(1 << bucket for bucket in buckets)) for _, buckets in jobs]
 
 
 def _signed(bits: int) -> int:
+    # PostgreSQL has no unsigned bigint: bucket 63 is the sign bit, which `>>` and `& 1` read as any other.
     return bits - 2 * _SIGN if bits & _SIGN else bits
 
 
@@ -347,6 +358,7 @@ def _members(rows: Sequence[Row]) -> Members:
         )
         for row in rows
     )
+    # Each row carries both numbers. Without members there is no row.
     last_epoch, now_ms = max((row[5] for row in rows), default=0), max((row[6] for row in rows), default=0)
     return Members(members=members, last_epoch=last_epoch, now_ms=now_ms)
 
@@ -373,6 +385,7 @@ class PostgresStore(PostgresOperations, InstanceSearch, PostgresEventLog, Store)
         lock: OwnerLock | Lease,
         epoch: int,
     ) -> None:
+        # First: the other two read `schema` when they are made.
         PostgresOperations.__init__(self, runtime, settings, connections, lock, epoch)
         InstanceSearch.__init__(self, self)
         PostgresEventLog.__init__(self, self)
@@ -442,11 +455,14 @@ async def _patiently(make: Callable[[], Awaitable[T]], settings: PostgresSetting
         try:
             return await make()
         except Exception as error:
+            # Only a server that is full or starting is waited for: a wrong password fails immediately. The driver's
+            # error is the cause of a `StoreUnavailable`.
             if not is_worth_waiting(error.__cause__ or error) or runtime.monotonic_ms() >= until_ms:
                 raise
             if wait_ms == _FIRST_WAIT_MS:
                 fields = {"store": settings.name, "error": str(error)}
                 runtime.log(LogRecord("warning", "waiting for a connection to the store", fields))
+        # Varied by half: engines that a restarted server refused would otherwise all return in the same instant.
         await runtime.sleep(wait_ms * (0.5 + runtime.random()))
         wait_ms = min(2 * wait_ms, _LONGEST_WAIT_MS)
 
@@ -492,6 +508,7 @@ def _ended_on_failure(connection: Any, settings: PostgresSettings) -> Generator[
 
 
 async def _opened(connection: Any, settings: PostgresSettings, on_locked: OnLocked, runtime: Runtime) -> Store:
+    # Before `migrate`, which would create the schema.
     if settings.if_missing == "refuse" and not await version_of(connection, settings.schema):
         raise StoreMissing(settings.name, no_schema(settings.schema))
     await migrate(connection, store=settings.name, schema=settings.schema)
@@ -512,6 +529,7 @@ async def _owned(connection: Any, settings: PostgresSettings, on_locked: OnLocke
     connections = await _pool(settings, epoch, runtime)
     store = PostgresStore(runtime, settings, connections, lock, epoch)
     store.lock_recovery = LockRecovery(runtime, lock, settings.name, epoch, store.lose)
+    # With claims that it left: their code may have ended the process, so the engine suspects it at first.
     store.previous_exit = "died" if ended else "closed"
     return _notified(store, store.lock_recovery.connection, runtime)
 
@@ -519,8 +537,11 @@ async def _owned(connection: Any, settings: PostgresSettings, on_locked: OnLocke
 async def _shared(connection: Any, settings: PostgresSettings, runtime: Runtime) -> Store:
     joined = f"SELECT {settings.quoted}.join_members($1, $2)"
     epoch = int(await connection.fetchval(joined, settings.lease_ms, _label()))
+    # `join_members` returns 0 if it finds the lock of an owner.
     if not epoch:
         raise StoreLocked(settings.name, "an engine that does not share it")
+    # Membership needs no session: the lease is renewed over the pool. Closed before the pool opens, because the server
+    # may have few connections.
     await connection.close()
     connections = await _pool(settings, epoch, runtime)
     lease = Lease(connections, settings)
@@ -547,6 +568,7 @@ class _ReadOnlyConnections(PostgresConnections):
 
 
 class _ReadOnlyStore(PostgresStore):
+    # The connection belongs to the reader, which the caller closes.
     def close(self) -> FutureResult[None, StoreError]:
         return settled(Success(None))
 
@@ -563,6 +585,7 @@ async def read_only_store(reader: PostgresReader, runtime: Runtime) -> Store:
     settings, connections = reader.settings, _ReadOnlyConnections(reader, runtime)
     store = _ReadOnlyStore(runtime, settings, connections, Lease(connections, settings), epoch=0)
     store.damage = reader.damage
+    # Other processes write the rows, and do not notify this one: a kept row would be stale.
     store.cache_bytes = 0
     return store
 

@@ -69,6 +69,7 @@ class PendingStatement(Generic[R]):
         self._answer: Future[Any] | None = None
 
     def __await__(self) -> Generator[Any, Any, Answer]:
+        # To await it a second time must not send a write a second time: the first await creates the only request.
         if self._answer is None:
             self._answer = self._queue.runtime.future()
             self._queue.send(self._operation, (self._request,), self._answered)
@@ -124,11 +125,14 @@ class Queue(Generic[R]):
             requests: the group.
             answered: called with all answers, in order, even if no caller waits.
         """
+        # Refused before it is queued: `close` waits until the queues are empty, which a request after that would delay.
         refused = self._refusal(operation)
         if refused is not None:
             answered([Failure(refused)] * len(requests))
             return
         self._groups.append((requests, answered))
+        # A lane sends group after group. With one lane the groups reach the server in the order of `send`, which two
+        # commits to one address need: see `groups_of`.
         if self._free_lanes:
             self._free_lanes -= 1
             self.runtime.spawn(self._drive(), name=self._name)
@@ -144,6 +148,7 @@ class Queue(Generic[R]):
             while self._groups:
                 await self._serve(*self._groups.popleft())
         finally:
+            # Also after a cancellation: `close` waits until all lanes are free.
             self._free_lanes += 1
             if self._free_lanes == self._lanes:
                 self._end()
@@ -160,6 +165,8 @@ class Queue(Generic[R]):
         answered(answers)
 
     def _end(self) -> None:
+        # Groups are left only if `_serve` raised, because the event loop stops: without an answer their callers never
+        # end.
         stopping = Failure(StoreUnavailable("answer", "its event loop is stopping"))
         while self._groups:
             requests, answered = self._groups.popleft()
@@ -182,6 +189,7 @@ class GatheredAnswers:
         self._answers: list[Any] = [None] * count
         self._missing = count
         self._answered = answered
+        # No part follows whose answer would call the listener.
         if not count:
             answered([])
 
@@ -218,6 +226,8 @@ def groups_of(touches: Sequence[tuple[Hashable, ...]], largest: int) -> list[lis
     groups: list[list[int]] = []
     first: dict[Hashable, int] = {}  # the first group that may touch each
     for place, touched in enumerate(touches):
+        # Behind the last group that touches the same row: the later transition then compares the version that the
+        # earlier one wrote. In one group both would compare the stored version, and one would be a conflict.
         at = max((first.get(each, 0) for each in touched), default=0)
         while at < len(groups) and len(groups[at]) == largest:
             at += 1
@@ -234,8 +244,11 @@ _Statement = tuple[Literal["read", "write", "renew"], str, str, tuple[Any, ...]]
 CLOSE_WITHIN_MS: Final = 10_000
 """How long ``close`` waits for requests in progress, before it ends their connections."""
 
+# Writers lock rows in one order, so the server rarely undoes a statement: after a third time the caller decides.
 _REPEATS: Final = 3
 _NOTHING: Final[Result[Any, Any]] = Success(Loaded())
+# The union needs a value in the column of incarnations, and a narrow row returns none: its number alone means a
+# conflict.
 _REFUSED: Final = -1
 _GONE: Final[Result[Any, Any]] = Success(Fence(0, 0))
 
@@ -294,6 +307,8 @@ class PostgresOperations:
             self.refusal,
             OutcomeUnknown,
         )
+        # An owner's only other commits wait in its own queue: without rivals, two parts of one statement cannot
+        # deadlock.
         self._has_rivals = settings.ownership == "shared"
         self._commit_sql = _commit_sql(self.schema)
         self._load_sql = (
@@ -321,6 +336,8 @@ class PostgresOperations:
     # ------------------------------------------------------------ load and commit
     def load(self, requests: Sequence[LoadRequest], answered: OnAnswers, /) -> None:
         """Read several addresses, and the answers stored under keys."""
+        # Without an object to gather answers in the common case. Not for an empty batch: `_load` could not unpack its
+        # columns.
         if 0 < len(requests) <= self._largest:
             self._loads.send("load", requests, partial(self._loaded, requests, answered))
             return
@@ -356,11 +373,13 @@ class PostgresOperations:
 
     def _loaded(self, requests: Sequence[LoadRequest], answered: OnAnswers, answers: Sequence[Any]) -> None:
         for request, answer in zip(requests, answers, strict=True):
+            # Each load comes here, and corrupt rows are rare: without them, no answer is inspected.
             if self.damage or not isinstance(answer, Success):
                 self._note_loaded(request.address, answer)
         answered(answers)
 
     def _committed(self, group: Sequence[_Commit], answered: OnAnswers, answers: Sequence[Any]) -> None:
+        # A write replaces a corrupt row: health must not report the new one.
         if self.damage:
             for (transition, _), answer in zip(group, answers, strict=True):
                 if isinstance(answer, Success):
@@ -375,6 +394,7 @@ class PostgresOperations:
         if not isinstance(found, Success):
             return [Failure(found.failure())] * len(group)
         answers: list[Result[Loaded, StoreError]] = [_NOTHING] * len(group)
+        # The server numbers the requests from 1 (WITH ORDINALITY).
         for row in found.unwrap():
             at = int(row[0]) - 1
             answers[at] = _loaded_from(group[at].idempotency_key, tuple(row))
@@ -386,6 +406,7 @@ class PostgresOperations:
             try:
                 form, values = statement(changes, has_rivals=self._has_rivals)
                 rows = await self._connections.execute(self._commit_sql[form], self.epoch, self.durability, *values)
+            # Nothing was sent, so the outcome is known: `OutcomeUnknown` would make the engine read the row first.
             except NoConnection as error:
                 return [Failure(unavailable("commit", error.reason))] * len(group)
             except (*DRIVER_ERRORS, *UNSENDABLE) as error:
@@ -415,6 +436,7 @@ class PostgresOperations:
 
     async def _failed(self, group: Sequence[_Commit], error: Exception) -> Sequence[Result[Fence, Any]]:
         """Return a failed group's answers: unless the server is the cause, one transition is."""
+        # Before the class of the error: an ended opening stops the engine, and any other failure is retried for ever.
         ended = await self._connections.ended(error)
         if ended is not None:
             self._note_loss()
@@ -452,6 +474,7 @@ class PostgresOperations:
         if how == "read":
             return [await self._connections.read(operation, sql, *values)]
         answer = await self._connections.write(operation, sql, *values, urgent=how == "renew")
+        # The write that first meets the loss may have a caller that ignores it: the engine itself waits for `lost`.
         self._note_loss()
         return [answer]
 
@@ -462,6 +485,7 @@ class PostgresOperations:
 
     async def _close(self) -> Result[None, StoreError]:
         if self._state == "open":
+            # Before the first await: from now on `refusal` keeps new requests out of the queues that this empties.
             self._state = "closing"
             # A server that does not answer must not keep a process from ending. The outcome of these requests is then
             # unknown.
@@ -472,11 +496,14 @@ class PostgresOperations:
             # be refused.
             await self._lock.close(self.epoch)
             await self._connections.close()
+            # Cancelled last: the lock's release and the end of the connections may wait for the same silent server.
             limit.cancel()
             self._state = "closed"
             for closer in self._closers:
                 if not closer.done():
                     closer.set_result(None)
+        # A second caller returns no earlier than the first: it may open the store again, and the lock is held until
+        # then.
         elif self._state == "closing":
             self._closers.append(closed := self._runtime.future())
             await closed
@@ -510,6 +537,8 @@ def _commit_sql(schema: str) -> dict[Form, str]:
     def with_attributes(committing: str, after: int) -> str:
         """Return the statement that also writes the attributes of the transitions that were committed."""
         given = ", ".join(f"${n}::{kind}" for n, kind in enumerate(ATTRIBUTE_TYPES, after))
+        # MATERIALIZED, and `written` in the last FROM: the server skips a SELECT in WITH that nothing reads, and the
+        # attributes would not be written.
         return f"""
             SELECT d.n, d.incarnation FROM (
               WITH done AS MATERIALIZED ({committing}), written AS MATERIALIZED (
@@ -529,6 +558,7 @@ def _commit_sql(schema: str) -> dict[Form, str]:
 
 
 def _answers(group: Sequence[_Commit], rows: Rows, form: Form) -> list[Result[Fence, Any]]:
+    # `commit_narrow` returns only the refused transitions: no row is the common case, and needs no dict.
     if form == "narrow" and not rows:
         return [_next_version(transition) for transition, _ in group]
     written: dict[int, int | None] = {row[0]: row[1] for row in rows}
@@ -551,6 +581,7 @@ def _answer(one: _Commit, written: dict[int, int | None], number: int) -> Result
 
 def _next_version(transition: Transition) -> Result[Fence, Any]:
     write = transition.write
+    # The caller adds one to the version itself: a shared answer saves two objects for each commit.
     if type(write) is Put and write.changes != "any":
         return AS_EXPECTED  # type: ignore[no-any-return]
     return Success(_next_fence(transition))

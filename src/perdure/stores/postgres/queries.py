@@ -75,6 +75,7 @@ class InstanceQueries:
         def fetch(place: Row, wanted: int) -> Awaitable[Result[Any, Any]]:
             return self._operations.read("read due instances", sql, now_ms, *place, wanted, kinds, names)
 
+        # Below any instant: an alarm may be due before 1970.
         start = after or (_FIRST, 0)
         return asked(self.readable(fetch, due_row, due_place, start, limit))
 
@@ -110,11 +111,14 @@ class InstanceQueries:
 
     def next_message(self, after_ms: int, /) -> FutureResult[int | None, StoreError]:
         """Return the earliest instant, after an instant, that a message waits for."""
+        # "> 0": most messages wait for nothing and have 0, which a partial index leaves out.
         sql = f"SELECT min(not_before_ms) FROM {self._schema}.messages WHERE not_before_ms > 0 AND not_before_ms > $1"
         return self._value("read the next message", sql, after_ms)
 
     def dead_letters(self, after_id: int, limit: int, /) -> FutureResult[tuple[StoredMessage, ...], StoreError]:
         """Return dead letters."""
+        # Pages continue behind the last id: with OFFSET, a letter that is redriven between two pages would shift the
+        # others.
         sql = f"""
             SELECT {DEAD_LETTER_COLUMNS} FROM {self._schema}.dead_letters
             WHERE message_id > $1 ORDER BY message_id LIMIT $2
@@ -201,6 +205,7 @@ def due_place(row: Row) -> Row:
 
 def _bodies(address: Address, first: int, rows: Sequence[Row]) -> Result[tuple[str, ...], StoreError]:
     for expected, row in enumerate(rows, first):
+        # A gap is corruption: a workflow that replays without one row would take the next step's outcome for it.
         if row[0] != expected:
             reason = f"expected a row at place {expected}, found the next at {row[0]}"
             return Failure(StoreCorrupt(f"journal of {address}", reason))
@@ -210,6 +215,7 @@ def _bodies(address: Address, first: int, rows: Sequence[Row]) -> Result[tuple[s
 def _up_to(limit: int, numbers: Sequence[int]) -> tuple[int, ...]:
     counts: list[int] = []
     for number in numbers:
+        # The limit is for all pairs together, as the contract says, and each subquery stops at it alone.
         counts.append(min(number, limit))
         limit -= counts[-1]
     return tuple(counts)
@@ -231,6 +237,7 @@ class PostgresJournal:
         self, address: Address, incarnation: int, first: int, limit: int, /
     ) -> FutureResult[tuple[str, ...], StoreError]:
         """Return a journal's rows."""
+        # By incarnation: an instance that was purged and started again must not read the former journal.
         sql = f"""
             SELECT place, body FROM {self._operations.schema}.journal WHERE incarnation = $1 AND place >= $2
             ORDER BY place LIMIT $3
@@ -268,6 +275,7 @@ class PostgresStreams:
         self, _: Address, incarnation: int, stream: str, after: int, limit: int, /
     ) -> FutureResult[tuple[StoredGroup, ...], StoreError]:
         """Return groups."""
+        # `last`, because a group holds several chunks: one that begins before the offset may end behind it.
         sql = f"""
             SELECT first, last, body FROM {self._operations.schema}.streams
             WHERE incarnation = $1 AND stream = $2 AND last > $3 ORDER BY last LIMIT $4
@@ -313,6 +321,7 @@ class PostgresLanes:
 
     def queued(self, job: Job, lanes: Sequence[str], limit: int, /) -> FutureResult[tuple[QueuedLane, ...], StoreError]:
         """Return the first queued instances in each lane."""
+        # Rounded up: with more lanes than the limit, each lane still returns one.
         return asked(self._queued(job, lanes, -(-limit // len(lanes)) if lanes else 0))
 
     def last_rank(self, job: Job, /) -> FutureResult[int | None, StoreError]:
@@ -323,6 +332,7 @@ class PostgresLanes:
         return converted(answered_by(found), lambda rows: cast("int | None", rows[0][0]))
 
     async def _queued(self, job: Job, lanes: Sequence[str], share: int) -> Result[tuple[QueuedLane, ...], StoreError]:
+        # One more than the share: whether there is a further one is the answer's `rest`.
         answer = await self._read(job, lanes, (_BEFORE_ALL, 0), share + 1)
         if not isinstance(answer, Success):
             return Failure(answer.failure())
@@ -350,6 +360,7 @@ class PostgresLanes:
         """Decode a lane's rows. If one does not decode, the lane is read on, for a full page."""
         try:
             return Success(tuple(map(due_row, rows)))
+        # Only then row by row: one corrupt row must not hide the rest of its lane, and is rare.
         except StoreCorrupt:
             pass
 
@@ -387,6 +398,7 @@ class InstanceSearch(InstanceQueries):
 
         def fetch(after: Row, wanted: int) -> Awaitable[Result[Any, Any]]:
             values = (*conditions.values, *after)
+            # Ordered by the index of addresses: the next page begins behind the last row of this one.
             sql = f"""
                 SELECT {INSTANCE_COLUMNS} FROM {self._operations.schema}.instances
                 WHERE {" AND ".join((*conditions.by_address, *conditions.by_row, conditions.after()))}
@@ -414,6 +426,8 @@ class InstanceSearch(InstanceQueries):
             if not isinstance(answer, Success):
                 return Failure(answer.failure())
             rows = answer.unwrap()
+            # Cut to the page: the portion may hold more matches, and the next page begins behind the last one of this
+            # page.
             matching = [row for row in rows if row[2]][:wanted]
             page = await self._of_incarnations([row[1] for row in matching])
             if not isinstance(page, Success):
@@ -445,6 +459,7 @@ class InstanceSearch(InstanceQueries):
         async def fetched(_: Row, __: int) -> Result[Any, Any]:
             return Success(rows)
 
+        # One more than there are rows: for a row that does not decode, a second page would return all of them again.
         return await self.readable(fetched, instance_from, lambda row: row[:1], (), len(rows) + 1)
 
     async def _search(self, query: Query, max_scanned: int) -> Result[Found, StoreError]:
@@ -457,6 +472,7 @@ class InstanceSearch(InstanceQueries):
         values = (*conditions.values, *_start(query))
         last, table = len(values), f"{self._operations.schema}.instances"
         # MATERIALIZED: inlined, the planner would apply the conditions first, and scan the table for a rare match.
+        # LEFT JOIN: a page without a match still returns the address from which the next one continues.
         sql = f"""
             WITH scanned AS MATERIALIZED (
               SELECT incarnation, kind, name, id, status, due_ms, row_number() OVER (ORDER BY kind, name, id) AS place
@@ -483,6 +499,7 @@ class InstanceSearch(InstanceQueries):
             return Success(matching)
 
         read = await self.readable(fetched, instance_from, lambda row: row[:1], (), len(matching) + 1)
+        # Full: continue behind the last match. Otherwise behind the last row that was scanned.
         end = matching[-1][2:5] if len(matching) == query.limit else rows[0][:3]
         after = None if end[0] is None else Address(*(decoded(part) for part in end))
         return Found(instances=read.value_or(()), after=after)
@@ -517,6 +534,7 @@ class Conditions:
             "id < {}": above,
         }
         found = [text.format(self._bound(value)) for text, value in wanted.items() if value is not None]
+        # An empty list matches no instance, and None matches all jobs.
         if query.jobs is not None:
             found.append(f"(kind, name) IN {self._jobs(query.jobs)}")
         if query.except_jobs:
@@ -526,6 +544,7 @@ class Conditions:
     def _of_row(self, query: Query) -> list[str]:
         found: list[str] = []
         if query.status is not None:
+            # Word for word the condition of a partial index, which the planner would not use otherwise.
             found.append(_OF_STATUS.get(query.status) or f"status = {self._bound(query.status)}")
         if query.due_before_ms is not None:
             found.append(f"due_ms < {self._bound(query.due_before_ms)}")
@@ -542,17 +561,20 @@ class Conditions:
 
 def _start(query: Query) -> Row:
     if query.after is None:
+        # Below every address: no kind is empty.
         return "", "", ""
     return encoded(query.after.kind), encoded(query.after.name), encoded(query.after.id)
 
 
 def _end(instances: tuple[Instance, ...], limit: int) -> Address | None:
+    # A short page is the last one.
     return instances[-1].address if len(instances) == limit else None
 
 
 def numbered_marks(statement: Statement) -> tuple[Any, ...]:
     """Return a statement's text with numbered parameters, and its values, encoded."""
     sql, values = statement
+    # No literal in these texts contains a question mark.
     parts = sql.split("?")
     text = "".join(f"{part}${number}" for number, part in enumerate(parts[:-1], 1)) + parts[-1]
     return text, *(encoded(value) if isinstance(value, str) else value for value in values)
@@ -624,6 +646,7 @@ class PostgresAttributes:
         return asked(self._count(query))
 
     async def _count(self, query: Query) -> Result[int, StoreError]:
+        # The position is dropped: a page's query counts all matches, not those behind the page.
         begun = await begin_search(self._operations, attrs.evolve(query, after=None))
         search = begun.value_or(None)
         if search is None:
@@ -638,6 +661,7 @@ class PostgresAttributes:
                 return Failure(answer.failure())
             ((read, number, last),) = answer.unwrap()
             total += number
+            # A portion that is not full is the last one. Its last id may be null, so it is not read.
             if read < search.size:
                 return Success(total)
             after = decoded(last)
@@ -678,6 +702,8 @@ class PostgresCounts:
         self._operations = operations
         self._runtime = runtime
         s = operations.schema
+        # LEFT JOIN: the other numbers are returned without a kept count, too. Its age is by the server's clock, which
+        # also dated it: the clocks of engines differ.
         self._rest = f"""
             SELECT {s}.next_alarm(-1), (SELECT count(*) FROM (SELECT FROM {s}.messages LIMIT {MAX_COUNTED}) AS few),
               (SELECT count(*) FROM (SELECT FROM {s}.dead_letters LIMIT {MAX_COUNTED}) AS few), c.body, c.took_ms,
@@ -685,6 +711,8 @@ class PostgresCounts:
             FROM (SELECT) AS one LEFT JOIN {s}.counted AS c ON true
         """
         # With a kept count, another engine that counts at the moment holds the lock: then there is no row.
+        # Without a kept count there is no other answer, so each caller counts. The row without a kind marks that it
+        # has: an empty store returns no other.
         self._count = f"""
             WITH mine AS MATERIALIZED (
               SELECT NOT $1 OR pg_try_advisory_xact_lock({_COUNTING}, '{s}.instances'::regclass::oid::int) AS ok)
@@ -743,6 +771,7 @@ class PostgresCounts:
         ((oldest_due_ms, messages, dead_letters, body, took_ms, age_ms),) = answer.unwrap()
         rest: dict[str, Any] = {"oldest_due_ms": oldest_due_ms, "messages": messages, "dead_letters": dead_letters}
         if body is not None and age_ms < took_ms * SELDOM:
+            # A server's clock that was set back makes a count younger than nothing.
             return Success(StoreCounts(instances=_kept(body), age_ms=max(0, age_ms), **rest))
         began_ms = self._runtime.monotonic_ms()
         counted = await self._operations.read("count", self._count, body is not None)
@@ -750,10 +779,12 @@ class PostgresCounts:
             return counted
         rows = counted.unwrap()
         if not rows:
+            # Another engine counts at the moment: its former count is the answer, whatever its age.
             return Success(StoreCounts(instances=_kept(body or "[]"), age_ms=max(0, age_ms), **rest))
         instances = _counted(rows)
         took_ms = int(self._runtime.monotonic_ms() - began_ms)
         if took_ms < QUICK_MS:
+            # While a kept count exists, a caller that meets another's count returns the old one.
             if body is not None:
                 await self._operations.write("forget a count", self._forget)
         else:
@@ -775,6 +806,7 @@ def _work(jobs: Sequence[Job], rows: Sequence[Row]) -> StoredWork:
         )
         for (kind, name), (queued, due, messages, running, next_alarm_ms, _) in zip(jobs, rows, strict=True)
     )
+    # All rows carry the same bound: one scan of alarms serves all jobs.
     return StoredWork(jobs=found, alarms_to_ms=rows[0][-1] if rows else None)
 
 
@@ -798,6 +830,7 @@ async def measured(operations: PostgresOperations) -> Result[Health, StoreError]
     """
     answer = await operations.read("check its health", sql)
     if not isinstance(answer, Success):
+        # A server that does not answer is a finding of a health check, not an error of it.
         return Success(Health(state="failed", detail=str(answer.failure())))
     detail = str(operations.damage)
     health = Health(

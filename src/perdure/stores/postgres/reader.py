@@ -22,6 +22,7 @@ from perdure.values.errors import StoreMissing, StoreUnavailable
 T = TypeVar("T")
 
 CANCELS_WITHIN_S: Final = 1.0
+# Read-only at the server too: a statement of a user that writes is refused there.
 _SNAPSHOT: Final = {"isolation": "repeatable_read", "readonly": True}
 
 
@@ -106,6 +107,7 @@ class PostgresReader:
 
     async def fetch(self, sql: str, *values: object) -> Sequence[Sequence[Any]]:
         """Execute a statement in a transaction that cannot write. Await it within `wait`, one at a time."""
+        # Also for one statement: outside a transaction the server would let it write.
         async with self._connection.transaction(**_SNAPSHOT):
             rows: Sequence[Sequence[Any]] = await self._connection.fetch(sql, *values)
             return rows
@@ -123,6 +125,7 @@ class PostgresReader:
         try:
             return _driven(self._loop, asked)
         except KeyboardInterrupt:
+            # The server must stop the statement: it would otherwise run to its end, for no reader.
             _driven(self._loop, _closed(self._connection, within_s=CANCELS_WITHIN_S))
             raise
         except (*DRIVER_ERRORS, *UNSENDABLE) as error:
@@ -193,11 +196,13 @@ def _driven(loop: asyncio.AbstractEventLoop, asked: Awaitable[T]) -> T:
         answer = loop.run_until_complete(task)
     except BaseException:  # an interrupt arrives here as a cancellation of the read
         if interrupts:
+            # "from None": the cancellation is this function's own, and would confuse the traceback.
             raise KeyboardInterrupt from None
         raise
     finally:
         if is_main:
             loop.remove_signal_handler(signal.SIGINT)
+    # The read may end just before the interrupt cancels it: the user's interrupt must not be lost.
     if interrupts:
         raise KeyboardInterrupt
     return answer

@@ -11,6 +11,7 @@ import attrs
 
 from perdure.values.errors import StoreTooNew
 
+# A word of its own: the migrations write the default schema, and "myperdure.x" is another one.
 _OURS: Final = re.compile(r"\bperdure\.")
 _MIGRATING: Final = 1885692518
 
@@ -63,6 +64,7 @@ def migrations() -> tuple[SchemaMigration, ...]:
     """Return the migrations, in order."""
     folder = files("perdure.stores.postgres") / "migrations"
     scripts = sorted((entry for entry in folder.iterdir() if entry.name.endswith(".sql")), key=lambda entry: entry.name)
+    # Numbered by order, so a file that is missing from the middle would shift the others: never delete one.
     return tuple(
         SchemaMigration(version, script.name.removesuffix(".sql"), script.read_text(encoding="utf-8"))
         for version, script in enumerate(scripts, 1)
@@ -71,6 +73,7 @@ def migrations() -> tuple[SchemaMigration, ...]:
 
 def in_schema(sql: str, schema: str) -> str:
     """Return statements for a schema with another name than ``perdure``."""
+    # Quoted: a name such as "order" is a keyword.
     return _OURS.sub(f'"{schema}".', sql)
 
 
@@ -133,14 +136,18 @@ async def migrate(connection: Any, *, store: str, schema: str, lock_timeout_ms: 
 
     found = await version_of(connection, schema)
     check_version(found, store=store)
+    # From the version that was found, one transaction each: an interrupted migration continues behind the last complete
+    # one.
     for migration in migrations()[found:]:
         for tries_left in reversed(range(TRIES)):
             try:
                 await _apply(migration, connection, store, schema, lock_timeout_ms)
                 break
             except DRIVER_ERRORS as error:
+                # Only a lock that is not free is tried again: a failed statement fails again.
                 if state_of(error) != LOCK_NOT_AVAILABLE or not tries_left:
                     raise
+            # On the server, between transactions: this function knows no runtime, and holds no lock while it waits.
             await connection.execute(f"SELECT pg_sleep({lock_timeout_ms / 1000})")
     return found
 
@@ -169,5 +176,6 @@ def check_version(version: int, *, store: str) -> None:
     Raises:
         StoreTooNew: it does not.
     """
+    # Only a newer version is refused: an older one is migrated.
     if version > len(migrations()):
         raise StoreTooNew(store, version, len(migrations()))

@@ -20,11 +20,14 @@ SCHEMES: Final = ("postgresql", "postgres")
 Ownership: TypeAlias = Literal["owned", "shared"]
 
 DEFAULT_LEASE_MS: Final = 6_000
+# A heartbeat is due several times in a lease: below a second, one slow statement would end it.
 MIN_LEASE_MS: Final = 1_000
 
 StoredFor: TypeAlias = Literal["full", "relaxed"]
 
 _WHAT = "store URL"
+# Lower case: PostgreSQL folds unquoted names, so an operator finds the schema in psql. At most 63 bytes: the server
+# cuts longer names, and two schemas could become one.
 _SCHEMA: Final = re.compile("[a-z_][a-z0-9_]{0,62}")
 _CHOICES: Final = {
     "durability": ("full", "relaxed"),
@@ -111,7 +114,9 @@ def settings_of(url: str) -> PostgresSettings:
     schema = own.get("schema", DEFAULT_SCHEMA)
     name = f"postgresql://{parts.netloc.rpartition('@')[2]}{parts.path}"
     return PostgresSettings(
+        # Without this library's own options: the driver passes unknown ones to the server, which refuses them.
         dsn=parts._replace(query=urlencode(others)).geturl(),
+        # The default schema is left out: one store has one name in logs, whether or not the URL states the default.
         name=name if schema == DEFAULT_SCHEMA else f"{name}?schema={schema}",
         **own,
     )
@@ -147,6 +152,7 @@ def _option(name: str, text: str) -> tuple[object] | Literal["invalid"] | None:
 
 
 def _is_schema(text: str) -> bool:
+    # "pg_" is reserved: PostgreSQL refuses to create such a schema.
     return _SCHEMA.fullmatch(text) is not None and not text.startswith("pg_")
 
 

@@ -55,6 +55,7 @@ def write_keys(
     """Write the changed keys of an instance."""
     for name, key in keys:
         number = numbers.get((address.kind, address.name, name))
+        # An attribute that no opening has declared has no number, and keeps no keys.
         if number is None:
             continue
         if key is None:
@@ -95,6 +96,7 @@ def declare(cursor: sqlite3.Cursor, jobs: Mapping[Job, Mapping[str, str]]) -> Nu
             if one is None or one.fingerprint != fingerprint:
                 cursor.execute(_BEGIN, (*job, name, fingerprint))
         for (kind, name, attribute), one in found.items():
+            # An attribute that no code computes any more is cleared, unless that has begun.
             if (kind, name) == job and attribute not in declared and one.state != "clearing":
                 cursor.execute(_BEGIN, (kind, name, attribute, one.fingerprint))
     return numbers_of(cursor)
@@ -107,6 +109,7 @@ def clear(cursor: sqlite3.Cursor, job: Job, attribute: str, limit: int, *, decla
         return 0
     number = row[0]
     gone = cursor.execute(_CLEAR, (number, limit)).rowcount
+    # A short page is the last: nothing is left to clear.
     if gone < limit and declared:
         cursor.execute(_MOVE, ("filling", "", number))
     elif gone < limit:
@@ -119,6 +122,7 @@ def fill(cursor: sqlite3.Cursor, numbers: Numbers, job: Job, page: FilledPage) -
     filled: dict[str, int] = {}
     for name, generation in page.generations:
         row = cursor.execute(_FILLING, (*job, name)).fetchone()
+        # Another opening has changed the attribute since the page was read: its keys are of other code.
         if row is None or row[1:] != (generation, "filling"):
             return ()
         filled[name] = row[0]
@@ -130,6 +134,7 @@ def fill(cursor: sqlite3.Cursor, numbers: Numbers, job: Job, page: FilledPage) -
             continue
         keys = tuple(pair for pair in each.keys if pair[0] in filled)
         write_keys(cursor, numbers, Address(*job, each.id), each.incarnation, keys)
+    # The position stays where it was if a row was refused: the next page must compute that one again.
     if not refused:
         progress = "whole" if page.rest == "none" else "filling"
         for number in filled.values():

@@ -220,6 +220,7 @@ def _refuse_without_room(connection: sqlite3.Connection, path: Path, free_bytes:
     live_bytes = (pages - free_pages) * page_bytes
     needs = {path.parent: live_bytes}
     temporary = _temporary_folder()
+    # On one disk both copies exist at the same time.
     if temporary.stat().st_dev == path.stat().st_dev:
         needs[path.parent] += live_bytes
     else:

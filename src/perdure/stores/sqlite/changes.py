@@ -63,6 +63,7 @@ UPDATE messages SET place = 'head' WHERE message_id =
   (SELECT message_id FROM messages WHERE sender = ? AND target = ? ORDER BY message_id LIMIT 1)
 """
 _DEMOTE = "UPDATE messages SET place = 'behind' WHERE sender = ? AND target = ? AND place = 'head'"
+# Its place stays "head": the next message of the pair would otherwise overtake it.
 _POSTPONE = "UPDATE messages SET attempts = ?, not_before_ms = ?, error = ?, left_by = ? WHERE message_id = ?"
 _BURY = """
 INSERT INTO dead_letters (message_id, sender, target, action, payload, sent_ms, trace, attempts, error)
@@ -128,6 +129,7 @@ def redrive(cursor: sqlite3.Cursor, message_id: int) -> Literal["redriven", "not
 def forget_own(cursor: sqlite3.Cursor, address: str) -> None:
     """Delete the messages that an instance sent to itself, dead letters included."""
     cursor.execute("DELETE FROM messages WHERE sender = ? AND target = ?", (address, address))
+    # Dead letters too: one that is redriven later would start the next instance of the address.
     cursor.execute("DELETE FROM dead_letters WHERE sender = ? AND target = ?", (address, address))
 
 
@@ -140,6 +142,7 @@ def _remove(cursor: sqlite3.Cursor, message_id: int, pair: Row) -> None:
 _GONE = Fence(0, 0)
 _UPDATED_STATUS = SET_COLUMNS.split(", ").index("status")
 _INSERTED_STATUS = 7 + _UPDATED_STATUS  # after kind, name, id, due_ms, owner, lane and rank_ms
+# The order is that of `_where`: `_count` and `_delete` read the job from the end of the values.
 _WHERE = "WHERE incarnation = ? AND version = ? AND id = ? AND name = ? AND kind = ?"
 _VALUES = ", ".join("?" for _ in SET_COLUMNS.split(","))
 # A conflict changes no row instead of failing the statement: then the rest of the group can still be written.
@@ -291,6 +294,7 @@ def new_keys_of(transition: Transition) -> list[Row]:
     new = transition.new_keys
     if new is None:
         return []
+    # A stored key checks itself, in the statement that writes it.
     stored = {remembered.key for remembered in transition.remember}
     return [(str(transition.address), key, new.at_ms) for key in new.keys if key not in stored]
 
@@ -345,6 +349,7 @@ def apply(cursor: sqlite3.Cursor, counters: Counters, change: Change) -> Fence |
     # A message that a purged instance sent to itself would start the next instance of that address.
     if change.own_messages == "dropped":
         forget_own(cursor, str(change.address))
+    # The result is not needed: `are_new` has found each key unknown in this transaction, under the write lock.
     _remember_all(cursor, change.keys)
     append_events(cursor, counters, change.events)
     return fence
@@ -423,6 +428,7 @@ class CountedUpdates:
 
 def count_update(cursor: sqlite3.Cursor, counters: Counters, updates: Sequence[Overwrite]) -> CountedUpdates:
     """Read the statuses of rows about to be overwritten, if they are counted."""
+    # Before the first portion no row is counted, so there is nothing to subtract from.
     if counters.counts.progress == "none":
         return CountedUpdates(updates, None)
     return CountedUpdates(
@@ -469,6 +475,7 @@ def _row_write(transition: Transition) -> RowWrite:
             if expected is not None:
                 return _update(instance, expected, transition.before)
             indexed = (instance.due_ms, instance.owner, instance.lane, instance.rank_ms)
+            # The version of the fence that `_write_row` returns.
             return Insert((*_place(address), *indexed, *set_values(instance, 1)))
         case Purge():
             if expected is None:
@@ -500,6 +507,7 @@ def _update(instance: Instance, expected: Fence, before: Instance | None) -> Ove
         moved, values = ", due_ms", (*values, due_ms)
     if before is None or before.owner != owner:
         moved, values = moved + ", owner", (*values, owner)
+    # Without a lane, no index has the rank.
     if (
         before is None
         or before.lane != instance.lane
@@ -513,6 +521,7 @@ def _update(instance: Instance, expected: Fence, before: Instance | None) -> Ove
 def _stays(before: Instance, after: Instance) -> bool:
     """Return whether everything that the indexed columns depend on is as it was."""
     # Each value that an indexed column is computed from must be here: `due_ms` and `owner` depend on all of these.
+    # By identity: an equal copy only costs one index write, and a comparison by fields costs more for every commit.
     return (
         before.alarm_ms == after.alarm_ms
         and before.suspension == after.suspension
@@ -671,6 +680,7 @@ def prune(cursor: sqlite3.Cursor, counters: Counters, retention: Retention) -> i
     """
     # Keys, dead letters and events only. An instance is deleted by its own turn, never by its age.
     removed = cursor.execute(_KEYS, (retention.now_ms, retention.limit)).rowcount
+    # One limit for all tables together: it bounds how long this transaction delays the commits behind it.
     removed += cursor.execute(_DEAD_LETTERS, (retention.dead_letters_since_ms, retention.limit - removed)).rowcount
     values = {
         "limit": retention.limit - removed,
@@ -680,6 +690,7 @@ def prune(cursor: sqlite3.Cursor, counters: Counters, retention: Retention) -> i
     }
     (bound,) = cursor.execute(_FIRST_KEPT, values).fetchone()
     histories = cursor.execute(_HISTORIES).fetchall()
+    # Moved first: the next statement deletes the rows that this one reads.
     if histories:
         cursor.execute(_MOVE_EVENTS, {"bound": bound, "now_ms": retention.now_ms})
     removed += cursor.execute(_EVENTS, (bound,)).rowcount
@@ -707,4 +718,5 @@ def declare_histories(cursor: sqlite3.Cursor, jobs: Mapping[Job, KeepHistory | N
             cursor.execute(_END_HISTORY, (f"{kind}:{name}",))
         else:
             cursor.execute(_DECLARE, (f"{kind}:{name}", history.age_ms, history.events))
+    # Last: the history that has just ended may have no events.
     cursor.execute(_FORGET_HISTORIES)

@@ -85,6 +85,7 @@ async def open_target(path: str) -> CopyTarget:
         StoreLocked: another process writes it.
         StoreUnavailable: it cannot be created.
     """
+    # Keeps a second copy from this file. An engine is kept out by the file's name: see `check_missing`.
     place, partial = _free_places(path)
     store = f"sqlite:///{place}"
     lock = acquire(f"{partial}.lock", store=store, database=str(partial))
@@ -170,6 +171,7 @@ class _Tables:
                 rows = self.connection.execute(sql, after).fetchall()
             if not rows:
                 return
+            # A damaged index can return a key twice: the copy would then never end.
             if after and rows[0][: columns.key] <= after:
                 raise StoreCorrupt(f"sqlite:///{self.path}", "its rows are not in the order of their keys; run verify")
             yield rows
@@ -213,8 +215,10 @@ class _Target:
             else:
                 marks = []
             prepare(connection.cursor(), store=str(self.tables.path), synchronous="NORMAL")
+            # `prepare` turns SQLite's own checkpoints off, because an engine makes them. Here no engine does.
             connection.execute("PRAGMA wal_autocheckpoint = 4000")
             if numbers.events == "sparse":
+                # Behind the events that each sink has lost: its position must not become negative.
                 self.events_first = 1 + max((cursor.deleted for cursor in numbers.cursors), default=0)
             if marks:
                 return self._begun(marks[0], source, numbers)
@@ -240,6 +244,7 @@ class _Target:
             if table == "instances":
                 names, rows = (*names, "owner"), [(*row, owner_of(row)) for row in rows]
             if table in RENUMBERED and self.events_first is not None:
+                # Dense: this store computes with the numbers, and takes a gap for a loss.
                 rows = [(sequence, *row[1:]) for sequence, row in enumerate(rows, self._newest(table) + 1)]
             marks = ", ".join("?" * len(names))
             with _transaction(connection):
@@ -252,11 +257,13 @@ class _Target:
         connection = self.tables.connection
         with self._errors():
             last = self._last_event(numbers)
+            # Counted from the end: the events have new numbers, and the remaining ones are the same.
             cursors = [(each.name, last - each.remaining - each.deleted) for each in numbers.cursors]
             with _transaction(connection):
                 connection.executemany("INSERT INTO cursors (name, sequence) VALUES (?, ?)", cursors)
                 connection.execute(_COUNTERS, (numbers.epoch, numbers.incarnation, numbers.message_id, last))
                 connection.execute("DROP TABLE copying")
+            # Into the file: only the file gets the target's name.
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             connection.execute("PRAGMA optimize")
         self._publish()

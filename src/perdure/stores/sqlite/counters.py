@@ -19,6 +19,7 @@ from perdure.values.status import Status
 
 _JobStatus: TypeAlias = tuple[str, str, Status]
 
+# By position, not by arithmetic: purged instances leave gaps.
 _END = "SELECT incarnation FROM instances WHERE incarnation > ? ORDER BY incarnation LIMIT 1 OFFSET ?"
 _COUNT = """
 SELECT kind, name, status, count(*) FROM instances WHERE incarnation > ? AND incarnation <= ? GROUP BY 1, 2, 3
@@ -61,6 +62,7 @@ class StatusCounts:
         # By incarnation, which never changes: a row cannot move over the limit between two portions and be counted
         # twice.
         end = cursor.execute(_END, (self.counted_to, self.size - 1)).fetchone()
+        # The last portion has no end: it includes rows that were inserted since the one before.
         if end is None:
             rows = cursor.execute(_REST, (self.counted_to,)).fetchall()
             self.progress = "all"
@@ -174,6 +176,7 @@ class Counters:
 
     def save(self, cursor: sqlite3.Cursor) -> None:
         """Write the numbers in the open transaction, if they changed."""
+        # Most transactions assign no number: they write one row less.
         if self._now != self._saved:
             cursor.execute("UPDATE counters SET incarnation = ?, message_id = ?, sequence = ?", self._now)
 

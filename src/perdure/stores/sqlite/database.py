@@ -95,6 +95,7 @@ class Database:
 
     async def read(self, reads: Sequence[Read]) -> list[Result[Any, StoreError]]:
         """Run reads in one thread round trip. Each has its own answer."""
+        # Reads too: after a ROLLBACK that failed they would see rows that were refused.
         if not self._writer.is_trusted:
             await self._open_again()
         writer, file = self._writer, self.file
@@ -109,6 +110,7 @@ class Database:
 
     async def close(self) -> None:
         """Close the file and end its thread."""
+        # A reopening that failed has left no connection to finish.
         if self._connection == "open":
             await self._thread.run(self._writer.finish)
         if self.lost is None:
@@ -234,6 +236,7 @@ def _answer(cursor: sqlite3.Cursor, read: Read, writer: GroupWriter, file: File)
         return Success(_read_twice(cursor, read, writer, file))
     except StoreError as error:
         return Failure(error)
+    # Before `DatabaseError`, its base class: a busy file or a full disk is no damage.
     except sqlite3.OperationalError as error:
         writer.has_errors = True
         return Failure(StoreUnavailable(read.operation, str(error)))
@@ -402,9 +405,11 @@ class Batcher:
 
     async def close(self) -> None:
         """Reject new requests, wait for the pending ones, close the file and release the lock."""
+        # A forked child has no thread that could close the file.
         if self._state == "closed" or self._is_forked:
             return
         if self._closers is None:
+            # From here on `refusal` rejects new requests, so the queues become empty.
             self._closers = []
         closed = self._runtime.future()
         self._closers.append(closed)

@@ -47,9 +47,11 @@ def open_private(path: str | os.PathLike[str], flags: int) -> int:
         else:
             os.fchmod(descriptor, stat.S_IMODE(os.fstat(descriptor).st_mode) | PRIVATE)  # a umask may take the owner's
             return descriptor
+        # Without O_CREAT: a file that was deleted meanwhile is created above, with its mode.
         try:
             return os.open(path, flags | os.O_CLOEXEC)
         except FileNotFoundError:  # deleted meanwhile, or a link to a missing file
+            # A link to a missing file: O_EXCL refuses it for ever, so this loop would not end.
             if os.path.islink(path):  # noqa: PTH114 - a path as text
                 return os.open(path, flags | os.O_CREAT | os.O_CLOEXEC, PRIVATE)
 
@@ -91,6 +93,7 @@ def owner_socket(file: str | os.PathLike[str]) -> str:
     """
     folder, name = os.path.split(os.path.realpath(file))
     own = f"{name}.sock"
+    # The limit of a socket's path counts bytes.
     if len(os.fsencode(own)) > _MAX_NAME_BYTES:
         own = f"perdure-{hashlib.sha256(os.fsencode(name)).hexdigest()[:16]}.sock"
     return str(Path(folder) / own)
@@ -164,6 +167,7 @@ def guard_fork(thing: ForkAware) -> None:
 
 
 def _leave_to_parent() -> None:
+    # A copy: `leave` may drop the last reference to another entry.
     for thing in tuple(_open):
         thing.leave()
     _open.clear()

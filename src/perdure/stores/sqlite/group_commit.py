@@ -130,6 +130,7 @@ class ChangeGroup:
             RowsDiffer: a change conflicts, and nothing may be committed.
         """
         if self.is_split:
+            # Each with its own check: those that conflict are refused, and the others are written in this transaction.
             answers = [part(cursor, counters) for part in self.parts]
             return Success(answers)
         # Before the statements: afterwards the old status of a row that no cache has cannot be read.
@@ -348,6 +349,7 @@ class GroupWriter:
     def move_all(self, cursor: sqlite3.Cursor) -> None:
         """Move the whole log into the file."""
         if self.is_trusted and self.lost is None and self._has_unmoved_commits:
+            # With one page, any log is long enough for a checkpoint.
             self._is_checkpoint_due, pages, self.checkpoint_pages = True, self.checkpoint_pages, 1
             self.write(cursor, ())
             self.checkpoint_pages = pages

@@ -62,6 +62,7 @@ _kept: Final[dict[tuple[int, int], int]] = {}
 def _descriptor(path: Path) -> int:
     found = path.stat()
     identity = (found.st_dev, found.st_ino)
+    # Never closed: closing one descriptor drops this process's locks on the file, SQLite's included.
     if identity not in _kept:
         _kept[identity] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     return _kept[identity]
@@ -146,6 +147,7 @@ class HeldLog:
             StoreUnavailable: the file was replaced, or cannot be read.
         """
         self._check_place()
+        # The other connection still holds the log: the new transaction begins before the old one ends.
         spare = next(each for each in self._connections if each not in self._held)
         try:
             spare.execute("BEGIN")
@@ -159,6 +161,7 @@ class HeldLog:
 
     def settle(self) -> None:
         """End the former transaction. The log remains held by the newest one."""
+        # The newest stays: without an overlap the engine could reuse the log in between.
         for former in self._held[:-1]:
             former.execute("ROLLBACK")
         del self._held[:-1]
@@ -185,6 +188,7 @@ class HeldLog:
         index = _descriptor(self.path.with_name(f"{self.path.name}-shm"))
         for _ in range(_TRIES):
             both = os.pread(index, 2 * _INDEX.size, 0)
+            # SQLite writes the two copies one after the other: equal ones are not half-written.
             if len(both) == 2 * _INDEX.size and both[: _INDEX.size] == both[_INDEX.size :]:
                 _, _, _, is_valid, _, _, frame, pages, checksum, salts, _ = _INDEX.unpack(both[: _INDEX.size])
                 if is_valid:
@@ -220,6 +224,7 @@ class HeldLog:
             return set[int]() if now == since else None
         if now.salts == since.salts and now.frame >= since.frame:
             return {page for page, frame in snapshot.frames.items() if frame > since.frame}
+        # The log started over more than once: the pages that a log in between had are unknown.
         if now.restarts != (since.restarts + 1) % 2**32:
             return None
         if self.is_unbroken:
@@ -242,6 +247,7 @@ class HeldLog:
         size = FRAME_BYTES + self.page_bytes
         for frame in range(first, until.frame + 1):
             header = os.pread(log, FRAME_BYTES, HEADER_BYTES + (frame - 1) * size)
+            # Another salt: the engine has begun to overwrite the log with a new one.
             if header[8:16] != until.salts:
                 raise LogOverwrittenError
             yield frame, int.from_bytes(header[:4])
@@ -256,6 +262,7 @@ class HeldLog:
         size = FRAME_BYTES + self.page_bytes
         is_big = int.from_bytes(os.pread(log, 4, 0)) == _BIG_ENDIAN
         checksum = struct.unpack("=II", since.checksum)
+        # The new log is as long: it may have overwritten the frames behind the former position.
         if since.frame <= now.frame or not since.frame:
             return None
         committed: dict[int, bytes] = {}
@@ -270,8 +277,11 @@ class HeldLog:
                 return None
             checksum = _summed(found[:8] + found[FRAME_BYTES:], checksum, is_big=is_big)
             if found[8:16] != since.salts or struct.pack(">II", *checksum) != found[16:24]:
+                # A frame that does not continue the checksum: the end of the former log,
+                # unless the new one has reached it meanwhile.
                 return None if self.position().frame >= since.frame else committed
             pages[int.from_bytes(found[:4])] = found[FRAME_BYTES:]
+            # Only complete commits: frames of a transaction that was rolled back are in the log too.
             if int.from_bytes(found[4:8]):  # the last frame of a commit
                 committed.update(pages)
                 pages.clear()

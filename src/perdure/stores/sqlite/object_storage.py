@@ -27,6 +27,7 @@ PIECE_PAGES: Final = 2_048
 TIMEOUT_S: Final = 30
 """How long one request to the endpoint may take."""
 
+# The number is that of the format: this code refuses another one, which it would misread.
 _MAGIC: Final = b"perdure backup 1 "
 _PLAIN: Final = b"-"
 _LENGTH: Final = struct.Struct(">I")
@@ -68,6 +69,7 @@ class Piece:
         fields = attrs.asdict(self, filter=attrs.filters.exclude("numbers", "content"))
         header = orjson.dumps({**fields, "count": len(self.numbers)})
         numbers = struct.pack(f">{len(self.numbers)}I", *self.numbers)
+        # Level 1: shipping runs beside the engine, and a higher level costs CPU time for little.
         return _LENGTH.pack(len(header)) + header + numbers + zlib.compress(self.content, 1)
 
     @staticmethod
@@ -83,6 +85,7 @@ class Piece:
             count = header.pop("count")
             numbers = struct.unpack_from(f">{count}I", data, start)
             size = count * header["page_bytes"]
+            # Limited to the size that the header promises: a small object could otherwise unpack to fill the memory.
             content = zlib.decompressobj().decompress(data[start + 4 * count :], size) if size else b""
             if len(content) != size or count > PIECE_PAGES:
                 raise ValueError(f"expected {size} bytes")
@@ -102,6 +105,7 @@ def seal(piece: Piece, name: str, encryption: Encryption | None) -> bytes:
     packed = piece.packed()
     if encryption is None:
         return _MAGIC + _PLAIN + b"\n" + packed
+    # The name is sealed with the content: an object that was moved to another name does not open.
     key, sealed = encryption.seal_bytes(packed, "backup", name)
     return _MAGIC + key.encode() + b"\n" + sealed
 
@@ -119,6 +123,7 @@ def unseal(data: bytes, name: str, encryption: Encryption | None, *, url: str) -
         raise StoreCorrupt(what, "it is not part of a backup")
     try:
         if key == _PLAIN.decode():
+            # "refused" holds for backups as well: an attacker could replace an object by one in plain text.
             if encryption is not None and encryption.plain == "refused":
                 raise StoreCorrupt(what, "it is not encrypted; read it without a key")
             return Piece.unpacked(body)
@@ -178,6 +183,7 @@ class BackupBucket:
                 self._store = stores.from_url(url, mkdir=True)
             else:
                 limits = {"timeout": timedelta(seconds=timeout_s), "allow_http": True}
+                # No retries in the client: `Shipper` retries, and must limit the log between two attempts.
                 self._store = stores.from_url(
                     url, config=config, client_options=limits, retry_config={"max_retries": 0}
                 )
@@ -193,11 +199,14 @@ class BackupBucket:
         """
         already: type[Exception] = self._client.exceptions.AlreadyExistsError
         try:
+            # "create": two writers must not overwrite each other. The loser finds other bytes under its name.
             self._client.put(self._store, name, data, mode="create")
         except already as error:
+            # The same bytes: the answer to the first attempt was lost.
             if self.read(name) != data:
                 reason = "another perdure backup ships to this URL; this one ends, so that one writer remains"
                 raise BackupFailed(self.url, reason) from error
+        # All errors: the client's classes differ by provider, and each means "not stored as far as is known".
         except Exception as error:
             raise OSError(str(error).partition("\n")[0]) from error
 
@@ -245,6 +254,7 @@ class BackupBucket:
         Raises:
             OSError: the endpoint did not delete them.
         """
+        # By name, because a generation's name begins with its time.
         old = [path for path, _, _ in self._listed() if path < generation]
         try:
             if old:

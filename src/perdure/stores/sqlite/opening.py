@@ -138,6 +138,7 @@ def read_only_store(reader: Reader) -> Store:
     """
     # Without counts: they are exact only in the process that writes.
     store = SqliteStore(_ReadOnly(reader), reader.path, reader.store, "none", counted=None, damage=reader.damage)
+    # Another process writes the file, and does not notify this one.
     store.cache_bytes = 0
     store.synchronous = True
     return store
@@ -150,6 +151,7 @@ class _Answered:
     answer: Result[Any, Any]
 
     def __await__(self) -> Generator[None, None, Result[Any, Any]]:
+        # The `yield` below is never reached: it makes this a generator, as `await` needs.
         return self.answer
         yield
 

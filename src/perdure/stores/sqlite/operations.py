@@ -140,6 +140,7 @@ class SqliteStore(Store):
             else:
                 self._load_each(requests, answered)
 
+        # A second read after a failure helps the others of a group. A single request has none.
         if len(requests) == 1:
             self._load_each(requests, answered)
         else:
@@ -204,6 +205,7 @@ class SqliteStore(Store):
         self, message_id: int, events: Sequence[Event] = (), /
     ) -> FutureResult[Literal["redriven", "not_found"], StoreError]:
         """Turn a dead letter into a message again, and log events."""
+        # Encoded here, in the caller's thread: a value that does not encode must not undo a group.
         rows = tuple(map(event_values, events))
         return self.write("redrive", lambda cursor, counters: _redrive(cursor, counters, message_id, rows))
 
@@ -326,6 +328,7 @@ class SqliteStore(Store):
         answer: Result[list[Any], Any],
     ) -> None:
         answers = group.answers(answer)
+        # A write replaces a corrupt row: health must not report the new one.
         if self.damage:
             for transition, each in zip(transitions, answers, strict=True):
                 if isinstance(each, Success):
@@ -453,6 +456,7 @@ class _SqliteAttributes:
         """Begin new and changed attributes."""
 
         def work(cursor: sqlite3.Cursor, counters: Counters) -> None:
+            # In the transaction: the changes behind this one write the numbers that it assigned.
             counters.attributes = attributes.declare(cursor, jobs)
             self.declared = jobs
 
@@ -484,6 +488,7 @@ class _SqliteAttributes:
         return asked(self._count(query))
 
     async def _count(self, query: Query) -> Result[int, StoreError]:
+        # Without the page's position: all matches are counted.
         begun = await self.store.begin_search(attrs.evolve(query, after=None))
         search = begun.value_or(None)
         if search is None:
@@ -491,6 +496,7 @@ class _SqliteAttributes:
         return await (self._count_plain(search) if search.is_plain else self._count_matches(search))
 
     async def _count_plain(self, search: AttributeSearch) -> Result[int, StoreError]:
+        # No id is empty, so each instance with the first key is behind this position.
         after: tuple[str, str] | None = (search.ranges[0].low, "")
         total = 0
         while after is not None:
@@ -540,6 +546,7 @@ class _SqliteCounts:
         return self.store.read("count messages", lambda cursor: queries.count_messages(cursor, pairs, limit))
 
     async def _instances(self) -> Result[StoreCounts, StoreError]:
+        # A bounded number of portions: a caller gets an incomplete count, and the next one continues from there.
         for _ in range(self.parts - 1):
             counted = await answer_of(self._count_on())
             if not isinstance(counted, Success) or counted.unwrap().complete:

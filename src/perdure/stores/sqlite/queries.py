@@ -204,10 +204,12 @@ def load_all(cursor: sqlite3.Cursor, requests: Sequence[LoadRequest], most: int)
 def _instances(cursor: sqlite3.Cursor, job: Job, ids: list[str], most: int) -> dict[str, Instance]:
     """Return a job's existing instances, by id."""
     found: dict[str, Instance] = {}
+    # Statements exist for a few lengths only: each other length would be prepared again.
     most = min(most, max(_LOAD_SEVERAL))
     for start in range(0, len(ids), most):
         wanted = ids[start : start + most]
         count = next(count for count in _LOAD_SEVERAL if count >= len(wanted))
+        # The last id once more: a repeated id in IN finds no row twice.
         repeated = wanted[-1:] * (count - len(wanted))
         for row in cursor.execute(_LOAD_SEVERAL[count], (*job, *wanted, *repeated)).fetchall():
             instance = instance_from(row)
@@ -257,6 +259,7 @@ def queued(
     cursor: sqlite3.Cursor, damage: CorruptRows, job: Job, names: Sequence[str], limit: int
 ) -> tuple[QueuedLane, ...]:
     """Return the first queued instances in each lane."""
+    # Rounded up: with more lanes than the limit, each lane still returns one.
     share = -(-limit // max(1, len(names)))
     return tuple(_lane(cursor, damage, job, name, share) for name in names)
 
@@ -352,6 +355,7 @@ def count_messages(cursor: sqlite3.Cursor, pairs: Sequence[tuple[Address, Addres
     """Count messages for each sender and target, up to a total."""
     counts: list[int] = []
     for sender, target in pairs:
+        # The limit is for all pairs together.
         (count,) = cursor.execute(_PAIR_COUNT, (str(sender), str(target), limit)).fetchone() if limit else (0,)
         counts.append(count)
         limit -= count
@@ -360,6 +364,7 @@ def count_messages(cursor: sqlite3.Cursor, pairs: Sequence[tuple[Address, Addres
 
 def counts(cursor: sqlite3.Cursor, counted: StatusCounts) -> StoreCounts:
     """Count the next portion of the instances, and the messages."""
+    # Here, on the read queue: between two portions other requests run.
     counted.portion(cursor)
     return StoreCounts(
         instances=counted.instances,
@@ -527,9 +532,11 @@ class Search:
         query, place = self.query, ("", "") if self.after is None else self.after[:2]
         if query.jobs is not None:
             return min((job for job in query.jobs if job >= place and self._is_asked_for(job)), default=None)
+        # One seek for each job: a condition on the job would read all rows of the others.
         while (row := cursor.execute(_NEXT_JOB, place).fetchone()) is not None:
             if self._is_asked_for(row):
                 return tuple(row)
+            # Behind all instances of the job: the first text after its name.
             place = (row[0], _after(row[1]))
         return None
 
@@ -551,9 +558,11 @@ class Search:
         """Return ``>`` or ``>=`` and the first position among the parts that are not fixed. None if it is past them."""
         fixed = self._fixed
         depth = len(fixed)
+        # The position is in a later kind or job: all rows of this one are behind it.
         if self.after is None or self.after[:depth] > fixed:
             return None
         place = self.after[depth:] if self.after[:depth] == fixed else ("",) * (3 - depth)
+        # A prefix is a range of ids only below a kind and a name.
         if depth == 2 and self.query.id_prefix > place[0]:  # noqa: PLR2004 - kind and name
             return ">=", self.query.id_prefix
         return ">", *place
@@ -586,6 +595,7 @@ class Search:
         """Return the conditions that are checked row by row."""
         query = self.query
         asked = {
+            # "+": SQLite checks the condition row by row, and reads no other range of the index because of it.
             "+name = ?": query.name if query.kind is None else None,
             "+id >= ?": query.id_prefix or None,
             "+id < ?": after_prefix(query.id_prefix),

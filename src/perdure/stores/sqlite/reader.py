@@ -97,6 +97,7 @@ class Reader:
     def wait(self, answer: Awaitable[T]) -> T:
         """Return the answer from an operation on the file, which needs no event loop."""
         try:
+            # The file's operations never wait, so the first step ends with the answer.
             next(answer.__await__())
         except StopIteration as end:
             result: T = end.value
@@ -193,6 +194,7 @@ class Reader:
         try:
             found = [text for (text,) in self.rows(f"PRAGMA integrity_check({MAX_FINDINGS})")]
         except StoreUnavailable as error:
+            # First: the handler may have interrupted because of the log's growth, which is no user's interrupt.
             suspension.check()
             if error.reason == _INTERRUPTED:
                 raise KeyboardInterrupt from error

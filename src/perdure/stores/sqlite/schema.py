@@ -87,6 +87,7 @@ Synchronous = Literal["FULL", "NORMAL"]
 _PRAGMAS = (
     "wal_autocheckpoint = 0",  # the engine makes its own checkpoints, to know of each
     f"journal_size_limit = {LOG_LIMIT_BYTES}",
+    # Negative: in KiB, whatever the size of a page.
     "cache_size = -65536",
     "temp_store = MEMORY",
     # A stray write of a C extension could reach a mapped file, and mapping gained nothing in measurements.
@@ -212,6 +213,7 @@ def cursor_of(schema_version: int) -> type[sqlite3.Cursor]:
         """Replaces the missing columns' names, and the table of kept events."""
 
         def execute(self, sql: str, parameters: Any = (), /) -> Self:
+            # No rows, with the columns of the log, which the kept events share.
             text = sql.replace("FROM kept_events", "FROM (SELECT * FROM events WHERE 0)")
             return super().execute(text if column is None else column.sub("NULL", text), parameters)
 

@@ -78,6 +78,7 @@ class PageHashes:
         end = number * _HASH_BYTES
         if len(self._hashes) < end:
             self._hashes.extend(bytes(end - len(self._hashes)))
+        # Salted with the number: two pages that change places would otherwise leave the sum as it is.
         new = hashlib.blake2b(page, digest_size=_HASH_BYTES, salt=struct.pack(">Q", number)).digest()
         old = bytes(self._hashes[end - _HASH_BYTES : end])
         self._sum += int.from_bytes(new) - int.from_bytes(old)
@@ -87,6 +88,7 @@ class PageHashes:
     def cut(self, pages: int) -> None:
         """Forget the pages behind a size."""
         for start in range(pages * _HASH_BYTES, len(self._hashes), _HASH_BYTES):
+            # The page must leave the sum too: the file may grow again with other content.
             self._sum -= int.from_bytes(self._hashes[start : start + _HASH_BYTES])
         del self._hashes[pages * _HASH_BYTES :]
 
@@ -211,6 +213,7 @@ class Shipper:
             shipped_pages += abs(found)
             # None: the hold ended in the middle, so the next snapshot compares all pages.
             self._position = position if found >= 0 else None
+            # One window for each call at most: the engine writes during each, and this loop would not end.
             if found >= 0 and (is_restarted or not self._restart_log(position)):
                 break
             is_restarted = found >= 0
@@ -219,6 +222,7 @@ class Shipper:
             self._replaced.append((self._generation, moment_ms))
             with suppress(OSError):  # then the former generation is kept for longer
                 self._bucket.complete(self._generation, moment_ms)
+            # Last: the former writer must not be ended before this generation can restore the store.
             self._end_former()
         if shipped_bytes == self._shipped_bytes:
             return None
@@ -228,6 +232,7 @@ class Shipper:
     def expire(self) -> None:
         """Delete the generations that a newer complete one replaced long enough ago."""
         limit = self._services.now_ms() - self._keep_ms
+        # The newest that was complete before the limit: a restore to any later moment begins with it.
         kept = max((name for name, complete_ms in self._replaced if complete_ms <= limit), default="")
         if kept > self._expired:
             with suppress(OSError):  # the next call tries again
@@ -252,6 +257,7 @@ class Shipper:
             done = self.ship()
             if done is not None:
                 shipped(done)
+                # Also in the last turn: no later one deletes the old generations.
                 if is_last or done.moment_ms - expired_ms > _EXPIRE_MS:
                     expired_ms = done.moment_ms
                     self.expire()
@@ -271,6 +277,7 @@ class Shipper:
         shipped = 0
         for number in numbers:
             if number > snapshot.position.pages:
+                # A later commit may have made the file shorter than the page that an earlier one wrote.
                 continue
             page = snapshot.page(number)
             if not self._hashes.update(number, page):
@@ -280,8 +287,10 @@ class Shipper:
                 shipped, is_open = shipped + len(pages), True
                 pages = []
             pages.append((number, page))
+            # The hold has ended: the pages behind this one may be newer than the snapshot.
             if not self._log.is_held:
                 self._put(self._piece(snapshot, pages, moment_ms, more=True))
+                # Negative: the pages are stored, but complete no snapshot.
                 return -(shipped + len(pages))
         is_late = moment_ms - self._moment_ms >= HEARTBEAT_MS
         if pages or is_open or is_late:
@@ -296,6 +305,7 @@ class Shipper:
             pages=snapshot.position.pages,
             more=more,
             previous=self._previous,
+            # Only the last piece of a snapshot has a digest: before it, the pages belong to no moment.
             digest="" if more else self._hashes.digest,
             numbers=tuple(number for number, _ in pages),
             content=b"".join(page for _, page in pages),
@@ -305,6 +315,7 @@ class Shipper:
         name = name_of(self._generation, self._number + 1)
         data = seal(piece, name, self._encryption)
         tries = 0
+        # For ever, with pauses: the store works without its backup, and an operator sees the report.
         while (failed := self._tried(name, data)) is not None:
             if not tries:
                 self._services.report(f"{self._bucket.url} stores nothing, and is tried again: {failed}")
@@ -314,6 +325,7 @@ class Shipper:
             tries += 1
         if tries:
             self._services.report(f"{self._bucket.url} works again")
+        # Only after the object is stored: a repeated attempt must write the same name.
         self._number += 1
         self._is_open = piece.more
         self._previous = hash_of(data)
@@ -325,6 +337,7 @@ class Shipper:
             try:
                 upload.result(timeout=_LOOK_S)
             except WaitTimeoutError:
+                # While an upload waits, the log grows: the hold ends before the disk is full.
                 self._limit_log()
             except OSError as error:
                 return error
@@ -367,6 +380,7 @@ class Shipper:
         self._former = self._generation
         now_ms = self._services.now_ms()
         newest = self._replaced[-1][0] if self._replaced else ""
+        # Behind every generation that was ever seen: names sort by time, and a clock may be set back.
         start_ms = max(now_ms, int(newest[:13] or 0) + 1, int(self._newest[:13] or 0) + 1)
         self._generation = f"{start_ms:013d}-{self._services.new_id()[:8]}"
         self._number, self._previous, self._position = 0, "", None
@@ -396,10 +410,12 @@ class Shipper:
         theirs = _store_of(self._bucket, found[-1], self._encryption) if found else ""
         with suppress(FileNotFoundError, ValueError, KeyError):
             ours = str(json.loads(beside.read_text(encoding="utf-8"))["store"])
+            # A bucket with another store's pieces: to continue there would mix two stores.
             if theirs not in ("", ours):
                 reason = f"it has the backups of another store, according to {beside.name}; choose another URL"
                 raise BackupFailed(self._bucket.url, reason)
             return ours
+        # A copied or restored file has no identity: to ship it over the original's backups needs an explicit decision.
         if theirs and not adopt:
             reason = (
                 f"it has backups, and there is no {beside.name} which says that they are this store's; choose another "
@@ -537,8 +553,10 @@ def restore_from(
     copy = PartialFile(target.absolute())
     found = bucket.objects()
     generations = [(name, list(each)) for name, each in groupby(found, key=lambda each: each.generation)]
+    # A log beside a missing file holds the last commits: an operator must move it first.
     check_missing(str(copy.target), store=f"sqlite:///{target}", if_missing="create")
     skipped: list[str] = []
+    # From the newest backwards: the first generation with a complete snapshot restores the most.
     for _, objects in reversed(generations):
         copy.begin()
         try:
@@ -565,6 +583,7 @@ def _pieces(
     """Yield consecutive pieces until the first that is missing or is not the next one."""
     previous = ""
     with ThreadPoolExecutor(_FETCHED, "perdure restore") as fetching:
+        # Some objects at a time: the pieces of a large store do not fit into memory.
         for start in range(0, len(objects), _FETCHED):
             group = objects[start : start + _FETCHED]
             for place, (each, data) in enumerate(
@@ -574,6 +593,7 @@ def _pieces(
                     skipped.append(f"object {name_of(each.generation, place)} is missing; later ones were not used")
                     return
                 piece = unseal(data, each.name, encryption, url=bucket.url)
+                # The hash chain: an object of another writer, or an old one under this name, would damage the store.
                 if piece.previous != previous:
                     raise StoreCorrupt(f"object {each.name} of {bucket.url}", "it does not follow the one before it")
                 if piece.is_end:
@@ -587,8 +607,10 @@ def _filled(file: IO[bytes], pieces: Iterator[Piece], at_ms: int | None) -> tupl
     last: Piece | None = None
     with tempfile.TemporaryFile() as waiting:  # of a snapshot that is not complete yet
         for piece in pieces:
+            # Before the piece is applied: the snapshot that is wanted is complete at its last piece.
             if at_ms is not None and piece.moment_ms > at_ms:
                 return last, []
+            # Without a complete snapshot there is nothing to protect: the first one goes directly into the file.
             if last is None or not piece.more:
                 waiting.seek(0)
                 while header := waiting.read(8):
@@ -599,6 +621,7 @@ def _filled(file: IO[bytes], pieces: Iterator[Piece], at_ms: int | None) -> tupl
                 for place, number in enumerate(piece.numbers):
                     _write(file, number, piece.content[place * piece.page_bytes : (place + 1) * piece.page_bytes])
                 if not piece.more:
+                    # A vacuumed store is shorter: pages of the former snapshot must not stay behind its end.
                     file.truncate(piece.pages * piece.page_bytes)
                     last = piece
             else:

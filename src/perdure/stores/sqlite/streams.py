@@ -29,6 +29,7 @@ _TYPES: Final = ((int,), (int,), (str,))
 
 def append(cursor: sqlite3.Cursor, counters: Counters, groups: Sequence[StreamGroup]) -> tuple[int | None, ...]:
     """Append groups whose runs hold their claims, and return where each begins."""
+    # Not undone by a rollback: a purge that then finds no stream costs one statement.
     counters.streams = "some"
     return tuple(_append(cursor, group) for group in groups)
 
@@ -42,6 +43,7 @@ def _append(cursor: sqlite3.Cursor, group: StreamGroup) -> int | None:
     first, total = before + 1 + group.skipped, total + group.size
     last = first + group.count - 1
     cursor.execute(_APPEND, (*stream, last, first, total, group.body))
+    # The bounds are compared here first: most appends drop nothing, and need no second statement.
     if last >= group.max_chunks or total > group.max_bytes:
         cursor.execute(_DROP, (*stream, last - group.max_chunks, total - group.max_bytes))
     return first

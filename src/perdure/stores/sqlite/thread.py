@@ -58,6 +58,7 @@ class ConnectionLoan:
             self.is_over = True
 
     def _step(self) -> None:
+        # Without a worker that waits, this thread would wait for ever for the connection's return.
         if self._is_held and not self.is_over:
             self._go.release()
             self._back.acquire()
@@ -127,6 +128,7 @@ class WorkConnection(sqlite3.Connection):
 
     def lend(self, loan: ConnectionLoan) -> None:
         """Lend this connection to another thread, in steps, at most until it is closed."""
+        # Loans that are over are dropped: a store that makes many backups would keep them all.
         self._handoffs = [each for each in self._handoffs if not each.is_over]
         self._handoffs.append(loan)
 
@@ -204,6 +206,7 @@ async def connect(path: str) -> DatabaseThread:
         timeout=5.0,
         cached_statements=256,
         factory=WorkConnection,
+        # A backup uses the connection in its own thread, while this one waits.
         check_same_thread=False,
     )
     return DatabaseThread(connection)
