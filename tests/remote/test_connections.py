@@ -14,7 +14,7 @@ from attrs import define, evolve, field
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perdure.remote.async_channel import MAX_HEAD_BYTES, MAX_IDLE_MS, AsyncChannel, CallBatcher, Connections
+from perdure.remote.async_channel import MAX_BATCH_BYTES, MAX_HEAD_BYTES, MAX_IDLE_MS, AsyncChannel, CallBatcher, Connections
 from perdure.remote.channel import AnswerLost, NotSent
 from perdure.runtime.on_asyncio import asyncio_runtime
 from perdure.runtime.simulated import Simulation
@@ -266,8 +266,20 @@ def test_a_connection_that_is_not_used_again_is_closed(recwarn: pytest.WarningsR
     assert [each for each in recwarn if each.category is ResourceWarning] == []  # by the client, not by its collector
 
 
-@pytest.mark.parametrize(("calls", "batches"), [(500, [500]), (501, [500, 1]), (1_000, [500, 500])])
-def test_at_most_500_calls_of_a_moment_travel_together(calls: int, batches: list[int]) -> None:
+@pytest.mark.parametrize(
+    ("calls", "size", "batches"),
+    [
+        (500, 0, [500]),
+        (501, 0, [500, 1]),
+        (1_000, 0, [500, 500]),
+        (4, 200_000, [2, 2]),
+        (3, 300_000, [1, 1, 1]),
+        (2, MAX_BATCH_BYTES, [1, 1]),
+    ],
+)
+def test_at_most_500_calls_of_a_moment_travel_together_and_half_a_mebibyte(
+    calls: int, size: int, batches: list[int]
+) -> None:
     simulation = Simulation(order="fifo")
     sent: list[int] = []
 
@@ -277,8 +289,9 @@ def test_at_most_500_calls_of_a_moment_travel_together(calls: int, batches: list
         yield b""
 
     async def main() -> None:
-        batcher = CallBatcher(post, max_batches=2, runtime=simulation.runtime)
-        envelope = Envelope(number=0, kind="task", job="j", id="a", action="status")
+        batcher = CallBatcher(post, max_batches=len(batches), runtime=simulation.runtime)
+        payload = b'"%s"' % (size * b"x")
+        envelope = Envelope(number=0, kind="task", job="j", id="a", action="send", payload=payload)
         tasks = [simulation.runtime.spawn_eagerly(batcher.call(envelope, 1_000), name="call") for _ in range(calls)]
         for task in tasks:
             with pytest.raises(NotSent):

@@ -195,9 +195,10 @@ def test_requests_beyond_those_that_may_wait_are_refused():
 
 def test_a_request_that_waited_for_a_connection_was_not_sent():
     async def main():
-        released = asyncio.Event()
+        released, posted = asyncio.Event(), []
 
-        async def post(_: bytes, __: float):
+        async def post(lines: bytes, _: float):
+            posted.append(lines)
             await released.wait()
             yield b""
 
@@ -208,9 +209,12 @@ def test_a_request_that_waited_for_a_connection_was_not_sent():
         await asyncio.sleep(0)
         failures = await asyncio.gather(sent, batcher.call(envelope, 60), return_exceptions=True)
         released.set()
-        return [type(failure) for failure in failures]
+        for _ in range(10):  # the batch ends, and the next one would begin
+            await asyncio.sleep(0)
+        await batcher.close()
+        return [type(failure) for failure in failures], len(posted)
 
-    assert asyncio.run(main()) == [AnswerLost, NotSent]
+    assert asyncio.run(main()) == ([AnswerLost, NotSent], 1)
 
 
 def test_a_request_that_waits_when_the_client_closes_is_not_sent():

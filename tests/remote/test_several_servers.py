@@ -4,7 +4,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack, closing, suppress
+from contextlib import AsyncExitStack, closing
 from typing import Any, Literal, get_args
 
 import attrs
@@ -300,6 +300,7 @@ class Network:
 
     channel: Any = None
     error: Any = None
+    ended: Any = None
 
     def call(self, about: str, repeat: Any = "reads", waits_ms: float = 0) -> list[int]:
         """Make a call; return the servers that it tried."""
@@ -329,8 +330,8 @@ class Network:
                 case _:
                     return Failure(self.error)
 
-        with suppress(PerdureError):
-            asyncio.run(self.servers.perform(send, ServerCall(about=about, repeat=repeat, waits_ms=waits_ms)))
+        ended = asyncio.run(self.servers.perform(send, ServerCall(about=about, repeat=repeat, waits_ms=waits_ms)))
+        self.ended = ended.swap().value_or(None)
         return self.tried
 
 
@@ -403,6 +404,27 @@ def test_failures_of_one_moment_count_once():
     for _ in range(100):
         server.failed(0, 1)
     assert (server.is_away(AWAY_MS), server.is_away(AWAY_MS + 1)) == (True, False)
+
+
+def test_a_server_that_is_tried_is_not_away_for_the_calls_beside_it():
+    server = Network("answers", "answers").servers.each[0]
+    server.tried(1)
+    assert not server.is_away(1)
+
+
+@pytest.mark.parametrize(
+    ("second", "said"),
+    [
+        (Rejected("no stock"), Rejected),  # the job's code has seen the call: its answer is certain
+        (InstanceParked("task:total:a", "retries_exhausted"), OutcomeUnknown),
+    ],
+)
+def test_only_an_answer_of_the_jobs_code_ends_the_doubt_about_a_lost_one(second: PerdureError, said: type):
+    network = Network("loses", "answers")
+    network.behaviours[1] = "refuses"
+    network.error = second
+    assert network.call(FIRST, "keyed") == [0, 1]
+    assert type(network.ended) is said
 
 
 def test_one_call_finds_out_whether_a_server_is_back():

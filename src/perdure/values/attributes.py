@@ -341,12 +341,21 @@ class Attribute(Generic[S_contra, T]):
         type: its values.
         function: computes it from the state. None: the instance has no value.
         version: a number that you raise when the values change and the function's text does not.
+
+    Raises:
+        DefinitionError: the type is not one that `attribute` found.
     """
 
     name: str
     type: AttributeType
     function: Callable[[S_contra], T | None]
     version: int = 1
+
+    def __attrs_post_init__(self) -> None:
+        given: object = self.type
+        # Without this, a class in its place fails only when an engine opens, far from the declaration.
+        if not isinstance(given, AttributeType):
+            raise DefinitionError(f"type of attribute {self.name}", given, "a function declared with @attribute")
 
     def __repr__(self) -> str:
         return f"<Attribute {excerpt(self.name)}: {excerpt(self.type)}>"
