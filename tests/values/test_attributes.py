@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import Enum
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import attrs
 import pytest
@@ -101,6 +101,11 @@ OTHERS: list[Any] = [some_float, some_union, nothing_said, len, "text", lambda s
 def test_other_types_and_values_are_refused(function: Any) -> None:
     with pytest.raises(DefinitionError):
         attribute(function)
+
+
+def test_an_attribute_that_is_made_without_its_decorator_is_refused() -> None:
+    with pytest.raises(DefinitionError, match="declared with @attribute"):
+        Attribute("tenant", cast("Any", str), lambda state: state)
 
 
 def test_a_type_that_is_marked_as_secret_is_refused() -> None:
