@@ -426,8 +426,8 @@ class StoredHistory:
     Attributes:
         kind: the job's kind.
         name: the job's name.
-        age_ms: how long its events are kept, in milliseconds. 0: those that are left are deleted.
-        events: how many events are kept out of the log at most. 0 likewise.
+        age_ms: how long its events are kept, in milliseconds.
+        events: how many events are kept out of the log at most.
         kept: how many events are kept out of the log.
     """
 
@@ -448,17 +448,13 @@ class StoredHistories(Protocol):
     kept events like those in the log.
     """
 
-    def declare(self, jobs: Mapping[Job, KeepHistory | None], /) -> FutureResult[None, StoreError]:
+    def declare(self, jobs: Mapping[Job, KeepHistory], /) -> FutureResult[None, StoreError]:
         """State how long these jobs' histories are kept, durable like a commit. Other jobs stay as they are.
 
-        The last declaration of a job counts, also for other openings. None: no longer than in the log, so that
-        ``prune`` deletes the kept events of that job.
+        The last declaration of a job counts, also for other openings.
         """
         ...
 
     def known(self) -> FutureResult[tuple[StoredHistory, ...], StoreError]:
-        """Return the declared histories, in the order of kind and name, in a time that depends on their number alone.
-
-        A job that was declared with None and has no kept event may be missing.
-        """
+        """Return the declared histories, by kind and name, in a time that depends on their number alone."""
         ...

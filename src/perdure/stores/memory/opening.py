@@ -326,7 +326,7 @@ def _appended(tables: Tables, group: StreamGroup) -> int | None:
 class _MemoryHistories:
     opening: OpenMemoryStore
 
-    def declare(self, jobs: Mapping[Job, KeepHistory | None], /) -> FutureResult[None, StoreError]:
+    def declare(self, jobs: Mapping[Job, KeepHistory], /) -> FutureResult[None, StoreError]:
         """Change how long histories are kept."""
         return self.opening.answer("declare histories", lambda tables: tables.log.kept.declare(jobs))
 

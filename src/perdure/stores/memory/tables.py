@@ -189,16 +189,9 @@ class KeptEvents:
         self._events: dict[int, Event] = {}
         self._of_job: dict[Job, deque[int]] = {}  # ascending
 
-    def declare(self, jobs: Mapping[Job, KeepHistory | None]) -> None:
+    def declare(self, jobs: Mapping[Job, KeepHistory]) -> None:
         """Change the bounds of jobs."""
-        for job, history in jobs.items():
-            if history is not None:
-                self._bounds[job] = history.age_ms, history.events
-            # The bounds stay at zero until the kept events are deleted: without bounds, `prune` would skip the job.
-            elif self._of_job.get(job):
-                self._bounds[job] = 0, 0
-            else:
-                self._bounds.pop(job, None)
+        self._bounds |= {job: (history.age_ms, history.events) for job, history in jobs.items()}
 
     def known(self) -> tuple[StoredHistory, ...]:
         """Return the bounds, with the number of events."""
@@ -213,8 +206,8 @@ class KeptEvents:
     def take(self, sequence: int, event: Event, now_ms: int) -> bool:
         """Keep an event that leaves the log, if its job's history says so."""
         kind, name, _ = event.address.split(":", 2)
-        age_ms, most = self._bounds.get((kind, name), (0, 0))
-        if not most or event.at_ms < now_ms - age_ms:
+        bounds = self._bounds.get((kind, name))
+        if bounds is None or event.at_ms < now_ms - bounds[0]:
             return False
         self._events[sequence] = event
         self._of_job.setdefault((kind, name), deque()).append(sequence)

@@ -171,12 +171,12 @@ class PostgresHistories:
     def __init__(self, operations: PostgresOperations) -> None:
         self._operations = operations
 
-    def declare(self, jobs: Mapping[Job, KeepHistory | None], /) -> FutureResult[None, StoreError]:
+    def declare(self, jobs: Mapping[Job, KeepHistory], /) -> FutureResult[None, StoreError]:
         """Change how long histories are kept."""
         operations = self._operations
         names = [encoded(f"{kind}:{name}") for kind, name in jobs]
-        ages = [0 if each is None else each.age_ms for each in jobs.values()]
-        numbers = [0 if each is None else each.events for each in jobs.values()]
+        ages = [each.age_ms for each in jobs.values()]
+        numbers = [each.events for each in jobs.values()]
         sql = f"SELECT {operations.schema}.declare_histories($1, $2, $3::text[], $4::bigint[], $5::bigint[])"
         values = (operations.epoch, operations.durability, names, ages, numbers)
         return converted(answered_by(operations.write("declare histories", sql, *values)), lambda _: None)

@@ -658,7 +658,7 @@ INSERT INTO kept_events (sequence, address, type, at_ms, body, job, number)
 SELECT e.sequence, e.address, e.type, e.at_ms, e.body, h.job, row_number() OVER (PARTITION BY h.job ORDER BY e.sequence)
   + coalesce((SELECT max(k.number) FROM kept_events AS k WHERE k.job = h.job), 0)
 FROM events AS e JOIN histories AS h ON e.address >= h.job || ':' AND e.address < h.job || ';'
-WHERE e.sequence < :bound AND h.events > 0 AND e.at_ms >= :now_ms - h.age_ms
+WHERE e.sequence < :bound AND e.at_ms >= :now_ms - h.age_ms
 """
 # Like the log, only up to the first event that is kept: so the numbers of a job have no gaps, and count its events.
 _KEPT_EVENTS = """
@@ -705,18 +705,9 @@ _DECLARE = """
 INSERT INTO histories (job, age_ms, events) VALUES (?, ?, ?)
 ON CONFLICT (job) DO UPDATE SET age_ms = excluded.age_ms, events = excluded.events
 """
-_END_HISTORY = "UPDATE histories SET age_ms = 0, events = 0 WHERE job = ?"
-_FORGET_HISTORIES = """
-DELETE FROM histories WHERE events = 0 AND NOT EXISTS (SELECT 1 FROM kept_events WHERE kept_events.job = histories.job)
-"""
 
 
-def declare_histories(cursor: sqlite3.Cursor, jobs: Mapping[Job, KeepHistory | None]) -> None:
+def declare_histories(cursor: sqlite3.Cursor, jobs: Mapping[Job, KeepHistory]) -> None:
     """Change how long histories are kept."""
-    for (kind, name), history in jobs.items():
-        if history is None:
-            cursor.execute(_END_HISTORY, (f"{kind}:{name}",))
-        else:
-            cursor.execute(_DECLARE, (f"{kind}:{name}", history.age_ms, history.events))
-    # Last: the history that has just ended may have no events.
-    cursor.execute(_FORGET_HISTORIES)
+    rows = ((f"{kind}:{name}", history.age_ms, history.events) for (kind, name), history in jobs.items())
+    cursor.executemany(_DECLARE, rows)

@@ -422,7 +422,7 @@ class _SqliteStreams:
 class _SqliteHistories:
     store: SqliteStore
 
-    def declare(self, jobs: Mapping[Job, KeepHistory | None], /) -> FutureResult[None, StoreError]:
+    def declare(self, jobs: Mapping[Job, KeepHistory], /) -> FutureResult[None, StoreError]:
         """Change how long histories are kept, in a group with other writes."""
         return self.store.write("declare histories", lambda cursor, _: changes.declare_histories(cursor, jobs))
 

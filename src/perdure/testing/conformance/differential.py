@@ -315,7 +315,7 @@ async def ask(store: Store, asked: OperationArgument) -> Result[Any, Any]:
         case Retention():
             return await answer(store.prune(asked))
         case KeepStep(age_ms, events):
-            history = KeepHistory(age=timedelta(milliseconds=age_ms), events=events) if age_ms else None
+            history = KeepHistory(age=timedelta(milliseconds=age_ms), events=events)
             return await answer(present(store.histories).declare({(PLACES[0].kind, PLACES[0].name): history}))
         case int():
             return await answer(store.redrive(asked))

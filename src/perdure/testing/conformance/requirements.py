@@ -491,14 +491,9 @@ DECLARE_HISTORY = Requirement(
     "State how long these jobs' histories are kept, durable like a commit. Other jobs stay as they are.",
 )
 DECLARED_LAST = Requirement("histories.declare", "The last declaration of a job counts, also for other openings.")
-END_HISTORY = Requirement(
-    "histories.declare",
-    "None: no longer than in the log, so that ``prune`` deletes the kept events of that job.",
-)
 KNOWN_HISTORIES = Requirement(
     "histories.known",
-    "Return the declared histories, in the order of kind and name, in a time that depends on their number alone. A job "
-    "that was declared with None and has no kept event may be missing.",
+    "Return the declared histories, by kind and name, in a time that depends on their number alone.",
 )
 
 HAS_ATTRIBUTES = Requirement("attributes", "keeps attributes beside the instances, to find them.")

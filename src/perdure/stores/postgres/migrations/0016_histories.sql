@@ -1,5 +1,4 @@
--- How long the histories of jobs are kept, longer than in the log: only jobs that declare it have rows. job is kind:name. 0 events:
--- those that are left are deleted.
+-- How long the histories of jobs are kept, longer than in the log: only jobs that declare it have rows. job is kind:name.
 CREATE TABLE perdure.histories (
   job text COLLATE "C" PRIMARY KEY,
   age_ms bigint NOT NULL,
@@ -19,7 +18,6 @@ CREATE TABLE perdure.kept_events (
 CREATE INDEX kept_events_address ON perdure.kept_events (address, sequence);
 CREATE UNIQUE INDEX kept_events_job ON perdure.kept_events (job, number);
 
--- 0 events end a history.
 CREATE FUNCTION perdure.declare_histories(
   my_epoch bigint, how_durable text, jobs text[], ages_ms bigint[], most bigint[]
 ) RETURNS void LANGUAGE plpgsql SET jit = off AS $$
@@ -27,13 +25,9 @@ BEGIN
   PERFORM perdure.enter(my_epoch, how_durable);
   INSERT INTO perdure.histories AS h (job, age_ms, events)
     SELECT d.job, d.age_ms, d.events FROM unnest(jobs, ages_ms, most) AS d (job, age_ms, events)
-    WHERE d.events > 0 ORDER BY d.job
+    ORDER BY d.job
     ON CONFLICT (job) DO UPDATE SET age_ms = excluded.age_ms, events = excluded.events
     WHERE (h.age_ms, h.events) <> (excluded.age_ms, excluded.events);
-  UPDATE perdure.histories AS h SET age_ms = 0, events = 0
-    FROM unnest(jobs, most) AS d (job, events) WHERE d.events = 0 AND h.job = d.job;
-  DELETE FROM perdure.histories AS h
-    WHERE h.events = 0 AND NOT EXISTS (SELECT FROM perdure.kept_events AS k WHERE k.job = h.job);
 END $$;
 
 -- As before, but events of jobs with a history move into kept_events, also when an engine of older code calls it. Then those
@@ -74,7 +68,7 @@ BEGIN
         SELECT o.sequence, o.address, o.type, o.at_ms, o.body, h.job, row_number() OVER (PARTITION BY h.job ORDER BY o.sequence)
           + coalesce((SELECT max(k.number) FROM perdure.kept_events AS k WHERE k.job = h.job), 0)
         FROM old AS o JOIN perdure.histories AS h ON starts_with(o.address, h.job || ':')
-        WHERE h.events > 0 AND o.at_ms >= until_ms - h.age_ms)
+        WHERE o.at_ms >= until_ms - h.age_ms)
       SELECT count(*) INTO gone FROM old;
     removed := removed + gone;
     IF gone > 0 THEN UPDATE perdure.counters SET pruned_to = bound - 1 WHERE pruned_to < bound - 1; END IF;

@@ -1,5 +1,4 @@
--- How long the histories of jobs are kept, longer than in the log: only jobs that declare it have rows. job is kind:name. 0 events:
--- those that are left are deleted.
+-- How long the histories of jobs are kept, longer than in the log: only jobs that declare it have rows. job is kind:name.
 CREATE TABLE histories (
   job TEXT PRIMARY KEY,
   age_ms INTEGER NOT NULL,
