@@ -210,7 +210,7 @@ def write_failed(path: Path) -> str:
 def serving(
     path: Path,
     app: App[Any] = APP,
-    open_store: Callable[[], Store] | None = None,
+    store: str | Callable[[], Store] | None = None,
     runtime: Runtime | None = None,
 ) -> Iterator[dict[str, list[str]]]:
     """Serve the app on the file, or another store, in a thread; yield the options that name its engine in each way."""
@@ -220,8 +220,9 @@ def serving(
 
     async def main() -> None:
         tokens = Tokens.parse(f"operator read {TOKEN}")
+        opened = f"sqlite:///{path}" if store is None else store if isinstance(store, str) else store()
         async with (
-            app.open(f"sqlite:///{path}" if open_store is None else open_store(), runtime=runtime) as jobs,
+            app.open(opened, runtime=runtime) as jobs,
             listening(asgi_of(jobs, access="owner_socket"), [f"unix:{owner_socket(path)}"]),
             listening(asgi_of(jobs, dashboard=True), ["127.0.0.1:0"]) as local,
             listening(asgi_of(jobs, access=tokens), ["127.0.0.1:0"]) as guarded,

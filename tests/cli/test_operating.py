@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 from operated import APP, INSTANCES, LEAK, ORDER, TOKEN, instance, json_of, serving, write_store
+from postgres_harness import EMPTY_SCHEMA
 
-from perdure import ItemContext, Program, WorkerPool
+from perdure import App, Do, ItemContext, Program, Signal, WorkerPool, Workflow, WorkflowContext, program
 from perdure.cli.commands import run_command
 from perdure.cli.target.remote import connected
 from perdure.values.listings import ListFilter
@@ -433,6 +434,45 @@ def test_a_parked_item_is_retried_and_not_redriven(options: list[str], capsys: O
     assert run_command(["redrive", "--all", "--yes", "--json", *options]) == 0
     printed = [each for each in capsys.readouterr().out.splitlines() if each.startswith("{")]
     assert [each["message_id"] for each in json_of("\n".join(printed))] == [1, 2]
+
+
+GO = Signal("go", int)
+
+
+@program
+def approved(_: WorkflowContext[int]) -> Do[int]:
+    return (yield from GO.receive())
+
+
+IMPORTS = Workflow("imports", state=int, run=approved, signals=[GO], concurrency=1)
+
+
+@pytest.mark.parametrize("stored", ["memory", "sqlite", "postgres"])
+def test_a_retry_leaves_a_queued_start_in_its_turn(stored: str, tmp_path: Path, capsys: Out) -> None:
+    """Of one start that waits or of all: none begins beside the limit, and none overtakes another."""
+    path = tmp_path / "jobs.db"
+    url = {"memory": "memory://", "sqlite": f"sqlite:///{path}"}.get(stored) or EMPTY_SCHEMA.url()
+    with serving(path, App(None).with_jobs(IMPORTS), url) as named:
+        engine = named["server"]
+
+        def listed() -> dict[str, str]:
+            capsys.readouterr()
+            assert run_command(["list", "--job", "workflow:imports", "--json", *engine]) == 0
+            return {each["address"][-1]: each["status"] for each in json_of(capsys.readouterr().out)}
+
+        for id_ in "cba":
+            assert run_command(["start", f"workflow:imports:{id_}", "1", *engine]) == 0
+        assert run_command(["wait", "workflow:imports:c", "--until", "idle", *engine]) == 0
+        assert listed() == {"c": "idle", "b": "queued", "a": "queued"}
+        capsys.readouterr()
+        assert run_command(["retry", "workflow:imports:a", *engine]) == 3
+        assert "it is queued: it begins when there is room" in capsys.readouterr().out
+        assert run_command(["retry", "--job", "workflow:imports", "--yes", *engine]) == 3
+        assert run_command(["resume", "workflow:imports:a", *engine]) == 0
+        assert listed() == {"c": "idle", "b": "queued", "a": "queued"}
+        assert run_command(["signal", "workflow:imports:c", "go", "1", *engine]) == 0
+        assert run_command(["wait", "workflow:imports:b", "--until", "idle", *engine]) == 0
+        assert listed() == {"c": "done", "b": "idle", "a": "queued"}
 
 
 def test_a_file_at_rest_lists_its_parked_items(tmp_path: Path, capsys: Out) -> None:

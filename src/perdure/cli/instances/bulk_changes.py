@@ -294,6 +294,8 @@ def why_not_retried(address: Address, run_now: str | None, report: InstanceStatu
             return "it is paused: resume it"
         case "not_found":
             return "there is no such instance"
+        case "queued":
+            return "it is queued: it begins when there is room, and nothing failed that could be retried"
         case "scheduled" | "idle" if report.last_error is not None and run_now is not None:
             due = f"scheduled for {instant(report.next_run_at)}" if report.next_run_at else "idle"
             return f"it is {due}; its last run failed and is over: to run now, perdure {run_now} '{address}'"
