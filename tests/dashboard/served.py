@@ -10,7 +10,7 @@ import scene
 from returns.result import Result, Success
 from typing_extensions import TypedDict
 
-from perdure import Do, Secret, Stream, Workflow, WorkflowContext, attribute, effect, program
+from perdure import Do, KeepHistory, Secret, Stream, Workflow, WorkflowContext, attribute, effect, program
 from perdure.server.access import Tokens
 from perdure.server.http_limits import HttpLimits
 from perdure.server.serving import serving
@@ -68,7 +68,7 @@ def item(state: str) -> str:
     return state
 
 
-sale = Workflow("sale", state=str, run=sell, attributes=(item,))
+sale = Workflow("sale", state=str, run=sell, attributes=(item,), history=KeepHistory(age="90 days"))
 
 
 async def main(store: str, port: str) -> None:

@@ -1,7 +1,11 @@
 """The dashboard in Chromium, against an engine in another process."""
 
+import asyncio
 import re
 import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from urllib.request import Request, urlopen
 
 import orjson
@@ -10,6 +14,12 @@ from axe_playwright_python.sync_playwright import Axe
 from engine_process import engine_on
 from playwright.sync_api import expect
 from test_rehearsal import RESULT
+
+from perdure.cli.commands import run_command
+from perdure.stores.sqlite import open_sqlite
+from perdure.stores.values import Retention
+from perdure.testing.conformance.assertions import value
+from perdure.values.limits import KeepHistory
 
 expect.set_options(timeout=20_000)
 
@@ -55,6 +65,40 @@ def test_instances_are_found_by_their_attributes(page, engine):
     page.get_by_role("button", name="Filter").click()
     expect(page.locator("tbody tr")).to_have_count(2)
     expect(page.locator("#matching")).to_have_text("2 instances of the job meet the conditions.")
+    assert Axe().run(page).violations_count == 0
+
+
+def retention_round(url):
+    """Move all events of sales out of the log, as a round of the engine does when they are a week old."""
+
+    async def move():
+        store = await open_sqlite(Path(url.removeprefix("sqlite:///")))
+        await value(store.histories.declare({("workflow", "sale"): KeepHistory(age="90 days")}))
+        now_ms = time.time_ns() // 1_000_000
+        await value(store.prune(Retention(now_ms=now_ms, events_since_ms=now_ms + 1, max_events=1_000, limit=10_000)))
+        await value(store.close())
+
+    with ThreadPoolExecutor(1) as thread:  # the browser has a loop in this thread
+        thread.submit(asyncio.run, move()).result()
+
+
+def test_pages_say_how_many_events_a_job_keeps_beyond_the_log(page, engine, capsys):
+    start = f"{engine.url.removesuffix('/dashboard')}/v1/jobs/workflow/sale/instances/s-1/wait/start"
+    assert page.request.post(start, data='"car"').ok
+    page.goto(f"{engine.url}/jobs/workflow/sale/instances/s-1")
+    expect(page.locator("#timeline h2")).to_have_text("Timelinethe newest first")
+    shown = page.locator("#timeline tbody tr").count()
+    assert shown > 1
+    engine.kill()
+    retention_round(engine.store)
+    assert run_command(["stats", f"--store={engine.store}"]) == 0
+    assert f"workflow:sale  {shown} kept longer than the log" in capsys.readouterr().out
+    engine.start()
+    page.goto(f"{engine.url}/jobs/workflow/sale/instances/s-1")
+    expect(page.locator("#timeline tbody tr")).to_have_count(shown)
+    expect(page.locator("#timeline h2")).to_contain_text(f"its job keeps {shown} events beyond the log")
+    page.goto(f"{engine.url}/jobs/workflow/sale")
+    expect(page.locator("dd", has_text=f"{shown} events")).to_be_visible()
     assert Axe().run(page).violations_count == 0
 
 

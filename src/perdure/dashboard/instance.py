@@ -251,6 +251,7 @@ class InstanceDetails:
         streams: the streams that its job declares.
         events: the address's newest events, the newest first.
         older: the sequence number that the next event page begins before. None if there is none.
+        kept_events: how many events its job keeps beyond the log. None if the store keeps none for it.
     """
 
     address: Address
@@ -268,6 +269,7 @@ class InstanceDetails:
     streams: tuple[StreamDetails, ...] = ()
     events: tuple[LoggedEvent, ...] = ()
     older: int | None = None
+    kept_events: int | None = None
 
 
 def instance_page(frame: Frame, view: InstanceDetails, /) -> Page:
@@ -436,7 +438,8 @@ def _timeline(frame: Frame, view: InstanceDetails) -> h.Element:
     shown = table(
         ["When", "Event", "Details", numeric("Number")], rows, caption="Timeline", empty="The log has no event of it."
     )
-    return panel("Timeline", shown, older, id_="timeline", note="the newest first")
+    kept = "" if view.kept_events is None else f", its job keeps {count(view.kept_events, 'event')} beyond the log"
+    return panel("Timeline", shown, older, id_="timeline", note=f"the newest first{kept}")
 
 
 def _related(frame: Frame, view: InstanceDetails) -> h.Node:

@@ -15,6 +15,7 @@ from perdure.dashboard.page import (
     Frame,
     Page,
     clock,
+    count,
     fields,
     form_to,
     held,
@@ -177,6 +178,7 @@ class JobView:
         age_ms: how long ago they were counted.
         hold: whether the job is held: no run begins.
         oldest_ms: when the longest waiting queued instance was created. None if none is queued.
+        kept_events: how many events it keeps beyond the log. None if the store keeps none for it.
     """
 
     kind: str
@@ -190,6 +192,7 @@ class JobView:
     age_ms: int = 0
     hold: Hold = "released"
     oldest_ms: int | None = None
+    kept_events: int | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -238,6 +241,9 @@ def _first(job: JobView) -> str:
 def job_page(frame: Frame, view: JobView, /) -> Page:
     """Return one job's page."""
     ticks = [h.li[clock(at_ms), " ", h.small[moment(frame, at_ms)]] for at_ms in view.next_ticks_ms]
+    definition = [(fact.label, _value(frame, fact)) for fact in view.facts]
+    if view.kept_events is not None:
+        definition.append(("beyond the log", count(view.kept_events, "event")))
     return Page(
         title=f"{view.kind}:{view.name}",
         section="jobs",
@@ -246,7 +252,7 @@ def job_page(frame: Frame, view: JobView, /) -> Page:
             _hold(frame, view),
             _counts(frame, view),
             h.div(".grid.two")[
-                panel("Definition", fields([(fact.label, _value(frame, fact)) for fact in view.facts])),
+                panel("Definition", fields(definition)),
                 panel("Next ticks", h.ol(".ticks")[ticks]) if ticks else panel("Requests", _commands(view)),
             ],
             bool(ticks) and panel("Requests", _commands(view)),

@@ -156,6 +156,7 @@ class PageSource:
             complete=counted.complete,
             age_ms=counted.age_ms,
             oldest_ms=oldest_ms,
+            kept_events=await self._kept_events((kind, name)),
         )
 
     def definition(self, kind: str, name: str) -> AnyDefinition:
@@ -270,7 +271,16 @@ class PageSource:
             streams=() if job is None or row is None else await self._streams(job, row, reveals=reveals),
             events=tuple(self._event(each) for each in events[:PAGE]),
             older=events[PAGE - 1].sequence if len(events) > PAGE else None,
+            kept_events=await self._kept_events((address.kind, address.name)),
         )
+
+    async def _kept_events(self, job: Job) -> int | None:
+        """Return how many events of a job are kept beyond the log. None: no engine has declared that it keeps them."""
+        histories = engine_of(self.client).store.histories
+        if histories is None:
+            return None
+        known = await self._read(lambda _: histories.known())
+        return next((one.kept for one in known if (one.kind, one.name) == job), None)
 
     async def debugged(self, address: Address, at: int | None) -> DebuggedInstance:
         """Collect the data for the page of the debugger, with the problem if there is no such position."""
