@@ -14,7 +14,14 @@ from attrs import define, evolve, field
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perdure.remote.async_channel import MAX_BATCH_BYTES, MAX_HEAD_BYTES, MAX_IDLE_MS, AsyncChannel, CallBatcher, Connections
+from perdure.remote.async_channel import (
+    MAX_BATCH_BYTES,
+    MAX_HEAD_BYTES,
+    MAX_IDLE_MS,
+    AsyncChannel,
+    CallBatcher,
+    Connections,
+)
 from perdure.remote.channel import AnswerLost, NotSent
 from perdure.runtime.on_asyncio import asyncio_runtime
 from perdure.runtime.simulated import Simulation
