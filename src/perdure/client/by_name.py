@@ -102,6 +102,7 @@ class NamedJob(JobByName):
         trace: str | None = None,
     ) -> Call[CallEnd, EventError[Any]]:
         """Send a request, and wait until its work is over."""
+        # Only until the start: the wait for the end follows, and has its own time limit.
         send = partial(self.call, action, id_, payload, idempotency_key=idempotency_key, wait_for="start", trace=trace)
         return Call(partial(self._call_and_wait, action, id_, send, timeout, idempotency_key), "call_and_wait")
 
@@ -189,14 +190,17 @@ def builder(
     """
 
     def build(limits: Limits) -> Request:
+        # Checked inside the call: an error of the arguments is the call's result, like every other.
         check_text(action, what="action of a call by name")
         if not isinstance(payload, str):  # pyright: ignore[reportUnnecessaryIsInstance] - tools pass any object
+            # The value itself may be the secret: its type is enough for the message.
             got = type(payload) if has_secrets(job) else payload
             raise InvalidArgument(f"payload of {action}", got, "JSON text; empty when the action takes none")
         check_wait(action, wait_for, interrupt)
         spec = job.plan.commands.get(action)
         named = f"{action} of {job.kind}:{job.name}"
         of = named if spec is None or spec.input is None else spec.input.what
+        # Before it is parsed: the limit protects from parsing megabytes.
         within(payload.encode(), job.max_input(action, limits.payload_bytes, limits.input_bytes), what=of)
         try:
             request = job.parse(action, payload, bare=bare, idempotency_key=key)
@@ -258,6 +262,7 @@ async def fork_page(job: NamedJob, wanted: Mapping[str, Any]) -> Result[ForkedMa
         if not isinstance(error, OF_ONE_WORKFLOW):
             return Failure(error)
         problem = ForkProblem(id=id_, message=excerpt(str(error)))
+        # Bounded: the answer names examples, and counts all.
         done = attrs.evolve(done, refused=done.refused + 1, problems=(*done.problems, problem)[:MAX_PROBLEMS])
     return Success(done)
 

@@ -61,9 +61,11 @@ async def concurrently(
         runtime: starts the tasks.
         calls: the calls, none of them awaited yet.
     """
+    # All tasks exist before the first is awaited: awaited one by one, the calls would not share transactions.
     tasks = [runtime.spawn(_answer(call), name="perdure:one of several calls") for call in calls]
     try:
         return Success(tuple([await task for task in tasks]))
+    # If the caller is cancelled in the middle, no call may continue without it.
     finally:
         for task in tasks:
             task.cancel()
@@ -86,12 +88,14 @@ def check_together(calls: object) -> Sequence[Call[Any, Any]]:
     expected = f"at most {MAX_TOGETHER:,} different calls, none awaited, such as [flow.start(...), flow.cancel(...)]"
     # Not read further: an endless generator must end in an error.
     asked: Any = calls  # of an untyped caller
+    # One more than the limit is read: it shows that there are too many.
     given: list[Any] = list(islice(asked, MAX_TOGETHER + 1)) if isinstance(calls, Iterable) else []
     wrong: object = None
     if not isinstance(calls, Iterable) or len(given) > MAX_TOGETHER:
         wrong = asked
     elif not all(type(call) is Call for call in given):
         wrong = next(call for call in given if type(call) is not Call)
+    # By identity: a call is awaited once, and its second use would wait for ever.
     elif len({id(call) for call in given}) < len(given):
         wrong = "the same call twice"
     else:
@@ -168,6 +172,7 @@ def check_backup(path: object, progress: object) -> str:
     given: object = path
     if isinstance(given, os.PathLike):
         given = os.fspath(given)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType] - text or bytes
+    # A null byte ends the path for the operating system: the file would have another name.
     if isinstance(given, str) and given and "\0" not in given:
         return given
     raise InvalidArgument("path of backup", path, "the path of a new file, as text or as a path object")

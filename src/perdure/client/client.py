@@ -86,6 +86,7 @@ class ContextGuard:
 
         def __getattr__(self, name: str) -> NoReturn:
             if name.startswith("_"):
+                # Private names as Python expects it: `copy` and `inspect` look for them, and handle the error.
                 raise AttributeError(name)
             raise AttributeError(f"no {name!r} outside the block: expected '{self.usage}'")
 
@@ -151,6 +152,7 @@ class Client:
         """
         check_definition(definition, of="handle")
         known = self._gateway.definitions
+        # By identity: another definition of the same name has other types, and its answers would not decode.
         if known.get((definition.kind, definition.name)) is not definition:
             raise self._gateway.unknown(definition.kind, definition.name)
         return definition.handle(self._gateway)
@@ -195,6 +197,7 @@ class Client:
             DefinitionError: the function sends no request, or more than one. Raised when the result is awaited.
         """
 
+        # Built with the engine's limits, which the caller does not know.
         def build(limits: Limits) -> Request:
             return request_of(definition, request, key=idempotency_key, max_bytes=limits.payload_bytes)
 
@@ -252,6 +255,7 @@ class Client:
     async def _list(self, wanted: Callable[[], ListFilter]) -> Result[Listing, CallError]:
         try:
             checked = wanted()
+        # The checks run when the call is awaited: `Call` objects may be made before the engine is open.
         except RequestError as refused:
             return Failure(refused)
         return await result_of(self._gateway.find(checked))

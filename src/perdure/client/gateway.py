@@ -202,10 +202,12 @@ class JobByName(ABC):
         sent = await result_of(self.call(f"update.{name}", id_, payload, idempotency_key=key))
         if not isinstance(sent, Success):
             error = sent.failure()
+            # A refusal of the validator is an outcome of the update, as its handle returns it.
             if isinstance(error, UpdateRefused):
                 return Success(UpdateReply(form="failed", value=error.data))
             return Failure(error)
         ticket = sent.unwrap()["ticket"]
+        # Without a ticket it was not stored: the workflow is absent, or has ended.
         if not ticket:
             return Success(UpdateReply(form="unanswered"))
         waited = await result_of(self.gateway.until(Address(*self.job, id_), WaitCondition((), (), ticket), timeout_ms))
@@ -241,6 +243,7 @@ class JobByName(ABC):
             given = PUBLISHED.checked({"kind": kind, "name": job, "id": id_, "value": name})
         except RequestError as refused:
             return Failure(refused)
+        # Zero: only the present value is wanted, and no waiter is registered.
         if timeout_ms:
             waited = await result_of(self.gateway.until(address, WaitCondition((), (), published=name), timeout_ms))
             if not isinstance(waited, Success):

@@ -104,6 +104,7 @@ class Redrive:
         found = await answer_of(self.engine.store.dead_letters(message_id - 1, 1))
         if not isinstance(found, Success):
             return Failure(found.failure())
+        # The page begins after an id: without this letter its first entry is the next one.
         letters = [letter for letter in found.unwrap() if letter.message_id == message_id]
         if not letters:
             return Success("not_found")
@@ -111,6 +112,7 @@ class Redrive:
         events: tuple[Event, ...] = (redriven(letters[0], self.by, inputs),)
         kept = events if self.engine.limits.keeps_history else ()
         outcome = await answer_of(self.engine.store.redrive(message_id, kept))
+        # Only then: two callers may redrive the same letter.
         if outcome == Success("redriven"):
             self.engine.redriven(events)
         return outcome
@@ -218,6 +220,7 @@ class LocalGateway(ReadingGateway):
         """Begin a request, and return its awaitable result."""
         engine = self.engine
         try:
+            # From the cache first: an address that is known is valid, and need not be checked again.
             cell = engine.cache.find(job, id_)
             address = job.address(check_id(id_)) if cell is None else cell.address
             request = build(engine.limits)
@@ -226,10 +229,12 @@ class LocalGateway(ReadingGateway):
         except RequestError as refused:
             return KNOWN(Failure(refused))
         tracing = engine.runner.tracing
+        # A trace of the caller wins: the server passes on that of its own caller.
         if tracing is not None and request.trace is None:
             request = attrs.evolve(request, trace=tracing.current())
         if self.by is not None:
             request = attrs.evolve(request, by=self.by)
+        # Only these wait before they are queued. All others are queued in this step, in the order of the calls.
         if engine.limits.on_full == "block" or (
             job.keeps_journal and (type(request.command) is Resume or type(request.command) in job.copying)
         ):
@@ -308,6 +313,7 @@ class LocalGateway(ReadingGateway):
             is_open = row is not None and not job.has_answered(row, place)
         except InvalidInput as problem:
             return Failure(Undecodable(str(address), problem.problems))
+        # Another incarnation: the update belonged to a workflow that is gone.
         if is_open or row is None or row.incarnation != incarnation:
             return Success(UpdateReply(form="waiting") if is_open else NO_REPLY)
         found = await self._found_reply(job, row, number, since)
@@ -545,6 +551,7 @@ class LocalGateway(ReadingGateway):
             reason = f"{self.name} has no backup: only the engine of a SQLite file copies its store"
             return Failure(BackupFailed(path, reason))
         closed = StoreUnavailable("make a backup", "the engine stopped during the backup")
+        # Not awaited: a backup takes minutes, and the engine's stop must not wait for it.
         return await self.engine.reads.answer(
             lambda: answer_of(backup.make(path, progress)), lambda: closed, is_awaited=False
         )
@@ -690,6 +697,7 @@ def _unknown() -> OutcomeUnknown:
 def acting_for(client: Client, caller: str, /) -> Client:
     """Return a client whose requests name a caller in the events that they cause: a server passes its callers on."""
     gateway = gateway_of(client)
+    # A remote client has a token of its own, by which the other server knows it.
     return Client(attrs.evolve(gateway, by=caller)) if isinstance(gateway, LocalGateway) else client
 
 
@@ -717,6 +725,7 @@ def demand_of(work: StoredWork, hold_of: Callable[[str, str], Hold]) -> Demand:
 
 
 def _demand_of_job(work: JobWork, alarms_to_ms: int | None, hold: Hold) -> JobDemand:
+    # A held job's work does not wait for a worker, so a scaler must not start one.
     waiting = 0 if hold == "held" else work.queued + work.due + work.messages
     return JobDemand(
         kind=work.kind,
@@ -726,6 +735,7 @@ def _demand_of_job(work: JobWork, alarms_to_ms: int | None, hold: Hold) -> JobDe
         due=work.due,
         messages=work.messages,
         running=work.running,
+        # A job without an alarm among those that were read may have one behind the last of them: look again then.
         next_alarm_ms=alarms_to_ms if work.next_alarm_ms is None else work.next_alarm_ms,
         total=waiting + work.running,
     )

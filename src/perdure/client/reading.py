@@ -68,6 +68,7 @@ def _stored_state(
     if text is None or loaded.instance is None:
         return None
     if text[:1] == REFERENCE:
+        # The rows are of an earlier read, or of none yet: the parts may lie behind them.
         if len(rows) < loaded.instance.journal_length:
             return _Parts(loaded.instance)
         text = whole_state(job, text, rows)
@@ -142,6 +143,7 @@ class ReadingGateway(ABC):
             journal = await self.journal(found.instance)
             if not isinstance(journal, Success):
                 return Failure(journal.failure())
+            # With the rows in hand the row is read again: both must be of one state.
             rows = journal.unwrap()
         return Failure(Undecodable(str(job.address(id_)), ("its parts change while they are read; retry",)))
 
@@ -211,6 +213,7 @@ class ReadingGateway(ABC):
             query = self.query(wanted)
         except RequestError as refused:
             return Failure(refused)
+        # Only a search by attributes depends on how far they are filled.
         if query.where:
             return await self._complete(query, lambda: self._page(query, wanted.max_scanned), _marked)
         return await self._page(query, wanted.max_scanned)
@@ -274,6 +277,7 @@ class ReadingGateway(ABC):
         Raises:
             InvalidArgument: its conditions on attributes do not fit the job.
         """
+        # Jobs of other engines count as served: their instances are not orphaned.
         served = tuple(dict.fromkeys((*self.definitions, *sorted(self.elsewhere))))
         return Query(
             kind=wanted.kind,
@@ -299,6 +303,7 @@ class ReadingGateway(ABC):
         return Listing(
             instances=tuple(map(self.listed, found.instances)),
             after=found.after,
+            # A page can be short and not the last: the search stopped at its bound.
             partial=found.after is not None and len(found.instances) < limit,
         )
 

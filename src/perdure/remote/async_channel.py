@@ -94,6 +94,7 @@ class Connection:
             event = self.protocol.next_event()
             if event is h11.NEED_DATA:
                 self.protocol.receive_data(await self.reader.read(READ_BYTES))
+            # Informational responses precede the real one, such as 103 of a proxy.
             elif isinstance(event, h11.Event) and not isinstance(event, h11.InformationalResponse):
                 return event
             elif event is h11.PAUSED:
@@ -101,6 +102,7 @@ class Connection:
 
     def end(self) -> None:
         """Note that the response was read to its end. The connection may be used again."""
+        # Both sides are done: with a body that was not read, the next response would begin with it.
         if self.protocol.our_state is h11.DONE and self.protocol.their_state is h11.DONE:
             self.protocol.start_next_cycle()
 
@@ -158,9 +160,11 @@ class Connections:
             # The server may close the connection of a request whose body it did not read.
             was_read = head.status_code < _REFUSED or content == b""
             yield head.status_code, self._body(connection, _texts(head.headers), timeout_ms)
+        # After the connection: whether the server has performed the request is not known.
         except (OSError, h11.ProtocolError) as error:
             raise AnswerLost(f"the connection failed: {reason_of(error)}") from error
         finally:
+            # After an exception the response was not read: the next request would read its rest.
             if was_read and connection.usable and not self.closed:
                 connection.idle_since_ms = self.runtime.monotonic_ms()
                 self._idle.append(connection)
@@ -171,6 +175,7 @@ class Connections:
         self, connection: Connection, headers: Mapping[str, str], timeout_ms: float
     ) -> AsyncIterator[bytes]:
         check_encoding(headers)
+        # One limit for each part: a long answer may take longer than the limit as a whole.
         while isinstance(event := await _within(timeout_ms, connection.event()), h11.Data):
             yield bytes(event.data)
         connection.end()
@@ -184,6 +189,7 @@ class Connections:
 
     def _taken(self) -> Connection | None:
         oldest = self.runtime.monotonic_ms() - MAX_IDLE_MS
+        # The newest first: it is the least likely to have been closed by the server.
         while self._idle:
             connection = self._idle.pop()
             if connection.usable and connection.idle_since_ms >= oldest:
@@ -195,6 +201,7 @@ class Connections:
         try:
             return Connection(*await _within(min(timeout_ms, self.connect_ms), self._open()))
         except OSError as error:
+            # Nothing was sent yet, so a repeat is safe.
             raise NotSent(reason_of(error)) from error
 
     async def _open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -293,13 +300,16 @@ class CallBatcher:
         """
         if self._closed:
             raise ClientClosed
+        # Before the request is stored: a client that is full must not grow.
         if len(self._queue) >= self.max_waiting:
             full = Overloaded("queue of this client's unsent requests", self.max_waiting)
             return BatchReply(envelope.number, "problem", problem_of(full))
+        # Numbers of this client, not of the caller: answers of a batch arrive in any order.
         self._number += 1
         number = self._number
         waiting: Waiting = self.runtime.future()
         self._queue[number] = Unsent(attrs.evolve(envelope, number=number).encoded(), timeout_ms, waiting)
+        # One flush for all requests of this step of the event loop: they share a batch.
         if not self._scheduled:
             self._scheduled = True
             self.runtime.call_soon(self._flush)
@@ -308,13 +318,16 @@ class CallBatcher:
             return await waiting
         finally:
             timer.cancel()
+            # A caller that was cancelled takes its request along, unless it was sent.
             self._queue.pop(number, None)
 
     def _flush(self) -> None:
         self._scheduled = False
+        # As many batches as connections: others wait here, and grow, instead of in the socket.
         while self._queue and len(self._tasks) < self.max_batches:
             task = self.runtime.spawn(self._send(self._take()), name="batch of requests")
             self._tasks.add(task)
+            # When a batch ends, the requests that have gathered meanwhile are sent.
             task.add_done_callback(self._sent)
 
     def _sent(self, task: SpawnedTask[None]) -> None:
@@ -326,6 +339,7 @@ class CallBatcher:
         batch: list[tuple[int, Unsent]] = []
         size = 0
         for number, unsent in self._queue.items():
+            # A single request may be larger than a batch: it is sent alone.
             if len(batch) == MAX_BATCH or (batch and size + len(unsent.line) > MAX_BATCH_BYTES):
                 break
             batch.append((number, unsent))
@@ -340,6 +354,7 @@ class CallBatcher:
         failure: Exception = AnswerLost("this client was closed before the answer came")
         try:
             async for line in self.post(b"\n".join(unsent.line for _, unsent in batch), longest_ms):
+                # An answer of another batch, or a second one, is ignored.
                 reply = reply_of(line)
                 future = None if reply is None else waiting.get(reply.number)
                 if reply is not None and future is not None and not future.done():
@@ -348,16 +363,19 @@ class CallBatcher:
         except (NotSent, AnswerLost) as error:
             failure = error
         except BatchRefused as refused:
+            # Sent again in parts inside this task: its callers wait for the parts.
             await self._refused(batch, refused.reply)
         except Exception as defect:  # noqa: BLE001 - of the HTTP library: the callers must be answered
             failure = AnswerLost(f"the client failed: {defect!r}")
         finally:
+            # Every caller gets an answer, also if the task is cancelled.
             for future in waiting.values():
                 if not future.done():
                     future.set_exception(failure)
 
     async def _refused(self, batch: Batch, reply: HttpReply) -> None:
         """Send a batch that is too large for the server in halves. Pass any other refusal to the callers."""
+        # Refused before it was read: no request of it was performed.
         if reply.status == _TOO_LARGE and len(batch) > 1:
             half = len(batch) // 2
             await self._send(batch[:half])
@@ -370,6 +388,7 @@ class CallBatcher:
     def _expire(self, number: int, waiting: Waiting, timeout_ms: float) -> None:
         if waiting.done():
             return
+        # In the queue it was not sent: a repeat is safe. Otherwise it may have been performed.
         if number in self._queue:
             waiting.set_exception(NotSent(busy(self.max_batches, timeout_ms)))
         else:
@@ -377,6 +396,7 @@ class CallBatcher:
 
     async def close(self) -> None:
         """Cancel the batches in progress. Their requests' answers are lost. Send no others."""
+        # First: callers that wake up now must not send another request.
         self._closed = True
         queue, self._queue = self._queue, {}
         for unsent in queue.values():
@@ -476,6 +496,7 @@ class AsyncChannel:
         try:
             await _within(timeout_ms, self._others.acquire())
         except TimeoutError as error:
+            # All connections are in use: nothing was sent.
             raise NotSent(busy(self.max_connections, timeout_ms)) from error
         try:
             async with self.connections.exchange(method, path, headers_of(key), content, timeout_ms) as (status, parts):

@@ -36,6 +36,7 @@ class BlockingClientRuntime:
 
     async def concurrently(self, calls: Sequence[Call[Any, Any]], /) -> Result[tuple[Result[Any, Any], ...], Never]:
         """Make several calls, one after the other."""
+        # Without an event loop nothing runs at the same time.
         return Success(tuple([await result_of(call) for call in calls]))
 
     async def pause(self, delay_ms: float, /) -> None:
@@ -107,6 +108,7 @@ class BlockingChannel:
                 method, path, content=content, headers=headers, timeout=limits_of(timeout_ms)
             ) as reply,
         ):
+            # Checked before the body is read: a compressed one could be larger than it looks.
             check_encoding(reply.headers)
             parts, size = list[bytes](), 0
             for part in reply.iter_raw():

@@ -62,9 +62,12 @@ class HttpReply:
             parsed: Any = orjson.loads(self.body)
         except orjson.JSONDecodeError:
             parsed = None
+        # Only a problem of this protocol has a code: a proxy's error page does
+        # not say whether the request was performed.
         if isinstance(parsed, dict) and "code" in parsed:
             problem: dict[str, Any] = parsed  # pyright: ignore[reportUnknownVariableType] - of JSON
             return problem
+        # Cut: the page of a proxy may be long, and is shown in an error.
         return {"status": self.status, "detail": self.body[:200].decode("latin-1")}
 
 

@@ -124,6 +124,7 @@ def settings(
     if type(max_connections) is not int or not 1 <= max_connections <= MAX_CONNECTIONS:
         expected = f"a whole number from 1 to {MAX_CONNECTIONS}"
         raise DefinitionError("max_connections of a client", max_connections, expected)
+    # The message does not show the token. A blank or a control character would end the header.
     if token is not None and not (token.isascii() and token.isprintable() and token and " " not in token):
         raise DefinitionError("token of a client", "(not shown)", "printable ASCII without blanks")
     if trace is not None and not callable(trace):  # pyright: ignore[reportUnnecessaryComparison] - not every caller has types
@@ -134,6 +135,7 @@ def settings(
         definitions=given,
         token=token,
         timeout_ms=timeout_ms,
+        # A call that waits for a run has at least the time of any other call.
         wait_timeout_ms=max(timeout_ms, duration_ms(wait_timeout, what="wait_timeout of a client", minimum_ms=1)),
         max_connections=max_connections,
         draws_keys=draw_keys,
@@ -146,6 +148,7 @@ def _urls(given: object) -> tuple[ServerUrl, ...]:
         return (server_url(given),)
     urls = tuple(server_url(each) for each in cast("Sequence[object]", given))
     names = [url.name for url in urls]
+    # Each once: two names of one server would count its failures twice.
     if not 1 <= len(urls) <= MAX_SERVERS or len(set(names)) < len(names):
         raise DefinitionError("URLs of a client", names, f"1 to {MAX_SERVERS} URLs, each once")
     return urls
@@ -232,6 +235,7 @@ def connect(
 
 @asynccontextmanager
 async def _opened_async(settle: Callable[[], Settings]) -> AsyncGenerator[Client]:
+    # Checked when the block begins, and not when `connect` is called: an error has the block in its traceback.
     given = settle()
     try:
         import httpx2  # noqa: PLC0415 - of the extra `client`
@@ -261,6 +265,7 @@ async def _opened_async(settle: Callable[[], Settings]) -> AsyncGenerator[Client
 
         try:
             yield Client(given.gateway(channel_of, AsyncClientRuntime(runtime)))
+        # Also after an error in the block: open connections would keep the event loop busy.
         finally:
             for channel in channels:
                 await channel.close()
@@ -301,10 +306,12 @@ class SyncClient(Client):
 def _driven(work: Coroutine[Any, Any, A]) -> A:
     """Run a coroutine that never suspends."""
     try:
+        # The coroutine of a synchronous client ends in its first step.
         work.send(None)
     except StopIteration as ended:
         answer: A = ended.value
         return answer
+    # Closed: Python would warn of a coroutine that was never awaited.
     work.close()
     raise DefinitionError("call of a synchronous client", work, "a call that this client made, not one of another")
 
@@ -382,6 +389,7 @@ def _opened(settle: Callable[[], Settings]) -> Generator[SyncClient]:
         from perdure.remote.blocking_channel import BlockingChannel, BlockingClientRuntime  # noqa: PLC0415 - as above
     except ModuleNotFoundError as error:
         raise DefinitionError("connect_sync", error, MISSING_EXTRA) from error
+    # As many kept as allowed: a client that works in bursts would connect again for each.
     limits: Any = httpx2.Limits(max_connections=given.max_connections, max_keepalive_connections=given.max_connections)
     with ExitStack() as stack:
 
@@ -390,6 +398,7 @@ def _opened(settle: Callable[[], Settings]) -> Generator[SyncClient]:
 
             def http_client() -> httpx2.Client:
                 transport = httpx2.HTTPTransport(uds=socket, limits=limits)
+                # Without proxies of the environment: the server is beside this process, or named by its URL.
                 return httpx2.Client(base_url=url.base, headers=given.headers, transport=transport, trust_env=False)
 
             channel = BlockingChannel(http_client)

@@ -152,6 +152,7 @@ class RemoteJob(JobByName):
         address, clock = Address(*self.job, id_), self.gateway.servers.runtime
         deadline = clock.now_ms() + timeout_ms
         while True:
+            # Not negative: the last round has no time left, and still reads the answer.
             left_ms = max(0, round(deadline - clock.now_ms()))
             wait_ms = min(left_ms, self.gateway.longest_wait_ms)
             path = f"{instance_path(address, 'wait', action)}?{urlencode({'timeout': f'{wait_ms} ms'})}"
@@ -187,6 +188,7 @@ class RemoteJob(JobByName):
         self, action: str, id_: str, payload: str, answers: Answers, key: str | None
     ) -> Result[Any, Any]:
         try:
+            # Answers have types, which only a definition can encode.
             if answers:
                 raise InvalidArgument("answers of explain", answers, "none: use the definition to pass answers")
             envelope = self._envelope(action, id_, payload, key=_in_a_header(key))
@@ -240,6 +242,7 @@ class RemoteJob(JobByName):
 
 def _in_a_header(key: str | None) -> str | None:
     check_key(key)
+    # A header cannot carry line breaks, and servers strip blanks: another key would be used.
     if key is None or (key.isprintable() and key == key.strip()):
         return key
     raise InvalidArgument("idempotency_key in a header", key, "printable text without blanks at its ends")

@@ -176,6 +176,7 @@ class Server:
 
     def rank(self, about: str) -> bytes:
         """Return the server's rank for an instance: the same in every client, and another for each instance."""
+        # By hash: each client sends an instance's requests to the same engine, which then has it in memory.
         return blake2b(f"{self.name}\n{about}".encode("utf-8", "surrogatepass"), digest_size=8).digest()
 
     def is_away(self, now_ms: float) -> bool:
@@ -240,6 +241,7 @@ class Servers:
                     return ended
                 if not progress.may_repeat(self.runtime.now_ms() + delay_ms):
                     return Failure(progress.error(self.name))
+                # A pause between rounds: servers that refuse immediately would be called in a tight loop.
                 await self.runtime.pause(delay_ms)
                 delay_ms = min(2 * delay_ms, MAX_DELAY_MS)
         except ClientClosed:
@@ -249,8 +251,10 @@ class Servers:
         """Try each server once. Return None if no server settled the call."""
         progress.begin_round()
         order = self._order(progress.call.about)
+        # `others` counts down to zero: the last server gets all the time that is left.
         for others, server in zip(reversed(range(len(order))), order, strict=True):
             now_ms = self.runtime.now_ms()
+            # Also within a round: a slow server may have used up the time.
             if progress.is_over(now_ms):
                 return None
             result = await self._tried(server, attempt, progress, progress.limit_ms(now_ms, others))
@@ -279,6 +283,7 @@ class Servers:
             server.answered(self.runtime.now_ms())
             return result
         failure = result.failure()
+        # It answers, and is stopping: other servers come first for a while.
         if isinstance(failure, EngineClosed | OwnershipLost):
             server.failed(self.runtime.now_ms(), self.runtime.now_ms())
         else:
@@ -289,6 +294,7 @@ class Servers:
         """Return the servers in the order in which a round tries them."""
         if len(self.each) == 1:
             return self.each
+        # Without an instance, requests are spread: each one has another order.
         now_ms, wanted = self.runtime.now_ms(), about or self.runtime.new_key()
         return sorted(self.each, key=lambda server: (server.is_away(now_ms), server.rank(wanted)))
 
@@ -333,6 +339,7 @@ class _Progress:
     def limit_ms(self, now_ms: float, others: int) -> float:
         """Return how long an attempt may take: half the time, if another server may answer in its place."""
         left_ms = max(1.0, self.deadline_ms - now_ms)
+        # Only a call that may be repeated can leave a server before it has answered.
         if others == 0 or self.call.repeat not in ("reads", "keyed"):
             return left_ms
         return left_ms - max(0.0, left_ms - self.call.waits_ms) / 2
@@ -349,6 +356,7 @@ class _Progress:
             elif self.call.repeat == "applies_again":
                 return Failure(failure)
             else:
+                # It may have been applied: if no later attempt succeeds, this is the error.
                 self.doubt = failure
         self.round.append(failure)
         self.waits = self.waits or verdict == "later" or self._may_be_balanced(failure)
@@ -371,12 +379,14 @@ class _Progress:
             each for each in self.round if not isinstance(each, EngineClosed | OutcomeUnknown | ServerUnreachable)
         ]
         unreached = [each for each in self.round if isinstance(each, ServerUnreachable)]
+        # Two servers that cannot be reached are reported together: one reason would look like the only one.
         if refused or len(unreached) < max(2, len(self.round)):
             return self._in_doubt((refused or self.round)[0])
         reasons = "; ".join(f"{each.server}: {each.reason}" for each in unreached)
         return self._in_doubt(ServerUnreachable(servers, reasons))
 
     def _in_doubt(self, failure: PerdureError) -> PerdureError:
+        # A failed hook is an answer to the request itself, and so ends the doubt.
         return failure if self.doubt is None or isinstance(failure, HookFailed) else self.doubt
 
 
@@ -389,12 +399,14 @@ _OF_THE_STORE: Final = (OwnershipLost, StoreUnavailable)
 
 def _verdict(failure: PerdureError, call: ServerCall) -> Verdict:
     if isinstance(failure, EngineClosed):
+        # The engine is stopping: it has not accepted the request.
         return "later"
     if isinstance(failure, OutcomeUnknown):
         return "final" if call.repeat == "applies_again" else "later"
     if isinstance(failure, _OF_THE_STORE):
         return "final" if call.repeat == "applies_again" else "elsewhere"
     if isinstance(failure, Overloaded):  # a limit of the instance is the same everywhere
+        # The limit of an instance is in its own row: each engine would refuse the request.
         return "final" if call.about and failure.what.endswith(call.about) else "elsewhere"
     if isinstance(failure, ServerUnreachable):  # a server that is not an engine
         return "elsewhere"

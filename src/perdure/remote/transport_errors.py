@@ -31,6 +31,7 @@ def by_effect() -> Generator[None]:
     """
     try:
         yield
+    # No connection was made: nothing was sent. In each later error the request may have been performed.
     except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout) as error:
         raise NotSent(reason_of(error)) from error
     except (httpx2.TimeoutException, httpx2.TransportError, httpx2.StreamError) as error:

@@ -90,6 +90,7 @@ class Tokens:
         tokens = [_token(line, f"line {number} of the {source}") for number, line in enumerate(lines, 1) if line]
         if not 1 <= len(tokens) <= MAX_TOKENS:
             raise DefinitionError(source, f"{len(tokens)} tokens", f"1 to {MAX_TOKENS} lines: name scopes secret")
+        # Two names with one secret could not be told apart in the events.
         for noun, values in (
             ("name", {token.name for token in tokens}),
             ("secret", {token.digest for token in tokens}),
@@ -103,6 +104,7 @@ class Tokens:
 
         Every digest is compared, in constant time, so that the duration reveals nothing about any secret.
         """
+        # By digest: the comparison has one length, whatever the secret.
         digest = hashlib.sha256(secret.encode("utf-8", "surrogateescape")).digest()
         found: ClientToken | None = None
         for token in self.tokens:
@@ -171,6 +173,7 @@ def tokens_from(environ: Mapping[str, str], file: str | os.PathLike[str] | None 
 def _private_text(file: str | os.PathLike[str]) -> str:
     try:
         # The descriptor is checked, not the path, so that a file that is replaced meanwhile is not read unchecked.
+        # O_NONBLOCK: a path to a pipe would block the start.
         descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         raise DefinitionError(_WHAT, os.fspath(file), f"a readable file ({error.strerror})") from error
@@ -212,7 +215,9 @@ Access: TypeAlias = Tokens | Literal["local", "owner_socket", "unchecked"]
 Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
 """A request's headers, names in lower case, as ASGI provides them."""
 
+# A proxy on this machine forwards requests of others: its loopback address proves nothing.
 _FORWARDED: Final = frozenset({b"forwarded", b"via", b"x-forwarded-for", b"x-forwarded-host", b"x-real-ip"})
+# "none": the user typed the address.
 _OWN_PAGE: Final = frozenset({b"none", b"same-origin"})
 _MAX_BEARER: Final = 520
 """Longer than the longest secret: nothing longer is hashed."""
@@ -289,6 +294,7 @@ def _bearer(tokens: Tokens, headers: Headers, needs: Scope) -> Caller | AccessDe
     if not values:
         return AccessDenied(needs, "no_token", "this server requires a token; send 'Authorization: Bearer <token>'")
     scheme, _, secret = values[0].partition(b" ")
+    # Two headers: a proxy in front may have checked the other one.
     if len(values) > 1 or scheme.lower() != b"bearer":
         return AccessDenied(needs, "wrong_token", "expected one header 'Authorization: Bearer <token>'")
     secret = secret.strip(b" ")
@@ -346,6 +352,7 @@ def _dns_name(headers: Headers) -> str | None:
 def _from_a_page(headers: Headers) -> str | None:
     """A page in a browser on this machine can send requests to its loopback interface. The browser marks them."""
     for name, value in headers:
+        # A page cannot keep its browser from sending these headers.
         if name == b"origin" or (name == b"sec-fetch-site" and value not in _OWN_PAGE):
             return f"a web page sent the request (header {name.decode('ascii')!r})"
     return None
@@ -362,6 +369,7 @@ def _is_loopback(host: str) -> bool:
         address = ip_address(host)
     except ValueError:
         return host == "localhost"
+    # ::ffff:127.0.0.1 is the loopback interface too.
     mapped = getattr(address, "ipv4_mapped", None)
     return (mapped or address).is_loopback
 
@@ -435,7 +443,9 @@ class Sessions:
 
     def issue(self, token: ClientToken, now_ms: int, /) -> str:
         """Return a cookie for a caller that showed its token."""
+        # With a number: two sessions of one token can be ended apart.
         signed = f"{(now_ms + SESSION_MS) // 1_000}.{next(self._issued)}"
+        # The digest of the token is signed too: a token that was replaced ends its sessions.
         return f"{signed}.{self._mac('session', signed, token.name, token.digest.hex())}.{token.name}"
 
     def holder(self, cookie: str, tokens: Tokens, now_ms: int, /) -> ClientToken | None:
@@ -447,10 +457,12 @@ class Sessions:
         session = _session(cookie)
         if session is None:
             return None
+        # By name: the cookie does not hold the secret.
         token = next((each for each in tokens.tokens if each.name == session.name), None)
         if token is None:
             return None
         genuine = self._mac("session", session.signed, token.name, token.digest.hex())
+        # In constant time: a forged cookie learns nothing about the signature.
         if not hmac.compare_digest(genuine.encode(), session.mac.encode()) or self._has_ended(session):
             return None
         return token if session.expires_s * 1_000 > now_ms else None
@@ -458,6 +470,7 @@ class Sessions:
     def end(self, cookie: str, tokens: Tokens, now_ms: int, /) -> None:
         """End a session, also for copies of its cookie. No effect unless the cookie belongs to a session."""
         session = _session(cookie)
+        # Only a genuine session is remembered: forged ones could fill the memory.
         if session is None or self.holder(cookie, tokens, now_ms) is None:
             return
         kept = {number: expires for number, expires in self._of(session.name).items() if expires * 1_000 > now_ms}
@@ -470,6 +483,7 @@ class Sessions:
         return self._ended.get(name, {})
 
     def _has_ended(self, session: _Session) -> bool:
+        # By number: sessions that were issued later are not affected.
         return session.number in self._of(session.name) or session.number <= self._all_ended.get(session.name, 0)
 
     def form_token(self, caller: str, cookie: str, /) -> str:
@@ -485,6 +499,7 @@ class Sessions:
         return self._mac("text", text)
 
     def _mac(self, *parts: str) -> str:
+        # Null separates the parts, which hold none: two lists of parts never join to one text.
         joined = "\0".join(parts).encode("utf-8", "replace")
         return hmac.new(self.key, joined, hashlib.sha256).hexdigest()[:_MAC]
 
@@ -569,6 +584,7 @@ class PageAccess:
                 return self._of_tokens(self.access, client, headers, now_ms)
 
     def _of_tokens(self, tokens: Tokens, client: str | None, headers: Headers, now_ms: int) -> Caller | AccessDenied:
+        # A bearer token wins: scripts read pages too, and have no cookie.
         if any(name == b"authorization" for name, _ in headers):
             return identify(tokens, client, headers)
         cookie = cookie_in(headers)
@@ -585,6 +601,7 @@ def foreign(method: str, headers: Headers) -> str | None:
     given = dict(headers)
     site, origin = given.get(b"sec-fetch-site"), given.get(b"origin")
     follows_link = method in _READS and given.get(b"sec-fetch-dest") == b"document" and origin is None
+    # Browsers that send `sec-fetch-site` decide by it: `origin` is missing in some of their requests.
     if site is not None:
         return None if site in _OWN or follows_link else "a web page of another site sent the request"
     if origin is not None and not is_own(origin, given):

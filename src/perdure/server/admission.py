@@ -13,6 +13,7 @@ import attrs
 from perdure.runtime.record import Future, Runtime, SpawnedTask
 from perdure.values.errors import Overloaded
 
+# Beyond it the map would grow with each address that an attacker uses.
 MAX_CLIENTS: Final = 10_000
 """Buckets that are kept. Beyond, the client that was longest without a request starts with a full one."""
 
@@ -41,6 +42,7 @@ def take(bucket: Bucket, now_ms: float, *, per_second: int, burst: int, count: i
         request takes nothing, so that a client that repeats at once does not lock itself out.
     """
     left = min(float(burst), bucket.left + (now_ms - bucket.at_ms) * per_second / 1_000)
+    # One is enough, whatever the count: a batch larger than the burst would be refused for ever.
     if left >= 1:
         return Bucket(left - count, now_ms), 0
     return Bucket(left, now_ms), (1 - left) * 1_000 / per_second
@@ -63,10 +65,12 @@ class Rates:
 
     def wait_ms(self, client: str, now_ms: float, count: int = 1) -> float:
         """Count a client's requests. Return 0, or how many milliseconds it must wait before the next attempt."""
+        # Taken out and put back: the order of the map is that of the last requests.
         bucket = self._buckets.pop(client, None) or Bucket(self.burst, now_ms)
         bucket, wait = take(bucket, now_ms, per_second=self.per_second, burst=self.burst, count=count)
         self._buckets[client] = bucket
         if len(self._buckets) > self.max_clients:
+            # The client that was longest without a request has a full bucket anyway, or nearly.
             self._buckets.popitem(last=False)
         return wait
 
@@ -74,6 +78,7 @@ class Rates:
         return len(self._buckets)
 
 
+# Parsing an address costs more than the rest of the admission.
 @lru_cache(1_024)
 def client_key(host: str) -> str:
     """Return an address's key: an IPv6 client has a network of 2**64 addresses, which count as one."""
@@ -83,6 +88,7 @@ def client_key(host: str) -> str:
         return host
     if isinstance(address, IPv6Address) and address.ipv4_mapped is None:
         return f"{IPv6Address(int(address) >> 64 << 64)}/64"
+    # An IPv4 client over an IPv6 socket is the same client.
     return str(getattr(address, "ipv4_mapped", None) or address)
 
 
@@ -144,6 +150,7 @@ class Bulkhead:
     def take(self, client: str, weight: int = 1) -> bool:
         """Admit work at once. Return False if it does not fit. `release` it when it has ended."""
         held = self._held_by.get(client, 0) + weight
+        # Behind those that wait: a new request must not overtake them.
         if self._queues or held > self.of_one or self.held + weight > self.limit or not self.may_begin(client):
             return False
         self.held += weight
@@ -181,11 +188,13 @@ class Bulkhead:
         if self.take(client, weight):
             return
         queue = self._queues.get(client)
+        # Both limits: one client must not fill the queue that all share.
         if self.queued >= self.waiting or len(queue or ()) >= self.waiting_of_one:
             raise Overloaded(self.name, self.waiting or self.limit)
         waiting = _Waiting(client, weight, self.runtime.future())
         self._queues.setdefault(client, deque()).append(waiting)
         self.queued += 1
+        # The request may fit although others wait, whose own client has reached its limit.
         self.advance()
         watch = None if left is None or waiting.admitted.done() else self._watch(left, waiting)
         try:
@@ -207,6 +216,7 @@ class Bulkhead:
         left: Callable[[], Awaitable[None]] | None = None,
     ) -> T:
         """Wait until the work is admitted, and do it. See `enter`."""
+        # A weight above the limit would never fit.
         weight = min(weight, self.limit, self.of_one)
         await self.enter(client, weight, left=left)
         began_ms = self.runtime.monotonic_ms()
@@ -215,6 +225,7 @@ class Bulkhead:
         finally:
             if self.rests:
                 took_ms = self.runtime.monotonic_ms() - began_ms
+                # As long again as the work took: lists take at most half of the engine's time.
                 self.runtime.call_later(took_ms, lambda: self.release(client, weight))
             else:
                 self.release(client, weight)
@@ -224,6 +235,7 @@ class Bulkhead:
         admitted = True
         while admitted:
             admitted = False
+            # A copy: admitting changes the queues.
             for client in tuple(self._queues):
                 queue = self._queues[client]
                 if not self._of_its_own(client, queue[0].weight):
@@ -256,6 +268,7 @@ class Bulkhead:
     def _forget(self, waiting: _Waiting) -> None:
         """Remove work whose caller was cancelled or has left, also if it was admitted in the same step."""
         queue = self._queues.get(waiting.client)
+        # It was admitted in the same step as it left: the slot must not be lost.
         if queue is None or waiting not in queue:
             self.release(waiting.client, waiting.weight)
             return
@@ -263,4 +276,5 @@ class Bulkhead:
         self.queued -= 1
         if not queue:
             del self._queues[waiting.client]
+        # The work behind it may fit now.
         self.advance()

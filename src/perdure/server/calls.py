@@ -70,6 +70,7 @@ async def perform(gateway: LocalGateway, envelope: Envelope, scopes: frozenset[s
     result: Result[Any, PerdureError] = await result_of(call)
     if isinstance(result, Success):
         encoded = encode(result.unwrap())
+        # A state is the user's own data: tracebacks are in the answers of the engine alone.
         return answered(envelope.number, encoded if envelope.action in _STATES else shown(encoded, scopes))
     return refused(envelope.number, problem_of(result.failure(), job.plan.errors, traceback=may_see_tracebacks(scopes)))
 
@@ -206,10 +207,12 @@ def envelopes_of(body: bytes) -> tuple[Envelope, ...]:
     Raises:
         InvalidInput: a line is not a request, or there is none.
     """
+    # An empty line is no request: the last line of a batch may have a line break.
     lines = [line for line in body.split(b"\n") if line]
     if not lines:
         raise InvalidInput("batch", ("$: expected at least one line, got none",))
     envelopes = tuple(envelope_of(line, where=f"line {number} of the batch") for number, line in enumerate(lines, 1))
+    # The number ties an answer to its request: with two equal ones, a caller would get the answer of another.
     if len({envelope.number for envelope in envelopes}) != len(envelopes):
         raise InvalidInput("batch", ("$.n: expected another number on each line",))
     return envelopes
@@ -254,6 +257,7 @@ class BatchLimits:
             of_one=limits.reads_at_once,
             waiting=UNBOUNDED,  # each is of a line in progress
             waiting_of_one=UNBOUNDED,
+            # A client without unread answers may always begin a read: one answer may be larger than the limit.
             may_begin=lambda client: (
                 (unread.held < unread.limit or unread.held_by(client) == 0) and unread.held_by(client) < unread.of_one
             ),
@@ -265,6 +269,7 @@ class BatchLimits:
         """Note that a client has read, or lost, some answer bytes."""
         if count:
             self.unread.release(client, count)
+            # The bytes that were freed may let a waiting read begin.
             self.reads.advance()
 
 
@@ -292,6 +297,7 @@ class Answers:
         """Add one answer's line."""
         self._ready.append(line)
         self._unread += len(line)
+        # Counted when it is made: the line occupies memory until the client has read it.
         self.limits.unread.count(self.client, len(line))
         self._wake.set()
 
@@ -303,6 +309,7 @@ class Answers:
     async def room(self) -> None:
         """Wait until the client has read enough earlier answers."""
         while self.is_full:
+            # Cleared before the wait: a read that happens in between sets it again.
             self._was_read.clear()
             await self._was_read.wait()
 
@@ -311,6 +318,7 @@ class Answers:
         await self.send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
         while self.left:
             await self._wake.wait()
+            # Cleared before the lines are taken: a line that is added afterwards wakes this again.
             self._wake.clear()
             while self._ready:
                 body = self._part()
@@ -324,6 +332,7 @@ class Answers:
     def _part(self) -> bytes:
         lines = [self._ready.popleft()]
         size = len(lines[0])
+        # Below the size of a part: many small answers in one write, and a large one alone.
         while self._ready and size + len(self._ready[0]) <= PART_BYTES:
             lines.append(self._ready.popleft())
             size += len(lines[-1])
@@ -358,12 +367,14 @@ class BatchEndpoint:
         except InvalidInput as error:
             return await problem_reply(error)(scope, receive, send)
         batch = _Batch(gateway, self.limits, client_in(scope), scope[CALLER].scopes, partial(departure, receive))
+        # One request: no task, no order of answers, and a length that lets the client read it at once.
         if len(envelopes) == 1:
             line = await batch.performed(envelopes[0])
             headers = [*_HEADERS, (b"content-length", str(len(line)).encode())]
             await send({"type": "http.response.start", "status": 200, "headers": headers})
             return await send({"type": "http.response.body", "body": line})
         many = partial(batch.answer_many, envelopes, send)
+        # The lines of a batch count before it begins: a batch of 1,000 is a thousand requests in progress.
         return await self.limits.lines.perform(batch.client, many, weight=len(envelopes))
 
 
@@ -400,6 +411,7 @@ class _Batch:
 
     async def answer_many(self, envelopes: Sequence[Envelope], send: Send) -> None:
         """Answer several requests, each as soon as it is done."""
+        # In the batch, not for the client: one connection must not have all reads.
         answers, turns = Answers(send, len(envelopes), self.client, self.limits), asyncio.Semaphore(READS_OF_BATCH)
         tasks = [
             asyncio.ensure_future(
@@ -409,8 +421,10 @@ class _Batch:
         ]
         writing = asyncio.ensure_future(answers.write())
         reading = [task for task, envelope in zip(tasks, envelopes, strict=True) if envelope.action in READS]
+        # Only then do reads wait for a turn: those of a client that has left need not be performed.
         leaving = asyncio.ensure_future(self.left()) if len(reading) > READS_OF_BATCH else None
         if leaving is not None:
+            # Reads have no effect: those of a client that has gone are cancelled. The other requests are performed.
             leaving.add_done_callback(lambda _: [task.cancel() for task in reading])
         try:
             await asyncio.gather(*tasks)
@@ -422,12 +436,14 @@ class _Batch:
         finally:
             for task in (*tasks, writing, *(() if leaving is None else (leaving,))):
                 task.cancel()
+            # Bytes that were not sent must not count any more, also after an error.
             answers.forget()
 
     async def _read(self, envelope: Envelope, answers: Answers, turns: asyncio.Semaphore) -> None:
         async with turns:
             if answers.is_full:
                 await answers.room()
+            # Without waiting if there is room: the usual case needs no future.
             if not self.limits.reads.take(self.client):
                 await self.limits.reads.enter(self.client)
             try:

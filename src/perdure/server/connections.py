@@ -95,6 +95,7 @@ class ConnectionState:
 
     def deadline_ms(self, timeouts: Timeouts) -> float | None:
         """Return when the server closes the connection unless it makes progress. None while a request is handled."""
+        # A client that does not read is closed in every phase, also while its request is handled.
         deadlines = [] if self.unread_since_ms is None else [self.unread_since_ms + timeouts.write_ms]
         match self.phase:
             case "idle":
@@ -193,6 +194,7 @@ class GuardedConnections:
         It sets the limits that uvicorn has itself, in its configuration: headers that do not end, and idle time.
         """
         config.h11_max_incomplete_event_size = self.limits.header_bytes
+        # Rounded up: uvicorn takes whole seconds, and must not close before this timeout.
         config.timeout_keep_alive = -(-self.timeouts.idle_ms // 1_000)
         return GuardedConnection(
             self, lambda probes_only: HttpProtocol(config, server_state, {**app_state, **probes_only}), server_state
@@ -228,6 +230,7 @@ class GuardedConnections:
         Those with requests in progress are moved to the end, where they belong once they wait again: otherwise each new
         connection in an attack would look at all others.
         """
+        # Each connection is moved at most once for each call: the loop ends, also if all are busy.
         for _ in range(len(self._open)):
             oldest = next(iter(self._open))
             if oldest.phase in REPLACEABLE:
@@ -250,6 +253,7 @@ class GuardedConnections:
     def unread(self, connection: GuardedConnection) -> None:
         """Count a connection whose client does not read. While they hold too many bytes, close the oldest."""
         self._unread.setdefault(connection)
+        # Summed each time: the buffers change without a notice.
         while sum(unread_bytes(each.transport) for each in self._unread) > self.limits.unread_bytes:
             next(iter(self._unread)).abort()
 
@@ -338,7 +342,9 @@ class GuardedConnection(asyncio.Protocol):
         self._discarded += count
         if self._discarded <= DISCARDED_BYTES:
             return False
+        # No more is read: the client's kernel then stops it from sending.
         transport.pause_reading()
+        # Not closed now: a reset would discard the refusal that the client has not read yet.
         self._runtime.call_later(LINGER_MS, self.abort)
         return True
 
@@ -374,6 +380,7 @@ class GuardedConnection(asyncio.Protocol):
 
     def refuse(self) -> None:
         """Close a connection that served probes only. If its client has sent another request, it is answered 503."""
+        # First: the count must be right before the next connection is admitted.
         self._connections.closed(self)
         if self._transport is not None:
             if self.phase != "answering":
@@ -421,6 +428,7 @@ class GuardedConnection(asyncio.Protocol):
         before = self._state.phase
         unread = unread_bytes(self._transport) > 0
         self._state = self._state.seen(phase, unread, self._runtime.monotonic_ms())
+        # Only when it becomes idle: it is then the one that waits the shortest.
         if phase == "idle" != before:
             self._connections.waits_again(self)
 
@@ -429,6 +437,7 @@ class GuardedConnection(asyncio.Protocol):
 
         The timer is not moved at every byte: it fires at the earliest possible deadline and looks at the times then.
         """
+        # The connection has ended: its timer needs no successor.
         if self._transport is None:
             return
         self._look()

@@ -49,6 +49,7 @@ class Reservation:
 
     def grow(self, count: int) -> bool:
         """Reserve more bytes. Return False if the memory, or the client's share, has no room for them."""
+        # Before the bytes are kept: a body that does not fit is refused, and its bytes are dropped.
         if not self.memory.take(self.client, count):
             return False
         self.size += count
@@ -58,6 +59,7 @@ class Reservation:
         return self
 
     def __exit__(self, *_: object) -> None:
+        # `release` knows only clients that hold something.
         if self.size:
             self.memory.release(self.client, self.size)
 
@@ -75,6 +77,7 @@ async def received(receive: Receive, limits: HttpLimits, reservation: Reservatio
         if message["type"] != "http.request":
             return None
         part: bytes = message.get("body", b"")
+        # Counted as received: a body without a length could be of any size.
         if reservation.size + len(part) > reservation.most:
             return body_too_large(reservation.most)
         if part and not reservation.grow(len(part)):
@@ -97,6 +100,7 @@ def replayed(body: bytes, receive: Receive) -> Receive:
         nonlocal pending
         if pending:
             pending = False
+            # Once: then the real messages follow, such as the end of the connection.
             return {"type": "http.request", "body": body, "more_body": False}
         return await receive()
 
@@ -207,6 +211,7 @@ class Guard:
         path = path_of(request)
         probe = path in _PROBES and request["method"] in _READS
         admitted = (
+            # In this order: the checks that cost nothing come first, and the token last.
             self._beyond_the_limit(request, probe=probe)
             or ambiguous(request)
             or too_large(request, self.limits)
@@ -216,9 +221,11 @@ class Guard:
             await send_refusal(admitted, send)
             return
         request[CALLER] = admitted
+        # Nothing of the body is read: a probe has none, and an anonymous caller may send none.
         if probe or (admitted == ANONYMOUS and (request["method"] != "POST" or path != _SIGN_IN)):
             await self.app(request, replayed(b"", receive), send)
         elif admitted == ANONYMOUS:
+            # A memory of its own: callers that are not signed in must not fill that of the others.
             form = Bulkhead(name="form", limit=SIGN_IN_BYTES, of_one=SIGN_IN_BYTES, runtime=self.runtime)
             await self._accepted(request, receive, send, self.sign_ins, Reservation(form, "", SIGN_IN_BYTES))
         else:
@@ -242,6 +249,7 @@ class Guard:
                 elif body is not None:
                     await self.app(request, replayed(body, receive), send)
         finally:
+            # After the response: the request is in progress until then.
             beside.release(reservation.client)
 
     def _batch_refusal(self, request: Request, body: bytes) -> HttpRefusal | None:
@@ -249,6 +257,7 @@ class Guard:
         lines = lines_of(body)
         if lines > self.limits.batch_lines:
             return size_refusal(413, "batch of requests", f"{lines} lines", f"{self.limits.batch_lines} lines")
+        # The owner of the socket has no rate: its processes are the user's own.
         if lines < 2 or self.access == "owner_socket":  # noqa: PLR2004 - one is counted
             return None
         wait_ms = self._rates.wait_ms(client_in(request), self.runtime.monotonic_ms(), lines - 1)
@@ -275,6 +284,7 @@ class Guard:
         caller = self._page_caller(request, path, host)
         if caller is None:
             caller = identify(self.access, host, request["headers"])
+        # By token: clients behind one address, such as a proxy, have their own rates.
         if isinstance(self.access, Tokens) and isinstance(caller, Caller) and caller != ANONYMOUS:
             key = f"token {caller.name}"
         else:
@@ -283,6 +293,7 @@ class Guard:
         unlimited = self.access == "owner_socket"
         wait_ms = 0 if unlimited else self._rates.wait_ms(key, self.runtime.monotonic_ms())
         if wait_ms > 0:
+            # Before the answer about the token: guessing tokens is limited too.
             return rate_refusal(self.limits, wait_ms)
         return caller if isinstance(caller, Caller) else access_refusal(caller)
 
@@ -303,9 +314,11 @@ class Guard:
 
         try:
             await self._guarded(request, receive, noting_status)
+        # Also after an error: the log names each request once.
         finally:
             caller = request.get(CALLER)
             fields = {
+                # One line, cut: a client must not forge lines of the log, or fill it.
                 "method": one_line(shortened(request["method"], _LOGGED)),
                 "path": one_line(shortened(path_of(request), _LOGGED)),
                 "status": status,
@@ -325,6 +338,7 @@ def path_of(request: Request) -> str:
     """Return a request's path below the prefix that the application is mounted at."""
     path: str = request["path"]
     root: str = request.get("root_path", "")
+    # Only a complete part: "/apix" is not below "/api".
     return path[len(root) :] if path.startswith(f"{root}/") else path
 
 
@@ -346,6 +360,7 @@ def too_large(request: Request, limits: HttpLimits) -> HttpRefusal | None:
     if headers > limits.header_bytes:
         return size_refusal(431, "headers of the request", f"{headers} bytes", f"{limits.header_bytes} bytes")
     length = next((value for name, value in request["headers"] if name == b"content-length"), b"0")
+    # The number of digits first: converting a text of megabytes is work that a client must not cause.
     if not length.isdigit() or len(length) > _DIGITS or int(length) > limits.body_bytes:
         return body_too_large(limits.body_bytes)
     return None
@@ -355,6 +370,7 @@ def has_body(request: Request) -> bool:
     """Return whether a request announces a body."""
     return any(
         name == b"transfer-encoding" or (name == b"content-length" and value.strip(b"0") != b"")
+        # A length of zeros announces nothing.
         for name, value in request["headers"]
     )
 

@@ -110,6 +110,7 @@ class HttpLimits:
     def __attrs_post_init__(self) -> None:
         for name in _WHOLE_NUMBERS:
             value = getattr(self, name)
+            # `type`, not `isinstance`: True would be a limit of 1.
             if type(value) is not int or value < 1:
                 raise DefinitionError(f"{name} of the HTTP limits", value, "a whole number from 1")
 
@@ -130,6 +131,7 @@ def http_limits_of(texts: Iterable[str]) -> HttpLimits:
         name, equals, value = (part.strip() for part in text.partition("="))
         if not equals or name in given or name not in _NAMES:
             raise DefinitionError("HTTP limit", text, f"name=value, each once, with a name of {', '.join(_NAMES)}")
+        # A longer text would raise an error of Python's own.
         digits = name in _WHOLE_NUMBERS and value.isascii() and value.isdigit() and len(value) <= _DIGITS
         given[name] = int(value) if digits else value
     return HttpLimits(**given)
@@ -177,6 +179,7 @@ def fitting(connections: int, *, soft: int, hard: int) -> OpenFiles:
         return OpenFiles(soft=soft, connections=connections)
     wanted = max(soft, connections + RESERVED)
     possible = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    # At least one connection: a server without any could not even report its problem.
     return OpenFiles(soft=possible, connections=max(1, min(connections, possible - RESERVED)))
 
 
@@ -191,6 +194,7 @@ def make_room(connections: int) -> int:
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     found = fitting(connections, soft=soft, hard=hard)
+    # The hard limit stays: lowering it could not be undone.
     if found.soft != soft:
         resource.setrlimit(resource.RLIMIT_NOFILE, (found.soft, hard))
     return found.connections

@@ -80,6 +80,7 @@ def unix_socket(path: str, *, backlog: int) -> Generator[socket.socket]:
 
 def _bind(listener: socket.socket, path: str, backlog: int) -> tuple[int, int]:
     """Bind, listen, and move the socket to its path. Return its device and inode."""
+    # Private folder: until the mode is set, another user could connect.
     private = tempfile.mkdtemp(prefix=".perdure-", dir=Path(path).parent)  # mode 0700
     hidden = str(Path(private) / "s")
     try:
@@ -87,6 +88,7 @@ def _bind(listener: socket.socket, path: str, backlog: int) -> tuple[int, int]:
             listener.bind(short)
         Path(hidden).chmod(PRIVATE)
         listener.listen(backlog)
+        # Before the rename: the identity of this socket, and not of one that replaced it.
         status = os.lstat(hidden)
         Path(hidden).rename(path)
     # An interrupt must not leave a hidden socket, which no later start removes.
@@ -117,6 +119,7 @@ def is_live(path: str) -> bool:
         OSError: the path cannot be searched, or belongs to another user.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe, short_path(path) as short:
+        # Without waiting: a full backlog answers immediately as well.
         probe.settimeout(0)
         try:
             probe.connect(short)
@@ -178,6 +181,7 @@ class _Requests:
         try:
             await self.app(scope, receive, send_dated)
         except asyncio.CancelledError:
+            # Only this server's own cancellation ends here. Any other belongs to the event loop.
             if not self._cancelled:
                 raise
         finally:
@@ -185,6 +189,7 @@ class _Requests:
 
     def _today(self) -> bytes:
         now_s = self.now_ms() // 1_000
+        # Once a second: formatting the date costs more than the rest of a small response.
         if now_s != self._date[0]:
             self._date = now_s, formatdate(now_s, usegmt=True).encode()
         return self._date[1]
@@ -232,6 +237,7 @@ class Listening:
         Args:
             drain_ms: how long to wait for them.
         """
+        # First no new connections: the following steps see the last ones.
         self._sockets.close()
         self._requests.closing = True
         for connection in tuple(self._state.connections):
@@ -253,6 +259,7 @@ class Listening:
         waiting_since: dict[Any, float] = {}
         while self._state.connections and not self._hurried:
             now_ms = self._runtime.monotonic_ms()
+            # `>=`: with a drain of 0 nothing is waited for.
             if now_ms >= deadline_ms:
                 return
             waiting_since = {
@@ -260,6 +267,7 @@ class Listening:
                 for connection in self._state.connections
                 if _waits_for_client(connection)
             }
+            # A client that does nothing must not use up the time of those whose requests are in progress.
             for connection, since_ms in waiting_since.items():
                 if now_ms - since_ms >= CLIENT_GRACE_MS:
                     _abort(connection)
@@ -304,6 +312,7 @@ async def listening(
 
         runtime = asyncio_runtime()
     requests = _Requests(app, runtime.now_ms)
+    # Before any socket is opened: a missing extra leaves none behind.
     create, state = _protocols(requests, protocol, parsed[0])
     with ExitStack() as stack:
         listeners = [listener for bind in parsed for listener in await _listeners(bind, stack, runtime)]
@@ -313,6 +322,7 @@ async def listening(
             stack.callback(server.close)
         bound = tuple(dict.fromkeys(bind for bind, _ in listeners))
         sockets = tuple(listener for _, listener in listeners)
+        # `pop_all`: from here on `Listening` closes the sockets.
         served = Listening(bound, state, runtime, requests, sockets, stack.pop_all(), tls is not None)
     guard_fork(served)
     try:
@@ -399,10 +409,13 @@ async def _tcp_listeners(bind: TcpBind, stack: ExitStack) -> list[tuple[Bind, so
     port = bind.port
     for family, address in dict.fromkeys((family, address) for family, _, _, _, address in found):
         listener = stack.enter_context(socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP))
+        # A restart must not fail because connections of the process before are in TIME_WAIT.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
+            # A socket for each family: an IPv6 one would take the IPv4 port as well, and the next bind would fail.
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         try:
+            # The port of the first one: with port 0 all addresses of a name must have the same.
             listener.bind((address[0], port, *address[2:]))
             listener.listen(BACKLOG)
         except OSError as error:

@@ -52,10 +52,12 @@ class Readiness:
     async def reply(self, client: Client) -> Response:
         """Return 200, or 503 if the engine cannot serve."""
         runtime = engine_of(client).runtime
+        # One at a time: many probes at once share one look at the store.
         async with self._querying:
             if runtime.monotonic_ms() >= self._until_ms:
                 result: Result[Health, Any] = await result_of(client.health())
                 health = result.value_or(Health(state="failed"))
+                # The end of the look counts: a slow store would otherwise be read for each probe.
                 self._state, self._until_ms = health.state, runtime.monotonic_ms() + FRESH_MS
         return json_reply(orjson.dumps({"status": self._state}), 503 if self._state == "failed" else 200)
 
@@ -104,6 +106,7 @@ class Asked:
             raise InvalidArgument("header Idempotency-Key", f"{len(texts)} of them", "one at most")
         try:
             return texts[0].encode("latin-1").decode() if texts else None
+        # Clients that send UTF-8 in headers are the usual case. Others are taken as they are.
         except UnicodeDecodeError:
             return texts[0]
 
@@ -111,6 +114,7 @@ class Asked:
     def trace(self) -> str | None:
         """The caller's trace context: from an instrumentation around this application, else from its header."""
         tracing = engine_of(self.client).runner.tracing
+        # The span of this request, which has the caller's as its parent.
         return None if tracing is None else tracing.current() or self.request.headers.get("traceparent")
 
     def value(self, argument: Argument) -> object:
@@ -121,6 +125,7 @@ class Asked:
         """
         if argument.place == "path":
             encoded: str = self.request.path_params[argument.name]
+            # A quoted argument may hold a slash, encoded: the path was split before it was decoded.
             return argument.type.read(self.part(argument.name) if argument.type.is_quoted else encoded, argument.name)
         if argument.type.is_repeated:
             parts = self.request.query_params.getlist(argument.parameter)
@@ -187,6 +192,7 @@ def routes(
             if refusal is not None:
                 return problem_reply(refusal)
             try:
+                # An unknown parameter is refused: a misspelled filter would return everything.
                 only(request.query_params, names)
                 return await handle(Asked(acting_for(client(), caller.name), request, caller.scopes))
             except PerdureError as error:
@@ -292,6 +298,7 @@ async def unless_gone(work: Coroutine[Any, Any, Response], left: Coroutine[Any, 
         await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
         if not working.done():
             raise ClientGone
+        # The result, also if the client left in the same moment: the work is done.
         return working.result()
     finally:
         working.cancel()
@@ -303,6 +310,7 @@ def _longest(asked: Asked) -> str:
         given_ms = duration_ms(asked.request.query_params.get("timeout", "20 s"), what="timeout", minimum_ms=0)
     except DefinitionError as wrong:
         raise InvalidArgument("timeout", wrong.got, wrong.expected) from wrong
+    # A longer wait would hold a connection for longer than proxies allow. The client repeats it.
     return f"{min(given_ms, LONGEST_WAIT_MS)} ms"
 
 
@@ -336,11 +344,13 @@ async def _follow(waits: Bulkhead, asked: Asked) -> Response:
     """Follow a stream with server-sent events. One that has ended is answered with 204, so that a browser stops."""
     address = Address(asked.part("kind"), asked.part("name"), check_id(asked.part("id")))
     gateway, stream, client = gateway_of(asked.client), asked.part("stream"), asked.client_key
+    # First without waiting: an error has a status of its own, which a stream that has begun cannot send.
     first: Result[StreamPage, PerdureError] = await result_of(gateway.stream_page(address, stream, _after(asked), 0))
     if not isinstance(first, Success):
         return problem_reply(first.failure())
     if first.unwrap().state == "end":
         return Response(status_code=204)
+    # After the first page: a stream that has ended needs no slot.
     if not waits.take(client):
         return problem_reply(Overloaded(waits.name, min(waits.limit, waits.of_one)))
     release = partial(waits.release, client)
@@ -362,12 +372,14 @@ async def _frames(
             left_ms = round(until_ms - runtime.monotonic_ms())
             if left_ms <= 0:
                 return
+            # At most a pulse: the connection may have gone, which only a write shows.
             answer: Result[StreamPage, Any] = await result_of(read(page.after, min(left_ms, PULSE_MS)))
             if not isinstance(answer, Success):
                 return
             page = answer.unwrap()
         yield b"event: end\ndata: {}\n\n"
     finally:
+        # Also after a lost connection: the slot belongs to the response.
         release()
 
 
@@ -376,6 +388,7 @@ PULSE_MS: Final = 10_000
 
 
 def _after(asked: Asked) -> int:
+    # The header comes from a browser that reconnects, and is newer than the URL.
     return offset_of(asked.request.headers.get("last-event-id") or asked.request.query_params.get("after", "-1"))
 
 

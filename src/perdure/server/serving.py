@@ -54,6 +54,7 @@ async def serving(
     """
     if not 1 <= len(binds) <= MAX_BINDS:
         raise DefinitionError("binds of a server", len(binds), f"1 to {MAX_BINDS} addresses")
+    # By access: an address with a token and a socket without one must not share a guard.
     groups: dict[Access, list[Bind]] = {}
     for bind in (parse_bind(bind) if isinstance(bind, str) else bind for bind in binds):
         groups.setdefault(access_to(bind, tokens, unprotected), []).append(bind)

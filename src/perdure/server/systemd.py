@@ -44,6 +44,7 @@ class ServiceManager:
         address = environ.get("NOTIFY_SOCKET", "")
         if not address.startswith(_DATAGRAM_PREFIXES):
             return cls()
+        # Another process may be watched: this one, its child, must not report for it.
         period, watched = environ.get("WATCHDOG_USEC", ""), environ.get("WATCHDOG_PID", str(pid))
         if not (period.isascii() and period.isdigit() and int(period)) or watched != str(pid):
             return cls(address)
@@ -68,9 +69,11 @@ class ServiceManager:
     def _notify(self, *lines: str) -> None:
         if self.address is None:
             return
+        # "@" names an abstract socket, which begins with a null byte.
         address = f"\0{self.address[1:]}" if self.address.startswith("@") else self.address
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
+                # Without waiting: a service manager that hangs must not block the event loop.
                 sender.settimeout(0)
                 sender.sendto("\n".join(lines).encode(), address)
         except OSError:  # a manager that cannot be reached is no reason to stop serving

@@ -204,6 +204,7 @@ class Continuous(Definition["ContinuousHandle[S, E]", "ContinuousSender[S]", R_c
     def next_ticks(self, now_ms: int, most: int) -> tuple[int, ...]:
         """Return a cron line's next ticks. An interval has none here, because its ticks depend on each instance."""
         schedule = self.recurrence.schedule
+        # The ticks of an interval count from each instance's own anchor.
         if isinstance(schedule, Every):
             return ()
         found: list[int] = []

@@ -205,6 +205,7 @@ def settled(what: Recurrence, instance: Instance, form: LastRunForm, inputs: Tur
         offset_ms=offset_ms(what.schedule, str(instance.address)),
     )
     # Every end of a run comes here, also that of a failed one: an instance without an alarm would stay silent for ever.
+    # Without `missed` and `failed`: the run that has ended has reported both.
     ended = StoredTicks(anchor_ms=ticks.anchor_ms, last=last)
     return instance.changed(**_armed(what, instance.address, ended, next_ms))
 

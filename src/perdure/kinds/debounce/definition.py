@@ -319,6 +319,7 @@ class Debounce(Definition["DebounceHandle[S, V, E]", "DebounceSender[V]", R_cont
             flush_after_ms=duration_ms(flush_after, what=f"flush_after of debounce:{name}"),
             inactivity_ms=_inactivity_ms(inactivity, flush_after, name),
             max_events=_max_events(max_events, name),
+            # Encoded once: each new batch begins with this text, so no batch can change the value of another.
             initial=None if initial is None else plan.state.encode(initial).decode(),
             on_event=hook(handled, what=f"on_event of debounce:{name}", takes=("ctx", "event")),
             execute=hook(execute, what=f"execute of debounce:{name}"),
@@ -341,6 +342,7 @@ class Debounce(Definition["DebounceHandle[S, V, E]", "DebounceSender[V]", R_cont
         """Create a hook's context. Unless the inputs say otherwise, its batch began with the instance."""
         given: dict[str, Any] = {
             "event_count": instance.event_count,
+            # Inputs of the caller come last and win: a test sets them.
             "started_at": from_ms(instance.created_ms),
             **inputs,
         }
@@ -440,6 +442,7 @@ def _inactivity_ms(inactivity: Duration | None, flush_after: Duration, name: str
     if inactivity is None:
         return None
     what = f"inactivity of debounce:{name}"
+    # `>=`: an equal inactivity could never flush before the latest time.
     if duration_ms(inactivity, what=what) >= duration_ms(flush_after, what=f"flush_after of debounce:{name}"):
         raise DefinitionError(what, inactivity, f"less than flush_after ({flush_after}), which limits it")
     return duration_ms(inactivity, what=what)

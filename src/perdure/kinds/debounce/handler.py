@@ -81,6 +81,7 @@ def _flush(
     # Two flushes at a time would run the same batch twice.
     if is_running(instance, inputs):
         return Defer()
+    # After the check for a run in progress: a pause does not stop it, and its end is awaited.
     if instance.suspension is not None:
         return reply(address, paused_answer(instance))
     return _flush_now(job, address, instance, request, inputs, cause="flush", reason="manual")
@@ -121,6 +122,7 @@ def _flush_now(
         state=instance.state, event_count=batch.event_count, started_ms=batch.started_ms, reason=reason
     )
     data = _encode(Batches(flushing=frozen))
+    # The row's own state is emptied: the next batch begins without a trace of this one.
     return begin_run(job, instance, request, inputs, cause=cause, state="", data=data, alarm_ms=None)
 
 
@@ -192,6 +194,7 @@ def _added(how: Batching, execute: Execute, inputs: TurnInputs) -> Commit:
     batch = _timed(how, before, inputs.now_ms)
     log = EventRecorder(inputs, instance.address, instance.run_count)
     events: tuple[Event, ...] = started(log, execute)
+    # The first event of a batch, whatever the instance did before.
     if before.event_count == 0:
         events += log.optional(DebounceStarted, will_flush_at_ms=batch.flush_ms)
     transition = put(
@@ -273,6 +276,7 @@ def report(instance: Instance, status: InstanceStatus) -> InstanceStatus:
     """Return the ``status`` result, about the collecting batch, or else the one being flushed."""
     batches = batches_of(instance)
     batch = batches.collecting or batches.flushing
+    # A suspended instance has an alarm that does not fire: its instant would be a false promise.
     flush_ms = None if batches.collecting is None or instance.suspension is not None else batches.collecting.flush_ms
     return attrs.evolve(
         status,
@@ -294,6 +298,7 @@ def map_states(instance: Instance, change: Callable[[str], str]) -> Instance:
     """Apply a function to the frozen batch's encoded state, if there is one."""
     batches = batches_of(instance)
     frozen = batches.flushing
+    # A frozen batch without a state has nothing to change.
     if frozen is None or not frozen.state:
         return instance
     changed = attrs.evolve(frozen, state=change(frozen.state))

@@ -86,6 +86,7 @@ class Schedules(Definition["SchedulesHandle", "SchedulesSender", object]):
 
     def begin_unread(self, address: Address, instance: Instance, request: Request, inputs: TurnInputs) -> Step | None:
         """Let ``put`` replace a message that this code cannot read."""
+        # Only `put` replaces the message: every other command needs the one that this code cannot read.
         if request.action != "put":
             return None
         return handler.begin(self, self.targets, address, instance, request, inputs)
@@ -112,6 +113,7 @@ class Schedules(Definition["SchedulesHandle", "SchedulesSender", object]):
         try:
             handler.check_message(self.targets, handler.message_of(self, instance), data.next_ms)
         except InvalidInput:
+            # `RequestError` includes it: raised as it is, so that the caller sees its problems.
             raise
         except RequestError as wrong:
             raise InvalidInput(self.plan.state.what, (str(wrong),)) from wrong

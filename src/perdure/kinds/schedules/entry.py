@@ -88,8 +88,10 @@ def instants_of(timing: ScheduleTiming) -> ScheduleTiming:
     return ScheduleTiming(cron=timing.cron, every=timing.every, tz=timing.tz)
 
 
+# By value: each turn of a schedule needs the parsed line, and many schedules share a few lines.
 @lru_cache(maxsize=256)
 def _made(timing: ScheduleTiming) -> Schedule | InvalidInput:
+    # Returned, not raised: the cache keeps no exception, and a wrong line would be parsed at each request.
     if (timing.cron is None) == (timing.every is None):
         return InvalidInput("schedule", ("expected exactly one of cron and every",))
     try:
@@ -172,9 +174,11 @@ def firing_of(message: ScheduledMessage, tick_ms: int) -> tuple[str, str]:
     tick = printed_tick(tick_ms)
     target, given = message.target.replace(TICK, tick), message.input
     if message.tick_field is not None:
+        # Checked at each firing: the input's type may have changed since the put.
         if not isinstance(given, dict):
             problem = "tick_field: expected an input with members, one of which is to be the instant"
             raise InvalidInput("schedule", (problem,))
+        # A copy: the stored input is the same for each firing.
         given = {**cast("dict[str, object]", given), message.tick_field: tick}
     return target, "" if given is None else orjson.dumps(given).decode()
 

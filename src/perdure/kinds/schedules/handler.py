@@ -137,13 +137,16 @@ def _put(
         events: tuple[Event, ...] = EventRecorder(inputs, address, 0).optional(JobStarted)
         return _put_as(fresh, request.payload, schedule, data, inputs, events=events)
     data, before = data_of(instance), message_of(job, instance)
+    # The same instants: the alarm and the fired ranges stay, or a change of the message would skip an instant.
     if instants_of(before.schedule) == instants_of(message.schedule):
         return _put_as(instance, request.payload, schedule, data, inputs)
     # An instant that was due before the change fires with it, as it was promised: the alarm may be a moment late.
     due_before = _Firing.of(before, instance, data, inputs)
+    # A schedule that is suspended, left or held fires nothing: its instants belong to the resumption.
     if instance.suspension is None and instance.left is None and inputs.hold == "released":
         with suppress(InvalidInput):  # a put must be able to replace a message that this code cannot read
             due_before = due_before.fire_due(targets)
+    # An instant owed by a pause belongs to the old timing.
     after = attrs.evolve(due_before.data, anchor_ms=now_ms, next_ms=first_tick(schedule, now_ms), owed_ms=None)
     return _put_as(
         instance,
@@ -204,6 +207,7 @@ def check_message(targets: Targets, message: ScheduledMessage, tick_ms: int) -> 
         known = ", ".join(sorted(f"{kind}:{name}" for kind, name in targets))
         problem = f"target: expected an instance of {known}, which the definition lists; got {text}"
         raise InvalidInput("schedule", (problem,))
+    # Such commands are for instances, with data that a schedule cannot provide.
     if definition.spec(message.action).sender != "anyone":
         raise UnknownAction(f"{target.kind}:{target.name}", message.action, tuple(definition.plan.offered))
     definition.parse(message.action, payload)
@@ -244,9 +248,11 @@ def _backfill(
         return refuse(address, InvalidInput(input_of, (problem,)))
     most = inputs.limits.messages_per_turn
     ticks = ticks_of(message.schedule.schedule(), data.anchor_ms)
+    # One more than the limit is counted, not all: a range of years would take seconds.
     if ticks.count(command.start_ms - 1, command.end_ms - 1, most=most + 1) > most:
         problem = f"expected at most {most:,} instants (Limits.messages_per_turn); split the range"
         return refuse(address, InvalidInput(input_of, (problem,)))
+    # `- 1`: ticks are counted after an instant, and the range includes its start and excludes its end.
     found = ticks.last(command.start_ms - 1, command.end_ms - 1, most=most)
     # From the next instant on the alarm fires them: fired here too, they would be fired twice.
     past = tuple(tick_ms for tick_ms in found if tick_ms < data.next_ms)
@@ -300,6 +306,7 @@ class _Firing:
         """Fire the instants that are due, by the schedule's catch-up, as far as one commit holds their messages."""
         firing, now_ms = self, self.inputs.now_ms
         shift_ms = offset_ms(self.schedule, str(self.instance.address))
+        # In this commit as many as fit: the alarm stays due, and the next turn continues.
         while firing.data.next_ms + shift_ms <= now_ms and len(firing.messages) < self.inputs.limits.messages_per_turn:
             firing = firing._next(targets, shift_ms)
         return firing
@@ -323,6 +330,7 @@ class _Firing:
                 )
             case Skip(next_ms, missed):
                 fired = self
+        # `next_ms` is behind all fired ones, in the same commit: an instant cannot fire twice.
         after = attrs.evolve(fired.data, next_ms=next_ms, owed_ms=None)
         return attrs.evolve(fired, data=after, missed=self.missed + missed)
 
@@ -332,6 +340,7 @@ class _Firing:
             return (first_ms,)
         # Together: deciding each alone would count all missed ones again each time.
         later = ticks_of(self.schedule, self.data.anchor_ms).last(first_ms, until_ms, most=MAX_CATCH_UP)
+        # Cut to the commit: the rest follows with the next turn.
         return (first_ms, *later)[: self.inputs.limits.messages_per_turn - len(self.messages)]
 
     def fire(self, targets: Targets, run: tuple[int, ...]) -> _Firing:
@@ -391,6 +400,7 @@ class TimingInstants:
     def of(cls, message: ScheduledMessage, data: ScheduleData) -> TimingInstants:
         """Return a schedule's instants."""
         timing = instants_of(message.schedule)
+        # A cron line has the same instants whatever its anchor: without this, each put would begin a new range.
         return cls(timing, data.anchor_ms if timing.cron is None else 0)
 
 
@@ -399,6 +409,7 @@ def has_fired(data: ScheduleData, tick_ms: int, of: TimingInstants) -> bool:
 
     One before its ranges counts as fired.
     """
+    # Ranges that were dropped: "fired" is the safe answer, because a backfill must not repeat.
     if data.forgotten_ms is not None and tick_ms <= data.forgotten_ms:
         return True
     return any(
@@ -416,7 +427,9 @@ def _after(each: FiredRange, instant_ms: int) -> int:
 def with_fired(data: ScheduleData, of: TimingInstants, first_ms: int, last_ms: int) -> ScheduleData:
     """Note that a timing's instants have fired, from one to another. Ranges without an instant between them join."""
     new = FiredRange(first_ms=first_ms, last_ms=last_ms, timing=of.timing, anchor_ms=of.anchor_ms)
+    # By instants: a backfill adds ranges before existing ones.
     ranges = tuple(_joined(sorted((*data.fired, new), key=lambda each: (each.first_ms, each.last_ms))))
+    # The newest stay: backfills are about recent pauses.
     kept, dropped = ranges[-MAX_FIRED_RANGES:], ranges[:-MAX_FIRED_RANGES]
     ends = [each.last_ms for each in dropped]
     if data.forgotten_ms is not None:
@@ -442,12 +455,14 @@ def _joined(ranges: list[FiredRange]) -> Iterator[FiredRange]:
 def _is_next(before: FiredRange, each: FiredRange) -> bool:
     if before.timing != each.timing or before.anchor_ms != each.anchor_ms:
         return False
+    # The next instant of the range belongs to the other one: nothing lies between them.
     return each.first_ms <= before.last_ms or _after(before, before.last_ms) >= each.first_ms
 
 
 # ---------------------------------------------------------------- resuming, and reports
 def rearmed(job: AnyDefinition, instance: Instance, inputs: TurnInputs) -> Instance:
     """Skip the instants inside a pause except the last one, as a continuous job does."""
+    # Not due yet: nothing was missed.
     if instance.alarm_ms is not None and instance.alarm_ms > inputs.now_ms:
         return instance
     data, schedule = data_of(instance), message_of(job, instance).schedule.schedule()

@@ -71,6 +71,7 @@ class TaskContext(JobContext[S], Generic[S]):
         Raises:
             DefinitionError: neither or both were passed, or the value is invalid.
         """
+        # Each with the other one absent: both, or neither, is a mistake that must not pick one silently.
         if after is not None and at is None:
             return perform(SetAlarm(Alarm.after(after)))
         if at is not None and after is None:

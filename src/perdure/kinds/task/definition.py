@@ -409,6 +409,7 @@ class Task(Definition["TaskHandle[S, V, E]", "TaskSender[V]", R_contra], Generic
         if alarm_ms is None and hooks.on_idle is not None and execute.hook != "on_idle":
             idle = hooks.on_idle(hooks.context(execute.instance, execute.claim))
             return attrs.evolve(execute, hook="on_idle", program=idle)
+        # By the claim's cause, not by the hook: `on_idle` runs behind both.
         settle = handler.event_handled if execute.claim.cause == "event" else handler.run_executed
         return settle(execute, alarm_ms, inputs)
 
@@ -497,6 +498,7 @@ def _hooks(
 
 
 def _first(plan: Plan, initial: object) -> Decoded | None:
+    # Kept decoded only if no hook can change it: otherwise one instance's changes would appear in another's.
     if not _fits(plan.state, initial) or not plan.state.may_be_kept(initial):
         return None
     return Decoded(plan.state.encode(initial).decode(), initial)

@@ -228,6 +228,7 @@ def put_items(given: NewItems[Any]) -> PutItems:
         for id_, item in given.items.items()
     )
     if items:
+        # Only the first item: the options of all items are the same.
         put_command(items[0][1])  # only to raise
     return PutItems(items)
 

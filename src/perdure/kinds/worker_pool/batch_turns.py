@@ -91,6 +91,7 @@ def data_of(instance: Instance) -> BatchData:
         InvalidInput: this code cannot decode it.
     """
     data = instance.data
+    # Two stored forms: a batch that watches its pool has the second one, so that older code leaves it alone.
     return WATCH_DATA.read(data)[0] if data.startswith(_WATCHES) else BATCH_DATA.read(data)
 
 
@@ -162,6 +163,7 @@ def _put(how: BatchPolicy, address: Address, instance: Instance | None, request:
     command = cast("PutItems", request.command)
     before, state = _opened(address, instance, inputs)
     found = _found(instance, state)
+    # Counted items are complete only if none follows the seal.
     if state.sealed:
         return _refused(before, "batch.not_put", {"items": len(command.items)}, found, request, inputs)
     most = inputs.limits.messages_per_turn
@@ -169,6 +171,7 @@ def _put(how: BatchPolicy, address: Address, instance: Instance | None, request:
         expected = f"items: at most {most:,} for each put (Limits.messages_per_turn), not {len(command.items):,}"
         return refuse(address, InvalidInput(f"input of put of {address.kind}:{address.name}", (expected,)))
     messages: list[Message] = []
+    # The run as well: a later batch of the same id must not count the items of this one.
     batch = f"{data_of(before).run} {address}"
     for id_, item in command.items:
         message = _message_to_item(how, address, id_, item, batch, inputs)
@@ -214,6 +217,7 @@ def _message_to_item(
 def _seal(how: BatchPolicy, address: Address, instance: Instance | None, inputs: TurnInputs) -> Commit:
     before, state = _opened(address, instance, inputs)
     found = _found(instance, state)
+    # A repeated seal is the usual case after a lost answer: it must not end the batch a second time.
     if state.sealed:
         return reply(address, BatchChanged(accepted=True, found=found, status=before.status))
     events = EventRecorder(inputs, address, 0).optional(JobStarted) if instance is None else ()
@@ -247,6 +251,7 @@ def _watch(address: Address, instance: Instance | None, request: Request, inputs
     found = _found(instance, state)
     if watches_since(before) is not None:
         return reply(address, BatchChanged(accepted=True, found=found, status=before.status))
+    # A count of items and an empty pool are two different ends: one batch can wait for one of them.
     if state.sealed or state.put:
         return _refused(before, "batch.not_watched", {}, found, request, inputs)
     events = EventRecorder(inputs, address, 0).optional(JobStarted) if instance is None else ()
@@ -285,6 +290,7 @@ def _wait(address: Address, instance: Instance | None, waiter: EndWaiter, inputs
     if state.ended_at is not None:
         answer = report_end(address, parent, "done", STATES.write(state), inputs.now_ms)
         return answered(attrs.evolve(nothing(address), messages=(answer,)), None)
+    # A message that is delivered again must not be answered twice.
     if parent in data.waiters:
         return reply(address, None)
     if len(data.waiters) >= MAX_WAITERS:
@@ -334,11 +340,13 @@ def counted(state: BatchProgress, item: str, end: ItemEnd, most: int) -> BatchPr
         case "done" | "cancelled" | "existed":
             return attrs.evolve(state, **{form: getattr(state, form) + 1})
         case "failed":
+            # The counts stay exact: only the list of failures is bounded.
             failures = state.failures
             if len(failures) < most:
                 failures += (BatchFailure(id=item, error_type=end.error_type, message=end.message),)
             return attrs.evolve(state, failed=state.failed + 1, failures=failures)
         case "resumed":
+            # An operator resumed it: its next end is counted again.
             kept = tuple(failure for failure in state.failures if failure.id != item)
             return attrs.evolve(state, failed=state.failed - 1, failures=kept)
         case _:
@@ -349,6 +357,7 @@ def _changed(
     how: BatchPolicy, before: Instance, state: BatchProgress, inputs: TurnInputs, events: tuple[Event, ...] = ()
 ) -> Commit:
     """Write a batch's state. If it is sealed and no item waits, this is its end."""
+    # Sealed and nothing waits: no later turn would end the batch, because no message follows.
     if not state.sealed or state.waiting:
         return answered(put(before, inputs.now_ms, events=events, state=STATES.write(state)), None)
     return _ended(how, before, state, inputs, events)
@@ -393,6 +402,7 @@ def _kept_until(how: BatchPolicy, inputs: TurnInputs) -> int | None:
 def _alarm(job: AnyDefinition, instance: Instance, request: Request, inputs: TurnInputs) -> Step:
     if instance.ended_ms is not None:
         return answered(purge(instance, own_messages="kept"), None)
+    # Deferred, not dropped: the alarm is still due when the run has ended.
     if instance.claim is not None:  # its run is in progress, here or in another process
         return Defer()
     if instance.pending_retry is not None:

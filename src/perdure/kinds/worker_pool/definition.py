@@ -129,6 +129,7 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
 
     kind: ClassVar[str] = "pool"
     end_statuses: ClassVar[tuple[AwaitedStatus, ...]] = ("ended", "parked")
+    # The mailbox is free while the work runs: a put of the same id is answered immediately.
     occupancy: ClassVar[Literal["mailbox", "claim_only"]] = "claim_only"
     error_hook: ClassVar[str] = "on_error"
     run_now: ClassVar[str | None] = "trigger"
@@ -289,6 +290,7 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
 
     def program(self, instance: Instance, claim: Claim, command: object) -> tuple[str, Program[Any, Any, Any]]:
         """Return the work on an item."""
+        # An item in parts is read from the journal first: the program of the work needs the complete item.
         if instance.state[:1] == REFERENCE:
             return "work", parts.with_state(self, instance, lambda: self.work(ItemContext(instance, claim)))
         return "work", self.work(ItemContext(instance, claim))
@@ -473,6 +475,7 @@ class PoolBatch(Definition["BatchHandle[V]", "BatchSender[V]", R_contra], Generi
     ) -> None:
         if not isinstance(pool, WorkerPool):  # pyright: ignore[reportUnnecessaryIsInstance] - untyped callers
             raise DefinitionError(f"pool of batch:{name}", pool, "a WorkerPool")
+        # `type`, not `isinstance`: True is an int, and means nothing here.
         if type(failures) is not int or not 0 <= failures <= batch.MAX_FAILURES:
             raise DefinitionError(
                 f"failures of batch:{name}", failures, f"a whole number from 0 to {batch.MAX_FAILURES}"
@@ -631,6 +634,7 @@ def _lanes(
     rate: tuple[int, Duration] | None,
     rate_per_key: tuple[int, Duration] | None,
 ) -> Lanes:
+    # Without a key all items have the same lane, and a limit per key would be one for the pool.
     if key is None and not (workers_per_key is None and rate_per_key is None):
         raise DefinitionError(f"key of pool:{name}", key, "a function of the item: a limit per key is set")
     what = f"workers_per_key of pool:{name}"
@@ -643,6 +647,7 @@ def _lanes(
 
 def _results(work: object, result: object, tags: Mapping[type, str] | None, name: str) -> Codec[Any]:
     form: Any = value_of(work) if isinstance(result, FromHooks) else result
+    # Without a type the results could not be read by a later process.
     if form is Any:
         expected = "the type of the results, because `work` has no annotation `-> Do[value, errors, services]`"
         raise DefinitionError(f"result of pool:{name}", work, expected)

@@ -83,6 +83,7 @@ async def put_all(
         failed: tuple[str, Any] | None = None
         for (id_, _), result in zip(some, results, strict=True):
             if not isinstance(result, Success):
+                # The first failure is reported. The calls of the chunk are all made, because they were sent together.
                 failed = failed or (id_, result.failure())
             elif result.unwrap().created:
                 created += 1
@@ -109,6 +110,7 @@ def _is_pair(given: Any) -> bool:  # of an untyped caller
 async def _chunks(pairs: Pairs[Any], size: int) -> AsyncIterator[list[tuple[str, Any]]]:
     if isinstance(pairs, Iterable):
         given = iter(pairs)
+        # A list for each chunk: a generator of millions of items is never in memory as a whole.
         while some := list(islice(given, size)):
             yield some
         return
@@ -134,6 +136,8 @@ async def cancel_all(
                 kind=job[0],
                 name=job[1],
                 status=status,
+                # Not again from the start: an item that is not cancelled, because its
+                # work began, would be listed for ever.
                 after=None if page is None else page.after,
                 limit=DEFAULT_CHUNK,
             )
@@ -474,6 +478,7 @@ async def _put_chunks(
             return Failure(answer.failure())
         last = answer.unwrap()
         first, total = first or last, total + last.put
+        # A sealed batch refuses the following chunks as well.
         if not last.accepted:
             break
     return Success(attrs.evolve(last, found=(first or last).found if last.accepted else last.found, put=total))

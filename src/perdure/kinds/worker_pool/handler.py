@@ -95,6 +95,7 @@ def _exists(instance: Instance) -> Commit:
 
 
 def _item_put(instance: Instance, *, created: bool) -> ItemPut:
+    # A kept item's alarm is the end of its retention, and not when it is due.
     due_ms = instance.due_ms if instance.ended_ms is None else None
     return ItemPut(created=created, status=instance.status, due_at=None if due_ms is None else from_ms(due_ms))
 
@@ -123,6 +124,7 @@ def _put(job: AnyDefinition, how: ItemPolicy, address: Address, request: Request
     except InvalidInput as refused:
         return refuse(address, refused)
     data = ItemData(key=key_of_item(job, how, command.item), head_start_ms=command.head_start_ms)
+    # Both cannot be set: `put_command` refuses that.
     due_ms = now_ms + command.after_ms if command.at_ms is None else command.at_ms
     fresh = Instance(address=address, created_ms=now_ms, updated_ms=now_ms)
     transition = put(
@@ -199,6 +201,7 @@ def _wait(
         form, value, secret = "done", data_of(instance).result or "null", _results_of(job).secret
     elif instance.status == "parked" and instance.suspension in _FAILED:
         form, value, secret = "failed", _encoded_error(instance.last_error), True
+    # A message that is delivered again finds its workflow here already.
     elif waiter in waiters:
         return reply(address, None)
     elif len(waiters) < MAX_ITEM_WAITERS:
@@ -225,6 +228,7 @@ def _tell(
     address: Address, waiters: tuple[Waiter, ...], form: str, value: str, inputs: TurnInputs, *, secret: bool
 ) -> tuple[Message, ...]:
     """Return the messages to workflows that wait. An end that is larger than a message is told without its value."""
+    # Half: the value is encoded a second time, as text in the payload, where quotes and backslashes double.
     if len(value) > inputs.limits.payload_bytes // 2:
         form, value = "too large", "null"
     return tuple(tell_waiter(address, each, form, value, inputs.now_ms, secret=secret) for each in waiters)
@@ -235,6 +239,7 @@ def last_messages(instance: Instance, reason: str, inputs: TurnInputs) -> tuple[
     """Return the messages to the batch and to the workflows of an item that ends before its work succeeded."""
     batch, waiters = batch_of(instance), waiters_of(instance)
     # A parked item was counted when it was parked, and one that is done when its work succeeded.
+    # "parked" was reported by `parking_messages`, and "done" by the commit of the end.
     if not (batch or waiters) or instance.ended_ms is not None or instance.status == "parked":
         return ()
     form: Literal["failed", "cancelled"] = "failed" if reason in _FAILED else "cancelled"
@@ -291,6 +296,7 @@ def _encoded_result(how: ItemPolicy, execute: Execute, value: object) -> str:
 
 def _trigger(address: Address, instance: Instance | None, inputs: TurnInputs) -> Commit:
     """Queue an item now that waits for its retry."""
+    # In its lane it is queued already.
     if instance is None or instance.status != "retrying" or instance.lane is not None or instance.pending_retry is None:
         return reply(address, ItemTriggered(queued=False, status=None if instance is None else instance.status))
     # Never later than planned: the instant is the item's place in the lane.
@@ -316,6 +322,7 @@ def _outcome(instance: Instance | None) -> ItemOutcome:
 
 
 def _alarm(job: AnyDefinition, instance: Instance, request: Request, inputs: TurnInputs) -> Step:
+    # A run is in progress here, or in another process: the alarm stays due.
     if is_running(instance, inputs):
         return Defer()
     if instance.ended_ms is not None:
@@ -355,6 +362,7 @@ def draft_of(job: AnyDefinition, state: object, instance: Instance, claim: Claim
         address=instance.address,
         state=state,
         codec=job.plan.state,
+        # The alarm that began the work is used up. One behind a retry is another.
         current_alarm_ms=None if claim.cause == "alarm" and instance.pending_retry is None else instance.alarm_ms,
         now_ms=inputs.now_ms,
         limits=inputs.limits,

@@ -187,6 +187,7 @@ class ItemData:
     result: str | None = None
 
 
+# Three stored forms, told apart by how they begin: an item that needs no newer form stays readable for older code.
 ITEM_DATA: RowCodec[ItemData] = RowCodec(Codec.of(ItemData, what="data of a pool's item"))
 BATCH_ITEM_DATA: RowCodec[tuple[str, ItemData]] = RowCodec(
     Codec.of(tuple[str, ItemData], what="data of a batch's item")
@@ -204,6 +205,7 @@ _IN_BATCH: Final = "["
 
 def _parts_of(instance: Instance) -> tuple[tuple[Waiter, ...], str, ItemData]:
     data = instance.data
+    # The longer beginning first: "[[" also begins with "[".
     if data.startswith(_AWAITED):
         return AWAITED_ITEM_DATA.read(data)
     if data.startswith(_IN_BATCH):
@@ -242,6 +244,7 @@ def encoded_data(data: ItemData, batch: str, waiters: tuple[Waiter, ...] = ()) -
     """Encode an item's stored data, with its batch and the workflows that wait for its end."""
     if waiters:
         return AWAITED_ITEM_DATA.write((waiters, batch, data))
+    # The oldest form that can hold the data: older code reads it.
     return BATCH_ITEM_DATA.write((batch, data)) if batch else ITEM_DATA.write(data)
 
 
@@ -438,9 +441,11 @@ def report_item(
         now_ms: the present.
         error: why, if it failed.
     """
+    # The run has no space, and an address may have one.
     run, address = batch.split(" ", 1)
     given = {"run": run, "form": form}
     if error is not None:
+        # Cut: the batch keeps several of these in its row.
         given |= {"error_type": error.error_type, "message": error.message[:MAX_ERROR_CHARACTERS]}
     return message.Message(
         sender=instance.address,

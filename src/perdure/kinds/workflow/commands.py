@@ -100,6 +100,7 @@ def start_of(given: TimedStart[Any]) -> StartTimed:
     except DefinitionError as wrong:
         # An error of the input and not of the definition: it may come from another process.
         raise InvalidInput("input of start_timed", (str(wrong),)) from wrong
+    # Both would contradict each other: to prefer one would start the workflow at another time than the caller wants.
     if at_ms is not None and after_ms:
         raise InvalidInput("input of start_timed", ("expected either after=... or at=..., got both",))
     return StartTimed(given, after_ms, at_ms, within_ms)

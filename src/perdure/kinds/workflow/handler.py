@@ -297,6 +297,7 @@ def _update(
     codec = job.updates[command.name].values
     given = command.value if isinstance(command, SendUpdate) else command.asked.value
     refusal = _refusal(job, instance, command.name, given)
+    # A caller is refused: it can try again. A workflow cannot, and is answered below.
     if watcher is None or isinstance(refusal, Undecodable):
         refused = Overloaded(f"inbox of {address}", job.inbox) if full else refusal
         if refused is not None:
@@ -386,6 +387,7 @@ def _stored_update(
         instance, header, inputs, journal=JournalChange((body_of(row),)), event_count=instance.event_count + 1
     )
     after = stored(stored_.transition)
+    # The length before this row: the reply can only be behind it.
     ticket = f"{instance.incarnation}.{number}.{instance.journal_length}"
     sent = UpdateSent(accepted=True, found="running", ticket=ticket, status=None if after is None else after.status)
     return answered(stored_.transition, sent)
@@ -402,6 +404,7 @@ def _settle(
     """Store the outcome of a promise, and let those that wait for it continue. An earlier outcome stays."""
     header, name = None if instance is None else header_of(instance), command.name
     found = None if header is None else next((each for each in shared_in(header).published if each.name == name), None)
+    # The first outcome stays: those who waited have it already.
     if instance is not None and found is not None:
         return reply(address, PromiseSettled(accepted=False, settled=found.value, status=instance.status))
     if instance is None or header is None or header.ended is not None:
@@ -409,6 +412,7 @@ def _settle(
         return refuse(address, SignalRefused(str(address), f"of promise {name}", why))
     codec = job.promises[name].outcomes
     value = request.encode(codec, command.outcome).decode()
+    # Every commit writes the outcome with the header, so it has the limit of a published value.
     refused = too_large(value, min(inputs.limits.payload_bytes, MAX_PUBLISHED_BYTES), what=codec.what)
     if refused is not None:
         return refuse(address, refused)
@@ -424,6 +428,7 @@ def has_answered(instance: Instance, ticket: tuple[int, int, int]) -> bool:
     """Return whether an update has its reply, or will never have one."""
     incarnation, number, _ = ticket
     header = header_of(instance)
+    # Another incarnation: the update belonged to a workflow that is gone.
     return instance.incarnation != incarnation or header.ended is not None or number not in header.unanswered
 
 
@@ -454,10 +459,12 @@ def _watch(
     if isinstance(command, UnwatchInstance):
         # The answer may have been sent already: then the other program ignores it.
         left = tuple(each for each in watchers if (each.address, each.call) != (sender, watch.call))
+        # Unchanged: without a write, a repeated message costs nothing.
         if instance is None or header is None or left == watchers:
             return reply(address, answer)
         watchers = left
     else:
+        # Every commit writes the watchers: without a limit, others could fill the header.
         if found is None and len(watchers) >= MAX_WATCHERS:
             found = ChildEnd(call=watch.call, form="full", value="null")
         if found is not None or instance is None or header is None:
@@ -513,6 +520,7 @@ def _wake(
     """
     data = written(header)
     # A queued start keeps its turn, whatever arrives meanwhile. A cancellation ends it without one.
+    # With a claim, a run is in progress: it reads the request with its next commit, and its end sets the alarm.
     if instance.claim is None and (instance.lane is None or header.cancel is not None):
         pending = instance.pending_retry
         crashed = pending is not None and pending.deliveries > 0
@@ -579,6 +587,7 @@ def outcome_of(instance: Instance | None) -> WorkflowOutcome:
 def rearmed(instance: Instance, inputs: TurnInputs) -> Instance:
     """Return a workflow that is resumed: a step that failed for good gets new attempts."""
     header = header_of(instance)
+    # A pause is not the end of a step: its attempts still count.
     if header.ended is not None or instance.suspension == "paused":
         return instance
     failing = tuple(

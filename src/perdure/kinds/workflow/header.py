@@ -218,6 +218,7 @@ class ForkedFrom:
     @property
     def rows(self) -> int:
         """How many rows were taken over."""
+        # The numbers of the parts count from the first row: the greatest is that of all.
         return max(part.rows for part in self.parts)
 
     def gap_ms(self, place: int) -> int:
@@ -281,6 +282,7 @@ _DATA: RowCodec[Header] = RowCodec(HEADER, left_out=(',"deadline_ms":null}', ',"
 
 def cancel_of(header: Header, now_ms: int) -> CancelRequest | None:
     """Return the request to cancel a workflow: that of a caller, or the one that its passed deadline is."""
+    # `<`: at the deadline itself the workflow is cancelled.
     if header.cancel is not None or header.deadline_ms is None or now_ms < header.deadline_ms:
         return header.cancel
     return CancelRequest(reason=DEADLINE_PASSED)
@@ -294,6 +296,7 @@ def deadline_of(header: Header, began_ms: int) -> int | None:
         began_ms: when the run began.
     """
     # A run that began after it has delivered it, or never can: a further one would only repeat this one.
+    # `<=`: a run that began at the deadline has delivered it.
     is_over = header.cancel is not None or header.deadline_ms is None or header.deadline_ms <= began_ms
     return None if is_over else header.deadline_ms
 
@@ -325,12 +328,14 @@ def with_shared(
         published=before.published if published is None else published,
         watchers=before.watchers if watchers is None else watchers,
     )
+    # None where nothing is shared: older code reads such a header.
     return attrs.evolve(header, shared=None if shared == NOTHING_SHARED else shared)
 
 
 def with_published(header: Header, news: tuple[Publication, ...]) -> Header:
     """Return the header with newly published values, and without the watchers that wait for them."""
     names, shared = {each.name: each for each in news}, shared_in(header)
+    # A value that is published again moves to the end, with its new content.
     earlier = tuple(each for each in shared.published if each.name not in names)
     wanted = {f"{PUBLISHED}{name}" for name in names}
     watchers = tuple(each for each in shared.watchers if each.wants not in wanted)

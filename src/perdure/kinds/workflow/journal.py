@@ -103,6 +103,7 @@ class Row:
 def body_of(row: Row) -> str:
     """Encode a row: one JSON line, then the value."""
     head = [row.path, row.name, row.form, row.at_ms, row.at_ms - row.began_ms, row.attempts]
+    # Further members only as far as they are set: most rows have none, and a journal has many rows.
     if row.finalizer:
         head += [int(row.secret), row.signal, 1]
     elif row.signal:
@@ -118,9 +119,11 @@ def row_of(body: str) -> Row:
     Raises:
         InvalidInput: this code cannot decode it.
     """
+    # The head is JSON without line breaks, so the first one ends it, whatever the value contains.
     head, _, value = body.partition("\n")
     try:
         path, name, form, at_ms, took_ms, attempts, *more = orjson.loads(head)
+        # Rows of older versions have fewer members. Those of newer ones, which this code does not know, are ignored.
         secret, signal, finalizer = (*more, 0, 0, 0)[:3]
         return Row(
             path=path,
@@ -247,6 +250,7 @@ def codecs_of(instruction: ServiceCall | OneStep) -> Codecs:
     return _codecs(instruction.fn, instruction.name)
 
 
+# By function: its annotations do not change.
 @cache
 def _codecs(function: Callable[..., Any], name: str) -> Codecs:
     match declared_by(function):
@@ -395,6 +399,7 @@ def whole_end(header: Header, bodies: Sequence[str]) -> tuple[Literal["done", "f
 def reply_in(bodies: Sequence[str], number: int) -> tuple[Literal["done", "failed"], str] | None:
     """Return the form and the value of an update's reply. None if these rows have none."""
     for body in bodies:
+        # The mark first: decoding each row would cost as much as the journal is long, and few rows are replies.
         if _REPLY_MARK in body.partition("\n")[0]:
             row = row_of(body)
             if row.name.startswith(REPLY) and row.form == "done":
@@ -755,6 +760,7 @@ class TakenOver:
         if self.forked is None:
             return f"{self.run_id}/{path}"
         if self._performers is None:
+            # Backwards: of several rows with one path, the first one remains.
             rows = ((place, row_of(self.bodies[place])) for place in reversed(range(self.forked.rows)))
             parts = self.forked.parts
             self._performers = {

@@ -56,9 +56,12 @@ def after_failure(
     """
     attempts = 1 if before is None else before.attempts + 1
     uncounted = 0 if before is None else before.uncounted
+    # Only attempts since the last resumption count towards the policy.
     counted = attempts - uncounted
+    # A resumed step begins a new series, whose time limit counts from now.
     first_failed_ms = now_ms if before is None or counted == 1 else before.first_failed_ms
     at_ms, reason = None, "not_retryable"
+    # Before the policy: another attempt would perform the effect again, and then fail in the same way.
     if not isinstance(defect, NOT_RETRYABLE):
         reason = "max_attempts"
         if policy is not None:
@@ -149,6 +152,7 @@ class RunProgress:
             return self
         return attrs.evolve(
             self,
+            # Earlier rows first: the journal's order is the order in which the program received them.
             bodies=earlier.bodies + self.bodies,
             replied=earlier.replied + self.replied,
             published=earlier.published + self.published,
@@ -221,15 +225,18 @@ class LeftProgram:
             first: the place from which the run does not know the rows.
             rows: the stored rows from that place on.
         """
+        # The rows that the run has written, at the place that its commit assigned.
         own = slice(self.place - first, self.place - first + len(self.bodies))
         if state != self.state or tuple(rows[own]) != self.bodies or _own(header) != _own(self.header):
             return None
         others = [*rows[: own.start], *rows[own.stop :]]
+        # A row that is no arrival is another run's: it has continued the workflow.
         return others if all(row_of(body).form == "arrived" for body in others) else None
 
 
 def _own(header: Header) -> Header:
     """Return the part of a header that only runs write."""
+    # Callers and other workflows change these fields between runs.
     return attrs.evolve(header, signals=0, waiting=0, parked=(), unanswered=(), shared=None)
 
 

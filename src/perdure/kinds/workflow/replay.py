@@ -149,6 +149,7 @@ def cancel(replay: Replay, reason: str) -> None:
     at_ms = replay.now_ms
     replay.new.append(Row(path="", name="cancel", form="cancelled", at_ms=at_ms, began_ms=at_ms, value=value))
     replay.tree.cancel(reason, frozenset(in_progress), frozenset(unknown))
+    # A failing step that the halt has answered is not retried.
     for path in [path for path in replay.failing if path not in replay.tree.asked]:
         del replay.failing[path]
 
@@ -293,6 +294,7 @@ class Replay:
         self.header, self.read_to, self.began_ms = self.known.header, len(self.bodies), self.now_ms
         self.inbox = Inbox(self.tree.asked)
         self.taken = TakenOver(self.header.forked, self.header.run_id, self.bodies)
+        # The entry without a path is the program's own failure, which no step repeats.
         self.failing = {step.path: step for step in self.header.failing if step.path}
 
     # ------------------------------------------------------------ replaying
@@ -314,8 +316,10 @@ class Replay:
             length: the stored journal's length.
             now_ms: the present.
         """
+        # A kept program continues from the state that it set last, and the new draft begins with the stored one.
         draft.state, draft.encoded = self.draft.state, self.draft.encoded
         self.draft = self._operations.draft = draft
+        # Never back: rows of this program may have later instants.
         self.known, self.header, self.began_ms, self.now_ms = known, known.header, now_ms, max(self.now_ms, now_ms)
         self.is_kept = self.suspended = False
         self.left, self.perhaps_begun, self.read_to = None, frozenset(), length
@@ -323,7 +327,9 @@ class Replay:
 
     def keep(self) -> None:
         """Keep the program after this run, and forget the rows that only a replay needs."""
+        # Counted before the rows are forgotten: they still use up `max_steps`.
         self.answers += self.saved
+        # Replies outlast `start_over`, and `bodies` is emptied below.
         self.replies[:0] = filter(is_reply, self.bodies)
         del self.new[: self.saved]
         self.is_kept, self.bodies, self.taken = True, (), TakenOver(None, self.header.run_id, ())
@@ -481,6 +487,7 @@ class Replay:
         """Deliver a row in the journal, while no branch can run."""
         self.consume()
         if row.form == "waiting":
+            # A note of waits is no answer: it must not use up `max_steps`.
             self.answers -= 1
             self.timers.follow(row, self.taken.counted_ms(0, self._position))
             return
@@ -587,6 +594,7 @@ class Replay:
         tree = self.tree
         while self._pending:
             asked = self._pending.popleft()
+            # The branch may have been halted since then: nothing waits for this instruction any more.
             if tree.asked.get(asked.path) is asked and not asked.started and serve(self, asked):
                 return True
         if end_dropped(self) or self._settle():
@@ -741,9 +749,11 @@ class Replay:
     def pass_time(self, now_ms: int) -> None:
         """End the sleeps and the time limits that are due, and run the program on."""
         self.now_ms = max(self.now_ms, now_ms)
+        # The deadline may have passed with the time: `request` depends on the present.
         if self.request is not None and not self.cancelled:
             self.advance()
         while (at_ms := self.timers.next_ms()) is not None and at_ms <= self.now_ms:
+            # A commit takes no more answers: the other timers are served after it.
             if self.is_full or self.needs_commit or self.interrupted:
                 return
             if self.tree.exit is not None or self.stopped is not None:
@@ -808,6 +818,7 @@ class Replay:
     def is_full(self) -> bool:
         """Whether the journal has reached its limit."""
         rows = self.rows
+        # The first comparison is nearly always false, and saves the second one, which computes the request.
         return rows >= self.max_steps and rows >= self.limit and self.tree.exit is None
 
     @property

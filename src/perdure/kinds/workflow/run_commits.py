@@ -102,6 +102,7 @@ def checkpoint(execute: Execute, progress: RunProgress | Parts, inputs: TurnInpu
         length = before.journal_length + len(progress.bodies)
         return answered(transition, News(known, before.suspension, before.journal_length, length))
     # The row, and not the run's copy: requests that were stored meanwhile must survive the commit.
+    # Equal text: the header that the run decoded is still the stored one, and need not be decoded again.
     stored_header = known.header if before.data == known.data else header_of(before)
     header = advanced(stored_header, progress, before)
     data = before.data if header is stored_header else written(header)
@@ -126,6 +127,7 @@ def checkpoint(execute: Execute, progress: RunProgress | Parts, inputs: TurnInpu
 def advanced(header: Header, progress: RunProgress, before: Instance) -> Header:
     """Return the header with a run's progress."""
     cancel = header.cancel
+    # Each field that `attrs.evolve` changes below must be named here: a change without its condition is not written.
     if not (
         (progress.state is not None and header.first is None)
         or progress.logged != header.logged
@@ -296,6 +298,7 @@ def _waiting(execute: Execute, header: Header, progress: RunProgress, replay: Re
         pending_retry=None if retried is None else _pending(execute, retried),
         last_error=None if retried is None else retried.error,
     )
+    # The next run continues this program only if the store holds exactly these rows.
     if replay.is_kept:
         state = before.state if progress.state is None else progress.state
         replay.left = LeftProgram(header=header, state=state, bodies=progress.bodies, place=before.journal_length)

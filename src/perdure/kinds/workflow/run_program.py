@@ -176,6 +176,7 @@ def _unsaved(replay: Replay) -> RunProgress | None:
 
 def commit_progress(replay: Replay) -> Do[News | None, Any, Any]:
     """Commit the run's progress, and read the rows that have arrived since its last commit."""
+    # Collected when the commit has its turn: steps that end until then are in the same commit.
     news: News | None = yield from perform(Checkpoint(partial(_unsaved, replay)))
     if news is not None:
         # Before `read_to` moves past the run's own rows: those of others lie before them.
@@ -239,6 +240,7 @@ class Steps:
 
     def secrets(self) -> frozenset[str]:
         """Return the secrets that the program had."""
+        # Without secrets in the definition no state needs to be decoded.
         if not has_secrets(self.job):
             return frozenset()
         drafted = self.replay.draft.encoded
@@ -318,6 +320,7 @@ class ParallelSteps:
         replay = self.steps.replay
         self.running.discard(key)
         self.cancelling.discard(key)
+        # Steps end with values, also those that fail: this is a defect or the cancellation of the run itself.
         if isinstance(exit_, Raised):
             raise exit_.cause
         self._note(key, exit_)
@@ -342,6 +345,7 @@ class ParallelSteps:
         """Run the program of the workflow on after a program's end."""
         replay = self.steps.replay
         if key == _TIMER:
+            # Also after a cancellation: `_timer` starts the next one then.
             self.timer_ms = None
             if isinstance(exit_, Success):
                 replay.pass_time(cast("Success[int]", exit_).unwrap())
@@ -363,6 +367,7 @@ class ParallelSteps:
         seen, now_ms = cast("Success[tuple[News | None, int]]", exit_).unwrap()
         if seen is not None:
             self.steps.replay.notice(seen.known, seen.suspension, now_ms)
+        # None: a dry run has no changes. To wait again would end immediately, for ever.
         elif key == _CHANGE:
             self.sees_changes = False
 
@@ -464,6 +469,7 @@ def continue_workflow(job: AnyWorkflow, instance: Instance) -> Do[None, Any, Any
     services: Any = yield from _SERVICES
     draft: WorkflowDraft = yield from _DRAFT
     try:
+        # Programs are kept only from the second run on, so a workflow without a journal has none.
         replay = (yield from _kept(instance, draft, services)) if instance.journal_length else None
         if replay is None:
             bodies = yield from read_rows(instance.journal_length, draft.limits.journal_page)
@@ -492,6 +498,7 @@ def _kept(instance: Instance, draft: WorkflowDraft, services: Any) -> Do[Replay 
     if replay is None:
         return None
     left, first, header = replay.left, replay.read_to, header_of(instance)
+    # A run that is delivered again must find the steps that the dead one may have begun, which only a replay does.
     is_first = instance.claim is not None and instance.claim.deliveries == 1
     # An inspected run has to see the complete program. Newer code has written members that it has not read.
     is_whole = draft.inspection is None and draft.stored is None and draft.opened is None and draft.carried is None

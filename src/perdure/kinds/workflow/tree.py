@@ -248,6 +248,7 @@ class Tree:
         if branch.halt is not None and not branch.dropped:  # it ended before its next instruction
             _halt_later(fork.parent, branch.halt)
         del fork.live[branch.index]
+        # The fork's clock never goes back: branches that start later, and the program behind the fork, begin at it.
         fork.clock_ms = max(fork.clock_ms, branch.clock_ms)
         if isinstance(fork.plan, Supervision):
             self._supervised_ended(fork, branch, exit_)
@@ -336,14 +337,17 @@ class Tree:
             return
         asked, inner = branch.asked, branch.waits_for
         if asked is not None:
+            # An earlier halt was passed on above: the dropped branch itself receives the drop.
             branch.halt = None
             if isinstance(asked.instruction, ServiceCall | OneStep):
                 self._stop(asked, DROPPED)
                 return
+            # Nothing waits for the call any more: the called instance is notified with the next commit.
             if isinstance(asked.instruction, CallChild | AskInstance):
                 self.left.append(asked)
             self.answer(asked, DROPPED)
         elif inner is not None:
+            # It is decided, and only its branches are not over: the halt follows their end.
             if inner.decided is not None:
                 branch.halt = DROPPED
                 return

@@ -57,6 +57,7 @@ class Inbox:
 
     def add(self, row: Row) -> None:
         """Add a row that has arrived, unless it is known: two reads of the journal may overlap."""
+        # `<=`: the numbers of arrivals grow, so a smaller one was added before.
         if row.signal <= self.last:
             return
         self.last = row.signal
@@ -82,6 +83,7 @@ class Inbox:
             number, name = self._matches[0]
             rows, asked = self._waiting.get(name), self._receiver(name)
             # Notes may be stale. The oldest row overall comes first, so that the order of receipt is that of arrival.
+            # A note is stale if its row was received, or its receiver was halted.
             if rows and rows[0].signal == number and asked is not None:
                 return asked, rows[0]
             heappop(self._matches)
@@ -122,6 +124,7 @@ class Inbox:
     def _receiver(self, name: str) -> OpenStep | None:
         waiting = self._receivers.get(name)
         while waiting:
+            # Receivers that were halted stay in the queue until they are first.
             if self.asked.get(waiting[0].path) is waiting[0]:
                 return waiting[0]
             waiting.popleft()
@@ -145,6 +148,7 @@ class Timers:
 
     tree: Tree
     _heap: list[tuple[int, int, OpenStep | OpenFork]] = attrs.Factory(list[Any])
+    # The heap compares the next member when two instants are equal: steps and forks have no order.
     _tick: Iterator[int] = attrs.Factory(count)
     _unrecorded: list[OpenStep] = attrs.Factory(list[OpenStep])
     _promised: list[OpenStep] = attrs.Factory(list[OpenStep])
@@ -164,6 +168,7 @@ class Timers:
 
     def settled(self, header: Header) -> tuple[OpenStep, Publication] | None:
         """Return the first wait whose promise is settled, with the outcome."""
+        # Each answer comes here, and few workflows wait for a promise.
         if not self._promised:
             return None
         self._promised = [asked for asked in self._promised if self.tree.asked.get(asked.path) is asked]
@@ -256,6 +261,7 @@ class Timers:
 
     def next_ms(self) -> int | None:
         """Return when the next timer is due."""
+        # A timer whose wait is over stays in the heap: to remove it would search it.
         while self._heap and not self._is_valid(self._heap[0]):
             heapq.heappop(self._heap)
         return self._heap[0][0] if self._heap else None
@@ -268,4 +274,5 @@ class Timers:
         at_ms, _, timer = entry
         if isinstance(timer, OpenStep):
             return self.tree.asked.get(timer.path) is timer
+        # The limit may have been anchored again: an entry with another instant is an old one.
         return self.tree.forks.get(timer.path) is timer and timer.deadline_ms == at_ms
