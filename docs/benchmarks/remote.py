@@ -180,5 +180,5 @@ if __name__ == "__main__":
         if profiler is not None:
             arguments.profile_to.write_text(by_own_time(profiler))
     else:
-        with tempfile.TemporaryDirectory(dir=arguments.folder) as scratch:
+        with tempfile.TemporaryDirectory(dir=arguments.folder.resolve()) as scratch:
             main(arguments, Path(scratch))

@@ -20,6 +20,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from perdure.remote.servers import server_url
 from perdure.runtime.on_asyncio import asyncio_runtime
 from perdure.runtime.record import Runtime
 from perdure.server import listening as unix_sockets
@@ -307,6 +308,21 @@ def test_an_address_is_read_as_it_is_written_or_refused(text: str) -> None:
     except DefinitionError:
         return
     assert parse_bind(str(bind)) == bind
+
+
+@given(
+    path=st.sampled_from(("jobs.sock", "run/../jobs.sock", "/run/jobs.sock", "a b/ü?#%41.sock")) | st.text(min_size=1)
+)
+def test_a_client_finds_the_socket_by_the_url_that_the_server_prints(path: str) -> None:
+    """Also that of a relative path, from another folder."""
+    try:
+        bind = parse_bind(f"unix:{path}")
+        url = bind.url
+    except (DefinitionError, UnicodeEncodeError):
+        return
+    absolute = str(Path(path).absolute())
+    if absolute != "/":
+        assert server_url(url).socket == absolute
 
 
 @pytest.mark.parametrize("text", ["8080", ":8080", "localhost", "::1:80", "[::1]", "a:65536", "a:-1", "a:1²", "unix:"])

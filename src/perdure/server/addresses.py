@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import ssl
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any, Final, TypeAlias
 from urllib.parse import unquote
 
@@ -60,10 +61,10 @@ class UnixBind:
 
     @property
     def url(self) -> str:
-        """The URL of a server that listens here."""
+        """The URL of a server that listens here. Its path is absolute, so that clients in other folders reach it."""
         from urllib.parse import quote  # noqa: PLC0415 - for messages only
 
-        return f"http+unix://{quote(self.path)}"
+        return f"http+unix://{quote(str(Path(self.path).absolute()))}"
 
 
 Bind: TypeAlias = TcpBind | UnixBind
