@@ -28,6 +28,7 @@ from perdure import (
     effect,
     every,
     program,
+    succeed,
 )
 from perdure.client.client import gateway_of
 from perdure.client.local_gateway import engine_of
@@ -36,6 +37,7 @@ from perdure.kinds.workflow import step
 from perdure.programs import asks, gather
 from perdure.testing import Crash, Delay, EmitStep, Fail, FakeServices, World, fake_services, simulate
 from perdure.testing.world import WorkerDied
+from perdure.values.answer import Done
 from perdure.values.errors import (
     DefinitionError,
     EngineClosed,
@@ -480,6 +482,31 @@ def test_an_effect_cannot_emit_to_a_stream_that_its_job_does_not_declare() -> No
             assert row.last_error is not None
             assert row.last_error.error_type.endswith("NotEmitting")
             assert str(NotEmitting("tokens", reason)) in row.last_error.message  # type: ignore[arg-type]
+
+
+@program
+def tries_to_emit() -> Do[str]:
+    yield from succeed(None)
+    try:
+        tokens.emit_now("of no effect")
+    except NotEmitting as refused:
+        return refused.reason
+    return "taken"
+
+
+@program
+def emits_beside(ctx: WorkflowContext[int]) -> Do[tuple[int, str, str], str, Model]:
+    count, beside_it = yield from gather(say("a", 2), tries_to_emit())
+    return count, beside_it, (yield from tries_to_emit())
+
+
+def test_code_between_effects_emits_nothing_also_while_one_is_under_way() -> None:
+    job = Workflow("beside", state=int, run=emits_beside, streams=(tokens,))
+    world, _ = a_world(lambda model: App(model).with_jobs(job))
+    with world:
+        flow = world.jobs.handle(job)
+        assert world.run(flow.start_and_wait("1", 0)) == Done(value=(2, "outside", "outside"))
+        assert words(world.run(all_of(flow.stream("1", tokens)))) == ["a0", "a1"]
 
 
 def test_outside_of_runs_nothing_takes_a_chunk() -> None:
