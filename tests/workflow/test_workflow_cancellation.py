@@ -127,15 +127,26 @@ def test_a_cancellation_of_a_workflow_whose_step_killed_three_processes_undoes_t
         assert not undone(desk.done), desk.done
 
 
-def test_a_cancellation_during_compensations_does_not_stop_them() -> None:
-    desk, job = Desk(broken=frozenset({"2"})), flow_of()
+@pytest.mark.parametrize("first", ["no cancellation", "cancelled"])
+@pytest.mark.parametrize("how", ["let it end", "interrupt"])
+def test_a_cancellation_during_compensations_does_not_stop_them(first: str, how: str) -> None:
+    """Nor when it interrupts, whether the workflow failed or was cancelled before."""
+    cancelled = first == "cancelled"
+    desk, job = Desk(broken=frozenset() if cancelled else frozenset({"2"})), flow_of()
     with World(App(desk).with_jobs(job)) as world:
-        world.inject(Delay("unbook", "10 seconds"))
-        world.run(world.handle(job).start("t", 3))
+        world.inject(Delay("unbook", "10 seconds"), *([Delay("book", "3 seconds", call=3)] if cancelled else []))
+        world.run(world.handle(job).start("t", 4))
         world.advance("1 second")
-        world.run(world.handle(job).cancel("t", "enough"))
+        if cancelled:
+            world.run(world.handle(job).cancel("t", "first"))
+            world.advance("4 seconds")
+        world.run(world.handle(job).cancel("t", "enough", interrupt=how == "interrupt"))
         world.advance("1 minute")
         assert not undone(desk.done), desk.done
+        assert sorted(line for line in desk.done if line.startswith("un")) == [
+            f"unbook {number}" for number in range(3 if cancelled else 2)
+        ]
+        assert "interrupted" not in {step.status for step in world.run(world.handle(job).steps("t"))}
 
 
 # ---------------------------------------------------------------- steps that lose a race
