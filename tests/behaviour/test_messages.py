@@ -367,6 +367,22 @@ async def test_a_defect_is_retried_with_backoff_then_a_dead_letter_that_can_be_r
 
 
 @on_each_store
+async def test_a_redriven_dead_letter_has_as_many_deliveries_again(world: World) -> None:
+    jobs = await world.open(app(world.outside, message_deliveries=3))
+    world.outside.breaks.add("x")
+    await world.run(jobs.handle(machine).send("a", steps(Tell("b", (Say("x"),)))))
+    for round_ in (1, 2):
+        for delay in (1_000, 2_000):
+            assert await world.run(jobs.dead_letters()) == ()
+            (head,) = await world.messages()
+            assert head.not_before_ms - world.now_ms == delay
+            await world.advance(ms=delay)
+        (dead,) = await world.run(jobs.dead_letters())
+        assert dead.deliveries == 3 * round_ == len(world.outside.heard)
+        assert await world.run(jobs.redrive(dead.message_id)) == "redriven"
+
+
+@on_each_store
 async def test_an_overload_is_retried_with_backoff(world: World) -> None:
     """A defect or *overload* is retried."""
     jobs = (await world.open(app(world.outside, mailbox_size=1))).handle(machine)

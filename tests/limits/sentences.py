@@ -82,7 +82,7 @@ SENTENCES: Final = {
     "reference/http.md: at most 20": f"{ROW}Client.until phases",
     "reference/integrations.md: at most 1,000": "the rest is sent by the next call: nothing is refused",
     "reference/perdure.md: at most 500": (
-        "tests/remote/test_connections.py::test_at_most_500_calls_of_a_moment_travel_together"
+        "tests/remote/test_connections.py::test_at_most_500_calls_of_a_moment_travel_together_and_half_a_mebibyte"
     ),
     "reference/perdure.md: up to 250": TIME,
     "reference/prometheus.md: up to 10000": (
