@@ -80,6 +80,7 @@ class DirectReads:
             is_awaited: whether an engine that stops waits for the answer, as it waits for runs.
         """
         task = self.runtime.spawn_eagerly(_awaited(read), name="perdure:read")
+        # A store that answers in the first step needs no future.
         if not task.done():
             end: Future[None] = self.runtime.future()
             waits = self._open if is_awaited else self._unawaited
@@ -108,6 +109,7 @@ class DirectReads:
 
     def leave(self) -> None:
         """Answer the reads in progress with `EngineClosed`."""
+        # First: a read that begins now must not wait for its answer.
         self.phase = "left"
         for end in (*self._open, *self._unawaited):
             _tell(end)
@@ -215,10 +217,12 @@ class StatusWaiters:
 
     async def _answer(self, address: Address, wait: _Wait) -> Result[Awaited, CallError]:
         while True:
+            # A status that a commit has shown counts, also if the time is up by now.
             if wait.reached is not None:
                 return Success(wait.reached)
             if wait.time == "engine_stops":
                 return Failure(EngineClosed())
+            # Before the read: time that runs out during it must lead to one more read.
             time_is_up = wait.time == "up"
             loaded: Result[Any, CallError] = await self.reads.load(address)
             if not isinstance(loaded, Success):
@@ -230,6 +234,7 @@ class StatusWaiters:
             if time_is_up:
                 return Success(NotReached(shown_status(wait.job, instance)))
             await wait.wake
+            # Before the next read: a commit in between wakes it.
             wait.wake = self.runtime.future()
 
     async def _read(self, address: Address, wait: _Wait, status: InstanceStatus) -> Result[Awaited, CallError]:
@@ -272,6 +277,7 @@ class StatusWaiters:
             wait.notify()
             return
         if reached is not None:
+            # The first status counts: the caller may run only after later ones.
             wait.reached = wait.reached or Reached(reached)
             wait.notify()
 
@@ -398,6 +404,7 @@ class LimitCalls:
         expires_ms = max(FOREVER_MS, seen_ms + 1)
         text = write_numbers(numbers)
         remembered = Remembered(key=KEY, action=KEY, fingerprint="", answer=text, expires_ms=expires_ms)
+        # Only over the change that was read: another caller may have changed the numbers meanwhile.
         unread = NewKeys((KEY,), max(self.runtime.now_ms(), seen_ms))
         change = Transition(address=numbers_address(name), remember=(remembered,), new_keys=unread)
         answers: Sequence[Result[Fence | None, NotCommitted]] = await answers_of(

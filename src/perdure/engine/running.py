@@ -201,9 +201,11 @@ class RunningEngine:
         attributes = await filling.begin()
         if self.membership is not None:
             await self._join(self.membership)
+        # Before anything runs: a held job must not begin a run.
         await self.runner.holds.read()
         for feeder in self.feeders.values():
             await feeder.start()
+        # On a shared store the sweeper recovers them: their owner may be alive.
         recovered = 0 if self.membership is not None else await self._recovery(self.store).claims()
         fields = {"store": self.store.name, "epoch": self.store.epoch, "recovered": recovered}
         self.runtime.log(LogRecord("info", "engine started", fields))
@@ -219,6 +221,7 @@ class RunningEngine:
         self._loop(self.alarms.run(), "alarms")
         await self._serve_queues()
         self._loop(self.outbox.run(), "outbox")
+        # Notifications may be lost: messages are looked for anyway, only less often.
         poll_ms = NOTIFIED_POLL_MS if self.store.listen(self.outbox.wake.notify) else MESSAGE_POLL_MS
         codes = {job: code_of(definition, self.store.reads) for job, definition in self.jobs.items()}
         taking_up = TakingUp(
@@ -238,6 +241,7 @@ class RunningEngine:
             self._loop(every(self.runtime, beat_ms, ended.look), "look for runs that ended elsewhere")
             self._loop(self._sweep.run(), "sweep")
             self._loop(self._sweep.run_left(), "sweep of all claims")
+            # Last: from now on the other engines leave this share to it, so all loops must run.
             await self.membership.serve()
 
     async def _serve_queues(self) -> None:
@@ -321,7 +325,9 @@ class RunningEngine:
         Returns:
             The timer of the shutdown timeout.
         """
+        # Once: a server begins the stop, and `stop` calls this again.
         if self._stopping is None:
+            # First: a run that ends during the following steps must not begin another one.
             self.runner.phase = "closing"
             self.dispatcher.close_intake()
             self.waits.close()
@@ -347,9 +353,12 @@ class RunningEngine:
         """
         timer = self.begin_stop()
         interrupted: BaseException | None = None
+        # In this order: loops post turns, turns write messages, and both read.
+        # Each is over before the next one is awaited.
         for wait in (self.stop_loops, self.dispatcher.busy.emptied, self.outbox.written, self.reads.answered):
             interrupted = await self._see_through(wait) or interrupted
         timer.cancel()
+        # After the runs: their calls wait for limits until they end.
         self._end_limits()
         self.cache.close()
         self.reads.leave()
@@ -384,6 +393,7 @@ class RunningEngine:
         """Cancel every run in progress and release its claim; after five seconds, abandon those that ignore it."""
         self.runner.stops_runs = True
         self.dispatcher.busy.stop_runs()
+        # The first one counts: a second interrupt must not extend the time.
         if self._leaving is None:
             self._leaving = self.runtime.call_later(LEAVE_AFTER_MS, self._leave_behind)
 
@@ -420,6 +430,7 @@ class RunningEngine:
             self._limits_loop.cancel()
 
     def _loop_ended(self, name: str, task: SpawnedTask[Any]) -> None:
+        # Loops end only by their cancellation: any other end is a defect, and the engine would serve without that loop.
         if not task.cancelled():
             self.fail(f"the {name} loop of the engine failed: {task.exception()!r}")
 
@@ -434,6 +445,7 @@ class RunningEngine:
 
     def fail(self, reason: str) -> None:
         """Accept no more requests, because to continue could do harm."""
+        # The first reason stays.
         if self.stopped.done():
             return
         self.runtime.log(LogRecord("error", "engine stopping after fatal error", {"reason": reason}))
@@ -449,6 +461,7 @@ class RunningEngine:
         if self.membership is not None:
             self.membership.end()
         self._tell_stopped(reason)
+        # Last: the caller that waits for it may close the store.
         self.stopped.set_result(reason)
 
     def _tell_stopped(self, reason: str) -> None:
@@ -473,6 +486,7 @@ class RunningEngine:
             transition: the transition, as it is stored.
             turns: the decisions that it is made of, with the events that are logged.
         """
+        # Without a caller that waits, no status is computed for each commit.
         waits = self.waits if self.waits.count else None
         if self.streams is not None:
             self.streams.committed(transition)
@@ -638,6 +652,7 @@ def running_engine(
         queues=start_queues(dispatcher, jobs, store, holds),
         streams=streams,
     )
+    # Set afterwards: the engine is made of these parts, and they call it.
     commits.committed, commits.in_doubt, holds.released = engine.committed, engine.doubt, engine.released
     runner.process_ends = outbox.process_ends = engine.process_ends
     return engine

@@ -261,7 +261,9 @@ class GuardedTracing:
         """Call the sink."""
         try:
             return step()
+        # A cancellation too: it is the sink's own, because nothing is awaited here.
         except (Exception, self.runtime.cancelled) as error:  # noqa: BLE001 - a sink must not harm the engine
+            # Once: a sink that fails in each turn would fill the log.
             if not self._failed:
                 self._failed = True
                 self.runtime.log(
@@ -475,6 +477,7 @@ class OpenSinks:
                 )
             self.tracing = GuardedTracing(sink.tracing, name, self.runtime)
         if sink.on_event is not None:
+            # A new tuple: `tell` may be reading the present one.
             self.told = (*self.told, (name, sink.on_event))
         if sink.lag is not None:
             self.measured = (*self.measured, (name, sink.lag))

@@ -34,6 +34,7 @@ def declared_by(job: AnyDefinition) -> Mapping[str, str]:
 
 
 def _fingerprint(job: AnyDefinition, one: Attribute[Any, Any]) -> str:
+    # All that decides a value: a store that was filled by another function must be filled again.
     parts = (one.version, one.type.word, read_by(job), list(function_texts((one.function,))))
     return fingerprint(orjson.dumps(parts))[:_DIGITS]
 
@@ -70,6 +71,7 @@ def keys_of(job: AnyDefinition, instance: Instance) -> AttributeKeys:
     declared = job.plan.attributes
     try:
         text = visible_text(job, instance)
+        # A row without a visible state has no keys: those of an earlier one are removed.
         if text is None:
             return tuple((one.name, None) for one in declared)
         state: object = job.plan.state.open(text.encode()).value
@@ -109,4 +111,5 @@ def _secrets(job: AnyDefinition, text: str) -> frozenset[str]:
         return HIDDEN
 
     job.plan.state.redact(text.encode(), hide=note)
+    # An empty secret would hide every value.
     return frozenset(each for value in found for each in texts_of(value) if each)

@@ -65,6 +65,7 @@ class Call(Coroutine[Any, Any, A_co], Generic[A_co, E_co]):
     def throw(self, kind: Any, value: Any = None, traceback: TracebackType | None = None, /) -> Any:
         """Raise an exception, such as a cancellation, in this call's task."""
         task = self._task()
+        # Marked as begun: a cancelled task has dealt with the call, and needs no warning.
         self._begin = None
         return task.throw(kind if value is None else value)
 
@@ -156,6 +157,7 @@ def named(call: Call[A, E], name: str) -> Call[A, E]:
 
 
 def mapped(call: Call[A, E], function: Callable[[A], B]) -> Call[B, E]:
+    # The old call is taken: it must neither be awaited beside the new one nor warn.
     """Apply a function to a call's answer. The new call takes its place.
 
     Args:

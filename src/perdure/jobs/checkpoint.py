@@ -154,6 +154,7 @@ def checkpointed(job: AnyDefinition, execute: Execute, value: object, inputs: Tu
     """
     commit = job.checkpoint(execute, value, inputs)
     write = commit.transition.write
+    # Nothing is written, so the claim stays as it is.
     if isinstance(write, KeepInstance):
         return commit
     claim = _claim_of(execute, write.instance) if isinstance(write, Put) else None
@@ -265,11 +266,14 @@ class KeptPrograms:
 
     def keep(self, address: Address, program: Closes, rows: int) -> bool:
         """Keep a program, in the place of an earlier one. Return whether it is kept."""
+        # The earlier program has ended with the run that it belonged to.
         self.drop(address)
+        # A replay of few rows costs less than the memory of a program. One of too many would push out all others.
         if not self.min_rows <= rows <= self.max_rows:
             return False
         self._kept[address] = program, rows
         self.rows += rows
+        # The oldest first: its instance has waited for the longest time.
         while self.rows > self.max_rows:
             self.drop(next(iter(self._kept)))
         return True
@@ -290,6 +294,7 @@ class KeptPrograms:
 
     def close(self) -> None:
         """Close all programs, and keep none from now on."""
+        # First: a program that is kept while the others are closed would stay.
         self.max_rows = 0
         for address in tuple(self._kept):
             self.drop(address)

@@ -35,6 +35,7 @@ def code_of(definition: AnyDefinition, reads: str = "") -> str:
         reads: decides that as well: the key ids of an encrypted store.
     """
     own = _code(_Identity(definition))
+    # The keys that can be read are part of it: with another key, other rows can be read.
     return own if not reads else fingerprint(orjson.dumps((own, reads)))[:_DIGITS]
 
 
@@ -66,6 +67,7 @@ def _code(key: _Identity) -> str:
     if definition.keeps_journal:
         functions += plan.hooks.values()
     parts = {name: _schema(codec) for name, codec in codecs.items()}
+    # The format only where it is not the first one: fingerprints of other kinds stay as they are.
     version = (plan.state_version, definition.journal_format) if definition.journal_format > 1 else plan.state_version
     return fingerprint(orjson.dumps((version, parts, list(_texts(functions)))))[:_DIGITS]
 
@@ -102,6 +104,8 @@ def _texts(functions: list[object]) -> Iterator[str]:
 
 def unwrapped(function: object) -> FunctionType | None:
     """Return the function below its decorators. None if the value is not a function."""
+    # A decorator that keeps the function below is followed: its own text is the
+    # same for all functions that it decorates.
     while not isinstance(function, FunctionType) or hasattr(function, "__wrapped__"):
         inner: object = getattr(function, "__wrapped__", None) or getattr(function, "func", None)
         if inner is None or inner is function:
@@ -114,6 +118,7 @@ def _called(function: FunctionType) -> Iterator[FunctionType | None]:
     package = package_of(function)
     cells = [cell.cell_contents for cell in function.__closure__ or () if _is_filled(cell)]
     named = [function.__globals__.get(name) for code in _codes(function.__code__) for name in code.co_names]
+    # Classes are left out: their types are part of the schemas.
     for value in (*cells, *named):
         found = unwrapped(value) if callable(value) and not isinstance(value, type) else None
         if found is not None and package_of(found) == package:
@@ -129,6 +134,7 @@ def package_of(function: FunctionType) -> str:
 def _is_filled(cell: Any) -> bool:
     try:
         return cell.cell_contents is not None
+    # An empty cell belongs to a name that is not assigned yet.
     except ValueError:
         return False
 

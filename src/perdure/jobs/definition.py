@@ -587,6 +587,7 @@ class Definition(ABC, Generic[H_co, T_co, R_contra]):
         Raises:
             InvalidInput: this code cannot decode the stored state.
         """
+        # The usual case: nothing is decoded or copied.
         if instance.state_version == self.plan.state_version:
             return instance
         upgrades, version = self.plan.upgrades, instance.state_version
@@ -615,11 +616,13 @@ class Definition(ABC, Generic[H_co, T_co, R_contra]):
         """Return a request input's digest. Empty without an input."""
         if not payload:
             return ""
+        # By the codec: it orders and normalises, so that equal inputs of two clients have one digest.
         codec = self._input_codec(action)
         return fingerprint(payload.encode()) if codec is None else codec.input_digest(payload.encode())
 
     def is_repeat(self, first: str, action: str, payload: str) -> bool:
         """Return whether a request's input has this digest, which other code may have computed."""
+        # A request without an input repeats only another one without an input.
         if not first or not payload:
             return first == payload
         codec = self._input_codec(action)
@@ -717,6 +720,7 @@ class Definition(ABC, Generic[H_co, T_co, R_contra]):
         if codec is None:
             return ""
         data = codec.encode(value)
+        # The usual case first: the limit of a large input is looked up only for one.
         if len(data) <= max_bytes:
             return data.decode()
         return within(data, self.max_input(action, max_bytes, part_bytes), what=codec.what)

@@ -168,6 +168,7 @@ class Draft:
     def nth(self, step: EmittingStep, effect: str) -> str:
         """Name an effect inside a step: an attempt that does the same again gives it the same name."""
         counts = self.performed = {} if self.performed is None else self.performed
+        # Counted for each step and effect: a repeat of the step performs its effects in the same order.
         counts[step, effect] = number = counts.get((step, effect), 0) + 1
         return f"{step.name} {effect} {number}"
 
@@ -309,6 +310,7 @@ class Draft:
         # All messages of a turn are in one commit, whose size this bounds.
         if len(self.messages) >= self.limits.messages_per_turn:
             raise TooManyMessages(self.limits.messages_per_turn)
+        # Before it is added: a message that is too large must not be among those that are sent.
         within(payload.encode(), self.limits.payload_bytes, what=f"{action} to {target}")
         self.messages.append(
             Message(sender=self.address, target=target, action=action, payload=payload, sent_ms=self.now_ms)
@@ -451,6 +453,7 @@ class Inspection:
     def _is_state_changed(self) -> bool:
         """Return whether the state that the program holds differs from the one that it read, or set."""
         expected = self._found if self.draft.encoded is None else self.draft.encoded.encode()
+        # The text has members of newer code, which the value has not: compare the values alone.
         if expected is not None and self.draft.opened is not None:  # the state has no unknown members, its text has
             codec = self.draft.codec
             expected = _encoded(codec, codec.open(expected).value)
@@ -516,6 +519,7 @@ class StateOperations:
             return self._is_first(cast("FirstTime", instruction).mark)
         if kind is Post:
             post = cast("Post", instruction)
+            # After an "unsubscribe" the next "subscribe" is a first one again.
             self.marks.discard(f"{post.target} {ENDS.get(post.action)}")
         return PASS
 
@@ -526,4 +530,5 @@ class StateOperations:
 
     def branch(self) -> StateOperations:
         """Return the operations of a branch, which refuse: the state has one writer."""
+        # The marks are shared: a branch that subscribes must not do it a second time.
         return StateOperations(ClosedDraft(), self.marks)

@@ -258,6 +258,7 @@ def request_of(
         post(asked)
     else:
         asked(job.sender(post))
+    # Exactly one: a function that sends two requests has no one answer.
     if len(told) != 1:
         sent = [action for action, _ in told]
         raise DefinitionError(f"request of {of}", sent, "a function that sends one request: lambda job: job.send(…)")
@@ -366,6 +367,7 @@ class _DryTurn:
         answer = self.answers(instruction) if isinstance(instruction, ServiceCall) else PASS
         if answer is not PASS:
             return answer
+        # The first stop counts: a program may catch the halt, and reach another call.
         self._stopped = self._stopped or _stopped_at(instruction, secrets_of_run(self.job, execute))
         return DryRun.HALT
 
@@ -377,6 +379,7 @@ class _DryTurn:
         self._decisions += 1
         if self._decisions < len(self.inputs):
             return self.inputs[self._decisions]
+        # Ids of the run begin far behind those of its claim: a real turn draws both from different bases.
         id_base = last.id_base if self._claim is None else last.id_base + _ROOM_FOR_IDS
         return attrs.evolve(last, now_ms=now_ms, id_base=id_base)
 

@@ -76,6 +76,7 @@ def forget(address: Address, loaded: Loaded, key: str, inputs: TurnInputs) -> Co
         inputs: the clock and the ids.
     """
     row, remembered = loaded.instance, loaded.remembered
+    # The run that the key began will store its answer: forgotten now, the key would be stored again afterwards.
     if row is not None and key in (row.claim and row.claim.key, row.event_claim and row.event_claim.key):
         return reply(address, "running")
     if remembered is None:

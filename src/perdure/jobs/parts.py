@@ -48,6 +48,7 @@ class Reference:
     def of(text: str) -> Reference:
         """Decode a reference."""
         length, *names = orjson.loads(text.removeprefix(REFERENCE))
+        # An older reference has no version: the row's own was the only one.
         version = names.pop(0) if names and type(names[0]) is int else None
         return Reference(length, version, tuple(names))
 
@@ -66,12 +67,14 @@ def reference_to(value: str, names: Sequence[str], version: int | None = None) -
 
 def parts_of(value: str, most: int) -> Iterator[str]:
     """Divide an encoded value into parts that have at most so many bytes."""
+    # By bytes at most, without encoding each part: a character has up to four.
     size = most if value.isascii() else max(1, most // _MAX_BYTES_OF_CHARACTER)
     return (value[place : place + size] for place in range(0, len(value), size))
 
 
 def row_of_part(part: str, at_ms: int, *, secret: bool) -> tuple[str, str]:
     """Return a part's name, the hash of its content, and the row that holds it."""
+    # By content: equal parts of two outcomes are stored once.
     name = blake2b(part.encode(), digest_size=16).hexdigest()
     head = ["", name, "part", at_ms, 0, 1, *([1] if secret else [])]  # in the form of a workflow's rows
     return name, f"{orjson.dumps(head).decode()}\n{part}"
@@ -81,6 +84,7 @@ def parts_in(bodies: Sequence[str]) -> dict[str, str]:
     """Return the parts that a journal holds, by name."""
     found: dict[str, str] = {}
     for body in bodies:
+        # The cheap test first: most rows are no parts, and decoding each would cost as much as the journal is long.
         end = body.find("\n")
         if end > 0 and body.startswith('["",'):
             _, name, form, *_ = orjson.loads(body[:end])
@@ -96,6 +100,7 @@ def joined(reference: str, parts: Mapping[str, str]) -> str:
         InvalidInput: the journal lacks a part.
     """
     wanted = Reference.of(reference)
+    # An absent part is noticed by the length, which is part of the reference.
     value = "".join(parts.get(name, "") for name in wanted.names)
     if len(value) != wanted.length:
         missing = sum(name not in parts for name in wanted.names)
@@ -127,6 +132,7 @@ def stored_state(job: AnyDefinition, state: bytes, inputs: TurnInputs) -> Stored
         InvalidInput: it is too large.
     """
     limits, what = inputs.limits, job.plan.state.what
+    # Attributes are functions of the complete state, which parts hide.
     if len(state) <= limits.payload_bytes or not job.takes_parts:
         return StoredState(within(state, limits.state_bytes, what=what), None)
     text, rows, names = within(state, limits.input_bytes, what=what), dict[str, str](), list[str]()
@@ -150,6 +156,7 @@ def whole_state(job: AnyDefinition, reference: str, bodies: Sequence[str]) -> st
         InvalidInput: the journal lacks a part, or this code cannot upgrade the state.
     """
     text, version = joined(reference, parts_in(bodies)), Reference.of(reference).version or 0
+    # Decoded only if an upgrade is necessary: the text may have many megabytes.
     if version == job.plan.state_version:
         return text
     job.plan.upgrades.check(version)

@@ -71,6 +71,7 @@ def check_services(services: object, needs: tuple[RequiredService, ...], *, job:
     Raises:
         DefinitionError: a member is missing. The message names the job, the hook and the members.
     """
+    # Checked when the engine starts, and not at the first call, which may be days later.
     for need in needs:
         missing = _missing(services, need.services)
         if missing:
@@ -94,6 +95,7 @@ def _services_of(function: object) -> type:
 
 
 def _is_reader(container: type) -> bool:
+    # By name: `returns` has several such containers, without a common base.
     return issubclass(container, Program) or container.__name__.startswith("RequiresContext")
 
 
@@ -104,6 +106,7 @@ def _missing(services: object, needed: type) -> list[str]:
 def _has(services: object, member: str) -> bool:
     """Return whether the member exists, without evaluating it."""
     absent = object()
+    # Static: a property of the services may connect to a server when it is evaluated.
     if inspect.getattr_static(services, member, absent) is not absent:
         return True
     return inspect.getattr_static(services, "__getattr__", absent) is not absent
@@ -251,6 +254,7 @@ def build_plan(
     error_codec = _errors(errors, tuple(given.values()), tags, job)
     older = tuple(step.codec for step in upgrades.steps)
     for codec in (state_codec, *(spec.input for spec in commands if spec.input is not None)):
+        # Inputs too: a hook that changes an event in place would change the object of its caller.
         _check_frozen(codec)
     _check_tags(tags, (state_codec, *older, error_codec, *(spec.input for spec in commands)), job)
     return Plan(
@@ -279,6 +283,7 @@ def build_plan(
 
 
 def _streams(given: object, job: str) -> tuple[Stream[Any], ...]:
+    # Most jobs have none, and the check imports a module.
     if given == ():
         return ()
     from perdure.jobs.streams import declared_streams  # noqa: PLC0415 - most definitions need none
@@ -338,6 +343,7 @@ MOST_DEATHS: Final = 1_000
 
 
 def _max_deaths(value: object, job: str) -> int:
+    # `type`, not `isinstance`: True would be a limit of 1.
     if type(value) is int and 1 <= value <= MOST_DEATHS:
         return value
     raise DefinitionError(f"max_deaths of {job}", value, f"a whole number from 1 to {MOST_DEATHS}")
@@ -387,6 +393,7 @@ def _how_to_freeze(cls: type) -> str:
 
 def _check_tags(tags: Mapping[type, str] | None, codecs: tuple[Codec[Any] | None, ...], job: str) -> None:
     """Refuse a tag for a class that no type in the job contains: probably it was meant for another class."""
+    # A tag without a class has no effect, and the class that was meant would be stored with another one.
     tagged = frozenset[type]().union(*(codec.tagged for codec in codecs if codec is not None))
     for cls in tags or ():
         if cls not in tagged:

@@ -76,6 +76,7 @@ def redacted_payload(job: AnyDefinition, action: str, payload: str, *, hide: Hid
     if spec is not None and payload and spec.carries == "another_job":
         hide(payload)
         return _HIDDEN_JSON
+    # Unknown: the command may be one of newer code, whose secrets this code cannot find.
     if spec is None:
         return _HIDDEN_JSON if payload and has_secrets(job) else payload
     return _redacted(spec.input, payload, hide)
@@ -113,6 +114,7 @@ def shown_status(job: AnyDefinition | None, instance: Instance | None) -> Instan
         return NOT_FOUND
     try:
         report = report_status(instance) if job is None else job.report(instance)
+    # Its own data does not decode: the common part of the row still tells the status.
     except InvalidInput:
         report = report_status(instance)
     return redacted_status(job, report)
@@ -161,6 +163,7 @@ def accepting(
     if not isinstance(transition.write, Put | Purge) or action not in job.plan.commands or action in _OWN_EVENTS:
         return transition
     shown = redacted_payload(job, action, payload) if payload and job.plan.accepted_in_events == "payload" else None
+    # Not cut: half of a JSON text cannot be read, and half of a secret could be shown.
     if shown is not None and len(shown) > MAX_PAYLOAD_IN_EVENT:
         shown = None
     after = stored(transition)

@@ -86,6 +86,7 @@ class _InEffect(Coroutine[Any, Any, T]):
         self._emitter = emitter
 
     def send(self, value: Any, /) -> Any:
+        # For each step of the coroutine: an event loop takes the steps in tasks of other contexts.
         token = EMITTER.set(self._emitter)
         try:
             return self._inner.send(value)
@@ -151,6 +152,7 @@ class Stream(Generic[V]):
     def __attrs_post_init__(self) -> None:
         check_name(self.name, what="name of a stream")
         _check_bound(self.max_chunks, f"max_chunks of the stream {self.name}", 1, MOST_CHUNKS)
+        # At least one chunk of the largest size fits: otherwise a stream could keep none.
         _check_bound(self.max_bytes, f"max_bytes of the stream {self.name}", MAX_CHUNK_BYTES, MOST_BYTES)
         object.__setattr__(self, "values", Codec.of(self.value, what=f"chunk of the stream {self.name}"))
 
@@ -158,6 +160,7 @@ class Stream(Generic[V]):
             self.emit_now(value)
             return Success(None)
 
+        # A mark on the function itself, by which the call that performs it is recognised: see `is_emission`.
         emitting.__dict__[_EMITS] = True
         object.__setattr__(self, "_emit", effect(name=f"emit {self.name}")(emitting))
 
@@ -301,6 +304,7 @@ def is_emission(instruction: object) -> bool:
 
 
 def _check_bound(value: object, what: str, least: int, most: int) -> None:
+    # `type`, not `isinstance`: True would be a bound of 1.
     if type(value) is not int or not least <= value <= most:
         raise DefinitionError(what, value, f"a whole number from {least} to {most}")
 
@@ -418,6 +422,7 @@ async def follow(
         page = await read(after)
         for item in page.items:
             yield show(item)
+        # From the page, not from the last item: a page without items may have moved on.
         after = page.after
         if page.state == "end":
             return

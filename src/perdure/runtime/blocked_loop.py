@@ -23,6 +23,7 @@ from perdure.runtime.record import BlockingCode
 MAX_STACK: Final = 20
 """Frames of the blocking code that are shown, the innermost ones."""
 
+# With the separator: a folder that only begins like this one is another library.
 _LIBRARY: Final = str(Path(__file__).parents[1]) + sep
 _LOOP: Final = (f"{sep}asyncio{sep}", f"{sep}selectors.py")
 
@@ -51,6 +52,7 @@ def blocking_code(frame: FrameType) -> BlockingCode:
         frame: the innermost frame of the loop's thread.
     """
     chain = [frame]
+    # The library's own frames are left out: the user can change only the code that it called.
     while (outer := chain[-1].f_back) is not None and not _is_caller(outer):
         chain.append(outer)
     function = chain[-1]
@@ -98,9 +100,11 @@ class LoopWatch:
             return
         with self._lock:
             if not self._asked:
+                # An idle loop is not woken: it blocks nothing.
                 if is_of_loop(frame):
                     return
                 self._asked = True
+                # The answer shows that the loop has taken a step since: without one, all that follows is one block.
                 self.soon(self._answer)
             if self._found is not None:
                 return
@@ -110,6 +114,7 @@ class LoopWatch:
             if self.now_ms() - self._since_ms < self.limit_ms:
                 return
             found = self._found = blocking_code(frame)
+        # Outside of the lock: the listener may take long, and `_answer` runs in the loop.
         self.began(found)
 
     def _answer(self) -> None:

@@ -80,6 +80,7 @@ class _Spawner:
     def __call__(self, coroutine: Coroutine[Any, Any, T], *, name: str) -> SpawnedTask[T]:
         task = asyncio.get_running_loop().create_task(coroutine, name=name)
         self._alive.add(task)
+        # Removed by the task itself, when it ends.
         task.add_done_callback(self._alive.discard)
         return task
 
@@ -118,6 +119,7 @@ class _Carrier:
         self, waiting: _Waiting, work: Coroutine[Any, Any, None], done: asyncio.Future[Any] | None = None
     ) -> None:
         """Take the next step, unless the loop's shutdown has ended the coroutine."""
+        # The shutdown has taken the coroutine out, and ends it itself.
         if done is not None and waiting.pop(work, None) is None:
             return
         try:
@@ -135,6 +137,7 @@ class _Carrier:
         waiting: _Waiting = {}
         watch = self._until_shutdown(loop, waiting)
         self._loops[loop] = waiting, watch
+        # The generator begins here: only one that has begun is closed by the loop.
         with suppress(StopIteration):
             watch.asend(None).send(None)
 
@@ -142,9 +145,12 @@ class _Carrier:
         try:
             yield
         finally:
+            # First: a coroutine that begins during the shutdown would otherwise be
+            # added to a list that is never emptied.
             del self._loops[loop]
             while waiting:
                 work, (awaited, step) = waiting.popitem()
+                # Removed: the coroutine is resumed below, and must not be resumed by its future as well.
                 awaited.remove_done_callback(step)
                 with suppress(StopIteration, asyncio.CancelledError):
                     await Resumed(work, work.throw(asyncio.CancelledError()))
@@ -203,6 +209,7 @@ class _Elsewhere:
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self.threads, "perdure effect")
         stopped = threading.Event()
+        # A copy: the thread sees the variables of its caller, and changes none of them.
         context = contextvars.copy_context()
         context.run(STOPPED.set, stopped.is_set)
         job = self._pool.submit(context.run, work)
@@ -212,6 +219,7 @@ class _Elsewhere:
             await asyncio.wait((ended,))
         except asyncio.CancelledError:
             stopped.set()
+            # Not begun: nothing has happened yet. Otherwise the effect is awaited, because its outcome must be known.
             if not job.cancel():
                 await _ended(ended)
             raise
@@ -223,10 +231,12 @@ class _Elsewhere:
         from anyio import BrokenWorkerProcess, CapacityLimiter, to_process  # noqa: PLC0415 - an extra
 
         name = function.__qualname__
+        # Packed here and not by the pool: the error names the value that cannot be sent.
         work = _packed(name, "the services or the arguments", (function.__module__, name, args, dict(kwargs)))
         if self._limiter is None:
             self._limiter = CapacityLimiter(self.processes or os.cpu_count() or 1)
         try:
+            # Cancellable: the pool ends the process, because nothing else stops a function in it.
             packed = await to_process.run_sync(_perform_packed, work, cancellable=True, limiter=self._limiter)
         except BrokenWorkerProcess:
             raise EffectProcessDied(name) from None
@@ -262,10 +272,13 @@ def _perform_packed(work: bytes) -> bytes:
                 found = getattr(found, part)
         except (ImportError, AttributeError) as error:
             raise NotSendable(name, "the function", f"{type(error).__name__}: {error}") from None
+        # Below the decorator: `effect` would build a program instead of performing the function.
         answer = getattr(found, "__wrapped__", found)(*args, **kwargs)  # what `effect` has wrapped
         return _packed(name, "the result", ("answered", answer))
     except BaseException as raised:  # noqa: BLE001 - it is raised in the other process
+        # Its traceback is lost with the process: the note keeps it.
         raised.add_note("".join(traceback.format_exception(raised)))
+        # An exit of that process is no exit of this one.
         shown = raised if isinstance(raised, Exception) else RuntimeError(f"{name} raised {raised!r} in its process")
         try:
             return pickle.dumps(("raised", shown))
@@ -308,6 +321,7 @@ def _log(record: LogRecord) -> None:
     if structlog is None or not structlog.is_configured():
         _log_to_logging(record)
         return
+    # "event" is structlog's own name for the message.
     fields = {"event_type" if name == "event" else name: value for name, value in record.fields.items()}
     try:
         structlog.get_logger("perdure").log(_LEVELS[record.level], record.message, **fields)

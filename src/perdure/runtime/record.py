@@ -223,6 +223,7 @@ class WatchLoop(Protocol):
 
 
 def _size(default: int) -> Any:
+    # At least 1: a size of 0 would let a loop wait for ever.
     return attrs.field(default=default, validator=attrs.validators.ge(1))
 
 

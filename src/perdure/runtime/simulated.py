@@ -55,6 +55,7 @@ class SimulatedClock:
         self._wall_at_zero_us = (start - _EPOCH) // _MICROSECOND
         self._timers: list[tuple[float, float, int, SimulatedTimer]] = []
         self._sequence = count()
+        # In a seeded simulation, timers that are due at the same time fire in a random order.
         self._ties = ties
         self._seen_ms = -1.0
 
@@ -87,8 +88,10 @@ class SimulatedClock:
 
     def call_later(self, delay_ms: float, function: Callable[[], object]) -> SimulatedTimer:
         """Set a timer that expires after `delay_ms` milliseconds."""
+        # A negative delay is due now: the clock never goes back.
         timer = SimulatedTimer(self.monotonic_ms + max(0.0, delay_ms), function)
         tie = self._ties.random() if self._ties is not None else 0.0
+        # The sequence decides between equal ties: a timer itself cannot be compared.
         heapq.heappush(self._timers, (timer.at_ms, tie, next(self._sequence), timer))
         return timer
 
@@ -227,6 +230,7 @@ class Simulation:
         # In a task like all others, so that its order is drawn too.
         main = self._start(coroutine, name="main")
         while not main.done():
+            # Only when no task can run: the clock moves from one timer to the next.
             if not self._advance_one() and not self._clock.jump_to_next_timer(self._calls.append):
                 raise Deadlock(self.blocked)
         return main.result()
@@ -266,6 +270,7 @@ class Simulation:
             if self._advance_one() or reached():
                 continue
             if not self._clock.jump_to_next_timer(self._calls.append, until_ms=until_ms):
+                # At the limit exactly: the caller reads the clock afterwards.
                 self._clock.advance_to(until_ms)
                 return False
         return True
@@ -301,6 +306,7 @@ class Simulation:
             duration_ms: milliseconds, not negative.
         """
         until_ms = self._clock.monotonic_ms + duration_ms
+        # Before the first timer: tasks that are ready may set one that is due earlier.
         self.settle()
         while self._clock.jump_to_next_timer(self._calls.append, until_ms=until_ms):
             self.settle()
@@ -326,6 +332,7 @@ class Simulation:
 
     def close(self) -> None:
         """Drop every task at its current await. Their `finally` blocks run until their first await."""
+        # Emptied first: a `finally` block may start a task, which must not be closed twice.
         alive, self._alive = self._alive, {}
         self._ready.clear()
         for task in alive:
@@ -397,6 +404,7 @@ class Simulation:
         return True
 
     def _next_step(self) -> SimulatedTask[Any] | None:
+        # Before each step: a step may have moved the clock.
         self._clock.fire_due(self._calls.append)
         # All of them before any step, as `call_soon` promises.
         while self._calls:
@@ -414,6 +422,7 @@ class Simulation:
         return self._ready.pop()
 
     def _step(self, task: SimulatedTask[Any], thrown: BaseException | None = None, sent: object = None) -> None:
+        # Restored afterwards: a task may take the first step of another one inside its own.
         around, self._current = self._current, task
         try:
             task.step(thrown, sent=sent)
@@ -563,6 +572,7 @@ class SimulatedProcess:
         self._tasks: dict[SimulatedTask[Any], None] = {}
         self._held: list[Callable[[], object]] = []
         self._late: list[Callable[[], None]] = []
+        # Its own clocks and tasks: everything else, such as the random source, is the simulation's.
         self.runtime: Runtime = attrs.evolve(
             simulation.runtime,
             now_ms=self._now_ms,
@@ -612,6 +622,7 @@ class SimulatedProcess:
     def kill(self) -> None:
         """End the process at its current step: none of its code ever runs again, not even a ``finally`` block."""
         self.freeze()
+        # First: a timer that expires now must find the process killed.
         self.state = "killed"
         self._held.clear()
         self._late.clear()
@@ -649,6 +660,7 @@ class SimulatedProcess:
         return self._simulation.now_ms + self._skew_ms
 
     def _monotonic_ms(self) -> float:
+        # Only the speed differs: a monotonic clock has no common zero.
         return self._simulation.runtime.monotonic_ms() * self._speed
 
     def _call_later(self, delay_ms: float, function: Callable[[], None]) -> Timer:

@@ -232,6 +232,7 @@ def job_operations(components: Components, job: AnyDefinition, *, owner: str) ->
             )
     yield from _reads(components, job, path, owner=owner)
     for operation in OPERATIONS:
+        # An operation that a kind does not have must not be offered for its jobs.
         if operation.of == "job" and operation.needs in {"", *job.plan.commands}:
             yield operation_of(components, operation, job, owner=owner)
 
@@ -460,6 +461,7 @@ def answer_of(components: Components, form: TypeForm[Any]) -> JsonSchema:
     return components.add(_schema_of(cast("Any", form)), owner=LIBRARY, direction="answer")
 
 
+# Every job has the same answers: to build their schemas takes most of the time.
 @lru_cache
 def _schema_of(form: Any) -> JsonSchema:  # a type form
     """Return a library type's schema. Every job has such answers."""
@@ -585,6 +587,7 @@ def openapi(
         server: the engine's URL, or the path below which it is mounted.
         description: a text for readers, in Markdown.
     """
+    # Sorted: the document must not depend on the order of the definitions.
     jobs = sorted(definitions, key=lambda job: (job.kind, job.name))
     components = Components()
     add_problems(components)
@@ -664,6 +667,7 @@ class Description:
             jobs: the definitions that the engine serves, the same in each call.
             server: the path below which the engine is mounted. Empty for none.
         """
+        # Computed at the first read: most engines never serve it.
         if self._document is None:
             self._document = described(jobs)
         return orjson.dumps({**self._document, "servers": [{"url": server or "/"}]})

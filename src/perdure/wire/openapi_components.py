@@ -56,12 +56,15 @@ class Components:
         names: dict[str, str] = {}
         added: list[str] = []
         for name in _reachable(schema, definitions):
+            # By content: two jobs may have different classes of one name.
             key = (name, orjson.dumps(canonical({"$ref": REFERENCE + name, "$defs": definitions})))
             if key not in self._known:
                 self._known[key] = free(self.schemas, name, owner)
+                # Before its content is built: it may refer to itself.
                 self.schemas[self._known[key]] = {}  # takes the name
                 added.append(name)
             names[name] = self._known[key]
+        # All names are known now: definitions may refer to each other.
         for name in added:
             self.schemas[names[name]] = self._component(definitions[name], definitions, names, direction)
         root = {word: schema[word] for word in schema if word not in {"$schema", "$defs"}}
@@ -84,7 +87,9 @@ class Components:
             return found
         del found["title"]  # generators would prefer it to the name of the component, which is unique
         if direction == "answer":
+            # A later version may answer with further fields: a strict client would refuse them.
             found.pop("additionalProperties", None)
+            # A field with a default is always in an answer.
             found["required"] = list(cast("JsonSchema", found.get("properties", {})))
         return found
 
@@ -99,6 +104,7 @@ def _reachable(schema: JsonSchema, definitions: Mapping[str, JsonSchema]) -> lis
     """Return the definition names that a schema needs."""
     found: list[str] = []
     waiting: list[Any] = [{word: schema[word] for word in schema if word != "$defs"}]
+    # Not through the definitions: only those that the schema refers to are needed.
     while waiting:
         node = waiting.pop()
         if isinstance(node, list):

@@ -85,6 +85,7 @@ def check_whole(value: object, *, what: str, least: int, most: int = MAX_NUMBER)
     Raises:
         InvalidArgument: the value is not such a number.
     """
+    # `type`, not `isinstance`: True is an int.
     if type(value) is int and least <= value <= most:
         return value
     raise InvalidArgument(what, value, f"a whole number from {least} to {most}")
@@ -108,6 +109,7 @@ def _is_text(part: object) -> bool:
 
 def _read_whole(text: str, _: str) -> int | str:
     digits = text.removeprefix("-")
+    # At most 19 digits: a longer text would raise an error of Python's own.
     return int(text) if digits.isascii() and digits.isdecimal() and len(digits) < 20 else text  # noqa: PLR2004 - 64 bits
 
 
@@ -141,6 +143,7 @@ def _check_instant(value: object, what: str) -> object:
 MAX_AHEAD_MS: Final = 100 * 86_400_000 - 1
 """The longest time ahead: just below 100 days."""
 
+# Each unit at most once, and the largest first: equal durations then have one text.
 _AHEAD: Final = r"^(\d{1,2}d)?(1?\dh|2[0-3]h)?([1-5]?\dm)?([1-5]?\ds)?(\d{1,3}ms)?$"
 
 
@@ -165,6 +168,7 @@ def _read_instant(text: str, name: str) -> datetime:
         instant = datetime.fromisoformat(text)
     except ValueError:
         instant = None
+    # Without an offset an instant would depend on the server's time zone.
     if instant is None or instant.utcoffset() is None:
         raise InvalidArgument(name, text, "an instant with its offset, such as 2026-01-31T12:00:00Z")
     return instant
@@ -214,6 +218,7 @@ def _check_address(value: object, what: str) -> Address:
 
 
 def _read_address(text: str, name: str) -> Address:
+    # Twice at most: an id may hold colons.
     parts = text.split(":", 2)
     if len(parts) != 3 or "" in parts:  # noqa: PLR2004 - the parts of an address
         raise InvalidArgument(name, text, "the address of the last instance of the page before: kind:name:id")
@@ -247,6 +252,7 @@ def _check_flag(value: object, what: str) -> object:
 def _read_flag(text: str, name: str) -> bool:
     if text not in ("true", "false"):
         raise InvalidArgument(name, text, "'true' or 'false'")
+    # Only these two words: "1" or "yes" of another convention is probably a mistake.
     return text == "true"
 
 
@@ -410,6 +416,7 @@ class ClientOperation(Generic[A]):
         query = [
             (each.parameter, each.type.text(part))
             for each in self.in_the("query")
+            # None is left out: the server then has its own default.
             if given[each.name] is not None
             for part in (given[each.name] if each.type.is_repeated else (given[each.name],))
         ]

@@ -74,6 +74,7 @@ class Recovery:
         for row in rows:
             job = self.jobs.get((row.address.kind, row.address.name))
             if job is not None:
+                # Without weight: a recovery must not be refused because callers fill the mailboxes.
                 self.dispatcher.post(job, row.address, RECOVER, pending_weight=0)
                 posted += 1
         return posted
@@ -139,6 +140,7 @@ class Ensuring:
             raise failed from failed.error
 
     async def _create_each(self, waiting: Iterator[Ensured]) -> None:
+        # One iterator for all tasks: each takes the next declaration.
         for declared in waiting:
             match await self._created(declared):
                 case Success(found):
@@ -156,6 +158,7 @@ class Ensuring:
             return Failure(loaded.failure())
         if loaded.unwrap().instance is not None:
             return Success("exists")
+        # It waits for room: the start of the engine must not fail because a mailbox is full.
         await self.dispatcher.room_for(declared.address)
         answer: Result[Any, Any] = await self.dispatcher.post(declared.job, declared.address, declared.request)
         return Success("absent") if isinstance(answer, Success) else Failure(answer.failure())
@@ -229,6 +232,7 @@ class TakingUp:
         """Try left instances. Return whether they were a full page, some or none."""
         offered = await self.outbox.deliver_left(self.codes)
         limit = self.limits.recovery_page
+        # Those that are being tried are still in the store: without room for them the page would hold nothing new.
         match await answer_of(self.store.left_to(self.codes, limit + len(self._posted))):
             case Success(rows):
                 for row in rows:
@@ -306,6 +310,7 @@ class Maintenance:
         if (problem := await self._declare_histories()) is not None:
             self.runtime.log(LogRecord("warning", "retention failed", {"error": str(problem)}))
             return
+        # One instant for all pages: the bound must not move while it is applied.
         now_ms = self.runtime.now_ms()
         retention = Retention(
             now_ms=now_ms,
@@ -321,6 +326,7 @@ class Maintenance:
                 return
             if pruned.unwrap() < retention.limit:
                 return
+            # Requests of callers come in between.
             await self.runtime.sleep(0)
 
     async def _declare_histories(self) -> StoreError | None:
@@ -368,6 +374,7 @@ class AttributeChanges:
         if type(write) is not Put:
             return transition
         before, after = transition.before, write.instance
+        # The same text has the same attributes: their functions are pure.
         if before is not None and _text_of(before) == _text_of(after):
             return transition
         keys = keys_of(job, after)
@@ -384,6 +391,7 @@ class AttributeChanges:
         return known[1] if known is not None and known[0] == _text_of(instance) else keys_of(job, instance)
 
     def _remember(self, instance: Instance, keys: AttributeKeys) -> None:
+        # Removed first: the order of the dict is that of the last use, and the oldest entry is dropped.
         self._known.pop(instance.address, None)
         if len(self._known) >= self.most:
             del self._known[next(iter(self._known))]
@@ -475,6 +483,7 @@ class FillingAttributes:
                 await self._awaited(attributes.declare(self._declared))
                 known = await self._known(attributes)
             self._report(known)
+            # One engine fills an attribute: the others would do the same work.
             open_ = [one for one in known if one.state != "whole" and self.is_own(Address(one.kind, one.name, "*"))]
             moved = [await self._portion(attributes, one, open_) for one in open_]
         except StoreError as error:

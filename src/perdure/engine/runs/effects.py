@@ -72,6 +72,7 @@ def limited(perform: Perform, named: NamedLimits, runtime: Runtime) -> Perform:
         try:
             return await settle_answer(perform(call, services, execute), services, runtime)
         finally:
+            # Also after a cancellation: permits that stay taken would block the other calls.
             named.release(held)
 
     def perform_limited(instruction: object, services: Any, execute: Execute) -> object:
@@ -168,11 +169,13 @@ class TimeLimit(Generic[T]):
             self._timer.cancel()
 
     def _over(self) -> None:
+        # Emptied: only a restart after this moment may extend the limit again.
         restarted_ms, self._restarted_ms = self._restarted_ms, None
         if restarted_ms is None:
             self.expired()
             return
         left_ms = restarted_ms + self.limit_ms - self.runtime.monotonic_ms()
+        # Rounded up: a timer that fires early would find time left, and be set again.
         self._timer = self.runtime.call_later(max(0, math.ceil(left_ms)), self._over)
 
 
@@ -246,10 +249,12 @@ class Checkpoints:
         Raises:
             RunLost: the store did not answer it, or an earlier one.
         """
+        # In a loop: several branches wait, and only the first that wakes up may begin.
         while self._state == "saving":
             await self.settled()
         if self._over is not None:
             return self._end()
+        # Taken when it has its turn: an earlier checkpoint may have committed this progress too.
         value = checkpoint.take()
         if value is None:
             return Success(None)
@@ -265,8 +270,11 @@ class Checkpoints:
 
         After a conflict it is decided again in a task, which reads the row.
         """
+        # The row in memory may be old: the commit compares its version, and a conflict is decided again below.
         row = self.cache.loaded_row(run.execute.instance.address)
         joined = None if row is None else present(run.execute, row)
+        # The end of an event is committed over the row that the event claimed: a
+        # checkpoint in between would be a conflict.
         if joined is None or _has_event(joined):
             return False
         try:
@@ -300,6 +308,7 @@ class Checkpoints:
 
     def _idle(self) -> None:
         self._state = "idle"
+        # Replaced first: a branch that wakes up may wait again.
         waiting, self._waiting = self._waiting, []
         for over in waiting:
             if not over.done():
@@ -318,6 +327,7 @@ class Checkpoints:
         rows = await answer_of(store.journal.read(instance.address, instance.incarnation, asked.first, asked.limit))
         if isinstance(rows, Success):
             return rows
+        # A corrupt row is raised in the program. Any other failure ends the run without an outcome.
         raise rows.failure() if isinstance(rows.failure(), StoreCorrupt) else RunLost(rows.failure())
 
     async def has_work(self, job: Job) -> object:
@@ -345,6 +355,7 @@ class Checkpoints:
         """Wait until no event of the instance is being handled: its end is committed over the row that it claimed."""
         address = run.execute.instance.address
         while True:
+            # Before the row is read: a change in between would not wake this wait.
             change = self.cache.watch(address, self.runtime.future())
             try:
                 joined = await self._present(run)
@@ -365,10 +376,12 @@ class Checkpoints:
             await self.settled()
             if self._over is not None:
                 return self._end()
+            # Before the row is read, as above.
             change = self.cache.watch(address, self.runtime.future())
             try:
                 joined = await self._present(run)
                 if self._state == "saving":
+                    # A checkpoint of this run has begun meanwhile: its own commit is no news.
                     continue
                 if joined is None:
                     return Halted(ClaimLost())
@@ -420,6 +433,7 @@ class Checkpoints:
             if isinstance(stored, Success):
                 run.execute = joined.recorded(write.instance)
                 return commit.result
+            # Only a conflict is decided again: after any other failure the outcome may be unknown.
             if not isinstance(stored.failure(), Conflict):
                 raise RunLost(stored.failure())
         raise RunLost(Conflict(str(run.execute.instance.address)))
@@ -517,6 +531,7 @@ class LazyClaim:
                 return Success(kept)
             case Checkpoint():
                 answer = await self._checkpoints.save(self, instruction)
+                # A commit is progress: the time limit of such a kind counts between two commits.
                 if self.limit is not None and self._checkpoints.job.time_limit_of == "checkpoint":
                     self.limit.restart()
                 return answer
@@ -529,6 +544,7 @@ class LazyClaim:
 
     async def _claim(self) -> None:
         await self.ready()
+        # Once for the run: parallel branches wait for the same claim.
         if self._state == "not_begun":
             self._state = "recording"
             start_eagerly(self._record(), self.runtime, name=f"perdure:claim {self.execute.instance.address}")

@@ -192,6 +192,7 @@ class Permits:
         """How many more permits its runs may have at the same time."""
         if self.concurrency is None:
             return math.inf
+        # All three: the number may be smaller now, the store may have granted fewer, and engines may take turns.
         block = self.concurrency if self.ownership == "alone" else min(self.concurrency, self.block, self.most)
         return block - self.used
 
@@ -266,8 +267,11 @@ class Permits:
         )
         counted_ms = wall_ms + clock.term_ms
         window_ms = 0 if self.rate is None else self.rate.window_ms
+        # A run that began exactly one window ago counts no more.
         own = sorted((at, number) for at, number in self.begun if at + window_ms > wall_ms)
         if self.rate is not None and self.placed + granted:
+            # Counted as of the latest moment at which they may begin: with an
+            # earlier one the window would end too soon.
             own.append((counted_ms, self.placed + granted))
         begun = [(at, number, self.me) for at, number in merged(own, window_ms, parts)]
         missing = wanted.permits - int(min(block - self.used, granted if self.rate is not None else wanted.permits))
@@ -300,6 +304,7 @@ class Permits:
 
     def _older(self, others: StoredPermits, wanted: int, wall_ms: int) -> Mapping[int, Wish]:
         """Return the wishes of the engines that have waited longer than this one."""
+        # The epoch decides between equal instants: two engines must not both be the older one.
         mine = (wall_ms if self.since_ms is None else self.since_ms, self.me)
         wishes = others.wants.items() if wanted else ()
         return {epoch: wish for epoch, wish in wishes if (wish.since_ms, epoch) < mine}
@@ -312,8 +317,10 @@ class Permits:
             return math.inf, math.inf, False
         if self.ownership == "alone":
             return self.concurrency, math.inf, False
+        # Other engines may hold more than a number that was made smaller.
         free = max(0, self.concurrency - sum(others.held.values()))
         if not others.wants:
+            # Never below the permits in use: their runs continue.
             return max(self.used, min(max(self.used + wanted.permits, wanted.kept), free)), math.inf, False
         equal = self.concurrency // engines
         left = (
@@ -371,6 +378,7 @@ class Permits:
         before, got = self.block, planned.block > self.block or planned.granted > lowered
         self.block, self.granted = planned.block, planned.granted - lowered + self.granted
         if planned.is_kept:
+            # From the moment at which the request was sent: the answer may have taken long.
             self.valid_until_ms = sent_ms + planned.counted_ms - wall_ms
             self.counted_ms = planned.counted_ms
         self.most = planned.most
@@ -400,6 +408,7 @@ def packed(begun: Sequence[int], window_ms: int, most: int) -> list[tuple[int, i
     first = -math.inf
     for at in begun:
         if parts and at - first < window_ms / most:
+            # The later instant: a run must not count as earlier than it began.
             parts[-1] = (at, parts[-1][1] + 1)
         else:
             parts.append((at, 1))
@@ -610,6 +619,7 @@ def totals_of(use: Mapping[PermitsName, tuple[int, int]]) -> dict[str, tuple[int
         part[limit] = before[0] + used, before[1] + waiting
     names = whole.keys() | of_keys.keys()
     both = {name: (whole.get(name, (0, 0)), of_keys.get(name, (0, 0))) for name in names}
+    # A run counts for the limit and for its key: the greater number is that of the runs.
     return {name: (max(all_[0], keys[0]), max(all_[1], keys[1])) for name, (all_, keys) in both.items()}
 
 
