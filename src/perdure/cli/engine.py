@@ -448,6 +448,7 @@ class PoolWatch:
                 count = self.read()
                 ended = (count.ended or 0) - (first.ended or 0)
                 before, reading = reading, Reading(count, ended / max(0.001, self.clock() - began_s))
+                # Items may have been added meanwhile.
                 most = max(most, reading.left)
                 steps(most - reading.left, most)
                 if reading.count != before.count:

@@ -79,6 +79,7 @@ class StopSignals:
             self.stop.set_result(number.name)
         elif not self.stop_now.done():
             self.stop_now.set_result(number.name)
+            # A third signal ends the process at once, as if this program handled none.
             _ignore_no_more()
 
     @contextmanager
@@ -194,6 +195,7 @@ async def serve_app(served: Served) -> ExitCode:
             code = await _until_stopped(engine, signals)
             manager.stopping("waiting for runs")
             asked.jobs = None
+            # At once: the server closes next, and no run may begin meanwhile.
             engine.begin_stop()
         if engine.left_behind:
             _leave(engine, code)
@@ -241,6 +243,7 @@ async def _listen(jobs: Client, served: Served, stack: AsyncExitStack) -> tuple[
         return ()
     from perdure.server.serving import serving  # noqa: PLC0415 - an extra
 
+    # Longer than the stop of the engine: requests may wait for runs until these are abandoned.
     drain_ms = engine_of(jobs).limits.shutdown_timeout_ms + LEAVE_AFTER_MS + _ANSWERING_MS
     try:
         servers = await stack.enter_async_context(
@@ -281,6 +284,7 @@ async def _open_unless_stopped(
 ) -> Client | None:
     """Open the app, or return None if a signal ended the wait for another owner or for a slow service."""
     try:
+        # Without a limit of its own: the signal sets it, and so ends the opening alone.
         async with asyncio.timeout(None) as patience:
             with signals.calling(lambda: patience.reschedule(0)):
                 return await _open(open_app, served, stack, manager)
@@ -293,6 +297,7 @@ async def _open(
 ) -> Client:
     try:
         check_when_owned(served.store, served.on_locked)
+        # First without a wait: the refusal names the owner.
         try:
             return await stack.enter_async_context(open_app())
         except StoreLocked as locked:
@@ -324,6 +329,7 @@ async def _until_stopped(engine: RunningEngine, signals: StopSignals) -> ExitCod
     await asyncio.wait({by_itself, signals.stop}, return_when=asyncio.FIRST_COMPLETED)
     if by_itself.done():
         sys.stderr.write(f"perdure: the engine stopped itself: {by_itself.result()}\n")
+        # Another program took the store: a restart would take it back.
         lost = engine.store.lost
         return ExitCode.FAILED if lost is None or not lost.done() else ExitCode.MISCONFIGURED
     by_itself.cancel()
@@ -345,9 +351,11 @@ def _leave(engine: RunningEngine, code: ExitCode) -> NoReturn:
     """End the process although runs ignore their cancellation: closing the event loop would wait for them."""
     runs = ", ".join(str(address) for address in engine.left_behind)
     sys.stderr.write(f"perdure: stopped without waiting for runs that ignored their cancellation: {runs}\n")
+    # `os._exit` flushes nothing.
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()
+    # Not 0: runs were left behind.
     os._exit(code or ExitCode.FAILED)
 
 
@@ -630,6 +638,7 @@ def _serve(app: str, options: Options, bind: list[str]) -> int:
     try:
         binds = tuple(parse_bind(text) for text in bind)
         tokens = tokens_from(os.environ, options.tokens_file)
+        # Before the app is imported: a wrong option is reported at once.
         for each in binds:
             access_to(each, tokens, unprotected)
         tls = None if options.tls_certificate is None else tls_context(options.tls_certificate, options.tls_key)
@@ -640,8 +649,10 @@ def _serve(app: str, options: Options, bind: list[str]) -> int:
     log_to_stderr(options.log_level, options.log_format)
     gc.set_threshold(*SELDOM)  # before the app's own module, which may set its own
     loaded = _part_of(import_app(app), options)
+    # One that the app declares has options of its own.
     if _metrics(options, binds) and not any(isinstance(sink, Prometheus) for sink in loaded.sinks):
         loaded = loaded.with_sinks(Prometheus())
+    # The imported objects stay: the collector need not look at them.
     gc.freeze()
     chosen = {"if_missing": options.if_missing, "cache": options.cache}
     url = with_options(options.store, {name: text for name, text in chosen.items() if text is not None})

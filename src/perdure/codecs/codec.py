@@ -346,6 +346,7 @@ class Codec(Generic[T]):
             InvalidInput: it does not have the type.
         """
         try:
+            # Nearly every input is of this version.
             return self.decode(data)
         except InvalidInput as strict:
             return self._accepted(data, bare, strict)
@@ -525,6 +526,7 @@ class Codec(Generic[T]):
         return frozenset(found)
 
     def _no_json(self, data: bytes, error: Exception) -> InvalidInput:
+        # Only its beginning: an input may be large.
         problem = why_unreadable(data[:_LONGEST_REASON].decode(errors="replace")) or f"not JSON: {error}"
         return InvalidInput(self.what, (f"$: {problem}",))
 

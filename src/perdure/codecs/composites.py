@@ -82,6 +82,7 @@ def set_schema(name: str, cls: type[set[Any] | frozenset[Any]], item: Schema) ->
         if type(data) is not list:
             raise Fault(name, data)
         found = cls([item.read(each, None) for each in data])
+        # Equal to this code: one of them would be lost.
         if len(found) != len(data):
             raise Fault(f"{name} without repeated members", data)
         return found

@@ -112,6 +112,7 @@ def _of_attrs(form: Any, cls: Any, path: str) -> Declaration:
         if not each.init:
             raise _not_stored(path, each.name, cls)
     types = {each.name: each.type for each in given}
+    # Only if some are not resolved yet: that is slow, and may fail.
     if not all(isinstance(type_, type) for type_ in types.values()):
         types |= {name: hint for name, hint in _hints(cls, path, types).items() if name in types}
     if untyped := [name for name, type_ in types.items() if type_ is None]:
@@ -123,6 +124,7 @@ def _of_attrs(form: Any, cls: Any, path: str) -> Declaration:
 
 def _attrs_default(field: Any) -> Callable[[], Any] | None:
     made: Any = field.default
+    # It is made from the object's other fields.
     if made is attrs.NOTHING or getattr(made, "takes_self", False):
         return None
     return made.factory if isinstance(made, attrs.Factory) else lambda: made  # type: ignore[arg-type] # Factory is a class
@@ -409,6 +411,7 @@ def _namedtuple(name: str, cls: Any, schemas: Mapping[str, Schema]) -> tuple[Rea
 
     def read(data: Any, _: Any = None) -> Any:
         if type(data) is dict:
+            # A wrong key raises here, and is located afterwards.
             return cls(**{field: reads[field](value, None) for field, value in data.items()})
         raise Fault(name, data)
 
@@ -446,6 +449,7 @@ def _typeddict_schema(name: str, declared: Declaration, schemas: Mapping[str, Sc
 
     def read(data: Any, _: Any = None) -> dict[str, Any]:
         if type(data) is dict and required <= data.keys():
+            # An unknown key raises here, and is located afterwards.
             return {key: reads[key](value, None) for key, value in data.items()}
         raise Fault(name, data)
 

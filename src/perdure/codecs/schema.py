@@ -186,6 +186,7 @@ def of_positions(items: Sequence[Schema]) -> Redact | None:
     parts = [_of(item) for item in items]
 
     def redact(data: Any, hide: Hide) -> Any:
+        # It does not have the type, so any part of it may be the secret.
         if type(data) is not list or len(data) != len(parts):
             return hide(data)
         return [part(each, hide) for part, each in zip(parts, data, strict=True)]
@@ -406,6 +407,7 @@ def stored_schema(name: str, cls: type, how: StoredAs[Any, Any], inner: Schema) 
 
     def read(data: Any, _: Any = None) -> Any:
         found = how.read(inner.read(data, None))
+        # Otherwise the next write would refuse the value.
         if type(found) is not cls:
             raise Fault(f"{name} from the function read in StoredAs", found)
         return found

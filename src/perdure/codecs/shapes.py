@@ -192,6 +192,7 @@ class ChoiceShape(ScalarShape):
     def unknown(self, data: Any, path: str) -> Iterator[Unknown]:
         if isinstance(data, (list, dict, float)):
             yield _other_form(data, path)
+        # With the class: 1 and True are equal.
         elif (type(data), data) not in self.values:
             known = ", ".join(sorted(repr(value) for _, value in self.values))
             yield Unknown(path, f"{excerpt(data, _LONGEST)} is unknown; this code knows {known}")
@@ -748,6 +749,7 @@ def is_same_input(shape: Shape, data: Any, first: str, *, size: int) -> bool:
         size: the JSON's size in bytes. A large input is compared in fewer forms, because each one costs a walk.
     """
     bare, others = first[:_DIGITS], _marked(first[_DIGITS:])
+    # At least one way: a large input is compared, too.
     ways = islice(_ways(shape, data, others), max(1, _MOST_BYTES // size))
     return any(_digest(shape.bare(data, each)) == bare for each in ways)
 
@@ -774,6 +776,7 @@ class _Marks:
     of: dict[str, str] = attrs.field(factory=dict[str, str])
 
     def __call__(self, path: str, bare: Any, /, *, is_default: bool) -> bool:
+        # Once for each place: the elements of a list share it.
         if is_default and path not in self.of:
             self.of[path] = _mark_of_default(path, _text(bare))
         return is_default

@@ -84,6 +84,7 @@ def actions_for(job: AnyDefinition, suspended: Presence, /) -> tuple[Action, ...
     found = [action for name in job.plan.offered if (action := action_named(name, job)) is not None]
     if suspended == "absent":
         return tuple(each for each in found if job.plan.commands[each.name].absent == "creates")
+    # Last: an action that destroys must not take the place of another one.
     found.sort(key=lambda action: action.effect == "destroys")
     if suspended == "ended":
         return tuple(

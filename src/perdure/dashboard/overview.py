@@ -167,6 +167,7 @@ def _numbers(frame: Frame, view: Overview) -> h.Element:
     """Show one number for each status, which links the instances, and one for the dead letters."""
     totals = {each: sum(job.by_status.get(each, 0) for job in view.jobs) for each in LISTED_STATUSES}
     links = frame.links
+    # Most apps never have orphaned instances.
     shown = [
         h.a(class_=f"number {'quiet' if not number else ''}", href=links.page("/instances", status=each))[
             h.b[f"{number:,}"], status(each)

@@ -250,6 +250,7 @@ class Reporting:
         """
         if took_ms > SLOW_COMMIT_MS:
             self._log_slow(transition, took_ms)
+        # Without a sink that listens, no event is built.
         if not self.sinks.told:
             return
         at_ms, address = self.runtime.now_ms(), str(transition.address)

@@ -181,6 +181,7 @@ class RunEmitter:
             if not isinstance(found, Success):
                 raise RunLost(found.failure())
             for item in found.unwrap():
+                # An earlier run may have left its value there.
                 if item.form == "chunk" and item.step == stored.step:
                     self._previous[heartbeat.name] = item.value.encode()
 
@@ -204,6 +205,7 @@ class RunEmitter:
         return max(LINGER_MS, self._due_ms.get(stored, 0) - self.hub.runtime.monotonic_ms())
 
     def _linger(self) -> None:
+        # A value that may be stored earlier brings the timer forward.
         if self._timer is not None:
             self._timer.cancel()
         waits_ms = (
@@ -224,6 +226,7 @@ class RunEmitter:
         if groups:
             self._state = "sending"
             self.hub.append(groups, self._answered)
+        # A thread sets no timer, so the timer runs until the effect ends.
         elif self._sent is None and (self.place == "elsewhere" or any(self._waiting.values())):
             self._linger()
         else:
@@ -239,6 +242,7 @@ class RunEmitter:
 
     def _group(self, stored: Stored, waiting: deque[bytes]) -> StreamGroup:
         instance, claim = self.execute.instance, self.execute.claim
+        # A copy: a thread may be emitting.
         over = sum(map(len, tuple(waiting))) - stored.max_bytes
         while over > 0 and len(waiting) > 1:
             over -= len(waiting.popleft())
@@ -283,6 +287,7 @@ class RunEmitter:
         sent, self._sent = self._sent, None
         if sent is not None and not sent.done():
             sent.set_result(None)
+        # While `close` waits, it sends the rest itself.
         elif self._lost is None and sent is None:
             self._send()
 
@@ -295,6 +300,7 @@ class RunEmitter:
         Raises:
             RunLost: a chunk was not stored.
         """
+        # No attempt follows that would read its heartbeats.
         if isinstance(outcome, Success) and self.step.effect == "whole":
             for stored in [each for each in self._waiting if not each.is_marked]:
                 del self._waiting[stored]
@@ -403,8 +409,10 @@ class FollowedStream:
         """Add a group that was stored."""
         if self.tail:
             last = self.tail[-1][0].last
+            # It came twice: from an append of this engine, and from a read.
             if group.last <= last:
                 return
+            # Groups of other engines are missing in between: the readers find them in the store.
             if group.first != last + 1:
                 self.tail.clear()
         self.tail.append((group, items_of((group,), group.first - 1, what=self.what)))
@@ -414,6 +422,7 @@ class FollowedStream:
         if not self.tail or self.tail[0][0].first > offset + 1:
             return None
         found: list[StreamItem] = []
+        # From the end: a reader that follows needs only the last ones.
         for group, items in reversed(self.tail):
             if group.last <= offset:
                 break
@@ -560,6 +569,7 @@ class StreamHub:
             return await self._page(channel, after, wait_ms)
         finally:
             self.count, channel.readers = self.count - 1, channel.readers - 1
+            # For a while: a reader comes back for its next page.
             if not channel.readers and self._phase == "open":
                 channel.timer = self.runtime.call_later(KEPT_MS, lambda: self._drop(channel))
 
@@ -576,6 +586,7 @@ class StreamHub:
         return channel
 
     def _drop(self, channel: FollowedStream) -> None:
+        # Another one may have its place by now.
         if self._channels.get((channel.address, channel.stream)) is channel:
             del self._channels[channel.address, channel.stream]
         if channel.follower is not None:
@@ -591,6 +602,7 @@ class StreamHub:
     async def _page(self, channel: FollowedStream, after: int, wait_ms: int) -> Result[StreamPage, CallError]:
         until_ms = self.runtime.monotonic_ms() + wait_ms
         while True:
+            # Before the look: a change during it must not be slept through.
             version = channel.version
             if self._phase == "closed":
                 return Failure(EngineClosed())
@@ -645,6 +657,7 @@ class StreamHub:
     async def _follow(self, channel: FollowedStream) -> None:
         """Read the instance, and on a shared store the groups that other engines append, while there are readers."""
         while self._channels.get((channel.address, channel.stream)) is channel and self._phase == "open":
+            # Before the read: a commit in between knows more than its answer.
             place = channel.place
             loaded = await self.reads.load(channel.address)
             if not isinstance(loaded, Success):
@@ -657,9 +670,11 @@ class StreamHub:
                     for group in groups:
                         channel.add(group)
                     self._wake(channel)
+                    # More may have come during this read: the end is shown only when no group is left.
                     continue
             if not channel.overtakes(place, row):
                 self._show(channel, row)
+            # Nothing was shown yet: its readers wait for this answer.
             elif channel.state is None:
                 continue
             if not self.sharing:
@@ -677,6 +692,7 @@ class StreamHub:
             channel.tail.clear()
         else:
             if channel.incarnation not in {0, row.incarnation}:
+                # It was created again, and the groups in memory are those of the old one.
                 channel.tail.clear()
             channel.incarnation = row.incarnation
             ends = WaitCondition(channel.job.end_statuses)
@@ -695,6 +711,7 @@ class StreamHub:
         for (address, _), channel in tuple(self._channels.items()):
             if address != transition.address:
                 continue
+            # With each commit: a read that began before it is older.
             channel.commits += 1
             if row is not None and not row.incarnation:  # a new one: the store has numbered it
                 self.runtime.spawn_eagerly(self._look(channel), name=f"perdure:{channel.what}")

@@ -42,6 +42,7 @@ class PerdurePlugin(InitPlugin):
         """Add the lifespan, the dependency and the error handler to an application."""
         config: Any = app_config  # Litestar's own annotations of these fields are incomplete
         config.lifespan.append(self._opened)
+        # It does not wait, so a thread would only cost time.
         config.dependencies[DEPENDENCY] = Provide(_client, sync_to_thread=False)
         config.exception_handlers[PerdureError] = _respond
         return app_config

@@ -64,6 +64,7 @@ class _Namer(JournalOperationNamer):
             case _:
                 name = super().operation_name(operation_id).removeprefix(f"{self._agent}__")
                 name = name.replace("mcp_server__", "mcp ").replace("__", " ")
+        # The name of a step has no colon.
         return f"{self._agent} {name}".replace(":", " ")
 
     def invocation_name(self, operation_id: DurableOperationId, *, label: str | None) -> Any:

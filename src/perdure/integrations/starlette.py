@@ -94,13 +94,16 @@ async def follow(request: Request, handle: JobHandle[Any, Any], id_: str, stream
     Raises:
         InvalidArgument: the offset or the id is not valid, or the job does not declare the stream.
     """
+    # The header first: a browser that connects again sends it, and still has the URL of the first time.
     after = offset_of(request.headers.get("last-event-id") or request.query_params.get("after", "-1"))
     read = partial(handle.dispatch.stream_page, handle.definition.address(check_id(id_)), stream.name)
     first: Result[StreamPage, PerdureError] = await result_of(read(after, 0))
     if isinstance(first, Success) and first.unwrap().state == "end":
         return Response(status_code=204)
+    # These two do not pass: after a response with a status the browser stops.
     if not isinstance(first, Success) and isinstance(first.failure(), InvalidArgument | UnknownJob):
         raise first.failure()
+    # A proxy must not collect the events.
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(_events(read, first), media_type="text/event-stream", headers=headers)
 
@@ -109,6 +112,7 @@ async def _events(
     read: Callable[[int, int], Call[StreamPage, Any]], answer: Result[StreamPage, Any]
 ) -> AsyncGenerator[bytes]:
     until_ms = time.monotonic() * 1_000 + FOLLOWED_MS
+    # The pause in milliseconds before the browser connects again.
     yield b"retry: 500\n\n"
     # After an error the response ends, and the browser tries again: it would not, after a response of another status.
     while isinstance(answer, Success):

@@ -188,6 +188,7 @@ class WebhookVerifier:
             case "standard":
                 id_, at_s = _header(given, "webhook-id"), _header(given, "webhook-timestamp")
                 marked = [part.partition(",") for part in _header(given, "webhook-signature").split(" ")]
+                # Others, such as v1a, need a public key.
                 signatures = [value for version, _, value in marked if version == "v1"]
                 self._check(signatures, f"{id_}.{at_s}.".encode() + body, at_s, base64_of)
                 return VerifiedWebhook(id=id_, body=body)

@@ -99,6 +99,7 @@ async def _gather(plan: Gather, begin: Begin, runtime: Runtime) -> AnyExit:
                 # Leaving the block cancels the others and waits for them: no branch outlives its program.
                 return exit_
             values[places.pop(task)] = exit_.unwrap()
+            # The next program takes the place of the one that has ended.
             for place, program in islice(waiting, 1):
                 places[branches.start(begin(program), name=f"gather[{place}]")] = place
     return Success(tuple(values))
@@ -108,6 +109,7 @@ async def _race(plan: Race, begin: Begin, runtime: Runtime) -> AnyExit:
     async with Branches[AnyExit](runtime, partial(_report, runtime)) as branches:
         for place, program in enumerate(plan.programs):
             branches.start(begin(program), name=f"race[{place}]")
+        # Leaving the block cancels the others, as in `_gather`.
         return (await branches.next_ended()).result()
 
 
@@ -144,6 +146,7 @@ async def _supervised(plan: Supervision, begin: Begin, runtime: Runtime) -> AnyE
             task = await branches.next_ended()
             key = keys.pop(task)
             del tasks[key]
+            # A supervisor may ignore the exit of a program that it has cancelled: a defect would be lost.
             if key in cancelled:
                 cancelled.discard(key)
                 _report(runtime, task)
@@ -205,6 +208,7 @@ class InArrivalOrder:
 
     def _orders(self) -> Orders:
         started: list[tuple[object, Any]] = []
+        # One value at a time, in the order of arrival.
         if self.unhandled and _THEN not in self.running and self.then is not None:
             started.append((_THEN, _handling(self.then, self.unhandled.popleft())))
         # Without the one that handles a value, which is none of them.
@@ -544,6 +548,7 @@ def _without_waiting(coroutine: Coroutine[Any, Any, A], instruction: object) -> 
     except StopIteration as stop:
         value: A = stop.value
         return value
+    # It catches each refusal: it must not stay suspended.
     coroutine.close()
     raise WouldBlock(who=f"{instruction!r}", waiting_for=awaited)
 

@@ -65,6 +65,7 @@ _ORDERED: Final[frozenset[TypeWord]] = frozenset(("int", "str", "datetime", "Dec
 
 # ---------------------------------------------------------------- keys
 def _whole_key(value: int) -> str:
+    # Shifted: the texts of negative numbers would not be in their order.
     return format(value + _SIGN, "016x")
 
 
@@ -123,6 +124,7 @@ class AttributeType:
             case "str" if _fits(value, str):
                 return cast("str", value)
             case "datetime" if isinstance(value, datetime) and value.utcoffset() is not None:
+                # In whole microseconds: as a float, large instants would lose some.
                 return _whole_key((value - _EPOCH) // _MICROSECOND)
             case "Decimal" if _fits(value, Decimal) and _is_small(cast("Decimal", value)):
                 return _decimal_key(cast("Decimal", value))
@@ -309,6 +311,7 @@ def checked_where(where: object, what: str) -> tuple[str, ...]:
         InvalidArgument: it is no sequence of conditions, or has too many.
     """
     expected = f"a list of at most {MAX_CONDITIONS} conditions, such as [tenant == 'acme', 'amount>100']"
+    # A text is a sequence, too, whose characters would be the conditions.
     if isinstance(where, str) or not isinstance(where, Sequence):
         raise InvalidArgument(what, where, expected)
     given: Sequence[object] = where  # pyright: ignore[reportUnknownVariableType] - each is checked below

@@ -175,6 +175,7 @@ class Grid:
 
     def count(self, after_ms: int, until_ms: int, *, most: int) -> int:
         """Count the ticks later than ``after_ms`` and not later than ``until_ms``, up to ``most``."""
+        # The clock may have gone back.
         return max(0, min(self._number(until_ms) - self._number(after_ms), most))
 
     def last(self, after_ms: int, until_ms: int, *, most: int) -> tuple[int, ...]:
@@ -276,6 +277,7 @@ def _cron_ticks(schedule: Cron) -> CronTicks:
     return _ticks_of_line(CronLine.read(schedule.line), zone(schedule.tz))
 
 
+# Once for each line and zone: a schedule is decoded with each state.
 @lru_cache(maxsize=256)
 def _ticks_of_line(line: CronLine, zone: tzinfo) -> CronTicks:
     return CronTicks(line=line, zone=zone, minutes=line.minutes())
@@ -523,6 +525,7 @@ class _Backlog:
     def skip(self) -> Due:
         latest_ms = self.latest_ms()
         next_ms = self.ticks.after(latest_ms)
+        # At most half of the gap: later than that, the next tick is nearer.
         grace_ms = min(MAX_GRACE_MS, (next_ms - latest_ms) // 2)
         # Alarms are a little late even without downtime: without a grace, "skip" would skip healthy ticks.
         if self.until_ms - latest_ms <= grace_ms:
@@ -535,6 +538,7 @@ class _Backlog:
         return Run(self._last(limit)[0] if dropped else self.nominal_ms, dropped)
 
     def _last(self, most: int) -> tuple[int, ...]:
+        # Without a later tick, the stored one is the latest.
         return self.ticks.last(self.nominal_ms, self.until_ms, most=most) or (self.nominal_ms,)
 
 

@@ -195,6 +195,7 @@ def _hints(cls: Any) -> dict[str, Any]:
     if hasattr(cls, "__pydantic_fields__") and is_model(cls):
         return pydantic_hints(cls)
     try:
+        # With extras: the marks are among them.
         return typing.get_type_hints(cls, include_extras=True)
     except Exception:  # noqa: BLE001 - a message about a value must not fail because of its class
         return {each.name: each.type for each in attrs.fields(cls)} if attrs.has(cls) else {}

@@ -158,12 +158,14 @@ class TimerQueue:
 
     def _push(self, address: Address, due_ms: int) -> None:
         self._pushed += 1
+        # The number keeps the order of arrival between equal instants.
         heapq.heappush(self._entries, (due_ms, self._pushed, address))
 
     def _drop_latest(self) -> None:
         """Drop the later half of the entries: the store returns them again."""
         self._entries.sort()
         first_ms = self._entries[len(self._entries) // 2][0]
+        # All alarms of an instant stay, or none: the position lies between two instants.
         self._entries = [entry for entry in self._entries if entry[0] < first_ms]
         self._go_back(end_of(first_ms - 1), first_ms)
 
@@ -470,6 +472,7 @@ class Alarms:
                 self._window.reset()
                 return
             address, due_ms = entry
+            # A turn in progress adds its alarm again at its end.
             if address not in self._fired and self._may_fire(address):
                 self._post(self.jobs[address.kind, address.name], address, due_ms)
 
@@ -562,6 +565,7 @@ class Alarms:
 
     def _fire_again(self, fired: _Fired) -> None:
         del self._failed[fired]
+        # The turn has written no other alarm: the instance is still due.
         if fired.written == "no":
             fired.then_due = fired.due_ms
         self._done(fired)
@@ -603,6 +607,7 @@ class Alarms:
         late_ms = self.runtime.monotonic_ms() - began_ms - PATIENCE_MS
         if self._window.is_half_done:
             self._window.refill()
+        # Only after the whole patience: a wait that was over earlier shows nothing.
         elif late_ms > -1 and self._refills - refills <= self.runtime.sizes.alarm_refills:
             self._window.look(late_ms, lambda fired: self.cache.waits_outside(fired.address))
 

@@ -216,6 +216,7 @@ class FairQueue:
         while self._next:
             turn, _, stamp, lane = self._next[0]
             known = self._lanes.get(lane)
+            # The lane has changed since, and has a newer entry.
             if known is None or known.stamp != stamp or not known.entries:
                 heapq.heappop(self._next)
                 continue
@@ -223,9 +224,11 @@ class FairQueue:
             if admission == "admitted" and self.admits is not None:
                 admission = self.admits(lane)
             if admission == "none":
+                # No lane gets permits now: this one keeps its turn.
                 return None
             if admission == "others":
                 heapq.heappop(self._next)
+                # Its turn passes until `unblock`: it must not stop the other lanes.
                 self._blocked.add(lane)
                 continue
             heapq.heappop(self._next)
@@ -249,9 +252,11 @@ class FairQueue:
         """Bring the order of turns up to date with a lane that changed."""
         self._mark(known)
         if not known.entries:
+            # A lane without an instance in memory takes room, too.
             if known.rest == "none" or len(self._lanes) > self.room:
                 self._leave(known)
             return
+        # A lane that had no instance saves no turns.
         known.turn = max(known.turn, self._turn)
         self._stamp += 1
         known.stamp = self._stamp
@@ -279,6 +284,7 @@ class FairQueue:
             self._miss()
 
     def _miss(self) -> None:
+        # Both: the pass in progress may have gone past the lane.
         self.unread = self.missed = True
 
     def _make_room(self, wanted: int, keep: str = "") -> bool:

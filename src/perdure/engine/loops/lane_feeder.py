@@ -146,6 +146,7 @@ class LaneFeeder:
             self._notice_fired(address, after)
         elif after is not None and after.rank_ms is not None:
             self.queue.notice(address, after.lane or "", after.rank_ms, after.incarnation)
+            # Otherwise the return of a slot wakes the loop.
             if self.gate.has_slot:
                 self.wake.notify()
         else:
@@ -203,6 +204,7 @@ class LaneFeeder:
         if self.gate.lane_slots is None:
             self._claims_at_ms = math.inf
         while True:
+            # Before anything is fired: a claim that an engine left takes a slot of its lane.
             if self._claims_at_ms <= self.runtime.monotonic_ms():
                 await self._read_claims()
                 continue
@@ -227,6 +229,7 @@ class LaneFeeder:
     def _fire(self) -> float:
         """Fire the next instances, and return when the rate allows another one."""
         now_ms = self.runtime.monotonic_ms()
+        # Lanes become free by time alone: no call unblocks them.
         if self.queue.has_blocked and self.rates is not None:
             self.queue.unblock_all()
         if self._ready and self.rates is not None:
@@ -276,6 +279,7 @@ class LaneFeeder:
 
     async def _record(self, rates: StoredRates) -> None:
         """Store that runs begin, then begin them: after a crash none is missing in the window of the next engine."""
+        # Taken out first: instances that are fired during the write belong to the next one.
         begun, self._begun = self._begun, []
         lanes = {lane for _, lane in begun}
         failures: Mapping[str, NotCommitted | EngineClosed] = dict.fromkeys(lanes, EngineClosed())
@@ -386,6 +390,7 @@ class LaneFeeder:
         self._requeued.discard(address)
         if self._phase == "open" and (isinstance(answer, Failure) or not left):
             self._put_back(address, lane, answer)
+        # Before the slot is returned: it says whether a run has begun with the permits.
         if self.named is not None and self.gate.is_reserved(address):
             self.named.give_back(address)
         self.gate.give_back(address)
@@ -422,6 +427,7 @@ class LaneFeeder:
         """Return when to look again, by the wall clock; None: when there is a change."""
         now_ms = self.runtime.monotonic_ms()
         instants = [free_ms] if free_ms > now_ms else []
+        # Soon: until they are read, claims in doubt fill their lanes.
         if self.gate.has_doubt and self._claims_at_ms == math.inf:
             self._claims_at_ms = now_ms + REST_MS
         instants.append(self._claims_at_ms)
@@ -455,6 +461,7 @@ class LaneFeeder:
             noticed = self._noticed
         finally:
             self._noticed = None
+        # Changes during the read are newer than its pages.
         self._take_claims({address: lane for address, lane in found.items() if address not in noticed})
 
     def _take_claims(self, found: Mapping[Address, str]) -> None:
@@ -513,6 +520,7 @@ class LaneFeeder:
             return None
         self._cursor = None
         self.queue.end_pass(self._skipped)
+        # All lanes that are left are blocked: another pass would only read them again.
         if self.queue.unread and self._progress == "none":
             self._rest_until_ms = self.runtime.monotonic_ms() + REST_MS
         return None
@@ -520,18 +528,21 @@ class LaneFeeder:
     def _meets_unread(self, rates: StoredRates, lanes: Sequence[str]) -> bool:
         now_ms = self.runtime.monotonic_ms()
         for lane in lanes:
+            # Called for its effect: a lane that is not read yet is noted.
             rates.free_ms(lane, now_ms)
         return rates.is_unread
 
     async def _read_lanes(self, names: Sequence[str]) -> Any:
         """Read the first instances of lanes, a few lanes at a time."""
         for some in _groups(names, self._unclaimed, self.page, self.runtime.sizes.unclaimed):
+            # Fired instances are returned until their claims are durable: they must not use up the share.
             share = self.queue.share(len(some)) + max(self._unclaimed.get(lane, 0) for lane in some)
             found = await self._read_queued(some, share * len(some))
             if not isinstance(found, Success):
                 return found.failure()
             for lane in found.unwrap():
                 self._take_in(lane)
+            # After each group: its lanes need not wait for the others.
             self._fire()
         return None
 
@@ -612,6 +623,7 @@ def lane_feeders(
             claims_page=dispatcher.limits.recovery_page,
             resting=resting,
         )
+        # Set afterwards: the gate and the feeder need each other.
         gate.freed, gate.rated = found[at].freed, found[at]
         if named is not None:
             found[at].queue.admits = found[at].admits

@@ -186,6 +186,7 @@ class HeldMessages:
         """Keep a message, unless there are too many."""
         of = self._of.get(pair[1], {})
         if pair not in of:
+            # It is delivered anyway, once its postponement is over.
             if self._count >= self.limit:
                 return
             self._count += 1
@@ -319,6 +320,7 @@ class Outbox:
         # A message in progress may have met the suspension: without this note it would wait for its next delivery.
         self._resumed.update(pair for pair in self._under_way if pair[1] == target)
         for held in self._held.pop(target):
+            # A release counts as no delivery.
             now = Postponed(message_id=held.message_id, deliveries=held.deliveries, not_before_ms=0, error=held.error)
             self._spawn_write(None, Transition(address=target, inbound=now), name=f"release of messages to {target}")
 
@@ -360,6 +362,7 @@ class Outbox:
             self._since_left_read = None
         messages = found.value_or(())
         for stored in messages:
+            # The engine may have been closed during the read.
             if self._phase == "open" and self._may_post(stored, since):
                 self._post(self.jobs[stored.message.target.kind, stored.message.target.name], stored)
         return len(messages)
@@ -492,6 +495,7 @@ class Outbox:
 
     def _settle_later(self, pair: Pair) -> None:
         """Offer the messages of a pair again after a while: it is not known whether the last one was consumed."""
+        # A timer that remains would keep the engine from coming to rest.
         if self._phase == "closed":
             self._settled(pair)
         else:
@@ -507,6 +511,7 @@ class Outbox:
     def _settled(self, pair: Pair) -> None:
         self._unknown.pop(pair, None)
         self._end(pair)
+        # A read in progress may still return the message: it would be delivered twice.
         self._since_read.settled.add(pair)
         if self._since_left_read is not None:
             self._since_left_read.settled.add(pair)
@@ -514,9 +519,11 @@ class Outbox:
 
     async def _write(self, stored: StoredMessage | None, transition: Transition) -> WriteOutcome:
         kept = transition if self.limits.keeps_history else attrs.evolve(transition, events=())
+        # Only a dead letter: a postponed message is not lost if another engine delivers it meanwhile.
         if self.store.sharing is not None and isinstance(transition.inbound, DeadLettered):
             fenced = await self._fenced(kept)
             if fenced is None:
+                # Another engine handles the message now: a read at once would return it again.
                 await self.runtime.sleep(STORE_RETRY_MS)
                 return None
             kept = fenced

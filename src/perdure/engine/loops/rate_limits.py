@@ -64,6 +64,7 @@ class RateLimit:
         free = self.rate.runs - self.waiting
         if free <= 0:
             return math.inf
+        # Without other engines, they are in order already.
         begun = sorted((*self._begun, *self.elsewhere)) if self.elsewhere else self._begun
         if len(begun) < free:
             return now_ms
@@ -85,6 +86,7 @@ class RateLimit:
     def begin(self, now_ms: float) -> None:
         """Note that a run which has a place begins."""
         self.waiting -= 1
+        # Older ones decide nothing: the rate allows no more runs than these.
         if len(self._begun) == self.rate.runs:
             self._begun.popleft()
         self._begun.append(now_ms)
@@ -140,6 +142,7 @@ class LaneRates:
             self.unread[lane] = None
             return math.inf
         self._forget(now_ms)
+        # Without room for another run the lane waits: a forgotten run would be counted in no window.
         if len(self._order) + self.waiting >= self.most:
             return self.next_ms()
         limit = self._lanes.get(lane)
@@ -367,6 +370,7 @@ class StoredRates:
             unread = await self._read_entry(lane, limit.rate, "beside")
             if unread is not None:
                 return unread
+            # Other engines have taken the places: the runs may not begin.
             if not limit.is_kept(self.runtime.monotonic_ms()):
                 break
         return Conflict(str(self._entry(lane)))
@@ -378,8 +382,10 @@ class StoredRates:
 
     def _write(self, lane: str | None, limit: RateLimit) -> Transition:
         now_ms, wall_ms, rate = self.runtime.monotonic_ms(), self.runtime.now_ms(), limit.rate
+        # Rounded up: a run must not count as earlier than it began.
         begun = [math.ceil(wall_ms - (now_ms - at)) for at in limit.begun]
         own = packed([*begun, *[wall_ms] * limit.waiting], rate.window_ms, self.runtime.sizes.rate_parts)
+        # The entry is written as a whole, so it repeats the runs of the others.
         others = [part for part in limit.others if part[0] + rate.window_ms > wall_ms]
         runs: list[Part] = [*((at, number, self.store.epoch) for at, number in own), *others]
         # Later than that of the entry below it: by its end, the store knows which one was read.
@@ -406,6 +412,7 @@ class StoredRates:
         entry, now_ms, wall_ms = found.unwrap().remembered, self.runtime.monotonic_ms(), self.runtime.now_ms()
         stored: list[Part] = [] if entry is None else [(at, number, by) for at, number, by in json.loads(entry.answer)]
         others = tuple(part for part in stored if part[2] != self.store.epoch)
+        # The clock of another engine may be ahead: a run counts as of now at the latest.
         begun = sorted(now_ms - max(0, wall_ms - at) for at, number, _ in others for _ in range(number))[-rate.runs :]
         self._take_over(lane, others, begun, 0 if entry is None else entry.expires_ms, why)
         return None

@@ -107,10 +107,12 @@ class StartQueue:
             if after.rank_ms is not None:
                 self.wake.notify()
         else:
+            # It was claimed, or deleted.
             self._begun.discard(id_)
 
     def doubt(self) -> None:
         """Read the store again, because it may hold queued starts, and ends, that were not noticed."""
+        # An engine that is alone notices all ends, except those of a commit in doubt.
         if self.store.sharing is None:
             self._checked_ms = -math.inf
         self.wake.notify()
@@ -125,6 +127,7 @@ class StartQueue:
         if self.job.most_under_way is not None or self.store.sharing is not None:
             return True
         found = await answer_of(self.lanes.queued(self.name, (START_LANE,), 1))
+        # After an error, too: other code may have queued starts.
         return not isinstance(found, Success) or any(lane.instances for lane in found.unwrap())
 
     async def run(self) -> None:
@@ -141,6 +144,7 @@ class StartQueue:
         # Without a limit, the answers of the starts make room for the next ones.
         free = page - len(self._begun) if most is None else most - len(self._holders())
         wanted = max(1, min(page, free))
+        # Those that have begun are returned until their claims are durable.
         found = await answer_of(self.lanes.queued(self.name, (START_LANE,), len(self._begun) + wanted))
         if not isinstance(found, Success):
             self._failed("queued starts not read", found.failure())
@@ -168,6 +172,7 @@ class StartQueue:
 
     def _answered(self, address: Address, _: TurnAnswer) -> None:
         """Read the queue again after a start that has not begun: the store refused its claim, or the job was held."""
+        # One that has begun was removed by `notice`.
         if address.id in self._begun:
             self._begun.discard(address.id)
             self._rest()
@@ -213,6 +218,7 @@ class StartQueue:
                     return []
                 continue
             if waiting and room > 0:
+                # All that are under way must be known before a place is taken, not only as many as fill the limit.
                 if self._counted != "all":
                     self._counted = "none"
                     continue
@@ -253,6 +259,7 @@ class StartQueue:
                 if isinstance(answer, Success):
                     if not self._is_under_way(answer.unwrap().instance, holders[id_]):
                         self._ended[id_] = holders[id_]
+                # Any other error is that of one row, which keeps its place.
                 elif isinstance(answer.failure(), StoreUnavailable):
                     self._failed("instances under way not read", answer.failure())
                     return False

@@ -178,6 +178,7 @@ class LaneLimit:
     def give_back(self, address: Address) -> None:
         """Return the slot of an alarm whose turn began no run."""
         lane = self._reserved.pop(address, None)
+        # Without a lane, a run has begun with the slot, and returns it at its end.
         if lane is not None:
             self.rated.free_place(lane)
             self.leave_lane(address)
@@ -204,6 +205,7 @@ class LaneLimit:
             self.doubted.add(address)
         else:
             self.doubted.discard(address)
+        # Once: a claim is known from its commit, and from the read of the store.
         if address not in self._claims:
             self._claims[address] = lane
             if address not in self._inside_at:
@@ -303,6 +305,7 @@ class LaneLimit:
         self._running[lane] -= 1
         if not self._running[lane]:
             del self._running[lane]
+        # Before the feeder is called: recovered runs come first.
         self._hand_over()
         self.freed(lane)
 
@@ -316,6 +319,7 @@ class LaneLimit:
                 return
 
     def _count(self, address: Address, lane: str) -> None:
+        # With a slot, the claim is not counted apart, or it would fill its lane twice.
         if address in self._claims and address not in self._inside_at:
             self._change_idle(self._claims[address], -1)
         self._inside_at[address] = (*self._inside_at.get(address, ()), lane)
@@ -400,6 +404,7 @@ class ConcurrencyLimit:
             if self._inside or self._waiting or self._lone:
                 return False
             self._alone = "running"
+        # All wait behind a run that must be alone: otherwise it would never begin.
         elif self._lone or self._alone == "running" or (self._waiting and job in self._waiting):
             return False
         # Spelled out, as in `leave`: each run with an effect takes a slot.
@@ -427,6 +432,7 @@ class ConcurrencyLimit:
             if place.done() and not place.cancelled():
                 self.leave(company, job)  # it was admitted at the same moment
             else:
+                # Cancelled, so that `_forget_cancelled` removes the run from its line.
                 place.cancel()
                 self._admit_waiting()  # those behind a run that had to be alone
             raise
@@ -460,6 +466,7 @@ class ConcurrencyLimit:
         if self._alone == "running":
             return None
         lone = self._lone[0].number if self._lone else math.inf
+        # Those that came after a run that must be alone stay behind it.
         first = [line[0] for line in self._waiting.values() if line[0].number < lone]
         ready = [(self._used[run.job], run.number, run.job) for run in first if self._has_room(run.job)]
         if ready:
@@ -594,6 +601,7 @@ class ConcurrencyLimits:
             return False
         if self.engine.try_enter(company, job):
             return True
+        # Both or none: a slot that is not returned lowers the limit of the job.
         gate.leave("beside_others")
         return False
 
@@ -643,6 +651,7 @@ class ConcurrencyLimits:
     async def _enter_named(self, job: str, company: Company, address: Address, subject: str) -> None:
         """Take permits of the named limits, then a slot of the engine: a run that waits for permits has no slot."""
         named = self.named
+        # A run that a feeder has fired has its permits already.
         if not named.is_placed(address):
             await named.enter(job, address, subject)
         while True:
@@ -663,6 +672,7 @@ class ConcurrencyLimits:
     def _try_enter_named(self, job: str, company: Company, address: Address) -> bool:
         named, lanes = self.named, self.lanes.get(job)
         if lanes is not None:
+            # The slot comes last: the other two only look.
             ready = lanes.is_reserved(address) and named.may_begin(address) and self.engine.try_enter(company, job)
             return ready and named.begin_placed(address) and lanes.use(address)
         gate = self.jobs.get(job)
@@ -743,6 +753,7 @@ class Holds:
         changed: Result[str, Any] = await answer_of(self.store.set_hold(job, hold))
         if not isinstance(changed, Success):
             return Failure(changed.failure())
+        # After the answer: a hold that is not durable must not keep runs back.
         others = tuple(other for other in self.jobs if other != job)
         self.jobs = tuple(sorted((*others, job))) if hold == "held" else others
         if changed.unwrap() == "changed":

@@ -161,6 +161,7 @@ class NamedLimits:
         self.runtime.log(LogRecord("info", "limit changed", {"limit": name, **numbers.given}))
         for entry in [entry for entry in self._entries.values() if entry.name.limit == name]:
             entry.permits.change(*self._numbers(entry.name))
+            # Looked at again at once: with the new numbers there may be room.
             entry.again_ms = entry.looked_ms = -math.inf
             self._ask_soon(entry.name)
 
@@ -173,6 +174,7 @@ class NamedLimits:
             stored: their entry.
         """
         entry, now_ms = self._entries.get(name), self.runtime.monotonic_ms()
+        # Others stand in line: the run would come behind them.
         if entry is not None and entry.lines:
             return False
         if entry is None or entry.state == "unread":
@@ -218,6 +220,7 @@ class NamedLimits:
             if await self.count_again(held):
                 self._begin(held)
                 return True
+        # A cancellation too: permits that stay taken would block the other runs.
         except BaseException:
             self.give_back(address)
             raise
@@ -254,6 +257,7 @@ class NamedLimits:
         now_ms = self.runtime.monotonic_ms()
         for name, cost in self.demand_of(job, lane).needs:
             entry = self._entries.get(name)
+            # An entry that is due again may have room by now.
             if entry is None or entry.again_ms <= now_ms:
                 continue
             if not entry.permits.has_room(entry.permits.capped(cost), now_ms):
@@ -278,6 +282,7 @@ class NamedLimits:
         if not keyed.needs:
             return "admitted"
         asked = self._asked.setdefault(job, {})
+        # Those without a line have their permits, and full ones get none now: neither needs a worker.
         for known in tuple(asked):
             if (job, known) not in self._lines or self.is_full(job, known):
                 del asked[known]
@@ -285,6 +290,7 @@ class NamedLimits:
             return "none"  # permits that no worker is free for would be counted for nothing
         if self._is_offered(keyed, Line(keyed, self._turn, job, lane), items.of_lane, tell):
             return "admitted"
+        # Only a lane that may get permits counts as one that needs a worker.
         if not self.is_full(job, lane):
             asked[lane] = None
         return "others"
@@ -294,6 +300,7 @@ class NamedLimits:
         now_ms = self.runtime.monotonic_ms()
         line = self._lines.get((new.job, new.lane))
         if line is not None and line.allowed > 0:
+            # The loop has called it, but others may have taken the permits since.
             if all(self._has_room(name, cost, now_ms) for name, cost in demand.needs):
                 return True
         elif line is None and self._is_free(demand):
@@ -324,9 +331,11 @@ class NamedLimits:
                 if await self.count_again(held):
                     self._begin(held)
                     return
+            # A cancellation too, as in `begin`.
             except BaseException:
                 self.release(held)
                 raise
+            # Other calls were counted meanwhile: it stands in line again.
             self.release(held)
 
     async def _wait(self, held: Held, ends: Literal["with_engine", "with_run"]) -> None:
@@ -339,6 +348,7 @@ class NamedLimits:
         if self._is_free(held.demand):
             self._take(held)
             return
+        # The engine is closing: the run continues without permits, and does not begin.
         if self._phase == "closing" and ends == "with_engine":
             held.demand = NO_DEMAND
             return
@@ -389,6 +399,7 @@ class NamedLimits:
 
     def _take(self, held: Held) -> None:
         entries = [(self._entries[name], cost) for name, cost in held.demand.needs]
+        # Kept as taken: a number that changes later must not change how many are returned.
         held.taken = tuple((entry.name, entry.permits.capped(cost)) for entry, cost in entries)
         for (entry, _), (_, cost) in zip(entries, held.taken, strict=True):
             entry.permits.take(cost)
@@ -401,6 +412,7 @@ class NamedLimits:
     def _is_free(self, demand: PermitDemand) -> bool:
         """Whether no run waits for these permits, and there are some."""
         now_ms, free = self.runtime.monotonic_ms(), True
+        # No early return: `_has_room` requests each entry that is not in memory.
         for name, cost in demand.needs:
             if not self._has_room(name, cost, now_ms) or self._entries[name].lines:
                 free = False
@@ -479,6 +491,7 @@ class NamedLimits:
             self._lines.pop(key, None)
 
     def _pass_turn(self, line: Line) -> None:
+        # New lines begin at this turn: they do not come before those that have waited longer.
         self._turn = max(self._turn, line.turn)
         line.turn += line.step
 
@@ -489,6 +502,7 @@ class NamedLimits:
             for waiter in [one for one in line.waiting if one.ends == "with_engine"]:
                 line.waiting.remove(waiter)
                 waiter.held.demand = NO_DEMAND
+                # A cancelled wait has its answer already.
                 if not waiter.answer.done():
                     waiter.answer.set_result(None)
             if line.job:
@@ -503,7 +517,9 @@ class NamedLimits:
             while self._timers and self._timers[0][0] <= now_ms:
                 self._due[heapq.heappop(self._timers)[-1]] = None
             self._forget_told(now_ms)
+            # A forgotten entry may still have timers in the heap.
             due = [self._entries[name] for name in self._due if name in self._entries]
+            # Before they are served: entries that become due meanwhile come in the next turn of the loop.
             self._due.clear()
             wanted = self._serve(due, now_ms)
             asked = {entry: wanted.get(entry, 0) for entry in (*wanted, *due) if self._asks(entry, wanted, now_ms)}
@@ -521,6 +537,7 @@ class NamedLimits:
 
     def _settle(self, entry: Entry) -> None:
         """Forget an entry that is not in use, or look at it again later."""
+        # It is due again, or was forgotten and is read again: the next turn of the loop settles it.
         if entry.name in self._due or self._entries.get(entry.name) is not entry:
             return
         if entry.is_over:
@@ -528,6 +545,7 @@ class NamedLimits:
             return
         now_ms = self.runtime.monotonic_ms()
         next_ms = entry.next_ms(now_ms)
+        # A timer that comes earlier looks again anyway.
         if next_ms < entry.timer_ms or (entry.timer_ms <= now_ms and next_ms < math.inf):
             entry.timer_ms = next_ms
             heapq.heappush(self._timers, (next_ms, *entry.name.order, entry.name))
@@ -557,6 +575,7 @@ class NamedLimits:
                 number += 1
                 heapq.heappush(queue, (line.turn + line.allowed * line.step, number, line))
         for line in told:
+            # Only for a moment: permits that the feeder does not take must serve the others.
             self._told.append((now_ms + SOON_MS, line))
             if line.tell is not None:
                 line.tell()
@@ -617,6 +636,7 @@ class NamedLimits:
                         permits = max(0, min(permits, line.items * cost - known))
                         of_jobs[entry, line.job] = known + permits
                     wanted[entry] = wanted.get(entry, 0) + permits
+                # Only the first need that is missing: permits of the next ones would be counted for nothing meanwhile.
                 break
         return {entry: permits for entry, permits in wanted.items() if permits}
 
@@ -640,6 +660,7 @@ class NamedLimits:
                 self._rest(some)
                 continue
             writes: list[PlannedEntry] = []
+            # Before the write: the permits count from here on, however long the answer takes.
             sent_ms, wall_ms = self.runtime.monotonic_ms(), self.runtime.now_ms()
             for entry in some:
                 write = self._planned(
@@ -686,6 +707,7 @@ class NamedLimits:
         """Ask later, because the store does not answer."""
         for entry in entries:
             entry.rest_ms = self.runtime.monotonic_ms() + LOOK_MS
+            # Also without an answer: those that wait see that they may not begin, and return their permits.
             self._counted(entry)
 
     def _planned(self, entry: Entry, found: Remembered | None, wanted: int, clock: Instants) -> PlannedEntry | None:
@@ -700,6 +722,7 @@ class NamedLimits:
             stored = entry.known if entry.state != "unread" else stored
             entry.known = stored
         entry.seen_ms = max(entry.seen_ms, 0 if found is None else found.expires_ms)
+        # The most since the last write: by the present number, permits would be returned that are needed again soon.
         peak, entry.peak = entry.peak, permits.used
         planned = permits.plan(
             stored.living(permits.me, self.others()),
@@ -710,6 +733,7 @@ class NamedLimits:
         lowered = permits.lower(planned)
         write = PlannedEntry(entry, planned, lowered, wanted)
         mine = planned.stored.of(permits.me)
+        # Written again long before its end: without the entry, other engines would count none of its permits.
         is_fresh = entry.seen_ms > clock.wall_ms + self._kept_ms // 2 or not mine.held
         if mine == stored.of(permits.me) and not planned.granted and not permits.placed and is_fresh:
             self._accepted(write, clock.now_ms, clock.wall_ms)
@@ -732,6 +756,7 @@ class NamedLimits:
             self.runtime, lambda tell: self.store.commit(changes, tell)
         )
         took_ms = self.runtime.monotonic_ms() - sent_ms
+        # It falls slowly: one fast answer does not make a slow store fast.
         self._term_ms = int(max(self._term_ms // 2, 4 * took_ms))
         for write, change, answer in zip(writes, changes, answers, strict=True):
             entry = write.entry
@@ -741,6 +766,7 @@ class NamedLimits:
             elif isinstance(answer.failure(), Conflict):
                 entry.conflicts += 1
                 if entry.conflicts >= MAX_CONFLICTS:
+                    # At random: engines that have met now should not meet again.
                     entry.again_ms = self.runtime.monotonic_ms() + WAIT_MS * (0.5 + self.runtime.random())
                     entry.conflicts = 0
                 self._ask_soon(entry.name)
@@ -768,6 +794,7 @@ class NamedLimits:
         if mine.wants or write.wanted > min(permits.room, permits.granted if permits.rate is not None else math.inf):
             free_ms = now_ms + planned.free_ms - wall_ms
             if self._ownership == "shared":
+                # Other engines may return permits before that, and nothing tells this one.
                 free_ms = min(free_ms, now_ms + WAIT_MS * (0.5 + self.runtime.random()))
             entry.again_ms, entry.lacks = free_ms, "permits to run" if planned.free_ms == math.inf else "begins"
             for line in tuple(entry.lines):

@@ -38,6 +38,7 @@ def jobs() -> SyncClient:
     opened = _opened.get(os.getpid())
     if opened is None:
         with _lock:
+            # Another thread may have opened it meanwhile.
             opened = _opened.get(os.getpid()) or _open()
             _opened[os.getpid()] = opened
     return opened[0]
@@ -47,6 +48,7 @@ def close() -> None:
     """Close this process's client, if it is open. The next `jobs` call opens another one."""
     with _lock:
         opened = _opened.pop(os.getpid(), None)
+    # Outside of the lock: the close may wait.
     if opened is not None:
         opened[1].close()
 

@@ -90,6 +90,7 @@ def send_after_commit(
         key=key,
     )
     row.save(using=using, force_insert=True)
+    # Robust: the transaction has committed, so an error of the sending must not fail the view.
     transaction.on_commit(partial(send_waiting, instance=row.instance, using=using), using=using, robust=True)
     return row
 
@@ -101,6 +102,7 @@ def send_waiting(*, instance: str | None = None, using: str | None = None) -> Se
         instance: only requests to this instance. By default all.
         using: the database. By default Django's default database.
     """
+    # A refused row stays for an operator: the engine would refuse it again.
     rows = OutboxRequest.objects.using(using).filter(error="")
     if instance is not None:
         rows = rows.filter(instance=instance)
@@ -111,10 +113,12 @@ def send_waiting(*, instance: str | None = None, using: str | None = None) -> Se
         of_row = OutboxRequest.objects.using(using).filter(pk=row.pk)
         match jobs().attempt(call(row.action, row.instance, row.payload, idempotency_key=row.key)):
             case Success(_):
+                # If the process ends before this, the row is sent again, and its key makes that harmless.
                 row.delete()
                 sent += 1
             case Failure(error) if isinstance(error, _AGAIN):
                 of_row.update(attempts=F("attempts") + 1)
+                # All rows go to one engine: the next ones would meet the same error.
                 return SentRows(sent=sent, refused=refused, stopped_by=error)
             case Failure(error):
                 of_row.update(error=str(error))

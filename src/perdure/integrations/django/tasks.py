@@ -170,6 +170,7 @@ def _finish(result: TaskResult[..., Any], status: TaskResultStatus) -> None:
 @effect(on="thread", name="call a task")
 def _call(_: object, id_: str, item: EnqueuedTask, attempt: int) -> Result[str, TaskFailure]:
     result: TaskResult[..., Any] | None = None
+    # The thread is used again: a connection that was lost meanwhile must not fail this task.
     close_old_connections()
     try:
         result = _begun(id_, item, attempt)
@@ -300,6 +301,7 @@ class PerdureBackend(BaseTaskBackend):
             PerdureError: the engine refused it, or did not answer. It may have been enqueued if the answer was lost.
         """
         self.validate_task(task)
+        # Made here and not by the engine: it is the key of a repeat.
         id_ = uuid4().hex
         result = _ready(task, id_, args, kwargs, enqueued_at=timezone.now())
         item = EnqueuedTask(

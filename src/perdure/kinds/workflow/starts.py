@@ -219,6 +219,7 @@ def copied(
         return Undecodable(str(source), problem.problems)
     if isinstance(prefix, ForkRefused):
         return prefix
+    # A replay begins with the state of the start.
     state = present.state if header.first is None else header.first
     return ForkCopy(state=state, started_ms=header.started_ms, prefix=prefix)
 
@@ -297,6 +298,7 @@ def due(job: AnyWorkflow, address: Address, instance: Instance | None, request: 
         return Defer()
     header = header_of(instance)
     if header.ended is not None:
+        # The messages that it has sent are still delivered.
         return answered(purge(instance, own_messages="kept"), None)
     # Its time has come, and now it waits for its place. A cancelled one ends at its first step, and needs none.
     if job.concurrency is not None and instance.run_count == 0 and header.cancel is None:

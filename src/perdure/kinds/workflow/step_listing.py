@@ -69,6 +69,7 @@ _HIDDEN: Final = f'"{HIDDEN}"'
 
 def next_steps(replay: Replay) -> tuple[NextStep, ...]:
     """Return the steps that a replayed program waits for, ordered by paths."""
+    # As numbers: as texts, 10 comes before 2.
     waiting = sorted(replay.tree.asked.values(), key=lambda asked: _numbers(asked.path))
     return tuple(
         NextStep(
@@ -98,9 +99,11 @@ def steps_of(header: Header, bodies: Sequence[str]) -> tuple[StepRecord, ...]:
     """
     rows = _answers(header, bodies)
     started = {row.path.removesuffix(STARTED): row for row in rows if row.path.endswith(STARTED)}
+    # Removed with its answer: the starts that are left are those of open steps.
     answered = [_recorded(row, started.pop(row.path, None)) for row in rows if not row.path.endswith(STARTED)]
     failing = {step.path for step in header.failing}
     parked = {child.path for child in header.parked}
+    # A step that fails is listed once, with its error.
     waits = [_waited(wait, started.pop(wait.path, None)) for wait in header.waits_for if wait.path not in failing]
     status = "waiting" if header.ended is None else "left"  # by a branch that no longer waited
     children = [

@@ -82,6 +82,7 @@ def inside(text: str, *, is_remote: bool, base: Context | None = None) -> Contex
         base: holds the other values, such as baggage. By default none.
     """
     span = NonRecordingSpan(span_context(text, is_remote=is_remote))
+    # Without a base, nothing of the running task may get into the trace.
     return set_span_in_context(span, Context() if base is None else base)
 
 
@@ -364,6 +365,7 @@ def metric_values(event: AnyEvent) -> tuple[MetricValue, ...]:
 
 def _request(event: RequestEnded) -> tuple[MetricValue, ...]:
     labels = _of_job(event.address) | {"perdure.action": event.action, "perdure.outcome": event.outcome}
+    # Only the duration has the type of the error: the wait was over before it.
     ended = labels | {"error.type": event.error} if event.error else labels
     return MetricValue(REQUESTS, event.took_ms / 1_000, ended), MetricValue(WAITS, event.waited_ms / 1_000, labels)
 
@@ -391,6 +393,7 @@ def _stored(event: JobExecuted | JobFailed | JobRecovered | JobParked | JobLeft)
         case JobExecuted():
             return (_run(event, "completed"),)
         case JobFailed():
+            # No attempt has ended: a new run has replaced this one.
             is_run = event.hook != "superseded"
             return (_run(event, "failed" if event.retry_at_ms is None else "retrying"),) if is_run else ()
         case JobRecovered():

@@ -222,6 +222,7 @@ class KnownJobs:
     def at(self, address: str) -> JobLabels:
         """Return the labels for an address's job. The address is printed ``kind:name:id``."""
         kind, _, rest = address.partition(":")
+        # A name has no colon, and an id may have some.
         return self.of_job(kind, rest.partition(":")[0])
 
     def of_job(self, kind: str, name: str) -> JobLabels:
@@ -327,6 +328,7 @@ class Counting:
             COMMIT_OUTCOMES
         ):  # a counter that appears with its first value hides that value from rate()
             self._add(COMMITS, (outcome,), 0)
+        # From 0 on, as above.
         self._add(LOST_LEASES, (), 0)
         for job in self.jobs.by_job.values():
             self._add(RECOVERIES, job.values, 0)
@@ -378,6 +380,7 @@ class Counting:
         self._add(LEAVINGS, (*self.jobs.at(event.address).values, one_of(LEFT_REASONS, event.error_type)))
 
     def _alarm(self, event: AlarmFired) -> None:
+        # The clock may have gone back.
         self._observe(LATENESS, self.jobs.at(event.address).values, max(0, event.at_ms - event.due_ms) / 1_000)
 
     def _overloaded(self, event: EngineOverloaded) -> None:
@@ -496,6 +499,7 @@ def _instances(counts: StoreCounts, jobs: KnownJobs) -> Iterator[Sample]:
     numbers: dict[LabelValues, int] = {}
     for each in counts.instances:
         labels: LabelValues = (*jobs.of_job(each.kind, each.name).values, each.status)
+        # Jobs that are not served share a series, so their numbers are added.
         numbers[labels] = numbers.get(labels, 0) + each.number
     for known, number in numbers.items():
         yield INSTANCES, known, number
@@ -580,6 +584,7 @@ class EngineReader:
             health, counts, demand, members = None, None, (), None
             fields = {"sink": self.name, "error": excerpt(error)}
             self.engine.runtime.log(LogRecord("warning", "store not read for metrics", fields))
+        # Together: a scrape must not show the counts of one read beside the health of another one.
         self._health, self._counts, self._demand = health, counts, demand
         self._members = None if members is None else parts_of(members)
 

@@ -57,6 +57,7 @@ def outgoing(logged: LoggedEvent, *, done: int, origin: dict[str, str]) -> Outgo
     event = logged.event
     fields = _fields(event.body) if isinstance(event, UnreadEvent) else orjson.loads(event_body(event))
     event_id = fields.pop("event_id", f"sequence-{logged.sequence}")
+    # The origin comes last: a field of an event must not replace it.
     data: dict[str, Any] = {
         "event_id": event_id,
         "sequence": logged.sequence,
@@ -227,6 +228,7 @@ def judge(response: Response | NoResponse, now_ms: int) -> Verdict:
 
 def _wait_ms(text: str, now_ms: int) -> int:
     """Read a ``retry-after``: seconds, or a date. 0 if it is neither."""
+    # `isdigit` alone is true for characters that `int` refuses.
     if text.isascii() and text.isdigit() and len(text) <= 9:  # noqa: PLR2004 - 30 years
         return min(int(text) * 1_000, MAX_RETRY_AFTER_MS)
     try:
@@ -293,6 +295,7 @@ def delivery(page: Sequence[Outgoing], *, batch_size: int, max_bytes: int) -> De
             case EventsAccepted():
                 # After the answer, never before it: the export is at least once.
                 yield Advance(page[count - 1].done)
+                # Step by step: the next event may be refused, too.
                 page, size = page[count:], min(size * 2, batch_size)
             case EventsRefused(reason) if count == 1:
                 page = yield from _doubted(page, reason)

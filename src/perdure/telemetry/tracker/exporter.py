@@ -131,6 +131,7 @@ class Retries:
         self.runtime.log(LogRecord(level, message, {"sink": self.name, **fields}))
 
     def _jittered(self, delay_ms: float) -> float:
+        # In part at random: the trackers of many engines must not retry at one instant.
         return delay_ms * (1 + self.runtime.random()) / 2
 
 
@@ -160,6 +161,7 @@ class Endpoint:
         Raises:
             GaveUp: the sink is closing.
         """
+        # Once: each repeat sends the same bytes.
         body = body_of(batch)
         if self.options.compression == "gzip":
             body = await gzipped(body, lambda: self.runtime.sleep(0))
@@ -188,6 +190,7 @@ class Endpoint:
             await ended(task, self.runtime)
         except self.runtime.cancelled:
             task.cancel()
+            # Until the request is over: its connection belongs to the client that is closed next.
             await ended(task, self.runtime)
             raise
         finally:
@@ -233,6 +236,7 @@ async def http_post(options: TrackerOptions) -> AsyncGenerator[Post]:
         **options.headers,
     }
     timeout_s = options.timeout_ms / 1_000
+    # Batches are sent one after the other.
     limits = httpx2.Limits(max_connections=1, max_keepalive_connections=1)
     # No redirects: a redirected POST becomes a GET, and the header with the key would go to another host.
     async with httpx2.AsyncClient(timeout=timeout_s, limits=limits, follow_redirects=False) as client:
@@ -250,6 +254,7 @@ async def http_post(options: TrackerOptions) -> AsyncGenerator[Post]:
 
 async def _read(response: httpx2.Response) -> None:
     size = 0
+    # Not decoded: a small compressed response could fill the memory.
     async for part in response.aiter_raw():
         size += len(part)
         if size > MAX_RESPONSE_BYTES:
@@ -322,6 +327,7 @@ class Position:
             self.done = self.stored = found.sequence
         else:
             oldest = () if start == "now" else await self._repeated(lambda: self.store.events(0, 1))
+            # Stored at once: a restart before the first batch must not begin at a later event.
             await self.move(oldest[0].sequence - 1 if oldest else found.last)
         return int(found.last)
 
@@ -343,6 +349,7 @@ class Position:
         while len(found) < limit:
             wanted, after = min(EVENTS_PER_READ, limit - len(found)), found[-1].sequence if found else self.done
             part: tuple[LoggedEvent, ...] = await self._repeated(partial(self.store.events, after, wanted))
+            # The caller reports a gap before the first event.
             if found and part and await self._lost(after, part[0].sequence):
                 break
             found += part
@@ -469,6 +476,7 @@ class Exporter:
         if isinstance(event, EventHeader):
             self._told += 1
             self._last += 1
+            # A wake-up for each event would cost more than the event.
             if self._told == 1 or self._told == self.options.batch_size:  # noqa: PLR1714 - a set would cost more
                 self._wake.notify()
 
@@ -486,6 +494,7 @@ class Exporter:
             await ended(task, self.runtime)
         finally:
             timer.cancel()
+            # If this wait is cancelled, too: the task must not outlive the sink.
             task.cancel()
         if remaining := self.lag().events:
             message = "tracker stopped before everything was exported; the next start continues"
@@ -498,6 +507,7 @@ class Exporter:
             self._last = await self.position.locate(self.options.start)
             while True:
                 await self._export_or_log()
+                # After an export: the close sends the rest once.
                 if self.retries.is_closing:
                     return
                 await self._gather()
@@ -535,6 +545,7 @@ class Exporter:
             # Before the read: an event that is logged during the read is counted, and the loop comes back for it.
             self._told = 0
             await position.follow()
+            # A larger page may hold an event that the endpoint accepts.
             limit = max(self.options.batch_size, MAX_PROBED_EVENTS) if self._is_probing else self.options.batch_size
             page = await position.read(limit)
             events, at_end = page.events, page.is_last
@@ -549,6 +560,7 @@ class Exporter:
             if position.done == last and at_end and not self.retries.is_closing:
                 break
         self._oldest_ms = None
+        # The position has moved over events that were not selected, without the store.
         if self.retries.is_closing and position.done > position.stored:
             await position.move(position.done)
 
@@ -566,6 +578,7 @@ class Exporter:
         """Encode the selected events, some at a time: requests run in between."""
         select = self.options.select
         chosen = [each for each in page if select is None or select(each.event)]
+        # Each event moves the position up to the next selected one, over those in between.
         ends = [each.sequence - 1 for each in chosen[1:]] + [page[-1].sequence]
         encoded: list[Outgoing] = []
         for each, done in zip(chosen, ends, strict=True):
