@@ -35,10 +35,14 @@ from perdure.jobs.messages import plain_action, subscribed_action
 from perdure.jobs.suspension import check_readable
 from perdure.kinds.topic import SubscriberPage, TopicPublished, TopicSubscribed, TopicUnsubscribed
 from perdure.kinds.topic.handler import SENT_BYTES, data_of
+from perdure.stores.contract import commit_one
 from perdure.testing import JobMachine, WorkerDied, World
 from perdure.testing.cluster import Cluster
+from perdure.testing.conformance.histories import ERROR, FAR_MS, settled_by
 from perdure.values.address import Address
 from perdure.values.errors import DefinitionError, InvalidArgument, InvalidInput, Overloaded, Undecodable, UnknownAction
+from perdure.values.message import Postponed
+from perdure.values.times import to_ms
 
 
 @attrs.frozen
@@ -723,6 +727,31 @@ def test_engines_with_both_versions_send_each_event_once() -> None:
             cluster.run_on(new, lambda client, number=number: client.handle(prices).publish("eur", Price(number)))
         cluster.advance("10 s")
         assert cluster.run_on(old, lambda client: client.handle(notes).get_state("a")) == (0, 1, 2, 3, 4)
+
+
+CODE_OF_NOTES_WITHOUT_TOPICS = "da70291a51223a2f"
+"""The fingerprint that `notes` has in a version of this library without topics."""
+
+
+def test_an_event_that_a_version_without_topics_left_arrives_at_once() -> None:
+    """The definition of the subscriber is the same in both versions."""
+    with World(app) as world:
+        begin(world, "a")
+        world.restart(App(None).with_jobs(prices, watcher, batches, copies))
+        publish(world, 1)
+        world.settle()
+        [event] = world.inspect(lambda store: store.messages(FAR_MS, 10))
+        left = Postponed(
+            message_id=event.message_id,
+            deliveries=0,
+            not_before_ms=to_ms(world.now) + 60_000,
+            error=ERROR,
+            codes=(CODE_OF_NOTES_WITHOUT_TOPICS,),
+        )
+        world.inspect(lambda store: commit_one(store, settled_by(notes.address("a"), left)))
+        world.restart(app)
+        world.advance("1 s")
+        assert seen(world, "a") == (0, 1)
 
 
 # ---------------------------------------------------------------- tools

@@ -95,6 +95,7 @@ EXPLAINED = {
     "jobs/attributes.py:_DIGITS": NUMBERS,
     "jobs/code_fingerprint.py:MAX_CACHED": "a cache of answers that are computed again",
     "jobs/code_fingerprint.py:MAX_FUNCTIONS": "functions of one definition that a fingerprint covers",
+    "jobs/code_fingerprint.py:MESSAGE_FORMAT": "the number of a form",
     "jobs/code_fingerprint.py:_DIGITS": NUMBERS,
     "jobs/context.py:_ADDRESS_CHARACTERS": TEXT,
     "jobs/transitions.py:MAX_TOLD": TEXT,

@@ -20,15 +20,18 @@ MAX_CACHED: Final = 1_024
 MAX_FUNCTIONS: Final = 10_000
 """Functions that one fingerprint includes."""
 
+MESSAGE_FORMAT: Final = 2
+"""It rises when engines send messages that earlier versions of this library leave. 1 has none to subscribers."""
+
 _DIGITS: Final = 16
 
 
 def code_of(definition: AnyDefinition, reads: str = "") -> str:
     """Return a fingerprint of all that decides whether a definition can read a stored instance.
 
-    These are the types that it stores, its state's version, the functions that upgrade older versions, and for a kind
-    that keeps journals their form and the job's functions, with those that they call in the same package. The same code
-    has the same fingerprint after a restart.
+    These are the types that it stores, its state's version, the functions that upgrade older versions, the form of
+    messages, and for a kind that keeps journals their form and the job's functions, with those that they call in the
+    same package. The same code has the same fingerprint after a restart.
 
     Args:
         definition: the definition.
@@ -67,8 +70,7 @@ def _code(key: _Identity) -> str:
     if definition.keeps_journal:
         functions += plan.hooks.values()
     parts = {name: _schema(codec) for name, codec in codecs.items()}
-    # The format only where it is not the first one: fingerprints of other kinds stay as they are.
-    version = (plan.state_version, definition.journal_format) if definition.journal_format > 1 else plan.state_version
+    version = plan.state_version, definition.journal_format, MESSAGE_FORMAT
     return fingerprint(orjson.dumps((version, parts, list(_texts(functions)))))[:_DIGITS]
 
 
