@@ -101,15 +101,14 @@ async def audit(store: Store, job: AnyDefinition, id_: str) -> dict[str, int]:
         named = set(Reference.of(instance.state).names)
         dangling = len(named - {row.name for row in rows if row.form == "part"})
     for row in rows:
-        if row.form == "part":
+        if row.form == "part" and row.name:  # not emptied
             stored.add(row.name)
-        elif row.value.startswith(REFERENCE):
+        elif row.form != "part" and row.value.startswith(REFERENCE):
             names = set(Reference.of(row.value).names)
             dangling += len(names - stored)
             named |= names
-    # A step's outcome may differ when it is repeated: then the parts of the first one stay, until the workflow is gone.
-    left = "left" if job is keeper else "orphans"
-    return {"parts": len(stored), left: len(stored - named), "dangling": dangling, "instances": instance is not None}
+    orphans = len(stored - named)
+    return {"parts": len(stored), "orphans": orphans, "dangling": dangling, "instances": instance is not None}
 
 
 async def audit_all(store: Store, ids: Sequence[str]) -> Counter[str]:

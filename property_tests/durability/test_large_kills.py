@@ -23,7 +23,7 @@ from perdure.cli.commands import run_command
 
 NIGHTLY = settings.get_current_profile_name() == "nightly"
 ROUNDS = 60 if NIGHTLY else 2
-AUDITED = ("parts", "orphans", "left", "dangling", "instances")
+AUDITED = ("parts", "orphans", "dangling", "instances")
 WORKER = Path(__file__).with_name("large_worker.py")
 
 

@@ -85,10 +85,45 @@ MUTANTS = (
     ),
     Mutant(
         "a cut keeps the earlier rows",
-        "append_journal",
+        "change_journal",
         'if journal.earlier == "cut":',
         "if False:",
         f"{STORE}[a_cut_begins_the_journal_again-SqliteHarness]",
+    ),
+    Mutant(
+        "a rewritten row stays as it was",
+        "change_journal",
+        "    for place, body in journal.rewritten:\n",
+        "    for place, body in ():\n",
+        f"{STORE}[rows_are_rewritten_in_place-SqliteHarness]",
+    ),
+    Mutant(
+        "a part that nothing names stays",
+        "HeldParts.take_unnamed",
+        "if name not in self.named and name not in wanted]",
+        "if False]",
+        f"{LARGE}::test_a_repeated_step_with_another_outcome_empties_the_parts_of_the_first",
+    ),
+    Mutant(
+        "the parts of a step in progress are emptied",
+        "HeldParts.take_unnamed",
+        "if path in in_progress for name in names}",
+        "if False for name in names}",
+        f"{LARGE}::test_large_outcomes_of_parallel_steps_are_delivered_in_one_order",
+    ),
+    Mutant(
+        "the parts of a cancelled step are forgotten",
+        "HeldParts.take_unnamed",
+        "        self.settle()  # a commit is decided when the one before is stored\n",
+        "",
+        f"{LARGE}::test_a_step_that_ends_while_its_outcome_is_stored_leaves_no_part",
+    ),
+    Mutant(
+        "a run's end that is decided again forgets its progress",
+        "_last_progress",
+        "progress_of(replay).after(of_run.ending)",
+        "progress_of(replay)",
+        "tests/workflow/test_workflow_steps.py::test_an_outcome_whose_commit_a_signal_refuses_is_stored_with_the_next_one",
     ),
     Mutant(
         "a purge leaves the journal in the file",
@@ -198,8 +233,8 @@ MUTANTS = (
     Mutant(
         "a replay forgets which parts the journal holds",
         "Replay.go_live",
-        'dict.fromkeys(self.stored, "")',
-        "{}",
+        'self.parts.texts = dict.fromkeys(self.parts.texts, "")',
+        "self.parts = HeldParts()",
         f"{LARGE}::test_the_same_content_is_stored_once",
     ),
     Mutant(

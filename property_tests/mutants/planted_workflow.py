@@ -99,8 +99,8 @@ MUTANTS = (
     Mutant(
         "a fork keeps the step from which it performs again",
         "prefix_of",
-        "kept = _kept(rows[:place], bodies",
-        "kept = _kept(rows[: place + 1], bodies",
+        "_kept(rows[:place], bodies",
+        "_kept(rows[: place + 1], bodies",
         f"{FORKS}::test_exactly_the_steps_from_the_given_one_on_are_performed_again[memory://]",
     ),
     Mutant(
@@ -254,7 +254,7 @@ MUTANTS = (
     Mutant(
         "of two turns in one commit only the last one's rows are stored",
         "_joined",
-        "return JournalChange(first.bodies + second.bodies, first.earlier)",
+        "return JournalChange(first.bodies + second.bodies, first.earlier, first.rewritten + second.rewritten)",
         "return second",
         f"{INBOX}::test_thousands_of_signals_that_are_sent_together_are_received",
     ),

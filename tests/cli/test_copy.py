@@ -198,9 +198,33 @@ def test_a_large_outcome_is_whole_in_copies_and_in_a_restored_backup(
     assert plain == (6 if encryption is None else 0)
     assert run_command(["copy", schema.url, back]) == 0
     for target in (schema.url, back, restored):
+        assert run_command(["verify", "--store", target]) == 0
         assert asyncio.run(_end_report(target, encryption)) == Done(value=f"end: {reports[-1]}")
     reports.pop()
     assert reports == []  # one call
+
+
+_NO_NAMES = """UPDATE perdure.journal SET body = '["1","report","done",1,0,1]\n1' WHERE body LIKE '%\n@%'"""
+_NO_PART = """UPDATE perdure.journal SET body = '["","","part",0,0,1]\n' WHERE place = 3"""
+
+
+@pytest.mark.parametrize(
+    ("damage", "found"), [(_NO_NAMES, "no row names parts"), (_NO_PART, "parts of a value are missing")]
+)
+def test_verify_compares_the_parts_of_large_outcomes_with_their_names(
+    damage: str, found: str, tmp_path: Path, schema: PostgresHarness, capsys: pytest.CaptureFixture[str]
+):
+    url = f"sqlite:///{tmp_path}/jobs.db"
+    asyncio.run(_begin_report(url, None))
+    assert run_command(["copy", url, schema.url]) == 0
+    with closing(sqlite3.connect(tmp_path / "jobs.db")) as connection:
+        connection.execute(damage.replace("perdure.", ""))
+        connection.commit()
+    asyncio.run(schema.execute(damage))
+    for target in (url, schema.url):
+        capsys.readouterr()
+        assert run_command(["verify", "--store", target]) == 1
+        assert found in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("way", ["there", "back"])

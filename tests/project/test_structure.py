@@ -109,6 +109,7 @@ NOT_FROZEN = {
     "perdure.kinds.workflow.journal.TakenOver": "the steps of a fork, read when the first key is asked for",
     "perdure.kinds.workflow.waits.Inbox": "the signals of one replay",
     "perdure.kinds.workflow.replay.Replay": "interprets one program",
+    "perdure.jobs.parts.HeldParts": "the parts of one replay",
     "perdure.jobs.draft.StateOperations": "answers from the draft of one run",
     "perdure.kinds.workflow.run_program.Steps": "performs the steps of one run",
     "perdure.kinds.workflow.waits.Timers": "the timers of one replay",

@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from returns.future import FutureResult
 from returns.result import Failure
 
-from perdure import App, Do, Limits, Workflow, WorkflowContext, effect, program
+from perdure import App, Do, Limits, Signal, Workflow, WorkflowContext, effect, program
 from perdure.jobs.code_fingerprint import code_of
+from perdure.jobs.parts import EMPTIED, names_in
+from perdure.kinds.workflow.header import header_of
 from perdure.kinds.workflow.journal import PARTS_IN_COMMIT, Row, row_of
 from perdure.programs import gather, race, sleep
 from perdure.testing import Crash, Delay, WorkerDied, World
@@ -80,7 +82,18 @@ def opened(run: Any, desk: Desk, limits: Limits = LIMITS) -> tuple[World, Flow]:
 
 
 def parts_in(world: World, job: Flow, id_: str) -> list[Row]:
-    return [row for row in map(row_of, bodies(world, job, id_)) if row.form == "part"]
+    return [row for row in map(row_of, bodies(world, job, id_)) if row.form == "part" and row.name]
+
+
+def unnamed(world: World, job: Flow, id_: str) -> set[str]:
+    """The names of parts that neither a row nor the state or the value of the workflow names."""
+    instance = world.instance(job, id_)
+    assert instance is not None
+    header = header_of(instance)
+    texts = [row.value for row in map(row_of, bodies(world, job, id_)) if row.form != "part"]
+    ends = [] if header.ended is None else [header.ended.value]
+    named = {name for text in (*texts, *ends, header.first or instance.state) for name in names_in(text)}
+    return {row.name for row in parts_in(world, job, id_)} - named
 
 
 def next_worker(world: World, job: Flow) -> None:
@@ -233,17 +246,115 @@ def test_a_death_at_any_commit_repeats_the_step_and_names_only_stored_parts(numb
         assert desk.calls.count("fetch 1000 ") <= 2
 
 
-def test_parts_are_no_progress_that_forgets_deaths() -> None:
-    """A process that dies of one large outcome would otherwise perform its step for ever."""
+@effect
+def change(desk: Desk, size: int) -> FutureResult[str, str]:
+    desk.calls.append("change")
+    return FutureResult.from_value(text_of(size, "x" * len(desk.calls)))
 
-    @effect
-    def change(desk: Desk, size: int) -> FutureResult[str, str]:
-        desk.calls.append("change")
-        return FutureResult.from_value(text_of(size, f"{len(desk.calls)} "))
+
+@program
+def changing(ctx: WorkflowContext[int]) -> Do[int, str, Desk]:
+    return len((yield from change((yield from ctx.state))))
+
+
+@pytest.mark.parametrize("number", range(1, 6))
+@pytest.mark.parametrize("payload_bytes", [ROW, 20 * ROW])
+def test_a_repeated_step_with_another_outcome_empties_the_parts_of_the_first(number: int, payload_bytes: int) -> None:
+    """Also if the second outcome fits a row."""
+    desk = Desk()
+    world, job = opened(changing, desk)
+    with world:
+        world.inject(Crash("store.commit", call=number, when="after"))
+        with pytest.raises(WorkerDied):
+            next_worker(world, job)
+        held = len(parts_in(world, job, "f"))
+        world.open(App(desk, limits=Limits(payload_bytes=payload_bytes)).with_jobs(job))
+        world.advance("1 minute")
+        assert world.run(world.handle(job).outcome("f")) == Done(value=1_000)
+        assert unnamed(world, job, "f") == set()
+        assert dangling(world, job, "f") == []
+        if len(desk.calls) == 2:
+            assert bodies(world, job, "f").count(EMPTIED) == held
+
+
+@program
+def racing(ctx: WorkflowContext[int]) -> Do[int, str, Desk]:
+    size = yield from ctx.state
+    yield from race(fetch(size, "a"), small())
+    yield from sleep("1 hour")
+    return size
+
+
+@pytest.mark.parametrize("end", ["race", "cancel", "run_timeout"])
+def test_a_step_that_ends_while_its_outcome_is_stored_leaves_no_part(end: str) -> None:
+    desk = Desk()
+    run: Any = racing if end == "race" else fetching
+    job = Workflow("flow", state=int, run=run, keep=None, run_timeout="1 minute")
+    world = World(App(desk, limits=LIMITS).with_jobs(job))
+    with world:
+        world.inject(Delay("store.commit", call=3, time="2 minutes"))
+        flow = world.start(world.handle(job).start("f", 1_000))
+        if end == "cancel":
+            world.start(world.handle(job).cancel("f", interrupt=True))
+        world.advance("10 minutes")
+        assert flow.answer().created
+        assert unnamed(world, job, "f") == set()
+        assert dangling(world, job, "f") == []
+
+
+def test_a_workflow_that_starts_over_with_signals_that_wait_holds_no_old_part() -> None:
+    word = Signal("word", int)
 
     @program
-    def changing(ctx: WorkflowContext[int]) -> Do[int, str, Desk]:
-        return len((yield from change((yield from ctx.state))))
+    def again(ctx: WorkflowContext[str]) -> Do[int, str, Desk]:
+        text = yield from ctx.state
+        if len(text) > 1:
+            yield from fetch(1_000)
+            yield from ctx.start_over("1")
+        found = 0
+        for _ in range(30):
+            found += yield from word.receive()
+        return found
+
+    desk = Desk()
+    job = Workflow("flow", state=str, run=again, signals=(word,), keep=None)
+    world = World(App(desk, limits=attrs.evolve(LIMITS, input_bytes=2_000)).with_jobs(job))
+    with world:
+        flow = world.handle(job)
+        world.inject(Delay("fetch", time="1 minute"))
+        world.run(flow.start("f", text_of(1_500)))
+        for _ in range(40):
+            world.run(flow.signal("f", word, 2))
+        world.advance("2 minutes")
+        assert EMPTIED in bodies(world, job, "f")
+        assert world.run(flow.outcome("f")) == Done(value=60)
+        assert parts_in(world, job, "f") == []
+
+
+def test_a_fork_takes_only_the_parts_that_its_rows_name() -> None:
+    @program
+    def two(ctx: WorkflowContext[int]) -> Do[int, str, Desk]:
+        one = yield from fetch((yield from ctx.state), "a")
+        other = yield from change((yield from ctx.state))
+        yield from sleep("1 hour")
+        return len(one) + len(other)
+
+    desk = Desk()
+    world, job = opened(two, desk)
+    with world:
+        flow = world.handle(job)
+        world.run(flow.start("f", 1_000))
+        world.run(flow.fork("g", "f", step="1"))
+        world.settle()
+        assert unnamed(world, job, "g") == set()
+        assert EMPTIED not in bodies(world, job, "g")
+        world.advance("1 hour")
+        assert world.run(flow.outcome("g")) == Done(value=2_000)
+        assert desk.calls == ["fetch 1000 a", "change", "change"]
+
+
+def test_parts_are_no_progress_that_forgets_deaths() -> None:
+    """A process that dies of one large outcome would otherwise perform its step for ever."""
 
     desk = Desk()
     world, job = opened(changing, desk)
@@ -251,9 +362,9 @@ def test_parts_are_no_progress_that_forgets_deaths() -> None:
         world.inject(Crash("store.commit", call=2, when="after"))
         with pytest.raises(WorkerDied):
             next_worker(world, job)
-        for delivery in (1, 2):
-            stored = len(parts_in(world, job, "f"))
-            assert stored == delivery * PARTS_IN_COMMIT
+        for _ in range(2):
+            # Those of the delivery before are empty.
+            assert len(parts_in(world, job, "f")) == PARTS_IN_COMMIT
             world.inject(Crash("store.commit", call=2, when="after"))
             with pytest.raises(WorkerDied):
                 next_worker(world, job)

@@ -637,15 +637,15 @@ def test_the_limits_of_a_fork_at_their_edges() -> None:
     header, bodies = Header(run_id="r", started_ms=0), rows_of(4)
     wanted = ForkInput(source="one", step="3")
     size = sum(map(len, bodies[:3]))
-    assert isinstance(prefix_of("s", header, bodies, wanted, size), JournalPrefix)
-    refused = prefix_of("s", header, bodies, wanted, size - 1)
+    assert isinstance(prefix_of("s", header, bodies, wanted, size, state="1"), JournalPrefix)
+    refused = prefix_of("s", header, bodies, wanted, size - 1, state="1")
     assert isinstance(refused, ForkRefused)
     assert refused.reason == "large"
 
     def generations(number: int) -> Any:
         parts = tuple(ForkedPart(rows=1, run_id=f"{n}", gap_ms=0) for n in range(number))
         forked = attrs.evolve(header, forked=ForkedFrom(address="s", step="1", parts=parts))
-        return prefix_of("s", forked, bodies, wanted)
+        return prefix_of("s", forked, bodies, wanted, state="1")
 
     assert isinstance(generations(MAX_FORKED_PARTS - 1), JournalPrefix)
     assert generations(MAX_FORKED_PARTS).reason == "large"

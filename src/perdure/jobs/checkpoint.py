@@ -228,11 +228,8 @@ class DryJournal:
         return commit.result
 
     def _change(self, change: JournalChange | None) -> None:
-        if change is None:
-            return
-        if change.earlier == "cut":
-            self.rows.clear()
-        self.rows += change.bodies
+        if change is not None:
+            self.rows[:] = change.after(self.rows)
 
 
 # ---------------------------------------------------------------- programs in memory

@@ -5,7 +5,7 @@ A part's name is the hash of its content. A state in parts, which an input broug
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final
 
@@ -78,6 +78,81 @@ def row_of_part(part: str, at_ms: int, *, secret: bool) -> tuple[str, str]:
     name = blake2b(part.encode(), digest_size=16).hexdigest()
     head = ["", name, "part", at_ms, 0, 1, *([1] if secret else [])]  # in the form of a workflow's rows
     return name, f"{orjson.dumps(head).decode()}\n{part}"
+
+
+def names_in(value: str) -> tuple[str, ...]:
+    """Return the names of a value's parts. None if it is no reference."""
+    return Reference.of(value).names if value[:1] == REFERENCE else ()
+
+
+EMPTIED: Final = '["","","part",0,0,1]\n'
+"""The row that replaces a part that nothing names. Earlier code reads a part without a name and content."""
+
+
+@attrs.define
+class HeldParts:
+    """The parts that a run's journal holds, and the names that its rows and its steps in progress have for them.
+
+    Attributes:
+        texts: the parts that the replay has passed, by name. Empty after it: only the names are needed.
+        places: each part's place in the journal.
+        named: the names in the rows, in the state, and in the workflow's value.
+        storing: the names of the parts that a step in progress has stored, by the step's path.
+        spare: the places of parts that the journal holds twice.
+        decided: the names in the last commit of parts, and the first one's place.
+    """
+
+    __repr__ = fields_in_line
+
+    texts: dict[str, str] = attrs.Factory(dict[str, str])
+    places: dict[str, int] = attrs.Factory(dict[str, int])
+    named: set[str] = attrs.Factory(set[str])
+    storing: dict[str, list[str]] = attrs.Factory(dict[str, "list[str]"])
+    spare: list[int] = attrs.Factory(list[int])
+    decided: tuple[Sequence[str], int] = ((), 0)
+
+    def hold(self, name: str, place: int, text: str = "") -> None:
+        """Note a part that the journal holds. One without a name was emptied."""
+        if not name:
+            return
+        if name in self.places:
+            self.spare.append(place)
+        else:
+            self.places[name] = place
+            self.texts[name] = text
+
+    def decide(self, names: Sequence[str], first: int) -> None:
+        """Note the places that a commit of parts gives them, again if it is decided again over another row."""
+        self.decided = names, first
+
+    def settle(self) -> None:
+        """Hold the parts of the last commit, which is stored. Its step may have been cancelled meanwhile."""
+        names, first = self.decided
+        self.decided = (), 0
+        for place, name in enumerate(names, first):
+            self.hold(name, place)
+
+    def name(self, value: str) -> None:
+        """Note the names in a row's value, in a state, or in a workflow's value, if it is a reference."""
+        self.named.update(names_in(value))
+
+    def take_unnamed(self, in_progress: Container[str]) -> tuple[tuple[int, str], ...]:
+        """Return the rows that replace the parts that nothing names, each with its place, and forget these parts.
+
+        Args:
+            in_progress: the paths of the steps in progress: their parts get their names when the steps end.
+        """
+        self.settle()  # a commit is decided when the one before is stored
+        if len(self.places) == len(self.named) and not self.spare:
+            return ()
+        wanted = {name for path, names in self.storing.items() if path in in_progress for name in names}
+        names = [name for name in self.places if name not in self.named and name not in wanted]
+        # Forgotten before the commit is answered: a step that has the same part meanwhile must store it again.
+        places = sorted([*map(self.places.pop, names), *self.spare])
+        for name in names:
+            del self.texts[name]
+        self.spare.clear()
+        return tuple((place, EMPTIED) for place in places)
 
 
 def parts_in(bodies: Sequence[str]) -> dict[str, str]:

@@ -39,7 +39,7 @@ from perdure.testing.world.source_code import name_of
 from perdure.testing.world.world import World
 from perdure.values.address import check_id
 from perdure.values.errors import DefinitionError, ForkRefused, InvalidArgument, InvalidInput
-from perdure.values.excerpt import excerpt, fields_in_line, size_only
+from perdure.values.excerpt import REFERENCE, excerpt, fields_in_line, size_only
 from perdure.values.instance import Instance
 from perdure.values.listings import StepRecord
 from perdure.values.secret import scrubbed, texts_of
@@ -301,7 +301,8 @@ class JournalDebugger:
             raise DefinitionError("position of a world", what, "a position before it; go back")
         address = self.instance.address
         wanted, kept = ForkInput(source=address.id), attrs.evolve(header, ended=None)
-        prefix = prefix_of(str(address), kept, rows, wanted)
+        state = header.first or self.instance.state
+        prefix = prefix_of(str(address), kept, rows, wanted, state=state)
         if isinstance(prefix, ForkRefused):
             raise DefinitionError("position of a world", str(prefix), "another position")
         at_ms = max((row_of(body).at_ms for body in rows), default=header.started_ms)
@@ -319,7 +320,7 @@ class JournalDebugger:
             version=1,
             created_ms=self.instance.created_ms,
             updated_ms=at_ms,
-            state=header.first or self.instance.state,
+            state=state,
             state_version=self.instance.state_version,
             data=written(begun),
             journal_length=len(prefix.bodies),
@@ -387,9 +388,10 @@ def secrets_in(debugger: JournalDebugger) -> set[str]:
     """Return the secrets of a workflow and of its answers."""
     secrets = set(secrets_of_instance(debugger.definition, debugger.instance))
     parts: dict[str, str] = {}
-    for body in debugger.rows:
-        row = whole_row(body, parts)
-        if row.secret and row.value and row.form != "part":
+    first = header_of(debugger.instance).skips
+    for place, body in enumerate(debugger.rows):
+        row = whole_row(body, parts) if place >= first else row_of(body)
+        if row.secret and row.value and row.value[:1] != REFERENCE and row.form != "part":
             secrets.update(texts_of(orjson.loads(row.value)))
     return secrets
 

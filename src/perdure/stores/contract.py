@@ -105,8 +105,9 @@ class StoredJournals(Protocol):
         """Return the rows of an instance's journal from the place ``first`` on, in order, up to the limit.
 
         There are none once that incarnation is purged. ``commit`` appends the rows of a transition together with its
-        instance, after deleting the earlier ones for a ``cut``; ``Purge`` deletes all. A missing place before a stored
-        one is ``StoreCorrupt``. Appending costs the same, however long the journal is.
+        instance, after deleting the earlier ones for a ``cut``, and replaces those that it rewrites; ``Purge`` deletes
+        all. A missing place before a stored one is ``StoreCorrupt``. Appending costs the same, however long the journal
+        is.
         """
         ...
 

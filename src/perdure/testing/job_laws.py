@@ -256,9 +256,7 @@ class JournalMonitor:
         rows = self._rows.setdefault(address, [])
         if change is None:
             return
-        if change.earlier == "cut":
-            rows.clear()
-        rows += change.bodies
+        rows[:] = change.after(rows)
         if len(rows) != write.instance.journal_length:
             del self._rows[address]  # a process died with a commit in progress that was written
             return

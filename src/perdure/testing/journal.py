@@ -438,10 +438,7 @@ def _end_of(job: Definition[Any, Any, Any], explained: Explained, rows: list[str
 
 
 def _rows_after(rows: list[str], transition: Transition) -> list[str]:
-    change = transition.journal
-    if change is None:
-        return rows
-    return [*(rows if change.earlier == "kept" else ()), *change.bodies]
+    return rows if transition.journal is None else transition.journal.after(rows)
 
 
 def _instance_of(transition: Transition) -> Instance | None:

@@ -6,6 +6,7 @@ repeat.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import attrs
@@ -32,10 +33,23 @@ class JournalChange:
     Attributes:
         bodies: the appended rows, in order. Only the job's kind interprets them.
         earlier: ``cut`` deletes the earlier rows first, so that the first appended row gets the place 0.
+        rewritten: earlier rows that get another body, each with its place. None with ``cut``.
     """
 
     bodies: tuple[str, ...] = attrs.field(repr=lambda bodies: f"<{len(bodies)} rows>")
     earlier: Literal["kept", "cut"] = "kept"
+    rewritten: tuple[tuple[int, str], ...] = attrs.field(default=(), repr=lambda rows: f"<{len(rows)} rows>")
+
+    def after(self, rows: Sequence[str]) -> list[str]:
+        """Return a journal with this change.
+
+        Args:
+            rows: the earlier rows.
+        """
+        found = [] if self.earlier == "cut" else list(rows)
+        for place, body in self.rewritten:
+            found[place] = body
+        return [*found, *self.bodies]
 
 
 Changes: TypeAlias = Literal["any", "state", "claim", "run", "event_claim", "event_end"]
@@ -272,7 +286,7 @@ def _joined(first: JournalChange | None, second: JournalChange | None) -> Journa
     if first is None or second is None:
         return first or second
     # The cut of the first comes before both.
-    return JournalChange(first.bodies + second.bodies, first.earlier)
+    return JournalChange(first.bodies + second.bodies, first.earlier, first.rewritten + second.rewritten)
 
 
 @turn_value(kw_only=True)

@@ -7,6 +7,8 @@ import sqlite3
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
 from functools import partial
+from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING, Annotated, Final
 
 import attrs
@@ -175,6 +177,46 @@ def _journals(reader: StoreReader) -> Iterator[Finding]:
             job, example = f"{kind}:{name}", str(id_)
             reason = f"expected the rows that the instance counts, got {found} of {length}{places}"
         yield finding(FindingTopic.JOURNAL, job, reason, example)
+
+
+_AT_REST: Final = """i.claim IS NULL AND i.event_claim IS NULL AND i.left_by IS NULL
+  AND (i.suspension IS NULL OR i.suspension <> 'recovery_exhausted')"""
+# In one statement: a run that begins between two would store parts that it has not named yet.
+_PARTS: Final = f"""
+SELECT kind, name, id, place, body FROM (
+  SELECT i.incarnation, i.kind, i.name, i.id, -1 AS place,
+    CASE WHEN substr(i.state, 1, 1) = '{REFERENCE}' THEN i.state ELSE '' END || $1 || i.data AS body
+  FROM perdure.instances AS i WHERE i.journal_length > 0 AND {_AT_REST}
+  UNION ALL SELECT i.incarnation, i.kind, i.name, i.id, j.place,
+    CASE WHEN substr(j.body, 1, 4) = '["",' THEN substr(j.body, 1, 100) ELSE j.body END
+  FROM perdure.journal AS j JOIN perdure.instances AS i USING (incarnation)
+  WHERE {_AT_REST} AND (substr(j.body, 1, 4) = '["",' OR j.body LIKE '%' || $1 || '{REFERENCE}%')
+) AS found ORDER BY incarnation, place
+"""
+_FIRST_WITH_LEFT: Final = 11
+_PART_NAME: Final = re.compile(r"\b[0-9a-f]{32}\b")
+_OLD_ROWS: Final = re.compile(r'"skips":(\d+)')
+
+
+def _parts(reader: StoreReader) -> Iterator[Finding]:
+    """Check that rows name each part of a large value, and only parts that exist. Encrypted rows are not checked."""
+    if isinstance(reader, Reader) and reader.schema_version < _FIRST_WITH_LEFT:
+        return
+    for (kind, name, id_), rows in groupby(reader.rows(_PARTS, "\n"), itemgetter(0, 1, 2)):
+        stored, named, missing, first = set[str](), set[str](), set[str](), 0
+        for _, _, _, place, body in rows:
+            head, _, value = body.partition("\n")
+            if place < 0:
+                named.update(_PART_NAME.findall(body))
+                first = int(found[1]) if (found := _OLD_ROWS.search(value)) else 0
+            elif value[:1] == REFERENCE:
+                named.update(names := _PART_NAME.findall(value))
+                missing.update(set(names) - stored if place >= first else ())
+            elif (found := _PART_NAME.search(head)) and head.startswith('["","' + found[0] + '","part",'):
+                stored.add(found[0])
+        for parts, reason in ((stored - named, "no row names parts"), (missing, "parts of a value are missing")):
+            if parts:
+                yield finding(FindingTopic.JOURNAL, f"{kind}:{name}", reason, f"{id_}: {len(parts)}")
 
 
 _KEPT: Final = f"""
@@ -354,10 +396,13 @@ def _checks(reader: StoreReader, max_log_growth_bytes: int) -> Iterator[Callable
     if isinstance(reader, Reader):
         yield partial(_pages_of_file, reader, max_log_growth_bytes)
         yield from (
-            partial(check, reader) for check in (_tables_of_file, _order, _numbers, _history, _kept_events, _journals)
+            partial(check, reader)
+            for check in (_tables_of_file, _order, _numbers, _history, _kept_events, _journals, _parts)
         )
     else:
-        yield from (partial(check, reader) for check in (_objects, _order, _numbers, _kept_events, _journals, _derived))
+        yield from (
+            partial(check, reader) for check in (_objects, _order, _numbers, _kept_events, _journals, _parts, _derived)
+        )
 
 
 @contextmanager

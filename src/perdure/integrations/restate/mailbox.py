@@ -146,7 +146,8 @@ def applied(
                 state = _without_journal(state, before)
             bodies = transition.journal.bodies
             first = new.journal_length - len(bodies)
-            rows = tuple((journal_key(state.journal, first + place), body) for place, body in enumerate(bodies))
+            changed = (*enumerate(bodies, first), *transition.journal.rewritten)
+            rows = tuple((journal_key(state.journal, place), body) for place, body in changed)
         state = attrs.evolve(state, row=encode_instance(new))
     elif isinstance(write, Purge):
         state = attrs.evolve(_without_journal(state, before), row=None, purged_ms=now_ms, stopped="")

@@ -16,7 +16,7 @@ from returns.result import Failure, Success
 from perdure.codecs import Codec
 from perdure.jobs.context import Post
 from perdure.jobs.draft import Draft
-from perdure.jobs.parts import joined
+from perdure.jobs.parts import joined, names_in, parts_in
 from perdure.kinds.workflow.children import is_child_signal
 from perdure.kinds.workflow.commands import Diverged, ForkInput, NotRecordable
 from perdure.kinds.workflow.header import (
@@ -390,10 +390,7 @@ def whole_end(header: Header, bodies: Sequence[str]) -> tuple[Literal["done", "f
     """Return a workflow's value whose parts are in its journal. None if it has no such value."""
     if header.ended is None or header.ended.value[:1] != REFERENCE:
         return None
-    parts: dict[str, str] = {}
-    for body in bodies:
-        whole_row(body, parts)
-    return "done", joined(header.ended.value, parts)
+    return "done", joined(header.ended.value, parts_in(bodies))
 
 
 def reply_in(bodies: Sequence[str], number: int) -> tuple[Literal["done", "failed"], str] | None:
@@ -579,6 +576,8 @@ def prefix_of(
     wanted: ForkInput,
     most: int = MAX_FORKED_BYTES,
     promises: Container[str] = (),
+    *,
+    state: str,
 ) -> JournalPrefix | ForkRefused:
     """Return the rows that a fork takes over: those before the end of a step.
 
@@ -592,6 +591,7 @@ def prefix_of(
         wanted: the step.
         most: the maximum number of bytes.
         promises: the names of its promises.
+        state: the state that it was started with.
 
     Raises:
         InvalidInput: a row cannot be decoded.
@@ -604,7 +604,7 @@ def prefix_of(
     place, step = found
     undoing = tuple(dict.fromkeys(row.name for row in rows[place:] if row.finalizer))
     is_kept = wanted.signals == "keep"
-    kept = _kept(rows[:place], bodies, header.skips, keeps_signals=is_kept)
+    kept = _with_named_parts(_kept(rows[:place], bodies, header.skips, keeps_signals=is_kept), state)
     # A compensation that is performed again belongs to the unwinding, which the kept rows have begun.
     inside = place < len(rows) and rows[place].finalizer
     if undoing and not inside and not wanted.accept_undone and any(row.form in _PERFORMED for row, _, _ in kept):
@@ -709,6 +709,12 @@ def _kept(rows: Sequence[Row], bodies: Sequence[str], skips: int, *, keeps_signa
             body = body_of(row_of_waits(waits))  # noqa: PLW2901 - a part of it
         kept.append((row, body, place))
     return kept
+
+
+def _with_named_parts(kept: Sequence[tuple[Row, str, int]], state: str) -> list[tuple[Row, str, int]]:
+    """Return the rows without the parts that none of them names, nor the state: other steps' and emptied ones."""
+    named = set(names_in(state)).union(*(names_in(row.value) for row, _, _ in kept if row.form != "part"))
+    return [each for each in kept if each[0].form != "part" or each[0].name in named]
 
 
 def _parts(header: Header, places: Sequence[int], cut: int) -> tuple[ForkedPart, ...]:

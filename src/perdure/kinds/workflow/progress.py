@@ -126,6 +126,7 @@ class RunProgress:
         failing: the steps whose last attempt failed.
         waits_for: the signals, children and timers in the stored header that the program still waits for.
         failures: the attempts that failed since the last commit.
+        emptied: the rows of the journal that lose a part that nothing names.
         logged: the log records that the program has written.
         cancelled: whether the program has received the request to cancel it.
         known: the header that the run read last, so that it need not be decoded again.
@@ -142,6 +143,7 @@ class RunProgress:
     failing: tuple[FailingStep, ...]
     waits_for: tuple[Wait, ...]
     failures: tuple[StepFailure, ...]
+    emptied: tuple[tuple[int, str], ...] = ()
     logged: int
     cancelled: bool
     known: Known
@@ -159,6 +161,7 @@ class RunProgress:
             received=earlier.received + self.received,
             messages=earlier.messages + self.messages,
             failures=earlier.failures + self.failures,
+            emptied=earlier.emptied + self.emptied,
         )
 
 
@@ -167,14 +170,18 @@ class Parts(NoProgress):
     """A large outcome's parts, for one commit.
 
     Attributes:
+        names: their names.
         bodies: their rows.
         known: the header that the run read last.
+        emptied: the rows of the journal that lose a part that nothing names.
     """
 
     __repr__ = fields_in_line
 
+    names: tuple[str, ...]
     bodies: tuple[str, ...]
     known: Known
+    emptied: tuple[tuple[int, str], ...]
 
 
 @attrs.frozen

@@ -20,7 +20,7 @@ from returns.result import Failure, Success
 from perdure.codecs import Codec
 from perdure.jobs.context import Post
 from perdure.jobs.draft import Draft, StateOperations
-from perdure.jobs.parts import joined
+from perdure.jobs.parts import HeldParts, joined
 from perdure.kinds.workflow.children import answer_of_ask, answer_of_child, child_signal, leave_calls, send_call
 from perdure.kinds.workflow.commands import NotInWorkflow, NotRecordable, ProgramStopped
 from perdure.kinds.workflow.header import CancelRequest, Ended, FailingStep, Header, Publication, cancel_of, deadline_of
@@ -240,7 +240,7 @@ class Replay:
         replies: the rows of replies that its runs have written.
         is_kept: whether the program stays in memory at the end of this run.
         left: the end of the run before, if that has kept the program.
-        stored: the parts in the journal that the replay has passed, by name, and their names alone after it.
+        parts: the parts in the journal.
         answers: how many answers the journal holds, without those of `new`.
         saved: how many of `new` are committed.
     """
@@ -277,7 +277,7 @@ class Replay:
     replies: list[str] = attrs.Factory(list[str])
     is_kept: bool = False
     left: LeftProgram | None = None
-    stored: dict[str, str] = attrs.Factory(dict[str, str])
+    parts: HeldParts = attrs.Factory(HeldParts)
     _operations: StateOperations = attrs.field(init=False)
     _row: Row | None = None
     _position: int = 0
@@ -380,7 +380,7 @@ class Replay:
         """Begin the present: children that the replay left were cancelled before, and unrecorded waits begin now."""
         self._live = True
         # Only their names are needed from now on: the same content is not stored a second time.
-        self.stored = dict.fromkeys(self.stored, "")
+        self.parts.texts = dict.fromkeys(self.parts.texts, "")
         # Cancelled before: the messages were sent by the run that dropped them.
         self.tree.left.clear()
         self.timers.begin_waits(self.now_ms)
@@ -408,9 +408,10 @@ class Replay:
             if row.form == "arrived":
                 self.inbox.add(row)
             elif row.form == "part":
-                self.stored[row.name] = row.value
+                self.parts.hold(row.name, self._position, row.value)
             elif self._position >= self.header.skips:
                 self._row = row
+                self.parts.name(row.value)
                 break
             # Its arrival is kept among the old rows, and it would be received a second time.
             elif row.signal:  # received before the program started over
@@ -535,7 +536,7 @@ class Replay:
         try:
             if kind is ServiceCall or kind is OneStep:
                 values, errors = codecs_of(instruction)
-                value = joined(row.value, self.stored) if row.value[:1] == REFERENCE else row.value
+                value = joined(row.value, self.parts.texts) if row.value[:1] == REFERENCE else row.value
                 if row.form == "done":
                     # `open`, not `decode`: newer code may have written members that this code does not know, and must
                     # not stop for.
@@ -647,6 +648,7 @@ class Replay:
             finalizer=form in DIRECT and finalizing_around(branch) is not None,
         )
         self.new.append(row)
+        self.parts.name(value)
         return row
 
     # ------------------------------------------------------------ steps
@@ -728,11 +730,9 @@ class Replay:
         full = sum(bool(each.error.traceback) for path, each in self.failing.items() if path != step.path)
         self.failing[step.path] = step if full < FULL_ERRORS else shortened_error(step)
         self.failures.append(StepFailure(step, took_ms))
-        asked = self.tree.asked.get(step.path)
-        if asked is None:
-            return
-        asked.begun_ms = None
-        self.timers.begin_again(asked.branch)
+        if (asked := self.tree.asked.get(step.path)) is not None:
+            asked.begun_ms = None
+            self.timers.begin_again(asked.branch)
 
     # ------------------------------------------------------------ time and requests
     def wake_ms(self) -> int | None:

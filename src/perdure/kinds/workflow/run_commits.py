@@ -98,7 +98,10 @@ def checkpoint(execute: Execute, progress: RunProgress | Parts, inputs: TurnInpu
     """Commit a run's progress, or parts of an outcome, over the present row."""
     before, known = execute.instance, progress.known
     if isinstance(progress, Parts):
-        transition = put(before, inputs.now_ms, journal=JournalChange(progress.bodies))
+        replay = cast("WorkflowDraft", execute.draft).replay
+        if replay is not None:
+            replay.parts.decide(progress.names, before.journal_length)
+        transition = put(before, inputs.now_ms, journal=JournalChange(progress.bodies, rewritten=progress.emptied))
         length = before.journal_length + len(progress.bodies)
         return answered(transition, News(known, before.suspension, before.journal_length, length))
     # The row, and not the run's copy: requests that were stored meanwhile must survive the commit.
@@ -204,7 +207,8 @@ def _answered(header: Header, watcher: Watcher) -> ChildEnd:
 
 
 def _appended(progress: RunProgress) -> JournalChange | None:
-    return JournalChange(progress.bodies) if progress.bodies else None
+    changes = progress.bodies or progress.emptied
+    return JournalChange(progress.bodies, rewritten=progress.emptied) if changes else None
 
 
 def _failures(log: EventRecorder, execute: Execute, progress: RunProgress) -> tuple[Event, ...]:
@@ -499,7 +503,8 @@ def _journal_of_fresh(before: Instance, progress: RunProgress, replay: Replay) -
     # Rows that this run has not read may be signals: a cut would delete them.
     kept = len(waiting) + len(replies)
     if before.journal_length > replay.read_to or 2 * kept > before.journal_length + len(progress.bodies):
-        return JournalChange(progress.bodies)
+        # The next run empties the old rows' parts: it reads none of these rows' outcomes.
+        return JournalChange(progress.bodies, rewritten=progress.emptied)
     return JournalChange((*replies, *map(body_of, waiting)), "cut")
 
 
@@ -581,6 +586,7 @@ def _interrupted(execute: Execute, replay: Replay, inputs: TurnInputs) -> Commit
     # The program may have ended between the request and this commit: the cancellation was accepted first.
     replay.end = replay.fresh = None
     replay.is_kept = False
+    replay.parts.storing.clear()
     if replay.tree.exit is None and header.cancel is not None:
         cut(replay, header.cancel)
     replay.tree.close()
@@ -606,6 +612,7 @@ def cut_short(job: AnyWorkflow, execute: Execute, exit_: Exit[Any, Any], inputs:
     if draft.cut_by is exit_:  # the commit was refused: the same failures are committed over the present row
         return settled(job, execute, replay, inputs)
     draft.cut_by = exit_
+    replay.parts.storing.clear()  # no step is in progress any more
     defect = exit_.cause if isinstance(exit_, Raised) else exit_
     record = record_failure(exit_, job.plan.errors, secrets=secrets_of_run(job, execute))
     failed = [(asked.path, asked.name, asked.begun_ms or 0) for asked in replay.in_progress]

@@ -163,6 +163,7 @@ def progress_of(replay: Replay) -> RunProgress:
         failing=tuple(replay.failing.values()),
         waits_for=tuple(wait for wait in replay.header.waits_for if wait.path in replay.tree.asked),
         failures=failures,
+        emptied=_take_unnamed(replay),
         logged=max(replay.logged, replay.header.logged),
         cancelled=replay.cancelled,
         known=replay.known,
@@ -185,17 +186,23 @@ def commit_progress(replay: Replay) -> Do[News | None, Any, Any]:
     return news
 
 
-def store_parts(replay: Replay, outcome: Large) -> Do[Large, Any, Any]:
+def store_parts(replay: Replay, path: str, outcome: Large) -> Do[Large, Any, Any]:
     """Store an outcome that is larger than a row, a few parts in each commit, and return the reference to it.
 
-    The row that names them comes with the run's next commit. A crash before it leaves parts that no row names.
+    The row that names them comes with the run's next commit. A crash before it leaves parts that no row names: the next
+    run empties them, or uses them if the outcome is the same.
+
+    Args:
+        replay: the run's replay.
+        path: the step's path. Empty for the workflow's value.
+        outcome: the outcome.
     """
-    names: list[str] = []
+    names = replay.parts.storing[path] = list[str]()
     new: dict[str, str] = {}
     for part in parts_of(outcome.value, replay.draft.limits.payload_bytes):
         name, body = row_of_part(part, replay.now_ms, secret=outcome.secret)
         names.append(name)
-        if name not in replay.stored:
+        if name not in replay.parts.places:
             new[name] = body
         if len(new) == PARTS_IN_COMMIT:
             yield from _commit_parts(replay, new)
@@ -206,11 +213,18 @@ def store_parts(replay: Replay, outcome: Large) -> Do[Large, Any, Any]:
 
 
 def _commit_parts(replay: Replay, parts: dict[str, str]) -> Do[None, Any, Any]:
-    news: News = yield from perform(Checkpoint(lambda: Parts(tuple(parts.values()), replay.known)))
+    news: News = yield from perform(
+        Checkpoint(lambda: Parts(tuple(parts), tuple(parts.values()), replay.known, _take_unnamed(replay)))
+    )
     yield from read_arrivals(replay, news.arrived)
     replay.read_to = max(replay.read_to, news.length)
     # After the commit: a part that is not stored must not be left out of another outcome.
-    replay.stored.update(dict.fromkeys(parts, ""))
+    replay.parts.settle()
+
+
+def _take_unnamed(replay: Replay) -> tuple[tuple[int, str], ...]:
+    """Return the rows that empty the parts that nothing names, for a commit that is written in any case."""
+    return replay.parts.take_unnamed({"", *(asked.path for asked in replay.in_progress)}) if replay.is_live else ()
 
 
 def policy_for(job: AnyWorkflow, replay: Replay, path: str) -> Retry[Any] | None:
@@ -256,7 +270,7 @@ class Steps:
         now_ms = yield from NOW
         defect = replay.performed(asked, exit_, now_ms)
         if isinstance(defect, Large):
-            reference = yield from store_parts(replay, defect)
+            reference = yield from store_parts(replay, asked.path, defect)
             defect = replay.performed(asked, exit_, now_ms, reference)
         if defect is not None:
             problem = cast("Exception", defect)
@@ -478,6 +492,7 @@ def continue_workflow(job: AnyWorkflow, instance: Instance) -> Do[None, Any, Any
             known = Known(instance.data, header_of(instance))
             deliveries = 1 if instance.claim is None else instance.claim.deliveries
             replay = Replay(known, bodies, draft, job.received, job.max_steps, now_ms, deliveries)
+            replay.parts.name(instance.state if known.header.first is None else known.header.first)
             replay.begin(job.main(instance), services)
         draft.replay = replay
         # In chunks: a replay of a long journal would block all other work of the event loop.
@@ -578,7 +593,8 @@ def _over(job: AnyWorkflow, steps: Steps, replay: Replay, now_ms: int) -> Do[Non
                 # A message to a parent has the value: without a limit it could be larger than any message.
                 end = _recordable_end(name, replay, data).decode()
                 if len(data) > most and problem is None:
-                    end = (yield from store_parts(replay, Large(end, job.results.secret))).value
+                    end = (yield from store_parts(replay, "", Large(end, job.results.secret))).value
+                    replay.parts.name(end)
                 replay.end = Ended(form="done", value=end, at_ms=now_ms)
             case Failure() as failure:
                 record = record_failure(failure, job.plan.errors, secrets=steps.secrets(), encode=replay.draft.encode)

@@ -214,13 +214,13 @@ def copied(
     try:
         present = job.present(instance)
         header = header_of(present)
-        prefix = prefix_of(str(source), header, rows, wanted, promises=job.promises)
+        # A replay begins with the state of the start.
+        state = present.state if header.first is None else header.first
+        prefix = prefix_of(str(source), header, rows, wanted, promises=job.promises, state=state)
     except InvalidInput as problem:
         return Undecodable(str(source), problem.problems)
     if isinstance(prefix, ForkRefused):
         return prefix
-    # A replay begins with the state of the start.
-    state = present.state if header.first is None else header.first
     return ForkCopy(state=state, started_ms=header.started_ms, prefix=prefix)
 
 

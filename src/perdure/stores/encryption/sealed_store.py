@@ -120,7 +120,10 @@ class RecordCipher:
             self._text(body, address, "journal", str(place), salt=salt)
             for place, body in enumerate(journal.bodies, first)
         )
-        return attrs.evolve(journal, bodies=tuple(bodies))
+        rewritten = (
+            (place, self._text(body, address, "journal", str(place), salt=salt)) for place, body in journal.rewritten
+        )
+        return attrs.evolve(journal, bodies=tuple(bodies), rewritten=tuple(rewritten))
 
     def _text(self, text: str, *context: str, salt: str = "") -> str:
         # A text that could not be decrypted is written back unchanged: the key may come later.

@@ -118,9 +118,11 @@ class Journals:
         self._rows: dict[int, list[str]] = {}
 
     def change(self, incarnation: int, change: JournalChange) -> None:
-        """Append rows, after deleting the earlier ones if they are cut."""
+        """Append rows, after deleting the earlier ones if they are cut, and replace those that are rewritten."""
         if change.earlier == "cut":
             self.delete(incarnation)
+        for place, body in change.rewritten:
+            self._rows[incarnation][place] = body
         if change.bodies:
             self._rows.setdefault(incarnation, []).extend(change.bodies)
 

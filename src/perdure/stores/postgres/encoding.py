@@ -229,6 +229,10 @@ _PURGED: Final = sum(len(_TYPES[table]) for table in ("over", "new", "columns"))
 """Where the deleted incarnations are among the arguments."""
 
 Form: TypeAlias = Literal["any", "narrow", "both", "any with attributes", "both with attributes"]
+"""The transitions in a group, which decide on its statement."""
+
+REWRITTEN_TYPES: Final = ("int[]", "int[]", "text[]")
+"""The argument types of the journal rows that are rewritten, behind all others: transition, place and body."""
 
 ATTRIBUTE_TYPES: Final = (*("int[]", "text[]", "text[]", "text[]", "text[]", "text[]"), *("int[]", "bigint[]"))
 """The argument types for ``write_attributes``, after those of the transitions that were committed."""
@@ -251,6 +255,7 @@ class Encoded:
         narrow: if few columns change, the instance's row for `narrow_arguments`, instead of both.
         attributes: the attributes that change, as kind, name, id, attribute and key.
         gone: the incarnation whose attributes are deleted.
+        rewritten: the journal rows that are rewritten, as place and body.
     """
 
     rows: Sequence[tuple[ArgumentTable, Values]]
@@ -258,6 +263,7 @@ class Encoded:
     narrow: NarrowRow | None = None
     attributes: Sequence[Values] = ()
     gone: int | None = None
+    rewritten: Sequence[Values] = ()
 
 
 def encode(transition: Transition) -> Encoded:
@@ -290,15 +296,17 @@ def encode(transition: Transition) -> Encoded:
     new = transition.new_keys
     if new is not None:
         rows.extend(("new_keys", (printed, encoded(key), new.at_ms)) for key in new.keys)
+    again = transition.journal.rewritten if transition.journal is not None else ()
+    rewritten = [(place, encoded(body)) for place, body in again]
     if transition.attributes is None:
-        return Encoded(rows, columns)
+        return Encoded(rows, columns, rewritten=rewritten)
     # By incarnation, whatever keys there are: a purge does not know them.
     if expected := (transition.expected if isinstance(transition.write, Purge) else None):
         return Encoded(rows, columns, gone=expected.incarnation)
     address = transition.address
     place = encoded(address.kind), encoded(address.name), encoded(address.id)
     changed = [(*place, encoded(name), encoded(key)) for name, key in transition.attributes]
-    return Encoded(rows, columns, attributes=changed)
+    return Encoded(rows, columns, attributes=changed, rewritten=rewritten)
 
 
 def event_row(event: Event) -> Values:
@@ -329,7 +337,7 @@ def arrays(rows: Sequence[Values], width: int) -> list[Sequence[Any]]:
 
 
 def statement(group: Sequence[Encoded], *, has_rivals: bool) -> tuple[Form, list[Sequence[Any]]]:
-    """Return the form of the statement that commits a group, and its arrays.
+    """Return the form of the statement that commits a group, and its arrays, without those of `rewritten_rows`.
 
     Args:
         group: one or more transitions.
@@ -361,6 +369,12 @@ def _attribute_arrays(group: Sequence[Encoded]) -> list[Sequence[Any]]:
         return []
     width = len(ATTRIBUTE_TYPES)
     return [*arrays(changed, width - 2), *arrays(gone, 2)]
+
+
+def rewritten_rows(group: Sequence[Encoded]) -> list[Sequence[Any]]:
+    """Return the arrays of the journal rows that a group's transitions rewrite. None at all if they rewrite none."""
+    rows = [(number, *row) for number, one in enumerate(group) for row in one.rewritten]
+    return arrays(rows, len(REWRITTEN_TYPES)) if rows else []
 
 
 def arguments(group: Sequence[Encoded]) -> list[Sequence[Any]]:

@@ -30,6 +30,7 @@ from perdure.stores.postgres.encoding import (
     ATTRIBUTE_TYPES,
     INSTANCE_COLUMNS,
     NARROW_TYPES,
+    REWRITTEN_TYPES,
     TYPES,
     Encoded,
     Form,
@@ -38,6 +39,7 @@ from perdure.stores.postgres.encoding import (
     instance_from,
     prefixed,
     remembered_from,
+    rewritten_rows,
     statement,
 )
 from perdure.stores.postgres.ownership import Lease, OwnerLock
@@ -405,7 +407,10 @@ class PostgresOperations:
         for _ in range(_REPEATS):
             try:
                 form, values = statement(changes, has_rivals=self._has_rivals)
-                rows = await self._connections.execute(self._commit_sql[form], self.epoch, self.durability, *values)
+                sql = self._commit_sql[form]
+                if again := rewritten_rows(changes):
+                    sql = _with_rewritten(sql, self.schema, 3 + len(values))
+                rows = await self._connections.execute(sql, self.epoch, self.durability, *values, *again)
             # Nothing was sent, so the outcome is known: `OutcomeUnknown` would make the engine read the row first.
             except NoConnection as error:
                 return [Failure(unavailable("commit", error.reason))] * len(group)
@@ -555,6 +560,21 @@ def _commit_sql(schema: str) -> dict[Form, str]:
         "any with attributes": with_attributes(alone, 3 + len(TYPES)),
         "both with attributes": f"{narrow} UNION ALL {with_attributes(rest, first + len(TYPES))}",
     }
+
+
+def _with_rewritten(committing: str, schema: str, after: int) -> str:
+    """Return the statement that also rewrites journal rows of the transitions that were committed.
+
+    Composed here, and not in the function: earlier code calls that one with fewer arguments, and opens the same tables.
+    """
+    given = ", ".join(f"${n}::{kind}" for n, kind in enumerate(REWRITTEN_TYPES, after))
+    return f"""
+        WITH done AS MATERIALIZED ({committing}), again AS (
+          UPDATE {schema}.journal AS j SET body = r.body
+          FROM unnest({given}) AS r (n, place, body) JOIN done ON done.n = r.n
+          WHERE j.incarnation = done.incarnation AND j.place = r.place
+        ) SELECT done.n, done.incarnation FROM done
+    """  # noqa: S608 - the name of the schema is checked
 
 
 def _answers(group: Sequence[_Commit], rows: Rows, form: Form) -> list[Result[Fence, Any]]:

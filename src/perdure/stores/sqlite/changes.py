@@ -27,11 +27,12 @@ from perdure.values.status import Hold, Status
 from perdure.values.transition import JournalChange, KeepInstance, Purge, Put, Transition
 
 _APPEND_JOURNAL = "INSERT INTO journal (incarnation, place, body) VALUES (?, ?, ?)"
+_REWRITE_JOURNAL = "UPDATE journal SET body = ? WHERE incarnation = ? AND place = ?"
 _DELETE_JOURNAL = "DELETE FROM journal WHERE incarnation = ?"
 
 
-def append_journal(cursor: sqlite3.Cursor, incarnation: int, length: int, journal: JournalChange) -> None:
-    """Append rows, after deleting the earlier ones if they are cut.
+def change_journal(cursor: sqlite3.Cursor, incarnation: int, length: int, journal: JournalChange) -> None:
+    """Append rows, after deleting the earlier ones if they are cut, and replace those that are rewritten.
 
     Args:
         cursor: a cursor in the open transaction.
@@ -45,6 +46,8 @@ def append_journal(cursor: sqlite3.Cursor, incarnation: int, length: int, journa
     first = length - len(journal.bodies)
     for number, body in enumerate(journal.bodies, first):
         cursor.execute(_APPEND_JOURNAL, (incarnation, number, body))
+    for place, body in journal.rewritten:
+        cursor.execute(_REWRITE_JOURNAL, (body, incarnation, place))
 
 
 def delete_journal(cursor: sqlite3.Cursor, incarnation: int) -> None:
@@ -338,7 +341,7 @@ def apply(cursor: sqlite3.Cursor, counters: Counters, change: Change) -> Fence |
     for fate, pair in zip(change.fates, pairs, strict=True):
         settle(cursor, fate, pair)
     if change.journal is not None:
-        append_journal(cursor, fence.incarnation, change.journal_length, change.journal)
+        change_journal(cursor, fence.incarnation, change.journal_length, change.journal)
     elif isinstance(change.write, Delete) and (change.write.before is None or change.write.before.journal_length):
         # Rows of a purged incarnation are found by nothing, so they would stay in the file for ever.
         delete_journal(cursor, change.write.values[0])

@@ -55,7 +55,8 @@ def told(transition: Transition) -> str:
         parts.append("log " + ", ".join(f"{one.address.partition(':')[2]} @{one.at_ms}" for one in transition.events))
     if transition.journal is not None:
         cut = "cut the journal, " if transition.journal.earlier == "cut" else ""
-        parts.append(f"{cut}append {list(transition.journal.bodies)}")
+        again = "".join(f", rewrite {place} as {body!r}" for place, body in transition.journal.rewritten)
+        parts.append(f"{cut}append {list(transition.journal.bodies)}{again}")
     return f"{transition.address}: " + "; ".join(parts)
 
 

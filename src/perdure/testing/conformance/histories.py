@@ -309,6 +309,7 @@ def _journal_changes() -> st.SearchStrategy[JournalChange]:
         JournalChange,
         st.lists(st.sampled_from(("[]", "é\u0000", "")), max_size=2).map(tuple),
         st.sampled_from(("kept", "kept", "cut")),
+        st.lists(st.tuples(st.integers(0, 3), st.sampled_from(("again", ""))), max_size=1).map(tuple),
     )
 
 

@@ -379,6 +379,7 @@ _AGAIN = attrs.evolve(
     remember=(remembered("l", '"2"'),),
     inbound=InboundStep(of="deliverable", number=0, fate="consumed", not_before_ms=0),
     event_ms=(3,),
+    journal=JournalChange(("2",), rewritten=((0, "again"),)),
 )
 _PURGE = attrs.evolve(_AGAIN, write="purge", inbound=None)
 _ELSEWHERE = attrs.evolve(_WHOLE, at=1)

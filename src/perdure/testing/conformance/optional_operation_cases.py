@@ -183,6 +183,26 @@ async def a_cut_begins_the_journal_again(store: Store) -> None:
 
 
 @in_store(JOURNAL_COMMIT, CONFLICT_LEAVES_NOTHING)
+async def rows_are_rewritten_in_place(store: Store) -> None:
+    """With the commit that appends others, or alone. A conflict rewrites nothing, and no other journal changes."""
+    journal = present(store.journal)
+    first, other = await _appended(store, A, None, "0", "1", "2"), await _appended(store, B, None, "0", "1")
+    change = JournalChange(("3",), rewritten=((0, ""), (2, "two \0")))
+    fence = await value(commit_one(store, _changed(first, change, length=4)))
+    same(await value(journal.read(A, fence.incarnation, 0, ALL)), ("", "1", "two \0", "3"), "the rewritten journal")
+    late = commit_one(store, _changed(first, JournalChange((), rewritten=((1, "late"),)), length=4))
+    await failure(late, Conflict, "a transition over an old row is a Conflict")
+    fence = await value(commit_one(store, _changed(fence, JournalChange((), rewritten=((3, "three"),)), length=4)))
+    same(await value(journal.read(A, fence.incarnation, 1, 3)), ("1", "two \0", "three"), "the journal after both")
+    same(await value(journal.read(B, other.incarnation, 0, ALL)), ("0", "1"), "the journal of another instance")
+
+
+def _changed(expected: Fence, change: JournalChange, *, length: int) -> Transition:
+    after = attrs.evolve(instance(A, version=expected.version + 1), journal_length=length)
+    return Transition(address=A, expected=expected, write=Put(after), journal=change)
+
+
+@in_store(JOURNAL_COMMIT, CONFLICT_LEAVES_NOTHING)
 async def a_conflict_appends_nothing(store: Store) -> None:
     """Neither rows are appended, nor earlier ones cut, when the fence has moved."""
     journal = present(store.journal)
@@ -248,6 +268,7 @@ JOURNAL_CASES: tuple[Case, ...] = (
     a_journal_is_read_in_pages,
     a_commit_without_rows_leaves_the_journal_unchanged,
     a_cut_begins_the_journal_again,
+    rows_are_rewritten_in_place,
     a_conflict_appends_nothing,
     a_purge_deletes_the_journal,
     journals_survive_reopening,

@@ -395,7 +395,7 @@ JOURNAL = Requirement(
 JOURNAL_COMMIT = Requirement(
     "journal.read",
     "``commit`` appends the rows of a transition together with its instance, after deleting the earlier ones for a "
-    "``cut``; ``Purge`` deletes all.",
+    "``cut``, and replaces those that it rewrites; ``Purge`` deletes all.",
 )
 JOURNAL_GAP = Requirement("journal.read", "A missing place before a stored one is ``StoreCorrupt``.")
 JOURNAL_IS_FLAT = Requirement("journal.read", "Appending costs the same, however long the journal is.")
