@@ -22,6 +22,7 @@ from perdure import (
     Debounce,
     DebounceContext,
     Do,
+    Limit,
     Retry,
     Signal,
     Task,
@@ -436,6 +437,31 @@ def test_a_hook_that_raises_before_there_is_a_program_is_an_answer() -> None:
     answer = toy.attempt(broken.handle(cast("Any", toy)).send("a", "plain"))
     assert type(answer.failure()) is HookRaised
     assert "ZeroDivisionError" in str(answer.failure())
+
+
+@effect(limits=[Limit("notes", concurrency=1)])
+def limited_note(services: Services, line: str) -> Result[str, str]:
+    services.notes.append(line)
+    return Success(line)
+
+
+CALLED: dict[str, Any] = {"by name": limited_note}
+
+
+@program
+def calls_by_name(ctx: TaskContext[Count], _: str) -> Do[None, str, Services]:
+    yield from ctx.state
+    yield from CALLED["by name"]("never")
+
+
+def test_an_effect_with_limits_is_refused_when_it_is_called() -> None:
+    """Also where a reader of the code did not find it: without an engine nothing counts its calls."""
+    job = Task("calls", state=Count, event=str, initial=Count(), on_event=calls_by_name)
+    toy = Toy(START)
+    answer = toy.attempt(job.handle(cast("Any", toy)).send("a", "x"))
+    assert type(answer.failure()) is HookRaised
+    assert "limits of the effect limited_note: expected none: they need an engine" in str(answer.failure())
+    assert toy.services.notes == []
 
 
 def test_a_run_whose_claim_another_delivery_took_does_not_begin() -> None:

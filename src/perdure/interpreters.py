@@ -40,15 +40,17 @@ from perdure.jobs.step import Commit, Defer, Execute, Mark, RecoverFirst, run_of
 from perdure.jobs.transitions import refuse
 from perdure.jobs.turn import begin, begin_marked, finish, interrupted, merge_background_run
 from perdure.programs import Exit, Halted, Raised
+from perdure.programs.constructors import LIMITS
 from perdure.programs.drivers import Suspended, default_handler, run_inline
 from perdure.programs.exit import ENDS_PROCESS, is_closing
+from perdure.programs.instructions import ServiceCall
 from perdure.runtime.record import Future, Runtime
 from perdure.runtime.run_context import InRun, enter_run, leave_run
 from perdure.runtime.tasks import start_eagerly
 from perdure.values.address import Address
 from perdure.values.answer import RunAnswer
 from perdure.values.attributes import AttributeKeys
-from perdure.values.errors import Conflict, HookRaised, InvalidInput, RunTimeout
+from perdure.values.errors import Conflict, DefinitionError, HookRaised, InvalidInput, RunTimeout
 from perdure.values.event import Event
 from perdure.values.instance import Claim, Fence, Instance
 from perdure.values.limits import Limits
@@ -260,6 +262,9 @@ class _Run:
         """Perform an instruction."""
         if type(instruction) in OF_A_CLAIMED_RUN:
             return self._answer(instruction)
+        if type(instruction) is ServiceCall and hasattr(instruction.fn, LIMITS):
+            # Without this, the calls would exceed the limit, and no caller would know.
+            raise DefinitionError(f"limits of the effect {instruction.name}", "declared", "none: they need an engine")
         return default_handler(instruction, services)
 
     async def _answer(self, instruction: object) -> object:

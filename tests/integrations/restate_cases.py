@@ -484,6 +484,18 @@ async def cancelled(place: Place) -> None:
     assert isinstance(await handle.outcome("cancel"), WasCancelled)
 
 
+@case("`cancel(interrupt=True)` of a workflow", "the step in progress ends first: nothing stops its code")
+async def interrupted_cancel(place: Place) -> None:
+    handle = place.jobs.handle(flows)
+    await handle.start("cut", 0)
+    await handle.signal("cut", go, 1)
+    await place.noted("begin cut two")
+    await handle.cancel("cut", "no", interrupt=True)
+    await place.jobs.until(flows, "cut", timeout="20 seconds")
+    assert len(place.cluster.noted("end cut two")) == 1
+    assert await handle.outcome("cut") == WasCancelled(reason="no")
+
+
 @case("a workflow calls another one")
 async def child(place: Place) -> None:
     handle = place.jobs.handle(shipped)
@@ -508,6 +520,11 @@ async def listed(place: Place) -> None:
     rest = await place.jobs.list(counts, id_prefix="list-it's-", status="idle", after=page.after)
     assert [each.address.id for each in rest] == ["list-it's-2"]
     assert (await place.counts.count()).total >= 3
+    stored = await place.jobs.counts()
+    ours = [each for each in stored.instances if (each.kind, each.name, each.status) == ("task", "counts", "idle")]
+    assert [each.number >= 3 for each in ours] == [True]
+    assert stored.complete
+    assert stored.total >= 3
 
 
 # ---------------------------------------------------------------- deaths
@@ -547,7 +564,7 @@ async def server_died(place: Place) -> None:
     await handle.signal("survivor", go, 8)
     await place.jobs.until(flows, "survivor", timeout="20 seconds")
     assert await handle.outcome("survivor") == Done(value="8")
-    assert len(place.cluster.noted("begin survivor one")) == 1
+    assert len(begun := place.cluster.noted("begin survivor one")) == 1, begun
 
 
 @case("a run whose invocation an operator kills is repeated with its mark", kills=True)

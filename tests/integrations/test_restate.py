@@ -18,9 +18,26 @@ from hypothesis import strategies as st
 from restate_cases import CASES, DEATHS, DIFFERS, Place
 from restate_cluster import Cluster, server_program
 from restate_jobs import JOBS, Add, Event, Outside, Refused, counts, flows
-from returns.result import Failure, Success
+from returns.result import Failure, Result, Success
 
-from perdure import App, Attribute, Heartbeat, Limit, Stream, Task, Topic, WorkerPool, Workflow, attempt
+from perdure import (
+    App,
+    Do,
+    Heartbeat,
+    Limit,
+    Program,
+    Stream,
+    Task,
+    Topic,
+    WorkerPool,
+    Workflow,
+    WorkflowContext,
+    attempt,
+    attribute,
+    effect,
+    program,
+    step,
+)
 from perdure.integrations.restate import connect_restate, restate_app
 from perdure.integrations.restate.mailbox import (
     KEPT_MS,
@@ -130,8 +147,43 @@ def wide(*, name: str = "wide", **options: Any) -> Any:
     return Task(name, state=int, event=int, initial=0, decide=lambda n, _: n, execute=lambda _: None, **options)
 
 
+@attribute
 def sum_of(state: int) -> int:
     return state
+
+
+@effect(limits=[Limit("calls", concurrency=1)])
+def limited_call(_: object) -> Result[None, str]:
+    return Success(None)
+
+
+@program
+def helper() -> Do[None, str]:
+    yield from limited_call()
+
+
+@step
+def helper_step() -> Program[None, str]:
+    return helper()
+
+
+def calls(run: Any) -> Any:
+    return App(None).with_jobs(Workflow("calls", state=int, run=run, result=type(None), errors=str))
+
+
+@program
+def directly(ctx: WorkflowContext[int]) -> Do[None, str]:
+    yield from limited_call()
+
+
+@program
+def through_a_function(ctx: WorkflowContext[int]) -> Do[None, str]:
+    yield from helper()
+
+
+@program
+def in_a_step(ctx: WorkflowContext[int]) -> Do[None, str]:
+    yield from helper_step()
 
 
 @asynccontextmanager
@@ -160,9 +212,12 @@ REFUSED: dict[str, Any] = {
     "concurrency limits of workflow:few": App(None).with_jobs(
         Workflow("few", state=int, run=lambda ctx: ctx.state, result=int, concurrency=1)
     ),
-    "attributes of task:wide": App(None).with_jobs(wide(attributes=[Attribute("sum", int, sum_of)])),
+    "attributes of task:wide": App(None).with_jobs(wide(attributes=[sum_of])),
     "heartbeats of task:wide": App(None).with_jobs(wide(heartbeats=[Heartbeat("row", int)])),
     "concurrency limits of task:named": App(None).with_jobs(wide(name="named", limits=[Limit("mails", concurrency=1)])),
+    "limits of the effects of workflow:calls: .*engine.*got 'limited_call'": calls(directly),
+    "limits of the effects of workflow:calls: .*Remove limits": calls(through_a_function),
+    "limits of the effects of workflow:calls: .*got 'limited_call'$": calls(in_a_step),
     "streams of task:wide": App(None).with_jobs(wide(streams=[Stream("tokens", str)])),
 }
 
@@ -223,10 +278,11 @@ def test_calls_that_need_an_engine_are_refused_by_name() -> None:
                 jobs.list(counts),
                 jobs.stopped(),
                 jobs.metrics(),
+                jobs.counts(),
             ]
             return [(await attempt(call)).failure() for call in calls]
 
-    assert [type(error) for error in asyncio.run(asked())] == [InvalidInput] * 10
+    assert [type(error) for error in asyncio.run(asked())] == [InvalidInput] * 11
 
 
 # ---------------------------------------------------------------- the application

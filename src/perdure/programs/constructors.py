@@ -77,7 +77,7 @@ STEP_NAME: Final = "__perdure_step__"
 """The attribute of a function whose program is one step, with the name of the step."""
 
 LIMITS: Final = "__perdure_limits__"
-"""The attribute of a function that calls a service, with the limits that its calls use."""
+"""The attribute of an effect, and of its function that calls a service, with the limits that its calls use."""
 
 
 class LimitedEffect(Protocol[P]):
@@ -228,7 +228,7 @@ def effect(
             function cannot be performed ``on`` a thread or process.
     """
     if function is not None:
-        return _effect(function, function, step_name(function), "loop")
+        return _effect(function, step_name(function), "loop")
     pinned = None if name is None else check_name(name, what="name of an effect")
     return partial(_with_options, pinned, limits, on)
 
@@ -247,7 +247,7 @@ def _with_options(
     if on != "loop":
         _check_place(on, function)
     name = step_name(function) if pinned is None else pinned
-    return _effect(function, _limited(name, limits, function) if limits else function, name, on)
+    return _effect(_limited(name, limits, function) if limits else function, name, on)
 
 
 def _limited(name: str, limits: Sequence[Limit | LimitUse[...]], function: Callable[..., Any]) -> Callable[..., Any]:
@@ -275,12 +275,12 @@ def _check_place(place: Place, function: Callable[..., Any]) -> None:
 
 
 def _effect(
-    function: Callable[..., Any],
     call: Callable[..., Any],
     name: str,
     place: Literal["loop", "thread", "process"],
 ) -> Callable[..., Program[Any, Any, Any]]:
-    @wraps(function)
+    # `wraps` copies the attributes of the call: its limits are then known without a call.
+    @wraps(call)
     def made(*args: Any, **kwargs: Any) -> Program[Any, Any, Any]:
         return node(PERFORM, ServiceCall(name, args, kwargs, call, place))
 

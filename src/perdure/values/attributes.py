@@ -355,7 +355,7 @@ class Attribute(Generic[S_contra, T]):
     version: int = 1
 
     def __attrs_post_init__(self) -> None:
-        given: object = self.type
+        given = cast("object", self.type)
         # Without this, a class in its place fails only when an engine opens, far from the declaration.
         if not isinstance(given, AttributeType):
             raise DefinitionError(f"type of attribute {self.name}", given, "a function declared with @attribute")

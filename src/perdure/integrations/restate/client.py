@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any, Final, Literal, Never, TypeVar
+from typing import Any, Final, Literal, Never, TypeVar, cast
 from urllib.parse import quote
 
 import attrs
@@ -20,6 +20,7 @@ from perdure.client.local_gateway import NO_REPLY, check_published
 from perdure.client.reading import ReadingGateway
 from perdure.integrations.restate.mailbox import row_of
 from perdure.integrations.restate.wire import (
+    DEAD_LETTERS,
     EMPTY,
     MAILBOX,
     STATE,
@@ -61,7 +62,16 @@ from perdure.values.errors import (
 )
 from perdure.values.excerpt import excerpt
 from perdure.values.instance import Instance
-from perdure.values.listings import ForkedMany, HoldResult, JobCount, ListFilter, Listing, MatchCount
+from perdure.values.listings import (
+    ForkedMany,
+    HoldResult,
+    JobCount,
+    ListFilter,
+    Listing,
+    MatchCount,
+    StatusCount,
+    StoreCounts,
+)
 from perdure.values.live_event import EngineStopped
 from perdure.values.message import StoredMessage
 from perdure.values.status import Hold, Status
@@ -77,7 +87,7 @@ from perdure.values.status_wait import (
 )
 from perdure.values.stream import StreamPage
 from perdure.values.times import Duration, duration_ms
-from perdure.wire.operations import ClientOperation
+from perdure.wire.operations import COUNTS, ClientOperation
 
 A = TypeVar("A")
 
@@ -98,7 +108,13 @@ ROWS: Final = 500
 """Mailboxes that one SQL query returns."""
 
 MAX_COUNTED: Final = 10_000
-"""Mailboxes that ``count`` reads."""
+"""Mailboxes that ``count`` and ``counts`` read, and the most messages that these return."""
+
+_MESSAGES: Final = (  # of constants
+    f"SELECT id FROM sys_invocation WHERE target_service_name = '{MAILBOX}' "  # noqa: S608 - as above
+    f"AND target_handler_name IN ('deliver', 'redeliver') AND status <> 'completed' LIMIT {MAX_COUNTED}"
+)
+_LETTERS: Final = f"SELECT key FROM state WHERE service_name = '{DEAD_LETTERS}' LIMIT {MAX_COUNTED}"  # noqa: S608 - of constants
 
 _AWAY: Final = frozenset({429, 502, 503, 504})
 """Statuses from a cluster or a proxy that did not handle the request."""
@@ -141,8 +157,12 @@ class RestateGateway(ReadingGateway):
 
     @property
     def store(self) -> Store:
-        """There is none: every method here reads from the mailboxes."""
-        raise TypeError(f"{self.ingress} has no store")
+        """Refuse: every method here reads from the mailboxes.
+
+        Raises:
+            InvalidInput: always.
+        """
+        raise _refusal("store")
 
     @property
     def journal_page(self) -> int:
@@ -425,13 +445,28 @@ class RestateGateway(ReadingGateway):
         )
 
     async def _mailboxes(self, prefix: str, after: str) -> Result[list[tuple[str, Instance | None]], Any]:
-        if self.admin is None:
-            return Failure(InvalidInput("list on Restate", ("expected admin_url=..., which answers SQL; got None",)))
         query = (  # the texts are quoted
             f"SELECT service_key, value_utf8 FROM state WHERE service_name = '{MAILBOX}' AND key = '{STATE}' "  # noqa: S608 - as above
             f"AND starts_with(service_key, {_quoted(prefix)}) AND service_key > {_quoted(after)} "
             f"ORDER BY service_key LIMIT {ROWS}"
         )
+        found = await self._rows(query)
+        if not isinstance(found, Success):
+            return Failure(found.failure())
+        try:
+            return Success(
+                [
+                    (each["service_key"], row_of(decoded(MailboxState, each["value_utf8"].encode())))
+                    for each in found.unwrap()
+                ]
+            )
+        except InvalidInput as problem:
+            return Failure(Undecodable("a mailbox on Restate", problem.problems))
+
+    async def _rows(self, query: str) -> Result[list[dict[str, Any]], Any]:
+        """Send a query to the admin API."""
+        if self.admin is None:
+            return Failure(InvalidInput("list on Restate", ("expected admin_url=..., which answers SQL; got None",)))
         try:
             reply = await self.admin.http("POST", "/query", self.timeout_ms, orjson.dumps({"query": query}), None)
         except (NotSent, AnswerLost) as away:
@@ -440,32 +475,58 @@ class RestateGateway(ReadingGateway):
             return Failure(EngineClosed())
         if reply.status != _OK:
             return Failure(ServerUnreachable("the admin API of Restate", _detail(reply)))
-        found: list[dict[str, str]] = orjson.loads(reply.body)["rows"]
-        try:
-            return Success(
-                [(each["service_key"], row_of(decoded(MailboxState, each["value_utf8"].encode()))) for each in found]
-            )
-        except InvalidInput as problem:
-            return Failure(Undecodable("a mailbox on Restate", problem.problems))
+        rows: list[dict[str, Any]] = orjson.loads(reply.body)["rows"]
+        return Success(rows)
 
     def count(self, job: Job, /) -> Call[JobCount, CallError]:
         """Count a job's instances by status, at most `MAX_COUNTED` mailboxes."""
         return Call(partial(self._count, job), "count")
 
     async def _count(self, job: Job) -> Result[JobCount, CallError]:
-        counts, after, scanned = dict[Status, int](), "", 0
+        found = await self._counted(f"{':'.join(job)}:")
+        if not isinstance(found, Success):
+            return Failure(found.failure())
+        counted: _Counted = found.unwrap()
+        by_status: dict[Status, int] = {status: number for (_, _, status), number in counted.numbers.items()}
+        return Success(JobCount(hold="released", by_status=by_status, complete=counted.complete))
+
+    async def _counts(self) -> Result[StoreCounts, CallError]:
+        """Count all instances by job and status, at most `MAX_COUNTED` mailboxes, and the messages."""
+        counted = await self._counted("")
+        if not isinstance(counted, Success):
+            return Failure(counted.failure())
+        numbers: list[int] = []
+        for query in (_MESSAGES, _LETTERS):
+            rows = await self._rows(query)
+            if not isinstance(rows, Success):
+                return Failure(rows.failure())
+            numbers.append(len(rows.unwrap()))
+        found: _Counted = counted.unwrap()
+        return Success(
+            StoreCounts(
+                instances=tuple(StatusCount(*key, number) for key, number in sorted(found.numbers.items())),
+                complete=found.complete,
+                oldest_due_ms=found.oldest_due_ms,
+                messages=numbers[0],
+                dead_letters=numbers[1],
+            )
+        )
+
+    async def _counted(self, prefix: str) -> Result[_Counted, Any]:
+        found, after, scanned = _Counted(), "", 0
         while scanned < MAX_COUNTED:
-            page = await self._mailboxes(f"{':'.join(job)}:", after)
+            page = await self._mailboxes(prefix, after)
             if not isinstance(page, Success):
                 return Failure(page.failure())
             rows = page.unwrap()
             for _, row in rows:
                 if row is not None:
-                    counts[row.status] = counts.get(row.status, 0) + 1
+                    found.add(row)
             after, scanned = rows[-1][0] if rows else after, scanned + len(rows)
             if len(rows) < ROWS:
-                return Success(JobCount(hold="released", by_status=counts))
-        return Success(JobCount(hold="released", by_status=counts, complete=False))
+                return Success(found)
+        found.complete = False
+        return Success(found)
 
     def concurrently(self, calls: Sequence[Call[Any, Any]], /) -> Call[tuple[Result[Any, Any], ...], Never]:
         """Make several calls at the same time."""
@@ -515,8 +576,32 @@ class RestateGateway(ReadingGateway):
         return _refused("backup")
 
     def perform(self, operation: ClientOperation[A], /, **given: object) -> Call[A, CallError]:
-        """Refuse an engine's operation."""
+        """Perform ``counts``. Refuse any other operation of an engine."""
+        if operation.name == COUNTS.name:
+            return cast("Call[A, CallError]", Call(self._counts, operation.name))
         return _refused(operation.name)
+
+
+@attrs.define
+class _Counted:
+    """The instances of some mailboxes.
+
+    Attributes:
+        numbers: how many there are, by kind, name and status.
+        oldest_due_ms: the earliest alarm.
+        complete: whether all mailboxes were read.
+    """
+
+    numbers: dict[tuple[str, str, Status], int] = attrs.Factory(dict[tuple[str, str, "Status"], int])
+    oldest_due_ms: int | None = None
+    complete: bool = True
+
+    def add(self, row: Instance) -> None:
+        """Count an instance."""
+        key = row.address.kind, row.address.name, row.status
+        self.numbers[key] = self.numbers.get(key, 0) + 1
+        if row.due_ms is not None:
+            self.oldest_due_ms = row.due_ms if self.oldest_due_ms is None else min(self.oldest_due_ms, row.due_ms)
 
 
 def _refusal(what: str) -> InvalidInput:

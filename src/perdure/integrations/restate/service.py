@@ -86,6 +86,7 @@ from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.messages import received
 from perdure.jobs.plan import check_services
 from perdure.jobs.request import within
+from perdure.kinds.workflow.declared_steps import limited_effects
 from perdure.runtime.on_asyncio import asyncio_runtime
 from perdure.runtime.record import Runtime
 from perdure.values.address import Address
@@ -240,10 +241,10 @@ def _check_job(job: AnyDefinition) -> None:
     name = f"{job.kind}:{job.name}"
     if job.kind not in SERVED_KINDS:
         raise DefinitionError("jobs of restate_app", name, f"jobs of the kinds {', '.join(SERVED_KINDS)}")
-    limited = job.most_under_way is not None or job.plan.runs is not None
+    bounded = job.most_under_way is not None or job.plan.runs is not None
     parts: tuple[tuple[str, bool, str], ...] = (
         ("lanes", job.lanes is not None, "none: Restate has no lanes"),
-        ("concurrency limits", bool(job.plan.limits) or limited, "none: Restate limits each worker's invocations"),
+        ("concurrency limits", bool(job.plan.limits) or bounded, "none: Restate limits each worker's invocations"),
         ("attributes", bool(job.plan.attributes), "none: Restate's SQL has no index for them"),
         ("streams", bool(job.plan.streams), "none: a mailbox stores no chunks"),
         ("heartbeats", bool(job.plan.heartbeats), "none: they need an engine"),
@@ -251,6 +252,10 @@ def _check_job(job: AnyDefinition) -> None:
     for what, has_it, expected in parts:
         if has_it:
             raise DefinitionError(f"{what} of {name}", "declared", f"{expected}, as restate_app serves it")
+    limited = limited_effects(job.plan.hooks.values())
+    if limited:
+        expected = "none: they need an engine. Remove limits=... from the effects"
+        raise DefinitionError(f"limits of the effects of {name}", ", ".join(limited), expected)
 
 
 # ---------------------------------------------------------------- the virtual objects

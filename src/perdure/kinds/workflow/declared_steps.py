@@ -7,7 +7,7 @@ module reads the names that a program loads, in order, and follows functions in 
 from __future__ import annotations
 
 import dis
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import CodeType, FunctionType, MethodType
 from typing import Any, Final, cast
 
@@ -18,7 +18,7 @@ from perdure.jobs.code_fingerprint import MAX_FUNCTIONS, package_of, unwrapped
 from perdure.kinds.workflow.instructions import Promise, Signal, Update, patched
 from perdure.kinds.workflow.journal import CHILD, PROMISE, SIGNAL, UPDATE
 from perdure.programs import as_completed, gather, race, sleep, sleep_until
-from perdure.programs.constructors import STEP_NAME
+from perdure.programs.constructors import LIMITS, STEP_NAME
 from perdure.values.frozen import frozen
 
 PATCH: Final = "patch "
@@ -49,6 +49,20 @@ def declared_steps(program: object) -> tuple[str, ...]:
         program: the function that a `Workflow` runs.
     """
     return _Reading().of(program)[:MAX_STEPS]
+
+
+def limited_effects(functions: Iterable[object]) -> tuple[str, ...]:
+    """Return the names of the effects with limits that functions call, or the functions that they call.
+
+    A call through a value that exists only at run time is left out.
+
+    Args:
+        functions: a job's hooks.
+    """
+    reading = _Reading()
+    for function in functions:
+        reading.of(function)
+    return tuple(reading.limited)
 
 
 @frozen
@@ -86,11 +100,13 @@ class _Reading:
     Attributes:
         known: the steps for each function and receiver. Both objects are kept, so that no other object has their
             identity.
+        limited: the effects with limits, by their names.
     """
 
     known: dict[tuple[int, int], tuple[tuple[str, ...], object]] = attrs.Factory(
         dict[tuple[int, int], tuple[tuple[str, ...], object]]
     )
+    limited: dict[str, None] = attrs.Factory(dict[str, None])
 
     def of(self, value: object) -> tuple[str, ...]:
         """Return the steps that a function call or method call performs."""
@@ -131,6 +147,9 @@ class _Reading:
             return (f"{CHILD}{cast('Workflow[Any, Any, Any]', owner).name}",)
         name = getattr(value, STEP_NAME, None)
         if name is not None:
+            if hasattr(value, LIMITS):
+                self.limited[str(name)] = None
+            self.of(value)  # a step may call effects with limits: it is one step all the same
             return (str(name),)
         function = _function_of(value)
         return self.of(value) if function is not None and package_of(function) == body.package else ()
