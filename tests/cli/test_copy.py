@@ -307,6 +307,33 @@ def test_a_message_of_an_application_during_the_copy_is_noticed(
     assert "is an unfinished copy of" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("left", ["of an older version", "without a mark"])
+def test_an_unfinished_copy_is_continued_only_by_its_own_version(
+    left: str, sqlite: str, schema: PostgresHarness, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    target = f"sqlite:///{tmp_path}/back.db"
+    assert run_command(["copy", sqlite, schema.url]) == 0
+    attempt = [sys.executable, str(KILLED), schema.url, target, "0"]
+    assert subprocess.run(attempt, check=False).returncode == -signal.SIGKILL  # noqa: S603 - our own script
+    with closing(sqlite3.connect(tmp_path / "back.db.copying")) as file:
+        (version,) = file.execute("PRAGMA user_version").fetchone()
+        if left == "without a mark":  # killed between the tables and the mark
+            for (table,) in file.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall():
+                if table not in ("counters", "copying") and not table.startswith("sqlite_"):
+                    file.execute(f"DELETE FROM {table}")  # noqa: S608 - of the schema
+            file.execute("DROP TABLE copying")
+        else:
+            file.execute(f"PRAGMA user_version = {version - 1}")
+        file.commit()
+    capsys.readouterr()
+    if left == "without a mark":
+        assert run_command(["copy", schema.url, target]) == 0
+        assert "are equal" in capsys.readouterr().out
+    else:
+        assert run_command(["copy", schema.url, target]) == 2
+        assert "is an unfinished copy by an older version; delete it to begin again" in capsys.readouterr().err
+
+
 def test_the_last_step_is_done_by_the_next_copy(sqlite: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     """A kill between the two names of a complete file leaves both; the next one finds the file complete."""
     target = tmp_path / "copy.db"

@@ -14,7 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from returns.result import Failure, Success
 
-from perdure import App, Continuous, Decision, Task, WorkerPool, every, succeed
+from perdure import App, Continuous, Decision, PoolBatch, Task, WorkerPool, every, succeed
 from perdure.client.calls import attempt
 from perdure.client.client import Client, gateway_of
 from perdure.client.local_gateway import engine_of
@@ -46,6 +46,7 @@ total = Task("total", state=int, event=int, initial=0, decide=lambda state, even
 other = Task("other", state=int, event=int, initial=0, decide=lambda state, event: Success(Decision(state + event)))
 ticker = Continuous("ticker", state=int, schedule=every("1 hour"), execute=lambda ctx: ctx.set_state(1))
 pool = WorkerPool("pool", item=int, work=lambda ctx: succeed(None), result=type(None))
+batch = PoolBatch("batch", pool=pool)
 
 
 def closed_port() -> str:
@@ -143,8 +144,8 @@ def losing(call: Callable[[Client], Awaitable[Any]], *, timeout: str = "30 secon
         listening = await asyncio.start_server(serve, "127.0.0.1", 0)
         losing_url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
         async with AsyncExitStack() as stack:
-            url, _ = await engine(stack, total, ticker, pool)
-            async with listening, connect([losing_url, url], total, ticker, pool, timeout=timeout) as jobs:
+            url, _ = await engine(stack, total, ticker, pool, batch)
+            async with listening, connect([losing_url, url], total, ticker, pool, batch, timeout=timeout) as jobs:
                 return await call(jobs), read
 
     return asyncio.run(main())
@@ -201,8 +202,13 @@ def test_a_start_that_a_repeat_could_begin_again_has_a_key_and_a_put_needs_none(
     async def puts(jobs: Client) -> None:
         await each(lambda id_: jobs.handle(pool).put(id_, 1))
 
+    async def batches(jobs: Client) -> None:
+        await each(lambda id_: jobs.handle(batch).put(id_, {id_: 1}))
+
     read = losing(starts)[1] + losing(puts)[1]
     assert {(request["action"], "key" in request) for request in read} == {("start", True), ("put", False)}
+    # A batch counts a repeat, so its put has one.
+    assert {(request["action"], "key" in request) for request in losing(batches)[1]} == {("put", True)}
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from typing_extensions import TypeForm
 from perdure.codecs import Codec
 from perdure.jobs.context import JobContext
 from perdure.jobs.definition import AnyDefinition
-from perdure.jobs.request import CommandSpec, repeat_of_creating
+from perdure.jobs.request import CommandSpec
 from perdure.kinds.worker_pool.items import NO_TIME, ItemForm, ItemPolicy, NewItem, put_command
 from perdure.kinds.workflow.header import Parent
 from perdure.values.address import check_id
@@ -244,9 +244,11 @@ def commands_of_batch(item: TypeForm[Any], policy: ItemPolicy, name: str) -> tup
     form: Any = NewItems[cast("Any", item)]  # type: ignore[misc] # built at run time: an input is one value
     tags = policy.tags
     codec: Codec[Any] = Codec.of(form, what=f"items of batch:{name}", tags=tags, ignores_other_tags=True)
-    keeps = repeat_of_creating(policy.keep_ms)
     return (
-        CommandSpec(name="put", command=put_items, input=codec, absent="creates", answer=BatchChanged, repeat=keeps),
+        # A repeat puts nothing twice, but is counted: so a client that repeats by itself draws a key.
+        CommandSpec(
+            name="put", command=put_items, input=codec, absent="creates", answer=BatchChanged, repeat="starts_again"
+        ),
         CommandSpec(name="seal", command=SealBatch, absent="creates", answer=BatchChanged, repeat="changes_nothing"),
         CommandSpec(
             name="watch_pool", command=WatchPool, absent="creates", answer=BatchChanged, repeat="changes_nothing"

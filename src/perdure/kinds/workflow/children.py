@@ -146,7 +146,7 @@ def told_end(ended: Ended) -> tuple[str, str]:
 def report_parking(sender: Address, parent: Parent, event: Parking, now_ms: int) -> Message:
     """Return the message that tells a parent that its child is parked, or was resumed.
 
-    It has no detail: a child may's error have secrets that the parent does not know.
+    It has no detail: a child's error may have secrets that the parent does not know.
     """
     if isinstance(event, JobResumed):
         action, reason = "child_resumed", event.was

@@ -759,7 +759,8 @@ class TakenOver:
     def chance(self, path: str) -> float:
         """Return a number in [0, 1) that is the same for the same step, also in the forks of the first workflow."""
         seed = self.run_id if self.forked is None else self.forked.parts[0].run_id
-        return int.from_bytes(blake2b(f"{seed}/{path}".encode(), digest_size=7).digest()) / 2**56
+        # 53 bits, as many as a float has: more could be rounded up to 1.
+        return (int.from_bytes(blake2b(f"{seed}/{path}".encode(), digest_size=7).digest()) >> 3) / 2**53
 
     def key(self, path: str) -> str:
         """Return a step's key: a fork has the keys of the steps that it took over, and its own for the others."""

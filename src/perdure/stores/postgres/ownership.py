@@ -390,6 +390,7 @@ class NotificationListener:
         def notified(_connection: object, _pid: object, _channel: object, payload: str) -> None:
             self._notified(payload, listener)
 
+        connection: Any = None
         try:
             connection = await self._connect()
             connection.add_termination_listener(over)
@@ -399,6 +400,9 @@ class NotificationListener:
             # just wait.
             arrive = not await is_pooled(connection) or await self._hears(channel)
         except DRIVER_ERRORS as error:
+            # Each attempt would otherwise leave a connection open at the server.
+            if connection is not None:
+                connection.terminate()
             self._warn(reason_of(error))
             return None
         if arrive:

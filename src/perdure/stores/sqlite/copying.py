@@ -210,10 +210,14 @@ class _Target:
         """Create the tables, or continue."""
         connection = self.tables.connection
         with self._errors():
-            if version_of(connection.cursor(), store=str(self.tables.path)) == len(migrations()):
-                marks = connection.execute("SELECT source, moment, position FROM copying").fetchall()
-            else:
-                marks = []
+            version = version_of(connection.cursor(), store=str(self.tables.path))
+            if version not in (0, len(migrations())):
+                # Its rows have the columns of that version. Migrated, they would be beside rows that are copied now.
+                reason = f"{self.tables.path} is an unfinished copy by an older version; delete it to begin again"
+                raise CopyFailed(f"sqlite:///{self.place}", reason)
+            if version:
+                connection.execute(_MARK)  # a kill after `prepare` left none
+            marks = connection.execute("SELECT source, moment, position FROM copying").fetchall() if version else []
             prepare(connection.cursor(), store=str(self.tables.path), synchronous="NORMAL")
             # `prepare` turns SQLite's own checkpoints off, because an engine makes them. Here no engine does.
             connection.execute("PRAGMA wal_autocheckpoint = 4000")

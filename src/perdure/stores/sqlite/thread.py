@@ -87,7 +87,7 @@ class ConnectionLoan:
         """Return the connection until the next step.
 
         Raises:
-            HandoffRevoked: there is no next step.
+            LoanRevoked: there is no next step.
         """
         self.left = pages_left, pages
         self._back.release()
