@@ -62,6 +62,7 @@ from perdure.interpreters import (
 from perdure.jobs.call import Call, result_of
 from perdure.programs import sleep
 from perdure.runtime.simulated import Simulation
+from perdure.runtime.tasks import ended
 from perdure.testing import World
 from perdure.values.address import Address
 from perdure.values.errors import Conflict, HookRaised, InvalidInput, RunTimeout
@@ -69,8 +70,9 @@ from perdure.values.errors import Conflict, HookRaised, InvalidInput, RunTimeout
 
 # ---------------------------------------------------------------- the jobs
 class Services:
-    def __init__(self) -> None:
+    def __init__(self, simulation: Any = None) -> None:
         self.notes: list[str] = []
+        self.simulation = simulation
 
 
 @effect
@@ -162,7 +164,8 @@ class Toy:
     """Interprets the definitions over dictionaries, whose rows and transitions are text."""
 
     def __init__(self, start: datetime) -> None:
-        self.services, self.ids, self.simulation = Services(), 0, Simulation(start=start)
+        self.ids, self.simulation = 0, Simulation(start=start)
+        self.services = Services(self.simulation)
         self.rows: dict[Address, str] = {}
         self.keys: dict[tuple[Address, str], Any] = {}
         self.journals: dict[Address, list[str]] = {}
@@ -267,7 +270,8 @@ class Record:
         return tuple(self.toy.journals.get(self.address, [])[first : first + limit])
 
     async def changed(self, version: int) -> None:
-        raise AssertionError("no run of these jobs waits for another turn")
+        while (row := self.toy.loaded(self.address).instance) is not None and row.version == version:
+            await self.toy.simulation.runtime.sleep(100)
 
 
 # ---------------------------------------------------------------- the law
@@ -439,31 +443,6 @@ def test_a_hook_that_raises_before_there_is_a_program_is_an_answer() -> None:
     assert "ZeroDivisionError" in str(answer.failure())
 
 
-@effect(limits=[Limit("notes", concurrency=1)])
-def limited_note(services: Services, line: str) -> Result[str, str]:
-    services.notes.append(line)
-    return Success(line)
-
-
-CALLED: dict[str, Any] = {"by name": limited_note}
-
-
-@program
-def calls_by_name(ctx: TaskContext[Count], _: str) -> Do[None, str, Services]:
-    yield from ctx.state
-    yield from CALLED["by name"]("never")
-
-
-def test_an_effect_with_limits_is_refused_when_it_is_called() -> None:
-    """Also where a reader of the code did not find it: without an engine nothing counts its calls."""
-    job = Task("calls", state=Count, event=str, initial=Count(), on_event=calls_by_name)
-    toy = Toy(START)
-    answer = toy.attempt(job.handle(cast("Any", toy)).send("a", "x"))
-    assert type(answer.failure()) is HookRaised
-    assert "limits of the effect limited_note: expected none: they need an engine" in str(answer.failure())
-    assert toy.services.notes == []
-
-
 def test_a_run_whose_claim_another_delivery_took_does_not_begin() -> None:
     toy, address = Toy(START), counts.address("a")
     mark, request = begun(toy, counts, "send", '"note"')
@@ -518,3 +497,68 @@ def test_a_run_has_the_time_limit_of_its_job() -> None:
     assert type(run(toy, limited, mark, request, Record(toy, limited.address("a"))).result.failure()) is RunTimeout
     assert toy.simulation.now_ms == START.timestamp() * 1000 + 5_000
     assert list(toy.stored()) == []
+
+
+@program
+def hanging(_: WorkflowContext[int]) -> Do[None, str, Services]:
+    yield from hang()
+
+
+@effect
+async def hang(services: Services) -> Result[None, str]:
+    services.notes.append("begins")
+    await services.simulation.runtime.sleep(60_000)
+    services.notes.append("ends")
+    return Success(None)
+
+
+hangs = Workflow("hangs", state=int, run=hanging)
+
+
+@pytest.mark.parametrize(("how", "seconds", "form"), [("interrupt", 1, "cancelled"), ("wait", 60, "done")])
+def test_only_a_cancellation_that_interrupts_stops_a_step_in_progress(how: str, seconds: int, form: str) -> None:
+    toy, address = Toy(START), hangs.address("a")
+    runtime = toy.simulation.runtime
+
+    async def both() -> None:
+        run = runtime.spawn(toy.turn(hangs, address, hangs.parse("start", "0")), name="run")
+        await runtime.sleep(1_000)
+        row = toy.loaded(address).instance
+        assert row is not None
+        assert row.claim is not None
+        cancel = hangs.parse("cancel", '{"reason": "no", "interrupt": true}' if how == "interrupt" else '"no"')
+        inputs = attrs.evolve(toy.inputs(), running=(row.claim.run_id,))
+        step = decide(hangs, address, Loaded(instance=row), cancel, inputs, toy.services)
+        assert isinstance(step, Commit)
+        assert toy.write(encode_transition(step.transition))
+        await ended(run, runtime)
+
+    toy.simulation.run(both())
+    toy.simulation.run(toy.turn(hangs, address, ALARM))
+    assert toy.services.notes == (["begins"] if how == "interrupt" else ["begins", "ends"])
+    assert START.timestamp() + seconds <= toy.simulation.now_ms / 1000 < START.timestamp() + seconds + 1
+    outcome = hangs.outcome_of(next(iter(toy.stored())))
+    assert outcome is not None
+    assert outcome.form == form
+
+
+@effect(limits=[Limit("mails", concurrency=1)])
+def mail(services: Services) -> Result[None, str]:
+    services.notes.append("mail")
+    return Success(None)
+
+
+@program
+def mailing(_: TaskContext[Count], __: str) -> Do[None, str, Services]:
+    yield from {"mail": mail}["mail"]()
+
+
+mails: Task[Any, Any, Any, Any] = Task("mails", state=Count, event=str, initial=Count(), on_event=mailing)
+
+
+def test_an_effect_with_limits_fails_its_run_because_no_engine_counts_its_calls() -> None:
+    toy = Toy(START)
+    mark, request = begun(toy, mails, "send", '"x"')
+    failed = run(toy, mails, mark, request, Record(toy, mails.address("a"))).result.failure()
+    assert "DefinitionError: limits of the effect mail" in str(failed)
+    assert toy.services.notes == []

@@ -8,8 +8,8 @@ written with `run_claimed`. All decisions are the engine's own: `begin` and `fin
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
-from typing import Any, Final, Literal, Protocol, TypeAlias
+from functools import cache, partial
+from typing import Any, Final, Protocol, TypeAlias
 
 import attrs
 from returns.result import Success
@@ -30,6 +30,7 @@ from perdure.jobs.checkpoint import (
     checkpointed,
     present,
 )
+from perdure.jobs.context import RunInterrupted
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.failures import record_failure
 from perdure.jobs.recovery import recover
@@ -305,6 +306,24 @@ class _Run:
             raise self.lost
         return self.lost or Halted(ClaimLost())
 
+    async def watch(self, stop: Callable[[], None]) -> None:
+        """Stop the run when a stored request interrupts it.
+
+        Args:
+            stop: stops it.
+        """
+        # Of its own: the program's `AwaitChange` compares the row that the run knows.
+        version = self.execute.instance.version
+        while True:
+            await self.record.changed(version)
+            joined = present(self.execute, await self.record.load())
+            if joined is None:
+                return  # the run's next checkpoint finds that its claim is lost
+            if self.job.interrupts(self.execute, joined.instance):
+                stop()
+                return
+            version = joined.instance.version
+
     async def settled(self) -> None:
         """Wait until no checkpoint is being written."""
         while self._saving:
@@ -439,31 +458,41 @@ async def _exit_of(run: _Run, services: Any) -> Exit[Any, Any]:
     Raises:
         BaseException: this task is cancelled from outside. The claim stays.
     """
-    job, execute, runtime = run.job, run.execute, run.runtime
+    execute = run.execute
     around = enter_run(run_of(execute))
     try:
         begun = run_inline(execute.program, services, execute.draft)
     finally:
         leave_run(around)
-    if not isinstance(begun, Suspended):
-        return begun
-    task, stops = runtime.current_task(), list[Literal["timed_out"]]()
+    return await _resumed(run, begun) if isinstance(begun, Suspended) else begun
 
-    def expire() -> None:
-        stops.append("timed_out")
-        task.cancel()
 
-    limit_ms = job.plan.run_timeout_ms
-    work = InRun(begun.resume(runtime=runtime, handler=run.handle), run_of(execute))
-    run.limit = TimeLimit(work, limit_ms, runtime, expire)
-    execute.draft.lives = run.limit.restart
+async def _resumed(run: _Run, begun: Suspended[Any, Any]) -> Exit[Any, Any]:
+    """Run the rest of a program within its time limit, unless a request stops it.
+
+    Raises:
+        BaseException: this task is cancelled from outside. The claim stays.
+    """
+    runtime, limit_ms = run.runtime, run.job.plan.run_timeout_ms
+    task, stops = runtime.current_task(), list[Exit[Any, Any]]()
+
+    def stop(exit_: Exit[Any, Any]) -> None:
+        if not stops:  # the first reason decides the outcome
+            stops.append(exit_)
+            task.cancel()
+
+    work = InRun(begun.resume(runtime=runtime, handler=run.handle), run_of(run.execute))
+    run.limit = TimeLimit(work, limit_ms, runtime, partial(stop, Raised(RunTimeout(limit_ms))))
+    run.execute.draft.lives = run.limit.restart
+    interrupted = partial(stop, Halted(RunInterrupted()))
+    watch = start_eagerly(run.watch(interrupted), runtime, name="perdure:watch") if run.job.interrupting else None
     try:
         exit_: Exit[Any, Any] = await run.limit
     except runtime.cancelled as cancellation:
         if not stops and task.cancelling():
             raise
         uncancel(runtime)
-        return Raised(RunTimeout(limit_ms) if stops else cancellation)
+        return stops[0] if stops else Raised(cancellation)
     except BaseException as raised:
         if is_closing(raised):
             raise
@@ -471,7 +500,9 @@ async def _exit_of(run: _Run, services: Any) -> Exit[Any, Any]:
             raise raised.reason from None
         return Raised(raised)
     finally:
-        run.limit = execute.draft.lives = None  # no cycle
+        run.limit = run.execute.draft.lives = None  # no cycle
+        if watch is not None:
+            watch.cancel()
     if stops:
         await take_cancellation_back(runtime)  # of a program that ended nevertheless
     return exit_

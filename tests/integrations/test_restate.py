@@ -25,9 +25,9 @@ from perdure import (
     Do,
     Heartbeat,
     Limit,
-    Program,
     Stream,
     Task,
+    TaskContext,
     Topic,
     WorkerPool,
     Workflow,
@@ -152,43 +152,34 @@ def sum_of(state: int) -> int:
     return state
 
 
-@effect(limits=[Limit("calls", concurrency=1)])
-def limited_call(_: object) -> Result[None, str]:
-    return Success(None)
-
-
-@program
-def helper() -> Do[None, str]:
-    yield from limited_call()
-
-
-@step
-def helper_step() -> Program[None, str]:
-    return helper()
-
-
-def calls(run: Any) -> Any:
-    return App(None).with_jobs(Workflow("calls", state=int, run=run, result=type(None), errors=str))
-
-
-@program
-def directly(ctx: WorkflowContext[int]) -> Do[None, str]:
-    yield from limited_call()
-
-
-@program
-def through_a_function(ctx: WorkflowContext[int]) -> Do[None, str]:
-    yield from helper()
-
-
-@program
-def in_a_step(ctx: WorkflowContext[int]) -> Do[None, str]:
-    yield from helper_step()
-
-
 @asynccontextmanager
 async def entered() -> Any:
     yield Outside()
+
+
+@effect(limits=[Limit("mails", concurrency=1)])
+def charge(_: Outside) -> Result[int, str]:
+    raise AssertionError
+
+
+@program
+def charged(ctx: TaskContext[int], _: int) -> Do[None, str, Outside]:
+    yield from ctx.set_state((yield from charge()))
+
+
+@program
+def charged_run(ctx: TaskContext[int]) -> Do[None, str, Outside]:
+    yield from ctx.set_state(0)
+
+
+@step
+def paying() -> Do[int, str, Outside]:
+    return (yield from charge())
+
+
+@program
+def stepping(_: WorkflowContext[int]) -> Do[int, str, Outside]:
+    return (yield from paying())
 
 
 class Sink:
@@ -215,9 +206,12 @@ REFUSED: dict[str, Any] = {
     "attributes of task:wide": App(None).with_jobs(wide(attributes=[sum_of])),
     "heartbeats of task:wide": App(None).with_jobs(wide(heartbeats=[Heartbeat("row", int)])),
     "concurrency limits of task:named": App(None).with_jobs(wide(name="named", limits=[Limit("mails", concurrency=1)])),
-    "limits of the effects of workflow:calls: .*engine.*got 'limited_call'": calls(directly),
-    "limits of the effects of workflow:calls: .*Remove limits": calls(through_a_function),
-    "limits of the effects of workflow:calls: .*got 'limited_call'$": calls(in_a_step),
+    "limits of the effects of task:wide.*got 'charge'": App(Outside()).with_jobs(
+        Task("wide", state=int, event=int, initial=0, on_event=charged, execute=charged_run)
+    ),
+    "limits of the effects of workflow:step.*got 'charge'": App(Outside()).with_jobs(
+        Workflow("step", state=int, run=stepping, result=int)
+    ),
     "streams of task:wide": App(None).with_jobs(wide(streams=[Stream("tokens", str)])),
 }
 

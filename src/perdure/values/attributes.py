@@ -357,7 +357,7 @@ class Attribute(Generic[S_contra, T]):
     def __attrs_post_init__(self) -> None:
         given = cast("object", self.type)
         # Without this, a class in its place fails only when an engine opens, far from the declaration.
-        if not isinstance(given, AttributeType):
+        if not isinstance(given, AttributeType):  # pyright: ignore[reportUnnecessaryIsInstance] - not every caller has types
             raise DefinitionError(f"type of attribute {self.name}", given, "a function declared with @attribute")
 
     def __repr__(self) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any, Final, Literal, Never, TypeVar, cast
+from typing import Any, Final, Literal, Never, TypeVar
 from urllib.parse import quote
 
 import attrs
@@ -108,13 +109,13 @@ ROWS: Final = 500
 """Mailboxes that one SQL query returns."""
 
 MAX_COUNTED: Final = 10_000
-"""Mailboxes that ``count`` and ``counts`` read, and the most messages that these return."""
+"""Mailboxes that ``count`` reads."""
 
-_MESSAGES: Final = (  # of constants
-    f"SELECT id FROM sys_invocation WHERE target_service_name = '{MAILBOX}' "  # noqa: S608 - as above
-    f"AND target_handler_name IN ('deliver', 'redeliver') AND status <> 'completed' LIMIT {MAX_COUNTED}"
+_SENT_MESSAGES: Final = (
+    f"SELECT COUNT(*) AS n FROM sys_invocation WHERE target_service_name = '{MAILBOX}' "  # noqa: S608 - constants
+    "AND target_handler_name = 'deliver' AND status <> 'completed'"
 )
-_LETTERS: Final = f"SELECT key FROM state WHERE service_name = '{DEAD_LETTERS}' LIMIT {MAX_COUNTED}"  # noqa: S608 - of constants
+_DEAD_LETTERS: Final = f"SELECT COUNT(*) AS n FROM state WHERE service_name = '{DEAD_LETTERS}'"  # noqa: S608 - a constant
 
 _AWAY: Final = frozenset({429, 502, 503, 504})
 """Statuses from a cluster or a proxy that did not handle the request."""
@@ -157,12 +158,12 @@ class RestateGateway(ReadingGateway):
 
     @property
     def store(self) -> Store:
-        """Refuse: every method here reads from the mailboxes.
+        """Refuse: a cluster has none.
 
         Raises:
-            InvalidInput: always.
+            InvalidInput: always. A read that needs a store returns it.
         """
-        raise _refusal("store")
+        raise _refusal("a read of the store")
 
     @property
     def journal_page(self) -> int:
@@ -318,9 +319,12 @@ class RestateGateway(ReadingGateway):
         deadline_ms = self.runtime.monotonic_ms() + self.timeout_ms
         return await self._decoded(CommittedRow, _path(address, "read"), EMPTY, deadline_ms)
 
-    def answer(self, read: Callable[[], Awaitable[Result[A, Any]]], /) -> Awaitable[Result[A, Any]]:
-        """Begin a read, and return its answer."""
-        return read()
+    async def answer(self, read: Callable[[], Awaitable[Result[A, Any]]], /) -> Result[A, Any]:
+        """Perform a read, and return its answer. One that needs a store is refused."""
+        try:
+            return await read()
+        except RequestError as refused:
+            return Failure(refused)
 
     async def journal(self, row: Instance | None, /) -> Result[tuple[str, ...], Any]:
         """Read a row's journal."""
@@ -421,7 +425,8 @@ class RestateGateway(ReadingGateway):
             if not isinstance(page, Success):
                 return Failure(page.failure())
             rows = page.unwrap()
-            for key, row in rows:
+            for key, state in rows:
+                row = row_of(state)
                 after, scanned = key, scanned + 1
                 if row is not None and self._fits(row, wanted):
                     found.append(row)
@@ -444,27 +449,7 @@ class RestateGateway(ReadingGateway):
             and (due is None or (row.due_ms is not None and row.due_ms < due))
         )
 
-    async def _mailboxes(self, prefix: str, after: str) -> Result[list[tuple[str, Instance | None]], Any]:
-        query = (  # the texts are quoted
-            f"SELECT service_key, value_utf8 FROM state WHERE service_name = '{MAILBOX}' AND key = '{STATE}' "  # noqa: S608 - as above
-            f"AND starts_with(service_key, {_quoted(prefix)}) AND service_key > {_quoted(after)} "
-            f"ORDER BY service_key LIMIT {ROWS}"
-        )
-        found = await self._rows(query)
-        if not isinstance(found, Success):
-            return Failure(found.failure())
-        try:
-            return Success(
-                [
-                    (each["service_key"], row_of(decoded(MailboxState, each["value_utf8"].encode())))
-                    for each in found.unwrap()
-                ]
-            )
-        except InvalidInput as problem:
-            return Failure(Undecodable("a mailbox on Restate", problem.problems))
-
-    async def _rows(self, query: str) -> Result[list[dict[str, Any]], Any]:
-        """Send a query to the admin API."""
+    async def _sql(self, query: str) -> Result[list[dict[str, Any]], Any]:
         if self.admin is None:
             return Failure(InvalidInput("list on Restate", ("expected admin_url=..., which answers SQL; got None",)))
         try:
@@ -475,58 +460,87 @@ class RestateGateway(ReadingGateway):
             return Failure(EngineClosed())
         if reply.status != _OK:
             return Failure(ServerUnreachable("the admin API of Restate", _detail(reply)))
-        rows: list[dict[str, Any]] = orjson.loads(reply.body)["rows"]
-        return Success(rows)
+        found: list[dict[str, Any]] = orjson.loads(reply.body)["rows"]
+        return Success(found)
+
+    async def _mailboxes(self, prefix: str, after: str) -> Result[list[tuple[str, MailboxState]], Any]:
+        query = (  # the texts are quoted
+            f"SELECT service_key, value_utf8 FROM state WHERE service_name = '{MAILBOX}' AND key = '{STATE}' "  # noqa: S608 - as above
+            f"AND starts_with(service_key, {_quoted(prefix)}) AND service_key > {_quoted(after)} "
+            f"ORDER BY service_key LIMIT {ROWS}"
+        )
+        found = await self._sql(query)
+        if not isinstance(found, Success):
+            return Failure(found.failure())
+        try:
+            return Success(
+                [(each["service_key"], decoded(MailboxState, each["value_utf8"].encode())) for each in found.unwrap()]
+            )
+        except InvalidInput as problem:
+            return Failure(Undecodable("a mailbox on Restate", problem.problems))
+
+    async def _scanned(self, prefix: str, see: Callable[[MailboxState], None]) -> Result[bool, Any]:
+        """Read mailboxes, at most `MAX_COUNTED`. Return whether these are all."""
+        after, scanned = "", 0
+        while scanned < MAX_COUNTED:
+            page = await self._mailboxes(prefix, after)
+            if not isinstance(page, Success):
+                return Failure(page.failure())
+            rows = page.unwrap()
+            try:
+                for _, state in rows:
+                    see(state)
+            except InvalidInput as problem:
+                return Failure(Undecodable("a mailbox on Restate", problem.problems))
+            after, scanned = rows[-1][0] if rows else after, scanned + len(rows)
+            if len(rows) < ROWS:
+                return Success(True)  # noqa: FBT003 - the answer
+        return Success(False)  # noqa: FBT003 - the answer
 
     def count(self, job: Job, /) -> Call[JobCount, CallError]:
         """Count a job's instances by status, at most `MAX_COUNTED` mailboxes."""
         return Call(partial(self._count, job), "count")
 
     async def _count(self, job: Job) -> Result[JobCount, CallError]:
-        found = await self._counted(f"{':'.join(job)}:")
-        if not isinstance(found, Success):
-            return Failure(found.failure())
-        counted: _Counted = found.unwrap()
-        by_status: dict[Status, int] = {status: number for (_, _, status), number in counted.numbers.items()}
-        return Success(JobCount(hold="released", by_status=by_status, complete=counted.complete))
+        counts: Counter[Status] = Counter()
+
+        def see(state: MailboxState) -> None:
+            row = row_of(state)
+            if row is not None:
+                counts[row.status] += 1
+
+        whole = await self._scanned(f"{':'.join(job)}:", see)
+        return whole.map(lambda is_whole: JobCount(hold="released", by_status=dict(counts), complete=is_whole))
 
     async def _counts(self) -> Result[StoreCounts, CallError]:
-        """Count all instances by job and status, at most `MAX_COUNTED` mailboxes, and the messages."""
-        counted = await self._counted("")
-        if not isinstance(counted, Success):
-            return Failure(counted.failure())
-        numbers: list[int] = []
-        for query in (_MESSAGES, _LETTERS):
-            rows = await self._rows(query)
-            if not isinstance(rows, Success):
-                return Failure(rows.failure())
-            numbers.append(len(rows.unwrap()))
-        found: _Counted = counted.unwrap()
+        counts: Counter[tuple[str, str, Status]] = Counter()
+        dues, held = list[int](), 0
+
+        def see(state: MailboxState) -> None:
+            nonlocal held
+            held, row = held + len(state.held), row_of(state)
+            if row is None:
+                return
+            counts[row.address.kind, row.address.name, row.status] += 1
+            if row.due_ms is not None:
+                dues.append(row.due_ms)
+
+        whole = await self._scanned("", see)
+        if not isinstance(whole, Success):
+            return Failure(whole.failure())
+        sent = await self._sql(_SENT_MESSAGES)
+        dead = await self._sql(_DEAD_LETTERS)
+        if not (isinstance(sent, Success) and isinstance(dead, Success)):
+            return Failure((sent if not isinstance(sent, Success) else dead).failure())
         return Success(
             StoreCounts(
-                instances=tuple(StatusCount(*key, number) for key, number in sorted(found.numbers.items())),
-                complete=found.complete,
-                oldest_due_ms=found.oldest_due_ms,
-                messages=numbers[0],
-                dead_letters=numbers[1],
+                instances=tuple(StatusCount(*place, number) for place, number in sorted(counts.items())),
+                complete=whole.unwrap(),
+                oldest_due_ms=min(dues, default=None),
+                messages=min(held + sent.unwrap()[0]["n"], MAX_COUNTED),
+                dead_letters=min(dead.unwrap()[0]["n"], MAX_COUNTED),
             )
         )
-
-    async def _counted(self, prefix: str) -> Result[_Counted, Any]:
-        found, after, scanned = _Counted(), "", 0
-        while scanned < MAX_COUNTED:
-            page = await self._mailboxes(prefix, after)
-            if not isinstance(page, Success):
-                return Failure(page.failure())
-            rows = page.unwrap()
-            for _, row in rows:
-                if row is not None:
-                    found.add(row)
-            after, scanned = rows[-1][0] if rows else after, scanned + len(rows)
-            if len(rows) < ROWS:
-                return Success(found)
-        found.complete = False
-        return Success(found)
 
     def concurrently(self, calls: Sequence[Call[Any, Any]], /) -> Call[tuple[Result[Any, Any], ...], Never]:
         """Make several calls at the same time."""
@@ -576,32 +590,11 @@ class RestateGateway(ReadingGateway):
         return _refused("backup")
 
     def perform(self, operation: ClientOperation[A], /, **given: object) -> Call[A, CallError]:
-        """Perform ``counts``. Refuse any other operation of an engine."""
-        if operation.name == COUNTS.name:
-            return cast("Call[A, CallError]", Call(self._counts, operation.name))
-        return _refused(operation.name)
-
-
-@attrs.define
-class _Counted:
-    """The instances of some mailboxes.
-
-    Attributes:
-        numbers: how many there are, by kind, name and status.
-        oldest_due_ms: the earliest alarm.
-        complete: whether all mailboxes were read.
-    """
-
-    numbers: dict[tuple[str, str, Status], int] = attrs.Factory(dict[tuple[str, str, "Status"], int])
-    oldest_due_ms: int | None = None
-    complete: bool = True
-
-    def add(self, row: Instance) -> None:
-        """Count an instance."""
-        key = row.address.kind, row.address.name, row.status
-        self.numbers[key] = self.numbers.get(key, 0) + 1
-        if row.due_ms is not None:
-            self.oldest_due_ms = row.due_ms if self.oldest_due_ms is None else min(self.oldest_due_ms, row.due_ms)
+        """Count the instances, or refuse another operation: only an engine performs it."""
+        if operation.name != COUNTS.name:
+            return _refused(operation.name)
+        counted: Call[Any, CallError] = Call(self._counts, operation.name)
+        return counted
 
 
 def _refusal(what: str) -> InvalidInput:
