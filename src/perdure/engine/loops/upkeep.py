@@ -32,7 +32,7 @@ from perdure.stores.snapshots import read_journal
 from perdure.stores.values import FilledPage, FilledRow, Query, Retention, StoredHistory
 from perdure.values.address import Address, Job
 from perdure.values.attributes import AttributeKeys, StoredAttribute
-from perdure.values.errors import EnsureFailed, InvalidInput, StoreError
+from perdure.values.errors import EnsureFailed, InvalidInput, OutcomeUnknown, StoreError
 from perdure.values.instance import Fence, Instance
 from perdure.values.limits import Limits
 from perdure.values.transition import Purge, Put, Transition
@@ -486,7 +486,8 @@ class FillingAttributes:
             # One engine fills an attribute: the others would do the same work.
             open_ = [one for one in known if one.state != "whole" and self.is_own(Address(one.kind, one.name, "*"))]
             moved = [await self._portion(attributes, one, open_) for one in open_]
-        except StoreError as error:
+        except (StoreError, OutcomeUnknown) as error:
+            # A portion may be written twice: the next round reads how far each attribute is.
             self.runtime.log(LogRecord("warning", "attributes not filled", {"error": str(error)}))
             return "wait"
         if any(moved):
