@@ -16,11 +16,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 from attrs import frozen
 from measured.figures import print_table
 from measured.filled import SEED, fill
 from measured.machine import conditions, versions
+from measured.schema import connected, fill_schema, url_of
 from returns.result import Result, Success
 
 from perdure import App, Client, Condition, Decision, Task, attribute
@@ -28,7 +28,7 @@ from perdure import App, Client, Condition, Decision, Task, attribute
 TIMES = 7
 HALF = 50_000
 FEW = 100
-STATE = """'{"tenant":"tenant-' || (n % 1000) || '","cents":' || (n * 7919 % 100000) || ',"is_paid":' ||
+STATE = """'{"tenant":"tenant-' || (n % 1000) || '","cents":' || (n % 100000 * 7919 % 100000) || ',"is_paid":' ||
   CASE WHEN n % 100 = 0 THEN 'false' ELSE 'true' END || '}'"""
 
 
@@ -107,28 +107,6 @@ async def seed(jobs: Client) -> None:
     await jobs.handle(plain).send(SEED, Subscription())
 
 
-async def fill_postgres(url: str, instances: int) -> None:
-    """Copy one instance in SQL."""
-    async with App(None).with_jobs(plain).open(url) as jobs:
-        await seed(jobs)
-    connection = await asyncpg.connect(url.partition("&schema")[0])
-    columns = [
-        row[0]
-        for row in await connection.fetch(
-            "SELECT column_name FROM information_schema.columns WHERE table_schema = 'attributes' "
-            "AND table_name = 'instances' ORDER BY ordinal_position"
-        )
-    ]
-    given = {"incarnation": "nextval('attributes.incarnations')", "id": "'id-' || n", "state": STATE}
-    picked = ", ".join(given.get(column, column) for column in columns)
-    await connection.execute(
-        f"INSERT INTO attributes.instances ({', '.join(columns)}) SELECT {picked} "  # noqa: S608 - constants
-        f"FROM generate_series(0, {instances - 1}) AS n, attributes.instances WHERE id = '{SEED}'"
-    )
-    await connection.execute("VACUUM ANALYZE attributes.instances")
-    await connection.close()
-
-
 async def measure(url: str, after: Callable[[], Awaitable[None]]) -> None:
     """Fill the attributes, then ask each filter."""
     async with App(None).with_jobs(found).open(url) as jobs:
@@ -146,6 +124,18 @@ async def measure(url: str, after: Callable[[], Awaitable[None]]) -> None:
         print_table(["filter", "instances", "count: median; slowest, ms", "first page of 100"], rows)
 
 
+async def on_postgres(database: str, instances: int) -> None:
+    """Measure a schema of a PostgreSQL database."""
+
+    async def analyze() -> None:
+        async with connected(database) as connection:
+            await connection.execute("VACUUM ANALYZE attributes.attribute_keys")
+
+    app = App(None).with_jobs(plain)
+    await fill_schema(database, "attributes", instances, app=app, seed=seed, changes={"state": STATE})
+    await measure(url_of(database, "attributes"), analyze)
+
+
 async def nothing() -> None:
     """Do nothing."""
 
@@ -159,15 +149,7 @@ def main() -> None:
     given = parser.parse_args()
     print(versions(), conditions(Path(given.folder or tempfile.gettempdir())), sep="\n")
     if given.postgres is not None:
-        url = f"{given.postgres}{'&' if '?' in given.postgres else '?'}schema=attributes"
-
-        async def analyze() -> None:
-            connection = await asyncpg.connect(given.postgres)
-            await connection.execute("VACUUM ANALYZE attributes.attribute_keys")
-            await connection.close()
-
-        asyncio.run(fill_postgres(url, given.instances))
-        asyncio.run(measure(url, analyze))
+        asyncio.run(on_postgres(given.postgres, given.instances))
         return
     with tempfile.TemporaryDirectory(dir=given.folder) as folder:
         path = Path(folder) / "jobs.db"
