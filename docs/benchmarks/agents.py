@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic_ai import Agent
+from pydantic_ai.durable_exec import CallableOperationBackend, JournalOperationNamer, RoleBasedOperationConfig
 from pydantic_ai.messages import ModelMessage, ModelResponse, TextPart, ToolCallPart
 from pydantic_ai.models.function import AgentInfo, FunctionModel
 from pydantic_ai.usage import UsageLimits
@@ -67,6 +68,31 @@ async def together(run: Callable[[str], Any], agents: int) -> str:
 async def plain() -> str:
     """Run the agent without durability."""
     agent = agent_with([], double)
+    return await together(lambda _: agent.run("go", usage_limits=UsageLimits(request_limit=None)), AGENTS)
+
+
+async def with_layer() -> str:
+    """Run the agent with the framework's own layer for durable engines, whose operations run where they are called."""
+    from perdure.integrations.pydantic_ai import PerdureDurability  # noqa: PLC0415 - as below
+
+    class Backend(CallableOperationBackend[None]):
+        async def execute(self, *, body: Callable[[], Any], **_: object) -> object:
+            return await body()
+
+    class Layer(PerdureDurability[None]):
+        in_durable_context = True
+
+        def get_durable_operation_backend(self) -> Any:
+            config = RoleBasedOperationConfig[None](model=None, event=None, capability=None, tool=None)
+            return Backend(namer=JournalOperationNamer("bench"), config=config)
+
+        def get_default_run_id(self) -> str:
+            return "run"
+
+        async def get_run_start_time(self, _: str) -> None:
+            return None
+
+    agent = agent_with([Layer()], double)
     return await together(lambda _: agent.run("go", usage_limits=UsageLimits(request_limit=None)), AGENTS)
 
 
@@ -157,6 +183,7 @@ def main() -> None:
             )
     for number in range(given.rounds):
         print(f"round {number}, agent without durability: {asyncio.run(plain())}", flush=True)
+        print(f"round {number}, agent with its layer alone: {asyncio.run(with_layer())}", flush=True)
         for name, python in (("perdure", sys.executable), ("dbos", given.python)):
             if name == "perdure" or given.dbos:
                 command = [python, __file__, "--only", name]

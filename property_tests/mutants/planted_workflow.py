@@ -583,8 +583,8 @@ MUTANTS = (
     ),
     Mutant(
         "a step of a coroutine has the context variables of the engine alone",
-        "_with_values",
-        "inside.run(variable.set, value)",
+        "_set_all",
+        "variable.set(value)",
         "pass",
         "tests/workflow/test_coroutines.py::test_a_step_has_the_context_of_the_code_that_awaits_it_and_may_emit",
     ),

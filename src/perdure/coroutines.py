@@ -29,7 +29,7 @@ from perdure.durable_loop import (
     running_loop,
 )
 from perdure.kinds.workflow.context import WorkflowContext
-from perdure.kinds.workflow.instructions import OneStep, Patched, StepWhenCancelled, step_key
+from perdure.kinds.workflow.instructions import OneStep, Patched, StepWhenCancelled
 from perdure.programs import Do, Program, ServiceCall, fail, lift, program
 from perdure.programs import perform as instructed
 from perdure.programs.constructors import supervised_in_order
@@ -174,15 +174,14 @@ class CoroutineRun:
         self.fresh, self.timer_ms = list(self.open), None
         return self._advance()
 
-    def ended(self, key: object, exit_: Any) -> Orders:
+    def ended(self, key: object, exit_: Any, now_ms: int) -> Orders:
         """Deliver an outcome, and order the operations that the coroutine asks for then."""
         if key == _TIMER:
             self.timer_ms = None
-        if isinstance(exit_, Success):
-            outcome, now_ms = cast("Success[tuple[Result[Any, Any] | None, int]]", exit_).unwrap()
+        if isinstance(exit_, Success | Failure):
             self.loop.now_ms = max(self.loop.now_ms, now_ms)
             if key != _TIMER:
-                self._deliver(self.open.pop(cast("int", key)), cast("Result[Any, Any]", outcome))
+                self._deliver(self.open.pop(cast("int", key)), cast("Result[Any, Any]", exit_))
         elif exit_ is None:
             self.open.pop(cast("int", key), None)
         else:  # the workflow is halted: an operation that was not performed is asked again, if it is still awaited
@@ -213,7 +212,7 @@ class CoroutineRun:
             self.stuck = CoroutineStuck("waits for something that no operation brings", line_of_task(self.main))
         if self.stuck is not None:
             return Orders(cancel=(*self.open, _TIMER))
-        start = [(number, _operation(self.open[number].program)) for number in self.fresh]
+        start = [(number, self.open[number].program) for number in self.fresh]
         cancel: list[object] = [number for number in self.left if number in self.open]
         self.fresh, self.left = [], []
         wake_ms = None if self.is_over else self.loop.wake_ms()
@@ -223,7 +222,7 @@ class CoroutineRun:
         if self.timer_ms is not None or wake_ms is None:
             return Orders(tuple(start), (*cancel, _TIMER))
         self.timer_ms = wake_ms
-        return Orders((*start, (_TIMER, _timer(wake_ms))), tuple(cancel))
+        return Orders((*start, (_TIMER, instructed(SleepUntil(wake_ms)))), tuple(cancel))
 
     def cancel(self) -> None:
         """Cancel the coroutine, which may clean up with operations."""
@@ -244,18 +243,6 @@ class CoroutineRun:
         """Return where an operation is awaited, or where the coroutine is."""
         operation = self.open.get(key) if isinstance(key, int) else None
         return line_of_task(self.main if operation is None else operation.task)
-
-
-@program
-def _operation(asked: Program[Any, Any, Any]) -> Do[tuple[Result[Any, Any], int], Any, Any]:
-    outcome = yield from asked.attempt()
-    return outcome, (yield from _NOW)
-
-
-@program
-def _timer(at_ms: int) -> Do[tuple[None, int], Any, Any]:
-    yield from instructed(SleepUntil(at_ms))
-    return None, (yield from _NOW)
 
 
 _NOW: Final = instructed(Now())
@@ -516,22 +503,10 @@ async def run_step(
     """
     context, asks = copy_context(), inspect.iscoroutinefunction(body.func if isinstance(body, partial) else body)
     made = partial(_body, name, body, context, asks)
-    one = _keyed(name, made, values or _JSON, when_cancelled)
-    return await perform(one if retry is None else one.retry(retry))
-
-
-@program
-def _keyed(
-    name: str,
-    made: Callable[[str], Program[Any, Any, Any]],
-    values: Codec[Any],
-    when_cancelled: StepWhenCancelled,
-) -> Do[Any, CoroutineError, Any]:
-    key = yield from step_key()
     one: Program[Any, CoroutineError, Any] = instructed(
-        OneStep(name, partial(made, key), (), values, _ERRORS, None, when_cancelled)
+        OneStep(name, made, (), values or _JSON, _ERRORS, None, when_cancelled, is_keyed=True)
     )
-    return (yield from one)
+    return await perform(one if retry is None else one.retry(retry))
 
 
 def _body(
@@ -562,10 +537,14 @@ def _with_values(asked: Context, key: str) -> Context:
     """Return the present context with the variables of the code that asked."""
     # Beside those of the run that performs the step now: the code that asked has none of them.
     inside = copy_context()
-    for variable, value in asked.items():
-        inside.run(variable.set, value)
-    inside.run(_KEY.set, key)
+    inside.run(_set_all, asked, key)
     return inside
+
+
+def _set_all(asked: Context, key: str) -> None:
+    for variable, value in asked.items():
+        variable.set(value)
+    _KEY.set(key)
 
 
 class _InContext:

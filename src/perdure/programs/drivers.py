@@ -150,7 +150,7 @@ async def _supervised(plan: Supervision, begin: Begin, runtime: Runtime) -> AnyE
             if key in cancelled:
                 cancelled.discard(key)
                 _report(runtime, task)
-            orders = supervisor.ended(key, None if task.cancelled() else task.result())
+            orders = supervisor.ended(key, None if task.cancelled() else task.result(), runtime.now_ms())
 
 
 _THEN: Final = "then"
@@ -176,7 +176,7 @@ class InArrivalOrder:
         """Start the first programs."""
         return self._orders()
 
-    def ended(self, key: object, exit_: Any, /) -> Orders:
+    def ended(self, key: object, exit_: Any, _: int, /) -> Orders:
         """Take over a value. Start the next program, or the one that handles a value, or cancel all."""
         self.running.discard(key)
         if self._is_over:

@@ -143,12 +143,13 @@ class Supervisor(Protocol):
         """Return the first programs to start."""
         ...
 
-    def ended(self, key: object, exit_: Any, /) -> Orders:
+    def ended(self, key: object, exit_: Any, now_ms: int, /) -> Orders:
         """Decide which programs to start and cancel when one has ended.
 
         Args:
             key: the key that the program was started with.
             exit_: its exit. None if it was cancelled.
+            now_ms: the program's clock at its end.
         """
         ...
 

@@ -99,6 +99,7 @@ class OneStep(Instruction[Any, Any]):
     Attributes:
         name: the step's name.
         make: returns the program, when the step is performed.
+        is_keyed: whether `make` receives the step's key.
         args: the function's arguments, for comparison.
         values: the value's codec.
         errors: the typed errors' codec. None if it has none.
@@ -109,12 +110,13 @@ class OneStep(Instruction[Any, Any]):
     __repr__ = fields_in_line
 
     name: str
-    make: Callable[[], Program[Any, Any, Any]] = attrs.field(eq=False)
+    make: Callable[..., Program[Any, Any, Any]] = attrs.field(eq=False)
     args: tuple[Any, ...]
     values: Codec[Any] = attrs.field(eq=False)
     errors: Codec[Any] | None = attrs.field(eq=False)
     retry: Retry[Any] | None = attrs.field(default=None, eq=False)
     when_cancelled: StepWhenCancelled = attrs.field(default="end", eq=False)
+    is_keyed: bool = attrs.field(default=False, eq=False)
 
 
 @frozen

@@ -43,8 +43,6 @@ from perdure.values.excerpt import fields_in_line
 from perdure.values.instance import Claim, Instance
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from perdure.kinds.workflow.context import AnyWorkflow
     from perdure.values.retry import Retry
 
@@ -282,11 +280,14 @@ class Steps:
     @program
     def in_branch(self, asked: OpenStep) -> Do[int, Any, Any]:
         """Perform a step beside others."""
-        return (yield from self.performed(asked, (yield from NOW)))
+        return (yield from self.performed(asked, self.replay.now_ms))
 
     def _call(self, asked: OpenStep) -> Program[Any, Any, Any]:
-        instruction = asked.instruction
-        inner: Program[Any, Any, Any] = instruction.make() if instruction.__class__ is OneStep else perform(instruction)
+        instruction, inner = asked.instruction, cast("Program[Any, Any, Any]", None)
+        if instruction.__class__ is not OneStep:
+            inner = perform(instruction)
+        else:
+            inner = instruction.make(self.replay.taken.key(asked.path)) if instruction.is_keyed else instruction.make()
         return inner if asked.scope is self.services else inner.provide(asked.scope)
 
     def failed(self, path: str, name: str, defect: Exception | Halted, took_ms: int, now_ms: int) -> Do[None, Any, Any]:
@@ -329,7 +330,7 @@ class ParallelSteps:
         """Start the first steps: their predecessors are committed."""
         return self._orders(self.steps.replay.calls())
 
-    def ended(self, key: object, exit_: Any) -> Orders:
+    def ended(self, key: object, exit_: Any, now_ms: int) -> Orders:
         """Start the steps that can begin after a program's end."""
         replay = self.steps.replay
         self.running.discard(key)
@@ -337,7 +338,7 @@ class ParallelSteps:
         # Steps end with values, also those that fail: this is a defect or the cancellation of the run itself.
         if isinstance(exit_, Raised):
             raise exit_.cause
-        self._note(key, exit_)
+        self._note(key, exit_, now_ms)
         if self.stopping or replay.tree.exit is not None or replay.stopped is not None:
             return self._orders([])
         calls = replay.calls()
@@ -355,16 +356,16 @@ class ParallelSteps:
             asked.path in self.running for asked in self.steps.replay.tree.dropping.values() if not asked.ending
         )
 
-    def _note(self, key: object, exit_: Any) -> None:
+    def _note(self, key: object, exit_: Any, now_ms: int) -> None:
         """Run the program of the workflow on after a program's end."""
         replay = self.steps.replay
         if key == _TIMER:
             # Also after a cancellation: `_timer` starts the next one then.
             self.timer_ms = None
             if isinstance(exit_, Success):
-                replay.pass_time(cast("Success[int]", exit_).unwrap())
+                replay.pass_time(now_ms)
         elif key in {_COMMIT, _CHANGE}:
-            self._see(key, exit_)
+            self._see(key, exit_, now_ms)
         elif isinstance(exit_, Halted):  # the claim is lost while a step stores its outcome
             self.stopping = True
         elif exit_ is None:  # a step that was cancelled
@@ -372,13 +373,13 @@ class ParallelSteps:
             if asked is not None:
                 replay.performed(asked, DROPPED, replay.now_ms)
 
-    def _see(self, key: object, exit_: Any) -> None:
+    def _see(self, key: object, exit_: Any, now_ms: int) -> None:
         """Take over the requests that a commit, or a change of the row, has shown."""
         if isinstance(exit_, Halted):  # the claim is lost
             self.stopping = True
         if not isinstance(exit_, Success):
             return
-        seen, now_ms = cast("Success[tuple[News | None, int]]", exit_).unwrap()
+        seen = cast("Success[News | None]", exit_).unwrap()
         if seen is not None:
             self.steps.replay.notice(seen.known, seen.suspension, now_ms)
         # None: a dry run has no changes. To wait again would end immediately, for ever.
@@ -388,7 +389,7 @@ class ParallelSteps:
     def _orders(self, calls: list[OpenStep], *, commit: bool = False) -> Orders:
         start: list[tuple[object, Program[Any, Any, Any]]] = []
         if commit:
-            start.append((_COMMIT, _timed(commit_progress, self.steps.replay)))
+            start.append((_COMMIT, _COMMITTING(self.steps.replay)))
         replay = self.steps.replay
         for asked in calls:
             replay.begin_step(asked, replay.now_ms)
@@ -415,7 +416,7 @@ class ParallelSteps:
             return Orders()
         if wanted:
             self.running.add(_CHANGE)
-            return Orders(start=((_CHANGE, _timed(_changed, self.steps.replay)),))
+            return Orders(start=((_CHANGE, _changed(self.steps.replay)),))
         if _CHANGE in self.cancelling:
             return Orders()
         self.cancelling.add(_CHANGE)
@@ -439,15 +440,10 @@ class ParallelSteps:
         return Orders(start=((_TIMER, _until(wanted_ms)),))
 
 
+_COMMITTING: Final = program(commit_progress)
+
+
 @program
-def _timed(
-    block: Callable[[Replay], Do[News | None, Any, Any]], replay: Replay
-) -> Do[tuple[News | None, int], Any, Any]:
-    """Return the value of a block and when it ended: a wait that begins then must not begin earlier."""
-    value = yield from block(replay)
-    return value, (yield from NOW)
-
-
 def _changed(replay: Replay) -> Do[News | None, Any, Any]:
     """Wait for a change of the row, and read the rows that have arrived. None in a dry run."""
     row: Instance | None = yield from _CHANGED
@@ -458,12 +454,10 @@ def _changed(replay: Replay) -> Do[News | None, Any, Any]:
 
 
 @program
-def _until(at_ms: int) -> Do[int, Any, Any]:
+def _until(at_ms: int) -> Do[None, Any, Any]:
     now_ms = yield from NOW
     if now_ms < at_ms:
         yield from sleep(timedelta(milliseconds=at_ms - now_ms))
-        now_ms = yield from NOW
-    return now_ms
 
 
 _SERVICES: Final[Program[Any, Any, Any]] = asks(lambda services: services)

@@ -282,7 +282,7 @@ class Tree:
             # The others of a cancelled workflow receive the halt where they wait, those in progress after their end.
             if not (isinstance(exit_, Halted) and isinstance(exit_.signal, WorkflowCancelled)):
                 self.decide(fork, exit_)
-        orders = plan.supervisor.ended(key, None if branch.dropped else exit_)
+        orders = plan.supervisor.ended(key, None if branch.dropped else exit_, branch.clock_ms)
         # A halt on its way to the branch around it: what begins now would begin in a cancelled program.
         if fork.halted is None and fork.decided is None and fork.parent.halt is None:
             self._follow(fork, orders)
