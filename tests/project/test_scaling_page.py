@@ -1,4 +1,4 @@
-"""The page on scaling, as its reader does it: an autoscaler that asks the database, and engines from none to four."""
+"""The page on scaling, as its reader does it: autoscalers with their queries, and engines from none to four."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import re
+import shutil
 import signal
 import sys
 import time
@@ -19,6 +20,14 @@ import yaml
 
 pytest.importorskip("asyncpg")
 from postgres_harness import SharedPostgresHarness
+from test_prometheus_server import SECRET, scraping
+
+from perdure import App, Do, ItemContext, Limits, WorkerPool, program
+from perdure.programs import sleep
+from perdure.server.access import Tokens
+from perdure.server.addresses import TcpBind
+from perdure.server.serving import serving
+from perdure.telemetry.prometheus import prometheus
 
 PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "scale-with-the-demand.md").read_text(encoding="utf-8")
 MANIFESTS: dict[str, Any] = {
@@ -160,6 +169,48 @@ def test_engines_scale_from_none_to_four_and_back_and_no_run_is_cut(postgres_url
     assert planned["due"] <= reminded["at"]
     assert replicas.started[reminded["pid"]] < planned["due"]
     assert reminded["delivery"] == 1
+
+
+@program
+def shrunk(ctx: ItemContext[int]) -> Do[None]:
+    yield from sleep("10 minutes")
+
+
+thumbnails = WorkerPool("thumbnails", item=int, work=shrunk, workers=1)
+archive = WorkerPool("archive", item=int, work=shrunk)
+
+
+@pytest.mark.skipif(shutil.which("prometheus") is None, reason="PROMETHEUS IS MISSING: apt-get install prometheus")
+def test_prometheus_the_database_and_every_engine_tell_an_autoscaler_the_same_number(
+    postgres_url: str, tmp_path: Path
+) -> None:
+    """With two engines, whose metrics are both of the complete store, and with a held job."""
+    (rule,) = yaml.safe_load(MANIFESTS["ConfigMap"]["data"]["config.yaml"])["externalRules"]
+    harness = SharedPostgresHarness(postgres_url)
+    tokens = Tokens.parse(f"scraper read {SECRET}")
+
+    async def main() -> None:
+        app = App(None, limits=Limits(shutdown_timeout="100 ms")).with_jobs(thumbnails, archive)
+        binds = [TcpBind("127.0.0.1", 0)]
+        async with app.with_sinks(prometheus()).open(harness.url) as one:
+            # Before the other engine opens: one that runs learns of a hold only after a while.
+            await one.handle(archive).hold()
+            await one.handle(archive).put("held", 0)
+            for number in range(7):
+                await one.handle(thumbnails).put(str(number), number)
+            async with (
+                app.with_sinks(prometheus()).open(harness.url) as other,
+                serving(one, binds, tokens=tokens) as (first,),
+                serving(other, binds, tokens=tokens) as (second,),
+                scraping(tmp_path, *(url.removeprefix("http://") for url in (*first.urls, *second.urls))) as server,
+            ):
+                await server.reaches(f"count({rule['seriesQuery']}{{work='queued',job_name='thumbnails'}} > 0)", 2)
+                await server.reaches(rule["metricsQuery"], 7)
+                assert await harness.value(QUERY) == 7
+                assert [(await each.demand(within="30 s")).total for each in (one, other)] == [7, 7]
+        await harness.discard()
+
+    asyncio.run(main())
 
 
 def test_the_manifests_scale_the_deployment_of_the_other_page() -> None:

@@ -89,8 +89,8 @@ def panels() -> Iterator[tuple[str, str]]:
 
 
 @asynccontextmanager
-async def scraping(target: str, folder: Path) -> AsyncGenerator[Server]:
-    """Run a server that scrapes a target twice a second."""
+async def scraping(folder: Path, *targets: str) -> AsyncGenerator[Server]:
+    """Run a server that scrapes targets twice a second."""
     token, settings = folder / "token", folder / "prometheus.yml"
     token.write_text(SECRET)
     scrape = {
@@ -98,7 +98,7 @@ async def scraping(target: str, folder: Path) -> AsyncGenerator[Server]:
         "scrape_interval": "500ms",
         "scrape_timeout": "500ms",
         "authorization": {"credentials_file": str(token)},
-        "static_configs": [{"targets": [target]}],
+        "static_configs": [{"targets": list(targets)}],
     }
     every = {"evaluation_interval": "200ms"}
     settings.write_text(yaml.safe_dump({"global": every, "scrape_configs": [scrape], "rule_files": [str(ALERTS)]}))
@@ -139,7 +139,7 @@ def test_prometheus_scrapes_a_live_engine(tmp_path: Path) -> None:
             serving(jobs, [TcpBind("127.0.0.1", 0)], tokens=tokens) as (engine,),
         ):
             (url,) = engine.urls
-            async with scraping(url.removeprefix("http://"), tmp_path) as server:
+            async with scraping(tmp_path, url.removeprefix("http://")) as server:
                 await server.reaches("up", 1)
                 for number in range(3):
                     await jobs.handle(orders).send(f"o-{number}", "tell hello")
