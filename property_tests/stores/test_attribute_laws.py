@@ -207,7 +207,9 @@ CROSSED = [
     *(Send("c", Account("beta", 3)), Send("d", Account("acme", 0))),
 ]
 MANY = [*(Send(id_, Account("acme", 1)) for id_ in IDS), Deploy(2)]
+MIXED = [*(Send(id_, Account(TENANTS[n % 3], n % 4)) for n, id_ in enumerate(IDS)), Deploy(4), End("c")]
 ONES: Final = Sizes(**{field.name: 1 for field in attrs.fields(Sizes)})
+LOOKED_UP: Final = attrs.evolve(ONES, walked_keys=100)
 ROLLBACK = [Deploy(2), Send("a", Account("acme", 1)), Deploy(0), Send("a", Account("beta", 3)), End("a"), Deploy(2)]
 
 
@@ -217,6 +219,8 @@ ROLLBACK = [Deploy(2), Send("a", Account("acme", 1)), Deploy(0), Send("a", Accou
 @example(ROLLBACK, DEFAULT_SIZES)
 @example(CROSSED, DEFAULT_SIZES)
 @example(MANY, ONES)
+@example(MIXED, ONES)
+@example(MIXED, LOOKED_UP)
 def test_filters_agree_with_the_functions_in_memory(history: list[Any], size: Sizes) -> None:
     backend = MemoryBackend()
     run(play(backend.open, history, size))
@@ -228,6 +232,8 @@ def test_filters_agree_with_the_functions_in_memory(history: list[Any], size: Si
 @example(ROLLBACK, DEFAULT_SIZES)
 @example(CROSSED, DEFAULT_SIZES)
 @example(MANY, ONES)
+@example(MIXED, ONES)
+@example(MIXED, LOOKED_UP)
 def test_filters_agree_with_the_functions_in_sqlite(history: list[Any], size: Sizes) -> None:
     with tempfile.TemporaryDirectory() as folder:
         run(play(lambda: f"sqlite:///{folder}/jobs.db?durability=relaxed", history, size))
@@ -249,6 +255,8 @@ def test_filters_agree_with_the_functions_in_postgresql(options: str) -> None:
     @given(steps, sizes)
     @example(EARLIER, DEFAULT_SIZES)
     @example(ROLLBACK, DEFAULT_SIZES)
+    @example(MIXED, ONES)
+    @example(MIXED, LOOKED_UP)
     def find(history: list[Any], size: Sizes) -> None:
         with schema(options) as url:
             run(play(url, history, size))

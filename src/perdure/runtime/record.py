@@ -266,6 +266,8 @@ class Sizes:
         lately: turns, or keyed requests, whose results decide whether the next ones rely on memory.
         loaded_rows: instances that SQLite loads in one statement. 256 at most.
         searched_rows: instances that one search chunk covers in SQLite: a few milliseconds.
+        walked_keys: keys that each of several attributes' conditions must have, so that a count reads the keys of all
+            instances in the order of the instances: that takes as long as it takes to look up this many keys.
         counted_rows: instances that SQLite counts in one chunk: a few milliseconds.
         counted_parts: chunks in one call that counts.
         attribute_rows: instances whose attributes are filled in one portion, and keys that are deleted in one.
@@ -309,6 +311,7 @@ class Sizes:
     lately: int = _size(64)
     loaded_rows: int = _size(256)
     searched_rows: int = _size(2_000)
+    walked_keys: int = _size(100_000)
     counted_rows: int = _size(5_000)
     counted_parts: int = _size(10)
     attribute_rows: int = _size(500)

@@ -7,6 +7,7 @@ incarnation and number. A search reads in portions, so that other requests do no
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any, Final, Literal, Protocol, TypeAlias
 
 import attrs
@@ -132,15 +133,15 @@ class AttributeSearch:
         """How many keys are counted to choose what leads."""
         return self.size * SPARSE
 
-    def lengths(self) -> Statement:
-        """Return the statement that counts the keys in each range, up to `most`."""
+    def lengths(self, most: int) -> Statement:
+        """Return the statement that counts the keys in each range, up to so many."""
         counts, values = list[str](), list[Any]()
         for each in self.ranges:
             condition, bound = each.condition
             counts.append(
                 f"(SELECT count(*) FROM (SELECT 1 FROM {self.prefix}attribute_keys WHERE {condition} LIMIT ?) AS few)"
             )
-            values += [*bound, self.most]
+            values += [*bound, most]
         return f"SELECT {', '.join(counts)}", tuple(values)
 
     def led_by(self, lengths: Sequence[int]) -> AttributeSearch:
@@ -230,37 +231,64 @@ class AttributeSearch:
 
     # ------------------------------------------------------------ counting
     @property
+    def is_of_keys(self) -> bool:
+        """Whether a count needs the ranges and nothing else."""
+        query = self.query
+        return not query.id_prefix and query.status is None and query.due_before_ms is None
+
+    @property
     def is_plain(self) -> bool:
         """Whether a count needs one range and nothing else."""
-        query = self.query
-        return len(self.ranges) == 1 and not query.id_prefix and query.status is None and query.due_before_ms is None
+        return len(self.ranges) == 1 and self.is_of_keys
 
-    def count_keys(self, after: tuple[str, str], size: int) -> Statement:
-        """Return the statement that counts the next keys of a plain search.
+    def last_key(self, after: tuple[str, str], size: int) -> Statement:
+        """Return the statement for the key and the id at the end of so many keys of a plain search.
 
         Args:
             after: the key and the id before the first one.
-            size: how many at most.
+            size: how many.
         """
-        (only,) = self.ranges
-        part = f"""
-            SELECT key, id FROM {self.prefix}attribute_keys
-            WHERE number = ? AND (key, id) > (?, ?) AND key < ? ORDER BY key, id LIMIT ?
-        """
-        sql = f"SELECT count(*) FROM ({part}) AS part"
-        return sql, (only.number, *after, only.high, size)
+        part, values = self._keys(after)
+        return f"SELECT key, id {part} ORDER BY key, id LIMIT 1 OFFSET ?", (*values, size - 1)
 
-    def last_key(self, after: tuple[str, str], size: int) -> Statement:
-        """Return the statement that returns the key and the id at the end of a full portion of `count_keys`."""
+    def count_keys(self, after: tuple[str, str]) -> Statement:
+        """Return the statement that counts the keys of a plain search behind a position."""
+        part, values = self._keys(after)
+        return f"SELECT count(*) {part}", values
+
+    def _keys(self, after: tuple[str, str]) -> Statement:
         (only,) = self.ranges
-        sql = f"""
-            SELECT key, id FROM {self.prefix}attribute_keys
-            WHERE number = ? AND (key, id) > (?, ?) AND key < ? ORDER BY key, id LIMIT 1 OFFSET ?
-        """
-        return sql, (only.number, *after, only.high, size - 1)
+        part = f"FROM {self.prefix}attribute_keys WHERE number = ? AND (key, id) > (?, ?) AND key < ?"
+        return part, (only.number, *after, only.high)
 
     def count_all(self) -> Statement:
-        """Return the statement that counts a plain search at once."""
-        (only,) = self.ranges
-        condition, values = only.condition
-        return f"SELECT count(*) FROM {self.prefix}attribute_keys WHERE {condition}", values
+        """Return the statement that counts a search of keys at once.
+
+        Each range is read as a whole: the server joins them, which for many keys is faster than to look up each.
+        """
+        first, *others = self.ranges
+        condition, values = first.condition
+        texts, bound = [condition], [*values]
+        for each in others:
+            condition, values = each.condition
+            keys = f"SELECT incarnation FROM {self.prefix}attribute_keys WHERE {condition}"
+            texts.append(f"incarnation IN ({keys})")
+            bound += values
+        return f"SELECT count(*) FROM {self.prefix}attribute_keys WHERE {' AND '.join(texts)}", tuple(bound)
+
+    def walk(self, after: int) -> Statement:
+        """Return the statement that counts instances with a key in some ranges, those with one in each, and the last.
+
+        It reads the keys in the order of the instances, so those of one instance are beside each other.
+
+        Args:
+            after: the incarnation before the first one.
+        """
+        conditions, values = zip(*(each.condition for each in self.ranges), strict=True)
+        part = f"""
+            SELECT incarnation, count(*) AS met FROM {self.prefix}attribute_keys INDEXED BY attribute_keys_instance
+            WHERE incarnation > ? AND ({" OR ".join(f"({each})" for each in conditions)})
+            GROUP BY incarnation LIMIT ?
+        """
+        sql = f"SELECT count(*), coalesce(sum(met = ?), 0), max(incarnation) FROM ({part}) AS part"
+        return sql, (len(self.ranges), after, *chain.from_iterable(values), self.most)

@@ -278,6 +278,7 @@ class PostgresOperations:
         self.epoch = epoch
         self.durability = settings.durability
         self.portion = runtime.sizes.searched_rows
+        self.walked_keys = runtime.sizes.walked_keys
         self._lost: Future[str] = runtime.future()
         self._settings = settings
         self._connections = connections

@@ -591,7 +591,7 @@ async def begin_search(operations: PostgresOperations, query: Query) -> Result[A
         return Success(None)
     size = operations.portion
     search = AttributeSearch(query=query, ranges=ranges, prefix=f"{operations.schema}.", size=size)
-    lengths = await operations.read("find", *numbered_marks(search.lengths()))
+    lengths = await operations.read("find", *numbered_marks(search.lengths(search.most)))
     return lengths.map(lambda rows: search.led_by(rows[0]))
 
 
@@ -651,18 +651,21 @@ class PostgresAttributes:
         search = begun.value_or(None)
         if search is None:
             return begun.map(lambda _: 0)
-        if search.is_plain:
-            counted = await self._operations.read("count", *numbered_marks(search.count_all()))
-            return counted.map(lambda rows: rows[0][0])
-        total, after = 0, ""
+        total, after, most, read = 0, "", self._operations.walked_keys, self._operations.read
+        # If each range is long, to join them is faster than to look up each instance. One range needs no choice.
+        lengths = Success([(most,)]) if search.is_plain else await read("count", *numbered_marks(search.lengths(most)))
+        if not isinstance(lengths, Success):
+            return Failure(lengths.failure())
+        if search.is_of_keys and min(lengths.unwrap()[0]) >= most:
+            return (await read("count", *numbered_marks(search.count_all()))).map(lambda rows: rows[0][0])
         while True:
-            answer = await self._operations.read("count", *numbered_marks(search.count_portion(after)))
+            answer = await read("count", *numbered_marks(search.count_portion(after)))
             if not isinstance(answer, Success):
                 return Failure(answer.failure())
-            ((read, number, last),) = answer.unwrap()
+            ((looked_at, number, last),) = answer.unwrap()
             total += number
             # A portion that is not full is the last one. Its last id may be null, so it is not read.
-            if read < search.size:
+            if looked_at < search.size:
                 return Success(total)
             after = decoded(last)
 

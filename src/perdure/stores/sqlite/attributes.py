@@ -145,7 +145,7 @@ def fill(cursor: sqlite3.Cursor, numbers: Numbers, job: Job, page: FilledPage) -
 # ---------------------------------------------------------------- searches
 def lengths(cursor: sqlite3.Cursor, search: AttributeSearch) -> AttributeSearch:
     """Choose what leads a search."""
-    sql, values = search.lengths()
+    sql, values = search.lengths(search.most)
     return search.led_by(cursor.execute(sql, values).fetchone())
 
 
@@ -172,12 +172,27 @@ def count_portion(
     cursor: sqlite3.Cursor, search: AttributeSearch, after: tuple[str, str], size: int
 ) -> tuple[int, tuple[str, str] | None]:
     """Count a portion of a plain search: the number, and where the next one begins after. None at the end."""
-    sql, values = search.count_keys(after, size)
-    (number,) = cursor.execute(sql, values).fetchone()
-    if number < size:
-        return number, None
+    # The end of a full portion is looked for first: then its keys need not be counted.
     sql, values = search.last_key(after, size)
-    return number, tuple(cursor.execute(sql, values).fetchone())
+    last = cursor.execute(sql, values).fetchone()
+    if last is not None:
+        return size, tuple(last)
+    sql, values = search.count_keys(after)
+    return cursor.execute(sql, values).fetchone()[0], None
+
+
+def are_long(cursor: sqlite3.Cursor, search: AttributeSearch, most: int) -> bool:
+    """Return whether each range has so many keys."""
+    sql, values = search.lengths(most)
+    lengths: tuple[int, ...] = cursor.execute(sql, values).fetchone()
+    return min(lengths) >= most
+
+
+def count_walking(cursor: sqlite3.Cursor, search: AttributeSearch, after: int) -> tuple[int, int | None]:
+    """Count a portion in the order of the instances: the number, and where the next one begins after."""
+    sql, values = search.walk(after)
+    (read, number, last) = cursor.execute(sql, values).fetchone()
+    return number, last if read == search.most else None
 
 
 def count_matches(cursor: sqlite3.Cursor, search: AttributeSearch, after: str) -> tuple[int, str | None]:

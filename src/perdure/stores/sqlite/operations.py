@@ -120,6 +120,7 @@ class SqliteStore(Store):
         self.attributes = _SqliteAttributes(self)
         self.histories = _SqliteHistories(self)
         self.counts = None if counted is None else _SqliteCounts(self, counted, sizes.counted_parts)
+        self.walked_keys = sizes.walked_keys
         self._sizes = sizes
         self._batcher = batcher
         self._file = file
@@ -493,27 +494,24 @@ class _SqliteAttributes:
         search = begun.value_or(None)
         if search is None:
             return begun.map(lambda _: 0)
-        return await (self._count_plain(search) if search.is_plain else self._count_matches(search))
-
-    async def _count_plain(self, search: AttributeSearch) -> Result[int, StoreError]:
-        # No id is empty, so each instance with the first key is behind this position.
-        after: tuple[str, str] | None = (search.ranges[0].low, "")
-        total = 0
-        while after is not None:
-            work = partial(attributes.count_portion, search=search, after=after, size=search.most)
-            answer = await answer_of(self.store.read("count", work))
+        if search.is_plain:
+            # No id is empty, so each instance with the first key is behind this position.
+            portion = partial(attributes.count_portion, search=search, size=search.most)
+            return await self._summed(portion, (search.ranges[0].low, ""))
+        if search.is_of_keys:
+            long = partial(attributes.are_long, search=search, most=self.store.walked_keys)
+            answer = await answer_of(self.store.read("count", long))
             if not isinstance(answer, Success):
                 return Failure(answer.failure())
-            number, after = answer.unwrap()
-            total += number
-        return Success(total)
+            if answer.unwrap():
+                return await self._summed(partial(attributes.count_walking, search=search), 0)
+        return await self._summed(partial(attributes.count_matches, search=search), "")
 
-    async def _count_matches(self, search: AttributeSearch) -> Result[int, StoreError]:
-        after: str | None = ""
+    async def _summed(self, portion: Callable[..., tuple[int, Any]], after: Any) -> Result[int, StoreError]:
+        """Add up the numbers of all portions. Each begins after the end of the one before."""
         total = 0
         while after is not None:
-            work = partial(attributes.count_matches, search=search, after=after)
-            answer = await answer_of(self.store.read("count", work))
+            answer = await answer_of(self.store.read("count", partial(portion, after=after)))
             if not isinstance(answer, Success):
                 return Failure(answer.failure())
             number, after = answer.unwrap()
