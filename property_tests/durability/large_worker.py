@@ -1,4 +1,4 @@
-"""A process with outcomes, inputs and items in parts; the test kills it while they are stored.
+"""A process with outcomes, inputs, items and results in parts; the test kills it while they are stored.
 
 ``python large_worker.py STORE ROUND``: it prints a line of JSON when a step is performed, or an input is sent, and its
 findings at the end.
@@ -17,13 +17,14 @@ from returns.result import Result, Success
 from perdure import App, Client, Do, Limits, WorkerPool, Workflow, WorkflowContext, effect, program
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.parts import Reference
-from perdure.kinds.worker_pool.items import ItemContext
+from perdure.kinds.worker_pool.items import ItemContext, data_of
 from perdure.kinds.workflow.journal import row_of
 from perdure.programs import gather, sleep
 from perdure.programs.future import answer_of
 from perdure.stores.contract import Store, load_one
 from perdure.stores.snapshots import read_journal
 from perdure.stores.url import open_store
+from perdure.values.answer import Done
 from perdure.values.excerpt import REFERENCE
 
 IDS = ("a", "b", "c")
@@ -86,20 +87,31 @@ def read(ctx: ItemContext[str]) -> Do[bool, str, object]:
     return (yield from ctx.item) == text_of(ctx.id)
 
 
+@program
+def write_down(ctx: ItemContext[str]) -> Do[str, str, object]:
+    yield from note(f"{ctx.id} written")
+    return text_of(f"result of {ctx.id}")
+
+
 loader = Workflow("loader", state=str, run=load, keep=None)
 pool = WorkerPool("pool", item=str, work=work, keep=None)
 fleeting = WorkerPool("fleeting", item=str, work=read, keep="0 ms")
-JOBS = (keeper, loader, pool, fleeting)
+writer = WorkerPool("writer", item=str, work=write_down, keep=None)
+JOBS = (keeper, loader, pool, fleeting, writer)
 
 
 async def audit(store: Store, job: AnyDefinition, id_: str) -> dict[str, int]:
     """Count the parts of an instance's journal, those that no row names, and the names without a part before them."""
     instance = (await answer_of(load_one(store, job.address(id_)))).unwrap().instance
     rows = list(map(row_of, (await read_journal(store, instance, 1_000)).unwrap()))
-    stored, named, dangling = set[str](), set[str](), 0
-    if instance is not None and instance.state.startswith(REFERENCE):
-        named = set(Reference.of(instance.state).names)
-        dangling = len(named - {row.name for row in rows if row.form == "part"})
+    stored, named = set[str](), set[str]()
+    values = [] if instance is None else [instance.state]
+    if instance is not None and job is writer:
+        values.append(data_of(instance).result or "")
+    for value in values:
+        if value.startswith(REFERENCE):
+            named |= set(Reference.of(value).names)
+    dangling = len(named - {row.name for row in rows if row.form == "part"})
     for row in rows:
         if row.form == "part" and row.name:  # not emptied
             stored.add(row.name)
@@ -128,6 +140,7 @@ async def send(client: Client, ids: Sequence[str]) -> None:
         await client.handle(loader).start(id_, text_of(id_))
         await client.handle(pool).put(id_, text_of(id_))
         await client.handle(fleeting).put(id_, text_of(id_))
+        await client.handle(writer).put(id_, "small")
 
 
 async def purge_all(url: str, ids: Sequence[str]) -> Counter[str]:
@@ -153,6 +166,9 @@ async def main(url: str, number: str) -> None:
             for id_ in ids:
                 await client.until(job, id_)
         ends = [repr(await client.handle(job).outcome(id_)) for id_ in ids for job in (keeper, loader, pool)]
+        for id_ in ids:
+            result = await client.handle(writer).outcome(id_)
+            ends.append(f"Done(value={result == Done(value=text_of(f'result of {id_}'))})")
         write({"form": "end", "ends": ends, "found": await audit_all(store, ids)})
 
 

@@ -60,7 +60,7 @@ def kill_loop(store: str, rounds: int, seed: int) -> Counter[str]:
                 found["kills"] += 1
         end = life(store, number, performed, None)
         assert end is not None
-        assert end["ends"] == ["Done(value=True)"] * len(IDS) * 3
+        assert end["ends"] == ["Done(value=True)"] * len(IDS) * 4
         assert max(performed.values()) <= 1 + kills
         found["repeats"] += sum(performed.values()) - len(performed)
         found.update(end["found"])
@@ -89,7 +89,7 @@ def test_no_value_is_named_without_its_parts(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'jobs.db'}"
     found = kill_loop(url, ROUNDS, seed=1)
     assert found["kills"] > 0
-    assert found["parts"] >= ROUNDS * len(IDS) * 5 * 49
+    assert found["parts"] >= ROUNDS * len(IDS) * 6 * 49
     check_copies(url, tmp_path, found, ROUNDS)
 
 

@@ -8,6 +8,7 @@ VERIFY = "tests/cli/test_verify.py::test_each_defect_is_found_alone"
 TOOLS = "tests/workflow/test_workflow_tools.py"
 LARGE = "tests/workflow/test_large_outcomes.py"
 INPUTS = "tests/workflow/test_large_inputs.py"
+RESULTS = "tests/kinds/test_large_results.py"
 MEMORY = "tests/workflow/test_programs_in_memory.py"
 KIT = "tests/workflow/test_workflow_journals.py"
 
@@ -253,10 +254,45 @@ MUTANTS = (
     ),
     Mutant(
         "a workflow is stored without the parts of its state",
-        "stored_state",
+        "stored_value",
         "JournalChange(tuple(rows.values()))",
         "JournalChange(tuple(rows.values())[1:])",
         f"{INPUTS}::test_a_workflow_receives_its_large_state_whole_in_each_replay",
+    ),
+    Mutant(
+        "an item is stored without the parts of its result",
+        "succeeded",
+        "journal=result.journal,",
+        "journal=None,",
+        f"{RESULTS}::test_a_large_result_is_read_whole_and_goes_with_its_item",
+    ),
+    Mutant(
+        "earlier code reads the reference to a result as the result",
+        "encoded_data",
+        "if data.result is not None and data.result[:1] == REFERENCE:",
+        "if False:",
+        f"{RESULTS}::test_an_earlier_engine_leaves_such_an_item_and_a_newer_one_takes_it_up",
+    ),
+    Mutant(
+        "an item that earlier code left because of its result is not taken up",
+        "WorkerPool",
+        "journal_format: ClassVar[int] = 3",
+        "journal_format: ClassVar[int] = 2",
+        f"{RESULTS}::test_an_earlier_engine_leaves_such_an_item_and_a_newer_one_takes_it_up",
+    ),
+    Mutant(
+        "a workflow that waits for an item receives the reference to the result",
+        "_tell",
+        "if value[:1] == REFERENCE or len(value)",
+        "if len(value)",
+        f"{RESULTS}::test_a_workflow_that_waits_is_told_that_the_result_is_too_large",
+    ),
+    Mutant(
+        "a part that an item and its result share is stored twice",
+        "stored_value",
+        "if name not in known:",
+        "if True:",
+        f"{RESULTS}::test_a_result_shares_the_parts_of_an_item_with_the_same_content",
     ),
     Mutant(
         "a state in parts is not upgraded",

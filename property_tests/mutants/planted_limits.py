@@ -146,10 +146,18 @@ MUTANTS = (
     ),
     Mutant(
         "a workflow or an item has a state of any size",
-        "stored_state",
-        "return StoredState(within(state, limits.state_bytes, what=what), None)",
-        "return StoredState(state.decode(), None)",
+        "stored_value",
+        "return StoredValue(within(value, limits.state_bytes, what=codec.what), None)",
+        "return StoredValue(value.decode(), None)",
         f"{EDGES}[state_bytes, of a start-memory]",
+    ),
+    Mutant(
+        "the result of an item has any size",
+        "stored_value",
+        "within(value, limits.input_bytes, what=codec.what)",
+        "value.decode()",
+        "tests/kinds/test_large_results.py"
+        "::test_a_result_has_at_most_input_bytes_and_nothing_repeats_the_work_for_a_larger_one[4001-None]",
     ),
     Mutant(
         "an input in parts has any size",

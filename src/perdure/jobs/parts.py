@@ -23,6 +23,7 @@ from perdure.values.transition import JournalChange
 from perdure.values.turn_inputs import TurnInputs
 
 if TYPE_CHECKING:
+    from perdure.codecs import Codec
     from perdure.jobs.definition import AnyDefinition
 
 _MAX_BYTES_OF_CHARACTER: Final = 4
@@ -184,14 +185,14 @@ def joined(reference: str, parts: Mapping[str, str]) -> str:
     return value
 
 
-# ---------------------------------------------------------------- states that inputs bring
+# ---------------------------------------------------------------- values that one commit stores with their parts
 @attrs.frozen
-class StoredState:
-    """A new instance's state, as its row has it.
+class StoredValue:
+    """A value, as its row has it.
 
     Attributes:
-        text: the state as JSON, or the reference to it.
-        journal: its parts. None if the row holds it.
+        text: the value as JSON, or the reference to it.
+        journal: its parts. None if the row holds it, or the journal has them all.
     """
 
     __repr__ = fields_in_line
@@ -200,23 +201,44 @@ class StoredState:
     journal: JournalChange | None
 
 
-def stored_state(job: AnyDefinition, state: bytes, inputs: TurnInputs) -> StoredState:
+def stored_state(job: AnyDefinition, state: bytes, inputs: TurnInputs) -> StoredValue:
     """Return the form in which a new instance stores a state: in parts if it is larger than ``payload_bytes``.
 
     Raises:
         InvalidInput: it is too large.
     """
-    limits, what = inputs.limits, job.plan.state.what
     # Attributes are functions of the complete state, which parts hide.
-    if len(state) <= limits.payload_bytes or not job.takes_parts:
-        return StoredState(within(state, limits.state_bytes, what=what), None)
-    text, rows, names = within(state, limits.input_bytes, what=what), dict[str, str](), list[str]()
+    if not job.takes_parts:
+        return StoredValue(within(state, inputs.limits.state_bytes, what=job.plan.state.what), None)
+    return stored_value(job.plan.state, state, inputs, version=job.plan.state_version)
+
+
+def stored_value(
+    codec: Codec[Any], value: bytes, inputs: TurnInputs, *, version: int | None = None, known: Container[str] = ()
+) -> StoredValue:
+    """Return the form in which a commit stores a value: in parts if it is larger than ``payload_bytes``.
+
+    Args:
+        codec: the value's codec.
+        value: the encoded value.
+        inputs: the clock and the limits.
+        version: for a state, the version of its type.
+        known: the names of parts that the journal has already.
+
+    Raises:
+        InvalidInput: it is too large.
+    """
+    limits = inputs.limits
+    if len(value) <= limits.payload_bytes:
+        return StoredValue(within(value, limits.state_bytes, what=codec.what), None)
+    text, rows, names = within(value, limits.input_bytes, what=codec.what), dict[str, str](), list[str]()
     for part in parts_of(text, limits.payload_bytes):
-        name, body = row_of_part(part, inputs.now_ms, secret=job.plan.state.secret)
+        name, body = row_of_part(part, inputs.now_ms, secret=codec.secret)
         names.append(name)
-        rows[name] = body
+        if name not in known:
+            rows[name] = body
     # In one commit with the row that names them: no crash can leave the one without the other.
-    return StoredState(reference_to(text, names, job.plan.state_version), JournalChange(tuple(rows.values())))
+    return StoredValue(reference_to(text, names, version), JournalChange(tuple(rows.values())) if rows else None)
 
 
 def whole_state(job: AnyDefinition, reference: str, bodies: Sequence[str]) -> str:

@@ -42,7 +42,7 @@ from perdure.kinds.worker_pool.items import (
 from perdure.programs import Program, perform
 from perdure.values.address import check_id
 from perdure.values.errors import DefinitionError
-from perdure.values.excerpt import MAX_LINE_CHARACTERS, REFERENCE, shortened
+from perdure.values.excerpt import MAX_LINE_CHARACTERS, REFERENCE, shortened, shown_value
 from perdure.values.limits import MAX_CONCURRENCY, rate_of
 from perdure.values.times import Duration, duration_ms, format_duration, from_ms
 
@@ -133,7 +133,7 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
     occupancy: ClassVar[Literal["mailbox", "claim_only"]] = "claim_only"
     error_hook: ClassVar[str] = "on_error"
     run_now: ClassVar[str | None] = "trigger"
-    journal_format: ClassVar[int] = 2  # 1 has no items in parts
+    journal_format: ClassVar[int] = 3  # 1 has no items in parts, and 2 no results
     name: str
     plan: Plan
     work: Callable[..., Program[Any, Any, Any]]
@@ -348,13 +348,13 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
     def check_data(self, instance: Instance) -> None:
         """Decode an item's data, and its result."""
         result = data_of(instance).result
-        if result is not None:
+        if result is not None and result[:1] != REFERENCE:
             self.policy.results.open(result.encode())
 
     def redacted_data(self, instance: Instance, hide: Hide) -> Instance:
         """Replace the result's secrets."""
         data = data_of(instance)
-        if data.result is None:
+        if data.result is None or data.result[:1] == REFERENCE:
             return instance
         # The result is in the item's own data, which the redaction of states does not reach.
         shown = self.policy.results.redact(data.result.encode(), hide=hide).decode()
@@ -394,8 +394,21 @@ class WorkerPool(Definition["PoolHandle[V, A, E]", "PoolSender[V]", R_contra], G
             facts.append(DisplayField("head start", format_duration(data.head_start_ms)))
         if ended_ms is not None:
             facts.append(DisplayField("done", from_ms(ended_ms)))
-            facts.append(DisplayField("result", shortened(data.result or "null", MAX_LINE_CHARACTERS)))
+            facts.append(DisplayField("result", shortened(shown_value(data.result or "null"), MAX_LINE_CHARACTERS)))
         return tuple(facts)
+
+    def has_secret_rows(self, rows: Sequence[str]) -> bool:
+        """Return whether the item or its result has secrets in parts."""
+        return (self.plan.state.secret or self.policy.results.secret) and bool(rows)
+
+    def reply_in(
+        self, instance: Instance, rows: Sequence[str], number: int
+    ) -> tuple[Literal["done", "failed"], str] | None:
+        """Return the item's result that is stored in parts."""
+        result = data_of(instance).result
+        if number or result is None or result[:1] != REFERENCE:
+            return None
+        return "done", parts.joined(result, parts.parts_in(rows))
 
     def outcome_of(self, instance: Instance) -> InstanceOutcome | None:
         """Return a done item's result, or a parked item's error."""

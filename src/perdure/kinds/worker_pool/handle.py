@@ -12,7 +12,7 @@ import attrs
 from returns.result import Failure, Result, Success
 
 from perdure.codecs import Codec
-from perdure.jobs.call import Call, decoded, mapped, result_of
+from perdure.jobs.call import Call, decoded, followed, mapped, result_of
 from perdure.jobs.definition import CallError, Dispatch, PostCommand
 from perdure.jobs.handle import JobHandle
 from perdure.jobs.request import Request
@@ -36,12 +36,13 @@ from perdure.programs import Program
 from perdure.values.address import Job
 from perdure.values.answer import Done
 from perdure.values.errors import DefinitionError, InvalidArgument, PutManyStopped
+from perdure.values.excerpt import REFERENCE
 from perdure.values.failure import Defect
 from perdure.values.limits import Limits
 from perdure.values.listings import JobCount, ListFilter
 from perdure.values.outcome import Failed
 from perdure.values.status import Status
-from perdure.values.status_wait import NoOutcome, WaitOver
+from perdure.values.status_wait import NoOutcome, UpdateReply, WaitOver
 from perdure.values.times import Duration
 
 V = TypeVar("V")
@@ -252,8 +253,19 @@ class PoolHandle(JobHandle[V, E], Generic[V, A, E]):
 
     def outcome(self, id_: str, /) -> Call[Done[A] | Failed[E | Defect] | Waiting | None, CallError]:
         """Read an item's outcome. None if there is no item. It does not wait: see ``Client.until``."""
-        answer: Call[ItemOutcome, CallError] = self._send(id_, OutcomeCommand(), "outcome")
-        return decoded(answer, self._outcome_of, lambda: self.definition.address(id_))
+        first: Call[ItemOutcome, CallError] = self._send(id_, OutcomeCommand(), "outcome")
+        whole = followed(first, partial(self._whole_outcome, id_))
+        return decoded(whole, self._outcome_of, lambda: self.definition.address(id_))
+
+    async def _whole_outcome(self, id_: str, stored: ItemOutcome) -> Result[ItemOutcome, CallError]:
+        """Read the parts of a result that is stored in parts."""
+        if stored.result is None or stored.result[:1] != REFERENCE:
+            return Success(stored)
+        ticket = stored.result.removeprefix(REFERENCE)
+        reply: Result[UpdateReply, CallError] = await result_of(self.dispatch.reply_to(self.definition, id_, ticket))
+        # Without the value, the item has been deleted meanwhile.
+        gone = ItemOutcome(form="not_found")
+        return reply.map(lambda found: attrs.evolve(stored, result=found.value) if found.value else gone)
 
     def _outcome_of(self, stored: ItemOutcome) -> Done[A] | Failed[E | Defect] | Waiting | None:
         if stored.form == "done":

@@ -10,9 +10,9 @@ import orjson
 from perdure.codecs import Codec, NewerOnly
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.draft import Draft
-from perdure.jobs.parts import stored_state
+from perdure.jobs.parts import names_in, stored_state, stored_value
 from perdure.jobs.recovery import is_running
-from perdure.jobs.request import AlarmDue, Request, within
+from perdure.jobs.request import AlarmDue, Request
 from perdure.jobs.run import begin_attempt, begin_run, executed, prior_failed, result_not_stored, run_answer
 from perdure.jobs.step import Commit, Defer, Execute, Step
 from perdure.jobs.suspension import leave
@@ -44,6 +44,7 @@ from perdure.values.address import Address
 from perdure.values.answer import OutcomeRecord
 from perdure.values.errors import InvalidInput, UnknownAction
 from perdure.values.event import Event, JobParked, JobResumed, JobStarted, JobTerminated, Parking
+from perdure.values.excerpt import REFERENCE, shown_value
 from perdure.values.failure import FailureRecord
 from perdure.values.instance import Claim, Instance, PendingRetry
 from perdure.values.listings import InstanceOutcome
@@ -229,7 +230,7 @@ def _tell(
 ) -> tuple[Message, ...]:
     """Return the messages to workflows that wait. An end that is larger than a message is told without its value."""
     # Half: the value is encoded a second time, as text in the payload, where quotes and backslashes double.
-    if len(value) > inputs.limits.payload_bytes // 2:
+    if value[:1] == REFERENCE or len(value) > inputs.limits.payload_bytes // 2:
         form, value = "too large", "null"
     return tuple(tell_waiter(address, each, form, value, inputs.now_ms, secret=secret) for each in waiters)
 
@@ -308,7 +309,7 @@ def _trigger(address: Address, instance: Instance | None, inputs: TurnInputs) ->
 def shown_outcome(instance: Instance) -> InstanceOutcome | None:
     """Return a done item's result, or a parked item's error."""
     if instance.ended_ms is not None:
-        return InstanceOutcome(form="done", value=data_of(instance).result)
+        return InstanceOutcome(form="done", value=shown_value(data_of(instance).result or "null"))
     return InstanceOutcome(form="failed", error=instance.last_error) if instance.status == "parked" else None
 
 
@@ -316,7 +317,10 @@ def _outcome(instance: Instance | None) -> ItemOutcome:
     if instance is None:
         return ItemOutcome(form="not_found")
     if instance.ended_ms is not None:
-        return ItemOutcome(form="done", status=instance.status, result=data_of(instance).result)
+        result = data_of(instance).result
+        if result is not None and result[:1] == REFERENCE:
+            result = f"{REFERENCE}{instance.incarnation}.0.0"  # a ticket, as of a workflow's outcome
+        return ItemOutcome(form="done", status=instance.status, result=result)
     form: Literal["failed", "waiting"] = "failed" if instance.status == "parked" else "waiting"
     return ItemOutcome(form=form, status=instance.status, error=instance.last_error)
 
@@ -390,7 +394,9 @@ def succeeded(
         gone = purge(instance, events=events, messages=messages, own_messages="kept")
         return answered(gone, run_answer(execute, None, outcome))
     try:
-        result = within(draft.encode_result(how.results, value), inputs.limits.state_bytes, what=how.results.what)
+        encoded = draft.encode_result(how.results, value)
+        # The item itself may be in parts: the result shares those with the same content.
+        result = stored_value(how.results, encoded, inputs, known=names_in(instance.state))
     except NewerOnly as newer:
         return leave(job, instance, newer, inputs, ended=execute.claim.run_id)
     except InvalidInput as problem:
@@ -401,7 +407,8 @@ def succeeded(
         inputs.now_ms,
         events=events,
         messages=messages,
-        data=encoded_data(attrs.evolve(data_of(instance), result=result), batch_of(instance)),
+        journal=result.journal,
+        data=encoded_data(attrs.evolve(data_of(instance), result=result.text), batch_of(instance)),
         alarm_ms=None if how.keep_ms is None else inputs.now_ms + how.keep_ms,
         # A kept item in a lane would be begun again.
         lane=None,

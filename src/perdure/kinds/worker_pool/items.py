@@ -17,7 +17,7 @@ from perdure.programs import Program
 from perdure.values.address import Address
 from perdure.values.answer import PauseResult, RunAnswer, Terminated
 from perdure.values.errors import DefinitionError, InvalidInput
-from perdure.values.excerpt import fields_in_line, size_only
+from perdure.values.excerpt import REFERENCE, fields_in_line, size_only
 from perdure.values.failure import FailureRecord
 from perdure.values.frozen import frozen, turn_value
 from perdure.values.instance import Instance
@@ -140,7 +140,7 @@ class ItemOutcome:
     Attributes:
         form: ``waiting`` for any item that is neither done nor parked.
         status: the item's status. None if there is no item.
-        result: the work's value as JSON.
+        result: the work's value as JSON. Behind `REFERENCE` a ticket, with which the value is read from the journal.
         error: the last attempt's error.
     """
 
@@ -177,7 +177,7 @@ class ItemData:
     Attributes:
         key: the item's key when it was put. Empty without keys.
         head_start_ms: the item's head start.
-        result: the work's value as JSON, once the work succeeded.
+        result: the work's value as JSON, once the work succeeded. Or the reference to the value's parts.
     """
 
     __repr__ = fields_in_line
@@ -187,7 +187,7 @@ class ItemData:
     result: str | None = None
 
 
-# Three stored forms, told apart by how they begin: an item that needs no newer form stays readable for older code.
+# Four stored forms, told apart by how they begin: an item that needs no newer form stays readable for older code.
 ITEM_DATA: RowCodec[ItemData] = RowCodec(Codec.of(ItemData, what="data of a pool's item"))
 BATCH_ITEM_DATA: RowCodec[tuple[str, ItemData]] = RowCodec(
     Codec.of(tuple[str, ItemData], what="data of a batch's item")
@@ -198,6 +198,10 @@ Waiter: TypeAlias = tuple[str, str]
 AWAITED_ITEM_DATA: RowCodec[tuple[tuple[Waiter, ...], str, ItemData]] = RowCodec(
     Codec.of(tuple[tuple[Waiter, ...], str, ItemData], what="data of an item that workflows wait for")
 )
+IN_PARTS_ITEM_DATA: RowCodec[tuple[str, str, ItemData]] = RowCodec(
+    Codec.of(tuple[str, str, ItemData], what="data of an item whose result is in parts")
+)
+_IN_PARTS: Final = f'["{REFERENCE}",'
 _AWAITED: Final = "[["
 _IN_BATCH: Final = "["
 """How the data of an item in a batch begins. The other items have a form of their own, which older code reads."""
@@ -205,9 +209,11 @@ _IN_BATCH: Final = "["
 
 def _parts_of(instance: Instance) -> tuple[tuple[Waiter, ...], str, ItemData]:
     data = instance.data
-    # The longer beginning first: "[[" also begins with "[".
+    # The longer beginnings first: each also begins with "[".
     if data.startswith(_AWAITED):
         return AWAITED_ITEM_DATA.read(data)
+    if data.startswith(_IN_PARTS):
+        return ((), *IN_PARTS_ITEM_DATA.read(data)[1:])
     if data.startswith(_IN_BATCH):
         return ((), *BATCH_ITEM_DATA.read(data))
     return (), "", ITEM_DATA.read(data) if data else ItemData()
@@ -244,6 +250,9 @@ def encoded_data(data: ItemData, batch: str, waiters: tuple[Waiter, ...] = ()) -
     """Encode an item's stored data, with its batch and the workflows that wait for its end."""
     if waiters:
         return AWAITED_ITEM_DATA.write((waiters, batch, data))
+    # Older code must not read the reference as a result: it has three members where that expects two.
+    if data.result is not None and data.result[:1] == REFERENCE:
+        return IN_PARTS_ITEM_DATA.write((REFERENCE, batch, data))
     # The oldest form that can hold the data: older code reads it.
     return BATCH_ITEM_DATA.write((batch, data)) if batch else ITEM_DATA.write(data)
 
