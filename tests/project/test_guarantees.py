@@ -81,6 +81,14 @@ CLAIMS = {
     "streams while it runs": (
         "property_tests/durability/test_stream_kills.py::test_a_reader_misses_nothing_over_kills",
     ),
+    "large results": (
+        "property_tests/durability/test_large_kills.py::test_no_value_is_named_without_its_parts",
+        "tests/kinds/test_large_results.py::test_a_large_result_is_read_whole_and_goes_with_its_item",
+    ),
+    "blocking code": (
+        "tests/behaviour/test_blocking_code.py::test_threads_run_at_the_same_time_with_the_context_of_the_caller",
+        "tests/behaviour/test_blocking_code.py::test_the_death_of_a_process_is_a_defect_of_its_effect_and_of_no_other",
+    ),
     "a deploy must fit": (
         "tests/behaviour/test_state_versions.py::test_a_state_of_newer_code_is_left_and_comes_back_with_it",
         "tests/workflow/test_workflow_deploys.py::test_other_code_that_cannot_follow_either_runs_nothing_and_joins_the_mark",
