@@ -1,8 +1,9 @@
 """How soon the counts, the demand, each list and each page of the dashboard open on a large store; the cost of counts.
 
-Run it with ``python docs/benchmarks/overview.py [--instances 1000000] [--folder FOLDER]``; the folder must be on the
-disk in question. Each figure of the first table is of a new process with a cold page cache. The second table compares
-requests with and without counting, in turns.
+Run it with ``python docs/benchmarks/overview.py [--instances 1000000] [--folder FOLDER] [--postgres URL]``; the folder
+must be on the disk in question. Each figure of the first table is of a new process, on SQLite with a cold page cache.
+The second table compares requests with and without counting, in turns. With the URL of a database, the first table is
+of a schema in it, and there is no second one.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from measured.filled import fill
 from measured.machine import conditions, versions
 from measured.orders import Added, orders
 from measured.process import forget_pages
+from measured.schema import fill_schema, url_of
 
 from perdure import App
 from perdure.client.client import Client
@@ -131,9 +133,9 @@ MEASURES: dict[str, Callable[[Client], Awaitable[list[tuple[str, float, str]]]]]
 }
 
 
-async def measured(path: str, name: str) -> list[tuple[str, float, str]]:
+async def measured(store: str, name: str) -> list[tuple[str, float, str]]:
     """Open the store, and measure one thing."""
-    async with App(None).with_jobs(orders).open(f"sqlite:///{path}") as jobs:
+    async with App(None).with_jobs(orders).open(store) as jobs:
         return await MEASURES[name](jobs)
 
 
@@ -156,13 +158,23 @@ async def requests(path: Path, *, counting: bool, clients: int = 64, each: int =
         return clients * each / (time.perf_counter() - began), Spread.of(waits)
 
 
-def in_new_process(path: Path, name: str) -> list[list[Any]]:
-    """Measure one thing in a process of its own, from a cold page cache."""
-    forget_pages(path)
-    command = [sys.executable, __file__, "--measure", name, "--file", str(path)]
+def in_new_process(store: str, name: str) -> list[list[Any]]:
+    """Measure one thing in a process of its own."""
+    command = [sys.executable, __file__, "--measure", name, "--store", store]
     printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     rows: list[list[Any]] = json.loads(printed)
     return rows
+
+
+def from_cold_cache(path: Path, name: str) -> list[list[Any]]:
+    """Measure one thing on a SQLite file, from a cold page cache."""
+    forget_pages(path)
+    return in_new_process(f"sqlite:///{path}", name)
+
+
+def show(rows: Iterable[list[Any]]) -> None:
+    """Print the first table."""
+    print_table(("", "ms", "answer"), [[name, f"{ms:,.0f}", answer] for name, ms, answer in rows])
 
 
 def main() -> None:
@@ -173,17 +185,21 @@ def main() -> None:
     options.add_argument("--folder")
     options.add_argument("--only", nargs="+", choices=MEASURES, default=list(MEASURES))
     options.add_argument("--measure")
-    options.add_argument("--file")
+    options.add_argument("--store")
+    options.add_argument("--postgres", help="the URL of a database, in which the schema overview is made")
     asked = options.parse_args()
     if asked.measure is not None:
-        print(json.dumps(asyncio.run(measured(asked.file, asked.measure))))
+        print(json.dumps(asyncio.run(measured(asked.store, asked.measure))))
         return
     print(versions(), conditions(Path(asked.folder or tempfile.gettempdir())), sep="\n")
+    if asked.postgres is not None:
+        asyncio.run(fill_schema(asked.postgres, "overview", asked.instances, changes=CHANGES))
+        show(row for name in asked.only for row in in_new_process(url_of(asked.postgres, "overview"), name))
+        return
     with tempfile.TemporaryDirectory(dir=asked.folder) as folder:
         path = Path(folder) / "jobs.db"
         fill(path, asked.instances, changes=CHANGES)
-        rows = [row for name in asked.only for row in in_new_process(path, name)]
-        print_table(("", "ms", "answer"), [[name, f"{ms:,.0f}", answer] for name, ms, answer in rows])
+        show(row for name in asked.only for row in from_cold_cache(path, name))
         if len(asked.only) < len(MEASURES):
             return
         rates: dict[bool, list[float]] = {False: [], True: []}

@@ -1,6 +1,6 @@
 """Opens a PostgreSQL schema as a store: owned by one engine, or shared by several, each with its share of the work.
 
-The operations of the event log are here, too.
+The operations of the event log and of attributes are here, too.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from functools import partial
 from socket import gethostname
 from typing import Any, Final, Literal, TypeAlias, TypeVar, assert_never
 
+import attrs
 import orjson
 from returns.future import FutureResult
 from returns.result import Failure, Result, Success
@@ -51,14 +52,15 @@ from perdure.stores.postgres.ownership import Lease, LockRecovery, NotificationL
 from perdure.stores.postgres.queries import (
     InstanceQueries,
     InstanceSearch,
-    PostgresAttributes,
     PostgresCounts,
     PostgresJournal,
     PostgresLanes,
     PostgresStreams,
+    begin_search,
     due_place,
     due_row,
     measured,
+    numbered_marks,
 )
 from perdure.stores.postgres.reader import PostgresReader
 from perdure.stores.postgres.schema import migrate, no_schema, version_of
@@ -68,13 +70,16 @@ from perdure.stores.values import (
     Capabilities,
     Cursor,
     DuePosition,
+    FilledPage,
     Health,
     LoggedEvent,
     OnLocked,
+    Query,
     Retention,
     StoredHistory,
 )
 from perdure.values.address import Address, Job
+from perdure.values.attributes import StoredAttribute
 from perdure.values.errors import OutcomeUnknown, StoreError, StoreLocked, StoreMissing, StoreUnavailable
 from perdure.values.event import Event
 from perdure.values.instance import Instance
@@ -199,6 +204,98 @@ class PostgresHistories:
 def _job(printed: str) -> Job:
     kind, _, name = decoded(printed).partition(":")
     return kind, name
+
+
+class PostgresAttributes:
+    """Keeps attributes through a store's statements."""
+
+    def __init__(self, operations: PostgresOperations) -> None:
+        self._operations = operations
+        self._schema = operations.schema
+
+    def declare(self, jobs: Mapping[Job, Mapping[str, str]], /) -> FutureResult[None, StoreError]:
+        """State the attributes that this opening computes."""
+        declared = {f"{kind}:{name}": dict(each) for (kind, name), each in jobs.items()}
+        sql = f"SELECT {self._schema}.declare_attributes($1, $2, $3::text::jsonb)"
+        operations = self._operations
+        values = (operations.epoch, operations.durability, orjson.dumps(declared).decode())
+        return converted(answered_by(operations.write("declare attributes", sql, *values)), lambda _: None)
+
+    def known(self) -> FutureResult[tuple[StoredAttribute, ...], StoreError]:
+        """Return the known attributes."""
+        sql = f"SELECT * FROM {self._schema}.known_attributes()"
+        return converted(answered_by(self._operations.read("read attributes", sql)), _known_attributes)
+
+    def clear(self, job: Job, attribute: str, limit: int, /) -> FutureResult[int, StoreError]:
+        """Delete some keys."""
+        operations = self._operations
+        sql = f"SELECT {self._schema}.clear_attribute($1, $2, $3, $4, $5, $6)"
+        values = (operations.epoch, operations.durability, *map(encoded, job), attribute, limit)
+        return converted(answered_by(operations.write("clear an attribute", sql, *values)), lambda rows: rows[0][0])
+
+    def fill(self, job: Job, page: FilledPage, /) -> FutureResult[tuple[str, ...], StoreError]:
+        """Write a page."""
+        operations = self._operations
+        sql = f"""
+            SELECT * FROM {self._schema}.fill_attributes($1, $2, $3, $4, $5::text[], $6::bigint[], $7::text[],
+              $8::bigint[], $9::bigint[], $10::int[], $11::text[], $12::text[], $13)
+        """
+        keys = [(number, name, key) for number, row in enumerate(page.rows, 1) for name, key in row.keys]
+        values = (
+            *(operations.epoch, operations.durability, *map(encoded, job)),
+            *([name for name, _ in page.generations], [generation for _, generation in page.generations]),
+            [encoded(row.id) for row in page.rows],
+            *([row.incarnation for row in page.rows], [row.version for row in page.rows]),
+            *([number for number, _, _ in keys], [name for _, name, _ in keys], [encoded(key) for _, _, key in keys]),
+            page.rest == "none",
+        )
+        filled = answered_by(operations.write("fill attributes", sql, *values))
+        return converted(filled, lambda rows: tuple(decoded(row[0]) for row in rows))
+
+    def count(self, query: Query, /) -> FutureResult[int, StoreError]:
+        """Count the instances that match."""
+        return asked(self._count(query))
+
+    async def _count(self, query: Query) -> Result[int, StoreError]:
+        # The position is dropped: a page's query counts all matches, not those behind the page.
+        begun = await begin_search(self._operations, attrs.evolve(query, after=None))
+        search = begun.value_or(None)
+        if search is None:
+            return begun.map(lambda _: 0)
+        total, after, most, read = 0, "", self._operations.walked_keys, self._operations.read
+        # If each range is long, to join them is faster than to look up each instance. One range needs no choice.
+        lengths = Success([(most,)]) if search.is_plain else await read("count", *numbered_marks(search.lengths(most)))
+        if not isinstance(lengths, Success):
+            return Failure(lengths.failure())
+        if search.is_of_keys and min(lengths.unwrap()[0]) >= most:
+            return (await read("count", *numbered_marks(search.count_all()))).map(lambda rows: rows[0][0])
+        while True:
+            answer = await read("count", *numbered_marks(search.count_portion(after)))
+            if not isinstance(answer, Success):
+                return Failure(answer.failure())
+            ((looked_at, number, last),) = answer.unwrap()
+            total += number
+            # A portion that is not full is the last one. Its last id may be null, so it is not read.
+            if looked_at < search.size:
+                return Success(total)
+            after = decoded(last)
+
+
+def _known_attributes(rows: Sequence[Row]) -> tuple[StoredAttribute, ...]:
+    return tuple(
+        StoredAttribute(
+            kind=decoded(row[0]),
+            name=decoded(row[1]),
+            attribute=row[2],
+            fingerprint=row[3],
+            state=row[4],
+            position=decoded(row[5]),
+            generation=row[6],
+            failures=row[7],
+            doubt="some" if row[8] else "none",
+        )
+        for row in rows
+    )
 
 
 class PostgresCursors:

@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, Literal, TypeVar, cast
 
-import attrs
 import orjson
 from returns.future import FutureResult
 from returns.result import Failure, Result, Success
@@ -30,7 +29,6 @@ from perdure.stores.rows import after_prefix
 from perdure.stores.values import (
     WITHOUT_WORK,
     DuePosition,
-    FilledPage,
     Found,
     Health,
     JobWork,
@@ -39,7 +37,6 @@ from perdure.stores.values import (
     StoredWork,
 )
 from perdure.values.address import Address, Job
-from perdure.values.attributes import StoredAttribute
 from perdure.values.errors import StoreCorrupt, StoreError
 from perdure.values.instance import Instance
 from perdure.values.listings import MAX_COUNTED, StatusCount, StoreCounts
@@ -394,16 +391,14 @@ class InstanceSearch(InstanceQueries):
         """Return a page of instances."""
         if query.where:
             return converted(asked(self._search_by_attributes(query, None)), lambda found: found.instances)
-        conditions = Conditions(query)
+        conditions, schema = Conditions(query), self._operations.schema
 
         def fetch(after: Row, wanted: int) -> Awaitable[Result[Any, Any]]:
             values = (*conditions.values, *after)
             # Ordered by the index of addresses: the next page begins behind the last row of this one.
-            sql = f"""
-                SELECT {INSTANCE_COLUMNS} FROM {self._operations.schema}.instances
-                WHERE {" AND ".join((*conditions.by_address, *conditions.by_row, conditions.after()))}
-                ORDER BY kind, name, id LIMIT ${len(values) + 1}
-            """
+            page = f"ORDER BY kind, name, id LIMIT ${len(values) + 1}"
+            source = conditions.source(schema, INSTANCE_COLUMNS, (*conditions.by_row, conditions.after()), page)
+            sql = f"SELECT {INSTANCE_COLUMNS} FROM {source} {page}"
             return self._operations.read("find", sql, *values, wanted)
 
         start = _start(query)
@@ -465,26 +460,29 @@ class InstanceSearch(InstanceQueries):
     async def _search(self, query: Query, max_scanned: int) -> Result[Found, StoreError]:
         if query.where:
             return await self._search_by_attributes(query, max_scanned)
-        if query.status in _OF_STATUS:  # an index holds only such instances
+        is_met_by_all = query.status is None and query.due_before_ms is None and query.limit <= max_scanned
+        if is_met_by_all or query.status in _OF_STATUS:  # an index holds only such instances
             found: Result[tuple[Instance, ...], StoreError] = await answer_of(self.find(query))
             return found.map(lambda instances: Found(instances=instances, after=_end(instances, query.limit)))
         conditions = Conditions(query)
         values = (*conditions.values, *_start(query))
-        last, table = len(values), f"{self._operations.schema}.instances"
+        last, schema = len(values), self._operations.schema
+        columns = "incarnation, kind, name, id, status, due_ms"
+        page = f"ORDER BY kind, name, id LIMIT ${last + 1}::bigint"
+        source = conditions.source(schema, columns, (conditions.after(),), page)
         # MATERIALIZED: inlined, the planner would apply the conditions first, and scan the table for a rare match.
         # LEFT JOIN: a page without a match still returns the address from which the next one continues.
         sql = f"""
             WITH scanned AS MATERIALIZED (
-              SELECT incarnation, kind, name, id, status, due_ms, row_number() OVER (ORDER BY kind, name, id) AS place
-              FROM {table} WHERE {" AND ".join((*conditions.by_address, conditions.after()))}
-              ORDER BY kind, name, id LIMIT ${last + 1}::bigint
+              SELECT {columns}, row_number() OVER (ORDER BY kind, name, id) AS place
+              FROM {source} {page}
             ), wanted AS MATERIALIZED (
               SELECT incarnation FROM scanned
               WHERE {" AND ".join(conditions.by_row) or "true"} ORDER BY place LIMIT ${last + 2}::bigint
             ), rest AS (SELECT kind, name, id FROM scanned WHERE place = ${last + 1}::bigint)
             SELECT e.kind, e.name, e.id, {prefixed("i", INSTANCE_COLUMNS)} FROM (SELECT) AS one
             LEFT JOIN rest AS e ON true
-            LEFT JOIN ({table} AS i JOIN wanted USING (incarnation)) ON true
+            LEFT JOIN ({schema}.instances AS i JOIN wanted USING (incarnation)) ON true
             ORDER BY i.kind, i.name, i.id
         """
         answer = await self._operations.read("find", sql, *values, max_scanned, query.limit)
@@ -511,13 +509,41 @@ class Conditions:
     Attributes:
         values: the parameter values, in order.
         by_address: conditions on the address.
+        by_job: a condition on the job alone.
         by_row: the other conditions.
     """
 
     def __init__(self, query: Query) -> None:
         self.values: list[Any] = []
         self.by_address = self._of_address(query)
+        self.by_job = f"(kind, name) NOT IN {self._jobs(query.except_jobs)}" if query.except_jobs else "true"
+        is_of_some_jobs = query.except_jobs or (query.id_prefix and None in (query.kind, query.name))
+        self._seeks: Literal["rows", "jobs"] = "jobs" if is_of_some_jobs else "rows"
         self.by_row = self._of_row(query)
+
+    def source(self, schema: str, columns: str, further: Sequence[str], page: str) -> str:
+        """Return the rows at the wanted addresses that meet further conditions, as a table.
+
+        For a prefix in no certain job, or for all jobs but some, that is one seek in the index for each job that has
+        instances: the conditions alone would read the index entries of all other instances as well.
+
+        Args:
+            schema: the schema.
+            columns: the columns that are needed.
+            further: conditions besides those on the address.
+            page: the order and the limit, in each job.
+        """
+        rows = f"SELECT {columns} FROM {schema}.instances WHERE {' AND '.join((*self.by_address, *further))}"
+        if self._seeks == "rows":
+            return f"({rows}) AS wanted"
+        first = f"SELECT kind, name FROM {schema}.instances"
+        return f"""(
+            WITH RECURSIVE jobs (kind, name) AS (
+              ({first} ORDER BY kind, name LIMIT 1) UNION ALL SELECT next.* FROM jobs,
+              LATERAL ({first} WHERE (kind, name) > (jobs.kind, jobs.name) ORDER BY kind, name LIMIT 1) AS next
+            ) SELECT found.* FROM (SELECT * FROM jobs WHERE {self.by_job}) AS job,
+            LATERAL ({rows} AND instances.kind = job.kind AND instances.name = job.name {page}) AS found
+        ) AS wanted"""
 
     def after(self) -> str:
         """Return the condition for the position, whose parameters follow the values."""
@@ -537,8 +563,6 @@ class Conditions:
         # An empty list matches no instance, and None matches all jobs.
         if query.jobs is not None:
             found.append(f"(kind, name) IN {self._jobs(query.jobs)}")
-        if query.except_jobs:
-            found.append(f"(kind, name) NOT IN {self._jobs(query.except_jobs)}")
         return found
 
     def _of_row(self, query: Query) -> list[str]:
@@ -593,98 +617,6 @@ async def begin_search(operations: PostgresOperations, query: Query) -> Result[A
     search = AttributeSearch(query=query, ranges=ranges, prefix=f"{operations.schema}.", size=size)
     lengths = await operations.read("find", *numbered_marks(search.lengths(search.most)))
     return lengths.map(lambda rows: search.led_by(rows[0]))
-
-
-class PostgresAttributes:
-    """Keeps attributes through a store's statements."""
-
-    def __init__(self, operations: PostgresOperations) -> None:
-        self._operations = operations
-        self._schema = operations.schema
-
-    def declare(self, jobs: Mapping[Job, Mapping[str, str]], /) -> FutureResult[None, StoreError]:
-        """State the attributes that this opening computes."""
-        declared = {f"{kind}:{name}": dict(each) for (kind, name), each in jobs.items()}
-        sql = f"SELECT {self._schema}.declare_attributes($1, $2, $3::text::jsonb)"
-        operations = self._operations
-        values = (operations.epoch, operations.durability, orjson.dumps(declared).decode())
-        return converted(answered_by(operations.write("declare attributes", sql, *values)), lambda _: None)
-
-    def known(self) -> FutureResult[tuple[StoredAttribute, ...], StoreError]:
-        """Return the known attributes."""
-        sql = f"SELECT * FROM {self._schema}.known_attributes()"
-        return converted(answered_by(self._operations.read("read attributes", sql)), _known_attributes)
-
-    def clear(self, job: Job, attribute: str, limit: int, /) -> FutureResult[int, StoreError]:
-        """Delete some keys."""
-        operations = self._operations
-        sql = f"SELECT {self._schema}.clear_attribute($1, $2, $3, $4, $5, $6)"
-        values = (operations.epoch, operations.durability, *map(encoded, job), attribute, limit)
-        return converted(answered_by(operations.write("clear an attribute", sql, *values)), lambda rows: rows[0][0])
-
-    def fill(self, job: Job, page: FilledPage, /) -> FutureResult[tuple[str, ...], StoreError]:
-        """Write a page."""
-        operations = self._operations
-        sql = f"""
-            SELECT * FROM {self._schema}.fill_attributes($1, $2, $3, $4, $5::text[], $6::bigint[], $7::text[],
-              $8::bigint[], $9::bigint[], $10::int[], $11::text[], $12::text[], $13)
-        """
-        keys = [(number, name, key) for number, row in enumerate(page.rows, 1) for name, key in row.keys]
-        values = (
-            *(operations.epoch, operations.durability, *map(encoded, job)),
-            *([name for name, _ in page.generations], [generation for _, generation in page.generations]),
-            [encoded(row.id) for row in page.rows],
-            *([row.incarnation for row in page.rows], [row.version for row in page.rows]),
-            *([number for number, _, _ in keys], [name for _, name, _ in keys], [encoded(key) for _, _, key in keys]),
-            page.rest == "none",
-        )
-        filled = answered_by(operations.write("fill attributes", sql, *values))
-        return converted(filled, lambda rows: tuple(decoded(row[0]) for row in rows))
-
-    def count(self, query: Query, /) -> FutureResult[int, StoreError]:
-        """Count the instances that match."""
-        return asked(self._count(query))
-
-    async def _count(self, query: Query) -> Result[int, StoreError]:
-        # The position is dropped: a page's query counts all matches, not those behind the page.
-        begun = await begin_search(self._operations, attrs.evolve(query, after=None))
-        search = begun.value_or(None)
-        if search is None:
-            return begun.map(lambda _: 0)
-        total, after, most, read = 0, "", self._operations.walked_keys, self._operations.read
-        # If each range is long, to join them is faster than to look up each instance. One range needs no choice.
-        lengths = Success([(most,)]) if search.is_plain else await read("count", *numbered_marks(search.lengths(most)))
-        if not isinstance(lengths, Success):
-            return Failure(lengths.failure())
-        if search.is_of_keys and min(lengths.unwrap()[0]) >= most:
-            return (await read("count", *numbered_marks(search.count_all()))).map(lambda rows: rows[0][0])
-        while True:
-            answer = await read("count", *numbered_marks(search.count_portion(after)))
-            if not isinstance(answer, Success):
-                return Failure(answer.failure())
-            ((looked_at, number, last),) = answer.unwrap()
-            total += number
-            # A portion that is not full is the last one. Its last id may be null, so it is not read.
-            if looked_at < search.size:
-                return Success(total)
-            after = decoded(last)
-
-
-def _known_attributes(rows: Sequence[Row]) -> tuple[StoredAttribute, ...]:
-    return tuple(
-        StoredAttribute(
-            kind=decoded(row[0]),
-            name=decoded(row[1]),
-            attribute=row[2],
-            fingerprint=row[3],
-            state=row[4],
-            position=decoded(row[5]),
-            generation=row[6],
-            failures=row[7],
-            doubt="some" if row[8] else "none",
-        )
-        for row in rows
-    )
 
 
 QUICK_MS: Final = 50
