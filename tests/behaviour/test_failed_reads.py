@@ -7,7 +7,19 @@ from typing import Any
 import pytest
 from returns.result import Failure, Success
 
-from perdure import App, Client, Do, ItemContext, Task, TaskContext, WorkerPool, Workflow, WorkflowContext, program
+from perdure import (
+    App,
+    Client,
+    Do,
+    ItemContext,
+    Task,
+    TaskContext,
+    WorkerPool,
+    Workflow,
+    WorkflowContext,
+    attribute,
+    program,
+)
 from perdure.programs import sleep
 from perdure.testing import Fail, World
 from perdure.values.errors import StoreUnavailable
@@ -31,7 +43,12 @@ def work(ctx: ItemContext[int]) -> Do[int]:
     return 1
 
 
-tasks = Task("tasks", state=int, event=int, initial=0, on_event=handle)
+@attribute
+def is_odd(state: int) -> bool:
+    return state % 2 == 1
+
+
+tasks = Task("tasks", state=int, event=int, initial=0, on_event=handle, attributes=(is_odd,))
 flows = Workflow("flows", state=int, run=wait)
 pool = WorkerPool("pool", item=int, work=work, workers=1)
 app: App[None] = App(None).with_jobs(tasks, flows, pool)
@@ -40,6 +57,8 @@ READS: dict[str, Callable[[Client], Any]] = {
     "list": lambda jobs: jobs.list(),
     "list of a status": lambda jobs: jobs.list(status="idle"),
     "list of a prefix": lambda jobs: jobs.list(kind="task", name="tasks", id_prefix="a"),
+    "list by an attribute": lambda jobs: jobs.list(tasks, where=[is_odd]),
+    "count by an attribute": lambda jobs: jobs.handle(tasks).count_matching(where=[is_odd]),
     "history": lambda jobs: jobs.history(tasks, "a"),
     "history of none": lambda jobs: jobs.history(tasks, "none"),
     "dead_letters": lambda jobs: jobs.dead_letters(),

@@ -1,26 +1,27 @@
-"""A maintenance round deletes everything beyond retention, and attributes are filled although a call fails."""
+"""A maintenance round deletes everything beyond retention, and attributes are filled although calls fail."""
 
-from typing import Any
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from typing import Any, Literal
 
 import attrs
 import pytest
-from returns.future import FutureResult
-from returns.result import Failure, Result, Success
+from returns.result import Success
 
-from perdure import Decision, Limits, Task, attribute
-from perdure.engine.loops.upkeep import FillingAttributes, Maintenance
-from perdure.jobs.attributes import declared_by, types_of
-from perdure.programs.future import answer_of, asked
+from perdure import App, Attribute, Decision, Limits, Task, attribute
+from perdure.engine.loops.upkeep import Maintenance
 from perdure.runtime.record import DEFAULT_SIZES
 from perdure.runtime.simulated import Simulation
-from perdure.stores.contract import commit_one, overlay
+from perdure.stores.contract import commit_one
 from perdure.stores.memory import memory_store
-from perdure.stores.values import Query, Retention
+from perdure.stores.values import Retention
+from perdure.testing import Fail, World
 from perdure.testing.conformance.assertions import value
-from perdure.testing.conformance.histories import address, put, started
-from perdure.values.address import Address
-from perdure.values.attributes import key_ranges
+from perdure.testing.conformance.histories import address, started
+from perdure.testing.world.errors import WorkerDied
+from perdure.testing.world.world import with_sizes
 from perdure.values.errors import OutcomeUnknown, StoreUnavailable
+from perdure.values.listings import MatchCount
 from perdure.values.transition import Transition
 
 A = address("a")
@@ -47,43 +48,64 @@ def is_odd(state: int) -> bool:
     return state % 2 == 1
 
 
-JOB = ("task", "numbers")
-numbers: Task[int, int, Any, Any] = Task(
-    "numbers", state=int, event=int, initial=0, decide=lambda _, event: Success(Decision(event)), attributes=(is_odd,)
-)
+def numbers(*attributes: Attribute[int, Any]) -> Task[int, int, Any, Any]:
+    """The job, of an earlier version or with attributes."""
+    return Task(
+        "numbers",
+        state=int,
+        event=int,
+        initial=0,
+        decide=lambda _, event: Success(Decision(event)),
+        attributes=attributes,
+    )
 
 
-@pytest.mark.parametrize("error", [StoreUnavailable("fill", "no answer"), OutcomeUnknown("the connection was lost")])
-@pytest.mark.parametrize("operation", ["known", "clear", "fill"])
-def test_attributes_are_filled_although_a_call_that_was_performed_fails(operation: str, error: Exception) -> None:
-    simulation = Simulation()
-    runtime = attrs.evolve(simulation.runtime, sizes=attrs.evolve(DEFAULT_SIZES, attribute_rows=2))
-    failures = [error]
+plain, odd = numbers(), numbers(is_odd)
+before, now = App(None).with_jobs(plain), App(None).with_jobs(odd)
 
-    async def main() -> list[str]:
-        store = memory_store()
-        kept = store.attributes
-        assert kept is not None
+
+@contextmanager
+def deployed() -> Generator[World]:
+    """A world with five instances without attributes, before the engine that fills them in three portions."""
+    with with_sizes(World(before), attrs.evolve(DEFAULT_SIZES, attribute_rows=2)) as world:
         for number in range(5):
-            await value(commit_one(store, put(Address(*JOB, str(number)), state=str(number))))
-        await value(kept.declare({JOB: declared_by(numbers)}))
+            world.run(world.handle(plain).send(str(number), number))
+        world.close()
+        yield world
 
-        async def performed(call: FutureResult[Any, Any]) -> Result[Any, Any]:
-            answer = await answer_of(call)
-            return Failure(failures.pop()) if failures else answer
 
-        call = getattr(kept, operation)
-        failing = overlay(kept, **{operation: lambda *given: asked(performed(call(*given)))})
-        filling = FillingAttributes(
-            overlay(store, attributes=failing), runtime, {JOB: numbers}, lambda _: True, others=False
-        )
-        loop = runtime.spawn(filling.run(), name="attributes")
-        await runtime.sleep(10_000)
-        assert not loop.done()
-        loop.cancel()
-        where = key_ranges(types_of(numbers), ("is_odd",), "task:numbers")
-        return [one.address.id for one in await value(store.find(Query(kind=JOB[0], name=JOB[1], where=where)))]
+def odd_ones(world: World) -> list[str]:
+    """The instances that the filter finds in the end."""
+    world.advance("1 minute")
+    assert world.run(world.handle(odd).count_matching(where=[is_odd])) == MatchCount(number=2)
+    return [one.address.id for one in world.run(world.jobs.list(odd, where=[is_odd]))]
 
-    assert simulation.run(main()) == ["1", "3"]
-    assert failures == []
-    simulation.close()
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("error", [StoreUnavailable("fill", "no answer"), OutcomeUnknown("the connection was lost")])
+@pytest.mark.parametrize("call", [1, 2])
+@pytest.mark.parametrize("operation", ["known", "clear", "fill"])
+def test_attributes_are_filled_although_a_call_fails(
+    operation: str, call: int, error: Exception, when: Literal["before", "after"]
+) -> None:
+    with deployed() as world:
+        world.inject(Fail(f"store.attributes.{operation}", error, call=call + (operation == "known"), when=when))
+        world.open(now)
+        assert odd_ones(world) == ["1", "3"]
+
+
+def test_attributes_are_filled_whenever_the_process_dies() -> None:
+    died, place = 0, 0
+    while died == place:
+        place += 1
+        with deployed() as world:
+            world.crash_after(place)
+            with suppress(WorkerDied):
+                world.open(now)
+                world.advance("1 minute")
+            if not world.is_open:
+                died += 1
+                world.open(now)
+            world.cancel_crash()
+            assert odd_ones(world) == ["1", "3"]
+    assert died > 20

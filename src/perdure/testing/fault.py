@@ -41,6 +41,8 @@ CAPABILITY_OPERATIONS: Final = {
     "journal": ("read",),
     "streams": ("append", "read", "last"),
     "histories": ("declare", "known"),
+    "attributes": ("declare", "known", "clear", "fill", "count"),
+    "counts": ("instances", "work", "has_work", "messages"),
     "lanes": ("names", "queued", "last_rank"),
     "sharing": ("heartbeat", "abandoned"),
 }
