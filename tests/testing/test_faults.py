@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import Any
+from inspect import isfunction
+from typing import Any, get_args, get_type_hints
 
 import attrs
 import pytest
@@ -12,6 +13,7 @@ from hypothesis.vendor.pretty import pretty
 from returns.future import FutureResult
 from returns.maybe import Maybe, Nothing
 from returns.result import Failure, Success
+from typing_extensions import is_protocol
 
 from perdure import App, Do, TaskContext, effect, program
 from perdure.examples.mail import HasMailer, MailBounced, send_mail
@@ -25,6 +27,7 @@ from perdure.examples.order_processor import (
     order_processor,
 )
 from perdure.programs import Raised, traverse
+from perdure.stores.contract import Store
 from perdure.testing import (
     Crash,
     Delay,
@@ -45,7 +48,7 @@ from perdure.testing import (
     run_with_redelivery,
     simulate,
 )
-from perdure.testing.fault import TwoFaults
+from perdure.testing.fault import CAPABILITY_OPERATIONS, TwoFaults
 from perdure.values.errors import DefinitionError
 
 STAGE = hook_context(order_processor, state=Order("paid", "ada", 100, 100), id="order-1")
@@ -284,3 +287,26 @@ def test_a_partial_commit_is_found():
 def test_the_exits_are_distinguished():
     exits = [type(shipping(Mailer())(STAGE, plan).exit) for plan in PLANS]
     assert exits == [ProcessDied, ProcessDied, Raised, Raised, Raised, Raised, Failure]
+
+
+ELSEWHERE = {
+    "backup": {"make": "it writes a file, which a world does not have"},
+    "sharing": {
+        "due": "a share of the operation of every store",
+        "messages": "a share of the operation of every store",
+        "members": "only callers read it",
+    },
+}
+
+
+def test_a_fault_can_meet_each_function_of_each_capability() -> None:
+    """A new capability, or a new function of one, is in the table, or this test says why not."""
+    capabilities = {
+        name: {each for each, function in vars(one).items() if isfunction(function) and not each.startswith("_")}
+        for name, hint in get_type_hints(Store).items()
+        for one in get_args(hint)
+        if is_protocol(one)
+    }
+    assert {"attributes", "backup", "counts", "sharing"} < set(capabilities)
+    for name, functions in capabilities.items():
+        assert set(CAPABILITY_OPERATIONS.get(name, ())) == functions - ELSEWHERE.get(name, {}).keys(), name
