@@ -195,6 +195,58 @@ def test_engines_take_turns_if_a_limit_has_less_than_one_run_for_each(kind: Trou
     assert done == ITEMS, desk.notes
 
 
+# ---------------------------------------------------------------- many keys, few workers, a backlog
+@attrs.define
+class Begun:
+    """The items that began."""
+
+    items: list[int] = attrs.Factory(list[int])
+
+
+@effect
+def begin_item(begun: Begun, item: int) -> Result[None, str]:
+    begun.items.append(item)
+    return Success(None)
+
+
+@program
+def of_its_key(ctx: ItemContext[int]) -> Do[None, str, Begun]:
+    yield from begin_item((yield from ctx.item))
+    yield from sleep("10 ms")
+
+
+def key_of_item(keys: int, item: int) -> str:
+    return f"{item % keys}"
+
+
+PER_KEY_LIMITS = (
+    Limit("keys", concurrency_per_key=1),
+    Limit("keys", concurrency=3, concurrency_per_key=2),
+    Limit("keys", rate_per_key=(3, "1 s")),
+)
+
+
+@pytest.mark.parametrize("engines", [1, 3])
+@pytest.mark.parametrize("limit", PER_KEY_LIMITS, ids=lambda limit: f"{limit.concurrency}, {limit.rate_per_key}")
+@pytest.mark.parametrize(("workers", "keys", "items"), [(2, 40, 40), (3, 20, 40), (20, 100, 100)])
+def test_a_backlog_of_more_keys_than_workers_begins_without_a_pause(
+    engines: int, limit: Limit, workers: int, keys: int, items: int
+) -> None:
+    """Lanes that have permits begin, although lanes ahead of them must not ask for permits yet."""
+    pool = WorkerPool(
+        "keys", item=int, work=of_its_key, key=partial(key_of_item, keys), workers=workers, limits=[limit]
+    )
+    for seed in range(2):
+        begun = Begun()
+        with Cluster(App(begun).with_jobs(pool), seed=seed) as cluster:
+            up = [cluster.open() for _ in range(engines)]
+            cluster.run_on(up[0], lambda client: client.handle(pool).hold())
+            cluster.run_on(up[0], lambda client: client.handle(pool).put_many((f"{n}", n) for n in range(items)))
+            cluster.run_on(up[0], lambda client: client.handle(pool).release())
+            cluster.advance("10 s")
+            assert sorted(begun.items) == list(range(items))
+
+
 # ---------------------------------------------------------------- kills, stalls, partitions and changes together
 GRACE_MS = 2_000 + LATENCY_MS
 """How long engines may use the numbers before a change."""

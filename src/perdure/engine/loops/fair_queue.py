@@ -232,12 +232,25 @@ class FairQueue:
                 self._blocked.add(lane)
                 continue
             heapq.heappop(self._next)
-            _, _, address = known.entries.pop(0)
-            del self._ranks[address]
-            self._turn, known.turn = turn, turn + 1
-            self._settle(known)
-            return address, lane
+            self._turn = turn
+            return self._first_of(known, turn)
         return None
+
+    def take_of(self, lane: str) -> tuple[Address, str] | None:
+        """Remove the first instance of a lane that may begin, whatever its turn. None if there is none."""
+        known = self._lanes.get(lane)
+        if known is None or not known.entries or self.is_blocked(lane):
+            return None
+        if self.admits is not None and self.admits(lane) != "admitted":
+            return None
+        return self._first_of(known, known.turn)
+
+    def _first_of(self, known: _Lane, turn: int) -> tuple[Address, str]:
+        _, _, address = known.entries.pop(0)
+        del self._ranks[address]
+        known.turn = turn + 1
+        self._settle(known)
+        return address, known.name
 
     # ------------------------------------------------------------ inside
     def _insert(self, known: _Lane, entry: Entry) -> None:

@@ -105,6 +105,7 @@ class LaneFeeder:
     _recovered: list[str] = attrs.Factory(list[str])  # the lanes of recovered runs that wait for a rate
     _begun: list[tuple[Address, str]] = attrs.Factory(list[tuple[Address, str]])  # with a place, and stored next
     _ready: list[tuple[str, Future[None]]] = attrs.Factory(list[Any])  # recovered runs that do not know how long
+    _offered: dict[str, None] = attrs.Factory(dict[str, None])  # lanes that the named limits have given permits
     _cursor: str | None = None
     _skipped: Literal["none", "some"] = "none"
     _progress: Literal["none", "some"] = "some"  # whether anything was fired since the pass began
@@ -127,7 +128,7 @@ class LaneFeeder:
             return "admitted"
         free = self.gate.slots - self.gate.held
         items = Items(min(free, self.queue.size), min(free, self.queue.waiting(lane)))
-        return self.named.admits(self.gate_name, lane, items, partial(self.freed, lane))
+        return self.named.admits(self.gate_name, lane, items, partial(self.offer, lane))
 
     @property
     def under_way(self) -> int:
@@ -174,6 +175,11 @@ class LaneFeeder:
         """Note that a slot of a lane was returned."""
         self.queue.unblock(lane)
         self.wake.notify()
+
+    def offer(self, lane: str) -> None:
+        """Note that items of a lane may take permits that the named limits have."""
+        self._offered[lane] = None
+        self.freed(lane)
 
     def close(self) -> None:
         """Fire nothing more."""
@@ -239,11 +245,27 @@ class LaneFeeder:
             # Before an instance leaves the queue: one that waits for a rate keeps no slot from the runs of other lanes.
             if free_ms > now_ms or self._is_first_recovered(now_ms):
                 return free_ms
-            taken = self.queue.take()
+            taken = self._take_offered() or self.queue.take()
             if taken is None:
                 break
             self._post(*taken)
         return now_ms
+
+    def _take_offered(self) -> tuple[Address, str] | None:
+        """Take an instance whose lane has permits, whatever its turn.
+
+        The queue stops at a lane that must not ask for permits yet. Those that have them may come after it, and would
+        never begin: nobody else uses their permits.
+        """
+        while self._offered:
+            lane = next(iter(self._offered))
+            del self._offered[lane]
+            if self.named is not None and self.named.is_offered(self.gate_name, lane):
+                taken = self.queue.take_of(lane)
+                if taken is not None:
+                    self._offered[lane] = None  # behind the others, for further permits
+                    return taken
+        return None
 
     def _post(self, address: Address, lane: str) -> None:
         self._progress = "some"

@@ -295,6 +295,11 @@ class NamedLimits:
             asked[lane] = None
         return "others"
 
+    def is_offered(self, job: str, lane: str) -> bool:
+        """Whether items of a lane may take permits that it was told of."""
+        line = self._lines.get((job, lane))
+        return line is not None and line.allowed > 0
+
     def _is_offered(self, demand: PermitDemand, new: Line, items: int, tell: Callable[[], None]) -> bool:
         """Return whether items may take permits, or let them wait."""
         now_ms = self.runtime.monotonic_ms()
@@ -590,6 +595,9 @@ class NamedLimits:
                 self._lines.pop((line.job, line.lane), None)
             for name, _ in line.demand.needs:
                 self._due[name] = None
+            # Its items began elsewhere, or there was no worker: other lanes may ask for permits now.
+            if line.tell is not None:
+                line.tell()
 
     def _give(self, line: Line, left: dict[PermitsName, int], now_ms: float) -> bool:
         """Give permits to the first of a line; return whether there were enough."""
