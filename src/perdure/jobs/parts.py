@@ -135,7 +135,8 @@ class HeldParts:
 
     def name(self, value: str) -> None:
         """Note the names in a row's value, in a state, or in a workflow's value, if it is a reference."""
-        self.named.update(names_in(value))
+        if value[:1] == REFERENCE:  # first: most values are none
+            self.named.update(names_in(value))
 
     def take_unnamed(self, in_progress: Container[str]) -> tuple[tuple[int, str], ...]:
         """Return the rows that replace the parts that nothing names, each with its place, and forget these parts.

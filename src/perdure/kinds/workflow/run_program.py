@@ -222,7 +222,11 @@ def _commit_parts(replay: Replay, parts: dict[str, str]) -> Do[None, Any, Any]:
 
 def _take_unnamed(replay: Replay) -> tuple[tuple[int, str], ...]:
     """Return the rows that empty the parts that nothing names, for a commit that is written in any case."""
-    return replay.parts.take_unnamed({"", *(asked.path for asked in replay.in_progress)}) if replay.is_live else ()
+    parts = replay.parts
+    # The common case: a workflow without large outcomes.
+    if not (parts.places or parts.decided[0]) or not replay.is_live:
+        return ()
+    return parts.take_unnamed({"", *(asked.path for asked in replay.in_progress)})
 
 
 def policy_for(job: AnyWorkflow, replay: Replay, path: str) -> Retry[Any] | None:
