@@ -590,9 +590,13 @@ class NamedLimits:
         """Offer the permits that the feeder of a lane was called for, and has not taken, to the other lines."""
         while self._told and self._told[0][0] <= now_ms:
             _, line = self._told.popleft()
+            # Its permits were taken, and another line may stand in its place: without it, that one's permits would be
+            # counted for nothing from then on.
+            if self._lines.get((line.job, line.lane)) is not line:
+                continue
             line.allowed = 0
             if not line.wanted:
-                self._lines.pop((line.job, line.lane), None)
+                del self._lines[line.job, line.lane]
             for name, _ in line.demand.needs:
                 self._due[name] = None
             # Its items began elsewhere, or there was no worker: other lanes may ask for permits now.
