@@ -74,7 +74,7 @@ def test_the_stored_form_of_the_runs_is_small_and_makes_none_earlier(
 ) -> None:
     begun = list(accumulate(gaps))[-runs:]
     begun = [at for at in begun if at > begun[-1] - window]
-    parts = packed(begun, window, most)
+    parts = packed(((at, 1) for at in begun), window, most)
     assert len(parts) <= most
     restored = [at for at, number in parts for _ in range(number)]
     assert len(restored) == len(begun)

@@ -245,6 +245,40 @@ def test_a_backlog_of_more_keys_than_workers_begins_without_a_pause(
             cluster.run_on(up[0], lambda client: client.handle(pool).release())
             cluster.advance("10 s")
             assert sorted(begun.items) == list(range(items))
+            for engine in up:
+                assert engine.client is not None
+                assert not engine_of(engine.client).named.in_memory, engine.number
+
+
+# ---------------------------------------------------------------- a run is counted once
+ENTRIES = 24
+WHOLE_WINDOW = Limit("entries", rate=(ENTRIES, "1 minute"))
+
+
+@effect(limits=[WHOLE_WINDOW])
+def begin_call(begun: Begun, item: int) -> Result[None, str]:
+    begun.items.append(item)
+    return Success(None)
+
+
+@program
+def with_a_call(ctx: ItemContext[int]) -> Do[None, str, Begun]:
+    yield from begin_call((yield from ctx.item))
+
+
+@pytest.mark.parametrize("together", [1, 3, 8])
+@pytest.mark.parametrize("seed", range(3))
+def test_engines_that_write_an_entry_together_count_each_call_once(together: int, seed: int) -> None:
+    """An engine that forgot its part of the entry reads it again, once for each write that another engine prevents."""
+    pool = WorkerPool("entries", item=int, work=with_a_call, workers=together)
+    begun = Begun()
+    with Cluster(App(begun).with_jobs(pool), seed=seed, latency="20 ms") as cluster:
+        up = [cluster.open() for _ in range(3)]
+        for first in range(0, ENTRIES, together):
+            for number in range(first, first + together):
+                cluster.run_on(up[number % 3], lambda client, n=number: client.handle(pool).put(f"i{n}", n))
+            cluster.advance("1500 ms")
+        assert sorted(begun.items) == list(range(ENTRIES))
 
 
 # ---------------------------------------------------------------- kills, stalls, partitions and changes together

@@ -383,8 +383,8 @@ class StoredRates:
     def _write(self, lane: str | None, limit: RateLimit) -> Transition:
         now_ms, wall_ms, rate = self.runtime.monotonic_ms(), self.runtime.now_ms(), limit.rate
         # Rounded up: a run must not count as earlier than it began.
-        begun = [math.ceil(wall_ms - (now_ms - at)) for at in limit.begun]
-        own = packed([*begun, *[wall_ms] * limit.waiting], rate.window_ms, self.runtime.sizes.rate_parts)
+        begun = [(math.ceil(wall_ms - (now_ms - at)), 1) for at in limit.begun]
+        own = packed([*begun, *[(wall_ms, 1)] * limit.waiting], rate.window_ms, self.runtime.sizes.rate_parts)
         # The entry is written as a whole, so it repeats the runs of the others.
         others = [part for part in limit.others if part[0] + rate.window_ms > wall_ms]
         runs: list[Part] = [*((at, number, self.store.epoch) for at, number in own), *others]

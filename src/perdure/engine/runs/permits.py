@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Literal, NamedTuple, Protocol, TypeAlias
 
 import attrs
@@ -245,7 +245,7 @@ class Permits:
     # ------------------------------------------------------------ over engines
     def restore(self, stored: StoredPermits) -> None:
         """Take over the runs that this engine began before it forgot these permits."""
-        self.begun = [(at, number) for at, number, by in stored.begun if by == self.me] + self.begun
+        self.begun = [(at, number) for at, number, by in stored.begun if by == self.me]
 
     def plan(self, others: StoredPermits, wanted: PermitsWanted, clock: Instants, parts: int) -> Planned:
         """Decide how many permits this engine may have. Pure.
@@ -273,7 +273,7 @@ class Permits:
             # Counted as of the latest moment at which they may begin: with an
             # earlier one the window would end too soon.
             own.append((counted_ms, self.placed + granted))
-        begun = [(at, number, self.me) for at, number in merged(own, window_ms, parts)]
+        begun = [(at, number, self.me) for at, number in packed(own, window_ms, parts)]
         missing = wanted.permits - int(min(block - self.used, granted if self.rate is not None else wanted.permits))
         held = {self.me: int(block)} if self.ownership == "shared" and self.concurrency is not None and block else {}
         since_ms = wall_ms if self.since_ms is None else self.since_ms
@@ -392,26 +392,21 @@ class Permits:
             self.begun = [(at, n) for at, n in self.begun if at + self.rate.window_ms > wall_ms]
 
 
-def merged(begun: Sequence[tuple[int, int]], window_ms: int, most: int) -> list[tuple[int, int]]:
-    """Return begun runs, in order, in a few parts, none earlier than it was."""
+def packed(begun: Iterable[tuple[int, int]], window_ms: int, most: int) -> list[tuple[int, int]]:
+    """Return begun runs, in order, in a few parts: an instant and a number. None is earlier than it was."""
     numbers = dict[int, int]()
     for at, number in begun:
         numbers[at] = numbers.get(at, 0) + number
     if len(numbers) <= most:
         return list(numbers.items())
-    return packed([at for at, number in begun for _ in range(number)], window_ms, most)
-
-
-def packed(begun: Sequence[int], window_ms: int, most: int) -> list[tuple[int, int]]:
-    """Return instants in order as a few pairs of an instant and a number of runs, none of them earlier than it was."""
     parts: list[tuple[int, int]] = []
     first = -math.inf
-    for at in begun:
+    for at, number in numbers.items():
         if parts and at - first < window_ms / most:
             # The later instant: a run must not count as earlier than it began.
-            parts[-1] = (at, parts[-1][1] + 1)
+            parts[-1] = (at, parts[-1][1] + number)
         else:
-            parts.append((at, 1))
+            parts.append((at, number))
             first = at
     return parts
 
