@@ -26,8 +26,10 @@ from returns.result import Result, Success
 
 from perdure import App, Client, Do, ItemContext, Limit, WorkerPool, effect, program
 from perdure.client.local_gateway import engine_of
+from perdure.engine.runs.permits import PermitsName
 from perdure.programs import sleep
 from perdure.testing.cluster import Cluster, ClusterEngine
+from perdure.testing.world.trace import TraceEvent, TransitionCommitted
 
 KEYS = ("ann", "bob", "cat")
 CONCURRENCY, PER_KEY = 3, 2
@@ -279,6 +281,25 @@ def test_engines_that_write_an_entry_together_count_each_call_once(together: int
                 cluster.run_on(up[number % 3], lambda client, n=number: client.handle(pool).put(f"i{n}", n))
             cluster.advance("1500 ms")
         assert sorted(begun.items) == list(range(ENTRIES))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_engines_that_are_far_from_a_rate_ask_for_more_permits_at_a_time(seed: int) -> None:
+    pool = WorkerPool(
+        "far", item=int, work=of_its_key, key=str, workers=5, limits=[Limit("far", rate=(10_000, "1 minute"))]
+    )
+    begun = Begun()
+    with Cluster(App(begun).with_jobs(pool), seed=seed) as cluster:
+        told: list[TraceEvent] = []
+        cluster.watch(told.append)
+        up = [cluster.open() for _ in range(3)]
+        cluster.run_on(up[0], lambda client: client.handle(pool).hold())
+        cluster.run_on(up[0], lambda client: client.handle(pool).put_many((f"{n}", n) for n in range(200)))
+        cluster.run_on(up[0], lambda client: client.handle(pool).release())
+        assert cluster.run_until(lambda: len(begun.items) == 200)
+        written = [event.what.transition.address for event in told if isinstance(event.what, TransitionCommitted)]
+        asked = written.count(PermitsName("far", None).address)
+        assert asked <= 40, asked  # 62 to 84 with as many permits as there are free workers
 
 
 # ---------------------------------------------------------------- kills, stalls, partitions and changes together

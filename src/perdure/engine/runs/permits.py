@@ -348,8 +348,11 @@ class Permits:
         equal = rate.runs // (len(others.wants) + 1)
         kept_for_older = sum(min(wish.permits, max(equal, wish.cost)) for wish in older.values())
         share: float = max(equal, cost)
-        if not others.wants:
-            share = wanted = max(wanted, self.lately if wanted else 0)
+        if wanted:
+            # As many again as have begun: fewer requests. Never what other engines may want before they return.
+            wishes, engines = sum(wish.permits for wish in others.wants.values()), len(others.wants) + 1
+            more, spare = 2 * self.lately, (free - wishes) // (2 * engines)
+            wanted = max(wanted, min(more, spare))
         granted = int(max(0, min(wanted, free - kept_for_older, share)))
         free_ms, enough = math.inf, free
         for at, number in (*begun, (clock.wall_ms + clock.term_ms, self.placed + granted)):
