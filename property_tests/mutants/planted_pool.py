@@ -98,9 +98,9 @@ MUTANTS = (
     ),
     Mutant(
         "a lane that had its turn keeps it",
-        "FairQueue.take",
-        "self._turn, known.turn = turn, turn + 1",
-        "self._turn, known.turn = turn, turn",
+        "FairQueue._first_of",
+        "known.turn = turn + 1",
+        "known.turn = turn",
         f"{TURNS}::test_no_lane_waits_for_more_than_one_run_of_each_other",
     ),
     Mutant(
