@@ -160,6 +160,7 @@ EXPLAINED = {
     "stores/postgres/opening.py:_LAST": END,
     "stores/postgres/operations.py:_REPEATS": TRIES,
     "stores/postgres/ownership.py:_OWNER": NUMBERS,
+    "stores/postgres/ownership.py:_PROBED": NUMBERS,
     "stores/postgres/queries.py:SELDOM": RATIO,
     "stores/postgres/queries.py:_BEFORE_ALL": END,
     "stores/postgres/queries.py:_COUNTING": NUMBERS,

@@ -6,9 +6,11 @@ import asyncio
 import re
 import subprocess
 import sys
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 import pytest
@@ -321,19 +323,29 @@ def test_a_second_engine_is_refused_and_says_who_owns_the_schema(harness: Postgr
     asyncio.run(main())
 
 
-def test_a_server_that_accepts_locks_without_locking_is_refused(harness: PostgresHarness):
-    """Its functions are those of databases that only speak the protocol: ``pg_try_advisory_lock`` is always true."""
+BLIND = {
+    "pg_try_advisory_lock": "grants the lock of an owner to two sessions",
+    "pg_advisory_xact_lock": "accepts advisory locks without locking",
+    "pg_try_advisory_xact_lock": "accepts advisory locks without locking",
+    "pg_try_advisory_xact_lock_shared": "accepts advisory locks without locking",
+}
+
+
+@pytest.mark.parametrize(("lock", "reason"), BLIND.items())
+def test_a_server_that_accepts_locks_without_locking_is_refused(harness: PostgresHarness, lock: str, reason: str):
+    """Its function is that of databases that only speak the protocol: it is always true."""
     role = f"blind_{harness.schema[-12:]}"
+    # A shared engine has no lock of an owner.
+    ownership = "owned" if lock == "pg_try_advisory_lock" else "shared"
 
     async def main() -> None:
         await harness.execute(f"CREATE ROLE {role} SUPERUSER LOGIN")
         await harness.execute(f"CREATE SCHEMA {role}")
-        for lock in ("pg_try_advisory_lock(int, int) RETURNS bool", "pg_advisory_xact_lock(int, int) RETURNS bool"):
-            await harness.execute(f"CREATE FUNCTION {role}.{lock} LANGUAGE sql AS 'SELECT true'")
+        await harness.execute(f"CREATE FUNCTION {role}.{lock}(int, int) RETURNS bool LANGUAGE sql AS 'SELECT true'")
         await harness.execute(f"ALTER ROLE {role} SET search_path = {role}, pg_catalog")
         try:
-            url = re.sub("//[^/]*@", f"//{role}@", harness.url)
-            with pytest.raises(StoreUnavailable, match="grants the lock of an owner to two sessions"):
+            url = re.sub("//[^/]*@", f"//{role}@", f"{harness.url}&ownership={ownership}")
+            with pytest.raises(StoreUnavailable, match=reason):
                 await open_postgres(url)
             assert await value((await open_postgres(harness.url)).close()) is None
         finally:
@@ -342,6 +354,45 @@ def test_a_server_that_accepts_locks_without_locking_is_refused(harness: Postgre
             await harness.execute(f"DROP ROLE {role}")
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("ownership", ["owned", "shared"])
+def test_a_server_that_accepts_skip_locked_without_locking_is_refused(harness: PostgresHarness, ownership: str):
+    """A relay blanks the clause in each statement: a row that another session has locked is then not skipped."""
+    clause = b"FOR UPDATE SKIP LOCKED"
+
+    async def main() -> None:
+        settings = settings_of(harness.url)
+        folder = parse_qs(urlsplit(settings.dsn).query)["host"][0]
+        async with relay(Path(folder), lambda sent: sent.replace(clause, b" " * len(clause))) as port:
+            url = f"postgresql://postgres@127.0.0.1:{port}/postgres?schema={harness.schema}&ownership={ownership}"
+            with pytest.raises(StoreUnavailable, match="accepts FOR UPDATE SKIP LOCKED without locking"):
+                await open_postgres(url)
+        assert await value((await open_postgres(harness.url)).close()) is None
+
+    asyncio.run(main())
+
+
+@asynccontextmanager
+async def relay(folder: Path, change: Callable[[bytes], bytes]) -> AsyncGenerator[int]:
+    """Pass connections on to a server's Unix socket, and change each piece that a client sends."""
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def copy(source: asyncio.StreamReader, target: asyncio.StreamWriter, of: Callable[[bytes], bytes]) -> None:
+        try:
+            while piece := await source.read(2**20):
+                target.write(of(piece))
+        finally:
+            target.close()
+            await target.wait_closed()
+
+    async def accept(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+        answers, requests = await asyncio.open_unix_connection(folder / ".s.PGSQL.5432")
+        tasks.update(map(asyncio.ensure_future, (copy(source, requests, change), copy(answers, target, bytes))))
+
+    async with await asyncio.start_server(accept, "127.0.0.1", 0) as server:
+        yield server.sockets[0].getsockname()[1]
+    await asyncio.gather(*tasks, return_exceptions=True)  # the engine has closed its connections
 
 
 def test_a_standby_takes_over_when_the_owner_ends(harness: PostgresHarness):

@@ -89,6 +89,17 @@ def test_a_command_of_a_transaction_arrives_though_no_notification_does(
     assert "pooler in transaction mode" in caplog.text
 
 
+def test_engines_that_open_together_each_find_a_second_connection_for_the_probe(harness: SharedPostgresHarness):
+    """The pooler has four server connections: four engines may hold one each, and wait for another."""
+
+    async def main() -> None:
+        await (await open_postgres(harness.url)).close()
+        stores = await asyncio.gather(*(open_postgres(harness.url) for _ in range(8)))
+        await asyncio.gather(*(store.close() for store in stores))
+
+    asyncio.run(main())
+
+
 def test_an_owner_is_refused(harness: SharedPostgresHarness):
     """Its lock would belong to whatever client uses the connection next."""
     owned = harness.url.replace("ownership=shared&lease=30s", "ownership=owned")

@@ -48,7 +48,13 @@ from perdure.stores.postgres.encoding import (
     message_from,
 )
 from perdure.stores.postgres.operations import PostgresOperations
-from perdure.stores.postgres.ownership import Lease, LockRecovery, NotificationListener, OwnerLock
+from perdure.stores.postgres.ownership import (
+    Lease,
+    LockRecovery,
+    NotificationListener,
+    OwnerLock,
+    check_locks,
+)
 from perdure.stores.postgres.queries import (
     InstanceQueries,
     InstanceSearch,
@@ -609,6 +615,8 @@ async def _opened(connection: Any, settings: PostgresSettings, on_locked: OnLock
     if settings.if_missing == "refuse" and not await version_of(connection, settings.schema):
         raise StoreMissing(settings.name, no_schema(settings.schema))
     await migrate(connection, store=settings.name, schema=settings.schema)
+    # Each opening, also a shared one, whose fence is locks of rows and of transactions alone.
+    await _patiently(lambda: check_locks(connection, settings, runtime), settings, runtime)
     match settings.ownership:
         case "owned":
             return await _owned(connection, settings, on_locked, runtime)

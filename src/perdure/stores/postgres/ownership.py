@@ -17,6 +17,7 @@ from perdure.stores.contract import OwnershipListener
 from perdure.stores.postgres.connections import (
     DRIVER_ERRORS,
     KEEPALIVE,
+    NO_FREE_CONNECTION,
     PostgresConnections,
     connect,
     is_pooled,
@@ -40,6 +41,63 @@ _GRANTED_TWICE: Final = (
     "the server grants the lock of an owner to two sessions, so it would not keep out a second engine; use PostgreSQL "
     "itself, whose pg_try_advisory_lock locks"
 )
+
+
+_PROBED: Final = 1885692522
+
+PROBE_TIMEOUT_MS: Final = 1_000
+"""How long the second connection of a probe may wait for a statement, such as in the queue of a pooler."""
+
+# A lock of this session's own number, and a row that no statement updates: no engine waits for an opening.
+_HOLD: Final = """
+SELECT pg_backend_pid(), pg_advisory_xact_lock({key}, pg_backend_pid()),
+  EXISTS (SELECT FROM {schema}.migrations WHERE version = 1 FOR UPDATE SKIP LOCKED)
+"""
+_TAKE: Final = """
+SELECT pg_try_advisory_xact_lock({key}, $1), pg_try_advisory_xact_lock_shared({key}, $1),
+  EXISTS (SELECT FROM {schema}.migrations WHERE version = 1 FOR UPDATE SKIP LOCKED)
+"""
+
+_ACCEPTED: Final = (
+    "the server accepts {lock} without locking, so two engines could write one row; use PostgreSQL itself, or a "
+    "database whose {lock} locks"
+)
+
+
+class NoSecondConnection(TimeoutError):
+    """A pooler had no server connection for a probe's second session: try again later, as for a full server."""
+
+    sqlstate = NO_FREE_CONNECTION
+
+
+async def check_locks(connection: Any, settings: PostgresSettings, runtime: Runtime) -> None:
+    """Check with two sessions that the server's transaction locks exclude: advisory locks, and locks of rows.
+
+    Raises:
+        StoreUnavailable: the server grants one of them to both sessions.
+        Exception: one of `DRIVER_ERRORS`.
+    """
+    names = {"key": _PROBED, "schema": settings.quoted}
+    other = await connect(settings.dsn)
+    # Engines that start together can hold all connections of a small pooler, each waiting for its second one.
+    timer = runtime.call_later(PROBE_TIMEOUT_MS, other.terminate)
+    try:
+        async with connection.transaction():
+            holder, _, is_held = await connection.fetchrow(_HOLD.format(**names))
+            advisory, shared, row = await other.fetchrow(_TAKE.format(**names), holder)
+    except DRIVER_ERRORS:
+        if other.is_closed() and not connection.is_closed():
+            # "from None": the cause decides whether an opening waits, and the end of that connection would not.
+            raise NoSecondConnection(f"no second session within {PROBE_TIMEOUT_MS} ms") from None
+        raise
+    finally:
+        timer.cancel()
+        other.terminate()
+    # After the transaction: the holder's session still existed when the other one tried.
+    # The holder itself skips a row that another opening holds, and may release before this one tries.
+    for is_granted, lock in ((advisory or shared, "advisory locks"), (is_held and row, "FOR UPDATE SKIP LOCKED")):
+        if is_granted:
+            raise StoreUnavailable(f"open {settings.name}", _ACCEPTED.format(lock=lock))
 
 
 async def _keep_alive(connection: Any) -> None:
