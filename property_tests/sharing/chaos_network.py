@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import subprocess
 from pathlib import Path
 
 from attrs import define, field
+from postgres_server import free_port
 
 _RUN = {"check": True, "capture_output": True}
 
@@ -33,12 +33,6 @@ def has_namespaces() -> bool:
 def ip(*arguments: str) -> None:
     """Execute a command of ``ip``."""
     subprocess.run(["ip", *arguments], check=True, capture_output=True)  # noqa: S603, S607
-
-
-def free_port() -> int:
-    """Return a port of this machine."""
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return int(found.getsockname()[1])
 
 
 @define

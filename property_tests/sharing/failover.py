@@ -13,48 +13,12 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Self
 
 from attrs import define, field
 from chaos import Chaos
 from chaos_audit import Verdict
-from chaos_network import Link, free_port
-from postgres_server import PrivateCluster, Replica, binaries
-
-_OPTIONS = "-c fsync=off -c max_connections=100 -c listen_addresses=127.0.0.1 -c port={}"
-
-
-@define
-class Pair:
-    """A primary and its synchronous replica.
-
-    Attributes:
-        programs: of the server.
-        url: reaches whichever is the primary.
-    """
-
-    programs: Path
-    ports: tuple[int, int] = field(factory=lambda: (free_port(), free_port()))
-    primary: PrivateCluster = field(init=False)
-    replica: Replica = field(init=False)
-
-    @property
-    def url(self) -> str:
-        first, second = self.ports
-        hosts = f"127.0.0.1:{first},127.0.0.1:{second}"
-        return f"postgresql://postgres@{hosts}/postgres?target_session_attrs=read-write"
-
-    def __enter__(self) -> Self:
-        first, second = (_OPTIONS.format(port) for port in self.ports)
-        self.primary = PrivateCluster(self.programs, f"{first} -c synchronous_standby_names='*'")
-        self.primary.__enter__()
-        self.replica = Replica(self.programs, second, self.ports[0])
-        self.replica.__enter__()
-        return self
-
-    def __exit__(self, *raised: object) -> None:
-        self.replica.__exit__(*raised)
-        self.primary.__exit__(*raised)
+from chaos_network import Link
+from postgres_server import ReplicatedCluster, binaries
 
 
 @define
@@ -74,7 +38,7 @@ class Failover(Chaos):
         if mishap != "fail over":
             await super().suffer(mishap)
             return
-        assert isinstance(self.cluster, Pair)
+        assert isinstance(self.cluster, ReplicatedCluster)
         self.done[mishap] += 1
         began_s = time.monotonic()
         self.cluster.primary.kill()
@@ -87,7 +51,7 @@ class Failover(Chaos):
 def fail_over(folder: Path, programs: Path, lease_s: float, seed: int, callers: int = 3) -> tuple[Verdict, float]:
     """Run engines, kill the primary under load, promote the replica, and audit."""
     drawn = random.Random(seed)  # noqa: S311 - reproducible
-    with Pair(programs) as pair:
+    with ReplicatedCluster(programs) as pair:
         chaos = Failover(folder, pair, 3, drawn, lease_s, callers, namespaces=False)
         verdict = asyncio.run(chaos.run(["stall", "fail over", "kill"]))
     return verdict, chaos.outages_s[0]

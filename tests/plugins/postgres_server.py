@@ -11,6 +11,7 @@ import os
 import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 from collections.abc import Generator, Iterator
@@ -184,3 +185,46 @@ class Replica(PrivateCluster):
     def promote(self) -> None:
         """Make it a primary."""
         self._run("pg_ctl", "-D", self._data, "-w", "promote")
+
+
+class ReplicatedCluster:
+    """A primary and its streaming replica, on ports of this machine.
+
+    Args:
+        programs: as for `PrivateCluster`.
+        synchronous: the setting ``synchronous_standby_names`` of the primary: empty to acknowledge without the replica.
+    """
+
+    def __init__(self, programs: Path, *, synchronous: str = "*") -> None:
+        self.ports = free_port(), free_port()
+        first, second = (
+            f"-c fsync=off -c max_connections=100 -c listen_addresses=127.0.0.1 -c port={port}" for port in self.ports
+        )
+        self.primary = PrivateCluster(programs, f"{first} -c synchronous_standby_names='{synchronous}'")
+        self.replica = Replica(programs, second, self.ports[0])
+
+    @property
+    def url(self) -> str:
+        """Reaches whichever is the primary."""
+        hosts = ",".join(f"127.0.0.1:{port}" for port in self.ports)
+        return f"postgresql://postgres@{hosts}/postgres?target_session_attrs=read-write"
+
+    @property
+    def replica_url(self) -> str:
+        """Reaches the replica."""
+        return f"postgresql://postgres@127.0.0.1:{self.ports[1]}/postgres"
+
+    def __enter__(self) -> Self:
+        self.primary.__enter__()
+        self.replica.__enter__()
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self.replica.__exit__(*raised)
+        self.primary.__exit__(*raised)
+
+
+def free_port() -> int:
+    """Return a port of this machine."""
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        return int(found.getsockname()[1])

@@ -592,7 +592,7 @@ class LocalGateway(ReadingGateway):
         return Call(self._counts, "counts")
 
     async def _counts(self) -> Result[StoreCounts, CallError]:
-        counts = self.engine.store.counts
+        counts = self.lists.counts
         if counts is None:
             return Failure(StoreUnavailable("count", f"{self.name} does not count its instances"))
         return await self.engine.reads.answer(lambda: answer_of(counts.instances()))

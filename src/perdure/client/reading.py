@@ -86,6 +86,11 @@ class ReadingGateway(ABC):
         """The store."""
 
     @property
+    def lists(self) -> Store:
+        """The store that answers lists, searches and counts: the store's replica, if it has one."""
+        return self.store if self.store.replica is None else self.store.replica
+
+    @property
     def elsewhere(self) -> frozenset[Job]:
         """The jobs that other engines on the shared store serve. None without an engine."""
         return frozenset()
@@ -220,9 +225,9 @@ class ReadingGateway(ABC):
 
     async def _page(self, query: Query, most: int | None) -> Result[Listing, CallError]:
         if most is not None:
-            stopped = await self.answer(lambda: answer_of(self.store.search(query, most)))
+            stopped = await self.answer(lambda: answer_of(self.lists.search(query, most)))
             return stopped.map(lambda found: self._listing(found, query.limit))
-        found = await self.answer(lambda: answer_of(self.store.find(query)))
+        found = await self.answer(lambda: answer_of(self.lists.find(query)))
         return found.map(lambda rows: self._listing(_all_of(rows, query.limit), query.limit))
 
     def count_matching(
@@ -238,7 +243,7 @@ class ReadingGateway(ABC):
             query = self.query(ListFilter(kind=kind, name=name, where=texts))
         except RequestError as refused:
             return Failure(refused)
-        attributes = self.store.attributes
+        attributes = self.lists.attributes
         if not query.where or attributes is None:
             return Failure(InvalidArgument("where of count_matching", where, "at least one condition"))
 
@@ -264,7 +269,8 @@ class ReadingGateway(ABC):
 
     async def _generations(self, query: Query) -> Result[tuple[int, ...] | None, CallError]:
         """Return the generations of the attributes of a query. None if one is not whole."""
-        attributes = self.store.attributes
+        # Of the store that answers: a replica may not have the values yet that the primary has filled.
+        attributes = self.lists.attributes
         job = self.definitions[query.kind or "", query.name or ""]
         if attributes is None:
             return Success(None)

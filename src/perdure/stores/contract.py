@@ -264,15 +264,14 @@ class Store(ABC):
         attributes: keeps attributes beside the instances, to find them.
         histories: keeps events of some jobs after they have left the log.
         sharing: lets several engines open the store together; None for an owned store.
+        replica: answers callers' lists, searches and counts, perhaps from an earlier state; None: this store does.
         lost: done, with the reason, when an owned store no longer belongs to this engine: every later operation returns
             ``OwnershipLost``, and the engine stops. None for a store that cannot be lost.
         synchronous: whether the store answers every operation within its call: then nothing is gained by batches.
         runtime: how a caller waits: the runtime with which the store was opened. None: the running asyncio loop.
         cache_bytes: the maximum size of the instances that the engine keeps in memory; 0: it keeps none.
-        previous_exit: ``died`` when the previous engine's process ended without closing the store, otherwise
-            ``closed``. A store that cannot tell says ``closed``.
-        reads: decides, beside the code of a job, whether an instance can be read: the ids of the keys of an
-            encrypted store; empty for any other.
+        previous_exit: ``died`` if the previous engine's process did not close the store, else, or unknown, ``closed``.
+        reads: decides, beside a job's code, whether an instance can be read: the key ids of an encrypted store.
     """
 
     name: str
@@ -287,6 +286,7 @@ class Store(ABC):
     attributes: StoredAttributes | None = None
     histories: StoredHistories | None = None
     sharing: Sharing | None = None
+    replica: Store | None = None
     lost: Future[str] | None = None
     synchronous: bool = False
     runtime: Runtime | None = None

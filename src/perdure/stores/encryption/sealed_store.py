@@ -387,7 +387,7 @@ def encrypted_store(store: Store, encryption: Encryption) -> Store:
     """
     records = RecordCipher(encryption)
     lanes, journal, cursors, sharing = store.lanes, store.journal, store.cursors, store.sharing
-    streams = store.streams
+    streams, replica = store.streams, store.replica
     return overlay(
         store,
         _Operations(store, records),
@@ -398,6 +398,7 @@ def encrypted_store(store: Store, encryption: Encryption) -> Store:
         streams=streams and overlay(streams, _EncryptedStreams(streams, records)),
         cursors=cursors and overlay(cursors, _EncryptedCursors(cursors, records)),
         sharing=sharing and overlay(sharing, _EncryptedSharing(sharing, records)),
+        replica=replica and encrypted_store(replica, encryption),
     )
 
 

@@ -23,8 +23,8 @@ async def open_postgres(url: str, *, on_locked: OnLocked = "raise", runtime: Run
     Args:
         url: ``postgresql://user:password@host:5432/database``. Query options: ``schema`` (by default ``perdure``),
             ``durability`` (``full`` or ``relaxed``), ``cache`` (the instance cache's bound, by default ``64MiB``),
-            ``if_missing`` (``create`` or ``refuse``). Other options are PostgreSQL parameters, such as
-            ``sslmode=require``.
+            ``if_missing`` (``create`` or ``refuse``), ``replica`` (the host that answers lists). Other options are
+            PostgreSQL parameters, such as ``sslmode=require``.
         on_locked: the reaction if another engine owns the schema. ``raise``: raise ``StoreLocked``. ``wait``: stand by,
             and take over within 200 ms after that engine ends.
         runtime: how the store waits and starts its tasks. By default the running event loop's runtime.

@@ -21,6 +21,7 @@ from perdure.programs.future import answered_by, asked, converted, settled
 from perdure.runtime.record import LogRecord, Runtime
 from perdure.stores.contract import OwnershipListener, Store
 from perdure.stores.postgres.connections import (
+    COMMAND_TIMEOUT_S,
     DRIVER_ERRORS,
     EPOCH_ENDED,
     READ_ONLY,
@@ -485,7 +486,7 @@ class PostgresStore(PostgresOperations, InstanceSearch, PostgresEventLog, Store)
         runtime: Runtime,
         settings: PostgresSettings,
         connections: PostgresConnections,
-        lock: OwnerLock | Lease,
+        lock: OwnerLock | Lease | None,
         epoch: int,
     ) -> None:
         # First: the other two read `schema` when they are made.
@@ -498,7 +499,7 @@ class PostgresStore(PostgresOperations, InstanceSearch, PostgresEventLog, Store)
         self.journal = PostgresJournal(self)
         self.streams = PostgresStreams(self)
         self.cursors = PostgresCursors(self)
-        self.counts = PostgresCounts(self, runtime)
+        self.counts = PostgresCounts(self, runtime, keeper=self)
         self.attributes = PostgresAttributes(self)
         self.histories = PostgresHistories(self)
         self.cache_bytes = settings.cache_bytes
@@ -528,6 +529,11 @@ class PostgresStore(PostgresOperations, InstanceSearch, PostgresEventLog, Store)
                 ended.end()
         return super().close()
 
+    async def _close(self) -> Result[None, StoreError]:
+        if self.replica is not None:
+            await self.replica.close()
+        return await super()._close()
+
 
 PATIENCE_MS: Final = 15_000
 """How long an opening waits for a server that has no free connection, or is starting."""
@@ -544,7 +550,9 @@ async def open_schema(settings: PostgresSettings, *, on_locked: OnLocked, runtim
     """
     connection = await _patiently(lambda: _connection(settings), settings, runtime)
     with _ended_on_failure(connection, settings):
-        return await _opened(connection, settings, on_locked, runtime)
+        store = await _opened(connection, settings, on_locked, runtime)
+    store.replica = _replica(settings, store, runtime)
+    return store
 
 
 async def _patiently(make: Callable[[], Awaitable[T]], settings: PostgresSettings, runtime: Runtime) -> T:
@@ -610,7 +618,7 @@ def _ended_on_failure(connection: Any, settings: PostgresSettings) -> Generator[
         raise
 
 
-async def _opened(connection: Any, settings: PostgresSettings, on_locked: OnLocked, runtime: Runtime) -> Store:
+async def _opened(connection: Any, settings: PostgresSettings, on_locked: OnLocked, runtime: Runtime) -> PostgresStore:
     # Before `migrate`, which would create the schema.
     if settings.if_missing == "refuse" and not await version_of(connection, settings.schema):
         raise StoreMissing(settings.name, no_schema(settings.schema))
@@ -626,7 +634,7 @@ async def _opened(connection: Any, settings: PostgresSettings, on_locked: OnLock
             assert_never(settings.ownership)
 
 
-async def _owned(connection: Any, settings: PostgresSettings, on_locked: OnLocked, runtime: Runtime) -> Store:
+async def _owned(connection: Any, settings: PostgresSettings, on_locked: OnLocked, runtime: Runtime) -> PostgresStore:
     lock = OwnerLock(connection, settings.quoted, settings.dsn)
     await lock.acquire(store=settings.name, on_locked=on_locked, runtime=runtime)
     # Under the lock, and before the first statement of this opening: all earlier ones are ended by then.
@@ -639,7 +647,7 @@ async def _owned(connection: Any, settings: PostgresSettings, on_locked: OnLocke
     return _notified(store, store.lock_recovery.connection, runtime)
 
 
-async def _shared(connection: Any, settings: PostgresSettings, runtime: Runtime) -> Store:
+async def _shared(connection: Any, settings: PostgresSettings, runtime: Runtime) -> PostgresStore:
     joined = f"SELECT {settings.quoted}.join_members($1, $2)"
     epoch = int(await connection.fetchval(joined, settings.lease_ms, _label()))
     # `join_members` returns 0 if it finds the lock of an owner.
@@ -688,10 +696,31 @@ async def read_only_store(reader: PostgresReader, runtime: Runtime) -> Store:
         runtime: the reader event loop's runtime.
     """
     settings, connections = reader.settings, _ReadOnlyConnections(reader, runtime)
-    store = _ReadOnlyStore(runtime, settings, connections, Lease(connections, settings), epoch=0)
+    store = _ReadOnlyStore(runtime, settings, connections, None, epoch=0)
     store.damage = reader.damage
     # Other processes write the rows, and do not notify this one: a kept row would be stale.
     store.cache_bytes = 0
+    return store
+
+
+class _ReplicaConnections(PostgresConnections):
+    """Reads from a replica, which errors name."""
+
+    async def read(self, operation: str, sql: str, *values: Any) -> Result[Rows, StoreError]:
+        return await super().read(f"{operation} on the replica {self._settings.name}", sql, *values)
+
+
+def _replica(settings: PostgresSettings, primary: PostgresStore, runtime: Runtime) -> Store | None:
+    """Make the store of a replica. It connects with the first list: an engine starts while a replica is down."""
+    if settings.replica is None:
+        return None
+    dsn, name = settings.replica
+    reading = attrs.evolve(settings, dsn=dsn, name=name)
+    make = partial(connect, dsn, command_timeout=COMMAND_TIMEOUT_S)
+    connections = _ReplicaConnections(ConnectionPool(runtime, make), reading, 0)
+    # No opening has the number 0: also if the replica becomes a primary, its functions refuse to write for it.
+    store = PostgresStore(runtime, reading, connections, None, epoch=0)
+    store.counts = PostgresCounts(store, runtime, keeper=primary)
     return store
 
 
@@ -699,7 +728,7 @@ async def _pool(settings: PostgresSettings, epoch: int, runtime: Runtime) -> Pos
     return await _patiently(lambda: PostgresConnections.open(settings, epoch, runtime), settings, runtime)
 
 
-def _notified(store: PostgresStore, connection: Callable[[], Awaitable[Any]], runtime: Runtime) -> Store:
+def _notified(store: PostgresStore, connection: Callable[[], Awaitable[Any]], runtime: Runtime) -> PostgresStore:
     """Let a store listen on a connection, until it is closed."""
     store.notifications = NotificationListener(runtime, connection, store.write, store.schema, store.epoch)
     return store

@@ -270,7 +270,7 @@ class PostgresOperations:
         runtime: Runtime,
         settings: PostgresSettings,
         connections: PostgresConnections,
-        lock: OwnerLock | Lease,
+        lock: OwnerLock | Lease | None,
         epoch: int,
     ) -> None:
         self.damage = CorruptRows()
@@ -500,7 +500,8 @@ class PostgresOperations:
                 await queue.emptied()
             # After all statements: a standby that gets the lock earlier ends this opening, and the last commits would
             # be refused.
-            await self._lock.close(self.epoch)
+            if self._lock is not None:
+                await self._lock.close(self.epoch)
             await self._connections.close()
             # Cancelled last: the lock's release and the end of the connections may wait for the same silent server.
             limit.cancel()

@@ -631,10 +631,11 @@ _COUNTING: Final = 1885692520
 
 
 class PostgresCounts:
-    """Counts messages and instances, and keeps a slow count in a table that all engines read."""
+    """Counts messages and instances. The keeper, for a replica its primary, keeps a slow count for all engines."""
 
-    def __init__(self, operations: PostgresOperations, runtime: Runtime) -> None:
+    def __init__(self, operations: PostgresOperations, runtime: Runtime, keeper: PostgresOperations) -> None:
         self._operations = operations
+        self._keeper = keeper
         self._runtime = runtime
         s = operations.schema
         # LEFT JOIN: the other numbers are returned without a kept count, too. Its age is by the server's clock, which
@@ -721,10 +722,10 @@ class PostgresCounts:
         if took_ms < QUICK_MS:
             # While a kept count exists, a caller that meets another's count returns the old one.
             if body is not None:
-                await self._operations.write("forget a count", self._forget)
+                await self._keeper.write("forget a count", self._forget)
         else:
             kept = orjson.dumps([(one.kind, one.name, one.status, one.number) for one in instances]).decode()
-            await self._operations.write("keep a count", self._keep, took_ms, kept)  # a failure is one more count
+            await self._keeper.write("keep a count", self._keep, took_ms, kept)  # a failure is one more count
         return Success(StoreCounts(instances=instances, **rest))
 
 

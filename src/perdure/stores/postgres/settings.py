@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Any, Final, Literal, TypeAlias
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import SplitResult, parse_qsl, urlencode
 
 import attrs
 
@@ -44,10 +44,11 @@ _PARAMETERS: Final = {
     "sslmode": ("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
     "target_session_attrs": ("any", "read-write", "read-only", "primary", "standby", "prefer-standby"),
 }
+_OF_SERVER: Final = ("host", "hostaddr", "port", "target_session_attrs")
 _OPTIONS: Final = (
     "'?schema=perdure', '?durability=full' or '?durability=relaxed', '?if_missing=create' or '?if_missing=refuse', "
-    "'?ownership=owned' or '?ownership=shared', '?lease=6s', '?cache=16MiB', each at most once, and parameters of "
-    "PostgreSQL such as '?sslmode=require'"
+    "'?ownership=owned' or '?ownership=shared', '?lease=6s', '?cache=16MiB', '?replica=host:5432', each at most once, "
+    "and parameters of PostgreSQL such as '?sslmode=require'"
 )
 
 
@@ -64,6 +65,7 @@ class PostgresSettings:
         if_missing: what happens when the schema does not exist.
         ownership: ``owned`` by one engine at a time, or ``shared`` by many.
         lease_ms: in a shared store, how long an engine may be silent before another one takes over its work.
+        replica: ``dsn`` and ``name`` of the replica that answers lists, searches and counts.
     """
 
     dsn: str = attrs.field(repr=False)
@@ -74,6 +76,7 @@ class PostgresSettings:
     if_missing: IfMissing = "create"
     ownership: Ownership = "owned"
     lease_ms: int = DEFAULT_LEASE_MS
+    replica: tuple[str, str] | None = attrs.field(default=None, repr=False)
 
     @property
     def quoted(self) -> str:
@@ -113,6 +116,8 @@ def settings_of(url: str) -> PostgresSettings:
     own["lease_ms"] = own.pop("lease", DEFAULT_LEASE_MS)
     schema = own.get("schema", DEFAULT_SCHEMA)
     name = f"postgresql://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    if "replica" in own:
+        own["replica"] = _replica(parts, own["replica"], others)
     return PostgresSettings(
         # Without this library's own options: the driver passes unknown ones to the server, which refuses them.
         dsn=parts._replace(query=urlencode(others)).geturl(),
@@ -120,6 +125,15 @@ def settings_of(url: str) -> PostgresSettings:
         name=name if schema == DEFAULT_SCHEMA else f"{name}?schema={schema}",
         **own,
     )
+
+
+def _replica(parts: SplitResult, hosts: str, others: list[tuple[str, str]]) -> tuple[str, str]:
+    """Return a replica's URL, with the user, database and parameters of the primary's, and its name."""
+    user, separator, _ = parts.netloc.rpartition("@")
+    # Without the parameters that choose a server: they are about the primary.
+    query = urlencode([(name, text) for name, text in others if name not in _OF_SERVER])
+    dsn = parts._replace(netloc=f"{user}{separator}{hosts}", query=query).geturl()
+    return dsn, f"postgresql://{hosts}{parts.path}"
 
 
 def _are_hosts(hosts: str) -> bool:
@@ -143,6 +157,8 @@ def _option(name: str, text: str) -> tuple[object] | Literal["invalid"] | None:
         case "cache":
             size = bytes_of(text)
             return "invalid" if size is None else (size,)
+        case "replica":
+            return (text,) if text and "@" not in text and "/" not in text and _are_hosts(text) else "invalid"
         case "lease":
             return (duration_ms(text, what=f"option 'lease' of a {_WHAT}", minimum_ms=MIN_LEASE_MS),)
         case _ if name in _CHOICES:
