@@ -255,7 +255,7 @@ class LaneFeeder:
         """Take an instance whose lane has permits, whatever its turn.
 
         The queue stops at a lane that must not ask for permits yet. Those that have them may come after it, and would
-        never begin: nobody else uses their permits.
+        never begin: no other lane uses their permits.
         """
         while self._offered:
             lane = next(iter(self._offered))

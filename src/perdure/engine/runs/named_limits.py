@@ -296,7 +296,7 @@ class NamedLimits:
         return "others"
 
     def is_offered(self, job: str, lane: str) -> bool:
-        """Whether items of a lane may take permits that it was told of."""
+        """Whether items of a lane may take permits that it was called for."""
         line = self._lines.get((job, lane))
         return line is not None and line.allowed > 0
 
