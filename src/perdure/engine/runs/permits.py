@@ -349,7 +349,7 @@ class Permits:
         kept_for_older = sum(min(wish.permits, max(equal, wish.cost)) for wish in older.values())
         share: float = max(equal, cost)
         if wanted:
-            # As many again as have begun: fewer requests. Never what other engines may want before they return.
+            # As many again as have begun: fewer requests. Never permits that other engines may want soon.
             wishes, engines = sum(wish.permits for wish in others.wants.values()), len(others.wants) + 1
             more, spare = 2 * self.lately, (free - wishes) // (2 * engines)
             wanted = max(wanted, min(more, spare))
