@@ -349,9 +349,12 @@ class Permits:
         kept_for_older = sum(min(wish.permits, max(equal, wish.cost)) for wish in older.values())
         share: float = max(equal, cost)
         if wanted:
-            # As many again as have begun: fewer requests. Never permits that other engines may want soon.
+            # As many as have begun: fewer requests. Twice as many where engines meet at the entry: an engine that is
+            # alone would only write once more to return them. Never permits that other engines may want soon.
             wishes, engines = sum(wish.permits for wish in others.wants.values()), len(others.wants) + 1
-            more, spare = 2 * self.lately, (free - wishes) // (2 * engines)
+            more, spare = self.lately, (free - wishes) // (2 * engines)
+            if self.ownership == "shared":
+                more = 2 * self.lately
             wanted = max(wanted, min(more, spare))
         granted = int(max(0, min(wanted, free - kept_for_older, share)))
         free_ms, enough = math.inf, free
