@@ -275,8 +275,7 @@ WATCH_OWNERSHIP = Requirement(
 )
 LEFT = Requirement(
     "previous_exit",
-    "``died`` when the previous engine's process ended without closing the store, otherwise ``closed``. A store that "
-    "cannot tell says ``closed``.",
+    "``died`` if the previous engine's process did not close the store, else, or unknown, ``closed``.",
 )
 BACKUP_OPENS = Requirement(
     "backup.make",
@@ -380,10 +379,13 @@ RUNTIME = Requirement(
 CACHE_BYTES = Requirement(
     "cache_bytes", "the maximum size of the instances that the engine keeps in memory; 0: it keeps none."
 )
+REPLICA = Requirement(
+    "replica",
+    "answers callers' lists, searches and counts, perhaps from an earlier state; None: this store does.",
+)
 READS = Requirement(
     "reads",
-    "decides, beside the code of a job, whether an instance can be read: the ids of the keys of an encrypted store; "
-    "empty for any other.",
+    "decides, beside a job's code, whether an instance can be read: the key ids of an encrypted store.",
 )
 AS_EXPECTED_ANSWER = Requirement("commit", "One whose ``Put`` names its changes may be answered with ``AS_EXPECTED``.")
 
@@ -621,6 +623,7 @@ NO_CASE: dict[Requirement, str] = {
     RUNTIME: "each store is opened with a runtime in its own way",
     CACHE_BYTES: "the engine keeps the instances",
     LEFT_TO_TIME: "a time is measured, and no case asserts one",
+    REPLICA: "a client reads from it; it is a store that the author opens",
     READS: "the engine compares it; only an encrypted store has keys",
     INSTANTS: "the engine passes the instants; a store only stores and compares them",
     LOST: "each store loses its ownership in its own way; the second opening of an owned store has a case",
