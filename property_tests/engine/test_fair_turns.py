@@ -8,8 +8,9 @@ import attrs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from perdure.engine.loops.fair_queue import FairQueue, Rest
+from perdure.engine.loops.fair_queue import FRESH_MS, FairQueue, Rest
 from perdure.runtime.record import Sizes
+from perdure.stores.shares import OTHERS_MS
 from perdure.values.address import Address
 
 LANES = ("a", "b", "c", "")
@@ -158,6 +159,68 @@ def test_no_lane_waits_for_more_than_one_run_of_each_other(number: dict[str, int
             waited[other] += 1
             assert waited[other] <= 2 * len(LANES) + 1
         waited[lane] = 0
+
+
+@given(
+    ranks=st.dictionaries(st.integers(0, 3 * OTHERS_MS), st.sampled_from(LANES)),
+    shares=st.tuples(*[st.frozensets(st.sampled_from(LANES))] * 2),
+    changed_at=st.integers(0, 4),
+)
+def test_lanes_of_other_engines_come_later_than_those_of_the_share(
+    ranks: dict[int, str], shares: tuple[frozenset[str], frozenset[str]], changed_at: int
+) -> None:
+    share = shares[0]
+    model = Model(FairQueue(40, lambda _: False, unread=False, delay_ms=lambda lane: 0 if lane in share else OTHERS_MS))
+    firsts = {lane: min(rank for rank, of in ranks.items() if of == lane) for lane in ranks.values()}
+    for lane, rank in firsts.items():
+        model.put(lane, rank)
+    for number in range(len(firsts)):
+        if number == changed_at:
+            share = shares[1]
+            model.turns.reorder()
+        expected = min(firsts, key=lambda lane: firsts[lane] + OTHERS_MS * (lane not in share))
+        first_ms = firsts[expected] + OTHERS_MS * (expected not in share)
+        taken = model.take()
+        assert taken is not None
+        assert firsts[taken[0]] + OTHERS_MS * (taken[0] not in share) == first_ms  # another one only if it is as old
+        del firsts[taken[0]]
+    assert model.take() is None
+
+
+@given(
+    share=st.frozensets(st.sampled_from(LANES)),
+    ages=st.lists(st.integers(0, 2 * FRESH_MS), min_size=1, max_size=6),
+    together=st.integers(1, 3),
+)
+def test_an_old_memory_of_another_engines_lane_is_read_again(
+    share: frozenset[str], ages: list[int], together: int
+) -> None:
+    now_ms, read_ms = 0, dict.fromkeys(LANES, 0)
+    sizes = Sizes(lanes_reread=together)
+    turns = FairQueue(
+        40,
+        lambda _: False,
+        unread=False,
+        delay_ms=lambda lane: 0 if lane in share else OTHERS_MS,
+        now_ms=lambda: now_ms,
+        sizes=sizes,
+    )
+    model = Model(turns)
+    for lane in LANES:
+        model.put(lane, 0)
+    for age in ages:
+        now_ms += age
+        before = sum(map(turns.waiting, LANES))
+        taken = model.take()
+        if taken is not None:
+            assert taken[0] in share or now_ms - read_ms[taken[0]] < FRESH_MS
+            continue
+        # No more than the store is asked for at once, and none of this engine's own.
+        assert len(turns.empty()) <= together
+        assert before - sum(map(turns.waiting, LANES)) == len(turns.empty())
+        assert not share.intersection(turns.empty())
+        read_ms.update(dict.fromkeys(turns.empty(), now_ms))
+        model.read(turns.empty())
 
 
 @given(blocked=st.sets(st.sampled_from(LANES)), rank=st.integers(0, 9))

@@ -16,6 +16,7 @@ from returns.future import FutureResult
 from returns.result import Failure, Success
 
 from perdure import Do, ItemContext, WorkerPool, program
+from perdure.engine.loops.fair_queue import FRESH_MS
 from perdure.engine.loops.lane_feeder import REST_MS, LaneFeeder, _groups, lane_feeders
 from perdure.engine.mailbox.entry import MailboxEntry
 from perdure.engine.mailbox.instance_cache import InstanceCache
@@ -25,7 +26,8 @@ from perdure.programs.future import answer_of, asked
 from perdure.runtime.simulated import Simulation
 from perdure.stores.contract import commit_one, overlay
 from perdure.stores.memory import MemoryBackend
-from perdure.values.address import Address
+from perdure.stores.shares import OTHERS_MS
+from perdure.values.address import Address, Job
 from perdure.values.errors import OutcomeUnknown, StoreUnavailable
 from perdure.values.instance import Claim, Instance
 from perdure.values.limits import Limits
@@ -87,6 +89,7 @@ class Engine:
         read_ms: how long a read takes after its rows are found.
         commit_ms: how long a commit takes before it lands.
         work_ms: how long a run takes.
+        owned: the lanes in the engine's share; None: all, as on a store of its own.
         fates: the fates of the next claims; a claim succeeds when they are over.
         broken: the reads of the store that fail next.
     """
@@ -97,6 +100,7 @@ class Engine:
     read_ms: int
     commit_ms: int
     work_ms: int
+    owned: frozenset[str] | None = None
     fates: list[str] = attrs.Factory(list[str])
     broken: list[str] = attrs.Factory(list[str])
     rows: dict[Address, Instance] = attrs.Factory(dict[Address, Instance])
@@ -105,6 +109,7 @@ class Engine:
     begun: list[tuple[float, str, int]] = attrs.Factory(list[tuple[float, str, int]])
     number: int = 0
     unheard: set[Address] = attrs.Factory(set[Address])
+    known_ms: dict[str, float] = attrs.Factory(dict[str, float])
     faults: int = 0
     backend: MemoryBackend = attrs.Factory(MemoryBackend)
     life: int = 0
@@ -139,7 +144,7 @@ class Engine:
             lanes=overlay(
                 inner.lanes,
                 names=self.slow("names", inner.lanes.names),
-                queued=self.slow("queued", inner.lanes.queued),
+                queued=self.noted(self.slow("queued", inner.lanes.queued)),
             ),
             claimed=self.slow("claimed", inner.claimed),
             load=self.slow_batch("load", inner.load),
@@ -155,7 +160,9 @@ class Engine:
         )
         self.holds = Holds(self.store, self.runtime)
         dispatcher: Any = self
-        (self.feeder,) = lane_feeders(dispatcher, {("pool", "p"): job}, InstanceCache(self.store), self.holds).values()
+        delay_ms = None if self.owned is None else self.delay_ms
+        cache = InstanceCache(self.store)
+        (self.feeder,) = lane_feeders(dispatcher, {("pool", "p"): job}, cache, self.holds, delay_ms).values()
         self.spawn(self.feeder.run())
         for address, row in sorted(self.rows.items(), key=lambda pair: pair[1].incarnation):
             if row.claim is not None:
@@ -183,6 +190,22 @@ class Engine:
             return asked(late())
 
         return call
+
+    def noted(self, read: Callable[..., Any]) -> Callable[..., Any]:
+        """Note when the engine has an answer about a lane."""
+
+        def call(*arguments: Any) -> FutureResult[Any, Any]:
+            async def answered() -> Any:
+                found = await answer_of(read(*arguments))
+                self.known_ms.update(dict.fromkeys(arguments[1], self.runtime.monotonic_ms()))
+                return found
+
+            return asked(answered())
+
+        return call
+
+    def delay_ms(self, _job: Job, lane: str) -> int:
+        return 0 if self.owned is None or lane in self.owned else OTHERS_MS
 
     def slow_batch(self, name: str, call: Callable[..., None]) -> Callable[..., None]:
         """Answer a batch of the rates late, or refuse it."""
@@ -214,6 +237,8 @@ class Engine:
             self.rows[address] = written.changed(incarnation=fence.incarnation, version=fence.version)
             after = written
         if is_noticed:
+            if after is not None and not self.feeder.queue.knows(after.lane or ""):
+                self.known_ms[after.lane or ""] = self.runtime.monotonic_ms()
             self.feeder.notice(address, after)
 
     async def put(self, lane: str, rank_ms: int) -> None:
@@ -265,6 +290,9 @@ class Engine:
             begun = self.fired | {one for one in before if self.gate.is_reserved(one)}
             overtaken = [one for one in before[: before.index(address)] if one not in begun]
             assert not overtaken, "an item overtakes an older one of its lane"
+        if row is not None and self.delay_ms(self.feeder.name, row.lane or ""):
+            known_ms = self.known_ms.get(row.lane or "", 0)
+            assert known_ms + FRESH_MS > self.runtime.monotonic_ms(), "an old memory of another engine's lane is used"
         if row is not None and self.lane_slots == 1:
             claimed = {one for one, other in self.rows.items() if other.lane == row.lane and other.claim is not None}
             assert claimed <= self.unheard | {address}, "an item overtakes one whose run was interrupted"
@@ -415,6 +443,7 @@ limits = st.builds(Limits, queued_items=st.integers(2, 5), lane_page=st.integers
     limits=Limits(queued_items=5, lane_page=3, recovery_page=3),
     times=(3, 2, 5),
     seed=0,
+    owned=None,
 )
 @example(  # a recovered run waits for the rate of its lane, which is not read before its window is over
     lives=[([("put", 25)], []), ([("wait", 30), ("put", 33), ("wait", 1)], []), ([("doubt", 23)], [])],
@@ -422,6 +451,7 @@ limits = st.builds(Limits, queued_items=st.integers(2, 5), lane_page=st.integers
     limits=Limits(queued_items=3, lane_page=3, recovery_page=2),
     times=(0, 1, 7),
     seed=41,
+    owned=None,
 )
 @example(  # an item of a page is taken after the read, when its claim of unknown outcome was stored meanwhile
     lives=[
@@ -436,6 +466,7 @@ limits = st.builds(Limits, queued_items=st.integers(2, 5), lane_page=st.integers
     limits=Limits(queued_items=2, lane_page=2, recovery_page=2),
     times=(2, 1, 0),
     seed=0,
+    owned=None,
 )
 @example(  # a claim that is not stored, with an unknown outcome, while its lane waits for a rate
     lives=[
@@ -455,6 +486,7 @@ limits = st.builds(Limits, queued_items=st.integers(2, 5), lane_page=st.integers
     limits=Limits(queued_items=2, lane_page=2, recovery_page=2),
     times=(0, 0, 0),
     seed=0,
+    owned=None,
 )
 @example(  # an item that a life leaves has its slot in the next one
     lives=[
@@ -465,6 +497,7 @@ limits = st.builds(Limits, queued_items=st.integers(2, 5), lane_page=st.integers
     limits=Limits(queued_items=5, lane_page=2, recovery_page=3),
     times=(1, 3, 3),
     seed=3,
+    owned=None,
 )
 @example(  # a recovered item waits for the rate of its lane, which a pass skips, and nothing else happens
     lives=[([("put", 5)], []), ([("wait", 37)], ["fails"]), ([("release", 0)], [])],
@@ -472,6 +505,7 @@ limits = st.builds(Limits, queued_items=st.integers(2, 5), lane_page=st.integers
     limits=Limits(queued_items=5, lane_page=2, recovery_page=2),
     times=(3, 1, 9),
     seed=76,
+    owned=None,
 )
 @example(  # a lane that is read again before its rate was ever read
     lives=[([("wait", 3), ("put", 0), ("pause", 0), ("put", 0)], [])],
@@ -479,6 +513,7 @@ limits = st.builds(Limits, queued_items=st.integers(2, 5), lane_page=st.integers
     limits=Limits(queued_items=5, lane_page=3, recovery_page=3),
     times=(1, 0, 1),
     seed=0,
+    owned=None,
 )
 @given(
     lives=st.lists(st.tuples(stories, fates), min_size=1, max_size=3),
@@ -486,6 +521,7 @@ limits = st.builds(Limits, queued_items=st.integers(2, 5), lane_page=st.integers
     limits=limits,
     times=st.tuples(st.integers(0, 4), st.integers(0, 3), st.integers(0, 9)),
     seed=st.integers(0, 99),
+    owned=st.none() | st.frozensets(st.sampled_from(LANES)),
 )
 def test_each_item_has_its_turn_in_order_and_in_time(
     lives: list[tuple[list[Step], list[str]]],
@@ -493,6 +529,7 @@ def test_each_item_has_its_turn_in_order_and_in_time(
     limits: Limits,
     times: tuple[int, int, int],
     seed: int,
+    owned: frozenset[str] | None,
 ) -> None:
     """Whatever is put, moved, held and refused while the feeder reads, and in any state that an earlier engine left."""
     read_ms, commit_ms, work_ms = times
@@ -503,6 +540,7 @@ def test_each_item_has_its_turn_in_order_and_in_time(
         read_ms=read_ms,
         commit_ms=commit_ms,
         work_ms=work_ms,
+        owned=owned,
     )
     for number, (story, fated) in enumerate(lives):
         if number:

@@ -251,4 +251,32 @@ MUTANTS = (
         "            limit=limits.lists_at_once + 1,\n            of_one=limits.lists_at_once + 1,",
         f"{TURNS}[lists_at_once-2-True]",
     ),
+    Mutant(
+        "a key's entry is read before its first write",
+        "NamedLimits._must_read",
+        'is_first_or_last = entry.state == "unread" or entry.is_left',
+        "is_first_or_last = False",
+        f"{OVER_ENGINES}::test_a_key_with_one_item_costs_two_writes[0]",
+    ),
+    Mutant(
+        "a lane is not read again after a refused write of its key",
+        "NamedLimits._contested",
+        'line.tell("other engine")',
+        "pass",
+        f"{OVER_ENGINES}::test_a_key_whose_entry_another_engine_wrote_begins_without_a_pause",
+    ),
+    Mutant(
+        "a memory of another engine's lane is used, however old it is",
+        "FairQueue._is_stale",
+        "return self.delay_ms(known.name) > 0",
+        "return False",
+        "engine/test_fair_turns.py::test_an_old_memory_of_another_engines_lane_is_read_again",
+    ),
+    Mutant(
+        "another engine's lanes have their turn with this one's",
+        "FairQueue._settle",
+        "            rank_ms += self.delay_ms(known.name)\n",
+        "            pass\n",
+        "engine/test_fair_turns.py::test_lanes_of_other_engines_come_later_than_those_of_the_share",
+    ),
 )

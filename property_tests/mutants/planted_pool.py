@@ -113,8 +113,8 @@ MUTANTS = (
     Mutant(
         "a new instance of a lane that was not read overtakes those in the store",
         "FairQueue._notice_lane",
-        """_Lane(lane, [], "some" if self.unread else "none", self._turn)\n        if known""",
-        """_Lane(lane, [], "none", self._turn)\n        if known""",
+        """rest: Rest = "some" if self.unread else "none"\n""",
+        """rest: Rest = "none"\n""",
         f"{TURNS}::test_no_instance_overtakes_an_older_one_that_is_not_in_memory",
     ),
     Mutant(

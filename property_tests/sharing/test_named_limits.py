@@ -302,6 +302,50 @@ def test_engines_that_are_far_from_a_rate_ask_for_more_permits_at_a_time(seed: i
         assert asked <= 40, asked  # 62 to 84 with as many permits as there are free workers
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_a_key_with_one_item_costs_two_writes(seed: int) -> None:
+    """The engine of a key's share begins its items, so no other one writes the entry."""
+    pool = WorkerPool("sparse", item=int, work=of_its_key, key=str, workers=5, limits=[PER_KEY_LIMITS[0]])
+    begun, items = Begun(), 100
+    with Cluster(App(begun).with_jobs(pool), seed=seed, latency="50 ms") as cluster:
+        told: list[TraceEvent] = []
+        cluster.watch(told.append)
+        up = [cluster.open() for _ in range(3)]
+        cluster.advance("1 s")  # they know each other
+        cluster.run_on(up[0], lambda client: client.handle(pool).hold())
+        cluster.run_on(up[0], lambda client: client.handle(pool).put_many((f"{n}", n) for n in range(items)))
+        cluster.run_on(up[0], lambda client: client.handle(pool).release())
+        cluster.advance("10 s")
+        assert sorted(begun.items) == list(range(items))
+        written = Counter(
+            event.what.transition.address
+            for event in told
+            if isinstance(event.what, TransitionCommitted) and event.what.transition.address.kind == "limit"
+        )
+        assert len(written) == items
+        assert sum(written.values()) <= 2.2 * items
+
+
+def test_a_key_whose_entry_another_engine_wrote_begins_without_a_pause() -> None:
+    """The lanes of an engine that has closed go to the others, whose first write of an entry is refused."""
+    keys = 20
+    pool = WorkerPool(
+        "moved", item=int, work=of_its_key, key=partial(key_of_item, keys), workers=5, limits=[PER_KEY_LIMITS[0]]
+    )
+    begun = Begun()
+    with Cluster(App(begun).with_jobs(pool)) as cluster:
+        up = [cluster.open() for _ in range(3)]
+        for first in range(0, 3 * keys, keys):
+            put = [(f"{number}", number) for number in range(first, first + keys)]
+            cluster.run_on(up[-1], lambda client, put=put: client.handle(pool).put_many(put))
+            since_ms = cluster.now_ms
+            assert cluster.run_until(lambda last=first + keys: len(begun.items) == last)
+            # Without a second read of its lane, an item waits for the engine's next look at the store.
+            assert cluster.now_ms - since_ms < 400
+            cluster.advance("5 s")
+            up.pop(0).close()
+
+
 # ---------------------------------------------------------------- kills, stalls, partitions and changes together
 GRACE_MS = 2_000 + LATENCY_MS
 """How long engines may use the numbers before a change."""

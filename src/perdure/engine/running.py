@@ -279,6 +279,8 @@ class RunningEngine:
         """React to an engine that joined or ended: the share of this one has changed."""
         if self.membership is not None:
             self.runner.others = self.membership.others
+        for feeder in self.feeders.values():
+            feeder.queue.reorder()
         self.alarms.doubt()
         for queue in self.queues.values():
             queue.wake.notify()
@@ -648,7 +650,7 @@ def running_engine(
         *(cache, sinks),
         stopped=runtime.future(),
         membership=membership,
-        feeders=lane_feeders(dispatcher, jobs, cache, holds),
+        feeders=lane_feeders(dispatcher, jobs, cache, holds, None if membership is None else membership.lane_delay_ms),
         queues=start_queues(dispatcher, jobs, store, holds),
         streams=streams,
     )

@@ -28,7 +28,17 @@ from perdure.programs.drivers import default_handler
 from perdure.programs.future import answer_of, settled
 from perdure.runtime.record import Future, LogRecord, Runtime, SpawnedTask, Timer
 from perdure.stores.contract import Sharing, Store, overlay
-from perdure.stores.shares import NOTHING, Members, Served, ServedCode, Share, StoreMember, everything_of, share_of
+from perdure.stores.shares import (
+    NOTHING,
+    Members,
+    Served,
+    ServedCode,
+    Share,
+    StoreMember,
+    everything_of,
+    lane_delay_ms,
+    share_of,
+)
 from perdure.stores.values import DuePosition
 from perdure.values.address import Address, Job
 from perdure.values.errors import OutcomeUnknown, OwnershipLost, StoreError, StoreUnavailable
@@ -235,6 +245,10 @@ class Membership:
         self.share = share_of(self.epoch, members)
         if before != (self.others, self.share):
             self.changed()
+
+    def lane_delay_ms(self, job: Job, lane: str) -> int:
+        """Return how much later a lane's instances come in this engine, in ms: 0 for a lane of its share."""
+        return 0 if self.share.has_lane(job, lane) else lane_delay_ms(self.epoch, lane)
 
     def _who_serve_all(self, others: list[StoreMember]) -> frozenset[int]:
         return frozenset(other.epoch for other in others if other.served.keys() >= self.jobs.keys())

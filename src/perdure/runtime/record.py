@@ -250,6 +250,7 @@ class Sizes:
         lane_low: a lane with fewer instances in memory, and more in the store, is read again when there is room.
         lane_share: a lane's instances that are read together, if few lanes are read.
         lanes_read: instances that are read together, if they have many lanes.
+        lanes_reread: other engines' lanes that are read again together, before an engine begins their instances.
         lanes_compared: lanes whose first instances are compared for the longest waiting one.
         unclaimed: a lane with more fired instances whose claim is not durable is read apart.
         rate_parts: parts in a rate's window: one part's runs are stored with the last one's instant.
@@ -295,6 +296,7 @@ class Sizes:
     lane_low: int = _size(32)
     lane_share: int = _size(128)
     lanes_read: int = _size(256)
+    lanes_reread: int = _size(64)
     lanes_compared: int = _size(1_000)
     unclaimed: int = _size(4)
     rate_parts: int = _size(64)

@@ -108,6 +108,11 @@ class Share:
         # All buckets: the usual case of an engine without others needs no hash.
         return buckets is not None and (len(buckets) == BUCKETS or bucket_of(address) in buckets)
 
+    def has_lane(self, job: Job, lane: str) -> bool:
+        """Return whether a lane of a job is in the share. All engines share a lane without a name."""
+        buckets = self.buckets.get(job)
+        return buckets is not None and (len(buckets) == BUCKETS or not lane or bucket_of_printed(lane) in buckets)
+
     def without(self, jobs: tuple[Job, ...]) -> Share:
         """Return the share without some jobs."""
         return Share({job: buckets for job, buckets in self.buckets.items() if job not in jobs})
@@ -146,6 +151,19 @@ def everything_of(epoch: int, members: Members) -> Share:
         members: all members, the engine among them.
     """
     return Share(dict.fromkeys(_newest(epoch, members), frozenset(range(BUCKETS))))
+
+
+OTHERS_MS: Final = 1_000
+"""How much later than the lanes of its share an engine begins another engine's, at least; at most twice that."""
+
+
+def lane_delay_ms(epoch: int, lane: str) -> int:
+    """Return how much later an engine begins the instances of a lane that is not in its share, in ms.
+
+    By the epoch and the lane: idle engines that help another one should not all begin where it does, nor where the
+    others do.
+    """
+    return OTHERS_MS + int.from_bytes(_number(epoch, lane)[:2]) % OTHERS_MS
 
 
 def parts_of(members: Members) -> dict[int, float]:
@@ -195,6 +213,6 @@ def _drawn(epoch: int, candidates: frozenset[int]) -> frozenset[int]:
     )
 
 
-def _number(epoch: int, bucket: int) -> bytes:
+def _number(epoch: int, bucket: int | str) -> bytes:
     # A fixed hash: Python's `hash` of a text differs in each process, and engines would disagree about every bucket.
     return md5(f"{epoch} {bucket}".encode(), usedforsecurity=False).digest()

@@ -8,9 +8,10 @@ instances those have.
 from __future__ import annotations
 
 import heapq
+import math
 from bisect import insort
 from collections.abc import Callable, Iterable
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import attrs
 
@@ -19,6 +20,9 @@ from perdure.values.address import Address
 
 Rest: TypeAlias = Literal["none", "some"]
 """Whether the store has queued instances of a lane that are not in memory."""
+
+FRESH_MS: Final = 200
+"""How old the memory of another engine's lane may be when an instance of it begins. An older one is read again."""
 
 Entry: TypeAlias = tuple[int, int, Address]
 """The rank of an instance, and its incarnation, which orders equal ranks as the store does."""
@@ -34,6 +38,7 @@ class _Lane:
     rest: Rest
     turn: int
     stamp: int = 0
+    read_ms: float = -math.inf
 
 
 @attrs.define
@@ -47,6 +52,9 @@ class FairQueue:
             or none. None: each may.
         unread: whether the store may have lanes that are not in memory.
         missed: whether a lane was left out since the pass over all lanes began.
+        delay_ms: how much later a lane's instances come, because another engine begins them unless it is slower; 0: the
+            lane is in this engine's share. None: each is.
+        now_ms: the monotonic clock.
         sizes: the internal sizes.
     """
 
@@ -55,6 +63,8 @@ class FairQueue:
     unread: bool = True
     missed: bool = False
     admits: Callable[[str], Literal["admitted", "others", "none"]] | None = None
+    delay_ms: Callable[[str], int] | None = None
+    now_ms: Callable[[], float] = lambda: 0
     sizes: Sizes = DEFAULT_SIZES
     _lanes: dict[str, _Lane] = attrs.Factory(dict[str, _Lane])
     _ranks: dict[Address, tuple[Entry, str]] = attrs.Factory(dict[Address, tuple[Entry, str]])
@@ -144,7 +154,8 @@ class FairQueue:
         if self.size >= self.room and not self._make_room(1):
             self._miss()
             return
-        known = self._lanes[lane] = _Lane(lane, [], "some" if self.unread else "none", self._turn)
+        rest: Rest = "some" if self.unread else "none"
+        known = self._lanes[lane] = _Lane(lane, [], rest, self._turn, read_ms=self.now_ms())
         if known.rest == "some":
             self._settle(known)  # the store may have older ones: it is read before any of them is taken
         else:
@@ -162,7 +173,7 @@ class FairQueue:
             fits = max(0, self.room - self.size)
         if len(fresh) > fits:
             known.rest = "some"
-        known.entries = fresh[:fits]
+        known.entries, known.read_ms = fresh[:fits], self.now_ms()
         self._ranks.update((entry[2], (entry, lane)) for entry in known.entries)
         self._settle(known)
 
@@ -202,6 +213,12 @@ class FairQueue:
         known.entries, known.rest = [], "some"
         self._settle(known)
 
+    def reorder(self) -> None:
+        """Note that this engine's share is another one."""
+        for known in self._lanes.values():
+            if known.entries and known.name not in self._blocked:
+                self._settle(known)
+
     def begin_pass(self) -> None:
         """Note that all lanes are read from here on, from the first to the last."""
         self.missed = False
@@ -212,7 +229,7 @@ class FairQueue:
 
     # ------------------------------------------------------------ turns
     def take(self) -> tuple[Address, str] | None:
-        """Remove the instance whose turn it is, and return it with its lane. None if there is none."""
+        """Remove the instance whose turn it is, and return it with its lane. None if none may begin before a read."""
         while self._next:
             turn, _, stamp, lane = self._next[0]
             known = self._lanes.get(lane)
@@ -220,6 +237,9 @@ class FairQueue:
             if known is None or known.stamp != stamp or not known.entries:
                 heapq.heappop(self._next)
                 continue
+            if self._is_stale(known):
+                self._reread_stale()
+                return None
             admission: Literal["admitted", "others", "none"] = "others" if self.is_blocked(lane) else "admitted"
             if admission == "admitted" and self.admits is not None:
                 admission = self.admits(lane)
@@ -235,6 +255,26 @@ class FairQueue:
             self._turn = turn
             return self._first_of(known, turn)
         return None
+
+    def _is_stale(self, known: _Lane) -> bool:
+        """Whether the engine of a lane may have begun its instances since this one read them."""
+        if self.delay_ms is None or known.read_ms + FRESH_MS > self.now_ms():
+            return False
+        return self.delay_ms(known.name) > 0
+
+    def _reread_stale(self) -> None:
+        """Have the next lanes read again together, as long as they are other engines' and are not blocked."""
+        stale = list[_Lane]()
+        while self._next and len(stale) < self.sizes.lanes_reread:
+            _, _, stamp, lane = self._next[0]
+            known = self._lanes.get(lane)
+            if known is not None and known.stamp == stamp and known.entries:
+                if not self._is_stale(known):
+                    break
+                stale.append(known)
+            heapq.heappop(self._next)
+        for known in stale:
+            self.reread(known.name)
 
     def take_of(self, lane: str) -> tuple[Address, str] | None:
         """Remove the first instance of a lane that may begin, whatever its turn. None if there is none."""
@@ -273,7 +313,10 @@ class FairQueue:
         known.turn = max(known.turn, self._turn)
         self._stamp += 1
         known.stamp = self._stamp
-        heapq.heappush(self._next, (known.turn, known.entries[0][0], known.stamp, known.name))
+        rank_ms = known.entries[0][0]
+        if self.delay_ms is not None:
+            rank_ms += self.delay_ms(known.name)
+        heapq.heappush(self._next, (known.turn, rank_ms, known.stamp, known.name))
         if len(self._next) > 2 * self.room + self.sizes.lane_low:  # mostly entries that were replaced
             self._next = [one for one in self._next if one[3] in self._lanes and self._lanes[one[3]].stamp == one[2]]
             heapq.heapify(self._next)

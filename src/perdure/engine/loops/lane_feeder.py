@@ -20,7 +20,7 @@ from perdure.engine.mailbox.entry import MailboxEntry, TurnAnswer
 from perdure.engine.mailbox.instance_cache import InstanceCache
 from perdure.engine.runs.concurrency import Holds, LaneLimit, takes_lane_slot
 from perdure.engine.runs.named_limits import NamedLimits
-from perdure.engine.runs.permits import Admission, Items
+from perdure.engine.runs.permits import Admission, Items, News
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.plan import Lanes
 from perdure.jobs.request import ALARM
@@ -128,7 +128,7 @@ class LaneFeeder:
             return "admitted"
         free = self.gate.slots - self.gate.held
         items = Items(min(free, self.queue.size), min(free, self.queue.waiting(lane)))
-        return self.named.admits(self.gate_name, lane, items, partial(self.offer, lane))
+        return self.named.admits(self.gate_name, lane, items, partial(self.hear, lane))
 
     @property
     def under_way(self) -> int:
@@ -176,9 +176,12 @@ class LaneFeeder:
         self.queue.unblock(lane)
         self.wake.notify()
 
-    def offer(self, lane: str) -> None:
-        """Note that items of a lane may take permits that the named limits have."""
-        self._offered[lane] = None
+    def hear(self, lane: str, news: News) -> None:
+        """Note that the named limits have permits for items of a lane, or that another engine may have begun them."""
+        if news == "permits":
+            self._offered[lane] = None
+        else:
+            self.queue.reread(lane)
         self.freed(lane)
 
     def close(self) -> None:
@@ -607,9 +610,20 @@ class LaneFeeder:
 
 
 def lane_feeders(
-    dispatcher: Dispatcher, jobs: Mapping[Job, AnyDefinition], cache: InstanceCache, holds: Holds
+    dispatcher: Dispatcher,
+    jobs: Mapping[Job, AnyDefinition],
+    cache: InstanceCache,
+    holds: Holds,
+    delay_ms: Callable[[Job, str], int] | None,
 ) -> dict[Job, LaneFeeder]:
     """Create the feeders of the jobs that have lanes.
+
+    Args:
+        dispatcher: fires the instances.
+        jobs: the definitions.
+        cache: keeps the instances, and has the store.
+        holds: the held jobs.
+        delay_ms: how much later a lane's instances come in this engine; None for one that owns its store.
 
     Raises:
         StoreUnavailable: the store has no lanes.
@@ -637,6 +651,8 @@ def lane_feeders(
             queue=FairQueue(
                 dispatcher.limits.queued_items,
                 partial(_is_blocked, gate, rates, resting, runtime),
+                delay_ms=None if delay_ms is None else partial(delay_ms, at),
+                now_ms=runtime.monotonic_ms,
                 sizes=runtime.sizes,
             ),
             rates=rates,

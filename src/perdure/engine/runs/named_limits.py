@@ -26,6 +26,7 @@ from perdure.engine.runs.permits import (
     Instants,
     Items,
     Line,
+    News,
     PermitDemand,
     Permits,
     PermitsName,
@@ -34,10 +35,10 @@ from perdure.engine.runs.permits import (
     StoredPermits,
     Waiter,
     Wakes,
-    cost_of,
-    key_of,
+    demand_with,
     no_key,
     numbers_address,
+    numbers_of,
     read_numbers,
 )
 from perdure.runtime.record import Future, LogRecord, Runtime
@@ -46,7 +47,7 @@ from perdure.stores.values import LoadRequest
 from perdure.values.address import Address
 from perdure.values.errors import Conflict, DefinitionError
 from perdure.values.instance import Fence
-from perdure.values.limits import AnyUse, Limit, Rate
+from perdure.values.limits import AnyUse, Limit
 from perdure.values.listings import LimitNumbers
 from perdure.values.transition import Loaded, NewKeys, Remembered, Transition
 from perdure.values.turn_inputs import NO_OTHERS, OtherEngines
@@ -160,7 +161,7 @@ class NamedLimits:
         self.limits[name] = numbers
         self.runtime.log(LogRecord("info", "limit changed", {"limit": name, **numbers.given}))
         for entry in [entry for entry in self._entries.values() if entry.name.limit == name]:
-            entry.permits.change(*self._numbers(entry.name))
+            entry.permits.change(*numbers_of(self.limits, entry.name))
             # Looked at again at once: with the new numbers there may be room.
             entry.again_ms = entry.looked_ms = -math.inf
             self._ask_soon(entry.name)
@@ -178,7 +179,7 @@ class NamedLimits:
         if entry is not None and entry.lines:
             return False
         if entry is None or entry.state == "unread":
-            permits = Permits(self.store.epoch, self._ownership, *self._numbers(name))
+            permits = Permits(self.store.epoch, self._ownership, *numbers_of(self.limits, name))
             permits.restore(stored)
         else:
             permits, stored = entry.permits, entry.known if self._ownership == "alone" else stored
@@ -264,14 +265,14 @@ class NamedLimits:
                 return True
         return False
 
-    def admits(self, job: str, lane: str, items: Items, tell: Callable[[], None]) -> Admission:
+    def admits(self, job: str, lane: str, items: Items, tell: Callable[[News], None]) -> Admission:
         """Return whether an item of a lane may take permits. If not, they are asked for.
 
         Args:
             job: the pool, printed ``kind:name``.
             lane: the lane.
             items: how many items may begin, of all lanes and of this one.
-            tell: called when some may.
+            tell: called when some may, or when the lane must be read again.
         """
         demand = self.demand_of(job, lane)
         whole = PermitDemand(tuple(need for need in demand.needs if need[0].key is None))
@@ -300,7 +301,7 @@ class NamedLimits:
         line = self._lines.get((job, lane))
         return line is not None and line.allowed > 0
 
-    def _is_offered(self, demand: PermitDemand, new: Line, items: int, tell: Callable[[], None]) -> bool:
+    def _is_offered(self, demand: PermitDemand, new: Line, items: int, tell: Callable[[News], None]) -> bool:
         """Return whether items may take permits, or let them wait."""
         now_ms = self.runtime.monotonic_ms()
         line = self._lines.get((new.job, new.lane))
@@ -440,34 +441,13 @@ class NamedLimits:
         Raises:
             DefinitionError: a key is no text of at most 200 characters, or a cost is no number that fits.
         """
-        needs: dict[PermitsName, int] = {}
-        keys, weight = list[str](), 1
-        for use in uses:
-            limit, name = self.limits[use.limit.name], use.limit.name
-            cost = cost_of(use, args, kwargs)
-            if limit.concurrency is not None or limit.rate is not None:
-                needs[PermitsName(name, None)] = cost
-            if use.key is not None or limit.has_keys:
-                keys.append(key := args[0] if use.key is None else key_of(use, args, kwargs))
-                if limit.has_keys:
-                    needs[PermitsName(name, key)] = cost
-            weight = max(weight, use.weight)
-        return PermitDemand(tuple(sorted(needs.items(), key=self._order)), tuple(keys), weight)
-
-    def _order(self, need: tuple[PermitsName, int]) -> tuple[bool, str, str]:
-        """Permits to run come first: those to begin are counted for nothing while a run waits for others."""
-        name = need[0]
-        return self._numbers(name)[1] is not None, name.key or "", name.limit
-
-    def _numbers(self, name: PermitsName) -> tuple[int | None, Rate | None]:
-        limit = self.limits[name.limit]
-        return (limit.concurrency, limit.rate) if name.key is None else (limit.concurrency_per_key, limit.rate_per_key)
+        return demand_with(self.limits, uses, args, kwargs)
 
     # ------------------------------------------------------------ lines
     def _entry(self, name: PermitsName) -> Entry:
         entry = self._entries.get(name)
         if entry is None:
-            permits = Permits(self.store.epoch, self._ownership, *self._numbers(name))
+            permits = Permits(self.store.epoch, self._ownership, *numbers_of(self.limits, name))
             entry = self._entries[name] = Entry(name, permits)
             if self._ownership == "alone" and permits.rate is None and name.limit in self._numbers_seen:
                 entry.state = "idle"  # nothing of it is stored
@@ -545,10 +525,10 @@ class NamedLimits:
         # It is due again, or was forgotten and is read again: the next turn of the loop settles it.
         if entry.name in self._due or self._entries.get(entry.name) is not entry:
             return
-        if entry.is_over:
+        now_ms = self.runtime.monotonic_ms()
+        if entry.is_over(now_ms):
             del self._entries[entry.name]
             return
-        now_ms = self.runtime.monotonic_ms()
         next_ms = entry.next_ms(now_ms)
         # A timer that comes earlier looks again anyway.
         if next_ms < entry.timer_ms or (entry.timer_ms <= now_ms and next_ms < math.inf):
@@ -583,7 +563,7 @@ class NamedLimits:
             # Only for a moment: permits that the feeder does not take must serve the others.
             self._told.append((now_ms + SOON_MS, line))
             if line.tell is not None:
-                line.tell()
+                line.tell("permits")
         return self._wanted(lines, now_ms)
 
     def _forget_told(self, now_ms: float) -> None:
@@ -601,7 +581,7 @@ class NamedLimits:
                 self._due[name] = None
             # Its items began elsewhere, or there was no worker: other lanes may ask for permits now.
             if line.tell is not None:
-                line.tell()
+                line.tell("permits")
 
     def _give(self, line: Line, left: dict[PermitsName, int], now_ms: float) -> bool:
         """Give permits to the first of a line; return whether there were enough."""
@@ -667,48 +647,58 @@ class NamedLimits:
         entries = list(asked)
         for start in range(0, len(entries), most):
             some = entries[start : start + most]
-            found = await self._read(some)
-            if found is None:
+            if not await self._read(some):
                 self._rest(some)
                 continue
             writes: list[PlannedEntry] = []
             # Before the write: the permits count from here on, however long the answer takes.
             sent_ms, wall_ms = self.runtime.monotonic_ms(), self.runtime.now_ms()
             for entry in some:
-                write = self._planned(
-                    entry, found[entry.name], asked[entry], Instants(sent_ms, wall_ms, self._term_of(entry))
-                )
+                write = self._planned(entry, asked[entry], Instants(sent_ms, wall_ms, self._term_of(entry)))
                 if write is not None:
                     writes.append(write)
             if writes:
                 await self._write(writes, sent_ms, wall_ms)
 
-    async def _read(self, entries: Sequence[Entry]) -> Mapping[PermitsName, Remembered | None] | None:
-        """Read entries; return None after an error of the store. An engine that is alone knows its own.
+    async def _read(self, entries: Sequence[Entry]) -> bool:
+        """Read entries, unless they are known; return False after an error of the store.
 
         The numbers of their limits are read with them, again after half a second if other engines may change them.
         """
-        now_ms = self.runtime.now_ms()
-        read = [one for one in entries if self._ownership == "shared" or one.state == "unread"]
-        limits = [name for name in {one.name.limit: None for one in read} if self._may_have_changed(name)]
-        loads = tuple(LoadRequest(one.name.address, KEY, now_ms) for one in read)
+        now_ms, monotonic_ms = self.runtime.now_ms(), self.runtime.monotonic_ms()
+        read = [entry for entry in entries if self._must_read(entry)]
+        limits = [name for name in {entry.name.limit: None for entry in entries} if self._may_have_changed(name)]
+        for entry in entries:
+            entry.looked_ms = monotonic_ms
+        loads = tuple(LoadRequest(entry.name.address, KEY, now_ms) for entry in read)
         loads += tuple(LoadRequest(numbers_address(name), KEY, now_ms) for name in limits)
-        found = dict[PermitsName, Remembered | None](dict.fromkeys((one.name for one in entries), None))
         if not loads:
-            return found
+            return True
         load = partial(self.store.load, loads)
         answers: Sequence[Result[Loaded, Any]] = await answers_of(self.runtime, load)
         for answer in answers:
             if not isinstance(answer, Success):
                 self.runtime.log(LogRecord("error", "permits not read", {"error": str(answer.failure())}))
-                return None
+                return False
         stored = [answer.unwrap().remembered for answer in answers]
         for name, numbers in zip(limits, stored[len(read) :], strict=True):
             self.note_numbers(name, numbers)
         for entry, remembered in zip(read, stored[: len(read)], strict=True):
-            found[entry.name] = remembered
             entry.looked_ms = self.runtime.monotonic_ms()
-        return found
+            entry.known = NOTHING_STORED if remembered is None else StoredPermits.read(remembered.answer)
+            entry.seen_ms = max(entry.seen_ms, 0 if remembered is None else remembered.expires_ms)
+        return True
+
+    def _must_read(self, entry: Entry) -> bool:
+        """Whether an entry is read before it is written: an engine that is alone knows its own.
+
+        A key's entry is rarely another engine's too. At first, and when its permits are returned, it is written without
+        a read over the one that is known, or over none. The store refuses that if there is another one.
+        """
+        if self._ownership == "alone":
+            return entry.state == "unread"
+        is_first_or_last = entry.state == "unread" or entry.is_left
+        return entry.name.key is None or entry.contested_ms > self.runtime.monotonic_ms() or not is_first_or_last
 
     def _may_have_changed(self, limit: str) -> bool:
         if limit not in self._numbers_seen:
@@ -722,20 +712,15 @@ class NamedLimits:
             # Also without an answer: those that wait see that they may not begin, and return their permits.
             self._counted(entry)
 
-    def _planned(self, entry: Entry, found: Remembered | None, wanted: int, clock: Instants) -> PlannedEntry | None:
+    def _planned(self, entry: Entry, wanted: int, clock: Instants) -> PlannedEntry | None:
         """Decide on the permits of this engine; return None if nothing must be written."""
-        permits = entry.permits
-        permits.concurrency, permits.rate = self._numbers(entry.name)
-        stored = NOTHING_STORED if found is None else StoredPermits.read(found.answer)
+        permits, stored = entry.permits, entry.known
+        permits.concurrency, permits.rate = numbers_of(self.limits, entry.name)
         if entry.state == "unread":
             permits.restore(stored)
-        if self._ownership == "alone":
-            # No other engine writes the entry: earlier ones have only begun runs.
-            stored = entry.known if entry.state != "unread" else stored
-            entry.known = stored
-        entry.seen_ms = max(entry.seen_ms, 0 if found is None else found.expires_ms)
         # The most since the last write: by the present number, permits would be returned that are needed again soon.
-        peak, entry.peak = entry.peak, permits.used
+        # Not those of a key without a run: its next one may be on another engine.
+        peak, entry.peak = 0 if entry.is_left else entry.peak, permits.used
         planned = permits.plan(
             stored.living(permits.me, self.others()),
             PermitsWanted(wanted, entry.costliest, peak),
@@ -774,9 +759,11 @@ class NamedLimits:
             entry = write.entry
             if isinstance(answer, Success):
                 entry.conflicts, entry.seen_ms = 0, change.remember[0].expires_ms
+                entry.known = write.planned.stored
                 self._accepted(write, sent_ms, wall_ms)
             elif isinstance(answer.failure(), Conflict):
                 entry.conflicts += 1
+                self._contested(entry)
                 if entry.conflicts >= MAX_CONFLICTS:
                     # At random: engines that have met now should not meet again.
                     entry.again_ms = self.runtime.monotonic_ms() + WAIT_MS * (0.5 + self.runtime.random())
@@ -785,6 +772,25 @@ class NamedLimits:
             else:
                 self.runtime.log(LogRecord("error", "permits not stored", {"error": str(answer.failure())}))
                 self._rest([entry])
+
+    def _contested(self, entry: Entry) -> None:
+        """Read an entry before it is written again, and first the lanes that wait for its permits."""
+        entry.looked_ms = -math.inf  # at once, also if permits are only returned
+        if entry.name.key is None:
+            return
+        entry.contested_ms = self.runtime.monotonic_ms() + LOOK_MS
+        if entry.state != "unread":
+            return
+        for line in [line for line in entry.lines if line.lane is not None]:
+            # The other engine may have begun the lane's items, and permits for them would be of no use.
+            self._drop(line)
+            if line.tell is not None:
+                line.tell("other engine")
+
+    def _drop(self, line: Line) -> None:
+        """Let a lane wait no more."""
+        line.items = line.allowed = 0
+        self._leave_if_empty((line.job, line.lane), line)
 
     def _transition(self, write: PlannedEntry, wall_ms: int) -> Transition:
         entry = write.entry
@@ -811,7 +817,7 @@ class NamedLimits:
             entry.again_ms, entry.lacks = free_ms, "permits to run" if planned.free_ms == math.inf else "begins"
             for line in tuple(entry.lines):
                 if line.job and line.lane is not None and line.tell is not None:
-                    line.tell()  # its pool may look at other lanes
+                    line.tell("permits")  # its pool may look at other lanes
         self._counted(entry)
         self._ask_soon(entry.name)
 

@@ -18,6 +18,7 @@ from perdure.runtime.record import Future
 from perdure.values.address import Address, is_text
 from perdure.values.errors import DefinitionError
 from perdure.values.limits import AnyUse, Rate
+from perdure.values.listings import LimitNumbers
 from perdure.values.turn_inputs import OtherEngines
 
 MAX_KEY_CHARACTERS: Final = 200
@@ -418,6 +419,10 @@ def packed(begun: Iterable[tuple[int, int]], window_ms: int, most: int) -> list[
 
 
 # ---------------------------------------------------------------- those that take permits, and wait for them
+News: TypeAlias = Literal["permits", "other engine"]
+"""Permits are free for items of a lane, or another engine may have begun them."""
+
+
 @attrs.frozen
 class PermitDemand:
     """The permits that one run or call needs.
@@ -469,7 +474,7 @@ class Line:
         job: the pool; empty for runs.
         lane: its lane; None: all lanes of the pool.
         items: how many items of the lane may wait.
-        tell: called when permits are free for some of them.
+        tell: called when permits are free for some of them, or when the lane must be read again.
         allowed: how many items may take permits that were free when it was called.
     """
 
@@ -478,7 +483,7 @@ class Line:
     job: str = ""
     lane: str | None = None
     items: int = 0
-    tell: Callable[[], None] | None = None
+    tell: Callable[[News], None] | None = None
     allowed: int = 0
     waiting: deque[Waiter] = attrs.Factory(deque[Waiter])
 
@@ -501,7 +506,7 @@ class Entry:
         name: the limit and the key.
         permits: the permits.
         lines: those that wait for them.
-        known: what earlier engines have stored, for an engine that is alone.
+        known: the stored permits, as they were read or written last.
         seen_ms: when the entry expires that was read or written last.
         again_ms: until when asking for more permits is of no use.
         looked_ms: when the entry was read.
@@ -509,6 +514,7 @@ class Entry:
         state: ``unread``; ``idle``: the store has nothing that must be taken back; ``in_use``.
         renewing: called when the runs that have a place were counted again, or not.
         conflicts: how often in a row another engine wrote the entry first.
+        contested_ms: until when a key's entry is read before it is written, because another engine wrote it.
         rest_ms: until when it is not asked for, because the store does not answer.
         timer_ms: when it is looked at again.
         lacks: the permits that were missing when the store was last asked.
@@ -525,6 +531,7 @@ class Entry:
     state: Literal["unread", "idle", "in_use"] = "unread"
     renewing: list[Future[None]] = attrs.Factory(list[Any])
     conflicts: int = 0
+    contested_ms: float = -math.inf
     rest_ms: float = -math.inf
     timer_ms: float = math.inf
     lacks: Literal["permits to run", "begins"] = "begins"
@@ -554,7 +561,7 @@ class Entry:
     def next_ms(self, now_ms: float) -> float:
         """Return when to look at it again."""
         permits = self.permits
-        instants = [self.rest_ms]
+        instants = [self.rest_ms, self.contested_ms]
         if permits.granted > 0:
             instants.append(permits.valid_until_ms)
         if self.lines:
@@ -564,11 +571,16 @@ class Entry:
         return min((at for at in instants if at > now_ms), default=math.inf)
 
     @property
-    def is_over(self) -> bool:
+    def is_left(self) -> bool:
+        """Whether it is of a key that no run uses or waits for, in this engine."""
+        permits = self.permits
+        return self.name.key is not None and not (permits.used or permits.placed or self.lines or self.renewing)
+
+    def is_over(self, now_ms: float) -> bool:
         """Whether it may be forgotten: the store remembers the runs that have begun."""
         permits = self.permits
         is_used = permits.used or permits.placed or permits.granted or self.lines or self.renewing
-        return not is_used and self.state != "in_use"
+        return not is_used and self.state != "in_use" and self.contested_ms <= now_ms
 
 
 @attrs.frozen(eq=False)
@@ -675,3 +687,37 @@ def cost_of(use: AnyUse, args: Sequence[Any], kwargs: Mapping[str, Any]) -> int:
     if type(cost) is int and 1 <= cost <= use.limit.least:
         return cost
     raise DefinitionError(f"cost of limit {use.limit.name}", cost, f"a whole number from 1 to {use.limit.least:,}")
+
+
+def numbers_of(limits: Mapping[str, LimitNumbers], name: PermitsName) -> tuple[int | None, Rate | None]:
+    """Return the concurrency and the rate of a limit, or of each of its keys."""
+    limit = limits[name.limit]
+    return (limit.concurrency, limit.rate) if name.key is None else (limit.concurrency_per_key, limit.rate_per_key)
+
+
+def demand_with(
+    limits: Mapping[str, LimitNumbers], uses: Iterable[AnyUse], args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> PermitDemand:
+    """Return the permits that a run or call needs, with the numbers of limits that are in effect.
+
+    Raises:
+        DefinitionError: a key is no text of at most 200 characters, or a cost is no number that fits.
+    """
+    needs: dict[PermitsName, int] = {}
+    keys, weight = list[str](), 1
+    for use in uses:
+        limit, name = limits[use.limit.name], use.limit.name
+        cost = cost_of(use, args, kwargs)
+        if limit.concurrency is not None or limit.rate is not None:
+            needs[PermitsName(name, None)] = cost
+        if use.key is not None or limit.has_keys:
+            keys.append(key := args[0] if use.key is None else key_of(use, args, kwargs))
+            if limit.has_keys:
+                needs[PermitsName(name, key)] = cost
+        weight = max(weight, use.weight)
+
+    def order(need: tuple[PermitsName, int]) -> tuple[bool, str, str]:
+        # Permits to run come first: those to begin are counted for nothing while a run waits for others.
+        return numbers_of(limits, need[0])[1] is not None, need[0].key or "", need[0].limit
+
+    return PermitDemand(tuple(sorted(needs.items(), key=order)), tuple(keys), weight)
