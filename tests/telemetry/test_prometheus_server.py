@@ -112,15 +112,16 @@ async def scraping(folder: Path, *targets: str) -> AsyncGenerator[Server]:
         stderr=asyncio.subprocess.PIPE,
     )
     assert process.stderr is not None
-    port = 0
+    port, said = 0, list[bytes]()
     try:
         async for line in process.stderr:
+            said.append(line)
             entry = json.loads(line)
             if entry.get("msg") == "Listening on":
                 port = int(entry["address"].rpartition(":")[2])
             if entry.get("msg") == "Server is ready to receive web requests.":
                 break
-        assert port, "the server ended before it listened"
+        assert port, said[-5:]
         draining = asyncio.ensure_future(process.stderr.read())
         async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}") as http:
             yield Server(http)
