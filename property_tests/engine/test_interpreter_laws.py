@@ -170,6 +170,7 @@ class Toy:
         self.keys: dict[tuple[Address, str], Any] = {}
         self.journals: dict[Address, list[str]] = {}
         self.messages: dict[int, Any] = {}
+        self.failed_reads: list[str] = []  # the errors of the next waits for a change
 
     def inputs(self) -> TurnInputs:
         self.ids += 1 << 20
@@ -270,6 +271,8 @@ class Record:
         return tuple(self.toy.journals.get(self.address, [])[first : first + limit])
 
     async def changed(self, version: int) -> None:
+        if self.toy.failed_reads:
+            raise OSError(self.toy.failed_reads.pop())
         while (row := self.toy.loaded(self.address).instance) is not None and row.version == version:
             await self.toy.simulation.runtime.sleep(100)
 
@@ -515,9 +518,16 @@ async def hang(services: Services) -> Result[None, str]:
 hangs = Workflow("hangs", state=int, run=hanging)
 
 
-@pytest.mark.parametrize(("how", "seconds", "form"), [("interrupt", 1, "cancelled"), ("wait", 60, "done")])
-def test_only_a_cancellation_that_interrupts_stops_a_step_in_progress(how: str, seconds: int, form: str) -> None:
+@pytest.mark.parametrize(
+    ("how", "failures", "seconds", "form"),
+    [("interrupt", 0, 1, "cancelled"), ("wait", 0, 60, "done"), ("interrupt", 8, 16, "cancelled")],
+)
+def test_only_a_cancellation_that_interrupts_stops_a_step_in_progress(
+    how: str, failures: int, seconds: int, form: str
+) -> None:
+    """Also when the row cannot be read for a while: pauses of 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5 and 5 s."""
     toy, address = Toy(START), hangs.address("a")
+    toy.failed_reads += ["no connection"] * failures
     runtime = toy.simulation.runtime
 
     async def both() -> None:
@@ -537,6 +547,7 @@ def test_only_a_cancellation_that_interrupts_stops_a_step_in_progress(how: str, 
     toy.simulation.run(toy.turn(hangs, address, ALARM))
     assert toy.services.notes == (["begins"] if how == "interrupt" else ["begins", "ends"])
     assert START.timestamp() + seconds <= toy.simulation.now_ms / 1000 < START.timestamp() + seconds + 1
+    assert len(toy.simulation.logs) == (failures > 0), toy.simulation.logs
     outcome = hangs.outcome_of(next(iter(toy.stored())))
     assert outcome is not None
     assert outcome.form == form

@@ -45,7 +45,7 @@ from perdure.programs.constructors import LIMITS
 from perdure.programs.drivers import Suspended, default_handler, run_inline
 from perdure.programs.exit import ENDS_PROCESS, is_closing
 from perdure.programs.instructions import ServiceCall
-from perdure.runtime.record import Future, Runtime
+from perdure.runtime.record import Future, LogRecord, Runtime
 from perdure.runtime.run_context import InRun, enter_run, leave_run
 from perdure.runtime.tasks import start_eagerly
 from perdure.values.address import Address
@@ -245,6 +245,11 @@ class InstanceRecord(Protocol):
         ...
 
 
+FIRST_PAUSE_MS: Final = 100
+MAX_PAUSE_MS: Final = 5_000
+"""How long an interpreter waits before it reads a row again that it could not read: twice as long each time."""
+
+
 @attrs.define(eq=False)
 class _Run:
     """A claimed run, which answers its program's checkpoints over the present row."""
@@ -313,10 +318,19 @@ class _Run:
             stop: stops it.
         """
         # Of its own: the program's `AwaitChange` compares the row that the run knows.
-        version = self.execute.instance.version
+        version, pause_ms = self.execute.instance.version, FIRST_PAUSE_MS
         while True:
-            await self.record.changed(version)
-            joined = present(self.execute, await self.record.load())
+            try:
+                await self.record.changed(version)
+                joined = present(self.execute, await self.record.load())
+            except Exception as failed:  # noqa: BLE001 - of the store: without its row, the run could not be interrupted
+                if pause_ms == FIRST_PAUSE_MS:
+                    fields = {"address": str(self.execute.instance.address), "error": repr(failed)}
+                    self.runtime.log(LogRecord("warning", "row of a run not read, tried again", fields))
+                await self.runtime.sleep(pause_ms)
+                pause_ms = min(2 * pause_ms, MAX_PAUSE_MS)
+                continue
+            pause_ms = FIRST_PAUSE_MS
             if joined is None:
                 return  # the run's next checkpoint finds that its claim is lost
             if self.job.interrupts(self.execute, joined.instance):

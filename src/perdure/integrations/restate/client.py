@@ -64,6 +64,7 @@ from perdure.values.errors import (
 from perdure.values.excerpt import excerpt
 from perdure.values.instance import Instance
 from perdure.values.listings import (
+    MAX_COUNTED,
     ForkedMany,
     HoldResult,
     JobCount,
@@ -107,9 +108,6 @@ ATTACH_MS: Final = 5_000
 
 ROWS: Final = 500
 """Mailboxes that one SQL query returns."""
-
-MAX_COUNTED: Final = 10_000
-"""Mailboxes that ``count`` reads."""
 
 _SENT_MESSAGES: Final = (
     f"SELECT COUNT(*) AS n FROM sys_invocation WHERE target_service_name = '{MAILBOX}' "  # noqa: S608 - constants
