@@ -85,6 +85,10 @@ CLAIMS = {
         "property_tests/durability/test_large_kills.py::test_no_value_is_named_without_its_parts",
         "tests/kinds/test_large_results.py::test_a_large_result_is_read_whole_and_goes_with_its_item",
     ),
+    "a backup": (
+        "tests/stores/test_sqlite_shipping.py::test_each_shipped_snapshot_is_restored_page_for_page",
+        "property_tests/durability/test_shipping_kills.py::test_kills_of_engine_and_backup_lose_nothing_that_was_shipped",
+    ),
     "blocking code": (
         "tests/behaviour/test_blocking_code.py::test_threads_run_at_the_same_time_with_the_context_of_the_caller",
         "tests/behaviour/test_blocking_code.py::test_the_death_of_a_process_is_a_defect_of_its_effect_and_of_no_other",
