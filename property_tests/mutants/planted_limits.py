@@ -279,4 +279,18 @@ MUTANTS = (
         "            pass\n",
         "engine/test_fair_turns.py::test_lanes_of_other_engines_come_later_than_those_of_the_share",
     ),
+    Mutant(
+        "a refused write forgets the permits that an engine used",
+        "NamedLimits._write",
+        "entry.permits.lately += write.lately",
+        "pass",
+        f"{OVER_ENGINES}::test_a_refused_write_keeps_the_permits_that_an_engine_used_lately",
+    ),
+    Mutant(
+        "a busy engine returns permits when it asks before it needs more",
+        "Permits._granted",
+        "kept = self.granted if self.wants_ahead else 0",
+        "kept = 0",
+        f"{OVER_ENGINES}::test_a_busy_engine_asks_before_it_has_used_all_permits",
+    ),
 )

@@ -16,7 +16,8 @@ from typing import Any, Literal, Protocol
 import attrs
 import pytest
 from attrs import frozen
-from hypothesis import settings
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from limit_worker import CONCURRENCY as CONCURRENCY_OF_WORKERS
 from limit_worker import PER_KEY as PER_KEY_OF_WORKERS
 from limit_worker import RATE as RATE_OF_WORKERS
@@ -26,10 +27,11 @@ from returns.result import Result, Success
 
 from perdure import App, Client, Do, ItemContext, Limit, WorkerPool, effect, program
 from perdure.client.local_gateway import engine_of
-from perdure.engine.runs.permits import PermitsName
+from perdure.engine.runs.permits import BUSY, Instants, Permits, PermitsName, PermitsWanted, StoredPermits
 from perdure.programs import sleep
 from perdure.testing.cluster import Cluster, ClusterEngine
 from perdure.testing.world.trace import TraceEvent, TransitionCommitted
+from perdure.values.limits import Rate
 
 KEYS = ("ann", "bob", "cat")
 CONCURRENCY, PER_KEY = 3, 2
@@ -300,6 +302,44 @@ def test_engines_that_are_far_from_a_rate_ask_for_more_permits_at_a_time(seed: i
         written = [event.what.transition.address for event in told if isinstance(event.what, TransitionCommitted)]
         asked = written.count(PermitsName("far", None).address)
         assert asked <= 40, asked  # 62 to 84 with as many permits as there are free workers
+
+
+def test_a_refused_write_keeps_the_permits_that_an_engine_used_lately() -> None:
+    """Engines on a slow store refuse each other's writes, and still ask for more permits each time."""
+    pool = WorkerPool(
+        "busy", item=int, work=of_its_key, key=str, workers=8, limits=[Limit("busy", rate=(10_000, "1 minute"))]
+    )
+    begun, items = Begun(), 160
+    with Cluster(App(begun).with_jobs(pool), latency="100 ms") as cluster:
+        up = [cluster.open() for _ in range(3)]
+        cluster.advance("1 s")  # they know each other
+        cluster.run_on(up[0], lambda client: client.handle(pool).hold())
+        cluster.run_on(up[0], lambda client: client.handle(pool).put_many((f"{n}", n) for n in range(items)))
+        cluster.run_on(up[0], lambda client: client.handle(pool).release())
+        since_ms = cluster.now_ms
+        assert cluster.run_until(lambda: len(begun.items) == items)
+        assert cluster.now_ms - since_ms < 3_600
+
+
+@given(
+    ownership=st.sampled_from(["alone", "shared"]),
+    granted=st.integers(0, 60),
+    lately=st.integers(0, 60),
+    begun=st.integers(0, 100),
+)
+def test_a_busy_engine_asks_before_it_has_used_all_permits(
+    ownership: Literal["alone", "shared"], granted: int, lately: int, begun: int
+) -> None:
+    runs = 100
+    permits = Permits(1, ownership, None, Rate(runs, 60_000), granted=granted, lately=lately, begun=[(0, begun)])
+    assert permits.wants_ahead == (ownership == "shared" and lately >= BUSY and granted <= lately)
+    planned = permits.plan(StoredPermits(), PermitsWanted(0), Instants(0, 1, 250), 64)
+    free = runs - begun
+    if permits.wants_ahead:  # as many as it has, and no more than a half of the rest beside them
+        assert min(granted, free) <= planned.granted <= max(min(granted, free), free // 2)
+        assert planned.granted >= min(2 * lately, free // 2)
+    else:
+        assert planned.granted == 0  # none of them is used: they are returned
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -89,6 +89,7 @@ EXPLAINED = {
     "jobs/streams.py:MOST_CHUNKS": PUBLIC,
     "engine/runs/permits.py:MAX_KEY_CHARACTERS": PUBLIC,
     "engine/runs/named_limits.py:MAX_CONFLICTS": "tries over an entry that others change; then the runs wait",
+    "engine/runs/permits.py:BUSY": "runs since a plan: with more, permits are asked for early; a law draws both",
     "engine/sharing.py:HEARTBEATS": RATIO,
     "engine/sharing.py:Membership._pause_ms: min(self._failures - 1, 16)": PAUSE,
     "engine/sharing.py:SURE": RATIO,

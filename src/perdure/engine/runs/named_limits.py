@@ -397,7 +397,10 @@ class NamedLimits:
     def _begin(self, held: Held) -> None:
         held.state = "begun"
         for name, cost in held.taken:
-            self._entries[name].permits.begin(cost)
+            permits = self._entries[name].permits
+            permits.begin(cost)
+            if permits.wants_ahead:
+                self._ask_soon(name)
 
     def _may_begin(self, held: Held) -> bool:
         now_ms = self.runtime.monotonic_ms()
@@ -727,8 +730,8 @@ class NamedLimits:
             clock,
             self.runtime.sizes.rate_parts,
         )
-        lowered = permits.lower(planned)
-        write = PlannedEntry(entry, planned, lowered, wanted)
+        lately, lowered = permits.lately, permits.lower(planned)
+        write = PlannedEntry(entry, planned, lowered, lately, wanted)
         mine = planned.stored.of(permits.me)
         # Written again long before its end: without the entry, other engines would count none of its permits.
         is_fresh = entry.seen_ms > clock.wall_ms + self._kept_ms // 2 or not mine.held
@@ -763,6 +766,7 @@ class NamedLimits:
                 self._accepted(write, sent_ms, wall_ms)
             elif isinstance(answer.failure(), Conflict):
                 entry.conflicts += 1
+                entry.permits.lately += write.lately  # nothing is planned yet
                 self._contested(entry)
                 if entry.conflicts >= MAX_CONFLICTS:
                     # At random: engines that have met now should not meet again.
@@ -783,14 +787,10 @@ class NamedLimits:
             return
         for line in [line for line in entry.lines if line.lane is not None]:
             # The other engine may have begun the lane's items, and permits for them would be of no use.
-            self._drop(line)
+            line.items = line.allowed = 0
+            self._leave_if_empty((line.job, line.lane), line)
             if line.tell is not None:
                 line.tell("other engine")
-
-    def _drop(self, line: Line) -> None:
-        """Let a lane wait no more."""
-        line.items = line.allowed = 0
-        self._leave_if_empty((line.job, line.lane), line)
 
     def _transition(self, write: PlannedEntry, wall_ms: int) -> Transition:
         entry = write.entry

@@ -24,6 +24,9 @@ from perdure.values.turn_inputs import OtherEngines
 MAX_KEY_CHARACTERS: Final = 200
 """The longest key of a limit."""
 
+BUSY: Final = 8
+"""Runs since the last plan from which on an engine asks for permits of a rate before it has used all."""
+
 LOOK_MS: Final = 1_000
 """How often an engine with permits looks whether other engines want them, and how long it uses them while they do."""
 
@@ -244,6 +247,12 @@ class Permits:
         self.block, self.valid_until_ms = min(self.block, self.used), -math.inf
 
     # ------------------------------------------------------------ over engines
+    @property
+    def wants_ahead(self) -> bool:
+        """Whether a busy engine has used half of its permits of a rate: its runs should not wait for the next ones."""
+        is_busy = self.ownership == "shared" and self.rate is not None and self.lately >= BUSY
+        return is_busy and self.granted <= self.lately
+
     def restore(self, stored: StoredPermits) -> None:
         """Take over the runs that this engine began before it forgot these permits."""
         self.begun = [(at, number) for at, number, by in stored.begun if by == self.me]
@@ -349,14 +358,15 @@ class Permits:
         equal = rate.runs // (len(others.wants) + 1)
         kept_for_older = sum(min(wish.permits, max(equal, wish.cost)) for wish in older.values())
         share: float = max(equal, cost)
-        if wanted:
+        if wanted or self.wants_ahead:
             # As many as have begun: fewer requests. Twice as many where engines meet at the entry: an engine that is
             # alone would only write once more to return them. Never permits that other engines may want soon.
             wishes, engines = sum(wish.permits for wish in others.wants.values()), len(others.wants) + 1
             more, spare = self.lately, (free - wishes) // (2 * engines)
             if self.ownership == "shared":
                 more = 2 * self.lately
-            wanted = max(wanted, min(more, spare))
+            kept = self.granted if self.wants_ahead else 0
+            wanted = max(wanted, kept, min(more, spare))
         granted = int(max(0, min(wanted, free - kept_for_older, share)))
         free_ms, enough = math.inf, free
         for at, number in (*begun, (clock.wall_ms + clock.term_ms, self.placed + granted)):
@@ -548,7 +558,7 @@ class Entry:
     def must_ask(self, now_ms: float) -> bool:
         """Whether the entry must be written although no run waits."""
         permits = self.permits
-        if self.renewing or (permits.granted > 0 and permits.valid_until_ms <= now_ms):
+        if self.renewing or permits.wants_ahead or (permits.granted > 0 and permits.valid_until_ms <= now_ms):
             return True
         return self.state == "in_use" and self.looked_ms + LOOK_MS <= now_ms
 
@@ -591,12 +601,14 @@ class PlannedEntry:
         entry: the entry.
         planned: the permits.
         lowered: what `Permits.lower` returned.
+        lately: the permits that runs had begun with since the last plan.
         wanted: how many more permits those that wait want.
     """
 
     entry: Entry
     planned: Planned
     lowered: int
+    lately: int
     wanted: int
 
 
