@@ -100,6 +100,19 @@ def test_engines_that_open_together_each_find_a_second_connection_for_the_probe(
     asyncio.run(main())
 
 
+def test_a_pooler_with_one_server_connection_is_refused_with_the_number_that_it_needs():
+    """An opening proves the locks with two sessions, and waits as long as for a full server."""
+    with PgBouncer(running_server(), connections=1) as narrow:
+        harness = SharedPostgresHarness(narrow.url)
+
+        async def main() -> None:
+            with pytest.raises(StoreUnavailable, match="two or more connections to the server"):
+                await open_postgres(harness.url)
+
+        asyncio.run(main())
+        asyncio.run(harness.discard())
+
+
 def test_an_owner_is_refused(harness: SharedPostgresHarness):
     """Its lock would belong to whatever client uses the connection next."""
     owned = harness.url.replace("ownership=shared&lease=30s", "ownership=owned")

@@ -69,7 +69,7 @@ _HINTS: Final = {
     ),
     NO_FREE_CONNECTION: (
         "the server has no free connection; raise max_connections, use fewer engines (each has up to six), or put "
-        "PgBouncer in between"
+        "PgBouncer in between, with two or more connections to the server"
     ),
     QUERY_CANCELED: "nothing was written; an operator cancelled the statement, or it exceeded statement_timeout",
     LOCK_NOT_AVAILABLE: "another transaction holds a lock of the tables; look for it in pg_stat_activity, and end it",
