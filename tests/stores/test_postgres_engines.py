@@ -505,3 +505,26 @@ def test_readers_at_both_engines_see_each_chunk_and_a_purge_by_older_code_delete
         await harness.discard()
 
     asyncio.run(main())
+
+
+def test_an_engine_learns_at_once_that_another_one_held_or_released_a_job(postgres_url: str):
+    """By a notification, long before it would read the held jobs again."""
+    harness = SharedPostgresHarness(postgres_url)
+    app = App(None).with_jobs(SUMS)
+
+    async def main() -> None:
+        async with asyncio.timeout(60), app.open(harness.url) as here, app.open(harness.url) as there:
+            handle, holds = here.handle(SUMS), engine_of(there).runner.holds
+            late = list[float]()
+            for number in range(8):
+                held = (("task", "sums"),) if number % 2 == 0 else ()
+                assert (await (handle.hold() if held else handle.release())).changed
+                begun = time.monotonic()
+                while holds.jobs != held:  # noqa: ASYNC110 - an engine tells nobody that it has read them
+                    await asyncio.sleep(0.005)
+                late.append(time.monotonic() - begun)
+            # The periodic look alone would need seconds for most of them: it comes once in five.
+            assert sum(each < 1 for each in late) >= len(late) - 1, late
+        await harness.discard()
+
+    asyncio.run(main())

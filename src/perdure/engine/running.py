@@ -18,7 +18,14 @@ from perdure.engine.loops.alarms import Alarms
 from perdure.engine.loops.lane_feeder import LaneFeeder, lane_feeders
 from perdure.engine.loops.outbox import Outbox
 from perdure.engine.loops.start_queue import StartQueue, start_queues
-from perdure.engine.loops.upkeep import Ensuring, FillingAttributes, Maintenance, Recovery, TakingUp
+from perdure.engine.loops.upkeep import (
+    Ensuring,
+    FillingAttributes,
+    FollowingHolds,
+    Maintenance,
+    Recovery,
+    TakingUp,
+)
 from perdure.engine.loops.waker import Waker, every
 from perdure.engine.mailbox.instance_cache import InstanceCache
 from perdure.engine.mailbox.instance_cell import InstanceCell
@@ -201,6 +208,9 @@ class RunningEngine:
         attributes = await filling.begin()
         if self.membership is not None:
             await self._join(self.membership)
+        following = FollowingHolds(self.runner.holds, Waker(self.runtime))
+        # Before the first read: a change behind it must not be missed.
+        self.store.watch_holds(following.wake.notify)
         # Before anything runs: a held job must not begin a run.
         await self.runner.holds.read()
         for feeder in self.feeders.values():
@@ -235,6 +245,7 @@ class RunningEngine:
         if self.membership is not None and self._sweep is not None:
             self._loop(every(self.runtime, ALARM_POLL_MS, self._look_at_alarms), "alarm poll")
             self._loop(every(self.runtime, poll_ms, self.outbox.wake.notify), "message poll")
+            self._loop(following.run(), "holds of other engines")
             beat_ms = self.membership.sharing.lease_ms / HEARTBEATS
             reads, busy = self.dispatcher.turns.reads, lambda: self.dispatcher.in_flight().instances
             ended = RevokedRuns(reads, self.cache, busy)

@@ -477,6 +477,14 @@ class Store(ABC):
         """
         _ = listener
 
+    def watch_holds(self, listener: Callable[[], None], /) -> None:
+        """Call a listener soon after an opening of a shared store has held or released a job.
+
+        The listener is called in the event loop. A call may come without a reason, or be missing: the engine reads the
+        held jobs periodically. Without a function of its own, a store calls no listener.
+        """
+        _ = listener
+
 
 def _whole_page(limit: int, found: tuple[Instance, ...]) -> Found:
     return Found(instances=found, after=found[-1].address if found and len(found) == limit else None)

@@ -19,6 +19,7 @@ from perdure.engine.loops.outbox import Outbox
 from perdure.engine.loops.waker import Waker
 from perdure.engine.mailbox.entry import TurnAnswer
 from perdure.engine.mailbox.instance_cache import InstanceCache
+from perdure.engine.runs.concurrency import Holds
 from perdure.jobs.attributes import declared_by, keys_of
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.ensured import Ensured
@@ -36,6 +37,29 @@ from perdure.values.errors import EnsureFailed, InvalidInput, OutcomeUnknown, St
 from perdure.values.instance import Fence, Instance
 from perdure.values.limits import Limits
 from perdure.values.transition import Purge, Put, Transition
+
+
+@attrs.frozen
+class FollowingHolds:
+    """Reads the held jobs as soon as the store says that another engine has changed them.
+
+    Attributes:
+        holds: the held jobs.
+        wake: the store wakes this loop.
+    """
+
+    holds: Holds
+    wake: Waker
+
+    async def run(self) -> NoReturn:
+        """Read them after each change."""
+        while True:
+            await self.wake.wait_until(None)
+            try:
+                await self.holds.read()
+            except (StoreError, OutcomeUnknown) as error:
+                # The engine reads them periodically as well: a call of the store may be missing.
+                self.wake.runtime.log(LogRecord("warning", "held jobs not read", {"error": str(error)}))
 
 
 @attrs.frozen

@@ -726,18 +726,26 @@ class Holds:
     runtime: Runtime
     released: Callable[[], None] = attrs.field(init=False)
     jobs: tuple[Job, ...] = ()
+    _changes: int = 0
 
     async def read(self) -> None:
-        """Read the held jobs at the engine's start.
+        """Read the held jobs: at the engine's start, and when another engine may have changed them.
 
         Raises:
             StoreError: the store failed.
         """
-        match await answer_of(self.store.holds()):
-            case Success(jobs):
-                self.jobs = jobs
-            case failure:
-                raise failure.failure()
+        while True:
+            before = self._changes
+            match await answer_of(self.store.holds()):
+                case Success(jobs) if before == self._changes:
+                    break
+                case Success():  # perhaps read before this engine's own change
+                    continue
+                case failure:
+                    raise failure.failure()
+        gone, self.jobs = set(self.jobs).difference(jobs), jobs
+        if gone:
+            self.released()
 
     def of(self, kind: str, name: str) -> Hold:
         """Return whether a job is held."""
@@ -754,6 +762,7 @@ class Holds:
         if not isinstance(changed, Success):
             return Failure(changed.failure())
         # After the answer: a hold that is not durable must not keep runs back.
+        self._changes += 1
         others = tuple(other for other in self.jobs if other != job)
         self.jobs = tuple(sorted((*others, job))) if hold == "held" else others
         if changed.unwrap() == "changed":

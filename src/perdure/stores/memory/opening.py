@@ -643,6 +643,11 @@ class SharedMemoryBackend:
         """Return the epoch that sent a message. 0 if it is not known."""
         return self._origins.get(message_id, 0)
 
+    def hold_changed(self) -> None:
+        """Tell all living openings that a job was held or released."""
+        for opening in self._openings.values():
+            opening.hold_changed()
+
     def sent(self, epoch: int, after_id: int, transition: Transition) -> None:
         """Record that an opening sent the messages after an id, and forget a settled one."""
         for message_id in range(after_id + 1, self._tables.mail.last_id + 1):
@@ -672,6 +677,22 @@ class _SharedOpening(OpenMemoryStore):
         self.sharing = _MemorySharing(self, backend, lease_ms)
         self._backend = backend
         self._dead = False
+        self.hold_changed: Callable[[], None] = lambda: None
+
+    def watch_holds(self, listener: Callable[[], None], /) -> None:
+        """Call a listener when an opening has held or released a job."""
+        self.hold_changed = listener
+
+    def set_hold(self, job: Job, hold: Hold, /) -> FutureResult[Literal["changed", "unchanged"], StoreError]:
+        """Hold or release a job, and tell all openings."""
+
+        def write(tables: Tables) -> Literal["changed", "unchanged"]:
+            changed = _set_hold(tables, job, hold)
+            if changed == "changed":
+                self._backend.hold_changed()
+            return changed
+
+        return self.answer("hold", write)
 
     def declare_dead(self) -> None:
         """Refuse all later operations: another engine may have taken over this engine's work."""

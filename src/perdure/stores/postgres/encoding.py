@@ -237,6 +237,9 @@ REWRITTEN_TYPES: Final = ("int[]", "int[]", "text[]")
 ATTRIBUTE_TYPES: Final = (*("int[]", "text[]", "text[]", "text[]", "text[]", "text[]"), *("int[]", "bigint[]"))
 """The argument types for ``write_attributes``, after those of the transitions that were committed."""
 
+HOLD_CHANGED: Final = "hold"
+"""The payload of the notification that a job was held or released: an engine of older code ignores it."""
+
 COLUMNS: Final = ("due_ms", "owner", "event_owner", "lane", "rank_ms", *SET_COLUMNS.split(", ")[1:])
 """The columns that a transition writes in an instance's row, without its version."""
 

@@ -512,6 +512,11 @@ class PostgresStore(PostgresOperations, InstanceSearch, PostgresEventLog, Store)
             self.notifications.listen(listener)
         return self.notifications is not None
 
+    def watch_holds(self, listener: Callable[[], None], /) -> None:
+        """Call a listener when an engine has held or released a job, and the store is listened to."""
+        if self.notifications is not None:
+            self.notifications.hold_changed = listener
+
     def watch_ownership(self, listener: OwnershipListener, /) -> None:
         """Call a listener when the lock is lost, and when it is held again."""
         if self.lock_recovery is not None:

@@ -24,6 +24,7 @@ from perdure.stores.postgres.connections import (
     reason_of,
     reason_of_end,
 )
+from perdure.stores.postgres.encoding import HOLD_CHANGED
 from perdure.stores.postgres.settings import PostgresSettings
 from perdure.stores.values import OnLocked
 from perdure.values.errors import StoreLocked, StoreUnavailable
@@ -401,6 +402,10 @@ class NotificationListener:
         execute: executes a statement on another connection.
         schema: the schema's quoted name.
         epoch: this opening's number.
+
+    Attributes:
+        hold_changed: called when an engine has held or released a job. Nothing polls it: engines read the held jobs
+            periodically.
     """
 
     def __init__(
@@ -418,6 +423,7 @@ class NotificationListener:
         self._own = f"engine {epoch}"
         self._task: SpawnedTask[Any] | None = None
         self._heard: Future[bool] | None = None
+        self.hold_changed: Callable[[], None] = lambda: None
 
     def listen(self, listener: Callable[[], None], /) -> None:
         """Call a listener whenever another process may have written messages."""
@@ -435,6 +441,7 @@ class NotificationListener:
                 await self._poll(listener)
             else:
                 listener()  # messages that were sent before are not notified again
+                self.hold_changed()
                 await ended
                 listener()
 
@@ -481,7 +488,9 @@ class NotificationListener:
     def _notified(self, payload: str, listener: Callable[[], None]) -> None:
         if payload == self._own and self._heard is not None:
             _settle(self._heard, result=True)
-        if payload:  # of an engine that has just opened the store
+        if payload == HOLD_CHANGED:
+            self.hold_changed()
+        if payload:  # also of an engine that has just opened the store
             return
         listener()
         for delay_ms in AGAIN_MS:

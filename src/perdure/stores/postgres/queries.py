@@ -15,6 +15,7 @@ from perdure.runtime.record import Runtime
 from perdure.stores.attributes import AttributeSearch, Statement, first_id, numbered
 from perdure.stores.postgres.encoding import (
     DEAD_LETTER_COLUMNS,
+    HOLD_CHANGED,
     INSTANCE_COLUMNS,
     MESSAGE_COLUMNS,
     Row,
@@ -132,7 +133,11 @@ class InstanceQueries:
     def set_hold(self, job: Job, hold: Hold, /) -> FutureResult[Literal["changed", "unchanged"], StoreError]:
         """Hold or release a job."""
         operations = self._operations
-        sql = f"SELECT {self._schema}.set_hold($1, $2, $3, $4, $5)"
+        # One statement: the server sends the notification when the hold is committed, and only then.
+        sql = f"""
+            SELECT {self._schema}.set_hold($1, $2, $3, $4, $5),
+              pg_notify('perdure_' || '{self._schema}.instances'::regclass::oid, '{HOLD_CHANGED}')
+        """
         values = (operations.epoch, operations.durability, *map(encoded, job), hold)
         found = answered_by(operations.write("hold", sql, *values))
         return converted(found, lambda rows: "changed" if rows[0][0] else "unchanged")

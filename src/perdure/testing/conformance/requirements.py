@@ -273,6 +273,12 @@ WATCH_OWNERSHIP = Requirement(
     "row again before it answers from it. Without a function of its own, a store belongs to this engine until "
     "``lost``.",
 )
+WATCH_HOLDS = Requirement(
+    "watch_holds",
+    "Call a listener soon after an opening of a shared store has held or released a job. The listener is called in the "
+    "event loop. A call may come without a reason, or be missing: the engine reads the held jobs periodically. Without "
+    "a function of its own, a store calls no listener.",
+)
 LEFT = Requirement(
     "previous_exit",
     "``died`` if the previous engine's process did not close the store, else, or unknown, ``closed``.",
@@ -640,6 +646,7 @@ NO_CASE: dict[Requirement, str] = {
     QUEUED_TIME: "a time is measured, by the benchmarks of a store",
     UNKNOWN_WRITER: "each store has its own way of sending in a transaction of the user",
     WATCH_OWNERSHIP: "each store comes to doubt its ownership in its own way",
+    WATCH_HOLDS: "a permission: the calls may be missing",
     LISTEN: "only the store knows how another process writes messages",
     LISTEN_AT_LEAST: "a permission",
     COPY_ERRORS: "each store fails in its own way",
