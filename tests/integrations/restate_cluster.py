@@ -53,6 +53,7 @@ class Cluster:
         self.worker_port = ports[-1]
         self.servers: dict[int, subprocess.Popen[bytes]] = {}
         self.worker: subprocess.Popen[bytes] | None = None
+        self.further: list[subprocess.Popen[bytes]] = []
         for node in range(nodes):
             (folder / f"node{node}.toml").write_text(self._settings(node))
 
@@ -86,6 +87,8 @@ class Cluster:
 
     def __exit__(self, *_: object) -> None:
         self.kill_worker()
+        for worker in self.further:
+            _kill(worker)
         for node in list(self.servers):
             self.kill_server(node)
 
@@ -125,14 +128,23 @@ class Cluster:
     # ------------------------------------------------------------ the worker
     def start_worker(self) -> None:
         """Start the worker."""
-        log = (self.folder / "worker.log").open("ab")
-        command = [sys.executable, "-m", "hypercorn", self.application, "--bind", f"127.0.0.1:{self.worker_port}"]
+        self.worker = self._served(self.application, self.worker_port)
+
+    def start_further(self, application: str) -> int:
+        """Start a further worker that serves another version, and return its port."""
+        port = free_ports(1)[0]
+        self.further.append(self._served(application, port))
+        self._await(f"http://127.0.0.1:{port}/health")
+        return port
+
+    def _served(self, application: str, port: int) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "hypercorn", application, "--bind", f"127.0.0.1:{port}"]
         environment = {**os.environ, "PYTHONPATH": str(self.path), "RESTATE_NOTES": str(self.notes)}
-        # A session of its own: hypercorn has a process for the socket and one that serves.
-        self.worker = subprocess.Popen(  # noqa: S603 - our own module
-            command, cwd=self.folder, env=environment, stdout=log, stderr=log, start_new_session=True
-        )
-        log.close()
+        with (self.folder / "worker.log").open("ab") as log:
+            # A session of its own: hypercorn has a process for the socket and one that serves.
+            return subprocess.Popen(  # noqa: S603 - our own module
+                command, cwd=self.folder, env=environment, stdout=log, stderr=log, start_new_session=True
+            )
 
     def kill_worker(self) -> None:
         """Kill the worker with SIGKILL."""
@@ -140,10 +152,11 @@ class Cluster:
             _kill(self.worker)
             self.worker = None
 
-    def register(self) -> None:
-        """Register the worker with the cluster."""
-        self._await(f"http://127.0.0.1:{self.worker_port}/health")
-        self.call("POST", "/deployments", {"uri": f"http://127.0.0.1:{self.worker_port}", "force": True})
+    def register(self, port: int | None = None) -> None:
+        """Register a worker with the cluster: the first one without a port."""
+        url = f"http://127.0.0.1:{port or self.worker_port}"
+        self._await(f"{url}/health")
+        self.call("POST", "/deployments", {"uri": url, "force": True})
 
     def call(self, method: str, path: str, body: object = None) -> Any:
         """Call the admin API."""

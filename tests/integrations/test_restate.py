@@ -7,17 +7,20 @@ import re
 import traceback
 from collections.abc import Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import attrs
 import orjson
 import pytest
+import restate_versions as versions
 from hypothesis import given
 from hypothesis import strategies as st
 from restate_cases import CASES, DEATHS, DIFFERS, Place
 from restate_cluster import Cluster, server_program
 from restate_jobs import JOBS, Add, Event, Outside, Refused, counts, flows
+from restate_versions import TotalBy, Work, done
 from returns.result import Failure, Result, Success
 
 from perdure import (
@@ -69,7 +72,7 @@ from perdure.integrations.restate.wire import (
 )
 from perdure.interpreters import Purge, Put, Transition, decode_instance
 from perdure.stores.encryption import Encryption
-from perdure.values.answer import Sent
+from perdure.values.answer import Done, Sent
 from perdure.values.errors import (
     DefinitionError,
     InvalidInput,
@@ -86,6 +89,8 @@ from perdure.values.transition import Remembered
 pytestmark = pytest.mark.xdist_group("restate")  # one process starts the cluster, once
 
 GUIDE = Path(__file__).parents[2] / "docs" / "how-to" / "run-on-restate.md"
+
+GUIDE_QUERY = GUIDE.read_text().partition("```sql\n")[2].partition("```")[0].replace("http://new-worker:9080/", "{url}")
 
 needs_server = pytest.mark.skipif(
     server_program() is None, reason="no restate-server: set PERDURE_RESTATE_SERVER, or put it on PATH"
@@ -133,6 +138,73 @@ def test_a_death(cluster: Cluster, failures: dict[str, str], text: str) -> None:
     async def checked() -> None:
         async with connect_restate(cluster.ingress, *JOBS, admin_url=cluster.admin) as jobs:
             await CASES[text](Place(jobs, cluster))
+
+    asyncio.run(checked())
+
+
+@pytest.fixture
+def older(tmp_path: Path) -> Iterator[Cluster]:
+    with Cluster(tmp_path, application="restate_versions:old_application") as cluster:
+        yield cluster
+
+
+@needs_server
+def test_a_newer_version_takes_over_while_requests_of_the_older_one_are_under_way(older: Cluster) -> None:
+    async def checked() -> None:
+        async with connect_restate(older.ingress, versions.new, versions.waits, admin_url=older.admin) as jobs:
+            place, totals, waits = Place(jobs, older), jobs.handle(versions.new), jobs.handle(versions.waits)
+            await waits.start("w", 0)
+            await jobs.until(versions.waits, "w", "idle")
+            await totals.send("before", Work("a"))
+            port = older.start_further("restate_versions:new_application")
+            under_way = [asyncio.ensure_future(totals.send(f"t{n}", Work("a", 3_000))) for n in range(3)]
+            await place.noted("begin t", 3)
+            behind = [asyncio.ensure_future(totals.send(f"t{n}", Work("b"))) for n in range(3)]
+            older.register(port)
+            await totals.send("before", Work("c"))
+            assert not any(each.done() for each in under_way)
+            assert await totals.get_state("before") == TotalBy(2, "c")
+            await asyncio.gather(*under_way, *behind)
+            assert [await totals.get_state(f"t{n}") for n in range(3)] == [TotalBy(2, "b")] * 3
+            begun = sorted(line.split(" delivery")[0] for line in older.noted("begin t"))
+            assert begun == [f"begin t{n} {event}" for n in range(3) for event in ("a old", "b new")]
+            await waits.signal("w", done, 5)
+            assert (await jobs.until(versions.waits, "w")).status
+            assert await waits.outcome("w") == Done(value=5)
+            assert len(older.noted("begin w begins")) == 1
+
+    asyncio.run(checked())
+
+
+@needs_server
+def test_a_request_of_a_stopped_version_waits_and_an_operator_moves_it_to_the_newer_one(older: Cluster) -> None:
+    async def checked() -> None:
+        async with connect_restate(older.ingress, versions.new, admin_url=older.admin) as jobs:
+            place, totals = Place(jobs, older), jobs.handle(versions.new)
+            port = older.start_further("restate_versions:new_application")
+            event = asyncio.ensure_future(totals.send("moved", Work("a", 3_000)))
+            await place.noted("begin moved")
+            older.kill_worker()
+            older.register(port)
+            query = GUIDE_QUERY.format(url=f"http://127.0.0.1:{port}/")
+            waiting = [row["id"] for row in older.sql(query)]
+            assert len(waiting) == 2
+            assert not event.done()
+            for each in waiting:
+
+                async def has(status: str, each: str = each) -> bool:
+                    found = older.sql(f"SELECT status FROM sys_invocation WHERE id = '{each}'")  # noqa: S608 - its own id
+                    return found[0]["status"] == status
+
+                await place.eventually(partial(has, "backing-off"))
+                older.call("PATCH", f"/invocations/{each}/pause")
+                await place.eventually(partial(has, "paused"))
+                older.call("PATCH", f"/invocations/{each}/resume?deployment=latest")
+            await event
+            assert await totals.get_state("moved") == TotalBy(1, "a")
+            begun = [line.split(" run=")[0] for line in older.noted("begin moved")]
+            assert begun == ["begin moved a old delivery=1", "begin moved a new delivery=2"]
+            assert older.sql(query) == []
 
     asyncio.run(checked())
 
