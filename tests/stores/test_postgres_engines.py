@@ -520,7 +520,7 @@ def test_an_engine_learns_at_once_that_another_one_held_or_released_a_job(postgr
                 held = (("task", "sums"),) if number % 2 == 0 else ()
                 assert (await (handle.hold() if held else handle.release())).changed
                 begun = time.monotonic()
-                while holds.jobs != held:  # noqa: ASYNC110 - an engine tells nobody that it has read them
+                while holds.jobs != held:  # noqa: ASYNC110 - no event says that it has read them
                     await asyncio.sleep(0.005)
                 late.append(time.monotonic() - begun)
             # The periodic look alone would need seconds for most of them: it comes once in five.

@@ -217,12 +217,7 @@ class RunningEngine:
             await feeder.start()
         # On a shared store the sweeper recovers them: their owner may be alive.
         recovered = 0 if self.membership is not None else await self._recovery(self.store).claims()
-        fields = {"store": self.store.name, "epoch": self.store.epoch, "recovered": recovered}
-        self.runtime.log(LogRecord("info", "engine started", fields))
-        self._told = "start"
-        if self.sinks.told:
-            now_ms, epoch = self.runtime.now_ms(), self.store.epoch
-            self.sinks.tell(EngineStarted(at_ms=now_ms, store=self.store.name, epoch=epoch, recovered=recovered))
+        self._tell_start(recovered)
         if self.store.lost is not None:
             end = self.fail if self.membership is None else self.lost
             self.store.lost.add_done_callback(lambda lost: end(lost.result()))
@@ -254,6 +249,15 @@ class RunningEngine:
             self._loop(self._sweep.run_left(), "sweep of all claims")
             # Last: from now on the other engines leave this share to it, so all loops must run.
             await self.membership.serve()
+
+    def _tell_start(self, recovered: int) -> None:
+        store, epoch = self.store.name, self.store.epoch
+        fields = {"store": store, "epoch": epoch, "recovered": recovered}
+        self.runtime.log(LogRecord("info", "engine started", fields))
+        self._told = "start"
+        if self.sinks.told:
+            now_ms = self.runtime.now_ms()
+            self.sinks.tell(EngineStarted(at_ms=now_ms, store=store, epoch=epoch, recovered=recovered))
 
     async def _serve_queues(self) -> None:
         for begins in self._begin_queued:

@@ -451,17 +451,11 @@ class Store(ABC):
 
     @abstractmethod
     def set_hold(self, job: Job, hold: Hold, /) -> FutureResult[Literal["changed", "unchanged"], StoreError]:
-        """Hold or release a job, durable like a commit, and return whether that changed it.
-
-        The hold belongs to kind and name, and needs no instance.
-        """
+        """Hold or release a job, durable like a commit. Return whether that changed it. It needs no instance."""
 
     @abstractmethod
     def health(self) -> FutureResult[Health, StoreError]:
-        """Check the store with a small operation.
-
-        It does not fail for a degraded store: the result reports the state.
-        """
+        """Check the store with a small operation. A degraded store is no failure: the result reports the state."""
 
     @abstractmethod
     def close(self) -> FutureResult[None, StoreError]:
@@ -478,11 +472,7 @@ class Store(ABC):
         _ = listener
 
     def watch_holds(self, listener: Callable[[], None], /) -> None:
-        """Call a listener soon after an opening of a shared store has held or released a job.
-
-        The listener is called in the event loop. A call may come without a reason, or be missing: the engine reads the
-        held jobs periodically. Without a function of its own, a store calls no listener.
-        """
+        """Call a listener in the event loop soon after a job was held or released. The engine also polls."""
         _ = listener
 
 

@@ -254,7 +254,7 @@ PRUNE_DEAD_LETTERS = Requirement(
 )
 HEALTH = Requirement(
     "health",
-    "Check the store with a small operation. It does not fail for a degraded store: the result reports the state.",
+    "Check the store with a small operation. A degraded store is no failure: the result reports the state.",
 )
 CLOSE = Requirement(
     "close",
@@ -275,9 +275,7 @@ WATCH_OWNERSHIP = Requirement(
 )
 WATCH_HOLDS = Requirement(
     "watch_holds",
-    "Call a listener soon after an opening of a shared store has held or released a job. The listener is called in the "
-    "event loop. A call may come without a reason, or be missing: the engine reads the held jobs periodically. Without "
-    "a function of its own, a store calls no listener.",
+    "Call a listener in the event loop soon after a job was held or released. The engine also polls.",
 )
 LEFT = Requirement(
     "previous_exit",
@@ -313,9 +311,9 @@ MOVE_CURSOR_ONCE = Requirement(
 HOLDS = Requirement("holds", "Return the held jobs, in the order of kind and name.")
 SET_HOLD = Requirement(
     "set_hold",
-    "Hold or release a job, durable like a commit, and return whether that changed it.",
+    "Hold or release a job, durable like a commit. Return whether that changed it.",
 )
-HOLD_OF_A_JOB = Requirement("set_hold", "The hold belongs to kind and name, and needs no instance.")
+HOLD_OF_A_JOB = Requirement("set_hold", "It needs no instance.")
 DUE_EXCEPT = Requirement("due", "Those of ``except_jobs`` are left out.")
 LANES = Requirement(
     "lanes.names",
