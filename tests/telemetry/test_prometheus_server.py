@@ -112,14 +112,15 @@ async def scraping(folder: Path, *targets: str) -> AsyncGenerator[Server]:
         stderr=asyncio.subprocess.PIPE,
     )
     assert process.stderr is not None
-    port, said = 0, list[bytes]()
+    port, is_ready, said = 0, False, list[bytes]()
     try:
         async for line in process.stderr:
             said.append(line)
             entry = json.loads(line)
             if entry.get("msg") == "Listening on":
                 port = int(entry["address"].rpartition(":")[2])
-            if entry.get("msg") == "Server is ready to receive web requests.":
+            is_ready |= entry.get("msg") == "Server is ready to receive web requests."
+            if port and is_ready:  # in either order
                 break
         assert port, said[-5:]
         draining = asyncio.ensure_future(process.stderr.read())
