@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any, Never
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from postgres_harness import PostgresHarness
 from returns.result import Result, Success
 
 from perdure import (
@@ -30,11 +33,14 @@ from perdure import (
     program,
     succeed,
 )
+from perdure.cli.commands import run_command
 from perdure.client.client import gateway_of
 from perdure.client.local_gateway import engine_of
 from perdure.jobs.streams import BeganAgain, Chunk, ChunksDropped, NotEmitting, Stream, Streamed
 from perdure.kinds.workflow import step
 from perdure.programs import asks, gather
+from perdure.stores.encryption import Encryption, Key
+from perdure.stores.url import open_store
 from perdure.testing import Crash, Delay, EmitStep, Fail, FakeServices, World, fake_services, simulate
 from perdure.testing.world import WorkerDied
 from perdure.values.answer import Done
@@ -46,7 +52,9 @@ from perdure.values.errors import (
     StoreUnavailable,
 )
 from perdure.values.limits import Limits
+from perdure.values.stream import TOO_LARGE, encoded_group
 
+KEY = Encryption(primary=Key("k1", bytes(range(64))))
 tokens = Stream("tokens", str)
 AGAIN: Retry[Never] = Retry(max_attempts=5, delay=Backoff.constant("1 second"))
 few = Stream("few", int, max_chunks=3)
@@ -534,31 +542,160 @@ def test_a_wrong_declaration_is_refused(make: Any, expected: str) -> None:
         make()
 
 
+# ---------------------------------------------------------------- large chunks
+class Painter:
+    """A service whose calls are paid."""
+
+    def __init__(self) -> None:
+        self.paid: list[int] = []
+
+
 @effect
-async def large(_: object, size: int) -> Result[int, str]:
-    tokens.emit_now("x" * size)
-    return Success(size)
+async def paint(painter: Painter, sizes: tuple[int, ...]) -> Result[int, str]:
+    painter.paid.append(sum(sizes))
+    for size in sizes:
+        pictures.emit_now("x" * (size - 2))
+    return Success(sum(sizes))
+
+
+@effect(on="thread")
+def paint_in_a_thread(painter: Painter, sizes: tuple[int, ...]) -> Result[int, str]:
+    painter.paid.append(sum(sizes))
+    for size in sizes:
+        pictures.emit_now("x" * (size - 2))
+    return Success(sum(sizes))
 
 
 @program
-def enlarge(ctx: WorkflowContext[int]) -> Do[int, str, object]:
-    return (yield from large((yield from ctx.state)))
+def painting(ctx: WorkflowContext[tuple[int, ...]]) -> Do[int, str, Painter]:
+    sizes = yield from ctx.state
+    yield from pictures.emit("begin")
+    if sizes[0] == 13:
+        yield from paint_in_a_thread(sizes)
+    return (yield from paint(sizes))
 
 
-enlarger = Workflow("enlarger", state=int, run=enlarge, streams=[tokens])
+pictures = Stream("pictures", str, max_bytes=10_000_000)
+painted = Workflow("painted", state=tuple[int, ...], run=painting, streams=[pictures], keep=None)
 
 
-def test_a_chunk_has_a_size() -> None:
-    with World(App(object()).with_jobs(enlarger)) as world:
-        handle = world.jobs.handle(enlarger)
-        world.run(handle.start("at the edge", 65_534))
-        world.run(handle.start("beyond", 65_535))
+def sizes_of(items: list[Streamed[Any]]) -> list[int]:
+    """The sizes of chunks as JSON, and of dropped ones as a negative number."""
+    return [len(item.value) + 2 if isinstance(item, Chunk) else -item.count for item in items]  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("encryption", [None, KEY])
+@pytest.mark.parametrize("store", ["memory", "sqlite", "postgresql"])
+def test_a_chunk_of_megabytes_is_one_chunk_in_every_store(
+    store: str, encryption: Encryption | None, tmp_path: Path, postgres_url: str
+) -> None:
+    harness = PostgresHarness(postgres_url, "full") if store == "postgresql" else None
+    url = {"memory": "memory://", "sqlite": f"sqlite:///{tmp_path / 'jobs.db'}"}.get(store) or harness.url  # type: ignore[union-attr]
+    sizes = (70_000, 5, 3_000_000, 9, 300_000)
+    app = App(Painter(), encryption=encryption).with_jobs(painted)
+
+    async def main() -> list[Any]:
+        async with app.open(await open_store(url)) as client:
+            handle = client.handle(painted)
+            reading = asyncio.ensure_future(all_of(handle.stream("x", pictures)))
+            assert await handle.start_and_wait("x", sizes) == Done(value=sum(sizes))
+            found = [await reading, await all_of(handle.stream("x", pictures))]
+        if store != "memory":
+            async with app.open(await open_store(url)) as client:
+                handle = client.handle(painted)
+                found += [await all_of(handle.stream("x", pictures))]
+                assert await all_of(handle.stream("x", pictures, after=2)) == found[0][3:]
+                if encryption is None:
+                    assert (await handle.terminate("x")).terminated
+        if store != "memory" and encryption is None:
+            copied = f"sqlite:///{tmp_path / 'copied.db'}"
+            for command in (["verify", "--store", url], ["copy", url, copied], ["verify", "--store", copied]):
+                assert await asyncio.to_thread(run_command, command) == 0
+        if harness is not None:
+            await harness.discard()
+        return found
+
+    found = asyncio.run(main())
+    for items in found:
+        assert sizes_of(items) == [7, *sizes]
+        assert [item.offset for item in items] == list(range(6))
+
+
+@pytest.mark.parametrize("first", [12, 13])
+def test_a_chunk_that_no_row_can_hold_is_dropped_and_no_paid_call_is_lost(first: int) -> None:
+    """Its place is kept: readers are told, and the log says how large it was."""
+    painter = Painter()
+    with World(App(painter, limits=Limits(input_bytes=1_000)).with_jobs(painted)) as world:
+        handle = world.jobs.handle(painted)
+        assert world.run(handle.start_and_wait("x", (first, 1_000, 1_001, 20, 1_002))) == Done(value=first + 3_023)
+        calls = 1 if first == 12 else 2
+        assert painter.paid == [first + 3_023] * calls
+        items = world.run(all_of(handle.stream("x", pictures)))
+        assert sizes_of(items) == [7, *((first, 1_000, -1, 20, -1) * calls)]
+        assert [item.offset for item in items] == list(range(len(items)))
+        assert items[3] == ChunksDropped(offset=3, count=1)
+        assert world.run(all_of(handle.stream("x", pictures, after=3))) == items[4:]
+        warned = [each.fields for each in world.logs if each.message == "stream value dropped"]
+        # Once for each effect, which emits two of them.
+        assert [(each["stream"], each["bytes"], each["input_bytes"]) for each in warned] == [
+            ("pictures", 1_001, 1_000)
+        ] * calls
+        # An engine that reads the stream from its store sees the same.
+        world.restart()
+        assert world.run(all_of(world.jobs.handle(painted).stream("x", pictures))) == items
+
+
+def test_an_earlier_engine_refuses_a_group_with_a_dropped_chunk_and_no_other() -> None:
+    """It reads null in the place of the chunk, which has another type."""
+    group = encoded_group("s", [b'"a"', TOO_LARGE], again=False)
+    assert json.loads(group) == {"step": "s", "again": False, "values": ["a", None], "dropped": [1]}
+    assert json.loads(encoded_group("s", [b"null"], again=True)) == {"step": "s", "again": True, "values": [None]}
+
+
+def test_a_chunk_larger_than_its_stream_is_kept_until_the_next_one() -> None:
+    small = Stream("pictures", str, max_bytes=65_536)
+
+    @effect
+    async def paints(_: object, sizes: tuple[int, ...]) -> Result[int, str]:
+        for size in sizes:
+            small.emit_now("x" * (size - 2))
+        return Success(len(sizes))
+
+    @program
+    def run(ctx: WorkflowContext[tuple[int, ...]]) -> Do[int, str, object]:
+        return (yield from paints((yield from ctx.state)))
+
+    job = Workflow("painted", state=tuple[int, ...], run=run, streams=[small], keep=None)
+    with World(App(None).with_jobs(job)) as world:
+        handle = world.jobs.handle(job)
+        world.run(handle.start_and_wait("x", (5, 400_000)))
+        assert sizes_of(world.run(all_of(handle.stream("x", small)))) == [-1, 400_000]
+        world.run(handle.start_and_wait("y", (400_000, 500_000, 600_000, 5)))
+        # Never more in memory than the stream keeps, though the effect has not waited once.
+        assert sizes_of(world.run(all_of(handle.stream("y", small)))) == [-3, 5]
+
+
+@pytest.mark.parametrize("sharing", [False, True])
+def test_readers_hold_few_large_chunks_in_memory(sharing: bool) -> None:  # noqa: FBT001 - of a parameter
+    painter = Painter()
+    with World(App(painter).with_jobs(painted)) as world:
+        hub = engine_of(world.jobs).streams
+        assert hub is not None
+        hub.sharing = sharing
+        handle = world.jobs.handle(painted)
+        reading = engine_of(world.jobs).runtime.spawn(all_of(handle.stream("x", pictures)), name="reader")
+        world.run(handle.start("x", (1_500_000,) * 6))
         world.advance("1 second")
-        assert len(words(world.run(all_of(handle.stream("at the edge", tokens))))[0]) == 65_534
-        row = world.instance(enlarger, "beyond")
-        assert row is not None
-        assert row.last_error is not None
-        assert "at most 65536 bytes as JSON" in row.last_error.message
+        assert [item.offset for item in reading.result()] == list(range(7))
+        pages = [world.run(gateway_of(world.jobs).stream_page(painted.address("x"), "pictures", -1, 0))]
+        while pages[-1].state != "end":
+            page = gateway_of(world.jobs).stream_page(painted.address("x"), "pictures", pages[-1].after, 1_000)
+            pages.append(world.run(page))
+        held = [channel.held for channel in hub._channels.values()]
+        assert held == [3_000_000 + 2 * len('{"step":"1 paint","again":false,"values":[]}')]
+        assert [item.offset for page in pages for item in page.items] == list(range(7))
+        # A page has a size, too.
+        assert max(sum(len(item.value) for item in page.items) for page in pages) < 6_000_000
 
 
 # ---------------------------------------------------------------- without an engine

@@ -24,7 +24,7 @@ from perdure.programs.effect_results import CalledElsewhere
 from perdure.programs.exit import is_closing
 from perdure.programs.future import answer_of
 from perdure.programs.instructions import ServiceCall
-from perdure.runtime.record import Future, Runtime, SpawnedTask, Timer
+from perdure.runtime.record import Future, LogRecord, Runtime, Sizes, SpawnedTask, Timer
 from perdure.stores.contract import Store
 from perdure.stores.values import StoredStreams
 from perdure.values.address import Address, Job
@@ -32,7 +32,7 @@ from perdure.values.errors import EngineClosed, OutcomeUnknown, Overloaded
 from perdure.values.instance import Instance
 from perdure.values.status_wait import WaitCondition
 from perdure.values.stream import (
-    MAX_CHUNK_BYTES,
+    TOO_LARGE,
     StoredGroup,
     StreamGroup,
     StreamItem,
@@ -111,6 +111,7 @@ class RunEmitter:
     _skipped: dict[Stored, int] = attrs.Factory(dict[Stored, int])
     _due_ms: dict[Stored, float] = attrs.Factory(dict[Stored, float])
     _previous: dict[str, bytes] = attrs.Factory(dict[str, bytes])
+    _warned: set[str] = attrs.Factory(set[str])
     _state: Literal["idle", "lingering", "sending", "ended"] = "idle"
     _timer: Timer | None = None
     _timer_ms: float = 0
@@ -165,7 +166,7 @@ class RunEmitter:
 
     def _stored(self, heartbeat: Heartbeat[Any]) -> Stored:
         name = f"{heartbeat.name}:{self.beats_as}"
-        return Stored(name, self.step.run_id, 1, MAX_CHUNK_BYTES, heartbeat.every_ms, is_marked=False)
+        return Stored(name, self.step.run_id, 1, 1, heartbeat.every_ms, is_marked=False)
 
     async def recall(self) -> None:
         """Read the heartbeats that earlier attempts have stored.
@@ -188,14 +189,40 @@ class RunEmitter:
     def _take(self, stored: Stored, value: bytes) -> None:
         if self._lost is not None:
             raise self._lost
+        if len(value) > self.execute.draft.limits.input_bytes:
+            self._warn(stored.name, len(value))
+            if not stored.is_marked:  # the next attempt continues at an earlier value
+                return
+            value = TOO_LARGE
         waiting = self._waiting.setdefault(stored, deque())
         waiting.append(value)
         # Chunks that the stream would drop anyway need not be stored first: so a slow store bounds this queue.
         if len(waiting) > stored.max_chunks:
             waiting.popleft()
             self._skipped[stored] = self._skipped.get(stored, 0) + 1
+        if len(value) > MAX_GROUP_BYTES and self.place == "loop":
+            self._drop_oldest(stored, waiting)
         if self.place == "loop" and (self._state == "idle" or self._waits_longer(stored)):
             self._linger()
+
+    def _warn(self, name: str, size: int) -> None:
+        """Log a value that is too large, once for each effect and stream. An exception would end a paid call."""
+        if name not in self._warned:
+            self._warned.add(name)
+            fields = {"instance": str(self.execute.instance.address), "step": self.step.name, "stream": name}
+            most = self.execute.draft.limits.input_bytes
+            fix = "emit smaller values, or raise Limits.input_bytes"
+            self.hub.runtime.log(
+                LogRecord("warning", "stream value dropped", fields | {"bytes": size, "input_bytes": most, "fix": fix})
+            )
+
+    def _drop_oldest(self, stored: Stored, waiting: deque[bytes]) -> None:
+        """Drop the chunks that the stream would drop for the bytes of newer ones."""
+        # A copy: a thread may be emitting.
+        over = sum(map(len, tuple(waiting))) - stored.max_bytes
+        while over > 0 and len(waiting) > 1:
+            over -= len(waiting.popleft())
+            self._skipped[stored] = self._skipped.get(stored, 0) + 1
 
     def _waits_longer(self, stored: Stored) -> bool:
         """Return whether the timer is set for a later instant than this value may be stored at."""
@@ -242,11 +269,7 @@ class RunEmitter:
 
     def _group(self, stored: Stored, waiting: deque[bytes]) -> StreamGroup:
         instance, claim = self.execute.instance, self.execute.claim
-        # A copy: a thread may be emitting.
-        over = sum(map(len, tuple(waiting))) - stored.max_bytes
-        while over > 0 and len(waiting) > 1:
-            over -= len(waiting.popleft())
-            self._skipped[stored] = self._skipped.get(stored, 0) + 1
+        self._drop_oldest(stored, waiting)
         values, room = [waiting.popleft()], MAX_GROUP_BYTES
         while waiting and len(values) < self.hub.runtime.sizes.stream_chunks and (room := room - len(values[-1])) > 0:
             values.append(waiting.popleft())
@@ -366,7 +389,9 @@ class FollowedStream:
         stream: the stream's name.
         incarnation: the instance's incarnation. 0 if it is absent.
         state: whether more may follow; None before it is known.
+        sizes: how many groups, and how many bytes, ``tail`` has.
         tail: the newest groups, decoded, without a gap.
+        held: bytes in ``tail``.
         error: why its instance or its groups cannot be read.
         readers: how many readers wait or read.
         timer: drops it when there were no readers for a while.
@@ -379,7 +404,11 @@ class FollowedStream:
     job: AnyDefinition
     address: Address
     stream: str
-    tail: deque[tuple[StoredGroup, tuple[StreamItem, ...]]]
+    sizes: Sizes
+    tail: deque[tuple[StoredGroup, tuple[StreamItem, ...]]] = attrs.Factory(
+        deque["tuple[StoredGroup, tuple[StreamItem, ...]]"]
+    )
+    held: int = 0
     version: int = 0
     waiting: dict[Future[None], None] = attrs.Factory(dict["Future[None]", None])
     incarnation: int = 0
@@ -414,8 +443,16 @@ class FollowedStream:
                 return
             # Groups of other engines are missing in between: the readers find them in the store.
             if group.first != last + 1:
-                self.tail.clear()
+                self.clear()
         self.tail.append((group, items_of((group,), group.first - 1, what=self.what)))
+        self.held += len(group.body)
+        while len(self.tail) > self.sizes.stream_groups or (self.held > self.sizes.stream_bytes and len(self.tail) > 1):
+            self.held -= len(self.tail.popleft()[0].body)
+
+    def clear(self) -> None:
+        """Forget the groups."""
+        self.tail.clear()
+        self.held = 0
 
     def after(self, offset: int) -> tuple[StreamItem, ...] | None:
         """Return the items after an offset. None if they are not all in memory."""
@@ -505,11 +542,20 @@ class StreamHub:
     async def _drive(self) -> None:
         try:
             while self._waiting:
-                most = self.runtime.sizes.batch
+                most = self._most_in_a_commit()
                 taken, self._waiting = self._waiting[:most], self._waiting[most:]
                 await self._store(taken)
         finally:
             self._driver = "idle"
+
+    def _most_in_a_commit(self) -> int:
+        """Return how many waiting appends are stored together. Other commits wait for large groups."""
+        room, most = self.runtime.sizes.stream_bytes, self.runtime.sizes.batch
+        for count, (groups, _) in enumerate(self._waiting[:most], 1):
+            room -= sum(group.size for group in groups)
+            if room <= 0:
+                return count
+        return most
 
     async def _store(self, taken: Sequence[tuple[Sequence[StreamGroup], Any]]) -> None:
         groups = [group for each, _ in taken for group in each]
@@ -542,7 +588,7 @@ class StreamHub:
     async def newest(self, instance: Instance, stored: str) -> Result[tuple[StreamItem, ...], Any]:
         """Read the chunks that are kept in a stored stream of one chunk."""
         found: Result[tuple[StoredGroup, ...], Any] = await answer_of(
-            self._streams.read(instance.address, instance.incarnation, stored, -1, 1)
+            self._streams.read(instance.address, instance.incarnation, stored, -1, 1, 0)
         )
         return found.map(lambda groups: items_of(groups, -1, what=f"heartbeat {stored} of {instance.address}"))
 
@@ -576,8 +622,7 @@ class StreamHub:
     def _channel(self, job: AnyDefinition, address: Address, stream: str) -> FollowedStream:
         channel = self._channels.get((address, stream))
         if channel is None:
-            tail: deque[Any] = deque(maxlen=self.runtime.sizes.stream_groups)
-            channel = FollowedStream(job, address, stream, tail)
+            channel = FollowedStream(job, address, stream, self.runtime.sizes)
             self._channels[address, stream] = channel
             channel.follower = self.runtime.spawn_eagerly(self._follow(channel), name=f"perdure:{channel.what}")
         if channel.timer is not None:
@@ -649,10 +694,8 @@ class StreamHub:
         return groups.map(lambda found: items_of(found, after, what=channel.what))
 
     def _read(self, channel: FollowedStream, after: int) -> Any:
-        most = self.runtime.sizes.stream_groups
-        return self.reads.answer(
-            lambda: answer_of(self._streams.read(channel.address, channel.incarnation, channel.stream, after, most))
-        )
+        place, sizes = (channel.address, channel.incarnation, channel.stream, after), self.runtime.sizes
+        return self.reads.answer(lambda: answer_of(self._streams.read(*place, sizes.stream_groups, sizes.stream_bytes)))
 
     async def _follow(self, channel: FollowedStream) -> None:
         """Read the instance, and on a shared store the groups that other engines append, while there are readers."""
@@ -689,11 +732,11 @@ class StreamHub:
         before = channel.state, channel.incarnation
         if row is None:
             channel.state, channel.incarnation = "absent", 0
-            channel.tail.clear()
+            channel.clear()
         else:
             if channel.incarnation not in {0, row.incarnation}:
                 # It was created again, and the groups in memory are those of the old one.
-                channel.tail.clear()
+                channel.clear()
             channel.incarnation = row.incarnation
             ends = WaitCondition(channel.job.end_statuses)
             over = ends.ends_with(shown_status(channel.job, row), over=channel.job.is_over(row))

@@ -16,10 +16,10 @@ from typing_extensions import TypeForm
 from perdure.codecs import Codec
 from perdure.programs import Program, ServiceCall, effect
 from perdure.values.address import check_name
-from perdure.values.errors import DefinitionError, InvalidArgument, PerdureError
+from perdure.values.errors import DefinitionError, PerdureError
 from perdure.values.excerpt import fields_in_line
 from perdure.values.frozen import frozen
-from perdure.values.stream import MAX_CHUNK_BYTES, StreamItem, StreamPage
+from perdure.values.stream import StreamItem, StreamPage
 from perdure.values.times import Duration, duration_ms
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ T = TypeVar("T")
 MAX_STREAMS: Final = 16
 MAX_HEARTBEATS: Final = 16
 MOST_CHUNKS: Final = 10_000_000
+LEAST_BYTES: Final = 65_536
 MOST_BYTES: Final = 1_073_741_824
 
 
@@ -127,14 +128,15 @@ class Stream(Generic[V]):
     """Values that a run emits while it works. Declare it once, pass it to a job's ``streams``, and read it by a handle.
 
     A stream keeps its newest chunks as long as the instance. A reader that comes late, or comes back, continues after
-    an offset. It is told where older chunks were dropped, and where a step begins again, whose earlier chunks may
-    repeat.
+    an offset. It is told where chunks were dropped, and where a step begins again, whose earlier chunks may repeat.
 
     Attributes:
         name: the stream's name, which is stored: 1 to 128 printable characters, no ``:``.
-        value: the chunks' type, such as ``str``. A chunk has at most 64 KiB as JSON.
+        value: the chunks' type, such as ``str``. A chunk has at most ``Limits.input_bytes`` as JSON. A larger one is
+            dropped, and the engine logs a warning.
         max_chunks: how many chunks are kept, 1 to 10,000,000. Older ones are dropped.
-        max_bytes: how many bytes are kept, 65,536 to 1 GiB. Older ones are dropped.
+        max_bytes: how many bytes are kept, 65,536 to 1 GiB. Older ones are dropped. The newest one stays, whatever its
+            size.
 
     Raises:
         DefinitionError: an argument is not valid.
@@ -152,8 +154,7 @@ class Stream(Generic[V]):
     def __attrs_post_init__(self) -> None:
         check_name(self.name, what="name of a stream")
         _check_bound(self.max_chunks, f"max_chunks of the stream {self.name}", 1, MOST_CHUNKS)
-        # At least one chunk of the largest size fits: otherwise a stream could keep none.
-        _check_bound(self.max_bytes, f"max_bytes of the stream {self.name}", MAX_CHUNK_BYTES, MOST_BYTES)
+        _check_bound(self.max_bytes, f"max_bytes of the stream {self.name}", LEAST_BYTES, MOST_BYTES)
         object.__setattr__(self, "values", Codec.of(self.value, what=f"chunk of the stream {self.name}"))
 
         def emitting(_: object, value: V) -> Result[None, Never]:
@@ -184,19 +185,11 @@ class Stream(Generic[V]):
         Raises:
             NotEmitting: no effect of a run is performed here, or its job does not declare this stream.
             InvalidInput: the value does not have the stream's type.
-            InvalidArgument: it is too large.
         """
         emitter = EMITTER.get()
         if emitter is None:
             raise NotEmitting(self.name, "outside")
-        emitter.emit(self, _encoded(self.values, value, f"chunk of the stream {self.name}"))
-
-
-def _encoded(values: Codec[Any], value: object, what: str) -> bytes:
-    data = values.encode(value)
-    if len(data) > MAX_CHUNK_BYTES:
-        raise InvalidArgument(what, f"{len(data)} bytes", f"at most {MAX_CHUNK_BYTES} bytes as JSON")
-    return data
+        emitter.emit(self, self.values.encode(value))
 
 
 # ---------------------------------------------------------------- heartbeats
@@ -231,7 +224,8 @@ class Heartbeat(Generic[V]):
 
     Attributes:
         name: the heartbeat's name, which is stored: 1 to 128 printable characters, no ``:``.
-        value: the values' type, such as ``int``. A value has at most 64 KiB as JSON.
+        value: the values' type, such as ``int``. A value has at most ``Limits.input_bytes`` as JSON. A larger one is
+            dropped, and the engine logs a warning.
         every: how often the newest value is stored at most, from 10 milliseconds to an hour.
 
     Raises:
@@ -267,9 +261,8 @@ class Heartbeat(Generic[V]):
         Raises:
             NotBeating: no effect of a run is performed here, or its job does not declare this heartbeat.
             InvalidInput: the value does not have the heartbeat's type.
-            InvalidArgument: it is too large.
         """
-        self._emitter().beat(self, _encoded(self.values, value, f"value of the heartbeat {self.name}"))
+        self._emitter().beat(self, self.values.encode(value))
 
     def previous(self) -> V | None:
         """Return the newest value that an earlier attempt has stored. None in the first attempt.

@@ -275,6 +275,7 @@ class Sizes:
         remembered_attributes: instances whose attributes' keys are kept in memory, to write only those that change.
         stream_chunks: chunks that an effect emits and that are stored as one group.
         stream_groups: groups of a stream that are read together, and groups in memory of one that has readers.
+        stream_bytes: bytes behind which neither, nor an append, takes a further group.
         connections: connections to PostgreSQL, beside one for urgent statements.
         statements: PostgreSQL statements that run at the same time. With one, a slow search would delay the reads for
             due alarms and messages.
@@ -320,6 +321,7 @@ class Sizes:
     remembered_attributes: int = _size(10_000)
     stream_chunks: int = 512
     stream_groups: int = 128
+    stream_bytes: int = 4_194_304
     connections: int = _size(4)
     statements: int = _size(2)
     rows_at_rest: int = _size(500)

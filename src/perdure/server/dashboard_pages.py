@@ -316,7 +316,7 @@ class PageSource:
         place = row.address, row.incarnation, stream.name
         last = await self._read(lambda _: streams.last(*place))
         after = max(-1, last - MAX_OFFSETS)
-        groups = await self._read(lambda _: streams.read(*place, after, MAX_OFFSETS))
+        groups = await self._read(lambda _: streams.read(*place, after, MAX_OFFSETS, stream.max_bytes))
         try:
             items = items_of(groups, after, what=f"stream {stream.name} of {row.address}")
         except InvalidInput as problem:

@@ -18,9 +18,12 @@ Table: TypeAlias = Literal[
     "instances", "journal", "streams", "messages", "dead_letters", "keys", "histories", "kept_events", "events", "holds"
 ]
 
-# Both stores of a comparison read pages of this size: row by row, they meet the same boundaries.
+# Both stores of a comparison end their pages at the same rows.
 PAGE_ROWS: Final = 1_000
-"""The rows of a page."""
+"""The most rows in a page."""
+
+PAGE_CHARACTERS: Final = 67_108_864
+"""The characters from which on a page takes no further row."""
 
 Row: TypeAlias = tuple[Any, ...]
 """The values of a table's columns: integers, texts and None."""
@@ -33,11 +36,13 @@ class TableColumns:
     Attributes:
         names: the names, in the order of a row's values.
         key: how many of the first columns are the key; rows are read and written in its order.
+        fetch: how many rows a server sends at a time.
     """
 
     names: tuple[str, ...]
     # The first columns: the position of a copy is the start of its last row.
     key: int
+    fetch: int = PAGE_ROWS
 
 
 COLUMNS: Final[Mapping[Table, TableColumns]] = {
@@ -51,7 +56,8 @@ COLUMNS: Final[Mapping[Table, TableColumns]] = {
         1,
     ),
     "journal": TableColumns(("incarnation", "place", "body"), 2),
-    "streams": TableColumns(("incarnation", "stream", "last", "first", "total", "body"), 3),
+    # Few at a time: a group may have one chunk of many megabytes.
+    "streams": TableColumns(("incarnation", "stream", "last", "first", "total", "body"), 3, fetch=16),
     "messages": TableColumns(
         (
             *("message_id", "sender", "target", "action", "payload", "sent_ms", "attempts", "not_before_ms", "error"),
@@ -70,6 +76,26 @@ COLUMNS: Final[Mapping[Table, TableColumns]] = {
     "holds": TableColumns(("kind", "name"), 2),
 }
 """The tables, in the order in which they are copied. Texts are ordered by code point."""
+
+
+@attrs.define
+class CopyPage:
+    """A page while it is read.
+
+    Attributes:
+        rows: its rows.
+        characters: characters in their texts.
+    """
+
+    rows: list[Row] = attrs.Factory(list[Row])
+    characters: int = 0
+
+    def add(self, row: Row) -> bool:
+        """Add a row, and return whether the page is full."""
+        self.rows.append(row)
+        self.characters += sum(len(value) for value in row if isinstance(value, str))
+        return len(self.rows) >= PAGE_ROWS or self.characters >= PAGE_CHARACTERS
+
 
 RENUMBERED: Final = frozenset[Table]({"kept_events", "events"})
 """The tables whose first column is an event's number, which a target may assign again."""
@@ -142,7 +168,7 @@ class PagesOperation(Protocol):
     """The function ``pages``."""
 
     def __call__(self, table: Table, after: Row, /) -> AsyncGenerator[Sequence[Row]]:
-        """Yield the rows of a table after a key, `PAGE_ROWS` at a time; an empty key: from the first row on."""
+        """Yield the rows of a table after a key, a page at a time; an empty key: from the first row on."""
         ...
 
 
@@ -157,8 +183,8 @@ class CopySource:
         name: the name of the store in messages, the same for every caller.
         numbers: ``()``: its numbers.
         sizes: ``()``: about how many rows each table has, for the progress.
-        pages: ``(table, after)``: the rows of a table after a key, in the order of the key. Each page has `PAGE_ROWS`
-            rows, the last one fewer, and none is empty.
+        pages: ``(table, after)``: the rows of a table after a key, in the order of the key. Each page has
+            `PAGE_ROWS` rows, or `PAGE_CHARACTERS`, the last one fewer, and none is empty.
         close: ``()``: releases the store.
     """
 

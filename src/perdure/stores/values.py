@@ -405,10 +405,11 @@ class StoredStreams(Protocol):
         ...
 
     def read(
-        self, address: Address, incarnation: int, stream: str, after: int, limit: int, /
+        self, address: Address, incarnation: int, stream: str, after: int, limit: int, max_bytes: int, /
     ) -> FutureResult[tuple[StoredGroup, ...], StoreError]:
         """Return the first groups with an offset greater than ``after``, in order, up to the limit.
 
+        Those behind the first one have at most ``max_bytes`` together, by their ``size``.
         There are none once that incarnation is purged: ``Purge`` deletes them. Appending and reading cost the same,
         however long the stream is.
         """

@@ -59,7 +59,8 @@ class Limits:
         payload_bytes: the largest encoded event, input or message. A larger one is ``InvalidInput``. In a program, a
             defect. A workflow step's larger outcome is stored in parts of this size.
         input_bytes: the largest encoded input of a workflow's ``start`` or a pool's ``put``, and item result. One above
-            ``payload_bytes`` is stored in parts of this size, in one commit, for which other commits wait.
+            ``payload_bytes`` is stored in parts of this size, in one commit, for which other commits wait. Also the
+            largest stream chunk, which is one row.
         outcome_bytes: the largest encoded outcome that a workflow or its step has. A larger one parks the workflow: the
             step was performed, and nothing repeats it without a resumption.
         messages_per_turn: messages that one turn may send. More are a defect in the run.

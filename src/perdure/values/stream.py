@@ -14,8 +14,8 @@ from perdure.values.excerpt import fields_in_line, size_only
 from perdure.values.frozen import frozen
 from perdure.values.instance import Claim
 
-MAX_CHUNK_BYTES: Final = 65_536
-"""The largest encoded chunk."""
+TOO_LARGE: Final = b""
+"""Replaces a chunk that no row can hold."""
 
 StreamForm: TypeAlias = Literal["chunk", "again", "dropped"]
 """The form of an item: a ``chunk``, the mark that a step begins ``again``, or the place of ``dropped`` chunks."""
@@ -129,10 +129,15 @@ def encoded_group(step: str, values: Sequence[bytes], *, again: bool) -> str:
 
     Args:
         step: the step that emits.
-        values: the encoded chunks.
+        values: the encoded chunks, and `TOO_LARGE` for those that are dropped.
         again: whether a mark comes first, which has an offset of its own.
     """
-    return orjson.dumps({"step": step, "again": again, "values": [orjson.Fragment(each) for each in values]}).decode()
+    group: dict[str, object] = {"step": step, "again": again}
+    group["values"] = [orjson.Fragment(each) if each else None for each in values]
+    # Only if there are some. Earlier code, which does not read this, then refuses the group by the type of its values.
+    if TOO_LARGE in values:
+        group["dropped"] = [place for place, each in enumerate(values) if not each]
+    return orjson.dumps(group).decode()
 
 
 def items_of(groups: Sequence[StoredGroup], after: int, *, what: str) -> tuple[StreamItem, ...]:
@@ -181,10 +186,12 @@ def _items(group: StoredGroup, what: str) -> list[StreamItem]:
         parsed: Any = orjson.loads(group.body)
         step, again, values = parsed["step"], parsed["again"], parsed["values"]
         marks = [StreamItem(form="again", offset=group.first, step=step)] if again else []
-        first = group.first + len(marks)
+        first, dropped = group.first + len(marks), frozenset(parsed.get("dropped", ()))
         chunks = (
-            StreamItem(form="chunk", offset=offset, step=step, value=orjson.dumps(value).decode())
-            for offset, value in enumerate(values, first)
+            StreamItem(form="dropped", offset=first + place, count=1)
+            if place in dropped
+            else StreamItem(form="chunk", offset=first + place, step=step, value=orjson.dumps(value).decode())
+            for place, value in enumerate(values)
         )
         found = [*marks, *chunks]
     except (orjson.JSONDecodeError, KeyError, TypeError) as problem:

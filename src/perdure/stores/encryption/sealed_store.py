@@ -527,9 +527,9 @@ class _EncryptedStreams:
         return self.streams.append(tuple(map(self.records.sealed_group, groups)))
 
     def read(
-        self, address: Address, incarnation: int, stream: str, after: int, limit: int, /
+        self, address: Address, incarnation: int, stream: str, after: int, limit: int, max_bytes: int, /
     ) -> FutureResult[tuple[StoredGroup, ...], StoreError]:
-        found = self.streams.read(address, incarnation, stream, after, limit)
+        found = self.streams.read(address, incarnation, stream, after, limit, max_bytes)
         return converted(found, lambda groups: self.records.groups(groups, str(address), stream))
 
 

@@ -302,11 +302,11 @@ class _MemoryStreams:
         )
 
     def read(
-        self, _: Address, incarnation: int, stream: str, after: int, limit: int, /
+        self, _: Address, incarnation: int, stream: str, after: int, limit: int, max_bytes: int, /
     ) -> FutureResult[tuple[StoredGroup, ...], StoreError]:
         """Return groups."""
         return self.opening.answer(
-            "read a stream", lambda tables: tables.streams.read(incarnation, stream, after, limit)
+            "read a stream", lambda tables: tables.streams.read(incarnation, stream, after, limit, max_bytes)
         )
 
     def last(self, _: Address, incarnation: int, stream: str, /) -> FutureResult[int, StoreError]:

@@ -163,13 +163,13 @@ class Streams:
             stream.groups.popleft()
         return first
 
-    def read(self, incarnation: int, name: str, after: int, limit: int) -> tuple[StoredGroup, ...]:
+    def read(self, incarnation: int, name: str, after: int, limit: int, max_bytes: int) -> tuple[StoredGroup, ...]:
         """Return groups after an offset."""
         stream = self._streams.get(incarnation, {}).get(name)
         if stream is None or stream.last <= after:
             return ()
-        found = (group for group, _ in stream.groups if group.last > after)
-        return tuple(islice(found, limit))
+        found = list(islice((each for each in stream.groups if each[0].last > after), limit))
+        return tuple(group for group, total in found if total - found[0][1] <= max_bytes)
 
     def last(self, incarnation: int, name: str) -> int:
         """Return the newest offset, and -1 without one."""

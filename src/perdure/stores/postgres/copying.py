@@ -15,6 +15,7 @@ from perdure.stores.copying import (
     COLUMNS,
     PAGE_ROWS,
     CopiedCursor,
+    CopyPage,
     CopyPosition,
     CopySource,
     CopyTarget,
@@ -242,11 +243,17 @@ class _Tables:
         with _errors(f"read {self.settings.name}"):
             async with self.connection.transaction(isolation="repeatable_read", readonly=True):
                 cursor = await self.connection.cursor(self.sql(sql), *values)
-                while rows := await cursor.fetch(PAGE_ROWS):
-                    yield [_decoded(row, free) for row in rows]
-                    # Without this, each table costs one more round trip, for an empty page.
-                    if len(rows) < PAGE_ROWS:
-                        return
+                page, count = CopyPage(), columns.fetch
+                # Until fewer come: otherwise each table costs one more round trip, for no row.
+                while count == columns.fetch:
+                    rows = await cursor.fetch(columns.fetch)
+                    count = len(rows)
+                    for row in rows:
+                        if page.add(_decoded(row, free)):
+                            yield page.rows
+                            page = CopyPage()
+                if page.rows:
+                    yield page.rows
 
     async def close(self) -> None:
         """Release the lock, and wait until the server has: the next one who copies asks once."""

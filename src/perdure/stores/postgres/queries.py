@@ -274,15 +274,18 @@ class PostgresStreams:
         return asked(work())
 
     def read(
-        self, _: Address, incarnation: int, stream: str, after: int, limit: int, /
+        self, _: Address, incarnation: int, stream: str, after: int, limit: int, max_bytes: int, /
     ) -> FutureResult[tuple[StoredGroup, ...], StoreError]:
         """Return groups."""
         # `last`, because a group holds several chunks: one that begins before the offset may end behind it.
+        table = f"{self._operations.schema}.streams"
         sql = f"""
-            SELECT first, last, body FROM {self._operations.schema}.streams
-            WHERE incarnation = $1 AND stream = $2 AND last > $3 ORDER BY last LIMIT $4
+            WITH next AS (SELECT last, total FROM {table}
+              WHERE incarnation = $1 AND stream = $2 AND last > $3 ORDER BY last LIMIT $4)
+            SELECT first, last, body FROM {table} WHERE incarnation = $1 AND stream = $2 AND last > $3
+              AND last <= (SELECT max(last) FROM next WHERE total <= $5 + (SELECT min(total) FROM next)) ORDER BY last
         """
-        found = self._operations.read("read a stream", sql, incarnation, encoded(stream), after, limit)
+        found = self._operations.read("read a stream", sql, incarnation, encoded(stream), after, limit, max_bytes)
         return converted(
             answered_by(found), lambda rows: tuple(StoredGroup(row[0], row[1], decoded(row[2])) for row in rows)
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +20,7 @@ from perdure.stores.copying import (
     PAGE_ROWS,
     RENUMBERED,
     CopiedCursor,
+    CopyPage,
     CopyPosition,
     CopySource,
     CopyTarget,
@@ -167,15 +168,17 @@ class _Tables:
         while True:
             where = f"WHERE ({key}) > ({marks})" if after else ""
             sql = f"SELECT {', '.join(columns.names)} FROM {table} {where} ORDER BY {key} LIMIT {PAGE_ROWS}"  # noqa: S608 - constants
-            with _errors(f"read {self.path}"):
-                rows = self.connection.execute(sql, after).fetchall()
+            page, full = CopyPage(), False
+            with _errors(f"read {self.path}"), closing(self.connection.execute(sql, after)) as cursor:
+                full = any(map(page.add, cursor))
+            rows = page.rows
             if not rows:
                 return
             # A damaged index can return a key twice: the copy would then never end.
             if after and rows[0][: columns.key] <= after:
                 raise StoreCorrupt(f"sqlite:///{self.path}", "its rows are not in the order of their keys; run verify")
             yield rows
-            if len(rows) < PAGE_ROWS:
+            if not full:
                 return
             after = rows[-1][: columns.key]
 

@@ -407,11 +407,12 @@ class _SqliteStreams:
         return self.store.write("append to a stream", lambda cursor, counters: streams.append(cursor, counters, groups))
 
     def read(
-        self, address: Address, incarnation: int, stream: str, after: int, limit: int, /
+        self, address: Address, incarnation: int, stream: str, after: int, limit: int, max_bytes: int, /
     ) -> FutureResult[tuple[StoredGroup, ...], StoreError]:
         """Return groups."""
         return self.store.read(
-            "read a stream", lambda cursor: streams.read(cursor, address, incarnation, stream, after, limit)
+            "read a stream",
+            lambda cursor: streams.read(cursor, address, incarnation, stream, after, limit, max_bytes=max_bytes),
         )
 
     def last(self, _: Address, incarnation: int, stream: str, /) -> FutureResult[int, StoreError]:

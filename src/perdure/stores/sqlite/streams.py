@@ -22,7 +22,10 @@ DELETE FROM streams WHERE incarnation = ?1 AND stream = ?2 AND last < (
   SELECT last FROM streams WHERE incarnation = ?1 AND stream = ?2 AND last > ?3 AND total > ?4 ORDER BY last LIMIT 1)
 """
 _READ: Final = """
-SELECT first, last, body FROM streams WHERE incarnation = ? AND stream = ? AND last > ? ORDER BY last LIMIT ?
+WITH next AS (
+  SELECT last, total FROM streams WHERE incarnation = ?1 AND stream = ?2 AND last > ?3 ORDER BY last LIMIT ?4)
+SELECT first, last, body FROM streams WHERE incarnation = ?1 AND stream = ?2 AND last > ?3
+  AND last <= (SELECT max(last) FROM next WHERE total <= ?5 + (SELECT min(total) FROM next)) ORDER BY last
 """
 _TYPES: Final = ((int,), (int,), (str,))
 
@@ -60,14 +63,14 @@ def _holds_claim(cursor: sqlite3.Cursor, group: StreamGroup) -> bool:
 
 
 def read(
-    cursor: sqlite3.Cursor, address: Address, incarnation: int, stream: str, after: int, limit: int
+    cursor: sqlite3.Cursor, address: Address, incarnation: int, stream: str, after: int, limit: int, *, max_bytes: int
 ) -> tuple[StoredGroup, ...]:
     """Return groups after an offset.
 
     Raises:
         StoreCorrupt: a row is damaged.
     """
-    rows = cursor.execute(_READ, (incarnation, stream, after, limit)).fetchall()
+    rows = cursor.execute(_READ, (incarnation, stream, after, limit, max_bytes)).fetchall()
     for row in rows:
         check_types(row, _TYPES, what=f"stream {stream} of {address}")
     return tuple(StoredGroup(*row) for row in rows)

@@ -429,6 +429,9 @@ STREAM_READ = Requirement(
     "streams.read",
     "Return the first groups with an offset greater than ``after``, in order, up to the limit.",
 )
+STREAM_BYTES = Requirement(
+    "streams.read", "Those behind the first one have at most ``max_bytes`` together, by their ``size``."
+)
 STREAM_LAST = Requirement("streams.last", "Return the offset at which the newest group ends, and -1 if there is none.")
 STREAM_PURGE = Requirement("streams.read", "There are none once that incarnation is purged: ``Purge`` deletes them.")
 STREAM_IS_FLAT = Requirement("streams.read", "Appending and reading cost the same, however long the stream is.")
@@ -580,7 +583,10 @@ COPY_KEEPS_SOURCE = Requirement("copying.source", "It is not an opening: its epo
 COPY_NUMBERS = Requirement("copying.numbers", "its numbers.")
 COPY_SIZES = Requirement("copying.sizes", "about how many rows each table has, for the progress.")
 COPY_ROWS = Requirement("copying.pages", "the rows of a table after a key, in the order of the key.")
-COPY_PAGES = Requirement("copying.pages", "Each page has `PAGE_ROWS` rows, the last one fewer, and none is empty.")
+COPY_PAGES = Requirement(
+    "copying.pages",
+    "Each page has `PAGE_ROWS` rows, or `PAGE_CHARACTERS`, the last one fewer, and none is empty.",
+)
 COPY_RELEASES = Requirement("copying.close", "releases the store.")
 COPY_TARGET_ERRORS = Requirement("copying.target", "Its functions raise ``StoreError``.")
 COPY_INCOMPLETE = Requirement("copying.target", "No engine can open it before ``finish`` has returned.")

@@ -7,12 +7,13 @@ from typing import Any, Final
 import attrs
 
 from perdure.stores.contract import Store, commit_one
-from perdure.testing.conformance.assertions import failure, same, value
+from perdure.testing.conformance.assertions import failure, holds, same, value
 from perdure.testing.conformance.harness import Case, NewHarness, in_harness, in_store, opened, present
 from perdure.testing.conformance.histories import address, instance
 from perdure.testing.conformance.requirements import (
     STREAM_APPEND,
     STREAM_BOUNDS,
+    STREAM_BYTES,
     STREAM_DENSE,
     STREAM_DURABLE,
     STREAM_FENCE,
@@ -56,9 +57,9 @@ def _group(at: Address, fence: Fence, body: str, **more: Any) -> StreamGroup:
 
 
 async def _read(
-    store: Store, at: Address, fence: Fence, after: int = -1, limit: int = ALL, stream: str = "s"
+    store: Store, at: Address, fence: Fence, after: int = -1, limit: int = ALL, *, stream: str = "s", size: int = 10**9
 ) -> object:
-    return await value(present(store.streams).read(at, fence.incarnation, stream, after, limit))
+    return await value(present(store.streams).read(at, fence.incarnation, stream, after, limit, size))
 
 
 async def _last(store: Store, at: Address, fence: Fence, stream: str = "s") -> object:
@@ -123,6 +124,22 @@ async def the_oldest_groups_go(store: Store) -> None:
     same(await value(streams.append((_group(A, fence, "next"),))), (22,), "offsets do not go back")
 
 
+@in_store(STREAM_BYTES, STREAM_APPEND)
+async def a_page_has_a_size_and_at_least_one_group(store: Store) -> None:
+    """Large groups are read one by one, and each has the text that was appended."""
+    fence, streams = await _claimed(store, A), present(store.streams)
+    large = "é\0" * 1_000_000
+    sizes, bodies = (10, 20, 99, 5, 5), ("a", "b", large, "d", "e")
+    groups = [_group(A, fence, body, size=size) for body, size in zip(bodies, sizes, strict=True)]
+    await value(streams.append(groups))
+    kept = tuple(StoredGroup(place, place, body) for place, body in enumerate(bodies))
+    for after, size, last in ((-1, 0, 1), (-1, 19, 1), (-1, 20, 2), (-1, 118, 2), (-1, 119, 3), (1, 0, 3), (1, 9, 4)):
+        found = await _read(store, A, fence, after, size=size)
+        holds(found == kept[after + 1 : last], f"the groups after {after} with {size} bytes behind the first one")
+    same(await _read(store, A, fence, 2, size=5), kept[3:], "the groups after the large one")
+    same(await _read(store, A, fence, 2, 1, size=5), kept[3:4], "one of them")
+
+
 @in_store(STREAM_PURGE)
 async def a_purge_deletes_the_streams(store: Store) -> None:
     """The next instance at the address begins with empty streams."""
@@ -150,7 +167,7 @@ async def streams_survive_reopening(new_harness: NewHarness) -> None:
     fence = await _claimed(store, A)
     await value(present(store.streams).append((_group(A, fence, "0"),)))
     await value(store.close())
-    read = present(store.streams).read(A, fence.incarnation, "s", -1, ALL)
+    read = present(store.streams).read(A, fence.incarnation, "s", -1, ALL, ALL)
     await failure(read, StoreUnavailable, "a closed store is unavailable")
     append = present(store.streams).append((_group(A, fence, "no"),))
     await failure(append, StoreUnavailable, "a closed store is unavailable")
@@ -164,6 +181,7 @@ STREAM_CASES: tuple[Case, ...] = (
     groups_have_dense_offsets_and_are_read_after_one,
     only_the_delivery_with_the_claim_appends,
     the_oldest_groups_go,
+    a_page_has_a_size_and_at_least_one_group,
     a_purge_deletes_the_streams,
     streams_survive_reopening,
 )
