@@ -9,10 +9,21 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 
 from perdure.cli.commands import run_command
-from perdure.cli.inspection.stats import LEAST_GAIN_BYTES, PAGE, Counts, FileSize, count, lines_of
+from perdure.cli.inspection.stats import (
+    LEAST_DEAD_ROWS,
+    LEAST_GAIN_BYTES,
+    PAGE,
+    Counts,
+    FileSize,
+    SchemaSize,
+    TableSize,
+    count,
+    lines_of,
+)
 from perdure.cli.output import size_text
 from perdure.stores.contract import commit_one
 from perdure.stores.sqlite import open_sqlite
@@ -138,6 +149,22 @@ def test_it_counts_beside_the_owner_over_pages(tmp_path: Path) -> None:
 def test_when_a_vacuum_is_worth_it(file_bytes: int, free_bytes: int, worth: object) -> None:
     size = FileSize(file_bytes=file_bytes, wal_bytes=0, free_bytes=free_bytes)
     assert size.is_worth_a_vacuum is worth
+
+
+@pytest.mark.parametrize(
+    ("rows", "dead_rows", "bloated"),
+    [
+        (0, LEAST_DEAD_ROWS, True),
+        (0, LEAST_DEAD_ROWS - 1, False),
+        (1_000_000, 300_000, True),
+        (1_000_000, 299_999, False),
+        (1_000_000, LEAST_DEAD_ROWS, False),
+    ],
+)
+def test_when_a_table_is_bloated(rows: int, dead_rows: int, bloated: object) -> None:
+    table = TableSize(table="events", rows=rows, dead_rows=dead_rows, table_bytes=0, index_bytes=0, vacuumed_ms=None)
+    assert table.is_bloated is bloated
+    assert SchemaSize(tables=(attrs.evolve(table, dead_rows=0), table)).is_worth_a_vacuum is bloated
 
 
 def test_the_text(path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Annotated, Any, Generic, Literal, TypedDict, TypeVar
+from uuid import UUID
 
 import attrs
 import orjson
@@ -135,6 +137,14 @@ def test_a_line_with_no_certain_place_is_left_for_newer_code(change: Any) -> Non
         closed(change, A, B)
 
 
+def test_a_line_between_others_that_were_exchanged_is_not_lost() -> None:
+    """The places between the others say nothing then: a new line may be the old one, changed."""
+    opened = CARTS.open(newer(C, A, {"sku": "d", "n": 2}))
+    c, _, d = opened.value.lines
+    with pytest.raises(NewerOnly, match=r"cart: \$\.lines\[1\]"):
+        CARTS.close(evolve(opened.value, lines=(d, Line("e", 7), c)), opened)
+
+
 def test_of_equal_elements_that_are_copied_none_is_lost_when_one_is_changed() -> None:
     opened = CARTS.open(newer(A, A))
     with pytest.raises(NewerOnly):
@@ -243,6 +253,43 @@ def test_an_array_is_read_by_types_of_its_length_and_a_set_by_all_and_reads_sets
     (length, written_once), (other, read_once) = ARRAYS[writer], ARRAYS[reader]
     found = unread(Codec.of(writer, what="it").json_schema(), Codec.of(reader, what="it").json_schema())
     assert (found == ()) == (length == other and (written_once or not read_once))
+
+
+SCALARS: dict[Any, tuple[Any, ...]] = {
+    int: (0, 1, -7),
+    float: (0.5, 1.0),
+    bool: (True, False),
+    str: ("", "a", "1"),
+    None: (None,),
+    Literal[1]: (1,),
+    Literal[True]: (True,),
+    Literal["1"]: ("1",),
+    Literal[1, "a"]: (1, "a"),
+    Literal[1, 2, True, "a", "1"]: (1, 2, True, "a", "1"),
+    int | None: (1, None),
+    float | str: (0.5, "a"),
+    Literal["a"] | None: ("a", None),
+    date: (date(2026, 1, 2),),
+    UUID: (UUID(int=1),),
+}
+"""Values of each type: one that another type of these reads, and one that it does not, if there is one."""
+
+
+@pytest.mark.parametrize("writer", SCALARS, ids=str)
+@pytest.mark.parametrize("reader", SCALARS, ids=str)
+def test_a_scalar_is_judged_as_it_is_read(writer: Any, reader: Any) -> None:
+    """Nothing is reported if and only if the reader reads each value."""
+    written, read = Codec.of(writer, what="it"), Codec.of(reader, what="it")
+
+    def is_read(value: object) -> bool:
+        try:
+            read.accept(written.encode(value))
+        except InvalidInput:
+            return False
+        return True
+
+    are_read = all(map(is_read, SCALARS[writer]))
+    assert (unread(written.json_schema(), read.json_schema()) == ()) is are_read
 
 
 @given(st.permutations([1, "a", True, "1", 0, False]))
