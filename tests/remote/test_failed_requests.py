@@ -52,9 +52,11 @@ def test_a_lost_answer_stays_in_doubt_when_the_server_does_not_come_back():
     assert (type(error), count) == (OutcomeUnknown, 1)
 
 
+@pytest.mark.parametrize("body", [b"nginx", b'{"message": "nginx has no route"}', b'["nginx"]'])
 @pytest.mark.parametrize("status", [b"301 Moved", b"404 Not Found", b"413 Too Large"])
-def test_a_server_that_is_not_an_engine_is_named_without_repeats(status):
-    response = b"HTTP/1.1 %s\r\nContent-Length: 5\r\n\r\nnginx" % status
+def test_a_server_that_is_not_an_engine_is_named_without_repeats(status, body):
+    """Also a gateway that answers with JSON of its own."""
+    response = b"HTTP/1.1 %s\r\nContent-Length: %d\r\n\r\n%s" % (status, len(body), body)
     error, count = with_responses(response, response, timeout="30 seconds")
     assert (type(error), count) == (ServerUnreachable, 1)
     assert "nginx" in error.reason

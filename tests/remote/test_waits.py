@@ -14,10 +14,11 @@ from perdure.client.calls import attempt
 from perdure.client.client import Client, gateway_of
 from perdure.client.local_gateway import engine_of
 from perdure.remote import connect, connect_sync
+from perdure.remote.connecting import settings
 from perdure.server.http_limits import HttpLimits
 from perdure.server.serving import serving
 from perdure.values.answer import Done
-from perdure.values.errors import EngineClosed, Overloaded
+from perdure.values.errors import EngineClosed, InvalidArgument, Overloaded
 from perdure.values.status import InstanceStatus
 from perdure.values.status_wait import Reached, WaitOver
 
@@ -52,6 +53,41 @@ def test_a_wait_longer_than_a_request_continues_with_the_next_one():
     assert isinstance(late.failure(), WaitOver)
     assert late.failure().status.status == "idle"
     assert ended == Success(Reached(NOT_FOUND))
+
+
+@pytest.mark.parametrize(
+    ("timeout", "wait_timeout", "expected"),
+    [("10 s", "60 s", (10_000, 60_000)), ("60 s", "10 s", (60_000, 60_000)), ("10 s", "10 s", (10_000, 10_000))],
+)
+def test_a_call_that_waits_for_a_run_has_at_least_the_time_of_any_other(timeout, wait_timeout, expected):
+    given = settings(
+        "http://127.0.0.1:9",
+        [task],
+        token=None,
+        timeout=timeout,
+        wait_timeout=wait_timeout,
+        max_connections=1,
+        draw_keys=False,
+    )
+    assert (given.timeout_ms, given.wait_timeout_ms) == expected
+
+
+@pytest.mark.parametrize("key", [" k", "k ", "k\n", "\u2028k", "\tk"])
+def test_a_key_that_a_header_would_change_is_refused_where_it_goes_in_one(key):
+    """A server would see another key, and perform the request a second time."""
+
+    async def main():
+        async with connect("http://127.0.0.1:9") as jobs:  # no server listens there
+            named = jobs.handle_by_name("task", "task")
+            calls = (
+                named.call_and_wait("send", "a", "1", idempotency_key=key),
+                named.explain("send", "a", "1", idempotency_key=key),
+            )
+            return [(await attempt(call)).failure() for call in calls]
+
+    for error in asyncio.run(main()):
+        assert isinstance(error, InvalidArgument)
+        assert error.what == "idempotency_key in a header"
 
 
 def test_the_server_bounds_the_requests_that_wait():
