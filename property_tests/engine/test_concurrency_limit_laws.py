@@ -11,13 +11,17 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from perdure.engine.loops.rate_limits import RateLimit
+from perdure.engine.loops.waker import Waker
 from perdure.engine.pending_work import AdmissionQueue
 from perdure.engine.runs.concurrency import Company, ConcurrencyLimit, ConcurrencyLimits, LaneLimit, reserve_of
-from perdure.engine.runs.named_limits import NamedLimits
+from perdure.engine.runs.named_limits import SOON_MS, NamedLimits
+from perdure.engine.runs.permits import Items
 from perdure.jobs.plan import Rate
 from perdure.runtime.record import Future, Runtime, SpawnedTask
 from perdure.runtime.simulated import Simulation
+from perdure.stores.memory import memory_store
 from perdure.values.address import Address
+from perdure.values.limits import Limit
 
 AT = Address("task", "limited", "a")
 
@@ -378,3 +382,68 @@ def test_the_slots_of_a_run_and_of_an_alarm_beside_it_are_returned_in_either_ord
     assert freed == ["lane", "lane"]
     assert limit.held == limit.running("lane") == 0
     assert not limit.is_reserved(AT)
+
+
+@attrs.define(eq=False)
+class SharedKey:
+    """Pools with a lane of the same key, of which one item runs at a time. A pool notes each call of the limit."""
+
+    simulation: Simulation = attrs.Factory(Simulation)
+    called: set[str] = attrs.Factory(set[str])
+    named: NamedLimits = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        runtime, use = self.simulation.runtime, Limit("one", concurrency_per_key=1).by(str)
+        jobs = {f"pool:{name}": (use,) for name in "abc"}
+        self.named = NamedLimits(store=memory_store(), runtime=runtime, wake=Waker(runtime), jobs=jobs)
+        self.named.start = lambda: runtime.spawn(self.named.run(), name="limits")
+        while not self.begins("a"):
+            self.simulation.advance(1)
+
+    def begins(self, pool: str) -> bool:
+        """Begin an item of a pool if it gets a permit. Else the pool waits."""
+        job, at = f"pool:{pool}", Address("pool", pool, "item")
+        is_admitted = self.named.admits(job, "key", Items(1, 1), lambda _: self.called.add(pool)) == "admitted"
+        if is_admitted:
+            self.named.take_admitted(job, "key", at)
+            self.named.begin_placed(at)
+        self.simulation.settle()
+        return is_admitted
+
+    def leave(self, pool: str) -> None:
+        self.named.leave(Address("pool", pool, "item"))
+        self.simulation.settle()
+
+    def after(self, elapsed_ms: int) -> tuple[set[str], list[str]]:
+        """Return the pools that were called in this time, and those that have an offer then."""
+        self.called.clear()
+        self.simulation.advance(elapsed_ms)
+        return self.called, [pool for pool in "abc" if self.named.is_offered(f"pool:{pool}", "key")]
+
+
+def test_permits_that_a_pool_does_not_take_are_offered_to_the_next_one_and_it_is_called() -> None:
+    """Its items began elsewhere, or no worker is free: if nothing calls it, it never requests permits again."""
+    shared = SharedKey()
+    assert not shared.begins("b")
+    assert not shared.begins("c")
+    shared.leave("a")
+    assert "b" in shared.called
+    assert shared.after(SOON_MS - 1) == (set(), ["b"])
+    assert shared.after(2) == ({"b", "c"}, ["c"])
+    assert shared.begins("c")
+    assert not shared.begins("b")
+    shared.leave("c")
+    assert shared.begins("b")
+
+
+def test_an_offer_that_was_taken_ends_no_later_offer_to_the_same_lane() -> None:
+    shared = SharedKey()
+    assert not shared.begins("b")
+    shared.leave("a")
+    assert shared.begins("b")  # the first offer
+    shared.simulation.advance(SOON_MS // 2)
+    assert not shared.begins("b")
+    shared.leave("b")
+    assert shared.after(SOON_MS // 2 + 1) == (set(), ["b"]), "the second offer ended with the first one"
+    assert shared.after(SOON_MS // 2) == ({"b"}, [])
+    assert shared.begins("b")
