@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 
 import attrs
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from perdure.engine.loops.fair_queue import FRESH_MS, FairQueue, Rest
@@ -159,6 +159,35 @@ def test_no_lane_waits_for_more_than_one_run_of_each_other(number: dict[str, int
             waited[other] += 1
             assert waited[other] <= 2 * len(LANES) + 1
         waited[lane] = 0
+
+
+@given(
+    number=st.dictionaries(st.sampled_from(LANES), st.integers(1, 9), min_size=2),
+    turns=st.lists(st.sets(st.sampled_from(LANES)), max_size=30),
+)
+@example(number={"a": 4, "b": 8}, turns=[{"a"}] * 4)
+def test_a_lane_that_was_blocked_saves_no_turns(number: dict[str, int], turns: list[set[str]]) -> None:
+    """Neither then nor later: no lane has three runs in a row while another one waits that is not blocked."""
+    now_blocked = set[str]()
+    model = Model(FairQueue(64, lambda lane: lane in now_blocked))
+    for lane, count in number.items():
+        for rank in range(count):
+            model.put(lane, rank)
+    row = list[str]()
+    for blocked in (*turns, *[set[str]()] * sum(number.values())):
+        unblocked, now_blocked = now_blocked - blocked, blocked
+        for lane in sorted(unblocked):
+            model.turns.unblock(lane)
+        model.read_all()
+        waiting = {lane for lane, rows in model.queued.items() if rows} - blocked
+        taken = model.take()
+        assert (taken is None) == (not waiting)
+        if taken is None or waiting == {taken[0]} or unblocked:
+            row.clear()
+        if taken is not None:
+            row.append(taken[0])
+        assert len(row) < 3 or len(set(row[-3:])) > 1
+    assert not any(model.queued.values())
 
 
 @given(
