@@ -726,7 +726,7 @@ class Holds:
     runtime: Runtime
     released: Callable[[], None] = attrs.field(init=False)
     jobs: tuple[Job, ...] = ()
-    _changes: int = 0
+    _answers: int = 0
 
     async def read(self) -> None:
         """Read the held jobs: at the engine's start, and when another engine may have changed them.
@@ -734,18 +734,25 @@ class Holds:
         Raises:
             StoreError: the store failed.
         """
+        found = await self._read()
+        if not isinstance(found, Success):
+            raise found.failure()
+
+    async def _read(self) -> Result[None, Any]:
         while True:
-            before = self._changes
-            match await answer_of(self.store.holds()):
-                case Success(jobs) if before == self._changes:
-                    break
-                case Success():  # perhaps read before this engine's own change
-                    continue
-                case failure:
-                    raise failure.failure()
+            before = self._answers
+            found = await answer_of(self.store.holds())
+            if not isinstance(found, Success):
+                return Failure(found.failure())
+            # Another answer has arrived meanwhile, of a change or a read: this one may be older.
+            if before == self._answers:
+                break
+        self._answers += 1
+        jobs = found.unwrap()
         gone, self.jobs = set(self.jobs).difference(jobs), jobs
         if gone:
             self.released()
+        return Success(None)
 
     def of(self, kind: str, name: str) -> Hold:
         """Return whether a job is held."""
@@ -758,15 +765,19 @@ class Holds:
             job: its kind and name.
             hold: whether its runs may begin.
         """
+        before = self._answers
         changed: Result[str, Any] = await answer_of(self.store.set_hold(job, hold))
         if not isinstance(changed, Success):
             return Failure(changed.failure())
         # After the answer: a hold that is not durable must not keep runs back.
-        self._changes += 1
+        is_newest = before == self._answers
+        self._answers += 1
         others = tuple(other for other in self.jobs if other != job)
         self.jobs = tuple(sorted((*others, job))) if hold == "held" else others
         if changed.unwrap() == "changed":
             self.runtime.log(LogRecord("info", f"job {hold}", {"job": ":".join(job)}))
         if hold == "released":
             self.released()
-        return Success(HoldResult(changed=changed.unwrap() == "changed", hold=hold))
+        # The store may have made two changes in another order than its answers arrived.
+        found: Result[None, Any] = Success(None) if is_newest else await self._read()
+        return found.map(lambda _: HoldResult(changed=changed.unwrap() == "changed", hold=hold))
