@@ -154,6 +154,29 @@ def test_a_store_goes_to_postgres_and_back(
     assert run_command(["verify", "--store", back]) == 0
 
 
+@pytest.mark.parametrize("assigned", [1, 1_000])
+def test_numbers_that_the_source_or_the_target_has_assigned_are_not_assigned_again(
+    sqlite: str, schema: PostgresHarness, assigned: int
+):
+    """Instances, messages and openings of an earlier store in the schema may still be named in logs and outside."""
+    numbers = ("epochs", "incarnations", "message_ids")
+
+    async def prepare() -> None:
+        await (await schema.open()).close()
+        for each in numbers:
+            await schema.execute(f"SELECT setval('perdure.{each}', {assigned})")
+
+    async def last(of: str) -> int:
+        return int(await schema.value(f"SELECT last_value FROM perdure.{of}"))  # noqa: S608 - constants
+
+    asyncio.run(prepare())
+    assert run_command(["copy", sqlite, schema.url]) == 0
+    with closing(sqlite3.connect(sqlite.removeprefix("sqlite:///"))) as database:
+        (found,) = database.execute("SELECT epoch, incarnation, message_id FROM counters")
+    for each, number in zip(numbers, found, strict=True):
+        assert asyncio.run(last(each)) == max(assigned, number)
+
+
 def test_an_encrypted_store_is_copied_without_its_key(tmp_path: Path, schema: PostgresHarness):
     url = f"sqlite:///{tmp_path}/jobs.db"
     asyncio.run(_fill(url, KEY))

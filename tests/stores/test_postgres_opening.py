@@ -261,6 +261,44 @@ def test_a_migration_keeps_the_functions_and_columns_of_earlier_versions(harness
     asyncio.run(main())
 
 
+_CATALOG = """
+    SELECT pg_get_functiondef(oid) FROM pg_proc WHERE pronamespace = $1::text::regnamespace
+    UNION ALL SELECT table_name || '.' || column_name || ' ' || data_type || ' ' || is_nullable
+    FROM information_schema.columns WHERE table_schema = $1
+    UNION ALL SELECT indexdef FROM pg_indexes WHERE schemaname = $1
+    UNION ALL SELECT sequencename::text FROM pg_sequences WHERE schemaname = $1"""
+
+
+def test_each_migration_that_is_interrupted_leaves_the_tables_of_the_version_before(harness: PostgresHarness):
+    """A rollout that stops there continues with the earlier version, and the next opening migrates."""
+
+    async def main() -> None:
+        connection = await asyncpg.connect(harness.database)
+        await connection.execute(f'CREATE SCHEMA "{harness.schema}"')
+
+        async def catalog() -> list[str]:
+            return sorted(row[0] for row in await connection.fetch(_CATALOG, harness.schema))
+
+        for migration in migrations():
+            before = await catalog()
+            interrupted = connection.transaction()
+            await interrupted.start()
+            await connection.execute(migration.script(harness.schema))
+            assert await catalog() != before
+            await interrupted.rollback()
+            assert await catalog() == before, migration.name
+            await connection.execute(migration.script(harness.schema))
+        migrated = await catalog()
+        await connection.close()
+        await harness.discard()
+        await (await harness.open()).close()
+        connection = await asyncpg.connect(harness.database)
+        assert await catalog() == migrated
+        await connection.close()
+
+    asyncio.run(main())
+
+
 class Locked:
     """A schema of the first version, in which a transaction holds a lock that migrations wait for."""
 
