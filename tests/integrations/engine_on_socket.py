@@ -8,19 +8,20 @@ from pathlib import Path
 from typing import Any
 
 from perdure import App
+from perdure.server.access import Access
 from perdure.server.api import asgi_of
 from perdure.server.listening import listening
 
 
 @contextmanager
-def engine_on(socket: Path, app: App[Any]) -> Iterator[None]:
+def engine_on(socket: Path, app: App[Any], access: Access = "owner_socket") -> Iterator[None]:
     """Serve an app on the store in memory while the block runs."""
     ready = threading.Event()
     ends: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
 
     async def serve() -> None:
         end = asyncio.Event()
-        async with app.open("memory://") as jobs, listening(asgi_of(jobs, access="owner_socket"), [f"unix:{socket}"]):
+        async with app.open("memory://") as jobs, listening(asgi_of(jobs, access=access), [f"unix:{socket}"]):
             ends.append((asyncio.get_running_loop(), end))
             ready.set()
             await end.wait()

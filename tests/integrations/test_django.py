@@ -1,6 +1,8 @@
 """Django: requests that are written with a transaction, and sent once it has committed."""
 
 import os
+import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +17,8 @@ from engine_on_socket import engine_on
 from web_shop.jobs import app, orders
 from web_shop.order import OrderLine, Place, Ship
 
-from perdure.values.errors import InvalidInput, ServerUnreachable
+from perdure.server.access import Tokens
+from perdure.values.errors import AccessDenied, InvalidInput, ServerUnreachable
 
 set_up_project()
 
@@ -143,6 +146,57 @@ def test_a_row_that_another_process_sends_meanwhile_is_no_error(socket: Path, *,
         post_delete.disconnect(sent_elsewhere, sender=OutboxRequest)
     assert (done.sent, done.refused, done.stopped_by is None) == (1, int(answers), answers)
     assert not OutboxRequest.objects.exists()
+
+
+def test_a_request_waits_for_a_token_that_the_engine_accepts(socket: Path) -> None:
+    """The engine has not decided on it: a row with an error would never be sent."""
+    secret = "secret-of-this-web-application-0123456789"  # noqa: S105 - of this test
+    with engine_on(socket, app, access=Tokens.parse(f"web read,call {secret}")):
+        settings.PERDURE_TOKEN = secret[::-1]
+        try:
+            place("o-1")
+            assert isinstance(send_waiting().stopped_by, AccessDenied)
+            row = OutboxRequest.objects.get()
+            assert (row.error, row.attempts) == ("", 2)
+            client.close()
+            settings.PERDURE_TOKEN = secret
+            assert send_waiting().sent == 1
+            assert stage("o-1") == "awaiting_payment"
+        finally:
+            client.close()
+            del settings.PERDURE_TOKEN
+
+
+class ReadTogether(list[str]):
+    """Definitions; while they are read first, another thread asks for the client as well."""
+
+    def __init__(self, names: list[str]) -> None:
+        super().__init__(names)
+        self.reads = 0
+        self.found: list[object] = []
+        self.other = threading.Thread(target=lambda: self.found.append(jobs()))
+
+    def __iter__(self) -> Iterator[str]:
+        self.reads += 1
+        if self.reads == 1:
+            self.other.start()
+            while self.other.is_alive() and not self._asks():
+                pass
+        return super().__iter__()
+
+    def _asks(self) -> bool:
+        frame = sys._current_frames().get(self.other.ident or 0)
+        while frame is not None and frame.f_code is not jobs.__code__:
+            frame = frame.f_back
+        return frame is not None
+
+
+def test_threads_that_ask_for_the_client_at_once_share_one(socket: Path) -> None:
+    settings.PERDURE_JOBS = ReadTogether(["web_shop.jobs.orders"])
+    found = jobs()
+    settings.PERDURE_JOBS.other.join(120)
+    assert settings.PERDURE_JOBS.found == [found]
+    assert settings.PERDURE_JOBS.reads == 1
 
 
 def test_an_input_of_a_wrong_type_is_refused_in_the_view(socket: Path) -> None:

@@ -170,3 +170,10 @@ def test_a_field_of_a_line_hides_none_of_its_facts(lines: io.StringIO) -> None:
     line = json.loads(lines.getvalue())
     assert (line["level"], line["logger"], line["message"], line["parcel"]) == ("warning", "shop", "late", 7)
     assert line["at"] != "never"
+
+
+def test_a_field_of_a_line_hides_no_fact_of_its_run() -> None:
+    fields = {"name": "shop", "levelname": "INFO", "msg": "packed", "job": "mine", "parcel": 7}
+    record = logging.makeLogRecord({**fields, "perdure": {"job": "task:orders", "id": "o-1"}})
+    line = json.loads(JsonLine().format(record))
+    assert (line["job"], line["id"], line["parcel"]) == ("task:orders", "o-1", 7)

@@ -84,6 +84,12 @@ def test_hostile_events_add_no_labels_but_those_of_definitions(name: str) -> Non
     check()
 
 
+@given(HOSTILE)
+def test_an_id_of_any_text_has_the_labels_of_its_job(id_: str) -> None:
+    assert JOBS.at(f"task:orders:{id_}").values == ("task", "orders")
+    assert JOBS.at(f"task:others:{id_}").values == JOBS.at(f"tasks:orders:{id_}").values == ("other", "other")
+
+
 def test_instances_that_code_left_are_counted_by_the_class_of_the_problem() -> None:
     tally = Tally()
     counting = Counting(JOBS, tally)
