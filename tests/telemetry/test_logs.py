@@ -14,10 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from perdure import App, Do, Task, TaskContext, program
-from perdure.cli.run import LogLine
 from perdure.runtime.on_asyncio import asyncio_runtime
 from perdure.runtime.record import LogRecord
-from perdure.telemetry.logs import JsonLine, RunFilter, add_run
+from perdure.telemetry.logs import JsonLine, LogLine, RunFilter, add_run
 from perdure.testing import World
 
 log = logging.getLogger("shop")
@@ -118,7 +117,7 @@ def test_an_exception_is_a_text_of_the_line(lines: io.StringIO) -> None:
 def test_the_requests_of_the_http_client_are_logged_at_debug_only(level: str, logged: list[str]) -> None:
     code = f"""
 import logging
-from perdure.cli.run import log_to_stderr
+from perdure.telemetry.logs import log_to_stderr
 
 log_to_stderr({level!r})
 logging.getLogger("httpx2").info("request")

@@ -15,36 +15,40 @@ import logging
 import os
 import signal
 import sys
-import time
 import traceback
-from collections.abc import Callable, Generator
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import Callable, Generator, Sequence
+from contextlib import AsyncExitStack, closing, contextmanager
 from functools import partial
 from ssl import SSLContext
-from typing import Annotated, Any, Final, Literal, NoReturn, TypeAlias
+from typing import Annotated, Any, Final, NoReturn
 
 import attrs
 from cyclopts import Parameter
 
 from perdure.app import App, OpenApp
 from perdure.cli.app_loader import import_app
+from perdure.cli.instances.presentation import instant
 from perdure.cli.options import AppArgument
 from perdure.cli.process import ExitCode, UsageError, discard_stdout, write_lines
 from perdure.client.client import Client
 from perdure.client.local_gateway import engine_of
 from perdure.dashboard.page import PAGES
+from perdure.engine.loops.upkeep import Resting, RestWhenIdle
+from perdure.engine.loops.waker import Waker
 from perdure.engine.running import LEAVE_AFTER_MS, RunningEngine
 from perdure.runtime.on_asyncio import asyncio_runtime
-from perdure.runtime.record import Future
+from perdure.runtime.record import Future, Runtime
 from perdure.server.access import Tokens, Unprotected, access_to, tokens_from
 from perdure.server.addresses import Bind, UnixBind, parse_bind, tls_context
 from perdure.server.http_limits import DEFAULT_LIMITS, HttpLimits, http_limits_of, make_room
+from perdure.server.listening import HeldSockets, Listening
 from perdure.server.systemd import ServiceManager, service_manager, watched
+from perdure.stores.postgres.settings import is_postgres
 from perdure.stores.sqlite.files import owner_socket
 from perdure.stores.url import check_when_owned, sqlite_path, with_options
 from perdure.stores.url_parts import redacted_url
 from perdure.stores.values import IfMissing, OnLocked
-from perdure.telemetry.logs import JsonLine, RunFilter
+from perdure.telemetry.logs import LogFormat, LogLevel, log_to_stderr
 from perdure.telemetry.prometheus import Prometheus
 from perdure.values.errors import (
     DefinitionError,
@@ -56,6 +60,7 @@ from perdure.values.errors import (
     StoreLocked,
     StoreUnavailable,
 )
+from perdure.values.times import duration_ms, from_ms
 from perdure.wire.openapi import TITLE, described
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -141,6 +146,7 @@ class Served:
         limits: the connection and request limits.
         log_requests: whether to log each request.
         dashboard: whether to serve the dashboard.
+        rest: when to close the store of an engine without work, and to open it again. None for never.
     """
 
     app: App[Any]
@@ -155,6 +161,7 @@ class Served:
     limits: HttpLimits = DEFAULT_LIMITS
     log_requests: bool = False
     dashboard: bool = False
+    rest: RestWhenIdle | None = None
 
 
 def can_listen() -> bool:
@@ -173,34 +180,73 @@ async def serve_app(served: Served) -> ExitCode:
     """
     await _check_free(served)
     _import_server(served)
-    manager, asked = service_manager(), _Asked()
-    with stop_signals() as signals:
-        async with watched(manager, asked.answers, asyncio_runtime()), AsyncExitStack() as stack:
-            open_app = partial(served.app.open, served.store, debug=served.debug)
-            jobs = await _open_unless_stopped(open_app, served, stack, signals, manager)
-            if jobs is None:
-                _say(f"stopped ({signals.stop.result()}) before it began")
-                return ExitCode.DONE
-            engine = engine_of(jobs)
-            urls = await _listen(jobs, served, stack)
-            line = f"serving {_served(served.app)} on {engine.store.name}"
-            _say(f"{line} (process {os.getpid()})")
-            if urls:
-                _say(f"listening on {', '.join(urls)}")
-            if served.dashboard and (pages := [f"{url}{PAGES}" for url in urls if "+unix:" not in url]):
-                _say(f"dashboard at {', '.join(pages)}")
-            manager.ready(line)
-            asked.jobs = jobs
-            signals.when_urged(lambda: _cancel_runs(engine))
-            code = await _until_stopped(engine, signals)
+    manager, asked, runtime = service_manager(), _Asked(), asyncio_runtime()
+    with stop_signals() as signals, closing(HeldSockets()) as held:
+        async with watched(manager, asked.answers, runtime):
+            ended = await _serve_once(served, signals, held, manager, asked)
+            while not isinstance(ended, ExitCode):
+                if not await _rested(ended, held, signals, manager, runtime):
+                    _say(f"stopped ({signals.stop.result()})")
+                    return ExitCode.DONE
+                ended = await _serve_once(served, signals, held, manager, asked, tries=OPENINGS)
+    return ended
+
+
+OPENINGS: Final = 3
+"""How many times the store is opened after a rest: a database that sleeps may start longer than one try lasts."""
+
+
+async def _serve_once(
+    served: Served, signals: StopSignals, held: HeldSockets, manager: ServiceManager, asked: _Asked, tries: int = 1
+) -> ExitCode | Resting:
+    """Serve from an opening of the store to its close. Return the exit code, or how long to rest."""
+    async with AsyncExitStack() as stack:
+        open_app = partial(served.app.open, served.store, debug=served.debug)
+        jobs = await _open_unless_stopped(open_app, served, stack, signals, manager, tries)
+        if jobs is None:
+            _say(f"stopped ({signals.stop.result()}) before it began")
+            return ExitCode.DONE
+        engine = engine_of(jobs)
+        servers = await _listen(jobs, served, stack, held)
+        _announce(served, engine, [url for server in servers for url in server.urls], manager)
+        asked.jobs = jobs
+        signals.when_urged(lambda: _cancel_runs(engine))
+        ended = await _until_stopped(engine, servers, served.rest, signals)
+        asked.jobs = None
+        if isinstance(ended, ExitCode):
             manager.stopping("waiting for runs")
-            asked.jobs = None
             # At once: the server closes next, and no run may begin meanwhile.
             engine.begin_stop()
-        if engine.left_behind:
-            _leave(engine, code)
+    # A rest does not begin the stop: the server, which closes first, answers the requests that just arrived.
+    if engine.left_behind:
+        _leave(engine, ended if isinstance(ended, ExitCode) else ExitCode.FAILED)
+    if isinstance(ended, ExitCode):
         _say("stopped")
-    return code
+    return ended
+
+
+def _announce(served: Served, engine: RunningEngine, urls: Sequence[str], manager: ServiceManager) -> None:
+    line = f"serving {_served(served.app)} on {engine.store.name}"
+    _say(f"{line} (process {os.getpid()})")
+    if urls:
+        _say(f"listening on {', '.join(urls)}")
+    if served.dashboard and (pages := [f"{url}{PAGES}" for url in urls if "+unix:" not in url]):
+        _say(f"dashboard at {', '.join(pages)}")
+    manager.ready(line)
+
+
+async def _rested(
+    resting: Resting, held: HeldSockets, signals: StopSignals, manager: ServiceManager, runtime: Runtime
+) -> bool:
+    """Wait with the store closed until a connection, the next alarm or the end of the rest. False: a signal came."""
+    until_ms, waker = runtime.now_ms() + resting.for_ms, Waker(runtime)
+    line = f"resting until {instant(from_ms(until_ms))}, or a request: {resting.reason}"
+    _say(line)
+    manager.waiting(line)
+    with held.calling(waker.notify), signals.calling(waker.notify):
+        # A signal that has come before calls nothing.
+        await waker.wait_until(runtime.now_ms() if signals.stop.done() else until_ms)
+    return not signals.stop.done()
 
 
 @attrs.define
@@ -233,8 +279,8 @@ def _import_server(served: Served) -> None:
         importlib.import_module("perdure.server.serving")
 
 
-async def _listen(jobs: Client, served: Served, stack: AsyncExitStack) -> tuple[str, ...]:
-    """Listen, and return the URLs."""
+async def _listen(jobs: Client, served: Served, stack: AsyncExitStack, held: HeldSockets) -> tuple[Listening, ...]:
+    """Listen, and return the servers."""
     binds = [*([] if served.socket is None else [UnixBind(served.socket)]), *served.binds]
     if not binds:
         return ()
@@ -246,7 +292,7 @@ async def _listen(jobs: Client, served: Served, stack: AsyncExitStack) -> tuple[
     # Longer than the stop of the engine: requests may wait for runs until these are abandoned.
     drain_ms = engine_of(jobs).limits.shutdown_timeout_ms + LEAVE_AFTER_MS + _ANSWERING_MS
     try:
-        servers = await stack.enter_async_context(
+        return await stack.enter_async_context(
             serving(
                 jobs,
                 binds,
@@ -257,13 +303,13 @@ async def _listen(jobs: Client, served: Served, stack: AsyncExitStack) -> tuple[
                 log_requests=served.log_requests,
                 dashboard=served.dashboard,
                 shutdown_timeout=f"{drain_ms} ms",
+                held=None if served.rest is None else held,
             )
         )
     except ListenFailed as error:
         beside = served.socket is not None and error.address == str(UnixBind(served.socket))
         hint = "; or pass --no-socket to serve without it" if beside else ""
         raise UsageError(f"{error}{hint}") from error
-    return tuple(url for server in servers for url in server.urls)
 
 
 def _affordable(limits: HttpLimits, groups: int) -> HttpLimits:
@@ -281,19 +327,20 @@ async def _open_unless_stopped(
     stack: AsyncExitStack,
     signals: StopSignals,
     manager: ServiceManager,
+    tries: int,
 ) -> Client | None:
     """Open the app, or return None if a signal ended the wait for another owner or for a slow service."""
     try:
         # Without a limit of its own: the signal sets it, and so ends the opening alone.
         async with asyncio.timeout(None) as patience:
             with signals.calling(lambda: patience.reschedule(0)):
-                return await _open(open_app, served, stack, manager)
+                return await _open(open_app, served, stack, manager, tries)
     except TimeoutError:
         return None
 
 
 async def _open(
-    open_app: Callable[..., OpenApp], served: Served, stack: AsyncExitStack, manager: ServiceManager
+    open_app: Callable[..., OpenApp], served: Served, stack: AsyncExitStack, manager: ServiceManager, tries: int
 ) -> Client:
     try:
         check_when_owned(served.store, served.on_locked)
@@ -308,6 +355,9 @@ async def _open(
             manager.waiting(waiting)
             return await stack.enter_async_context(open_app(on_locked=served.on_locked))
     except StoreUnavailable as error:
+        if tries > 1:
+            sys.stderr.write(f"perdure: {error}; trying again\n")
+            return await _open(open_app, served, stack, manager, tries - 1)
         raise UsageError(str(error), exit_code=ExitCode.FAILED) from error
     except EnsureFailed as error:
         raise UsageError(str(error), exit_code=_code_of(error.error)) from error
@@ -323,19 +373,35 @@ def _code_of(error: Exception) -> ExitCode:
     return ExitCode.MISCONFIGURED if isinstance(error, RequestError | Rejected) else ExitCode.FAILED
 
 
-async def _until_stopped(engine: RunningEngine, signals: StopSignals) -> ExitCode:
-    """Wait until a signal arrives or the engine stops itself, and return the exit code."""
+async def _until_stopped(
+    engine: RunningEngine, servers: Sequence[Listening], rest: RestWhenIdle | None, signals: StopSignals
+) -> ExitCode | Resting:
+    """Wait until a signal arrives, the engine stops itself or may rest. Return the exit code, or the rest."""
     by_itself = asyncio.ensure_future(_result(engine.stopped))
-    await asyncio.wait({by_itself, signals.stop}, return_when=asyncio.FIRST_COMPLETED)
+    idle = asyncio.ensure_future(_idle(engine, servers, rest))
+    awaited: set[asyncio.Future[Any]] = {by_itself, signals.stop, idle}
+    await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
+    resting = idle.result() if idle.done() else None
+    idle.cancel()
     if by_itself.done():
         sys.stderr.write(f"perdure: the engine stopped itself: {by_itself.result()}\n")
         # Another program took the store: a restart would take it back.
         lost = engine.store.lost
         return ExitCode.FAILED if lost is None or not lost.done() else ExitCode.MISCONFIGURED
     by_itself.cancel()
+    if resting is not None and not signals.stop.done():
+        return resting
     seconds = engine.limits.shutdown_timeout_ms / 1_000
     _say(f"stopping ({signals.stop.result()}): runs may finish within {seconds:g} s; a second signal cancels them")
     return ExitCode.DONE
+
+
+async def _idle(engine: RunningEngine, servers: Sequence[Listening], rest: RestWhenIdle | None) -> Resting:
+    """Wait until the engine may rest: for ever without that option."""
+    if rest is None:
+        never: asyncio.Future[Resting] = asyncio.get_running_loop().create_future()
+        return await never
+    return await engine.until_idle(rest, lambda: [one.busy_ms for one in servers])
 
 
 async def _result(stopped: Future[str]) -> str:
@@ -370,47 +436,6 @@ def _say(line: str) -> None:
         sys.stdout.flush()
     except OSError as error:  # no reason to stop serving
         discard_stdout(error)
-
-
-LogLevel: TypeAlias = Literal["debug", "info", "warning", "error"]
-LogFormat: TypeAlias = Literal["text", "json"]
-
-
-class LogLine(logging.Formatter):
-    """``2026-01-31T12:00:00.000Z INFO perdure: engine started store='sqlite:///jobs.db'``, in UTC."""
-
-    converter = staticmethod(time.gmtime)
-    default_time_format = "%Y-%m-%dT%H:%M:%S"
-    default_msec_format = "%s.%03dZ"
-
-    def __init__(self) -> None:
-        super().__init__("{asctime} {levelname} {name}: {message}", style="{")
-
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - of `logging`
-        """Add the run's fields to a line that a program wrote. An engine record already shows its fields."""
-        line = super().formatMessage(record)
-        fields = vars(record).get("perdure")
-        if not fields or "perdure_message" in vars(record):
-            return line
-        return line + "".join(f" {name}={value!r}" for name, value in fields.items())
-
-
-def log_to_stderr(level: LogLevel, form: LogFormat = "text") -> None:
-    """Send records with at least this level to standard error.
-
-    A handler that the user's module installed on the root logger is kept. The HTTP client logs each request as info, so
-    a tracker would add a line for each batch: unless the level is debug, only the client's warnings are logged.
-
-    Args:
-        level: the minimum level.
-        form: text lines, or JSON objects.
-    """
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(LogLine() if form == "text" else JsonLine())
-    handler.addFilter(RunFilter())
-    logging.basicConfig(level=level.upper(), handlers=[handler])
-    if level == "info":
-        logging.getLogger("httpx2").setLevel(logging.WARNING)
 
 
 SELDOM = (10_000, 2, 500)
@@ -460,6 +485,21 @@ class Options:
             help="If another process owns the file, wait and take over when that process ends, for any reason.",
         ),
     ] = False
+    rest_when_idle: Annotated[
+        str | None,
+        Parameter(
+            env_var="PERDURE_REST_WHEN_IDLE",
+            help="Close the PostgreSQL store when no work came for this time, such as 5m, and none is due so soon. "
+            "A request, or the next alarm, opens it again: a database that scales to zero can do so meanwhile.",
+        ),
+    ] = None
+    rest_at_most: Annotated[
+        str,
+        Parameter(
+            env_var="PERDURE_REST_AT_MOST",
+            help="The longest rest: how late the messages of other engines and of your own transactions may be.",
+        ),
+    ] = "1h"
     socket: Annotated[
         bool,
         Parameter(
@@ -644,6 +684,7 @@ def _serve(app: str, options: Options, bind: list[str]) -> int:
         tls = None if options.tls_certificate is None else tls_context(options.tls_certificate, options.tls_key)
         limits = http_limits_of(options.http_limit or ())
         socket = _socket(options)
+        rest = _rest(options)
     except DefinitionError as error:
         raise UsageError(str(error)) from error
     log_to_stderr(options.log_level, options.log_format)
@@ -669,8 +710,26 @@ def _serve(app: str, options: Options, bind: list[str]) -> int:
         limits=limits,
         log_requests=options.log_requests,
         dashboard=_dashboard(options),
+        rest=rest,
     )
     return asyncio.run(serve_app(served))
+
+
+MIN_REST_MS: Final = 1_000
+"""The shortest idle time and rest: an opening takes part of a second."""
+
+
+def _rest(options: Options) -> RestWhenIdle | None:
+    at_most_ms = duration_ms(options.rest_at_most, what="--rest-at-most", minimum_ms=MIN_REST_MS)
+    if options.rest_when_idle is None:
+        return None
+    if options.standby:
+        raise UsageError("--rest-when-idle and --standby exclude each other: a standby polls the store for its lock")
+    if not is_postgres(options.store):
+        raise UsageError("--rest-when-idle needs a PostgreSQL store: the engine of a file sends nothing while it waits")
+    return RestWhenIdle(
+        duration_ms(options.rest_when_idle, what="--rest-when-idle", minimum_ms=MIN_REST_MS), at_most_ms
+    )
 
 
 def _dashboard(options: Options) -> bool:

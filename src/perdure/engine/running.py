@@ -22,8 +22,11 @@ from perdure.engine.loops.upkeep import (
     Ensuring,
     FillingAttributes,
     FollowingHolds,
+    Idleness,
     Maintenance,
     Recovery,
+    Resting,
+    RestWhenIdle,
     TakingUp,
 )
 from perdure.engine.loops.waker import Waker, every
@@ -113,6 +116,7 @@ class RunningEngine:
         left_out: the app's jobs that this engine does not serve. Set before ``start``.
         left_behind: the instances whose runs ignored their cancellation when the engine stopped.
         streams: takes and shows the chunks of runs; None if no job declares a stream.
+        committed_ms: when the last transition became durable, on the monotonic clock.
     """
 
     store: Store
@@ -134,6 +138,7 @@ class RunningEngine:
     left_out: tuple[Job, ...] = ()
     left_behind: tuple[Address, ...] = ()
     streams: StreamHub | None = None
+    committed_ms: float = 0.0
     ended: Future[EngineStopped] = attrs.field(init=False)
     _feeding: Mapping[Job, LaneFeeder | StartQueue] = attrs.field(init=False)  # those that must know of each change
     _told: Literal["nothing", "start", "stop"] = "nothing"
@@ -427,6 +432,20 @@ class RunningEngine:
             messages=self.outbox.under_way,
         )
 
+    async def until_idle(self, rest: RestWhenIdle, requests_ms: Callable[[], Sequence[float]]) -> Resting:
+        """Wait until the engine may rest.
+
+        Args:
+            rest: when it may.
+            requests_ms: returns when each server had its last request, on the monotonic clock.
+        """
+        maintenance, began_ms = (
+            Maintenance(self.store, self.runtime, self.limits, self.jobs),
+            self.runtime.monotonic_ms(),
+        )
+        busy_ms = lambda: max(began_ms, self.committed_ms, *requests_ms())  # noqa: E731 - of one line
+        return await Idleness(maintenance, self.runner.holds, self.in_flight, busy_ms, rest).found()
+
     def limits_in_use(self) -> Mapping[str, tuple[int, int]]:
         """Return the permits in use of each limit with a name, and how many runs, calls and items wait."""
         found = totals_of(self.named.use())
@@ -503,6 +522,7 @@ class RunningEngine:
             transition: the transition, as it is stored.
             turns: the decisions that it is made of, with the events that are logged.
         """
+        self.committed_ms = self.runtime.monotonic_ms()
         # Without a caller that waits, no status is computed for each commit.
         waits = self.waits if self.waits.count else None
         if self.streams is not None:

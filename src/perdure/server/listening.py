@@ -162,7 +162,8 @@ class _Requests:
     """The application, with the requests in progress. It adds ``Date`` to responses (RFC 9110, section 6.6.1)."""
 
     app: AsgiApp
-    now_ms: Callable[[], int]
+    runtime: Runtime
+    ended_ms: float = 0.0
     _tasks: set[asyncio.Task[Any]] = attrs.Factory(set[asyncio.Task[Any]])
     closing: bool = False
     _cancelled: bool = False
@@ -186,9 +187,15 @@ class _Requests:
                 raise
         finally:
             self._tasks.discard(task)
+            self.ended_ms = self.runtime.monotonic_ms()
+
+    @property
+    def busy_ms(self) -> float:
+        """When the last request was in progress, on the monotonic clock: now, or when it ended."""
+        return self.runtime.monotonic_ms() if self._tasks else self.ended_ms
 
     def _today(self) -> bytes:
-        now_s = self.now_ms() // 1_000
+        now_s = self.runtime.now_ms() // 1_000
         # Once a second: formatting the date costs more than the rest of a small response.
         if now_s != self._date[0]:
             self._date = now_s, formatdate(now_s, usegmt=True).encode()
@@ -202,6 +209,50 @@ class _Requests:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=patience_ms / 1_000)
+
+
+@attrs.define(eq=False)
+class HeldSockets:
+    """Sockets that listen until the process ends, whether a server accepts their connections or none does.
+
+    Between two servers a connection waits in the socket's queue: its client is not refused.
+    """
+
+    _listeners: dict[Bind, list[tuple[Bind, socket.socket]]] = attrs.Factory(
+        dict[Bind, list[tuple[Bind, socket.socket]]]
+    )
+    _sockets: ExitStack = attrs.Factory(ExitStack)
+
+    def __attrs_post_init__(self) -> None:
+        guard_fork(self)
+
+    async def of(self, bind: Bind, runtime: Runtime) -> list[tuple[Bind, socket.socket]]:
+        """Return the sockets of an address. The first call listens on it."""
+        if bind not in self._listeners:
+            self._listeners[bind] = await _listeners(bind, self._sockets, runtime)
+        return self._listeners[bind]
+
+    @contextmanager
+    def calling(self, act: Callable[[], None]) -> Generator[None]:
+        """Call a function when a connection waits, within the block. No server accepts connections meanwhile."""
+        loop, sockets = asyncio.get_running_loop(), [one for found in self._listeners.values() for _, one in found]
+        for one in sockets:
+            loop.add_reader(one, act)
+        try:
+            yield
+        finally:
+            for one in sockets:
+                loop.remove_reader(one)
+
+    def leave(self) -> None:
+        """Close the sockets in a forked child."""
+        for found in self._listeners.values():
+            for _, one in found:
+                one.close()
+
+    def close(self) -> None:
+        """Listen no more. Connections that wait are reset."""
+        self._sockets.close()
 
 
 @attrs.define(eq=False)
@@ -226,6 +277,11 @@ class Listening:
         """The addresses' URLs."""
         urls = ((bind.url, self._tls and isinstance(bind, TcpBind)) for bind in self.binds)
         return tuple(f"https{url.removeprefix('http')}" if secure else url for url, secure in urls)
+
+    @property
+    def busy_ms(self) -> float:
+        """When the last request was in progress, on the monotonic clock."""
+        return self._requests.busy_ms
 
     def hurry(self) -> None:
         """Stop without waiting for requests in progress: the server closes their connections."""
@@ -284,6 +340,7 @@ async def listening(
     protocol: CreateProtocol | None = None,
     runtime: Runtime | None = None,
     tls: SSLContext | None = None,
+    held: HeldSockets | None = None,
 ) -> AsyncGenerator[Listening]:
     """Serve an ASGI application within the block.
 
@@ -298,6 +355,7 @@ async def listening(
         protocol: creates each connection's protocol. Uvicorn's by default.
         runtime: the clock. By default the running event loop's clock.
         tls: the TLS settings for the TCP addresses, such as `tls_context` returns. None for plain HTTP.
+        held: keeps the sockets open when the block ends. By default they are closed.
 
     Raises:
         ListenFailed: an address cannot be listened on, or the extra ``server`` is not installed.
@@ -311,11 +369,18 @@ async def listening(
         from perdure.runtime.on_asyncio import asyncio_runtime  # noqa: PLC0415 - as in `App.open`
 
         runtime = asyncio_runtime()
-    requests = _Requests(app, runtime.now_ms)
+    requests = _Requests(app, runtime, runtime.monotonic_ms())
     # Before any socket is opened: a missing extra leaves none behind.
     create, state = _protocols(requests, protocol, parsed[0])
     with ExitStack() as stack:
-        listeners = [listener for bind in parsed for listener in await _listeners(bind, stack, runtime)]
+        listeners: list[tuple[Bind, socket.socket]] = []
+        for bind in parsed:
+            if held is None:
+                listeners += await _listeners(bind, stack, runtime)
+            else:
+                # A duplicate for this server, which closes it: the queue of connections belongs to both.
+                kept = await held.of(bind, runtime)
+                listeners += [(of, stack.enter_context(one.dup())) for of, one in kept]
         for bind, listener in listeners:
             secured = {} if tls is None or isinstance(bind, UnixBind) else _tls_options(tls)
             server = await asyncio.get_running_loop().create_server(create, sock=listener, backlog=BACKLOG, **secured)

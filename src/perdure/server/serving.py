@@ -13,7 +13,7 @@ from perdure.server.addresses import MAX_BINDS, Bind, parse_bind
 from perdure.server.api import activity_of, asgi_of
 from perdure.server.connections import GuardedConnections
 from perdure.server.http_limits import DEFAULT_LIMITS, HttpLimits
-from perdure.server.listening import Listening, listening
+from perdure.server.listening import HeldSockets, Listening, listening
 from perdure.values.errors import DefinitionError
 from perdure.values.times import Duration
 
@@ -31,6 +31,7 @@ async def serving(
     tls: SSLContext | None = None,
     dashboard: bool = False,
     shutdown_timeout: Duration = "30 seconds",
+    held: HeldSockets | None = None,
 ) -> AsyncGenerator[tuple[Listening, ...]]:
     """Serve an open engine within the block.
 
@@ -47,6 +48,7 @@ async def serving(
         tls: the TLS settings for the TCP addresses, such as `tls_context` returns. None for plain HTTP.
         dashboard: whether to serve the dashboard at ``/dashboard``. It needs the extra ``dashboard``.
         shutdown_timeout: how long the block's end waits for requests in progress.
+        held: keeps the sockets open when the block ends. By default they are closed.
 
     Raises:
         ListenFailed: an address cannot be listened on, or the extra ``server`` is not installed.
@@ -70,6 +72,7 @@ async def serving(
                     protocol=GuardedConnections(limits, runtime).protocol,
                     runtime=runtime,
                     tls=tls,
+                    held=held,
                 )
             )
             for access, group in groups.items()

@@ -30,12 +30,14 @@ from perdure.runtime.record import Future, LogRecord, Runtime, Sizes, SpawnedTas
 from perdure.stores.attributes import StoredAttributes
 from perdure.stores.contract import Answered, NotCommitted, Store, overlay
 from perdure.stores.snapshots import read_journal
-from perdure.stores.values import FilledPage, FilledRow, Query, Retention, StoredHistory
+from perdure.stores.values import FilledPage, FilledRow, Query, Retention, StoredHistory, StoredWork
 from perdure.values.address import Address, Job
 from perdure.values.attributes import AttributeKeys, StoredAttribute
 from perdure.values.errors import EnsureFailed, InvalidInput, OutcomeUnknown, StoreError
 from perdure.values.instance import Fence, Instance
 from perdure.values.limits import Limits
+from perdure.values.listings import MAX_COUNTED, InFlight
+from perdure.values.times import format_duration
 from perdure.values.transition import Purge, Put, Transition
 
 
@@ -371,6 +373,92 @@ class Maintenance:
             await answer_of(self.store.histories.declare(changed)) if changed else Success(None)
         )
         return None if isinstance(declared, Success) else declared.failure()
+
+
+@attrs.frozen
+class RestWhenIdle:
+    """When an engine without work may close its store, so that a database that scales to zero can do so.
+
+    Attributes:
+        idle_ms: how long neither a request nor a commit came before. No alarm is due for that long, either.
+        at_most_ms: how long a rest lasts if nothing ends it. Then the engine looks for messages of other writers.
+    """
+
+    idle_ms: int
+    at_most_ms: int
+
+
+@attrs.frozen
+class Resting:
+    """A rest that may begin.
+
+    Attributes:
+        for_ms: how long it lasts if no request ends it.
+        reason: why the engine rests.
+    """
+
+    for_ms: int
+    reason: str
+
+
+@attrs.frozen
+class Idleness:
+    """Finds when an engine may rest: it has nothing to do, and the store has no work for it.
+
+    Attributes:
+        maintenance: applies retention first: an engine that rests often lives shorter than the pause of that loop.
+        holds: the held jobs, whose work does not wait for an engine.
+        in_flight: returns the engine's unfinished work.
+        busy_ms: returns when the last request or commit came, on the monotonic clock.
+        rest: when it may rest.
+    """
+
+    maintenance: Maintenance
+    holds: Holds
+    in_flight: Callable[[], InFlight]
+    busy_ms: Callable[[], float]
+    rest: RestWhenIdle
+
+    async def found(self) -> Resting:
+        """Wait until the engine may rest. It reads the store once in each idle time, and never while work comes."""
+        runtime = self.maintenance.runtime
+        while True:
+            while (left_ms := self._left_ms()) > 0:
+                await runtime.sleep(left_ms)
+            await self.maintenance.prune()
+            for_ms = await self._free_ms()
+            # Again: a request or a commit may have come during the reads.
+            if for_ms is not None and self._left_ms() <= 0 and self.in_flight() == InFlight():
+                return Resting(for_ms, f"no work for {format_duration(self.rest.idle_ms)}")
+            await runtime.sleep(self.rest.idle_ms)
+
+    def _left_ms(self) -> float:
+        return self.busy_ms() + self.rest.idle_ms - self.maintenance.runtime.monotonic_ms()
+
+    async def _free_ms(self) -> int | None:
+        """Return how long the store has no work for this engine, at most for a rest. None if it has work soon."""
+        store, runtime, jobs = self.maintenance.store, self.maintenance.runtime, sorted(self.maintenance.jobs)
+        counts, now_ms = store.counts, runtime.now_ms()
+        if counts is None:
+            return None
+        found = result_inside(await counts.work(jobs, now_ms, MAX_COUNTED))
+        if not isinstance(found, Success):
+            runtime.log(LogRecord("warning", "work not counted", {"error": str(found.failure())}))
+            return None
+        work: StoredWork = found.unwrap()
+        alarms_ms = [self.rest.at_most_ms + now_ms]
+        # A job without an alarm among those that were read may have one behind the last of them.
+        if work.alarms_to_ms is not None:
+            alarms_ms.append(work.alarms_to_ms)
+        for one in work.jobs:
+            # Of a held job only runs in progress count: its other work waits for the release.
+            is_held = self.holds.of(one.kind, one.name) == "held"
+            if one.running or (not is_held and (one.queued or one.due or one.messages)):
+                return None
+            if one.next_alarm_ms is not None and not is_held:
+                alarms_ms.append(one.next_alarm_ms)
+        free_ms = min(alarms_ms) - now_ms
+        return free_ms if free_ms >= min(self.rest.idle_ms, self.rest.at_most_ms) else None
 
 
 @attrs.define
