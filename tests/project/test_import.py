@@ -7,6 +7,7 @@ import importlib
 import inspect
 import subprocess
 import sys
+import tomllib
 from concurrent.futures import ThreadPoolExecutor, wait
 from importlib.util import find_spec
 from pathlib import Path
@@ -99,6 +100,7 @@ print(sum("__attrs_attrs__" in vars(each) for each in classes))
 
 MISSING_EXTRA = """
 import sys
+import tomllib
 sys.modules[{module!r}] = None
 try:
     import {importing}
@@ -254,3 +256,58 @@ def test_a_module_whose_extra_is_not_installed_names_it(module: str, importing: 
     printed = output(MISSING_EXTRA.format(module=module, importing=importing))
     assert printed.startswith(module)
     assert f"{importing} needs the extra {extra!r}: pip install 'perdure[{extra}]'" in printed
+
+
+OF_EXTRAS = {
+    "sqlite": ("aiosqlite",),
+    "postgres": ("asyncpg",),
+    "cli": ("cyclopts", "rich"),
+    "fastapi": ("fastapi", "opentelemetry"),
+    "litestar": ("litestar",),
+    "django": ("django",),
+    "client": ("h11", "httpx2"),
+    "dashboard": ("htpy",),
+    "server": ("httptools", "starlette", "uvicorn", "h11", "anyio"),
+    "encryption": ("cryptography",),
+    "backup": ("obstore",),
+    "processes": ("anyio",),
+    "pydantic": ("pydantic",),
+    "msgspec": ("msgspec",),
+    "pydantic-ai": ("pydantic_ai", "pydantic"),
+    "restate": ("hypercorn", "restate"),
+    "mcp": ("mcp",),
+    "opentelemetry": ("opentelemetry",),
+    "sentry": ("sentry_sdk",),
+    "prometheus": ("prometheus_client",),
+    "testing": ("hypothesis", "pytest"),
+}
+"""The modules that each extra installs, also by its dependencies, as far as this library imports them."""
+
+INSTALLED = {
+    ("cli", "sqlite"): ("perdure.cli.commands", "perdure.cli.run", "perdure.stores.sqlite"),
+    ("cli", "postgres"): ("perdure.cli.commands", "perdure.cli.run", "perdure.stores.postgres"),
+    ("cli", "server", "sqlite"): ("perdure.cli.run", "perdure.server.api", "perdure.server.serving"),
+    ("server",): ("perdure.server.api", "perdure.server.serving"),
+    ("client",): ("perdure.remote",),
+    ("client", "server", "fastapi", "pydantic"): ("perdure.integrations.fastapi",),
+    ("sqlite", "testing"): ("perdure.testing", "pytest_perdure.plugin"),
+}
+
+WITHOUT = """
+import importlib, sys
+sys.modules.update(dict.fromkeys({blocked!r}))
+for module in {modules!r}:
+    importlib.import_module(module)
+"""
+
+
+@pytest.mark.parametrize("extras", INSTALLED, ids=",".join)
+def test_an_installation_needs_no_other_extra(extras: tuple[str, ...]) -> None:
+    installed = {module for extra in extras for module in OF_EXTRAS[extra]}
+    blocked = sorted({module for modules in OF_EXTRAS.values() for module in modules} - installed)
+    assert output(WITHOUT.format(blocked=blocked, modules=INSTALLED[extras])) == ""
+
+
+def test_each_extra_is_known() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text("utf-8"))["project"]
+    assert OF_EXTRAS.keys() == project["optional-dependencies"].keys() - {"all"}

@@ -32,7 +32,6 @@ from perdure.cli.options import AppArgument
 from perdure.cli.process import ExitCode, UsageError, discard_stdout, write_lines
 from perdure.client.client import Client
 from perdure.client.local_gateway import engine_of
-from perdure.dashboard.page import PAGES
 from perdure.engine.loops.upkeep import Resting, RestWhenIdle
 from perdure.engine.loops.waker import Waker
 from perdure.engine.running import LEAVE_AFTER_MS, RunningEngine
@@ -62,6 +61,7 @@ from perdure.values.errors import (
 )
 from perdure.values.times import duration_ms, from_ms
 from perdure.wire.openapi import TITLE, described
+from perdure.wire.requests import DASHBOARD
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -230,7 +230,7 @@ def _announce(served: Served, engine: RunningEngine, urls: Sequence[str], manage
     _say(f"{line} (process {os.getpid()})")
     if urls:
         _say(f"listening on {', '.join(urls)}")
-    if served.dashboard and (pages := [f"{url}{PAGES}" for url in urls if "+unix:" not in url]):
+    if served.dashboard and (pages := [f"{url}{DASHBOARD}" for url in urls if "+unix:" not in url]):
         _say(f"dashboard at {', '.join(pages)}")
     manager.ready(line)
 

@@ -17,10 +17,7 @@ import htpy as h
 from perdure.values.address import Address
 from perdure.values.status import Hold
 from perdure.values.times import from_ms
-from perdure.wire.requests import instance_path, job_path
-
-PAGES: Final = "/dashboard"
-"""The dashboard's path in the application."""
+from perdure.wire.requests import DASHBOARD, instance_path, job_path
 
 
 @attrs.frozen
@@ -44,7 +41,7 @@ class Links:
             **query: the parameters. Empty ones are left out.
         """
         given = {name.rstrip("_"): value for name, value in query.items() if value}
-        return f"{self.mounted_at}{PAGES}{path}{f'?{urlencode(given)}' if given else ''}"
+        return f"{self.mounted_at}{DASHBOARD}{path}{f'?{urlencode(given)}' if given else ''}"
 
     def job(self, kind: str, name: str, /) -> str:
         """Return a job's URL."""

@@ -21,11 +21,11 @@ from urllib.parse import urlsplit
 
 import attrs
 
-from perdure.dashboard.page import PAGES
 from perdure.server.addresses import Bind, UnixBind, is_local
 from perdure.values.errors import AccessDenied, DefinitionError
 from perdure.values.excerpt import excerpt
 from perdure.wire.operations import Scope
+from perdure.wire.requests import DASHBOARD
 
 SCOPES: Final[tuple[Scope, ...]] = get_args(Scope)
 MAX_TOKENS: Final = 100
@@ -571,7 +571,7 @@ class PageAccess:
             headers: names in lower case.
             now_ms: the time, integer milliseconds UTC.
         """
-        if path != PAGES and not path.startswith(f"{PAGES}/"):
+        if path != DASHBOARD and not path.startswith(f"{DASHBOARD}/"):
             return None
         match self.access:
             case "unchecked":

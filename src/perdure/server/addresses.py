@@ -9,14 +9,16 @@ import os
 import ssl
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from urllib.parse import unquote
 
 import attrs
-from starlette.datastructures import QueryParams
-from starlette.types import Scope
 
 from perdure.values.errors import DefinitionError, InvalidArgument
+
+if TYPE_CHECKING:  # an extra, which a worker that does not listen may lack
+    from starlette.datastructures import QueryParams
+    from starlette.types import Scope
 
 MAX_BINDS: Final = 16
 """Addresses that one server listens on."""

@@ -25,7 +25,6 @@ except ModuleNotFoundError as error:
 from perdure.app import App, OpenApp
 from perdure.client.client import Client, gateway_of
 from perdure.client.local_gateway import LocalGateway, acting_for, engine_of
-from perdure.dashboard.page import PAGES
 from perdure.runtime.on_asyncio import asyncio_runtime
 from perdure.runtime.record import Runtime
 from perdure.server.access import Access, Caller, PageAccess, Sessions
@@ -41,6 +40,7 @@ from perdure.stores.values import OnLocked
 from perdure.telemetry.activity import Activity
 from perdure.values.errors import DefinitionError, EngineClosed, PerdureError
 from perdure.wire.problems import MEDIA_TYPE
+from perdure.wire.requests import DASHBOARD
 
 _NOT_OPEN: Final = (
     "the engine behind this application is not open: run its lifespan, such as FastAPI(lifespan=api.lifespan)"
@@ -188,8 +188,8 @@ async def _no_route(dashboard: bool, request: Request, error: Exception) -> Resp
         raise TypeError(error)
     detail = f"{request.method} {request.url.path}: {error.detail}; GET /openapi.json lists the routes"
     if dashboard:
-        detail += f"; the dashboard is at {PAGES}"
-    elif request.url.path.endswith(PAGES):
+        detail += f"; the dashboard is at {DASHBOARD}"
+    elif request.url.path.endswith(DASHBOARD):
         detail += (
             "; this server has no dashboard: it needs pip install 'perdure[dashboard]', and dashboard=True of asgi"
         )

@@ -37,7 +37,7 @@ from perdure.dashboard.actions import (
 from perdure.dashboard.failures import bury_page, redrive_page
 from perdure.dashboard.instance import FutureForm, forget_key_page, fork_page, future_page, given_in
 from perdure.dashboard.jobs import hold_page
-from perdure.dashboard.page import PAGES, content, iso, login_page
+from perdure.dashboard.page import content, iso, login_page
 from perdure.dashboard.timeline import RehearsalResult, rehearsal_page
 from perdure.jobs.call import result_of
 from perdure.jobs.keys import check_key
@@ -57,6 +57,7 @@ from perdure.values.errors import InvalidArgument, InvalidInput, PerdureError, U
 from perdure.wire.explanation import readable_answer
 from perdure.wire.problems import problem_of
 from perdure.wire.records import json_of
+from perdure.wire.requests import DASHBOARD
 
 INTERVAL_MS: Final = 1_000
 """The shortest time between a page's updates."""
@@ -218,8 +219,8 @@ def _short(value: object) -> str:
     return str(cast("dict[str, object]", value).get("form") if isinstance(value, dict) else value)
 
 
-_JOB: Final = f"{PAGES}/jobs/{{kind}}/{{name}}"
-_INSTANCE: Final = f"{PAGES}/jobs/{{kind}}/{{name}}/instances/{{id}}"
+_JOB: Final = f"{DASHBOARD}/jobs/{{kind}}/{{name}}"
+_INSTANCE: Final = f"{DASHBOARD}/jobs/{{kind}}/{{name}}/instances/{{id}}"
 
 Handle: TypeAlias = Callable[[Visit], Awaitable[Response]]
 T = TypeVar("T")
@@ -248,21 +249,21 @@ class Dashboard:
     def routes(self) -> list[BaseRoute]:
         """Return the routes."""
         return [
-            Route(f"{PAGES}/static/{{name}}", self._static, methods=["GET"]),
-            Route(f"{PAGES}/login", self._visited(self._login), methods=["GET", "POST"]),
-            Route(f"{PAGES}/logout", self._visited(self._logout), methods=["POST"]),
-            Route(f"{PAGES}/live", self._visited(self._live), methods=["GET"]),
-            Route(f"{PAGES}/rehearsal", self._visited(self._rehearsal), methods=["GET", "POST"]),
-            Route(f"{PAGES}/bulk", self._visited(self._bulk), methods=["POST"]),
-            Route(f"{PAGES}/dead-letters/redrive", self._visited(self._redrive), methods=["POST"]),
-            Route(f"{PAGES}/dead-letters/bury", self._visited(self._bury), methods=["POST"]),
+            Route(f"{DASHBOARD}/static/{{name}}", self._static, methods=["GET"]),
+            Route(f"{DASHBOARD}/login", self._visited(self._login), methods=["GET", "POST"]),
+            Route(f"{DASHBOARD}/logout", self._visited(self._logout), methods=["POST"]),
+            Route(f"{DASHBOARD}/live", self._visited(self._live), methods=["GET"]),
+            Route(f"{DASHBOARD}/rehearsal", self._visited(self._rehearsal), methods=["GET", "POST"]),
+            Route(f"{DASHBOARD}/bulk", self._visited(self._bulk), methods=["POST"]),
+            Route(f"{DASHBOARD}/dead-letters/redrive", self._visited(self._redrive), methods=["POST"]),
+            Route(f"{DASHBOARD}/dead-letters/bury", self._visited(self._bury), methods=["POST"]),
             Route(f"{_JOB}/{{change}}", self._visited(self._hold), methods=["GET", "POST"]),
             Route(f"{_INSTANCE}/explain", self._visited(self._explain), methods=["POST"]),
             Route(f"{_INSTANCE}/future", self._visited(self._future), methods=["POST"]),
             Route(f"{_INSTANCE}/fork", self._visited(self._fork), methods=["GET", "POST"]),
             Route(f"{_INSTANCE}/forget-key", self._visited(self._forget_key), methods=["POST"]),
             Route(f"{_INSTANCE}/request/{{action}}", self._visited(self._request), methods=["GET", "POST"]),
-            Route(f"{PAGES}{{rest:path}}", self._visited(self._page), methods=["GET"]),
+            Route(f"{DASHBOARD}{{rest:path}}", self._visited(self._page), methods=["GET"]),
         ]
 
     def _visited(self, handle: Handle) -> Callable[[Request], Awaitable[Response]]:

@@ -12,12 +12,13 @@ import attrs
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from perdure.dashboard.page import PAGES, Frame, Links, Page, again_page, bare, document, refused_page
+from perdure.dashboard.page import Frame, Links, Page, again_page, bare, document, refused_page
 from perdure.server.access import ANONYMOUS, Caller, Sessions, cookie_in, foreign
 from perdure.server.addresses import MOUNTED_AT
 from perdure.server.guard import CALLER
 from perdure.values.errors import InvalidInput
 from perdure.wire.operations import Scope
+from perdure.wire.requests import DASHBOARD
 
 _TYPES: Final = {
     "dashboard.css": "text/css; charset=utf-8",
@@ -119,7 +120,7 @@ class Visit:
     def path(self) -> str:
         """The page's path below the dashboard, percent-encoded."""
         path: str = self.request.scope["path"]
-        return path.removeprefix(PAGES).rstrip("/")
+        return path.removeprefix(DASHBOARD).rstrip("/")
 
     def frame(self, path: str | None = None, *, live: bool = False) -> Frame:
         """Return a page's frame.

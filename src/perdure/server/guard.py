@@ -10,7 +10,6 @@ from typing import Any, Final, Self, TypeAlias
 
 import attrs
 
-from perdure.dashboard.page import PAGES
 from perdure.runtime.record import LogRecord, Runtime
 from perdure.server.access import ANONYMOUS, Access, Caller, PageAccess, Tokens, identify
 from perdure.server.admission import UNBOUNDED, Bulkhead, Rates, client_key
@@ -27,6 +26,7 @@ from perdure.server.responses import (
 )
 from perdure.values.errors import AccessDenied, InvalidArgument
 from perdure.values.excerpt import one_line, shortened
+from perdure.wire.requests import DASHBOARD
 
 Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
@@ -130,7 +130,7 @@ SIGN_IN_BYTES: Final = 16_384
 
 _READS: Final = frozenset({"GET", "HEAD"})
 _PROBES: Final = frozenset({"/live", "/ready"})
-_SIGN_IN: Final = f"{PAGES}/login"
+_SIGN_IN: Final = f"{DASHBOARD}/login"
 _PROBE: Final = Caller(name="probe", scopes=frozenset())
 _BATCH: Final = "/v1/calls"
 _LOGGED: Final = 200

@@ -17,6 +17,9 @@ from perdure.values.excerpt import excerpt, fields_in_line
 
 BATCHES: Final = "/v1/calls"
 
+DASHBOARD: Final = "/dashboard"
+"""The dashboard's path in the application. It is here, because servers and commands without its extra know it, too."""
+
 
 def instance_path(address: Address, *more: str) -> str:
     """Return an instance's path, percent-encoded.
