@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import attrs
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from returns.future import FutureResult
@@ -22,17 +23,23 @@ from perdure.engine.sharing import (
     HEARTBEATS,
     LEFT_MS,
     RETRY_MS,
+    SOON_MS,
     SURE,
     SWEEP_MS,
     ClaimSweeper,
     Membership,
+    RevokedRuns,
+    handles_alarm,
 )
 from perdure.engine.sharing import RETRY_MS as LOOK_AGAIN_MS
 from perdure.programs.future import asked
 from perdure.runtime.simulated import Simulation
 from perdure.stores.memory import MemoryBackend
 from perdure.stores.shares import Members, Served, ServedCode, StoreMember
+from perdure.values.address import Address
 from perdure.values.errors import OutcomeUnknown, OwnershipLost, StoreUnavailable
+from perdure.values.status import Hold
+from perdure.values.transition import Loaded
 
 LEASE_MS = 4_000
 USUAL_MS = LEASE_MS / HEARTBEATS
@@ -269,6 +276,58 @@ def test_after_each_end_of_an_engine_all_claims_are_looked_at(story: list[tuple[
     assert all(later - earlier <= SWEEP_MS for earlier, later in pairwise(own.done))
 
 
+@given(st.lists(st.integers(0, 3 * SWEEP_MS), min_size=1, max_size=4), st.integers(0, 99))
+def test_a_hold_of_another_engine_is_known_after_a_sweep_although_no_notification_arrives(
+    pauses_ms: list[int], seed: int
+) -> None:
+    simulation = Simulation(seed=seed)
+    shared = Shared(simulation=simulation, fates=[("ok", 0)])
+    store, job, released = MemoryBackend().open(), ("task", "orders"), list[float]()
+    holds = Holds(store, simulation.runtime)
+    holds.released = lambda: released.append(simulation.runtime.monotonic_ms())
+    own, left = Look(simulation), Look(simulation)
+    sweep = ClaimSweeper(simulation.runtime, shared.membership, holds, own, left)  # type: ignore[arg-type]
+    simulation.runtime.spawn(sweep.run(), name="sweep")
+    for number, pause_ms in enumerate(pauses_ms):
+        hold: Hold = "released" if number % 2 else "held"
+        simulation.advance(pause_ms)
+        store.set_hold(job, hold)  # of another engine; the memory store does it at once
+        simulation.advance(SWEEP_MS)
+        assert holds.of(*job) == hold
+        assert len(released) == (number + 1) // 2
+
+
 def set_living(shared: Shared, sweep: ClaimSweeper, living: frozenset[int]) -> None:
     shared.membership.others = attrs.evolve(shared.membership.others, living=living)
     sweep.others_changed()
+
+
+@given(st.none() | st.integers(-2_000, 2 * SOON_MS), st.booleans())
+@example(SOON_MS, False)
+@example(SOON_MS + 1, False)
+def test_an_engine_fires_an_alarm_that_it_set_if_it_is_due_soon_or_in_its_share(
+    in_ms: int | None,
+    is_in_share: bool,  # noqa: FBT001 - drawn
+) -> None:
+    """The engine of the share reads alarms now and then, and would be late for one that is due soon."""
+    address, now_ms = Address("task", "orders", "a"), 10_000
+    membership: Any = SimpleNamespace(share={address} if is_in_share else set())
+    due_ms = None if in_ms is None else now_ms + in_ms
+    expected = is_in_share or in_ms is None or in_ms <= SOON_MS
+    assert handles_alarm(membership, address, due_ms, now_ms) == expected
+
+
+@pytest.mark.parametrize("ends", ["before the answer", "after the answer"])
+def test_a_run_that_ended_while_its_row_was_read_stops_no_later_run_of_its_instance(ends: str) -> None:
+    address, stopped, answers = Address("task", "orders", "a"), list[Any](), list[Any]()
+    execute: Any = SimpleNamespace(claim=SimpleNamespace(run_id="one"))
+    run: Any = SimpleNamespace(stop=None, claimed=lambda: execute)
+    cell: Any = SimpleNamespace(runs=[run], stop=lambda *given: stopped.append(given), job=None)
+    reads: Any = SimpleNamespace(load=lambda *given: answers.append(given[-1]))
+    cache: Any = SimpleNamespace(get=lambda _: cell)
+    RevokedRuns(reads, cache, lambda: [address]).look()
+    if ends == "before the answer":
+        cell.runs = []
+    for compare in answers:
+        compare(Success(Loaded(instance=None)))
+    assert stopped == ([] if ends == "before the answer" else [(run, "interrupted")])
