@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any, get_args
 
 import pytest
 from operated import APP, INSTANCES, LEAK, ORDER, TOKEN, instance, json_of, serving, write_store
@@ -15,8 +16,10 @@ from postgres_harness import EMPTY_SCHEMA
 
 from perdure import App, Do, ItemContext, Program, Signal, WorkerPool, Workflow, WorkflowContext, program
 from perdure.cli.commands import run_command
+from perdure.cli.instances.bulk_changes import retrying_action, why_not_retried
 from perdure.cli.target.remote import connected
 from perdure.values.listings import ListFilter
+from perdure.values.status import InstanceStatus, Status
 
 Out = pytest.CaptureFixture[str]
 
@@ -504,3 +507,14 @@ def test_a_server_with_tokens_refuses_a_request_without_one(read_only: dict[str,
     assert "Commands read the token from PERDURE_TOKEN" in capsys.readouterr().err
     with connected(read_only["guarded"][1], TOKEN, "10 seconds") as target:
         assert len(target.find(ListFilter())) == len(INSTANCES)
+
+
+@pytest.mark.parametrize("status", [*get_args(Status), "not_found"])
+@pytest.mark.parametrize("run_now", [None, "trigger"])
+def test_a_retry_resumes_parked_and_left_instances_and_runs_those_that_wait(status: Any, run_now: str | None) -> None:
+    """Any other instance has nothing to retry, and the command says why."""
+    report = InstanceStatus(status=status)
+    expected = {"parked": "resume", "left": "resume", "retrying": run_now}.get(status)
+    assert retrying_action(run_now, report) == expected
+    if expected is None:
+        assert status in why_not_retried(ORDER, run_now, report) or status in {"not_found", "retrying"}
