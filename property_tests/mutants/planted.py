@@ -15,6 +15,7 @@ import planted_journals
 import planted_kinds
 import planted_limits
 import planted_metrics
+import planted_outside
 import planted_pool
 import planted_races
 import planted_rehearsals
@@ -69,4 +70,5 @@ MUTANTS: tuple[Mutant, ...] = (
     *planted_feeder.MUTANTS,
     *planted_alarms.MUTANTS,
     *planted_attributes.MUTANTS,
+    *planted_outside.MUTANTS,
 )

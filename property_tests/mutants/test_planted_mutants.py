@@ -17,6 +17,7 @@ import planted_cancelling
 import planted_fast_path
 import planted_feeder
 import planted_journals
+import planted_outside
 import planted_pool
 import planted_rehearsals
 import planted_remote
@@ -61,6 +62,7 @@ def test_there_are_many_and_each_has_a_name_of_its_own() -> None:
         planted_topics,
         planted_feeder,
         planted_alarms,
+        planted_outside,
     ],
     ids=lambda file: file.__name__,
 )
