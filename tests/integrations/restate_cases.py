@@ -555,6 +555,24 @@ async def poison(place: Place) -> None:
     assert len(place.cluster.noted("begin poison execute")) == 3
 
 
+@case("after the worker's death, held messages are applied once, in order", kills=True)
+async def worker_died_behind(place: Place) -> None:
+    await place.counts.send("held", Failing(3))
+    await place.jobs.until(counts, "held", "parked")
+    await place.counts.pause("held")
+    await place.counts.send("to-held", Tell("held", 2, "long"))
+    await place.counts.resume("held")
+    await place.noted("begin held told")
+    place.cluster.kill_worker()
+    place.cluster.start_worker()
+    await place.counted("held", 3)
+    assert (await place.count("held")).seen == "told:2"
+    assert (await place.count("to-held")).n == 1
+    begun = place.cluster.noted("begin held told")
+    assert [line.split("delivery=")[1].split()[0] for line in begun] == ["1", "2"]
+    assert len({line.split("run=")[1] for line in begun}) == 1
+
+
 @case("after the server's death, an alarm runs once, and a workflow continues", kills=True)
 async def server_died(place: Place) -> None:
     handle = place.jobs.handle(flows)

@@ -148,7 +148,8 @@ def on_event(ctx: TaskContext[Count], event: Event) -> Do[None, Refused, Outside
             yield from ctx.schedule(after="10 ms")
         case Tell(target, by, then):
             yield from tell(counts, target).send(Add(by))
-            yield from tell(counts, target).send(Slow(30, "told") if then == "slow" else Add(by))
+            lasts_ms = {"slow": 30, "long": 700}.get(then)
+            yield from tell(counts, target).send(Add(by) if lasts_ms is None else Slow(lasts_ms, "told"))
             yield from ctx.set_state(evolve(state, n=state.n + 1))
             if then == "raise":
                 raise RuntimeError("its messages are not sent")
