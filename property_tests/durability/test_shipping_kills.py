@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import sqlite3
@@ -12,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -55,12 +56,16 @@ class KillLoop:
 
     Attributes:
         folder: their files.
+        url: the backups.
+        settings: the variables that reach them.
         seen: when a count was read from the engine's file, and the count.
         found: kills by victim, and other counts.
         behind_ms: for each round, how much older the restored snapshot was than the kill.
     """
 
     folder: Path
+    url: str
+    settings: Mapping[str, str] = attrs.Factory(dict[str, str])
     seen: list[tuple[int, int]] = attrs.Factory(list)
     found: Counter[str] = attrs.Factory(Counter)
     behind_ms: list[int] = attrs.Factory(list)
@@ -73,16 +78,16 @@ class KillLoop:
         for name, arguments, line in (("engine", run, "serving"), ("backup", ship, "shipped")):
             if name not in self._running:
                 self._running[name] = process = subprocess.Popen(  # noqa: S603 - our own command
-                    [sys.executable, "-m", "perdure", *arguments], cwd=self.folder, stdout=subprocess.PIPE, text=True
+                    [sys.executable, "-m", "perdure", *arguments],
+                    cwd=self.folder,
+                    stdout=subprocess.PIPE,
+                    text=True,
+                    env={**os.environ, **self.settings},
                 )
                 assert process.stdout is not None
                 if is_early and name == "backup":
                     continue
                 assert any(line in text for text in process.stdout), f"{name} ended with {process.wait(PATIENCE_S)}"
-
-    @property
-    def url(self) -> str:
-        return (self.folder / "bucket").as_uri()
 
     def look(self) -> int:
         """Read the engine's count. It was committed before the noted time."""
@@ -112,7 +117,8 @@ class KillLoop:
     def restored(self) -> tuple[int, int]:
         """Restore the newest snapshot, and return its moment and count."""
         target = self.folder / "restored.db"
-        done = restore_from(BackupBucket(self.url), target)
+        config = {name.lower(): text for name, text in self.settings.items()}
+        done = restore_from(BackupBucket(self.url, config=config), target)
         count = count_in(target)
         for each in self.folder.glob("restored.db*"):
             each.unlink()
@@ -146,10 +152,13 @@ class KillLoop:
             self.end(name)
 
 
-def kill_loop(folder: Path, victims: Sequence[Victim], seed: int) -> KillLoop:
-    """Play a round for each victim."""
+def kill_loop(
+    folder: Path, victims: Sequence[Victim], seed: int, url: str = "", settings: Mapping[str, str] | None = None
+) -> KillLoop:
+    """Play a round for each victim. By default the backups are in a folder."""
     (folder / "shop.py").write_text(SHOP, encoding="utf-8")
-    draw, loop = random.Random(seed), KillLoop(folder)  # noqa: S311 - reproducible
+    draw = random.Random(seed)  # noqa: S311 - reproducible
+    loop = KillLoop(folder, url or (folder / "bucket").as_uri(), settings or {})
     try:
         for victim in victims:
             loop.round(victim, max(0, draw.randrange(-10, 30)))
@@ -163,6 +172,12 @@ def test_kills_of_engine_and_backup_lose_nothing_that_was_shipped(tmp_path: Path
     rounds = 20 if NIGHTLY else 1
     found = kill_loop(tmp_path, ("both", "engine", "backup") * rounds if NIGHTLY else ("both",), seed=1).found
     assert found["both"] == rounds
+
+
+def test_kills_beside_an_s3_server_lose_nothing_that_was_shipped(tmp_path: Path, s3_settings: dict[str, str]) -> None:
+    victims: tuple[Victim, ...] = ("both", "engine", "backup") * 5 if NIGHTLY else ("both", "backup")
+    found = kill_loop(tmp_path, victims, seed=2, url="s3://backups/kills", settings=s3_settings).found
+    assert found["both"] == (5 if NIGHTLY else 1)
 
 
 def main(rounds: str, seed: str) -> None:
