@@ -75,6 +75,27 @@ def test_a_large_store_is_counted_over_several_calls(tmp_path: Path) -> None:
     assert (last.complete, last.by_status()) == (True, {"idle": number + 2})
 
 
+@pytest.mark.parametrize("calls", [0, 1, 2])
+def test_a_store_that_is_closed_before_all_are_counted_is_counted_again(tmp_path: Path, calls: int) -> None:
+    """Saved counts would be taken for those of all instances, and nothing would correct them."""
+    number = AT_ONCE + 10
+    many(tmp_path / "jobs.db", number)
+
+    async def some(store: Store) -> StoreCounts:
+        for _ in range(calls):
+            await counts(store)
+        return StoreCounts()
+
+    async def body(store: Store) -> StoreCounts:
+        first = await counts(store)
+        assert first.complete == (calls == 2)
+        return await counts(store)
+
+    opened(tmp_path / "jobs.db", some)
+    last = opened(tmp_path / "jobs.db", body)
+    assert (last.complete, last.total) == (True, number + 1)
+
+
 def test_a_closed_store_is_not_counted_again(tmp_path: Path) -> None:
     path = tmp_path / "jobs.db"
 

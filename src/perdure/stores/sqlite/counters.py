@@ -123,8 +123,7 @@ class StatusCounts:
     # ------------------------------------------------------------ from one opening to the next
     def save(self, cursor: sqlite3.Cursor) -> None:
         """Write complete counts, in an engine's last transaction."""
-        if self.progress == "all":
-            cursor.executemany(_SAVE, [attrs.astuple(count) for count in self.instances])
+        cursor.executemany(_SAVE, [attrs.astuple(count) for count in self.instances])
 
 
 def take_saved(cursor: sqlite3.Cursor, size: int) -> StatusCounts:
