@@ -25,7 +25,7 @@ from perdure.coroutines import (
     perform,
 )
 from perdure.durable_loop import MOST_CALLBACKS, CoroutineStuck, NotInCoroutine
-from perdure.testing import WorkerDied, World
+from perdure.testing import Delay, WorkerDied, World
 from perdure.values.answer import Done, WasCancelled
 from perdure.values.errors import DefinitionError
 from perdure.values.outcome import Failed
@@ -336,6 +336,22 @@ def test_a_cancelled_coroutine_cleans_up_durably() -> None:
         assert calls.names == ["a", "undo 1"]
         world.advance("2 hours")
         assert world.run(flow.outcome("1")) == WasCancelled(reason="enough")
+    assert calls.names == ["a", "undo 1", "undo 2"]
+
+
+def test_a_second_cancellation_interrupts_no_step_of_the_clean_up() -> None:
+    """The cancellation is delivered once: the steps behind it are the compensation."""
+    job = job_of(cleans_up)
+    with World(App(None).with_jobs(job)) as world:
+        flow = world.handle(job)
+        world.inject(Delay("act", "10 seconds", call=2))
+        world.run(flow.start("1", 0))
+        world.run(flow.cancel("1", "enough"))
+        world.advance("1 second")
+        world.run(flow.cancel("1", "again", interrupt=True))
+        world.advance("2 hours")
+        assert world.run(flow.outcome("1")) == WasCancelled(reason="enough")
+        assert [step.status for step in world.run(flow.steps("1")) if step.name == "act"] == ["done"] * 3
     assert calls.names == ["a", "undo 1", "undo 2"]
 
 
