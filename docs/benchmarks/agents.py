@@ -1,17 +1,21 @@
 """Durable agents and coroutines on a SQLite file: the cost of a step, and whether it depends on their number.
 
-Run as a script: ``python docs/benchmarks/agents.py``. With ``--dbos``, DBOS runs the same agent in turns with it, in a
-process of its own; install ``dbos`` next to perdure for that, or pass ``--python`` of another environment.
+Run as a script: ``python docs/benchmarks/agents.py``. With ``--conversation 5000``, one agent has a conversation of so
+many steps, and a profiler tells the engine's share from the framework's. With ``--dbos``, DBOS runs the same agent in
+turns with it, in a process of its own; install ``dbos`` next to perdure for that, or pass ``--python`` of another
+environment.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import cProfile
 import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -161,6 +165,69 @@ async def length_of(steps: int, path: Path | None) -> str:
     return f"CPU {mean} us/step; by tenths of the coroutine: {' '.join(map(str, tenths))}"
 
 
+class Shares:
+    """What a profiler has seen of the main thread so far, by package: calls of Python functions, and seconds."""
+
+    def __init__(self) -> None:
+        self.profile = cProfile.Profile(time.thread_time)
+        self.marks: list[tuple[Counter[str], Counter[str]]] = []
+
+    def mark(self) -> None:
+        """Note the sums up to now."""
+        calls, seconds = Counter[str](), Counter[str]()
+        for entry in self.profile.getstats():
+            # A function in C has no file, so its time belongs to its callers.
+            if not isinstance(entry.code, str):
+                own = package_of(entry.code.co_filename)
+                calls[own] += entry.callcount
+                called = (each.inlinetime for each in entry.calls or () if isinstance(each.code, str))
+                seconds[own] += entry.inlinetime + sum(called)
+        self.marks.append((calls, seconds))
+
+    def by_tenths(self, package: str, steps: float) -> str:
+        """Return the calls and the microseconds for each step, by tenths."""
+        pairs = list(pairwise(self.marks))
+        calls = [round((end[0][package] - begin[0][package]) / steps) for begin, end in pairs]
+        spent = [round(1e6 * (end[1][package] - begin[1][package]) / steps) for begin, end in pairs]
+        return f"{package:9} calls {' '.join(map(str, calls))}; us {' '.join(map(str, spent))}"
+
+
+def package_of(file: str) -> str:
+    """Return whose code a file has."""
+    return "engine" if "/perdure/" in file else "framework" if "/pydantic" in file else "other"
+
+
+async def conversation(steps: int, path: Path) -> str:
+    """Run one agent under a profiler, and describe the share of the engine in a step, by tenths of the conversation."""
+    from perdure import App, Workflow, WorkflowContext  # noqa: PLC0415 - as above
+    from perdure.coroutines import coroutine  # noqa: PLC0415
+    from perdure.integrations.pydantic_ai import PerdureDurability  # noqa: PLC0415
+
+    rounds, shares = steps // (WIDTH + 1), Shares()
+
+    async def think_long(messages: list[ModelMessage], _: AgentInfo) -> ModelResponse:
+        done = len(messages) // 2
+        if done % (rounds // 10) == 0:
+            shares.mark()
+        if done >= rounds:
+            return ModelResponse(parts=[TextPart("done")])
+        return ModelResponse(parts=[ToolCallPart("double", {"number": n}, f"{done}-{n}") for n in range(WIDTH)])
+
+    agent = Agent(FunctionModel(think_long), name="bench", capabilities=[PerdureDurability()])
+    agent.tool_plain(name="double")(double)
+
+    async def answer(_: WorkflowContext[int]) -> str:
+        return (await agent.run("go", usage_limits=UsageLimits(request_limit=None))).output
+
+    job = Workflow("agent", state=int, run=coroutine(answer), keep=None)
+    async with App(None).with_jobs(job).open(f"sqlite:///{path}") as jobs:
+        shares.profile.enable()
+        await jobs.handle(job).start_and_wait("1", 0, timeout="1 hour")
+        shares.profile.disable()
+    size = rounds // 10 * (WIDTH + 1)
+    return "\n".join(shares.by_tenths(package, size) for package in ("engine", "framework", "other"))
+
+
 SYSTEMS = {"perdure": with_perdure, "dbos": with_dbos}
 
 
@@ -170,11 +237,15 @@ def main() -> None:
     parser.add_argument("--dbos", action="store_true")
     parser.add_argument("--python", default=sys.executable, help="the Python that has dbos")
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--conversation", type=int, metavar="STEPS", help="only one agent with so many steps")
     parser.add_argument("--only", choices=SYSTEMS)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         if given.only is not None:
             print(asyncio.run(SYSTEMS[given.only](Path(folder) / "jobs.db")))
+            return
+        if given.conversation is not None:
+            print(asyncio.run(conversation(given.conversation, Path(folder) / "jobs.db")))
             return
         for steps in LENGTHS:
             print(f"coroutine of {steps:5,} steps, memory: {asyncio.run(length_of(steps, None))}")
