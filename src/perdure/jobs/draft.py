@@ -127,6 +127,7 @@ class Draft:
         inspection: the debug mode's inspection. None when the mode is off.
         opened: the state with the members that newer code wrote. None if there are none.
         received: an event's command: its objects take over no such members.
+        too_large: the refusal of a state that the program set.
         left: why only other code can write the state that the program set, or read the one in parts.
         carried: the unknown members, by the objects that the run has read. None without such members.
         emitted: the steps that have emitted, each with its attempt and the stream. None if none has.
@@ -148,6 +149,7 @@ class Draft:
     messages: list[Message] = attrs.Factory(_no_messages)
     inspection: Inspection | None = None
     opened: Opened[Any] | None = None
+    too_large: InvalidInput | None = None
     received: object = None
     left: InvalidInput | None = None
     carried: CarriedMembers | None = None
@@ -225,7 +227,12 @@ class Draft:
         if self.carried is not None:
             data = self.codec.carry(data, state, self.carried)
         limit = self.limits.state_bytes
-        self.encoded = data.decode() if len(data) <= limit else within(data, limit, what=self.codec.what)
+        try:
+            self.encoded = within(data, limit, what=self.codec.what)
+        except InvalidInput as refused:
+            # Kept, because such a run is not repeated: its effects have happened, and it would set the same state.
+            self.too_large = refused
+            raise
         # Both: the next change in this turn is joined with what this one kept of newer code's members, not with the
         # stored ones.
         self.state, self.opened = state, opened

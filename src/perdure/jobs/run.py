@@ -234,11 +234,13 @@ def run_failed(
     # No further retry or `on_error`: a handler that fails would be called for its own failure without end.
     if execute.prior is not None:  # on_error failed too: both errors are recorded
         return _exhausted(job, execute, inputs, record=execute.prior, reason=f"{execute.hook}_failed", also=record)
-    match _next_attempt(job, execute, exit_, inputs):
-        case RetryAt(at_ms=at_ms):
-            return _retried(job, execute, record, at_ms, inputs)
-        case Exhausted(reason=reason):
-            return _given_up(job, execute, inputs, record=record, error=error_for_hook(exit_, record), reason=reason)
+    again = _next_attempt(job, execute, exit_, inputs)
+    is_stored = not isinstance(exit_, Raised) or exit_.cause is not execute.draft.too_large
+    if isinstance(again, RetryAt) and is_stored:
+        return _retried(job, execute, record, again.at_ms, inputs)
+    # Not repeated: its effects have happened, and it would set the same state.
+    reason = "state_not_stored" if isinstance(again, RetryAt) else again.reason
+    return _given_up(job, execute, inputs, record=record, error=error_for_hook(exit_, record), reason=reason)
 
 
 def result_not_stored(

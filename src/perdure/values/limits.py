@@ -54,8 +54,9 @@ class Limits:
         waits: callers that wait for an instance's status (``Client.until``). A further one fails with ``Overloaded``.
         on_full: how a full queue answers a request. With ``reject`` the request fails with ``Overloaded`` immediately.
             With ``block`` its caller waits for a slot, about in arrival order.
-        state_bytes: the largest encoded state. A larger one is a defect in the run that set it. In a ``start`` or a
-            ``put``, ``InvalidInput``. A larger child state is a defect in the workflow that calls the child.
+        state_bytes: the largest encoded state. A larger one is a defect in the run that set it, without a retry. In a
+            ``start`` or a ``put``, ``InvalidInput``. A larger child state is a defect in the workflow that calls the
+            child.
         payload_bytes: the largest encoded event, input or message. A larger one is ``InvalidInput``. In a program, a
             defect. A workflow step's larger outcome is stored in parts of this size.
         input_bytes: the largest encoded input of a workflow's ``start`` or a pool's ``put``, and item result. One above
