@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from perdure.kinds.continuous import Continuous, ContinuousContext
     from perdure.kinds.debounce import Debounce, DebounceContext
     from perdure.kinds.schedules import Schedules
-    from perdure.kinds.task import Task, TaskContext, TaskErrorContext
+    from perdure.kinds.task import Reply, Task, TaskContext, TaskErrorContext
     from perdure.kinds.topic import Topic
     from perdure.kinds.worker_pool import BatchContext, ItemContext, PoolBatch, WorkerPool
     from perdure.kinds.workflow import (
@@ -61,7 +61,7 @@ else:
             "perdure.kinds.continuous": ("Continuous", "ContinuousContext"),
             "perdure.kinds.debounce": ("Debounce", "DebounceContext"),
             "perdure.kinds.schedules": ("Schedules",),
-            "perdure.kinds.task": ("Task", "TaskContext", "TaskErrorContext"),
+            "perdure.kinds.task": ("Reply", "Task", "TaskContext", "TaskErrorContext"),
             "perdure.kinds.topic": ("Topic",),
             "perdure.kinds.worker_pool": ("BatchContext", "ItemContext", "PoolBatch", "WorkerPool"),
             "perdure.kinds.workflow": (
@@ -118,6 +118,7 @@ __all__ = [
     "Program",
     "Promise",
     "Published",
+    "Reply",
     "Retry",
     "Schedules",
     "Secret",

@@ -90,6 +90,7 @@ FIXED_ELSEWHERE: Final = {
     "values that a workflow publishes, bytes of each, and workflows that wait for one": (
         "tests/workflow/test_workflow_published.py::test_values_have_a_size_and_a_number_and_are_declared"
     ),
+    "replies of a task": "tests/kinds/test_task_replies.py::test_declarations_and_arguments_are_checked",
     "streams of a definition, and bytes of a chunk": f"{STREAMS}::test_a_wrong_declaration_is_refused",
     "chunks and bytes that a stream keeps": (
         f"{STREAMS}::test_a_stream_keeps_its_newest_chunks_and_says_how_many_it_dropped"
@@ -135,6 +136,7 @@ OPTIONS_ELSEWHERE: Final = {
     "Published.value": (
         "tests/workflow/test_workflow_published.py::test_values_have_a_size_and_a_number_and_are_declared"
     ),
+    "Task.replies": "tests/kinds/test_task_replies.py::test_declarations_and_arguments_are_checked",
     "Workflow.publishes": (
         "tests/workflow/test_workflow_published.py::test_values_have_a_size_and_a_number_and_are_declared"
     ),

@@ -33,6 +33,7 @@ PAUSE = "the power of two of a pause"
 DISK = "a size of the disk format or of one read or write of the disk"
 
 EXPLAINED = {
+    "kinds/task/definition.py:MAX_REPLIES": "replies that a definition declares; a change is one of the interface",
     "engine/mailbox/instance_cell.py:JOINT_CONFLICTS": "conflicts of messages in one commit; then each has its own",
     "engine/reporting.py:MAX_BLOCKED_PLACES": TEXT,
     "engine/caller_reads.py:BUSIEST": TEXT,

@@ -192,9 +192,6 @@ class Post(Instruction[None, Never]):
         return "" if self.codec is None else encode(self.codec, self.value).decode()
 
 
-CONTEXT_OPERATIONS = (GetState, SetState, UpdateState, GetAlarm, SetAlarm, Post)
-
-
 S = TypeVar("S")
 
 _ADDRESS_CHARACTERS = 80

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from perdure.jobs.call import Call
     from perdure.jobs.draft import Draft
     from perdure.jobs.plan import Lanes
-    from perdure.jobs.step import Commit, Execute, NextStep, Step
+    from perdure.jobs.step import Commit, Execute, NextStep, Step, TurnResult
     from perdure.programs import Exit
     from perdure.values.address import Job
     from perdure.values.attributes import Attribute, Condition
@@ -384,6 +384,10 @@ class Definition(ABC, Generic[H_co, T_co, R_contra]):
     def ended(self, execute: Execute) -> object:
         """Return the event sender's result after the handler terminated the instance."""
         return Sent(created=execute.claim.created == "here", status=None, scheduled_at=None)
+
+    def replied(self, address: Address, request: Request, result: TurnResult, now_ms: int) -> tuple[Message, ...]:
+        """Return the message with the result of a message's request, if the sender waits for that."""
+        return ()
 
     def report(self, instance: Instance) -> InstanceStatus:
         """Return the ``status`` result. A kind with its own phases, such as ``done``, adds the ``phase``."""

@@ -14,7 +14,6 @@ from returns.result import Failure, Success
 from perdure._lazy import lazy_module
 from perdure.codecs import Codec, NewerOnly, Opened
 from perdure.jobs.context import (
-    CONTEXT_OPERATIONS,
     Alarm,
     AlarmChange,
     GetAlarm,
@@ -44,6 +43,26 @@ else:
     unknown_members = lazy_module("perdure.codecs.unknown_members")  # for values of newer code only
 
 T = TypeVar("T")
+
+
+@frozen
+class PostReply(Instruction[None, Never]):
+    """Send a reply to the event's sender with this turn's commit.
+
+    Attributes:
+        name: the reply's name.
+        value: the reply.
+        codec: encodes the reply.
+    """
+
+    __repr__ = fields_in_line
+
+    name: str
+    value: object
+    codec: Codec[Any] = attrs.field(eq=False, repr=False)
+
+
+CONTEXT_OPERATIONS = (GetState, SetState, UpdateState, GetAlarm, SetAlarm, Post, PostReply)
 
 
 @attrs.frozen(repr=False)
@@ -124,6 +143,7 @@ class Draft:
         encoded: the encoded state, if it was set. Else None.
         alarm: the alarm's change. The last call wins.
         messages: messages to send, in order.
+        replies: the replies to the event's sender as JSON, each with its codec, by name. None if there are none.
         inspection: the debug mode's inspection. None when the mode is off.
         opened: the state with the members that newer code wrote. None if there are none.
         received: an event's command: its objects take over no such members.
@@ -147,6 +167,7 @@ class Draft:
     encoded: str | None = None
     alarm: AlarmChange = Alarm.keep
     messages: list[Message] = attrs.Factory(_no_messages)
+    replies: dict[str, tuple[Codec[Any], str]] | None = None
     inspection: Inspection | None = None
     opened: Opened[Any] | None = None
     too_large: InvalidInput | None = None
@@ -204,6 +225,8 @@ class Draft:
                 self.alarm = change
             case Post():
                 self._post(operation)
+            case PostReply():
+                self._reply(operation)
             case _:
                 return PASS
         return None
@@ -311,6 +334,13 @@ class Draft:
     # ------------------------------------------------------------ messages
     def _post(self, post: Post) -> None:
         self.send(post.target, post.action, post.payload(self.encode))
+
+    def _reply(self, reply: PostReply) -> None:
+        replies = {name: sent for name, sent in (self.replies or {}).items() if name != reply.name}
+        # Together: they are one answer, which a key stores and a message carries.
+        most = self.limits.payload_bytes - sum(len(text.encode()) for _, text in replies.values())
+        text = within(self.encode(reply.codec, reply.value), most, what=reply.codec.what)
+        self.replies = replies | {reply.name: (reply.codec, text)}
 
     def send(self, target: Address, action: str, payload: str) -> None:
         """Send a message whose input is encoded."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import attrs
 import orjson
@@ -13,7 +13,7 @@ from perdure.codecs import NewerOnly
 from perdure.jobs.failures import record_failure
 from perdure.jobs.redaction import redacted_failure, secrets_of_request
 from perdure.jobs.request import Inbound, Request
-from perdure.jobs.step import Commit
+from perdure.jobs.step import Commit, TurnResult
 from perdure.jobs.transitions import EventRecorder, answered, nothing, put
 from perdure.programs import Raised
 from perdure.values.address import Address
@@ -62,6 +62,18 @@ def subscriber_gone(address: Address, inbound: Inbound, now_ms: int) -> tuple[Me
     return (Message(sender=address, target=inbound.sender, action="unsubscribe", payload=payload, sent_ms=now_ms),)
 
 
+ASK_EVENT: Final = "ask_send."
+"""Begins the action with which a workflow sends an event and waits for the reply of this name."""
+
+
+def reply_to(
+    job: AnyDefinition, transition: Transition, request: Request, result: TurnResult, inputs: TurnInputs
+) -> Transition:
+    """Add the message to a workflow that waits for the result, in the commit that consumes the workflow's message."""
+    messages = job.replied(transition.address, request, result, inputs.now_ms)
+    return attrs.evolve(transition, messages=(*transition.messages, *messages))
+
+
 def rejection(
     job: AnyDefinition, transition: Transition, error: object, request: Request, inbound: Inbound, inputs: TurnInputs
 ) -> Transition:
@@ -75,6 +87,8 @@ def rejection(
         inbound: the message.
         inputs: the clock and the ids.
     """
+    if request.action.startswith(ASK_EVENT):  # the sender has the error as its reply
+        return reply_to(job, transition, request, Failure(cast("Any", error)), inputs)
     # One decision draws one id and counts up. Without the offset this event would have the id of another one.
     log = EventRecorder(inputs, inbound.sender, 0, used=1 + len(transition.events))
     secrets = secrets_of_request(job, request)

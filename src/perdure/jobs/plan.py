@@ -120,7 +120,8 @@ Exhausted = Literal["continue", "park", "purge"]
 
 
 def _some_codec_is_secret(plan: Plan) -> bool:
-    codecs = (plan.state, plan.errors, *(step.codec for step in plan.upgrades.steps), *plan.kept)
+    older = (step.codec for step in plan.upgrades.steps)
+    codecs = (plan.state, plan.errors, *older, *plan.kept, *plan.replies.values())
     return any(codec and codec.secret for codec in (*codecs, *(spec.input for spec in plan.commands.values())))
 
 
@@ -149,6 +150,7 @@ class Plan:
         limits: the named limits that its runs use.
         streams: the streams to which its runs emit.
         heartbeats: the heartbeats that its effects send.
+        replies: the replies to its events, by name.
         history: how long its events are kept. None: as long as the log keeps them.
         has_secrets: whether a type has a marked part.
     """
@@ -175,6 +177,7 @@ class Plan:
     limits: tuple[AnyUse, ...] = attrs.field(default=(), eq=False)
     streams: tuple[Stream[Any], ...] = attrs.field(default=(), eq=False)
     heartbeats: tuple[Heartbeat[Any], ...] = attrs.field(default=(), eq=False)
+    replies: Mapping[str, Codec[Any]] = attrs.Factory(dict[str, Codec[Any]])
     history: KeepHistory | None = None
     has_secrets: bool = attrs.field(init=False, default=attrs.Factory(_some_codec_is_secret, takes_self=True))
 

@@ -227,11 +227,12 @@ def _in_place(instance: Instance, claim: Claim, replacement: Claim) -> dict[str,
 
 
 def _request_of(claim: Claim, request: Request) -> Request:
-    """Return the recovered run's request: with the claim's message, if it has one."""
+    """Return the recovered run's request: with the claim's message and its action, if it has one."""
     if claim.message_id is None or claim.message_sender is None:
         return request
     inbound = Inbound(message_id=claim.message_id, sender=Address.parse(claim.message_sender))
-    return attrs.evolve(request, inbound=inbound)
+    # The action as well: the sender learns which message was refused, or waits for the reply to it.
+    return attrs.evolve(request, inbound=inbound, action=claim.action or request.action, payload=claim.payload or "")
 
 
 def _park(job: AnyDefinition, instance: Instance, claim: Claim, inputs: TurnInputs) -> Commit:

@@ -11,13 +11,9 @@ from perdure.jobs.code_fingerprint import code_of
 from perdure.jobs.context import EndInstance
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.keys import ForgetKey, condition_of, forget, remember, remember_failure, replay
-from perdure.jobs.messages import rejection, without_subscriber
+from perdure.jobs.messages import ASK_EVENT, rejection, reply_to, without_subscriber
 from perdure.jobs.recovery import deliver, is_claimed_elsewhere, is_running, left_behind, recover
-from perdure.jobs.redaction import (
-    accepting,
-    redacted_events,
-    with_shown_events,
-)
+from perdure.jobs.redaction import accepting, redacted_events, with_shown_events
 from perdure.jobs.request import (
     ENGINE_COMMANDS,
     AlarmDue,
@@ -498,6 +494,7 @@ def _ended(job: AnyDefinition, execute: Execute, reason: str, inputs: TurnInputs
 def interrupted(job: AnyDefinition, execute: Execute) -> object:
     """Return the caller's result when a terminate interrupts its run."""
     if execute.claim.cause == "event":
+        execute.draft.replies = None  # dropped, as its other changes
         return job.ended(execute)
     return run_answer(execute, None, OutcomeRecord(form="terminated", reason="interrupted"))
 
@@ -566,6 +563,8 @@ def _consumed(job: AnyDefinition, commit: Commit, request: Request, inbound: Inb
     # In the commit of the turn, and so exactly once: a separate commit could be lost after the effect of the message.
     transition = attrs.evolve(commit.transition, inbound=Consumed(inbound.message_id))
     if isinstance(commit.result, Success):
+        if request.action[: len(ASK_EVENT)] == ASK_EVENT:
+            transition = reply_to(job, transition, request, commit.result, inputs)
         return Commit(transition, commit.result)
     error = commit.result.failure()
     # These may succeed later, with other code or load. A rejection is final and deletes the message.

@@ -28,6 +28,7 @@ from perdure.jobs.context import (
     SetState,
     UpdateState,
 )
+from perdure.jobs.draft import PostReply
 from perdure.jobs.streams import Stream
 from perdure.programs import Halted, Raised, ServiceCall
 from perdure.programs.watch import SourceLocation
@@ -275,6 +276,8 @@ def _operation(operation: object, answer: object) -> str:  # noqa: PLR0911 - one
             return _alarm(change)
         case Post(target, action):
             return f"message to {target}: {action} {operation.payload()}".rstrip()
+        case PostReply(name, value):
+            return f"reply {name} {value!r}"
         case _:
             return repr(operation)
 

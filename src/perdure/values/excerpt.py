@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import reprlib
+from collections.abc import Mapping
 from typing import Any, Final, cast
 
 import attrs
@@ -108,6 +109,11 @@ def size_only(text: object) -> str:
     """Return an encoded text's length, for a ``repr``: without the codec it is not known which part is secret."""
     # Objects with this field are logged: without the codec, nothing says which part is secret.
     return f"<{len(text)} characters>" if isinstance(text, str) and text else excerpt(text)
+
+
+def sizes_only(values: Mapping[str, object]) -> str:
+    """Return the names of JSON-able values, for a ``repr``: without the codec it is not known which part is secret."""
+    return f"<{excerpt(', '.join(values))[1:-1]}>"
 
 
 def fields_in_line(self: object) -> str:

@@ -5,19 +5,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 import attrs
 from typing_extensions import TypeAliasType
 
-from perdure.values.excerpt import excerpt
+from perdure.values.answer import Sent
+from perdure.values.excerpt import excerpt, sizes_only
 from perdure.values.frozen import frozen
 from perdure.values.status import Held, Status
 
 E_co = TypeVar("E_co", covariant=True)
 S_co = TypeVar("S_co", covariant=True)
 _E = TypeVar("_E")
+
+
+_NO_REPLIES: Mapping[str, Any] = {}
+
+
+@frozen(kw_only=True)
+class Replied(Sent):
+    """Result of ``send`` to a task that declares replies.
+
+    Attributes:
+        created: as for `Sent`.
+        status: as for `Sent`.
+        scheduled_at: as for `Sent`.
+        replies: the replies that the handler sent, as JSON-able data, by name. `TaskHandle.ask` decodes one.
+    """
+
+    replies: Mapping[str, Any] = attrs.field(default=_NO_REPLIES, repr=sizes_only)
 
 
 # ---------------------------------------------------------------- how a run ended

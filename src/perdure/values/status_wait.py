@@ -185,6 +185,25 @@ class UpdateUnanswered(PerdureError, LookupError):
         )
 
 
+@attrs.frozen(repr=False, str=False)
+class NotReplied(PerdureError, LookupError):
+    """A task handled an event, and its handler did not send the reply that the caller waits for.
+
+    Attributes:
+        address: the instance, printed ``kind:name:id``.
+        reply: the reply's name.
+    """
+
+    address: str
+    reply: str
+
+    def _text(self) -> str:
+        return (
+            f"{self.address} handled the event without the reply {self.reply!r}: its changes are durable; send the "
+            "reply in the branch of the handler that handles this event"
+        )
+
+
 @attrs.frozen(kw_only=True)
 class PublishedValue:
     """The value that an instance published under a name, as it is stored and sent.

@@ -15,6 +15,7 @@ import attrs
 import orjson
 from returns.result import Failure, Success
 
+from perdure.codecs import Codec
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.explanation import Explained, Explanation, NeedsAnswer, WaitsForRun
 from perdure.jobs.redaction import (
@@ -31,6 +32,7 @@ from perdure.values.event import JobParked
 from perdure.values.excerpt import excerpt
 from perdure.values.instance import Instance
 from perdure.values.message import Message
+from perdure.values.outcome import Replied
 from perdure.values.secret import HIDDEN, Hide, hide, scrubbed
 from perdure.values.times import from_ms
 from perdure.values.transition import Loaded, Purge, Put, Transition
@@ -211,7 +213,15 @@ def _answer(job: AnyDefinition, answer: object) -> object:
     if isinstance(answer, RunAnswer) and answer.outcome is not None and answer.outcome.error is not None:
         error = redacted_failure(job, answer.outcome.error)
         answer = attrs.evolve(answer, outcome=attrs.evolve(answer.outcome, error=error))
+    if isinstance(answer, Replied):
+        replies = {name: _shown_reply(job.plan.replies.get(name), reply) for name, reply in answer.replies.items()}
+        answer = attrs.evolve(answer, replies=replies)
     return None if answer is None else orjson.loads(job.plan.answers.encode(answer))
+
+
+def _shown_reply(codec: Codec[Any] | None, reply: object) -> object:
+    # A reply that this code does not declare may have secrets that it does not know.
+    return HIDDEN if codec is None else orjson.loads(codec.redact(orjson.dumps(reply)))
 
 
 def instance_data(job: AnyDefinition, instance: Instance | None, *, hide: Hide = hide) -> dict[str, Any] | None:

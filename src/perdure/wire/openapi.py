@@ -23,7 +23,8 @@ from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.keys import MAX_KEY_CHARACTERS
 from perdure.jobs.request import ALARM, PAUSE, RESUME, TERMINATE, CommandSpec
 from perdure.values.address import MAX_ID_CHARACTERS
-from perdure.values.answer import RunAnswer
+from perdure.values.answer import RunAnswer, Sent
+from perdure.values.outcome import Replied
 from perdure.values.status_wait import AWAITED_STATUSES, CallEnd
 from perdure.values.stream import StreamPage
 from perdure.wire.engine_info import installed_version
@@ -243,7 +244,11 @@ _BUILT_IN: Final = (TERMINATE, PAUSE, RESUME)
 def _call(
     components: Components, job: AnyDefinition, spec: CommandSpec[Any], *, owner: str, rejection: str | None
 ) -> JsonSchema:
-    answer = components.add(_answer(job, spec), owner=LIBRARY, direction="answer")
+    answer = (
+        _replied(components, job, owner=owner)
+        if spec.answer is Replied
+        else components.add(_answer(job, spec), owner=LIBRARY, direction="answer")
+    )
     parameters = [_ID, _KEY, _TRACE, *([_INTERRUPT] if spec is TERMINATE else [])]
     if spec.answer in (RunAnswer, None):
         parameters.append(_WAIT_FOR)
@@ -285,6 +290,20 @@ def _answer(job: AnyDefinition, spec: CommandSpec[Any]) -> JsonSchema:
     definitions = cast("dict[str, JsonSchema]", schema.get("$defs", {}))
     name = "" if spec.answer is None else spec.answer.__name__
     return {"$ref": f"#/$defs/{name}", "$defs": definitions} if name in definitions else schema
+
+
+def _replied(components: Components, job: AnyDefinition, *, owner: str) -> JsonSchema:
+    """Return an event's answer schema, with each reply's own type."""
+    schema = _schema_of_answers(job.plan.answers)
+    definitions = cast("dict[str, JsonSchema]", schema["$defs"])
+    root = {**definitions[Replied.__name__], "$defs": definitions}
+    answer = components.add(root, owner=LIBRARY, direction="answer")
+    replies = {
+        name: components.add(codec.json_schema(), owner=owner, direction="answer")
+        for name, codec in job.plan.replies.items()
+    }
+    properties = cast("JsonSchema", answer["properties"]) | {"replies": {"type": "object", "properties": replies}}
+    return components.named(f"{owner}_{Sent.__name__}", {**answer, "properties": properties})
 
 
 def _reads(components: Components, job: AnyDefinition, path: str, *, owner: str) -> Iterator[ApiOperation]:

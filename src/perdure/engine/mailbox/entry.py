@@ -196,7 +196,7 @@ def is_of_caller(request: Request) -> bool:
     return request.inbound is None and not isinstance(request.command, ENGINE_COMMANDS)
 
 
-class Reply(Protocol):
+class ResultReceiver(Protocol):
     """Receives the result of a request. A future is one; cancelling it removes a waiting request."""
 
     def done(self) -> bool:
@@ -234,7 +234,7 @@ class MailboxEntry:
     """
 
     request: Request
-    answer: Reply
+    answer: ResultReceiver
     ended: tuple[Execute, Exit[Any, Any]] | None = None
     conflicts: int = 0
     backed_off: int = 1

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Never, TypedDict, TypeVar, Unpack, cast, overload
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Never, TypedDict, TypeVar, Unpack, cast, overload
 
 import attrs
 from returns.result import Result
@@ -27,31 +28,38 @@ from perdure.kinds.task.context import (
     TriggerTaskCommand,
 )
 from perdure.programs import Program, lift
-from perdure.values.answer import RunAnswer, Sent
+from perdure.values.address import check_id
+from perdure.values.answer import PauseResult, RunAnswer, Sent, Terminated
 from perdure.values.errors import DefinitionError, InvalidInput
 from perdure.values.times import Duration
 from perdure.values.turn_inputs import Decoded
 
 if TYPE_CHECKING:
+    from perdure.jobs import messages
     from perdure.jobs import run as runs
-    from perdure.jobs.step import Commit, Execute, Step
+    from perdure.jobs.step import Commit, Execute, Step, TurnResult
     from perdure.jobs.streams import Heartbeat, Stream
     from perdure.kinds.task import handle, handler
-    from perdure.kinds.task.handle import TaskHandle, TaskSender
+    from perdure.kinds.task.handle import Reply, TaskHandle, TaskSender
+    from perdure.values import outcome
     from perdure.values.address import Address
     from perdure.values.attributes import Attribute
     from perdure.values.failure import Defect
     from perdure.values.instance import Claim, Instance
     from perdure.values.limits import KeepHistory, Limit, Limits, LimitUse
+    from perdure.values.message import Message
     from perdure.values.status_wait import AwaitedStatus
     from perdure.values.turn_inputs import TurnInputs
 else:  # deciding turns and calling jobs need more modules than defining jobs
+    messages = lazy_module("perdure.jobs.messages")
     runs = lazy_module("perdure.jobs.run")
     handle = lazy_module("perdure.kinds.task.handle")
     handler = lazy_module("perdure.kinds.task.handler")
+    outcome = lazy_module("perdure.values.outcome")
 
 S = TypeVar("S")
 V = TypeVar("V")
+A = TypeVar("A")
 E = DefaultTypeVar("E", default=Never)
 R_contra = DefaultTypeVar("R_contra", contravariant=True, default=object)
 
@@ -80,6 +88,7 @@ class _Options(TypedDict, Generic[S1], total=False):
     limits: Sequence[Limit | LimitUse[[str]]]
     streams: Sequence[Stream[Any]]
     heartbeats: Sequence[Heartbeat[Any]]
+    replies: Sequence[Reply[Any]]
 
 
 @attrs.frozen(init=False, eq=False, repr=False)
@@ -123,6 +132,7 @@ class Task(Definition["TaskHandle[S, V, E]", "TaskSender[V]", R_contra], Generic
             function of an instance's id.
         streams: the streams to which its hooks' effects emit, at most 16.
         heartbeats: the heartbeats that its effects send, at most 16.
+        replies: the replies that its event handler sends to callers, at most 16.
 
     Raises:
         DefinitionError: an argument is invalid. The message says how to fix it.
@@ -322,6 +332,7 @@ class Task(Definition["TaskHandle[S, V, E]", "TaskSender[V]", R_contra], Generic
         limits: Sequence[Limit | LimitUse[[str]]] = (),
         streams: Sequence[Stream[Any]] = (),
         heartbeats: Sequence[Heartbeat[Any]] = (),
+        replies: Sequence[Reply[Any]] = (),
     ) -> None: ...
     def __init__(
         self,
@@ -349,19 +360,16 @@ class Task(Definition["TaskHandle[S, V, E]", "TaskSender[V]", R_contra], Generic
         limits: Sequence[Limit | LimitUse[[str]]] = (),
         streams: Sequence[Stream[Any]] = (),
         heartbeats: Sequence[Heartbeat[Any]] = (),
+        replies: Sequence[Reply[Any]] = (),
     ) -> None:
+        declared, handled = _replies(replies, name), decide if on_event is None else on_event
         plan = build_plan(
             "task",
             name,
             state=state,
             tags=tags,
             errors=errors,
-            hooks={
-                "on_event": decide if on_event is None else on_event,
-                "execute": execute,
-                "on_idle": on_idle,
-                "on_error": on_error,
-            },
+            hooks={"on_event": handled, "execute": execute, "on_idle": on_idle, "on_error": on_error},
             retry=retry,
             run_timeout=run_timeout,
             runs=runs,
@@ -374,8 +382,10 @@ class Task(Definition["TaskHandle[S, V, E]", "TaskSender[V]", R_contra], Generic
             limits=limits,
             streams=streams,
             heartbeats=heartbeats,
-            commands=_commands(event, tags, name),
+            commands=_commands(event, tags, name, declared),
         )
+        if declared:
+            plan = attrs.evolve(plan, replies=declared, answers=_answers())
         given = {"on_event": on_event, "decide": decide, "execute": execute, "on_idle": on_idle, "on_error": on_error}
         hooks = _hooks(name, plan, initial=initial, **given)
         _check_state(plan, initial, name)
@@ -397,8 +407,9 @@ class Task(Definition["TaskHandle[S, V, E]", "TaskSender[V]", R_contra], Generic
         hooks = self.hooks
         ctx: TaskContext[Any] = hooks.context(instance, claim)
         # The common case first: a run has a command only if a call triggers it.
-        if type(command) is SendCommand:
-            return "on_event", hooks.on_event(ctx, command.event)
+        if type(command) is SendCommand or claim.cause == "event":
+            event: Any = command
+            return "on_event", hooks.on_event(ctx, event.event)
         return "execute", handler.execute_of(hooks, ctx, claim)
 
     def succeeded(self, execute: Execute, value: object, inputs: TurnInputs) -> Commit | Execute:
@@ -410,8 +421,21 @@ class Task(Definition["TaskHandle[S, V, E]", "TaskSender[V]", R_contra], Generic
             idle = hooks.on_idle(hooks.context(execute.instance, execute.claim))
             return attrs.evolve(execute, hook="on_idle", program=idle)
         # By the claim's cause, not by the hook: `on_idle` runs behind both.
-        settle = handler.event_handled if execute.claim.cause == "event" else handler.run_executed
-        return settle(execute, alarm_ms, inputs)
+        if execute.claim.cause != "event":
+            return handler.run_executed(execute, alarm_ms, inputs)
+        commit = handler.event_handled(execute, alarm_ms, inputs)
+        if not self.plan.replies and draft.replies is None:
+            return commit
+        return handler.with_replies(self, execute, commit, inputs)
+
+    def ended(self, execute: Execute) -> object:
+        """Return the event sender's result after the handler terminated the instance: with the replies it sent."""
+        sent = super().ended(execute)
+        return handler.replied(cast("Sent", sent), execute.draft) if self.plan.replies else sent
+
+    def replied(self, address: Address, request: Request, result: TurnResult, now_ms: int) -> tuple[Message, ...]:
+        """Return the message with the reply that a workflow waits for."""
+        return handler.reply_message(self, address, request, result, now_ms)
 
     def alarm_consumed(self, instance: Instance, claim: Claim, inputs: TurnInputs) -> Instance:
         """Return the instance without the alarm that a failed first attempt consumed."""
@@ -427,6 +451,34 @@ class Task(Definition["TaskHandle[S, V, E]", "TaskSender[V]", R_contra], Generic
         if "failed_hook" in given:
             return self.hooks.error_context(instance, claim, **given)
         return self.hooks.context(instance, claim, **given)
+
+    def ask(self, id_: str, event: V, reply: Reply[A], /) -> Program[A, E | Defect]:
+        """Send an event from a workflow, and wait for the reply. Each event is handled once.
+
+        Args:
+            id_: the task's instance. An absent one is created.
+            event: the event.
+            reply: the reply's declaration.
+
+        Returns:
+            The program, which succeeds with the reply and fails with the handler's typed error. It fails with a
+            ``Defect`` if the handler sends no such reply.
+
+        Raises:
+            InvalidId: the id is invalid.
+            DefinitionError: this definition does not declare the reply.
+        """
+        from perdure.kinds.workflow.children import ask_event  # noqa: PLC0415 - tasks are defined without workflows
+
+        if self.plan.replies.get(reply.name) is not reply.codec:
+            raise DefinitionError(
+                f"reply of {self!r}", reply, f"a reply that it declares: {', '.join(self.plan.replies)}"
+            )
+        events = cast("Codec[Any]", self.plan.commands["send"].input)
+        asked: Program[Any, Any] = ask_event(
+            self.address(check_id(id_)), reply.name, reply.codec, self.plan.errors, (events, event)
+        )
+        return asked
 
     def handle(self, dispatch: Dispatch) -> TaskHandle[S, V, E]:
         """Return the typed handle."""
@@ -459,14 +511,62 @@ def _fits(codec: Codec[Any], value: object) -> bool:
     return True
 
 
-def _commands(event: TypeForm[Any], tags: Mapping[type, str] | None, name: str) -> tuple[CommandSpec[Any], ...]:
+def _replies(given: object, name: str) -> dict[str, Codec[Any]]:
+    what, expected = f"replies of task:{name}", f"a tuple of at most {MAX_REPLIES} replies, such as Reply('name', Type)"
+    if not isinstance(given, tuple | list):
+        raise DefinitionError(what, given, expected)
+    replies = cast("tuple[object, ...]", tuple(given))  # pyright: ignore[reportUnknownArgumentType] - checked below
+    if len(replies) > MAX_REPLIES:
+        raise DefinitionError(what, f"{len(replies)} replies", expected)
+    found: dict[str, Codec[Any]] = {}
+    for each in replies:
+        if not isinstance(each, handle.Reply):
+            raise DefinitionError(what, each, expected)
+        one: handle.Reply[Any] = each  # pyright: ignore[reportUnknownVariableType] - of any type
+        if one.name in found:
+            raise DefinitionError(what, one.name, "different names")
+        found[one.name] = one.codec
+    return found
+
+
+MAX_REPLIES: Final = 16
+
+
+@cache
+def _answers() -> Codec[Any]:
+    form: Any = RunAnswer | outcome.Replied | Terminated | PauseResult
+    # Tagged as `Sent`: a client without replies in its code reads it as that.
+    return Codec.of(form, what="answers of a task", tags={outcome.Replied: "Sent"})
+
+
+def _commands(
+    event: TypeForm[Any], tags: Mapping[type, str] | None, name: str, replies: Mapping[str, Codec[Any]]
+) -> tuple[CommandSpec[Any], ...]:
     codec: Codec[Any] = Codec.of(event, what=f"event of task:{name}", tags=tags, ignores_other_tags=True)
+    answer = outcome.Replied if replies else Sent
     return (
-        CommandSpec(name="send", command=SendCommand, input=codec, absent="creates", answer=Sent),
+        CommandSpec(name="send", command=SendCommand, input=codec, absent="creates", answer=answer),
         CommandSpec(
             name="trigger", command=TriggerTaskCommand, input=TRIGGER_OPTIONS, takes="options", answer=RunAnswer
         ),
+        *(_asks(event, tags, name, replies) if replies else ()),
     )
+
+
+def _asks(
+    event: Any, tags: Mapping[type, str] | None, name: str, replies: Mapping[str, Codec[Any]]
+) -> Iterator[CommandSpec[Any]]:
+    call: Any = handler.EventCall
+    codec: Codec[Any] = Codec.of(call[event], what=f"call of task:{name}", tags=tags, ignores_other_tags=True)
+    for reply in replies:
+        yield CommandSpec(
+            name=f"{messages.ASK_EVENT}{reply}",
+            command=partial(handler.AskEvent, reply=reply),
+            input=codec,
+            absent="creates",
+            sender="instance",
+            answer=outcome.Replied,
+        )
 
 
 def _hooks(

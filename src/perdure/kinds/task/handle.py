@@ -3,26 +3,69 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import attrs
+import orjson
+from returns.result import Failure, Result, Success
+from typing_extensions import TypeForm
 
-from perdure.jobs.call import Call, mapped
+from perdure.codecs import Codec
+from perdure.jobs.call import Call, followed, mapped, named, refused
 from perdure.jobs.definition import CallError, EventError, PostCommand
+from perdure.jobs.draft import PostReply
 from perdure.jobs.handle import JobHandle
 from perdure.jobs.request import TriggerOptions, WaitFor
 from perdure.kinds.task.context import SendCommand, TriggerTaskCommand
-from perdure.programs import Program
+from perdure.programs import Program, perform
+from perdure.values.address import check_name
 from perdure.values.answer import RunAnswer, Sent
+from perdure.values.errors import InvalidArgument, InvalidInput, Undecodable
+from perdure.values.excerpt import fields_in_line
 from perdure.values.failure import Defect
-from perdure.values.outcome import Triggered
-from perdure.values.status_wait import Reached, WaitOver
+from perdure.values.frozen import frozen
+from perdure.values.outcome import Replied, Triggered
+from perdure.values.status_wait import NotReplied, Reached, WaitOver
 from perdure.values.times import Duration
 
 S = TypeVar("S")
 V = TypeVar("V")
+A = TypeVar("A")
 E = TypeVar("E")
 V_contra = TypeVar("V_contra", contravariant=True)
+
+
+@frozen
+class Reply(Generic[A]):
+    """A task's reply to an event's sender. Declare it once: the task sends it, and callers ask for it.
+
+    Attributes:
+        name: the reply's name, which is stored: 1 to 128 printable characters, no ``:``.
+        value: the reply's type, such as ``Receipt``.
+
+    Raises:
+        DefinitionError: the name or the type is not valid.
+    """
+
+    __repr__ = fields_in_line
+
+    name: str
+    value: TypeForm[A]
+    codec: Codec[Any] = attrs.field(init=False, repr=False, eq=False)
+
+    def __attrs_post_init__(self) -> None:
+        check_name(self.name, what="name of a reply")
+        object.__setattr__(self, "codec", Codec.of(self.value, what=f"reply {self.name}", ignores_other_tags=True))
+
+    def send(self, value: A, /) -> Program[None]:
+        """Send the reply with this turn's commit. The last call in a turn wins. In ``execute`` it has no receiver.
+
+        A pure ``decide`` puts it into the ``messages`` of its `Decision`.
+
+        Args:
+            value: the reply. Another type, or more than ``payload_bytes``, is a defect in the handler.
+        """
+        return perform(PostReply(self.name, value, self.codec))
 
 
 @attrs.frozen(repr=False)
@@ -42,6 +85,38 @@ class TaskHandle(JobHandle[S, E], Generic[S, V, E]):
             error, ``HookRaised`` if the handler raised, ``RunTimeout`` if it timed out.
         """
         return self._send(id_, SendCommand(event), "send", event, key=idempotency_key)
+
+    def ask(
+        self, id_: str, event: V, reply: Reply[A], /, *, idempotency_key: str | None = None
+    ) -> Call[A, EventError[E] | NotReplied]:
+        """Send an event, and return the handler's reply.
+
+        Args:
+            id_: the instance. An absent one is created, as by `send`.
+            event: as for `send`.
+            reply: the reply's declaration.
+            idempotency_key: a repeat with this key changes nothing and returns the first reply.
+
+        Returns:
+            The reply. It fails as `send` does, and with `NotReplied` if the handler sent no such reply: the event is
+            handled.
+        """
+        job, name = self.definition, self._name_of("ask")
+        if not isinstance(reply, Reply) or job.plan.replies.get(reply.name) is not reply.codec:  # pyright: ignore[reportUnnecessaryIsInstance] - untyped callers
+            declared = ", ".join(job.plan.replies) or "none"
+            return refused(InvalidArgument("reply", reply, f"a declared Reply of {job!r}, which has {declared}"), name)
+        sent: Call[Sent, Any] = self.send(id_, event, idempotency_key=idempotency_key)
+
+        async def read(sent: Sent) -> Result[Any, Any]:
+            address = str(job.address(id_))
+            if not isinstance(sent, Replied) or reply.name not in sent.replies:
+                return Failure(NotReplied(address, reply.name))
+            try:
+                return Success(reply.codec.open(orjson.dumps(sent.replies[reply.name])).value)
+            except InvalidInput as problem:
+                return Failure(Undecodable(address, problem.problems))
+
+        return named(followed(sent, read), name)
 
     def send_and_wait(
         self, id_: str, event: V, /, *, idempotency_key: str, timeout: Duration = "1 minute"

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, TypeAlias, assert_never, cast
+from typing import Any, Final, Generic, TypeAlias, TypeVar, assert_never, cast
 
 import attrs
-from returns.result import Success
+import orjson
+from returns.result import Failure, Success
 
+from perdure.codecs import Codec
 from perdure.jobs.definition import AnyDefinition
+from perdure.jobs.draft import Draft
+from perdure.jobs.failures import record_failure
 from perdure.jobs.recovery import claimed_command
+from perdure.jobs.redaction import secrets_of_request
 from perdure.jobs.request import AlarmDue, Request
 from perdure.jobs.run import (
     begin_attempt,
     begin_event,
     begin_run,
     broken_before,
+    event_failed,
     executed,
     mark_first_event,
     paused_answer,
@@ -22,23 +28,72 @@ from perdure.jobs.run import (
     run_answer,
     started,
 )
-from perdure.jobs.step import Commit, Execute, Step
+from perdure.jobs.step import Commit, Execute, Step, TurnResult
 from perdure.jobs.transitions import EventRecorder, answered, refuse, reply
-from perdure.kinds.task.context import SendCommand, TaskContext, TaskErrorContext, TaskHooks, TriggerTaskCommand
-from perdure.programs import Program, succeed
+from perdure.kinds.task.context import (
+    SendCommand,
+    TaskContext,
+    TaskErrorContext,
+    TaskHooks,
+    TriggerTaskCommand,
+)
+from perdure.programs import Program, Raised, succeed
 from perdure.programs.exit import ENDS_PROCESS
 from perdure.values.address import Address
 from perdure.values.answer import OutcomeRecord, RunAnswer, Sent
-from perdure.values.errors import DefinitionError, InstanceParked
+from perdure.values.errors import DefinitionError, InstanceParked, Rejected, UnknownAction
 from perdure.values.event import Event, TaskScheduled
+from perdure.values.excerpt import excerpt, fields_in_line
+from perdure.values.failure import FailureRecord
+from perdure.values.frozen import frozen
 from perdure.values.instance import Claim, Fence, Instance
+from perdure.values.message import Message
+from perdure.values.outcome import Replied
 from perdure.values.times import from_ms
 from perdure.values.transition import Changes, Put, Transition
 from perdure.values.turn_inputs import Decoded, TurnInputs
 
+V = TypeVar("V")
+
 MAX_BYTES_OF_CHARACTER: Final = 4
 
-TaskCommand: TypeAlias = SendCommand | TriggerTaskCommand | AlarmDue
+
+@frozen(kw_only=True)
+class EventCall(Generic[V]):
+    """The ``ask_send.NAME`` input.
+
+    Attributes:
+        call: the call that waits.
+        value: the event.
+    """
+
+    __repr__ = fields_in_line
+
+    call: str
+    value: V
+
+
+@frozen
+class AskEvent:
+    """Handle an event, and send a reply to the workflow that waits for it. Only workflows send this.
+
+    Attributes:
+        asked: the event, and the call that waits.
+        reply: the reply's name.
+    """
+
+    __repr__ = fields_in_line
+
+    asked: EventCall[Any]
+    reply: str
+
+    @property
+    def event(self) -> object:
+        """The event."""
+        return self.asked.value
+
+
+TaskCommand: TypeAlias = SendCommand | AskEvent | TriggerTaskCommand | AlarmDue
 
 
 # ---------------------------------------------------------------- begin
@@ -62,7 +117,10 @@ def begin(
     """
     command = cast("TaskCommand", request.command)
     match command:
-        case SendCommand():
+        case SendCommand() | AskEvent():
+            # Only workflows send these.
+            if request.inbound is None and isinstance(command, AskEvent):
+                return refuse(address, UnknownAction(f"{job.kind}:{job.name}", request.action, tuple(job.plan.offered)))
             if instance is None:
                 return _create(job, first, address, request, inputs)
             # Refused, so that the state remains as it was when the run failed.
@@ -148,13 +206,13 @@ def error_handler(
         return None
     claim = execute.claim
     command = execute.request.command
-    if not isinstance(command, SendCommand):  # delivered again, or not an event
+    if not isinstance(command, SendCommand | AskEvent):  # delivered again, or not an event
         command = claimed_command(job, claim)
     ctx: TaskErrorContext[Any, Any] = hooks.error_context(
         execute.instance,
         claim,
         failed_hook="on_event" if claim.cause == "event" else "execute",
-        event=command.event if isinstance(command, SendCommand) else None,
+        event=command.event if isinstance(command, SendCommand | AskEvent) else None,
         failed_draft=execute.draft.state,
     )
     return hooks.on_error(ctx, error)
@@ -211,6 +269,65 @@ def _sent(execute: Execute, after: Instance) -> Success[Sent]:
             scheduled_at=None if after.alarm_ms is None else from_ms(after.alarm_ms),
         )
     )
+
+
+def with_replies(job: AnyDefinition, execute: Execute, commit: Commit, inputs: TurnInputs) -> Commit | Execute:
+    """Add a settled event's replies to the answer. An undeclared reply is a defect."""
+    wrong = undeclared(job, execute.draft)
+    if wrong is not None:
+        return event_failed(job, execute, Raised(wrong), inputs)
+    sent: Sent = cast("Any", commit.result.unwrap())
+    return Commit(commit.transition, Success(replied(sent, execute.draft)))
+
+
+def undeclared(job: AnyDefinition, draft: Draft) -> DefinitionError | None:
+    """Return the error for a reply that a handler sent, and its definition does not declare. None if there is none."""
+    for name, (codec, _) in (draft.replies or {}).items():
+        if job.plan.replies.get(name) is not codec:
+            return DefinitionError(f"reply of {job.kind}:{job.name}", name, "a reply that its definition declares")
+    return None
+
+
+def replied(sent: Sent, draft: Draft) -> Replied:
+    """Return an event's answer with the replies that its handler sent."""
+    # From the stored form, so that members of newer code are in it, and a repeat with the key returns the same.
+    replies = {name: orjson.loads(text) for name, (_, text) in (draft.replies or {}).items()}
+    return Replied(created=sent.created, status=sent.status, scheduled_at=sent.scheduled_at, replies=replies)
+
+
+def reply_message(
+    job: AnyDefinition, address: Address, request: Request, result: TurnResult, now_ms: int
+) -> tuple[Message, ...]:
+    """Return the message with a reply, or with the typed error, to the workflow that asked for it."""
+    asked = request.command
+    if not isinstance(asked, AskEvent):  # delivered again
+        asked = job.parse(request.action, request.payload).command
+    asked = cast("AskEvent", asked)
+    if request.inbound is None:
+        return ()
+    form, value = _told(job, request, asked.reply, result)
+    # The workflow does not know the secrets of this job's types.
+    given = {"call": asked.asked.call, "form": form, "value": value, "secret": job.plan.has_secrets}
+    payload = orjson.dumps(given).decode()
+    sender = request.inbound.sender
+    return (Message(sender=address, target=sender, action="child_ended", payload=payload, sent_ms=now_ms),)
+
+
+def _told(job: AnyDefinition, request: Request, reply: str, result: TurnResult) -> tuple[str, str]:
+    match result:
+        case Success(Replied(replies=replies)) if reply in replies:
+            return "done", orjson.dumps(replies[reply]).decode()
+        case Failure(Rejected()):
+            error: Any = cast("Any", result).failure().error  # of the job's own type
+            record = record_failure(Failure(error), job.plan.errors, secrets=secrets_of_request(job, request))
+            return "failed", ERROR.encode(record).decode()
+        case Failure(error):
+            return f"it refused the event: {excerpt(error)}", "null"
+        case _:
+            return "its handler sent no reply", "null"
+
+
+ERROR: Final[Codec[FailureRecord]] = Codec.of(FailureRecord, what="error of an event")
 
 
 def run_executed(execute: Execute, alarm_ms: int | None, inputs: TurnInputs) -> Commit:

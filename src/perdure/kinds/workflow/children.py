@@ -88,6 +88,8 @@ def cancel_child(draft: Draft, call: CallChild, reason: str, *, interrupt: bool 
 def send_watch(draft: Draft, ask: AskInstance, run_id: str, path: str, action: Literal["watch", "unwatch"]) -> None:
     """Send the message that lets this workflow wait for something of another instance, or ends that wait."""
     call = child_signal(run_id, path)
+    if action == "unwatch" and ask.wants.startswith(EVENT):
+        return  # the event is handled, and the reply to it is not awaited any more
     if ask.asked is not None and action == "watch":
         payload = orjson.dumps({"call": call, "value": orjson.Fragment(draft.encode(*ask.asked))}).decode()
         draft.send(ask.target, f"ask_{ask.wants.replace(' ', '.', 1)}", payload)
@@ -255,6 +257,35 @@ def failure_of(job: AnyWorkflow, value: str, known: Callable[[Opened[Any]], Any]
         known: returns an error that was opened.
     """
     return typed_error(FAILURE.decode(value.encode()), job.plan.errors, known)
+
+
+EVENT: Final = "send "
+"""Begins the wish for the reply to an event."""
+
+
+def ask_event(
+    address: Address, name: str, replies: Codec[Any], errors: Codec[Any] | None, event: tuple[Codec[Any], Any]
+) -> Program[Any, Any]:
+    """Return the program that sends an event to a task, and waits for the reply.
+
+    Args:
+        address: the task's instance.
+        name: the reply's name.
+        replies: the reply's codec.
+        errors: the typed errors' codec. None if the task has none.
+        event: the event, with its codec.
+    """
+
+    def opened(form: str, value: str, known: Callable[[Opened[Any]], Any]) -> Success[Any] | Failure[Any]:
+        match form:
+            case "done":
+                return Success(known(replies.open(value.encode())))
+            case "failed":
+                return Failure(typed_error(FAILURE.decode(value.encode()), errors, known))
+            case _:
+                return Failure(unanswered(address, f"does not send the reply {name!r}", form))
+
+    return perform(AskInstance(address, f"{EVENT}{name}", opened, event))
 
 
 def await_item(address: Address, results: Codec[Any], errors: Codec[Any] | None) -> Program[Any, Any]:
