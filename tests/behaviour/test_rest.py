@@ -1,15 +1,19 @@
 """An engine rests when it has had no work for a while, and has none for as long."""
 
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
+from returns.future import FutureResult
 
 from perdure import Alarm, App, Client, Decision, Do, Task, TaskContext, program
 from perdure.client.local_gateway import engine_of
 from perdure.engine.loops.upkeep import Resting, RestWhenIdle
 from perdure.programs import sleep
 from perdure.runtime.simulated import Simulation
+from perdure.stores.contract import Store, overlay
 from perdure.stores.memory import memory_store
+from perdure.stores.values import JobWork, StoredWork
 
 IDLE_MS, AT_MOST_MS = 60_000, 600_000
 REST = RestWhenIdle(IDLE_MS, AT_MOST_MS)
@@ -31,14 +35,16 @@ app = App(None).with_jobs(timers)
 
 
 def found(
-    before: Callable[[Client], Awaitable[object]], requests_ms: Callable[[float], list[float]] = lambda _: []
+    before: Callable[[Client], Awaitable[object]],
+    requests_ms: Callable[[float], list[float]] = lambda _: [],
+    given: Callable[[Store], Store] = lambda store: store,
 ) -> tuple[Resting, int]:
     """Return the rest that an engine finds after some requests, and how long it took to find it."""
     simulation = Simulation()
     runtime = simulation.runtime
 
     async def main() -> tuple[Resting, int]:
-        async with app.open(memory_store(), runtime=runtime) as jobs:
+        async with app.open(given(memory_store()), runtime=runtime) as jobs:
             await before(jobs)
             began_ms = runtime.monotonic_ms()
             rest = await engine_of(jobs).until_idle(REST, lambda: requests_ms(runtime.monotonic_ms() - began_ms))
@@ -90,3 +96,19 @@ def test_the_idle_time_begins_with_the_end_of_the_last_request(length_ms: int) -
     rest, after_ms = found(nothing, lambda now_ms: [min(now_ms, length_ms), 0.0])
     assert after_ms == length_ms + IDLE_MS
     assert rest.for_ms == AT_MOST_MS
+
+
+@pytest.mark.parametrize("kind_of_work", ["queued", "due", "messages", "running"])
+def test_work_in_the_store_prevents_a_rest_whichever_engine_has_it(kind_of_work: str) -> None:
+    def once(store: Store) -> Store:
+        looks: list[int] = []
+
+        def work(_: object, until_ms: int, __: int, /) -> FutureResult[StoredWork, Any]:
+            looks.append(until_ms)
+            one = JobWork(kind="task", name="timers", **{kind_of_work: int(len(looks) == 1)})
+            return FutureResult.from_value(StoredWork(jobs=(one,)))
+
+        return overlay(store, counts=overlay(store.counts, work=work))
+
+    rest, after_ms = found(nothing, given=once)
+    assert (rest.for_ms, after_ms) == (AT_MOST_MS, 2 * IDLE_MS)
