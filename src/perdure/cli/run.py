@@ -20,7 +20,7 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import AsyncExitStack, closing, contextmanager
 from functools import partial
 from ssl import SSLContext
-from typing import Annotated, Any, Final, NoReturn
+from typing import Annotated, Any, Final, Literal, NoReturn
 
 import attrs
 from cyclopts import Parameter
@@ -88,21 +88,19 @@ class StopSignals:
             _ignore_no_more()
 
     @contextmanager
-    def calling(self, act: Callable[[], None]) -> Generator[None]:
-        """Call a function at the first signal, if it arrives within the block or has arrived before."""
+    def calling(self, act: Callable[[], None], *, at: Literal["stop", "stop_now"] = "stop") -> Generator[None]:
+        """Call a function at the first signal, or the second, if it arrives within the block or has arrived before."""
 
-        def called(_: asyncio.Future[str]) -> None:
-            act()
+        def called(signal: asyncio.Future[str]) -> None:
+            if not signal.cancelled():
+                act()
 
-        self.stop.add_done_callback(called)
+        awaited = self.stop if at == "stop" else self.stop_now
+        awaited.add_done_callback(called)
         try:
             yield
         finally:
-            self.stop.remove_done_callback(called)
-
-    def when_urged(self, act: Callable[[], None]) -> None:
-        """Call a function at the second signal."""
-        self.stop_now.add_done_callback(lambda urged: None if urged.cancelled() else act())
+            awaited.remove_done_callback(called)
 
 
 @contextmanager
@@ -200,17 +198,21 @@ async def _serve_once(
     served: Served, signals: StopSignals, held: HeldSockets, manager: ServiceManager, asked: _Asked, tries: int = 1
 ) -> ExitCode | Resting:
     """Serve from an opening of the store to its close. Return the exit code, or how long to rest."""
+    started: list[RunningEngine] = []
     async with AsyncExitStack() as stack:
+        # Until all is closed, and no longer: a process that rests often opens many engines.
+        stack.enter_context(signals.calling(lambda: _cancel_runs(started), at="stop_now"))
         open_app = partial(served.app.open, served.store, debug=served.debug)
         jobs = await _open_unless_stopped(open_app, served, stack, signals, manager, tries)
         if jobs is None:
             _say(f"stopped ({signals.stop.result()}) before it began")
             return ExitCode.DONE
-        engine = engine_of(jobs)
+        started.append(engine := engine_of(jobs))
+        if signals.stop_now.done():
+            _cancel_runs(started)
         servers = await _listen(jobs, served, stack, held)
         _announce(served, engine, [url for server in servers for url in server.urls], manager)
         asked.jobs = jobs
-        signals.when_urged(lambda: _cancel_runs(engine))
         ended = await _until_stopped(engine, servers, served.rest, signals)
         asked.jobs = None
         if isinstance(ended, ExitCode):
@@ -408,9 +410,10 @@ async def _result(stopped: Future[str]) -> str:
     return await stopped
 
 
-def _cancel_runs(engine: RunningEngine) -> None:
-    _say("cancelling runs: the next start delivers them again")
-    engine.stop_runs()
+def _cancel_runs(started: Sequence[RunningEngine]) -> None:
+    for engine in started:
+        _say("cancelling runs: the next start delivers them again")
+        engine.stop_runs()
 
 
 def _leave(engine: RunningEngine, code: ExitCode) -> NoReturn:
