@@ -11,6 +11,7 @@ from returns.result import Failure
 from perdure._lazy import lazy_module
 from perdure.codecs import NewerOnly
 from perdure.jobs.failures import record_failure
+from perdure.jobs.parts import NamedValue, value_named_in
 from perdure.jobs.redaction import redacted_failure, secrets_of_request
 from perdure.jobs.request import Inbound, Request
 from perdure.jobs.step import Commit, TurnResult
@@ -112,6 +113,12 @@ def without_subscriber(address: Address, inbound: Inbound, inputs: TurnInputs) -
 MESSAGE_BACKOFF = Backoff.exponential("1 second", max="5 minutes")
 HELD_MS = 60_000
 """How often a message to an instance that is parked or left is delivered again, in case its resumption was missed."""
+
+
+def value_named(job: AnyDefinition, action: str, payload: str) -> NamedValue | None:
+    """Return the value in parts that a message names. None if it names none, or this kind has no such command."""
+    spec = job.plan.commands.get(plain_action(action)[0] if ":" in action else action)
+    return None if spec is None or spec.carries != "another_job" else value_named_in(payload)
 
 
 def received(job: AnyDefinition, action: str, payload: str) -> Request:

@@ -138,6 +138,15 @@ class HeldParts:
         if value[:1] == REFERENCE:  # first: most values are none
             self.named.update(names_in(value))
 
+    def whole(self, value: str) -> str:
+        """Return the value that a reference names, and note the names.
+
+        Raises:
+            InvalidInput: a part is missing.
+        """
+        self.name(value)
+        return joined(value, self.texts)
+
     def take_unnamed(self, in_progress: Container[str]) -> tuple[tuple[int, str], ...]:
         """Return the rows that replace the parts that nothing names, each with its place, and forget these parts.
 
@@ -186,6 +195,43 @@ def joined(reference: str, parts: Mapping[str, str]) -> str:
     return value
 
 
+# ---------------------------------------------------------------- values that a message names
+@attrs.frozen
+class NamedValue:
+    """A value that a message names, because the sender's journal holds the parts.
+
+    Attributes:
+        given: the message's input, whose ``value`` is the reference.
+    """
+
+    given: Mapping[str, Any]
+
+    @property
+    def length(self) -> int:
+        """The value's characters."""
+        return Reference.of(self.given["value"]).length
+
+    def payload_with(self, bodies: Sequence[str]) -> str:
+        """Return the input with the value.
+
+        Args:
+            bodies: the sender's journal.
+
+        Raises:
+            InvalidInput: a part is missing.
+        """
+        return orjson.dumps({**self.given, "value": joined(self.given["value"], parts_in(bodies))}).decode()
+
+
+def value_named_in(payload: str) -> NamedValue | None:
+    """Return the value that a message's input names. None if the input holds it."""
+    # The cheap test first: most messages name none.
+    if f'"value":"{REFERENCE}' not in payload:
+        return None
+    given: dict[str, Any] = orjson.loads(payload)
+    return NamedValue(given) if str(given.get("value", ""))[:1] == REFERENCE else None
+
+
 # ---------------------------------------------------------------- values that one commit stores with their parts
 @attrs.frozen
 class StoredValue:
@@ -232,14 +278,23 @@ def stored_value(
     limits = inputs.limits
     if len(value) <= limits.payload_bytes:
         return StoredValue(within(value, limits.state_bytes, what=codec.what), None)
-    text, rows, names = within(value, limits.input_bytes, what=codec.what), dict[str, str](), list[str]()
-    for part in parts_of(text, limits.payload_bytes):
-        name, body = row_of_part(part, inputs.now_ms, secret=codec.secret)
+    text = within(value, limits.input_bytes, what=codec.what)
+    reference, rows = divided(text, inputs, secret=codec.secret, version=version, known=known)
+    # In one commit with the row that names them: no crash can leave the one without the other.
+    return StoredValue(reference, JournalChange(rows) if rows else None)
+
+
+def divided(
+    text: str, inputs: TurnInputs, *, secret: bool, version: int | None = None, known: Container[str] = ()
+) -> tuple[str, tuple[str, ...]]:
+    """Return the reference to a value, and the rows for parts that the journal does not know."""
+    rows, names = dict[str, str](), list[str]()
+    for part in parts_of(text, inputs.limits.payload_bytes):
+        name, body = row_of_part(part, inputs.now_ms, secret=secret)
         names.append(name)
         if name not in known:
             rows[name] = body
-    # In one commit with the row that names them: no crash can leave the one without the other.
-    return StoredValue(reference_to(text, names, version), JournalChange(tuple(rows.values())) if rows else None)
+    return reference_to(text, names, version), tuple(rows.values())
 
 
 def whole_state(job: AnyDefinition, reference: str, bodies: Sequence[str]) -> str:

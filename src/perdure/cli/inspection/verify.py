@@ -181,6 +181,8 @@ def _journals(reader: StoreReader) -> Iterator[Finding]:
 
 _AT_REST: Final = """i.claim IS NULL AND i.event_claim IS NULL AND i.left_by IS NULL
   AND (i.suspension IS NULL OR i.suspension <> 'recovery_exhausted')"""
+# Behind the empty path and a name of 32 characters. An arrival has no path either, and may name parts.
+_IS_PART: Final = """substr(j.body, 38, 8) = '","part"'"""
 # In one statement: a run that begins between two would store parts that it has not named yet.
 _PARTS: Final = f"""
 SELECT kind, name, id, place, body FROM (
@@ -188,9 +190,9 @@ SELECT kind, name, id, place, body FROM (
     CASE WHEN substr(i.state, 1, 1) = '{REFERENCE}' THEN i.state ELSE '' END || $1 || i.data AS body
   FROM perdure.instances AS i WHERE i.journal_length > 0 AND {_AT_REST}
   UNION ALL SELECT i.incarnation, i.kind, i.name, i.id, j.place,
-    CASE WHEN substr(j.body, 1, 4) = '["",' THEN substr(j.body, 1, 100) ELSE j.body END
+    CASE WHEN {_IS_PART} THEN substr(j.body, 1, 100) ELSE j.body END
   FROM perdure.journal AS j JOIN perdure.instances AS i USING (incarnation)
-  WHERE {_AT_REST} AND (substr(j.body, 1, 4) = '["",' OR j.body LIKE '%' || $1 || '{REFERENCE}%')
+  WHERE {_AT_REST} AND ({_IS_PART} OR j.body LIKE '%' || $1 || '{REFERENCE}%')
 ) AS found ORDER BY incarnation, place
 """
 _FIRST_WITH_LEFT: Final = 11
@@ -209,11 +211,12 @@ def _parts(reader: StoreReader) -> Iterator[Finding]:
             if place < 0:
                 named.update(_PART_NAME.findall(body))
                 first = int(found[1]) if (found := _OLD_ROWS.search(value)) else 0
+            # First: the content of a part may begin like a reference.
+            elif (found := _PART_NAME.search(head)) and head.startswith('["","' + found[0] + '","part",'):
+                stored.add(found[0])
             elif value[:1] == REFERENCE:
                 named.update(names := _PART_NAME.findall(value))
                 missing.update(set(names) - stored if place >= first else ())
-            elif (found := _PART_NAME.search(head)) and head.startswith('["","' + found[0] + '","part",'):
-                stored.add(found[0])
         for parts, reason in ((stored - named, "no row names parts"), (missing, "parts of a value are missing")):
             if parts:
                 yield finding(FindingTopic.JOURNAL, f"{kind}:{name}", reason, f"{id_}: {len(parts)}")

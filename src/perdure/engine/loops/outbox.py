@@ -5,8 +5,8 @@ Messages whose target's job is not served wait: they are counted for `health`, a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Final, Literal, TypeAlias
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 import attrs
 from returns.result import Failure, Result, Success
@@ -17,7 +17,8 @@ from perdure.engine.reporting import Reporting, dead_letter
 from perdure.engine.runs.runner import inputs_beside_turns
 from perdure.jobs.code_fingerprint import code_of
 from perdure.jobs.definition import AnyDefinition
-from perdure.jobs.messages import buried, left_message, plain_action, postponement, received, unclaimed
+from perdure.jobs.messages import buried, left_message, plain_action, postponement, received, unclaimed, value_named
+from perdure.jobs.parts import NamedValue
 from perdure.jobs.request import Inbound
 from perdure.programs.container import result_inside
 from perdure.programs.exit import ENDS_PROCESS
@@ -25,6 +26,7 @@ from perdure.programs.future import answer_of
 from perdure.runtime.record import DEFAULT_SIZES, Future, LogRecord, Runtime, SpawnedTask, Timer
 from perdure.runtime.tasks import ended
 from perdure.stores.contract import Store, commit_one, load_one
+from perdure.stores.snapshots import read_journal
 from perdure.stores.values import Health
 from perdure.values.address import Address, Job
 from perdure.values.errors import (
@@ -32,6 +34,7 @@ from perdure.values.errors import (
     EngineClosed,
     HookRaised,
     InstanceParked,
+    InvalidInput,
     OutcomeUnknown,
     Overloaded,
     PerdureError,
@@ -53,6 +56,7 @@ MAX_COUNTED: Final = 1_000
 """Messages that `health` counts."""
 
 Pair: TypeAlias = tuple[Address, Address]
+T = TypeVar("T")
 
 
 @attrs.define
@@ -342,7 +346,7 @@ class Outbox:
                 unserved.append(stored)
             # One message of a pair at a time, or two could be applied in the wrong order.
             elif self._may_post(stored, self._since_read):
-                self._post(job, stored)
+                self._offer(job, stored)
                 posted += 1
         self.unserved.found(unserved)
         return posted
@@ -364,7 +368,7 @@ class Outbox:
         for stored in messages:
             # The engine may have been closed during the read.
             if self._phase == "open" and self._may_post(stored, since):
-                self._post(self.jobs[stored.message.target.kind, stored.message.target.name], stored)
+                self._offer(self.jobs[stored.message.target.kind, stored.message.target.name], stored)
         return len(messages)
 
     async def left(self, limit: int) -> Result[tuple[StoredMessage, ...], StoreError]:
@@ -425,12 +429,36 @@ class Outbox:
             return False
         return pair not in self._under_way and pair not in since.settled and stored.message_id not in since.consumed
 
-    def _post(self, job: AnyDefinition, stored: StoredMessage) -> None:
+    def _offer(self, job: AnyDefinition, stored: StoredMessage) -> None:
         message = stored.message
         pair = (message.sender, message.target)
         self._begin(pair)
+        named = value_named(job, message.action, message.payload)
+        if named is None or named.length > self.limits.input_bytes:
+            self._post(job, stored, message.payload)
+        else:
+            self._spawn(self._read_then_post(job, stored, named), name=f"read for {message.target}")
+
+    async def _read_then_post(self, job: AnyDefinition, stored: StoredMessage, named: NamedValue) -> None:
+        """Deliver a message with the value that it names, which the sender's journal holds in parts."""
+        message = stored.message
+        found = result_inside(await load_one(self.store, message.sender))
+        sender = found.unwrap().instance if isinstance(found, Success) else None
+        rows = await read_journal(self.store, sender, self.limits.journal_page)
+        if self._phase == "closed" or not (isinstance(found, Success) and isinstance(rows, Success)):
+            self._settle_later((message.sender, message.target))
+            return
         try:
-            request = received(job, message.action, message.payload)
+            payload = named.payload_with(rows.unwrap())
+        except InvalidInput:  # the sender is gone: its target is told so
+            payload = message.payload
+        self._post(job, stored, payload)
+
+    def _post(self, job: AnyDefinition, stored: StoredMessage, payload: str) -> None:
+        message = stored.message
+        pair = (message.sender, message.target)
+        try:
+            request = received(job, message.action, payload)
         except BaseException as error:  # noqa: BLE001 - of a user's constructor: raised, it would end the outbox
             if isinstance(error, ENDS_PROCESS):
                 self.process_ends(error)
@@ -488,7 +516,10 @@ class Outbox:
     def _spawn_write(
         self, stored: StoredMessage | None, transition: Transition, *, name: str
     ) -> SpawnedTask[WriteOutcome]:
-        task = self.runtime.spawn(self._write(stored, transition), name=name)
+        return self._spawn(self._write(stored, transition), name=name)
+
+    def _spawn(self, work: Coroutine[Any, Any, T], *, name: str) -> SpawnedTask[T]:
+        task = self.runtime.spawn(work, name=name)
         self._writing[task] = None
         task.add_done_callback(lambda over: self._writing.pop(over, None))
         return task

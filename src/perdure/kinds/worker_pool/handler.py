@@ -12,7 +12,7 @@ from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.draft import Draft
 from perdure.jobs.parts import names_in, stored_state, stored_value
 from perdure.jobs.recovery import is_running
-from perdure.jobs.request import AlarmDue, Request
+from perdure.jobs.request import AlarmDue, Request, within
 from perdure.jobs.run import begin_attempt, begin_run, executed, prior_failed, result_not_stored, run_answer
 from perdure.jobs.step import Commit, Defer, Execute, Step
 from perdure.jobs.suspension import leave
@@ -228,10 +228,7 @@ def _encoded_error(error: FailureRecord | None) -> str:
 def _tell(
     address: Address, waiters: tuple[Waiter, ...], form: str, value: str, inputs: TurnInputs, *, secret: bool
 ) -> tuple[Message, ...]:
-    """Return the messages to workflows that wait. An end that is larger than a message is told without its value."""
-    # Half: the value is encoded a second time, as text in the payload, where quotes and backslashes double.
-    if value[:1] == REFERENCE or len(value) > inputs.limits.payload_bytes // 2:
-        form, value = "too large", "null"
+    """Return the messages to workflows that wait. The engine reads a value in parts before it delivers them."""
     return tuple(tell_waiter(address, each, form, value, inputs.now_ms, secret=secret) for each in waiters)
 
 
@@ -268,7 +265,7 @@ def parking_messages(instance: Instance, event: Parking, inputs: TurnInputs) -> 
 
 
 def _reported(
-    how: ItemPolicy, execute: Execute, value: object, form: Literal["done", "failed"], inputs: TurnInputs
+    how: ItemPolicy, execute: Execute, result: str, form: Literal["done", "failed"], inputs: TurnInputs
 ) -> tuple[Message, ...]:
     """Return the messages of a work that ended, with those to the item's batch and to the workflows that wait."""
     batch, messages = batch_of(execute.instance), tuple(execute.draft.messages)
@@ -276,21 +273,18 @@ def _reported(
     if waiters:
         found, encoded, secret = "failed", _encoded_error(execute.prior), True
         if execute.prior is None:
-            found, encoded, secret = "done", _encoded_result(how, execute, value), how.results.secret
-        address = execute.instance.address
-        messages += _tell(
-            address, waiters, found if encoded else "not stored", encoded or "null", inputs, secret=secret
-        )
+            found, encoded, secret = "done" if result else "not stored", result or "null", how.results.secret
+        messages += _tell(execute.instance.address, waiters, found, encoded, inputs, secret=secret)
     if not batch:
         return messages
     report = report_item(execute.instance, batch, form, inputs.now_ms, execute.prior)
     return (*messages, report)
 
 
-def _encoded_result(how: ItemPolicy, execute: Execute, value: object) -> str:
-    """Return a result for workflows that wait. Empty if it has no form: then it is not stored either."""
+def _encoded_result(how: ItemPolicy, execute: Execute, value: object, most: int) -> str:
+    """Return a result that is not kept, for workflows that wait. Empty if it has no form, or no message holds it."""
     try:
-        return execute.draft.encode_result(how.results, value).decode()
+        return within(execute.draft.encode_result(how.results, value), most, what=how.results.what)
     except InvalidInput:
         return ""
 
@@ -382,8 +376,8 @@ def succeeded(
     """
     instance, draft = execute.instance, execute.draft
     log = EventRecorder(inputs, instance.address, instance.run_count)
-    messages = _reported(how, execute, value, "done" if execute.prior is None else "failed", inputs)
     if execute.prior is not None:  # `on_error` took care of it
+        messages = _reported(how, execute, "", "failed", inputs)
         events: tuple[Event, ...] = prior_failed(log, execute, inputs)
         events += log.optional(JobTerminated, reason="on_error")
         # A message to its own id is a new item, which must not be deleted with the old one.
@@ -391,6 +385,8 @@ def succeeded(
         return answered(gone, run_answer(execute, None, OutcomeRecord(form="failed", error=execute.prior)))
     events, outcome = executed(log, execute, inputs), OutcomeRecord(form="completed")
     if how.keep_ms == 0:
+        unkept = _encoded_result(how, execute, value, inputs.limits.payload_bytes) if waiters_of(instance) else ""
+        messages = _reported(how, execute, unkept, "done", inputs)
         gone = purge(instance, events=events, messages=messages, own_messages="kept")
         return answered(gone, run_answer(execute, None, outcome))
     try:
@@ -402,6 +398,7 @@ def succeeded(
     except InvalidInput as problem:
         # The work is done: an exception here would retry it, with the same result.
         return result_not_stored(job, execute, problem, inputs)
+    messages = _reported(how, execute, result.text, "done", inputs)
     transition = put(
         instance,
         inputs.now_ms,

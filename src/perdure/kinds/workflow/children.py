@@ -13,9 +13,10 @@ from returns.result import Failure, Success
 from perdure.codecs import Codec, Opened
 from perdure.jobs.draft import Draft
 from perdure.jobs.failures import typed_error
+from perdure.jobs.parts import divided
 from perdure.jobs.request import within
 from perdure.kinds.workflow.commands import CANCELLATION, CHILD_END, WATCH, ChildEnd, WatchCall, input_of_cancel
-from perdure.kinds.workflow.header import END, FAILURE, Ended, Header, Parent, ParkedChild, Watcher
+from perdure.kinds.workflow.header import END, FAILURE, Header, Parent, ParkedChild, Watcher
 from perdure.kinds.workflow.instructions import AskInstance, AwaitPromise, CallChild, unanswered
 from perdure.kinds.workflow.tree import OpenStep
 from perdure.programs import Program, perform
@@ -25,6 +26,7 @@ from perdure.values.event import JobParked, JobResumed, Parking
 from perdure.values.excerpt import REFERENCE
 from perdure.values.failure import Defect
 from perdure.values.message import Message
+from perdure.values.turn_inputs import TurnInputs
 
 if TYPE_CHECKING:
     from perdure.kinds.workflow.context import AnyWorkflow
@@ -140,11 +142,6 @@ def report_end(sender: Address, parent: Parent, form: str, value: str, now_ms: i
     return Message(sender=sender, target=target, action="child_ended", payload=payload, sent_ms=now_ms)
 
 
-def told_end(ended: Ended) -> tuple[str, str]:
-    """Return the form and the value that others are told. No message has an end that is stored in parts."""
-    return ("too large", "null") if ended.value[:1] == REFERENCE else (ended.form, ended.value)
-
-
 def report_parking(sender: Address, parent: Parent, event: Parking, now_ms: int) -> Message:
     """Return the message that tells a parent that its child is parked, or was resumed.
 
@@ -182,9 +179,16 @@ def with_parked(header: Header, call: str, child: str, reason: str) -> Header:
     return attrs.evolve(header, parked=(*header.parked, parked))
 
 
-def stored_end(form: str, value: str) -> str:
-    """Encode a child's end, as the parent stores it."""
-    return orjson.dumps({"form": form, "value": value}).decode()
+def arrived_end(form: str, value: str, inputs: TurnInputs, *, secret: bool) -> tuple[str, tuple[str, ...]]:
+    """Return an end as the workflow that waited stores it, or a reference, with the parts' rows."""
+    # A reference here names parts that the engine did not find, or more than one commit may store.
+    if value[:1] == REFERENCE or len(value) > inputs.limits.input_bytes:
+        form, value = "too large", "null"
+    text = orjson.dumps({"form": form, "value": value}).decode()
+    # Twice: a quote in a value is escaped in the text, and an end that is no larger than a row was one row before.
+    if len(text) <= 2 * inputs.limits.payload_bytes:
+        return text, ()
+    return divided(text, inputs, secret=secret)
 
 
 def answer_of_ask(ask: AskInstance | AwaitPromise, stored: str, known: Callable[[Opened[Any]], Any]) -> Any:
@@ -195,8 +199,13 @@ def answer_of_ask(ask: AskInstance | AwaitPromise, stored: str, known: Callable[
     """
     if isinstance(ask, AwaitPromise):
         return ask.promise.outcome_of(stored, known)
-    given: dict[str, str] = orjson.loads(stored)
-    return ask.opened(given["form"], given["value"], known)
+    return ask.opened(*_end_in(stored), known)
+
+
+def _end_in(stored: str) -> tuple[str, str]:
+    """Return a stored end's form and value. An earlier engine has stored a reference, and not the value."""
+    ended: dict[str, str] = orjson.loads(stored)
+    return ("too large", "null") if ended["value"][:1] == REFERENCE else (ended["form"], ended["value"])
 
 
 def answer_of_child(call: CallChild, stored: str, known: Callable[[Opened[Any]], Any]) -> Any:
@@ -211,8 +220,7 @@ def answer_of_child(call: CallChild, stored: str, known: Callable[[Opened[Any]],
         InvalidInput: this code cannot decode it.
     """
     job = cast("AnyWorkflow", call.job)
-    ended: dict[str, str] = orjson.loads(stored)
-    form, value = ended["form"], ended["value"]
+    form, value = _end_in(stored)
     match form:
         case "done":
             # `open`: the child may run newer code than its parent.
@@ -221,6 +229,8 @@ def answer_of_child(call: CallChild, stored: str, known: Callable[[Opened[Any]],
             return Failure(failure_of(job, value, known))
         case "cancelled" | "terminated":
             return Failure(Defect("ChildCancelled", orjson.loads(value)))
+        case "too large":
+            return Failure(unanswered(Address(job.kind, job.name, call.id), "does not say how it ended", form))
         case "exists":
             child = f"{job.kind}:{job.name}:{call.id}"
             fix = "choose an id of its own for each call, such as f'{ctx.run_id}-box'"

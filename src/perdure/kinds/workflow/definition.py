@@ -179,7 +179,7 @@ class Workflow(
     occupancy: ClassVar[Literal["mailbox", "claim_only"]] = "claim_only"
     keeps_journal: ClassVar[bool] = True
     queues_starts: ClassVar[bool] = True
-    journal_format: ClassVar[int] = 3  # 1 has no parts of outcomes, and 2 none of states
+    journal_format: ClassVar[int] = 4  # 1 has no parts of outcomes, 2 none of states, and 3 none of ends of others
     time_limit_of: ClassVar[Literal["run", "checkpoint"]] = "checkpoint"
     interrupting: ClassVar[frozenset[type]] = frozenset({CancelWorkflow})
     copying: ClassVar[frozenset[type]] = frozenset({ForkWorkflow})

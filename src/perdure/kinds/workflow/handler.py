@@ -14,10 +14,9 @@ from perdure.jobs.request import AlarmDue, Request, too_large
 from perdure.jobs.step import Commit, Step
 from perdure.jobs.transitions import EventRecorder, answered, nothing, put, refuse, reply, stored
 from perdure.kinds.workflow.children import (
+    arrived_end,
     has_secret_end,
-    stored_end,
     told,
-    told_end,
     with_parked,
     without_parked,
 )
@@ -208,7 +207,7 @@ def _arrived(
         )
     if isinstance(command, ChildParked | ChildResumed):
         return _noted(instance, header, command, request, inputs)
-    number, waiting = header.signals + 1, header.waiting
+    number, waiting, parts = header.signals + 1, header.waiting, tuple[str, ...]()
     if isinstance(command, SendSignal):
         if waiting >= job.inbox:
             return refuse(address, Overloaded(f"inbox of {address}", job.inbox))
@@ -219,11 +218,12 @@ def _arrived(
             return refuse(address, refused)
     else:  # never refused for the limit of the inbox: the workflow itself started the child, and waits for its end
         end = command.end
-        row = arrival(number, end.call, stored_end(end.form, end.value), inputs.now_ms, secret=end.secret)
+        value, parts = arrived_end(end.form, end.value, inputs, secret=end.secret)
+        row = arrival(number, end.call, value, inputs.now_ms, secret=end.secret)
         # A parked child may end without a resumption: a caller may terminate it.
         header = without_parked(header, end.call)
     header = attrs.evolve(header, signals=number, waiting=waiting)
-    journal = JournalChange((body_of(row),))
+    journal = JournalChange((*parts, body_of(row)))
     return _wake(instance, header, inputs, journal=journal, event_count=instance.event_count + 1)
 
 
@@ -453,7 +453,7 @@ def _watch(
     )
     found = ChildEnd(call=watch.call, form="absent", value="null") if header is None else answer_to(header, watcher)
     if header is not None and header.ended is not None and watch.wants == END:
-        form, value = told_end(header.ended)
+        form, value = header.ended.form, header.ended.value
         found = ChildEnd(call=watch.call, form=form, value=value, secret=has_secret_end(job))
     watchers = () if header is None else shared_in(header).watchers
     if isinstance(command, UnwatchInstance):

@@ -424,6 +424,7 @@ _REASONS: Final = {
     "absent": "it was never stored, or is no longer kept",
     "ended": "it has ended",
     "full": "too many workflows wait for it already",
+    "too large": "its value is larger than input_bytes, or is no longer kept; read it where it is stored",
 }
 
 

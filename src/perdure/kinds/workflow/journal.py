@@ -102,7 +102,11 @@ class Row:
 
 def body_of(row: Row) -> str:
     """Encode a row: one JSON line, then the value."""
-    head = [row.path, row.name, row.form, row.at_ms, row.at_ms - row.began_ms, row.attempts]
+    took_ms = row.at_ms - row.began_ms
+    head: list[object] = [row.path, row.name, row.form, row.at_ms, took_ms, row.attempts]
+    # Earlier code knows no arrivals in parts. Null, it cannot decode the row, and leaves the workflow to newer code.
+    if row.form == "arrived" and row.value[:1] == REFERENCE:
+        head[4] = None
     # Further members only as far as they are set: most rows have none, and a journal has many rows.
     if row.finalizer:
         head += [int(row.secret), row.signal, 1]
@@ -130,7 +134,7 @@ def row_of(body: str) -> Row:
             name=name,
             form=form,
             at_ms=at_ms,
-            began_ms=at_ms - took_ms,
+            began_ms=at_ms - (took_ms or 0),
             attempts=attempts,
             value=value,
             secret=bool(secret),

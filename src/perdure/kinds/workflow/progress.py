@@ -238,7 +238,7 @@ class LeftProgram:
             return None
         others = [*rows[: own.start], *rows[own.stop :]]
         # A row that is no arrival is another run's: it has continued the workflow.
-        return others if all(row_of(body).form == "arrived" for body in others) else None
+        return others if all(row_of(body).form in {"arrived", "part"} for body in others) else None
 
 
 def _own(header: Header) -> Header:

@@ -406,7 +406,7 @@ class Replay:
         while self._row is None and self._position < len(self.bodies):
             row = row_of(self.bodies[self._position])
             if row.form == "arrived":
-                self.inbox.add(row)
+                self.inbox.add(row, self.parts)
             elif row.form == "part":
                 self.parts.hold(row.name, self._position, row.value)
             elif self._position >= self.header.skips:

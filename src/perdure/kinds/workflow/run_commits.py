@@ -17,7 +17,7 @@ from perdure.jobs.run import executed, run_answer
 from perdure.jobs.step import Commit, Execute
 from perdure.jobs.suspension import leave
 from perdure.jobs.transitions import EventRecorder, answered, purge, put, stored
-from perdure.kinds.workflow.children import has_secret_end, is_child_signal, report_end, report_parking, told, told_end
+from perdure.kinds.workflow.children import has_secret_end, is_child_signal, report_end, report_parking, told
 from perdure.kinds.workflow.commands import REASON, ChildEnd
 from perdure.kinds.workflow.handler import answer_to
 from perdure.kinds.workflow.header import (
@@ -401,7 +401,7 @@ def _ended(
         events = (*events, log.add(JobNoted, name="signals.unreceived", data=_unreceived(header.waiting, replay)))
     messages = (
         *progress.messages,
-        *_parents(header, before, *told_end(ended), inputs, secret=has_secret_end(job)),
+        *_parents(header, before, ended.form, ended.value, inputs, secret=has_secret_end(job)),
     )
     outcome = OutcomeRecord(form="completed" if error is None else "failed", error=error)
     # A message to its own id may start the next workflow of this id.

@@ -588,7 +588,6 @@ def _over(job: AnyWorkflow, steps: Steps, replay: Replay, now_ms: int) -> Do[Non
         match replay.tree.exit:
             case Success(value):
                 data = replay.draft.encode_result(job.results, value)
-                # A message to a parent has the value: without a limit it could be larger than any message.
                 end = _recordable_end(name, replay, data).decode()
                 if len(data) > most and problem is None:
                     end = (yield from store_parts(replay, "", Large(end, job.results.secret))).value
@@ -621,4 +620,5 @@ def _recordable_end(name: str, replay: Replay, data: bytes) -> bytes:
     limits = replay.draft.limits
     if replay.header.parent is None:
         return recordable(name, data, limits.outcome_bytes, "outcome_bytes")
-    return recordable(name, data, limits.payload_bytes, "payload_bytes, for a parent")
+    # One commit of the parent stores it.
+    return recordable(name, data, limits.input_bytes, "input_bytes, for a parent")

@@ -137,6 +137,8 @@ def has_secrets(bodies: Sequence[str]) -> bool:
 
 
 def _recorded(row: Row, start: Row | None) -> StepRecord:
+    if row.form == "done" and row.name.startswith((CHILD, ASK)) and row.value[:1] == REFERENCE:
+        row = attrs.evolve(row, value=orjson.dumps({"form": "done", "value": shown_value(row.value)}).decode())
     if row.form == "done" and row.name.startswith(CHILD):
         return _child(row, row if start is None else start)
     value = orjson.dumps(orjson.loads(row.value)[0]).decode() if row.form == "cancelled" else row.value

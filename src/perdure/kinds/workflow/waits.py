@@ -15,13 +15,15 @@ from typing import Any, Literal, TypeAlias
 
 import attrs
 
+from perdure.jobs.parts import HeldParts
 from perdure.kinds.workflow.children import is_child_signal
 from perdure.kinds.workflow.header import Header, Publication, shared_in
 from perdure.kinds.workflow.instructions import AwaitPromise, Receive
-from perdure.kinds.workflow.journal import Row, diverged, row_of, row_of_waits, waits_in
+from perdure.kinds.workflow.journal import Row, diverged, row_of_waits, waits_in, whole_row
 from perdure.kinds.workflow.tree import Branch, OpenFork, OpenStep, Tree, deadlines_around
 from perdure.programs.instructions import Sleep, SleepUntil
 from perdure.values.errors import InvalidInput
+from perdure.values.excerpt import REFERENCE
 
 
 def arrival(number: int, name: str, value: str, at_ms: int, *, secret: bool) -> Row:
@@ -50,16 +52,24 @@ class Inbox:
 
     asked: Mapping[str, OpenStep]
     last: int = 0
+    _parts: dict[str, str] = attrs.Factory(dict[str, str])
     _waiting: dict[str, deque[Row]] = attrs.Factory(dict[str, deque[Row]])
     _names: dict[int, str] = attrs.Factory(dict[int, str])
     _receivers: dict[str, deque[OpenStep]] = attrs.Factory(dict[str, deque[OpenStep]])
     _matches: list[tuple[int, str]] = attrs.Factory(list[tuple[int, str]])
 
-    def add(self, row: Row) -> None:
-        """Add a row that has arrived, unless it is known: two reads of the journal may overlap."""
+    def add(self, row: Row, parts: HeldParts | None = None) -> None:
+        """Add a row that has arrived, unless it is known: two reads of the journal may overlap.
+
+        Args:
+            row: the row.
+            parts: those that a replay has passed, for a value that names some.
+        """
         # `<=`: the numbers of arrivals grow, so a smaller one was added before.
         if row.signal <= self.last:
             return
+        if parts is not None and row.value[:1] == REFERENCE:
+            row = attrs.evolve(row, value=parts.whole(row.value))
         self.last = row.signal
         self._names[row.signal] = row.name
         self._waiting.setdefault(row.name, deque()).append(row)
@@ -68,9 +78,12 @@ class Inbox:
     def add_all(self, bodies: Sequence[str]) -> None:
         """Add the rows among those of a journal that have arrived."""
         for body in bodies:
-            row = row_of(body)
+            row = whole_row(body, self._parts)
             if row.form == "arrived":
                 self.add(row)
+            # The parts of an arrival are in its commit, directly before it: they may be in an earlier page.
+            if row.form != "part":
+                self._parts.clear()
 
     def wait(self, name: str, asked: OpenStep) -> None:
         """Register a branch that waits for a name."""
