@@ -15,7 +15,7 @@ from world import Outside
 from perdure import App, attempt
 from perdure.app import OpenApp
 from perdure.runtime.simulated import Simulation
-from perdure.testing.world.backend import Backend, backend_of
+from perdure.testing.world.boundary import Backend, backend_of
 
 A = TypeVar("A")
 FOREVER_MS = 600_000

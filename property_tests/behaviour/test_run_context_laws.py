@@ -14,7 +14,7 @@ from returns.result import Result, Success
 
 from perdure import App, Do, Task, TaskContext, effect, program
 from perdure.programs import gather, sleep
-from perdure.runtime.run_context import run_context
+from perdure.runtime.tasks import run_context
 from perdure.stores.memory import memory_store
 
 

@@ -37,8 +37,8 @@ from perdure.programs import Exit, Raised
 from perdure.programs.drivers import Suspended, default_handler, run_inline, run_while_answered
 from perdure.values.address import Address
 from perdure.values.errors import InvalidInput
-from perdure.values.failure import FailureRecord
 from perdure.values.instance import Claim, Instance, Left, PendingRetry
+from perdure.values.status import FailureRecord
 from perdure.values.transition import Loaded, Put, Transition
 from perdure.values.turn_inputs import NO_OTHERS, Decoded, OtherEngines, TurnInputs
 

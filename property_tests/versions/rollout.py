@@ -16,8 +16,8 @@ from returns.result import Failure, Result, Success
 from versioned_jobs import Code
 
 from perdure import Limits, attempt
-from perdure.client.calls import concurrently
 from perdure.client.client import Client
+from perdure.client.gateway import concurrently
 from perdure.jobs.code_fingerprint import code_of
 from perdure.remote.channel import AnswerLost, HttpReply, NotSent
 from perdure.remote.connecting import settings

@@ -14,8 +14,8 @@ from returns.result import Failure, Success
 from type_pairs import Built, changes
 
 from perdure import App, Decision, Task
-from perdure.client.calls import attempt
 from perdure.client.client import Client, gateway_of
+from perdure.client.gateway import attempt
 from perdure.codecs import Codec, fingerprint
 from perdure.jobs.request import Request
 from perdure.remote.async_channel import AsyncClientRuntime

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from perdure.app import App
-    from perdure.client.calls import attempt
     from perdure.client.client import Client
+    from perdure.client.gateway import attempt
     from perdure.codecs import Migrations
     from perdure.jobs.call import Call
     from perdure.jobs.context import Alarm, Decision
@@ -39,11 +39,11 @@ if TYPE_CHECKING:
     )
     from perdure.programs import Do, Program, effect, fail, lift, program, succeed
     from perdure.values.attributes import Attribute, Condition, attribute
-    from perdure.values.failure import Defect
     from perdure.values.limits import KeepHistory, Limit, Limits, LimitUse
     from perdure.values.retry import Backoff, Retry
     from perdure.values.schedule import cron, every
     from perdure.values.secret import Secret
+    from perdure.values.status import Defect
 else:
     from perdure._lazy import lazy_names
 
@@ -51,7 +51,7 @@ else:
         __name__,
         {
             "perdure.app": ("App",),
-            "perdure.client.calls": ("attempt",),
+            "perdure.client.gateway": ("attempt",),
             "perdure.client.client": ("Client",),
             "perdure.codecs": ("Migrations",),
             "perdure.jobs.call": ("Call",),
@@ -82,7 +82,7 @@ else:
             "perdure.values.retry": ("Backoff", "Retry"),
             "perdure.values.schedule": ("cron", "every"),
             "perdure.values.attributes": ("Attribute", "Condition", "attribute"),
-            "perdure.values.failure": ("Defect",),
+            "perdure.values.status": ("Defect",),
             "perdure.values.limits": ("KeepHistory", "Limit", "LimitUse", "Limits"),
             "perdure.values.secret": ("Secret",),
         },

@@ -32,7 +32,7 @@ from perdure.jobs.checkpoint import (
 )
 from perdure.jobs.context import RunInterrupted
 from perdure.jobs.definition import AnyDefinition
-from perdure.jobs.failures import record_failure
+from perdure.jobs.hooks import record_failure
 from perdure.jobs.recovery import recover
 from perdure.jobs.redaction import secrets_of_instance, secrets_of_request
 from perdure.jobs.request import ALARM, RECOVER, Inbound, Request
@@ -43,11 +43,9 @@ from perdure.jobs.turn import begin, begin_marked, finish, interrupted, merge_ba
 from perdure.programs import Exit, Halted, Raised
 from perdure.programs.constructors import LIMITS
 from perdure.programs.drivers import Suspended, default_handler, run_inline
-from perdure.programs.exit import ENDS_PROCESS, is_closing
-from perdure.programs.instructions import ServiceCall
+from perdure.programs.instructions import ENDS_PROCESS, ServiceCall, is_closing
 from perdure.runtime.record import Future, LogRecord, Runtime
-from perdure.runtime.run_context import InRun, enter_run, leave_run
-from perdure.runtime.tasks import start_eagerly
+from perdure.runtime.tasks import InRun, enter_run, leave_run, start_eagerly
 from perdure.values.address import Address
 from perdure.values.answer import RunAnswer
 from perdure.values.attributes import AttributeKeys

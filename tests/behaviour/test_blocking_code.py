@@ -28,7 +28,7 @@ from perdure.programs import (
     run_sync,
 )
 from perdure.runtime.on_asyncio import asyncio_runtime
-from perdure.runtime.run_context import RunContext, run_context
+from perdure.runtime.tasks import RunContext, run_context
 from perdure.values.errors import DefinitionError, HookRaised
 
 TENANT: ContextVar[str] = ContextVar("tenant", default="none")

@@ -19,8 +19,8 @@ from perdure.values.errors import (
     RunTimeout,
     StoreUnavailable,
 )
-from perdure.values.failure import Defect
 from perdure.values.outcome import Completed, Failed, Retrying, Running, SelfTerminated
+from perdure.values.status import Defect
 
 
 # ---------------------------------------------------------------- the caller goes away

@@ -13,8 +13,8 @@ from world import Outside, World, on_each_store
 
 from perdure import App, Backoff, Decision, Program, Retry, Task, TaskContext
 from perdure.values.errors import HookRaised, OutcomeUnknown, Rejected
-from perdure.values.failure import Defect
 from perdure.values.outcome import Failed, Retrying
+from perdure.values.status import Defect
 from perdure.values.transition import Put
 
 

@@ -5,8 +5,8 @@ from mailbag import Pile, add, at, flushes, mailbag, opened, run_ids
 from world import ProcessDied, World, on_each_store
 
 from perdure.values.answer import Cleared, Terminated
-from perdure.values.failure import Defect
 from perdure.values.outcome import Completed, Flushed, Retrying, Running, SelfTerminated
+from perdure.values.status import Defect
 
 
 # ---------------------------------------------------------------- while a flush runs

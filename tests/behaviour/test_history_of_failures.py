@@ -11,7 +11,7 @@ from returns.result import Result, Success
 from world import STORES
 
 from perdure import App, Decision, Do, Migrations, Task, TaskContext, effect, program
-from perdure.jobs.failures import traceback_text
+from perdure.jobs.hooks import traceback_text
 from perdure.testing import Crash, WorkerDied, World
 from perdure.values.answer import PauseResult
 from perdure.values.errors import HookRaised, Undecodable

@@ -11,8 +11,8 @@ from world import START, HasOutside, Refused, World, on_each_store, say
 from perdure import App, Backoff, Continuous, ContinuousContext, Debounce, Do, Retry, Task, every, program
 from perdure.programs import sleep
 from perdure.values.errors import DefinitionError
-from perdure.values.failure import Defect
 from perdure.values.outcome import Completed, Failed, Parked, Retrying
+from perdure.values.status import Defect
 
 
 @frozen

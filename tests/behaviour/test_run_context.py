@@ -7,7 +7,7 @@ from world import World, on_each_store
 
 from perdure import App, Backoff, Do, Retry, Task, TaskContext, TaskErrorContext, effect, fail, program
 from perdure.programs import gather
-from perdure.runtime.run_context import RunContext, run_context
+from perdure.runtime.tasks import RunContext, run_context
 
 
 @attrs.define

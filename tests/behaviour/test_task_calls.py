@@ -48,8 +48,8 @@ from perdure import (
 from perdure.programs import gather, sleep
 from perdure.values.answer import Sent
 from perdure.values.errors import DefinitionError, HookRaised, Rejected
-from perdure.values.failure import Defect
 from perdure.values.outcome import Completed, Failed, Triggered
+from perdure.values.status import Defect
 
 
 # ---------------------------------------------------------------- calls

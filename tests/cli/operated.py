@@ -44,9 +44,9 @@ from perdure.testing.conformance.assertions import value
 from perdure.testing.conformance.histories import message
 from perdure.values.address import Address
 from perdure.values.event import JobPaused, JobStarted
-from perdure.values.failure import FailureRecord
 from perdure.values.instance import Instance, PendingRetry
 from perdure.values.message import DeadLettered
+from perdure.values.status import FailureRecord
 from perdure.values.transition import Put, Transition
 
 NEW_YEAR_MS = 4_102_444_800_000

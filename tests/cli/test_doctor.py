@@ -24,9 +24,9 @@ from perdure.cli.inspection.sqlite_diagnosis import (
 from perdure.cli.inspection.stats import Counts, FileSize
 from perdure.cli.target.remote import connected
 from perdure.stores.values import Health
-from perdure.values.failure import FailureRecord
 from perdure.values.instance import Left
 from perdure.values.listings import StatusCount, StoreCounts
+from perdure.values.status import FailureRecord
 
 Out = pytest.CaptureFixture[str]
 

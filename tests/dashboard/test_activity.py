@@ -29,9 +29,9 @@ from perdure.values.event import (
     JobTerminated,
     MessageDeadLettered,
 )
-from perdure.values.failure import FailureRecord
 from perdure.values.instance import Instance
 from perdure.values.live_event import AlarmFired
+from perdure.values.status import FailureRecord
 
 ERROR = FailureRecord(form="failure", error_type="NoStock", message="none left")
 RUN = {"event_id": "e", "run_id": "r", "attempt": 1, "delivery": 1, "duration_ms": 1}

@@ -28,8 +28,8 @@ from perdure.kinds.debounce.context import BATCHES
 from perdure.stores.rows import event_body, from_json, logged_event, to_json
 from perdure.stores.sqlite.reader import read_from_outside
 from perdure.values.event import EVENT_TYPES
-from perdure.values.failure import FailureRecord
 from perdure.values.instance import Claim, PendingRetry
+from perdure.values.status import FailureRecord
 
 GOLDEN = sorted(HERE.glob("schema_*.sql"))
 

@@ -81,9 +81,9 @@ from perdure.values.errors import (
     RunTimeout,
     ServerUnreachable,
 )
-from perdure.values.failure import FailureRecord
 from perdure.values.instance import Instance
 from perdure.values.message import DeadLettered, Message, Postponed, StoredMessage
+from perdure.values.status import FailureRecord
 from perdure.values.transition import Remembered
 
 pytestmark = pytest.mark.xdist_group("restate")  # one process starts the cluster, once

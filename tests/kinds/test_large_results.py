@@ -15,7 +15,7 @@ from returns.result import Failure, Success
 
 from perdure import App, Backoff, Do, Limits, PoolBatch, Retry, Secret, WorkerPool, Workflow, WorkflowContext, program
 from perdure.cli.commands import run_command
-from perdure.client.calls import attempt
+from perdure.client.gateway import attempt
 from perdure.jobs.code_fingerprint import code_of
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.parts import Reference, parts_in
@@ -29,8 +29,8 @@ from perdure.testing import Crash, WorkerDied, World
 from perdure.values.answer import Done
 from perdure.values.errors import InvalidInput, Undecodable
 from perdure.values.excerpt import REFERENCE
-from perdure.values.failure import Defect
 from perdure.values.outcome import Failed
+from perdure.values.status import Defect
 
 ROW = 100
 LIMITS = Limits(payload_bytes=ROW, input_bytes=4_000, journal_page=7)

@@ -34,8 +34,7 @@ from perdure.runtime.record import Sizes
 from perdure.testing import Crash, Delay, Hang, WorkerDied, World
 from perdure.testing.world.world import with_sizes
 from perdure.values.errors import InvalidArgument, InvalidInput
-from perdure.values.failure import Defect
-from perdure.values.status import InstanceStatus
+from perdure.values.status import Defect, InstanceStatus
 
 PICTURE = Picture("ann", "a.png")
 BAD = Picture("ann", "bad.png")

@@ -11,7 +11,7 @@ from engine_edges import plain, working
 
 from perdure import Do, Limits, Task, TaskContext, program
 from perdure.testing import Crash, WorkerDied, World
-from perdure.values.failure import FailureRecord
+from perdure.values.status import FailureRecord
 
 
 @program

@@ -42,7 +42,7 @@ from returns.primitives.container import BaseContainer
 from returns.result import Failure, Result, Success
 
 from perdure.programs import Program, asks, fail, halt, run_sync, succeed
-from perdure.programs.exit import HaltedOutside
+from perdure.programs.instructions import HaltedOutside
 
 
 def test_a_program_is_a_container():

@@ -10,7 +10,7 @@ import pytest
 from returns.result import Success
 
 from perdure import Decision, Task
-from perdure.client.calls import attempt
+from perdure.client.gateway import attempt
 from perdure.remote import connect, connect_sync
 from perdure.remote.async_channel import BatchRefused, CallBatcher
 from perdure.remote.channel import AnswerLost, ClientClosed, HttpReply, NotSent

@@ -6,7 +6,7 @@ import pytest
 from returns.result import Success
 
 from perdure import App, Decision, Task
-from perdure.client.calls import attempt
+from perdure.client.gateway import attempt
 from perdure.remote import connect
 from perdure.server.serving import serving
 from perdure.values.errors import InvalidArgument

@@ -27,7 +27,7 @@ from perdure import (
     fail,
     program,
 )
-from perdure.client.calls import attempt
+from perdure.client.gateway import attempt
 from perdure.client.local_gateway import acting_for
 from perdure.programs import sleep
 from perdure.remote import connect, connect_sync

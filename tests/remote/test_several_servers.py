@@ -15,14 +15,13 @@ from hypothesis import strategies as st
 from returns.result import Failure, Success
 
 from perdure import App, Continuous, Decision, PoolBatch, Task, WorkerPool, every, succeed
-from perdure.client.calls import attempt
 from perdure.client.client import Client, gateway_of
+from perdure.client.gateway import attempt
 from perdure.client.local_gateway import engine_of
 from perdure.remote import connect, connect_sync
 from perdure.remote.async_channel import Connections
-from perdure.remote.channel import AnswerLost, HttpReply, NotSent
+from perdure.remote.channel import AnswerLost, HttpReply, NotSent, limits_of
 from perdure.remote.servers import AWAY_MS, MAX_AWAY_MS, MAX_SERVERS, Server, ServerCall, Servers
-from perdure.remote.transport_errors import limits_of
 from perdure.runtime.on_asyncio import asyncio_runtime
 from perdure.server.serving import serving
 from perdure.values.errors import (

@@ -9,12 +9,12 @@ import pytest
 from returns.result import Failure, Success
 
 from perdure import App, Decision, Do, Task, WorkerPool, Workflow, program, succeed
-from perdure.client.calls import attempt
+from perdure.client.gateway import attempt
 from perdure.remote import connect, connect_sync
 from perdure.server.serving import serving
 from perdure.values.answer import Done
 from perdure.values.errors import InvalidInput, Rejected, Undecodable
-from perdure.values.failure import Defect
+from perdure.values.status import Defect
 
 
 def version(make: Any) -> Any:

@@ -10,8 +10,8 @@ import pytest
 from returns.result import Failure, Success
 
 from perdure import App, Decision, Do, Limits, Task, Workflow, WorkflowContext, program
-from perdure.client.calls import attempt
 from perdure.client.client import Client, gateway_of
+from perdure.client.gateway import attempt
 from perdure.client.local_gateway import engine_of
 from perdure.remote import connect, connect_sync
 from perdure.remote.connecting import settings

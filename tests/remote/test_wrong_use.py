@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from perdure import App, Task, attempt
-from perdure.client.calls import Call
+from perdure.client.gateway import Call
 from perdure.remote import connect, connect_sync
 from perdure.values.errors import InvalidId
 

@@ -19,8 +19,7 @@ from returns.result import Result, Success
 from perdure import App, Do, Limits, Task, TaskContext, effect, program
 from perdure.engine.reporting import LoopReports
 from perdure.engine.sinks import EngineView, OpenSink, OpenSinks
-from perdure.runtime.blocked_loop import MAX_STACK, LoopWatch, blocking_code, frame_of, is_of_loop
-from perdure.runtime.on_asyncio import asyncio_runtime
+from perdure.runtime.on_asyncio import MAX_STACK, LoopWatch, asyncio_runtime, blocking_code, frame_of, is_of_loop
 from perdure.runtime.record import BlockingCode, LogRecord
 from perdure.values.live_event import AnyEvent, LoopBlocked
 

@@ -14,8 +14,8 @@ from perdure import App, Do, Task, TaskContext, program, succeed
 from perdure.engine.sinks import EffectBegun, EffectSpan, EngineView, OpenSink, TurnBegun, TurnEnded
 from perdure.runtime.simulated_task import SimulatedCancellation
 from perdure.values.errors import DefinitionError
-from perdure.values.failure import FailureRecord
 from perdure.values.instance import Claim
+from perdure.values.status import FailureRecord
 
 Place: TypeAlias = Literal["current", "begin", "context", "runs", "end", "effect", "enter", "failed", "exit"]
 PLACES: tuple[Place, ...] = ("current", "begin", "context", "runs", "end", "effect", "enter", "failed", "exit")

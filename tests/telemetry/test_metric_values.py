@@ -15,7 +15,6 @@ from perdure.telemetry.opentelemetry.signals import INSTRUMENTS, LOOP_BLOCKED, L
 from perdure.telemetry.prometheus import metrics
 from perdure.telemetry.prometheus.metrics import Counting, JobLabels, KnownJobs, LabelValues, Metric, Readings, Tally
 from perdure.values.event import EVENT_TYPES, JobExecuted, JobFailed, JobLeft, JobParked, JobRecovered, JobStarted
-from perdure.values.failure import FailureRecord
 from perdure.values.listings import InFlight, StatusCount, StoreCounts
 from perdure.values.live_event import (
     LIVE_EVENT_TYPES,
@@ -27,6 +26,7 @@ from perdure.values.live_event import (
     RunClaimed,
     StoreCommitted,
 )
+from perdure.values.status import FailureRecord
 
 ID = "customer-4711"
 EVENTS: dict[str, Any] = {**EVENT_TYPES, **LIVE_EVENT_TYPES}

@@ -33,10 +33,9 @@ from perdure.telemetry.prometheus.metrics import (
 from perdure.telemetry.prometheus.page import families, preferred
 from perdure.values.errors import DefinitionError
 from perdure.values.event import EVENT_TYPES, JobExecuted, JobFailed, JobLeft
-from perdure.values.failure import FailureRecord
 from perdure.values.listings import InFlight, StatusCount, StoreCounts
 from perdure.values.live_event import LIVE_EVENT_TYPES, AlarmFired, RequestEnded
-from perdure.values.status import Status
+from perdure.values.status import FailureRecord, Status
 
 JOBS = KnownJobs({("task", "orders"): JobLabels(("task", "orders"), frozenset({"send"}))})
 EVENTS: dict[str, Any] = {**EVENT_TYPES, **LIVE_EVENT_TYPES}

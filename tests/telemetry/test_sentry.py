@@ -15,7 +15,7 @@ from perdure import App, Backoff, Do, Retry, Secret, Task, TaskContext, fail, pr
 from perdure.telemetry.sentry import MAX_RUNS, Reports, report_of, sentry
 from perdure.testing import World
 from perdure.values.event import JobFailed
-from perdure.values.failure import FailureRecord
+from perdure.values.status import FailureRecord
 
 
 @attrs.frozen

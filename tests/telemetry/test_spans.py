@@ -39,8 +39,8 @@ from perdure.jobs.request import ALARM, RECOVER
 from perdure.programs import gather
 from perdure.values.answer import OutcomeRecord, PauseResult, RunAnswer
 from perdure.values.errors import EngineClosed, HookRaised, OutcomeUnknown, Rejected, RunTimeout, StoreUnavailable
-from perdure.values.failure import FailureRecord
 from perdure.values.instance import Claim, Instance
+from perdure.values.status import FailureRecord
 from perdure.values.turn_inputs import TurnInputs
 
 

@@ -30,7 +30,7 @@ from perdure.testing.coverage import (
     merged,
 )
 from perdure.values.errors import OutcomeUnknown
-from perdure.values.failure import Defect
+from perdure.values.status import Defect
 
 
 def observed(job: object) -> JobCoverage:

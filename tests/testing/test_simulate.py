@@ -29,8 +29,7 @@ from perdure.examples.webhook_batcher import Batch, Webhook, flush, webhook_batc
 from perdure.jobs.context import SetState
 from perdure.jobs.draft import DraftInBranch
 from perdure.programs import Raised, asks, bracket, fail, gather, log, now, race, sleep, succeed, when
-from perdure.programs.exit import EffectTimeout
-from perdure.programs.instructions import ServiceCall
+from perdure.programs.instructions import EffectTimeout, ServiceCall
 from perdure.testing import (
     Crash,
     EffectStep,

@@ -38,11 +38,10 @@ from perdure.values.excerpt import (
     one_line,
     shortened,
 )
-from perdure.values.failure import Defect, FailureRecord
 from perdure.values.instance import Claim, Instance
 from perdure.values.schedule import Cron
 from perdure.values.secret import shown_fields
-from perdure.values.status import InstanceStatus
+from perdure.values.status import Defect, FailureRecord, InstanceStatus
 from perdure.values.status_wait import WaitCondition
 
 HUGE = "\x1b[31m\n" + "x" * 5_000

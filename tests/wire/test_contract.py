@@ -8,7 +8,7 @@ import pytest
 
 from perdure import Task, succeed
 from perdure.jobs.hooks import FROM_HOOKS
-from perdure.wire.engine_info import contract_of
+from perdure.wire.records import contract_of
 
 
 @attrs.frozen

@@ -20,11 +20,10 @@ from perdure.values.errors import Rejected, ServerUnreachable
 from perdure.values.listings import InFlight, Listed
 from perdure.values.message import StoredMessage
 from perdure.values.status import InstanceStatus
-from perdure.wire.engine_info import EngineInfo
 from perdure.wire.openapi import openapi
 from perdure.wire.openapi_components import problem_name
 from perdure.wire.problems import STATUS, problem_of
-from perdure.wire.records import data_of
+from perdure.wire.records import EngineInfo, data_of
 
 JOBS = (order_processor, webhook_batcher, token_refresher)
 

@@ -26,7 +26,7 @@ from perdure.stores.encryption import Encryption, Key
 from perdure.stores.url import open_store
 from perdure.testing import Crash, WorkerDied, World
 from perdure.values.answer import Done
-from perdure.values.failure import Defect
+from perdure.values.status import Defect
 
 LIMITS = Limits(payload_bytes=400, input_bytes=4_000, outcome_bytes=8_000, journal_page=3)
 KEY = Encryption(primary=Key("k1", bytes(range(64))))

@@ -32,7 +32,7 @@ from perdure import (
     program,
 )
 from perdure.cli.commands import run_command
-from perdure.client.calls import attempt
+from perdure.client.gateway import attempt
 from perdure.jobs.code_fingerprint import code_of
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.parts import Reference, parts_in

@@ -16,9 +16,9 @@ from perdure.programs import gather, sleep
 from perdure.testing import Crash, WorkerDied, World
 from perdure.values.answer import Done, WasCancelled
 from perdure.values.event import JobNoted
-from perdure.values.failure import FailureRecord
 from perdure.values.instance import Instance
 from perdure.values.outcome import Failed
+from perdure.values.status import FailureRecord
 
 FAILED = FailureRecord(form="defect", error_type="ValueError", message="no")
 STORES = ["memory://", "sqlite"]

@@ -14,7 +14,7 @@ from perdure.jobs.redaction import redacted_instance, redacted_payload
 from perdure.programs import fail, sleep
 from perdure.testing import World
 from perdure.values.answer import Done
-from perdure.values.failure import Defect
+from perdure.values.status import Defect
 
 
 @attrs.frozen

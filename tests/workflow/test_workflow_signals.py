@@ -34,8 +34,8 @@ from perdure.testing import Delay, Raise, WorkerDied, World
 from perdure.testing.journal import check_journal
 from perdure.values.answer import Done, WasCancelled
 from perdure.values.errors import DefinitionError, InvalidArgument, InvalidInput, Overloaded, SignalRefused
-from perdure.values.failure import Defect
 from perdure.values.outcome import Failed
+from perdure.values.status import Defect
 
 
 def test_signals_are_received_once_in_order_also_before_the_wait() -> None:

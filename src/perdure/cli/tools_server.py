@@ -23,9 +23,8 @@ from perdure.remote import connect
 from perdure.server.calls import scope_of
 from perdure.values.errors import AccessDenied, InvalidArgument, PerdureError
 from perdure.values.excerpt import excerpt
-from perdure.wire.engine_info import installed_version
 from perdure.wire.operations import ID, OF_JOB, OPERATIONS, Argument, ClientOperation, Scope
-from perdure.wire.records import data_of
+from perdure.wire.records import data_of, installed_version
 
 MAX_CALLS: Final = 16
 """How many tool calls may be in progress. A further call is refused."""

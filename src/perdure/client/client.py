@@ -11,8 +11,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Never, NoReturn, TypeV
 import attrs
 from returns.result import Failure, Result, Success
 
-from perdure.client.calls import check_backup, check_definition, check_together, check_wanted, list_filter
-from perdure.client.gateway import Gateway, JobByName
+from perdure.client.gateway import (
+    Gateway,
+    JobByName,
+    check_backup,
+    check_definition,
+    check_together,
+    check_wanted,
+    list_filter,
+)
 from perdure.jobs.call import Call, result_of
 from perdure.jobs.definition import AnyDefinition, CallError, Definition
 from perdure.jobs.explanation import NO_ANSWERS, Answers, Asked, Explanation, request_of
@@ -48,7 +55,6 @@ from perdure.values.status_wait import (
     WaitOver,
 )
 from perdure.values.times import Duration
-from perdure.wire.engine_info import EngineInfo
 from perdure.wire.operations import (
     BURY,
     COUNTS,
@@ -69,6 +75,7 @@ from perdure.wire.operations import (
     ClientOperation,
     check_text,
 )
+from perdure.wire.records import EngineInfo
 
 
 class ContextGuard:

@@ -14,8 +14,8 @@ import attrs
 from returns.result import Failure, Result, Success
 
 from perdure.client.by_name import NamedJob, fork_page
-from perdure.client.calls import check_definition, concurrently
 from perdure.client.client import Client, gateway_of
+from perdure.client.gateway import check_definition, concurrently
 from perdure.client.reading import ReadingGateway
 from perdure.engine.loops.outbox import with_unserved
 from perdure.engine.mailbox.entry import MailboxEntry
@@ -72,9 +72,9 @@ from perdure.values.status_wait import Awaited, PublishedValue, UpdateReply, Wai
 from perdure.values.stream import StreamPage
 from perdure.values.times import Duration, duration_ms
 from perdure.values.transition import Loaded
-from perdure.wire.engine_info import EngineInfo, installed_version, job_info
 from perdure.wire.explanation import ExplainInputs
 from perdure.wire.operations import FORK_MANY, ClientOperation
+from perdure.wire.records import EngineInfo, installed_version, job_info
 
 
 @attrs.frozen

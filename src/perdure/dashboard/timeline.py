@@ -36,7 +36,7 @@ from perdure.values.address import Address
 from perdure.values.errors import InvalidInput
 from perdure.values.event import DebounceFlushed, Event, JobExecuted, JobFailed, JobRecovered, JobRetryExhausted
 from perdure.values.excerpt import fields_in_line, shortened
-from perdure.values.failure import FailureRecord
+from perdure.values.status import FailureRecord
 from perdure.values.times import from_ms, to_ms
 
 _HEADER: Final = {"event_id", "at_ms", "address", "run_count"}

@@ -41,7 +41,7 @@ from perdure.engine.turns import EventBatch, TurnExecutor
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.request import AHEAD, RECOVER, Recover, Request, Terminate
 from perdure.jobs.step import Commit, Defer, RecoverFirst
-from perdure.programs.exit import ENDS_PROCESS, is_closing
+from perdure.programs.instructions import ENDS_PROCESS, is_closing
 from perdure.runtime.record import Future, Runtime
 from perdure.runtime.tasks import start_eagerly
 from perdure.values.address import Address

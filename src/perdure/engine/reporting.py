@@ -19,7 +19,7 @@ from perdure.engine.mailbox.instance_cell import InstanceCell
 from perdure.engine.sinks import OpenSinks
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.draft import HookBug, HookBugKind, Inspection
-from perdure.jobs.failures import record_failure
+from perdure.jobs.hooks import record_failure
 from perdure.jobs.redaction import redacted_failure, secrets_of_run
 from perdure.jobs.request import AlarmDue
 from perdure.jobs.step import Commit, Execute, Step
@@ -30,7 +30,6 @@ from perdure.runtime.record import BlockingCode, LogRecord, Runtime
 from perdure.values.address import Address
 from perdure.values.errors import Conflict, EngineClosed, OutcomeUnknown, Overloaded
 from perdure.values.event import Event, JobFailed, JobLeft, JobParked, JobRecovered, JobRetryExhausted
-from perdure.values.failure import FailureRecord
 from perdure.values.instance import Fence, Instance
 from perdure.values.live_event import (
     AlarmFired,
@@ -45,6 +44,7 @@ from perdure.values.live_event import (
 )
 from perdure.values.message import Consumed, DeadLettered, MessageFate, StoredMessage
 from perdure.values.secret import scrubbed
+from perdure.values.status import FailureRecord
 from perdure.values.transition import Put, Transition
 
 INCIDENTS = frozenset({JobFailed, JobLeft, JobParked, JobRecovered, JobRetryExhausted})

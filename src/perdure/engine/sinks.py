@@ -22,11 +22,11 @@ from perdure.values.address import Address
 from perdure.values.answer import PauseResult, RunAnswer
 from perdure.values.errors import DefinitionError, HookRaised, OutcomeUnknown, Rejected, RunTimeout, StoreError
 from perdure.values.excerpt import MAX_LINE_CHARACTERS, excerpt, fields_in_line, shortened
-from perdure.values.failure import FailureRecord
 from perdure.values.instance import Claim, Instance
 from perdure.values.limits import Limits
 from perdure.values.listings import InFlight
 from perdure.values.live_event import AnyEvent
+from perdure.values.status import FailureRecord
 from perdure.values.trace import trace_context
 from perdure.values.turn_inputs import TurnInputs
 

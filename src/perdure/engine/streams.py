@@ -21,9 +21,8 @@ from perdure.jobs.step import Execute
 from perdure.jobs.streams import EMITTER, Heartbeat, NotBeating, NotEmitting, Stream, in_effect
 from perdure.programs.drivers import default_handler, settle_answer
 from perdure.programs.effect_results import CalledElsewhere
-from perdure.programs.exit import is_closing
 from perdure.programs.future import answer_of
-from perdure.programs.instructions import ServiceCall
+from perdure.programs.instructions import ServiceCall, is_closing
 from perdure.runtime.record import Future, LogRecord, Runtime, Sizes, SpawnedTask, Timer
 from perdure.stores.contract import Store
 from perdure.stores.values import StoredStreams

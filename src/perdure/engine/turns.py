@@ -38,9 +38,9 @@ from perdure.jobs.step import Commit, Defer, Execute, Mark, RecoverFirst
 from perdure.jobs.turn import begin, begin_marked
 from perdure.programs import Raised
 from perdure.programs.drivers import Suspended, asks_service
-from perdure.programs.exit import ENDS_PROCESS
+from perdure.programs.instructions import ENDS_PROCESS
 from perdure.runtime.record import LogRecord, Runtime
-from perdure.runtime.run_context import enter_run, leave_run, outside_runs, run_around
+from perdure.runtime.tasks import enter_run, leave_run, outside_runs, run_around
 from perdure.values.address import Address
 from perdure.values.errors import Conflict, EngineClosed, OutcomeUnknown, StoreError
 from perdure.values.instance import Instance

@@ -22,7 +22,7 @@ from perdure.values.frozen import frozen, turn_value
 from perdure.values.times import Duration, due_ms, duration_ms
 
 if TYPE_CHECKING:
-    from perdure.runtime.run_context import RunIdentity
+    from perdure.runtime.tasks import RunIdentity
     from perdure.values.instance import Instance
 
 

@@ -26,7 +26,7 @@ from perdure.jobs.context import (
 )
 from perdure.jobs.request import CommandSpec, Request, within
 from perdure.programs import PASS, Exit, Instruction
-from perdure.programs.watch import Watch
+from perdure.programs.interpreter import Watch
 from perdure.values.address import Address
 from perdure.values.errors import InvalidInput, PerdureError
 from perdure.values.excerpt import excerpt, fields_in_line

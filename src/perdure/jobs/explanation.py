@@ -14,7 +14,7 @@ from returns.result import Failure, Success
 from perdure.jobs.checkpoint import AwaitChange, Checkpoint, DryJournal, HasWork, KeepProgram, ReadJournal, TakeProgram
 from perdure.jobs.definition import AnyDefinition, Definition
 from perdure.jobs.draft import Draft
-from perdure.jobs.failures import record_failure
+from perdure.jobs.hooks import record_failure
 from perdure.jobs.redaction import secrets_of_instance, secrets_of_request, secrets_of_run
 from perdure.jobs.request import ALARM, Request
 from perdure.jobs.run import claim_event

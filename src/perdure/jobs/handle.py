@@ -13,7 +13,7 @@ from returns.result import Failure, Result, Success
 from perdure.jobs.call import Call, named, result_of
 from perdure.jobs.definition import CallError, Definition, Dispatch
 from perdure.jobs.display import NOT_FOUND
-from perdure.jobs.failures import typed_error
+from perdure.jobs.hooks import typed_error
 from perdure.jobs.request import (
     Pause,
     Request,
@@ -27,7 +27,6 @@ from perdure.jobs.request import (
 from perdure.values.address import Job, check_id
 from perdure.values.answer import OutcomeRecord, PauseResult, RunAnswer, Terminated
 from perdure.values.errors import RequestError
-from perdure.values.failure import Defect, FailureRecord
 from perdure.values.limits import Limits
 from perdure.values.listings import HoldResult, JobCount, MatchCount
 from perdure.values.outcome import (
@@ -41,7 +40,7 @@ from perdure.values.outcome import (
     SelfTerminated,
     Triggered,
 )
-from perdure.values.status import Held, InstanceStatus
+from perdure.values.status import Defect, FailureRecord, Held, InstanceStatus
 from perdure.values.status_wait import NeverStored, NoOutcome, NotReached, Reached, WaitCondition, WaitOver
 from perdure.values.times import Duration, from_ms
 

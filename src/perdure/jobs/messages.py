@@ -10,7 +10,7 @@ from returns.result import Failure
 
 from perdure._lazy import lazy_module
 from perdure.codecs import NewerOnly
-from perdure.jobs.failures import record_failure
+from perdure.jobs.hooks import record_failure
 from perdure.jobs.parts import NamedValue, value_named_in
 from perdure.jobs.redaction import redacted_failure, secrets_of_request
 from perdure.jobs.request import Inbound, Request
@@ -20,10 +20,10 @@ from perdure.programs import Raised
 from perdure.values.address import Address
 from perdure.values.errors import HookRaised, InstanceParked, PerdureError, SignalRefused
 from perdure.values.event import MessageDeadLettered, MessageRedriven, MessageRejected
-from perdure.values.failure import FailureRecord
 from perdure.values.instance import MAX_CODES, Instance
 from perdure.values.message import DeadLettered, Message, MessageFate, Postponed, StoredMessage
 from perdure.values.retry import Backoff
+from perdure.values.status import FailureRecord
 from perdure.values.transition import Purge, Transition
 from perdure.values.turn_inputs import TurnInputs
 

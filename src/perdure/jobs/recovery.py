@@ -11,13 +11,13 @@ from perdure.jobs.request import Inbound, Request
 from perdure.jobs.run import broken_before, park_run
 from perdure.jobs.step import Commit, Execute, Mark
 from perdure.jobs.transitions import EventRecorder, answered, purge, put, reply
-from perdure.programs.exit import ENDS_PROCESS
+from perdure.programs.instructions import ENDS_PROCESS
 from perdure.values.address import Address
 from perdure.values.answer import PauseResult
 from perdure.values.event import JobParked, JobRecovered
-from perdure.values.failure import FailureRecord
 from perdure.values.instance import Claim, Instance
 from perdure.values.message import Kept
+from perdure.values.status import FailureRecord
 from perdure.values.transition import Transition
 from perdure.values.turn_inputs import NO_OTHERS, OtherEngines, TurnInputs
 

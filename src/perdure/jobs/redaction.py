@@ -16,11 +16,10 @@ from perdure.jobs.step import Commit, Execute, Step
 from perdure.jobs.transitions import EventRecorder, stored
 from perdure.values.errors import InvalidInput
 from perdure.values.event import Event, JobAccepted
-from perdure.values.failure import FailureRecord
 from perdure.values.instance import Claim, Instance
 from perdure.values.message import StoredMessage
 from perdure.values.secret import HIDDEN, Hide, hide, texts_of
-from perdure.values.status import InstanceStatus
+from perdure.values.status import FailureRecord, InstanceStatus
 from perdure.values.transition import Purge, Put, Transition
 from perdure.values.turn_inputs import TurnInputs
 

@@ -11,7 +11,7 @@ import attrs
 from returns.result import Failure
 
 from perdure.jobs.definition import AnyDefinition
-from perdure.jobs.failures import error_for_hook, record_failure, refusal
+from perdure.jobs.hooks import error_for_hook, record_failure, refusal
 from perdure.jobs.keys import condition_of, remember
 from perdure.jobs.redaction import secrets_of_request, secrets_of_run
 from perdure.jobs.request import AlarmDue, Request, run_id_of
@@ -21,10 +21,9 @@ from perdure.programs import Halted, Raised
 from perdure.values.answer import OutcomeRecord, RunAnswer
 from perdure.values.errors import InvalidInput
 from perdure.values.event import Event, JobExecuted, JobFailed, JobParked, JobRetryExhausted, JobStarted, JobTerminated
-from perdure.values.failure import Defect, FailureRecord
 from perdure.values.instance import Cause, Claim, Instance, PendingRetry
 from perdure.values.retry import Exhausted, RetryAt
-from perdure.values.status import Suspension, failed_for_good
+from perdure.values.status import Defect, FailureRecord, Suspension, failed_for_good
 from perdure.values.transition import Put, Transition
 from perdure.values.turn_inputs import Decoded, TurnInputs
 

@@ -11,12 +11,12 @@ from returns.result import Result
 from perdure.jobs.draft import Draft
 from perdure.jobs.request import Request, run_id_of
 from perdure.programs import Program
-from perdure.runtime.run_context import Run
+from perdure.runtime.tasks import Run
 from perdure.values.errors import HookFailed, RequestError
 from perdure.values.excerpt import fields_in_line
-from perdure.values.failure import FailureRecord
 from perdure.values.frozen import turn_value
 from perdure.values.instance import Claim, Instance
+from perdure.values.status import FailureRecord
 from perdure.values.transition import Transition
 from perdure.values.turn_inputs import TurnInputs
 

@@ -13,7 +13,7 @@ import attrs
 from perdure.codecs import UpcastFailed
 from perdure.jobs.code_fingerprint import code_of
 from perdure.jobs.definition import AnyDefinition
-from perdure.jobs.failures import record_failure
+from perdure.jobs.hooks import record_failure
 from perdure.jobs.recovery import RELEASED, claimed_command
 from perdure.jobs.redaction import secrets_of_instance
 from perdure.jobs.request import Request, TakeUp, Terminate
@@ -26,10 +26,10 @@ from perdure.values.answer import OutcomeRecord, PauseResult, RunAnswer, Termina
 from perdure.values.errors import InvalidInput, Undecodable
 from perdure.values.event import Event, JobFailed, JobLeft, JobPaused, JobResumed, JobTerminated
 from perdure.values.excerpt import REFERENCE, shortened, shown_value
-from perdure.values.failure import FailureRecord
 from perdure.values.instance import Claim, Instance, left_by
 from perdure.values.message import Message
 from perdure.values.secret import why_unreadable
+from perdure.values.status import FailureRecord
 from perdure.values.transition import KeepInstance, Purge, Put
 from perdure.values.turn_inputs import TurnInputs
 

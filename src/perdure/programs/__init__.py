@@ -30,21 +30,22 @@ if TYPE_CHECKING:
     )
     from perdure.programs.container import Do, Program, Schedule, program
     from perdure.programs.drivers import Handler, default_handler, run_async, run_sync
-    from perdure.programs.exit import (
+    from perdure.programs.instructions import (
         EffectTimeout,
         Exit,
         FailureEscalated,
         Halted,
         HaltedOutside,
+        Instruction,
         NoInterpreter,
         NotAProgram,
         NothingReturned,
         Raised,
+        ServiceCall,
     )
-    from perdure.programs.instructions import Instruction, ServiceCall
     from perdure.programs.interpreter import PASS, Interceptor, sandbox
     from perdure.runtime.record import EffectProcessDied, NotSendable, WouldBlock
-    from perdure.runtime.run_context import is_cancelled
+    from perdure.runtime.tasks import is_cancelled
 else:
     from perdure._lazy import lazy_names
 
@@ -73,7 +74,7 @@ else:
             ),
             "perdure.programs.container": ("Program", "Schedule", "Do", "program"),
             "perdure.programs.drivers": ("Handler", "default_handler", "run_async", "run_sync"),
-            "perdure.programs.exit": (
+            "perdure.programs.instructions": (
                 "EffectTimeout",
                 "FailureEscalated",
                 "HaltedOutside",
@@ -83,11 +84,12 @@ else:
                 "Exit",
                 "Halted",
                 "Raised",
+                "ServiceCall",
+                "Instruction",
             ),
-            "perdure.programs.instructions": ("ServiceCall", "Instruction"),
             "perdure.programs.interpreter": ("Interceptor", "PASS", "sandbox"),
             "perdure.runtime.record": ("NotSendable", "EffectProcessDied", "WouldBlock"),
-            "perdure.runtime.run_context": ("is_cancelled",),
+            "perdure.runtime.tasks": ("is_cancelled",),
         },
     )
 

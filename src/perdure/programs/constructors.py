@@ -37,7 +37,6 @@ from returns.result import Result
 
 from perdure._lazy import lazy_module
 from perdure.programs.container import Do, Program, node, program
-from perdure.programs.exit import NotAProgram
 from perdure.programs.instructions import (
     ASK,
     FAIL,
@@ -49,6 +48,7 @@ from perdure.programs.instructions import (
     Gather,
     Instruction,
     Log,
+    NotAProgram,
     Now,
     OrderedSupervisor,
     Race,

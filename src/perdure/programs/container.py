@@ -27,7 +27,6 @@ from typing_extensions import TypeAliasType
 from typing_extensions import TypeVar as DefaultTypeVar
 
 from perdure._lazy import lazy_module
-from perdure.programs.exit import EffectTimeout, FailureEscalated
 from perdure.programs.instructions import (
     ALT,
     ASK,
@@ -47,6 +46,8 @@ from perdure.programs.instructions import (
     SCOPE,
     TAG_NAMES,
     Deadline,
+    EffectTimeout,
+    FailureEscalated,
     Jitter,
     Now,
     ServiceCall,
@@ -450,7 +451,7 @@ class BuildWatch(Protocol):
         ...
 
 
-WATCH: Final[ContextVar[BuildWatch | None]] = ContextVar("perdure.programs.watch", default=None)
+WATCH: Final[ContextVar[BuildWatch | None]] = ContextVar("perdure.programs.interpreter", default=None)
 """The watch of the step that this thread, or this task, executes now."""
 
 _class: type[Program[Any, Any, Any]] = Program

@@ -28,7 +28,6 @@ from returns.unsafe import unsafe_perform_io
 
 from perdure.programs.container import Program, node, result_inside
 from perdure.programs.effect_results import CalledElsewhere, call_service
-from perdure.programs.exit import EffectTimeout, Exit, Halted, HaltedOutside, NoInterpreter, Raised, is_closing
 from perdure.programs.future import close_unawaited
 from perdure.programs.instructions import (
     ASK,
@@ -39,16 +38,23 @@ from perdure.programs.instructions import (
     RESULT,
     Apart,
     Deadline,
+    EffectTimeout,
+    Exit,
     Gather,
+    Halted,
+    HaltedOutside,
     Jitter,
     Log,
+    NoInterpreter,
     Now,
     Orders,
     Race,
+    Raised,
     ServiceCall,
     Sleep,
     SleepUntil,
     Supervision,
+    is_closing,
 )
 from perdure.programs.interpreter import PASS, Fork, Interceptor, Loop, interpret
 from perdure.runtime.record import LogRecord, Runtime, SpawnedTask, WouldBlock, perform_here

@@ -25,8 +25,7 @@ from returns.result import Result
 from typing_extensions import TypeForm
 
 from perdure.codecs.grammar import stripped
-from perdure.programs.exit import NothingReturned
-from perdure.programs.instructions import ServiceCall
+from perdure.programs.instructions import NothingReturned, ServiceCall
 from perdure.runtime.record import Elsewhere
 from perdure.values.excerpt import fields_in_line
 

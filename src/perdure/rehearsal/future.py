@@ -27,8 +27,8 @@ from perdure.rehearsal.answers import Performer, Recorded, ServiceAnswers, Sourc
 from perdure.rehearsal.image import Image, share_of
 from perdure.rehearsal.past import PastRequest, number_of
 from perdure.runtime.record import Runtime
-from perdure.runtime.run_context import run_around
 from perdure.runtime.simulated import Simulation
+from perdure.runtime.tasks import run_around
 from perdure.stores.contract import Answered, NotCommitted, Store, overlay
 from perdure.stores.memory import MemoryBackend
 from perdure.values.address import Address

@@ -15,8 +15,8 @@ import orjson
 from returns.result import Failure, Result, Success
 
 from perdure.app import App
-from perdure.client.calls import check_definition
 from perdure.client.client import Client, gateway_of
+from perdure.client.gateway import check_definition
 from perdure.client.local_gateway import LocalGateway
 from perdure.client.reading import ReadingGateway
 from perdure.jobs.call import result_of
@@ -41,11 +41,11 @@ from perdure.values.address import Address, check_id
 from perdure.values.errors import DefinitionError, InvalidArgument, InvalidInput
 from perdure.values.event import JobExecuted
 from perdure.values.excerpt import MAX_LINE_CHARACTERS, excerpt, fields_in_line, one_line, shortened
-from perdure.values.failure import FailureRecord
 from perdure.values.instance import Claim, Fence, Instance
 from perdure.values.limits import Limits
 from perdure.values.message import StoredMessage
 from perdure.values.secret import scrubbed
+from perdure.values.status import FailureRecord
 from perdure.values.times import Duration, duration_ms, from_ms, to_ms
 from perdure.values.transition import Purge, Put, Transition
 from perdure.wire.explanation import MOST_ENTRIES, MOST_READ, lines_of_future

@@ -16,7 +16,7 @@ import attrs
 import h11
 from returns.result import Result
 
-from perdure.client.calls import concurrently
+from perdure.client.gateway import concurrently
 from perdure.jobs.call import Call
 from perdure.remote.channel import (
     CONNECT_MS,
@@ -29,9 +29,9 @@ from perdure.remote.channel import (
     check_encoding,
     check_size,
     headers_of,
+    reason_of,
     reply_for,
 )
-from perdure.remote.transport_errors import reason_of
 from perdure.runtime.record import Future, Runtime, SpawnedTask
 from perdure.values.errors import Overloaded
 from perdure.wire.problems import problem_of

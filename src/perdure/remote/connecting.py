@@ -19,8 +19,8 @@ from typing import Any, ClassVar, TypeAlias, TypeVar, cast
 import attrs
 from returns.result import Failure, Success
 
-from perdure.client.calls import attempt
 from perdure.client.client import AsyncContextGuard, Client, SyncContextGuard
+from perdure.client.gateway import attempt
 from perdure.jobs.call import Call
 from perdure.jobs.definition import AnyDefinition, check_definition
 from perdure.remote.channel import Channel, ClientRuntime
@@ -386,7 +386,7 @@ def _opened(settle: Callable[[], Settings]) -> Generator[SyncClient]:
     try:
         import httpx2  # noqa: PLC0415 - of the extra `client`
 
-        from perdure.remote.blocking_channel import BlockingChannel, BlockingClientRuntime  # noqa: PLC0415 - as above
+        from perdure.remote.channel import BlockingChannel, BlockingClientRuntime  # noqa: PLC0415 - as above
     except ModuleNotFoundError as error:
         raise DefinitionError("connect_sync", error, MISSING_EXTRA) from error
     # As many kept as allowed: a client that works in bursts would connect again for each.

@@ -11,8 +11,7 @@ import attrs
 import orjson
 from returns.result import Failure, Result, Success
 
-from perdure.client.calls import check_definition
-from perdure.client.gateway import JobByName
+from perdure.client.gateway import JobByName, check_definition
 from perdure.codecs import Codec
 from perdure.jobs.call import Call
 from perdure.jobs.definition import AnyDefinition, CallError, EventError

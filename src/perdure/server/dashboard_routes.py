@@ -45,8 +45,20 @@ from perdure.runtime.record import Runtime
 from perdure.server.access import ANONYMOUS, COOKIE, SESSION_MS, Access, Sessions, Tokens
 from perdure.server.admission import Bulkhead, ClientGone
 from perdure.server.calls import future_on
-from perdure.server.dashboard_pages import PageSource, ShownPage, instance_of, job_of, known, page_at, whole
-from perdure.server.dashboard_visit import ASSETS, HEADERS, Form, Refused, Visit
+from perdure.server.dashboard_pages import (
+    ASSETS,
+    HEADERS,
+    Form,
+    PageSource,
+    Refused,
+    ShownPage,
+    Visit,
+    instance_of,
+    job_of,
+    known,
+    page_at,
+    whole,
+)
 from perdure.server.guard import client_in, departure
 from perdure.server.listening import CLOSING
 from perdure.server.responses import json_reply

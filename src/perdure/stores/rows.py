@@ -21,10 +21,9 @@ from perdure.values.address import Address
 from perdure.values.errors import InvalidId, StoreCorrupt
 from perdure.values.event import EVENT_TYPES, Event
 from perdure.values.excerpt import excerpt
-from perdure.values.failure import FailureRecord
 from perdure.values.instance import UNKNOWN_CODE, Claim, Instance, Left, PendingRetry, codes_of
 from perdure.values.message import Message, StoredMessage
-from perdure.values.status import Suspension
+from perdure.values.status import FailureRecord, Suspension
 from perdure.values.transition import Remembered
 
 T = TypeVar("T")

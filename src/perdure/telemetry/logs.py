@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 import orjson
 
-from perdure.runtime.run_context import run_context
+from perdure.runtime.tasks import run_context
 from perdure.values.excerpt import excerpt
 
 _OWN: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "perdure", "perdure_message"}

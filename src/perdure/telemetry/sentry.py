@@ -14,8 +14,8 @@ from perdure.engine.sinks import EngineView, OpenSink
 from perdure.values.address import Address
 from perdure.values.errors import DefinitionError
 from perdure.values.event import JobFailed
-from perdure.values.failure import FailureRecord
 from perdure.values.live_event import AnyEvent
+from perdure.values.status import FailureRecord
 
 MAX_RUNS: Final = 1_000
 """Runs that the sink remembers, to report each once."""

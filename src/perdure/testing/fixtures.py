@@ -9,7 +9,7 @@ import attrs
 
 from perdure.app import App
 from perdure.testing.world import Clock, Interleaving, TraceEvent, World
-from perdure.testing.world.backend import Opener
+from perdure.testing.world.boundary import Opener
 from perdure.testing.world.trace import TransitionCommitted
 from perdure.testing.world.worker import AtEnd
 from perdure.values.event import Event

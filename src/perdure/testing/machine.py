@@ -47,7 +47,7 @@ from perdure.testing.job_laws import (
 )
 from perdure.testing.typed import from_type
 from perdure.testing.world import Interleaving, WorkerDied, World
-from perdure.testing.world.backend import Opener
+from perdure.testing.world.boundary import Opener
 from perdure.testing.world.clock import START, Clock
 from perdure.testing.world.recording import variable
 from perdure.testing.world.source_code import SourceRepr, name_of, source_of

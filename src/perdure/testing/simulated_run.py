@@ -31,7 +31,7 @@ from perdure.jobs.context import (
 from perdure.jobs.draft import PostReply
 from perdure.jobs.streams import Stream
 from perdure.programs import Halted, Raised, ServiceCall
-from perdure.programs.watch import SourceLocation
+from perdure.programs.interpreter import SourceLocation
 from perdure.runtime.record import LogRecord
 from perdure.testing.fault import Fault, Faults
 from perdure.values.excerpt import fields_in_line

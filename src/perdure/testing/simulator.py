@@ -23,7 +23,7 @@ from perdure.programs import PASS, Exit, Halted, Handler, Program, Raised, defau
 from perdure.programs.drivers import TIMER, settle_answer
 from perdure.programs.effect_results import Declared, Undeclared, declared_by
 from perdure.programs.instructions import Log, ServiceCall, Sleep, SleepUntil
-from perdure.programs.watch import Watch, watching
+from perdure.programs.interpreter import Watch, watching
 from perdure.runtime.record import Deadlock, Runtime, SpawnedTask
 from perdure.runtime.simulated import Simulation
 from perdure.testing.fault import NO_FAULTS, Crash, Delay, Fail, Fault, Faults, Hang, Raise, Succeed, by_call

@@ -11,9 +11,8 @@ from typing import Generic, Literal, TypeAlias, TypeVar
 import attrs
 
 from perdure.values.excerpt import excerpt, fields_in_line
-from perdure.values.failure import FailureRecord
 from perdure.values.frozen import frozen
-from perdure.values.status import Status
+from perdure.values.status import FailureRecord, Status
 
 Forgotten: TypeAlias = Literal["forgotten", "running", "not_found"]
 """Whether a key was forgotten. It is not while its own run is in progress, whose end would store it again."""

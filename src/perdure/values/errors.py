@@ -54,7 +54,7 @@ from typing import Generic, Literal, TypeAlias, TypeVar
 import attrs
 
 from perdure.values.excerpt import excerpt, fields_in_line, one_line, shortened
-from perdure.values.failure import printed
+from perdure.values.status import printed
 
 E_co = TypeVar("E_co", covariant=True)
 

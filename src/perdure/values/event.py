@@ -8,9 +8,8 @@ from typing import ClassVar, TypeAlias
 import attrs
 
 from perdure.values.excerpt import fields_in_line
-from perdure.values.failure import FailureRecord
 from perdure.values.instance import Cause
-from perdure.values.status import Held
+from perdure.values.status import FailureRecord, Held
 from perdure.values.times import from_ms
 
 

@@ -12,9 +12,8 @@ import attrs
 
 from perdure.values.address import Address
 from perdure.values.excerpt import excerpt, fields_in_line, size_only
-from perdure.values.failure import FailureRecord
 from perdure.values.frozen import made_late, turn_value
-from perdure.values.status import Status, Suspension
+from perdure.values.status import FailureRecord, Status, Suspension
 
 MAX_CODES: Final = 16
 """Versions of the code that a mark keeps. Of more than that, the one that was first to leave tries again."""

@@ -10,9 +10,8 @@ import attrs
 
 from perdure.values.address import Address
 from perdure.values.excerpt import excerpt, fields_in_line, size_only
-from perdure.values.failure import FailureRecord
 from perdure.values.limits import Limit, Rate
-from perdure.values.status import Hold, InstanceStatus, Status
+from perdure.values.status import FailureRecord, Hold, InstanceStatus, Status
 from perdure.values.times import from_ms
 
 ListedStatus: TypeAlias = Literal[Status, "orphaned"]

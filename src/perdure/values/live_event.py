@@ -9,8 +9,8 @@ import attrs
 
 from perdure.values.event import Event
 from perdure.values.excerpt import fields_in_line
-from perdure.values.failure import FailureRecord
 from perdure.values.instance import Cause
+from perdure.values.status import FailureRecord
 from perdure.values.times import from_ms
 
 

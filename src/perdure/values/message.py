@@ -8,7 +8,7 @@ import attrs
 
 from perdure.values.address import Address
 from perdure.values.excerpt import fields_in_line, size_only
-from perdure.values.failure import FailureRecord
+from perdure.values.status import FailureRecord
 
 
 @attrs.frozen(kw_only=True)

@@ -1,13 +1,52 @@
-"""A stored instance's statuses: its status, why its alarms are suspended, and the answer to ``status``."""
+"""The status of an instance, and the record of a failure that it may show."""
 
 from __future__ import annotations
 
 from datetime import datetime
 from typing import Final, Literal, TypeAlias
 
-from perdure.values.excerpt import fields_in_line
-from perdure.values.failure import FailureRecord
+import attrs
+
+from perdure.values.excerpt import excerpt, fields_in_line, size_only
 from perdure.values.frozen import frozen
+
+MAX_MESSAGE_CHARACTERS = 2_000
+MAX_TRACEBACK_CHARACTERS = 16_000
+
+
+@frozen(kw_only=True)
+class FailureRecord:
+    """A run's failure, as it is stored, logged and sent.
+
+    Attributes:
+        form: a ``failure`` is a declared, typed error. A ``defect`` an undeclared exception. ``timed_out`` a run that
+            took longer than its job's ``run_timeout``.
+        error_type: the class name of the error or the exception.
+        message: its text, cut to 2,000 characters.
+        data: the typed error as JSON, when the definition declares its type.
+        traceback: a defect's formatted traceback, its last 16,000 characters.
+    """
+
+    form: Literal["failure", "defect", "timed_out"]
+    error_type: str = attrs.field(repr=excerpt)
+    message: str = attrs.field(repr=excerpt)
+    data: str | None = attrs.field(default=None, repr=size_only)
+    traceback: str | None = attrs.field(default=None, repr=excerpt)
+
+
+@frozen
+class Defect:
+    """An undeclared exception, or an error whose type is undeclared, as the program's reader receives it."""
+
+    error_type: str = attrs.field(repr=excerpt)
+    message: str = attrs.field(repr=excerpt)
+    traceback: str | None = attrs.field(default=None, repr=excerpt)
+
+
+def printed(error: object) -> str:
+    """Return a declared error's text. A client without the job's code has its type and its message."""
+    return f"{error.error_type}: {error.message}" if isinstance(error, Defect) else excerpt(error)
+
 
 Suspension: TypeAlias = Literal["paused", "retries_exhausted", "not_retryable", "recovery_exhausted"]
 """Why the alarms of an instance are suspended: a caller paused it, or it was parked for one of three reasons."""

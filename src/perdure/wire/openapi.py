@@ -27,7 +27,6 @@ from perdure.values.answer import RunAnswer, Sent
 from perdure.values.outcome import Replied
 from perdure.values.status_wait import AWAITED_STATUSES, CallEnd
 from perdure.values.stream import StreamPage
-from perdure.wire.engine_info import installed_version
 from perdure.wire.openapi_components import Components, add_problems, add_rejection, free, refusals
 from perdure.wire.operations import (
     HISTORY,
@@ -42,7 +41,7 @@ from perdure.wire.operations import (
     ClientOperation,
     Scope,
 )
-from perdure.wire.records import AwaitedRecord
+from perdure.wire.records import AwaitedRecord, installed_version
 
 _ANY_TEXT: Final[JsonSchema] = {"type": "string"}
 _NUMBER: Final[JsonSchema] = {"type": "integer"}

@@ -41,8 +41,7 @@ from perdure.values.message import StoredMessage
 from perdure.values.status import InstanceStatus
 from perdure.values.status_wait import PublishedValue, UpdateReply, ticket_parts
 from perdure.values.times import Duration, duration_ms, format_duration, to_ms
-from perdure.wire.engine_info import EngineInfo
-from perdure.wire.records import record_of
+from perdure.wire.records import EngineInfo, record_of
 from perdure.wire.requests import path_part
 
 A = TypeVar("A")

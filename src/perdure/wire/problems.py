@@ -14,7 +14,7 @@ from perdure.codecs import Codec
 from perdure.values import errors
 from perdure.values.errors import AccessDenied, HookRaised, InvalidInput, OutcomeUnknown, PerdureError, Rejected
 from perdure.values.excerpt import Excerpt, excerpt
-from perdure.values.failure import Defect
+from perdure.values.status import Defect
 
 DOCS: Final = "https://perdure.readthedocs.io/en/latest/reference/errors.html"
 """The page that a problem's ``type`` refers to. The fragment is the ``code``."""

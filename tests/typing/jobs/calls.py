@@ -19,10 +19,9 @@ from perdure.jobs.definition import CallError, EventError
 from perdure.testing import World
 from perdure.values.answer import Added, PauseResult, Sent, Terminated
 from perdure.values.errors import HookRaised, OutcomeUnknown, Rejected, RequestError, RunTimeout, StoreError
-from perdure.values.failure import Defect
 from perdure.values.listings import Listing
 from perdure.values.outcome import Flushed, Started, Triggered
-from perdure.values.status import InstanceStatus
+from perdure.values.status import Defect, InstanceStatus
 
 
 # ---------------------------------------------------------------- the result of each call

@@ -7,7 +7,7 @@ from typing import Never, Protocol, assert_type
 import attrs
 
 from perdure import Backoff, Debounce, DebounceContext, ItemContext, Program, Retry, WorkerPool
-from perdure.values.failure import Defect
+from perdure.values.status import Defect
 
 
 @attrs.frozen

@@ -45,8 +45,8 @@ from perdure.examples.webhook_batcher import Batch, HasSink, Sink, SinkFull, Web
 from perdure.kinds.debounce import DebounceHandle
 from perdure.kinds.task import TaskHandle, TaskSender
 from perdure.values.answer import Added
-from perdure.values.failure import Defect
 from perdure.values.outcome import Started, Triggered
+from perdure.values.status import Defect
 
 # ---------------------------------------------------------------- definitions
 assert_type(

@@ -8,7 +8,7 @@ import attrs
 from returns.result import Result
 
 from perdure import Backoff, Decision, Program, Retry, Task, TaskContext, TaskErrorContext
-from perdure.values.failure import Defect
+from perdure.values.status import Defect
 
 
 @attrs.frozen

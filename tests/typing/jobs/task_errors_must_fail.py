@@ -18,7 +18,7 @@ from perdure import (
     TaskErrorContext,
     WorkerPool,
 )
-from perdure.values.failure import Defect
+from perdure.values.status import Defect
 
 
 @attrs.frozen

@@ -22,9 +22,9 @@ from perdure.jobs.definition import CallError
 from perdure.kinds.workflow import Signalled, WorkflowHandle
 from perdure.programs import EffectTimeout, gather, sleep, sleep_until
 from perdure.values.answer import Done, WasCancelled
-from perdure.values.failure import Defect
 from perdure.values.listings import StepRecord
 from perdure.values.outcome import Failed, Started
+from perdure.values.status import Defect
 
 assert_type(fulfilment, Workflow[Purchase, str, Refusal | MailBounced, HasShop])
 assert_type(approval, Signal[Approval])

@@ -5,8 +5,8 @@ from __future__ import annotations
 from perdure import App, Client, Do, Workflow, WorkflowContext, program, tell
 from perdure.examples.fulfilment import Approval, Purchase, approval, fulfilment
 from perdure.values.answer import Done, WasCancelled
-from perdure.values.failure import Defect
 from perdure.values.outcome import Failed
+from perdure.values.status import Defect
 
 
 def calls(jobs: Client) -> None:

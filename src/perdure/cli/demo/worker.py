@@ -42,8 +42,8 @@ from perdure.cli.demo.protocol import (
 )
 from perdure.cli.demo.schedule import CUSTOMERS, PacedJobs, Timing, at_pace, receipts
 from perdure.cli.demo.services import DemoServices, open_services
-from perdure.client.calls import attempt
 from perdure.client.client import Client, gateway_of
+from perdure.client.gateway import attempt
 from perdure.client.local_gateway import engine_of
 from perdure.examples.incoming import IncomingOrder, IncomingWebhook
 from perdure.examples.mail import Receipt

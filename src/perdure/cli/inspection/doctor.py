@@ -30,8 +30,8 @@ from perdure.stores.sqlite.reader import read_from_outside
 from perdure.stores.url import sqlite_path
 from perdure.values.errors import AccessDenied, DefinitionError, PerdureError, StoreError, StoreMissing
 from perdure.values.listings import ListFilter
-from perdure.wire.engine_info import installed_version
 from perdure.wire.operations import COUNTS, DEAD_LETTERS, HEALTH, LEFT_MESSAGES
+from perdure.wire.records import installed_version
 
 LEAST_SQLITE: Final = (3, 37, 0)
 """The first version with STRICT tables."""

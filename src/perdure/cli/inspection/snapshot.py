@@ -38,9 +38,9 @@ from perdure.stores.sqlite.files import open_private
 from perdure.values.address import Address
 from perdure.values.errors import DefinitionError, InvalidInput, StoreCorrupt
 from perdure.values.excerpt import REFERENCE
-from perdure.values.failure import FailureRecord
 from perdure.values.instance import Claim, Instance
 from perdure.values.secret import why_unreadable
+from perdure.values.status import FailureRecord
 
 
 def chosen_rows(reader: StoreReader, jobs: frozenset[str], each: int) -> Iterator[Instance]:

@@ -277,7 +277,7 @@ def retrying_action(run_now: str | None, report: InstanceStatus) -> str | None:
 def why_not_retried(address: Address, run_now: str | None, report: InstanceStatus) -> str:
     """Return why an instance has nothing to retry, and the command that runs it now.
 
-    >>> from perdure.values.failure import FailureRecord
+    >>> from perdure.values.status import FailureRecord
     >>> failed = FailureRecord(form="failure", error_type="NoStock", message="none left")
     >>> why_not_retried(Address("task", "order", "1"), "trigger", InstanceStatus(status="idle", last_error=failed))
     "it is idle; its last run failed and is over: to run now, perdure trigger 'task:order:1'"

@@ -13,9 +13,8 @@ from perdure.cli.output import Table, object_of
 from perdure.cli.process import ExitCode
 from perdure.values.address import Address
 from perdure.values.excerpt import shortened
-from perdure.values.failure import FailureRecord
 from perdure.values.listings import Listed
-from perdure.values.status import InstanceStatus
+from perdure.values.status import FailureRecord, InstanceStatus
 from perdure.values.times import from_ms
 from perdure.wire.records import data_of
 

@@ -23,7 +23,7 @@ from perdure.cli.output import write_fields, write_json
 from perdure.cli.process import ExitCode, UsageError, code_of, write_lines
 from perdure.cli.target.opening import UNSET, TargetOptions, open_target
 from perdure.cli.target.target import InstanceRequest
-from perdure.client.calls import MAX_TOGETHER
+from perdure.client.gateway import MAX_TOGETHER
 from perdure.jobs.request import WaitFor
 from perdure.values.excerpt import shortened
 from perdure.wire.explanation import readable_answer

@@ -37,13 +37,12 @@ from perdure.stores.values import Query
 from perdure.values.address import Address, Job, check_id
 from perdure.values.errors import DefinitionError, InvalidInput, ServerUnreachable
 from perdure.values.excerpt import shown_value
-from perdure.values.failure import FailureRecord
 from perdure.values.instance import Instance
 from perdure.values.limits import Limits
 from perdure.values.listings import InstanceOutcome, Listed, ListFilter, Listing, StepRecord
 from perdure.values.message import StoredMessage
 from perdure.values.secret import why_unreadable
-from perdure.values.status import InstanceStatus
+from perdure.values.status import FailureRecord, InstanceStatus
 from perdure.values.status_wait import Awaited, AwaitedStatus, CallEnd, PublishedValue, UpdateReply
 from perdure.values.stream import StreamPage
 from perdure.values.times import Duration

@@ -21,8 +21,8 @@ from perdure.jobs.messages import buried, left_message, plain_action, postponeme
 from perdure.jobs.parts import NamedValue
 from perdure.jobs.request import Inbound
 from perdure.programs.container import result_inside
-from perdure.programs.exit import ENDS_PROCESS
 from perdure.programs.future import answer_of
+from perdure.programs.instructions import ENDS_PROCESS
 from perdure.runtime.record import DEFAULT_SIZES, Future, LogRecord, Runtime, SpawnedTask, Timer
 from perdure.runtime.tasks import ended
 from perdure.stores.contract import Store, commit_one, load_one

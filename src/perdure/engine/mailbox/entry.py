@@ -10,7 +10,7 @@ from returns.result import Failure, Result
 
 from perdure.engine.sinks import TurnSpan, turn_ended
 from perdure.jobs.definition import AnyDefinition
-from perdure.jobs.failures import record_failure
+from perdure.jobs.hooks import record_failure
 from perdure.jobs.redaction import secrets_of_instance, secrets_of_request
 from perdure.jobs.request import ENGINE_COMMANDS, Request
 from perdure.jobs.step import Commit, Defer, Execute, RecoverFirst

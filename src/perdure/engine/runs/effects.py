@@ -30,7 +30,7 @@ from perdure.jobs.checkpoint import (
     present,
 )
 from perdure.jobs.definition import AnyDefinition
-from perdure.jobs.failures import record_failure
+from perdure.jobs.hooks import record_failure
 from perdure.jobs.redaction import secrets_of_run
 from perdure.jobs.step import Execute
 from perdure.programs import Halted, Raised

@@ -45,10 +45,9 @@ from perdure.jobs.transitions import accepted_instance, as_found, with_claim
 from perdure.jobs.turn import begin, merge_background_run
 from perdure.programs import Exit, Raised
 from perdure.programs.drivers import Suspended, run_while_answered
-from perdure.programs.exit import is_closing
+from perdure.programs.instructions import is_closing
 from perdure.runtime.record import Runtime, SpawnedTask
-from perdure.runtime.run_context import enter_run, leave_run, outside_runs
-from perdure.runtime.tasks import start_eagerly
+from perdure.runtime.tasks import enter_run, leave_run, outside_runs, start_eagerly
 from perdure.values.address import Address
 from perdure.values.errors import Conflict, OutcomeUnknown
 from perdure.values.transition import Loaded, Put, Transition

@@ -37,9 +37,9 @@ from perdure.jobs.step import Commit, Execute, Mark, run_of
 from perdure.jobs.turn import finish, interrupted
 from perdure.programs import Exit, Halted, Raised
 from perdure.programs.drivers import Suspended, run_inline
-from perdure.programs.exit import ENDS_PROCESS, is_closing
+from perdure.programs.instructions import ENDS_PROCESS, is_closing
 from perdure.runtime.record import Draws, LogRecord, Runtime
-from perdure.runtime.run_context import InRun, enter_run, leave_run
+from perdure.runtime.tasks import InRun, enter_run, leave_run
 from perdure.stores.contract import Store
 from perdure.values.errors import Conflict, EngineClosed, OutcomeUnknown, RunTimeout, StoreError
 from perdure.values.instance import Fence, Instance

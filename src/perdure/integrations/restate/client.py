@@ -15,8 +15,8 @@ import orjson
 from returns.result import Failure, Result, Success
 
 from perdure.client.by_name import NamedJob
-from perdure.client.calls import concurrently
 from perdure.client.client import Client
+from perdure.client.gateway import concurrently
 from perdure.client.local_gateway import NO_REPLY, check_published
 from perdure.client.reading import ReadingGateway
 from perdure.integrations.restate.mailbox import row_of

@@ -13,8 +13,8 @@ from perdure.jobs.request import TriggerOptions, WaitFor
 from perdure.kinds.continuous.context import StartCommand, TriggerCommand
 from perdure.programs import Program
 from perdure.values.answer import RunAnswer
-from perdure.values.failure import Defect
 from perdure.values.outcome import Started, Triggered
+from perdure.values.status import Defect
 
 S = TypeVar("S")
 E = TypeVar("E")

@@ -13,8 +13,8 @@ from perdure.jobs.request import WaitFor
 from perdure.kinds.debounce.context import AddCommand, ClearCommand, FlushCommand
 from perdure.programs import Program
 from perdure.values.answer import Added, Cleared, RunAnswer
-from perdure.values.failure import Defect
 from perdure.values.outcome import Flushed, Parked, Paused
+from perdure.values.status import Defect
 
 S = TypeVar("S")
 V = TypeVar("V")

@@ -14,7 +14,7 @@ from perdure.jobs.context import Post
 from perdure.jobs.request import CommandSpec
 from perdure.programs import Program
 from perdure.programs.container import node_of
-from perdure.programs.watch import note_begun
+from perdure.programs.interpreter import note_begun
 from perdure.values.address import Job
 from perdure.values.answer import PauseResult, Terminated
 from perdure.values.errors import DefinitionError, InvalidArgument, InvalidInput

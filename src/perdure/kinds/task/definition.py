@@ -44,10 +44,10 @@ if TYPE_CHECKING:
     from perdure.values import outcome
     from perdure.values.address import Address
     from perdure.values.attributes import Attribute
-    from perdure.values.failure import Defect
     from perdure.values.instance import Claim, Instance
     from perdure.values.limits import KeepHistory, Limit, Limits, LimitUse
     from perdure.values.message import Message
+    from perdure.values.status import Defect
     from perdure.values.status_wait import AwaitedStatus
     from perdure.values.turn_inputs import TurnInputs
 else:  # deciding turns and calling jobs need more modules than defining jobs

@@ -22,9 +22,9 @@ from perdure.values.address import check_name
 from perdure.values.answer import RunAnswer, Sent
 from perdure.values.errors import InvalidArgument, InvalidInput, Undecodable
 from perdure.values.excerpt import fields_in_line
-from perdure.values.failure import Defect
 from perdure.values.frozen import frozen
 from perdure.values.outcome import Replied, Triggered
+from perdure.values.status import Defect
 from perdure.values.status_wait import NotReplied, Reached, WaitOver
 from perdure.values.times import Duration
 

@@ -11,7 +11,7 @@ from returns.result import Failure, Success
 from perdure.codecs import Codec
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.draft import Draft
-from perdure.jobs.failures import record_failure
+from perdure.jobs.hooks import record_failure
 from perdure.jobs.recovery import claimed_command
 from perdure.jobs.redaction import secrets_of_request
 from perdure.jobs.request import AlarmDue, Request
@@ -38,17 +38,17 @@ from perdure.kinds.task.context import (
     TriggerTaskCommand,
 )
 from perdure.programs import Program, Raised, succeed
-from perdure.programs.exit import ENDS_PROCESS
+from perdure.programs.instructions import ENDS_PROCESS
 from perdure.values.address import Address
 from perdure.values.answer import OutcomeRecord, RunAnswer, Sent
 from perdure.values.errors import DefinitionError, InstanceParked, Rejected, UnknownAction
 from perdure.values.event import Event, TaskScheduled
 from perdure.values.excerpt import excerpt, fields_in_line
-from perdure.values.failure import FailureRecord
 from perdure.values.frozen import frozen
 from perdure.values.instance import Claim, Fence, Instance
 from perdure.values.message import Message
 from perdure.values.outcome import Replied
+from perdure.values.status import FailureRecord
 from perdure.values.times import from_ms
 from perdure.values.transition import Changes, Put, Transition
 from perdure.values.turn_inputs import Decoded, TurnInputs

@@ -37,11 +37,10 @@ from perdure.values.address import Job
 from perdure.values.answer import Done
 from perdure.values.errors import DefinitionError, InvalidArgument, PutManyStopped
 from perdure.values.excerpt import REFERENCE
-from perdure.values.failure import Defect
 from perdure.values.limits import Limits
 from perdure.values.listings import JobCount, ListFilter
 from perdure.values.outcome import Failed
-from perdure.values.status import Status
+from perdure.values.status import Defect, Status
 from perdure.values.status_wait import NoOutcome, UpdateReply, WaitOver
 from perdure.values.times import Duration
 

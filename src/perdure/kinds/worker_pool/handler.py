@@ -45,10 +45,10 @@ from perdure.values.answer import OutcomeRecord
 from perdure.values.errors import InvalidInput, UnknownAction
 from perdure.values.event import Event, JobParked, JobResumed, JobStarted, JobTerminated, Parking
 from perdure.values.excerpt import REFERENCE, shown_value
-from perdure.values.failure import FailureRecord
 from perdure.values.instance import Claim, Instance, PendingRetry
 from perdure.values.listings import InstanceOutcome
 from perdure.values.message import Message
+from perdure.values.status import FailureRecord
 from perdure.values.times import from_ms
 from perdure.values.turn_inputs import TurnInputs
 

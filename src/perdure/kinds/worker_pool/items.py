@@ -18,10 +18,9 @@ from perdure.values.address import Address
 from perdure.values.answer import PauseResult, RunAnswer, Terminated
 from perdure.values.errors import DefinitionError, InvalidInput
 from perdure.values.excerpt import REFERENCE, fields_in_line, size_only
-from perdure.values.failure import FailureRecord
 from perdure.values.frozen import frozen, turn_value
 from perdure.values.instance import Instance
-from perdure.values.status import Status
+from perdure.values.status import FailureRecord, Status
 from perdure.values.times import Duration, due_ms, duration_ms, format_duration, from_ms
 
 A_co = TypeVar("A_co", covariant=True)

@@ -12,7 +12,7 @@ from returns.result import Failure, Success
 
 from perdure.codecs import Codec, Opened
 from perdure.jobs.draft import Draft
-from perdure.jobs.failures import typed_error
+from perdure.jobs.hooks import typed_error
 from perdure.jobs.parts import divided
 from perdure.jobs.request import within
 from perdure.kinds.workflow.commands import CANCELLATION, CHILD_END, WATCH, ChildEnd, WatchCall, input_of_cancel
@@ -24,8 +24,8 @@ from perdure.values.address import Address
 from perdure.values.errors import InvalidInput
 from perdure.values.event import JobParked, JobResumed, Parking
 from perdure.values.excerpt import REFERENCE
-from perdure.values.failure import Defect
 from perdure.values.message import Message
+from perdure.values.status import Defect
 from perdure.values.turn_inputs import TurnInputs
 
 if TYPE_CHECKING:

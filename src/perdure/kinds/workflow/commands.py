@@ -18,9 +18,8 @@ from perdure.values.address import MAX_ID_CHARACTERS, is_text
 from perdure.values.answer import PauseResult, RunAnswer, Terminated
 from perdure.values.errors import DefinitionError, InvalidArgument, InvalidInput, PerdureError
 from perdure.values.excerpt import excerpt, fields_in_line, size_only
-from perdure.values.failure import FailureRecord
 from perdure.values.frozen import frozen
-from perdure.values.status import Status
+from perdure.values.status import FailureRecord, Status
 from perdure.values.times import Duration, due_ms, duration_ms, format_duration
 
 S = TypeVar("S")

@@ -84,11 +84,11 @@ if TYPE_CHECKING:
     from perdure.values.attributes import Attribute
     from perdure.values.errors import NotPublished
     from perdure.values.event import Parking
-    from perdure.values.failure import Defect
     from perdure.values.instance import Claim, Instance
     from perdure.values.listings import InstanceOutcome, StepRecord
     from perdure.values.message import Message
     from perdure.values.secret import Hide
+    from perdure.values.status import Defect
     from perdure.values.status_wait import PublishedValue
     from perdure.values.turn_inputs import TurnInputs
 else:  # deciding turns and calling jobs need more modules than defining jobs

@@ -65,9 +65,9 @@ from perdure.values.errors import (
     UpdateRefused,
 )
 from perdure.values.excerpt import REFERENCE
-from perdure.values.failure import Defect
 from perdure.values.listings import ForkedMany, ListedStatus, StepRecord
 from perdure.values.outcome import Failed, Started
+from perdure.values.status import Defect
 from perdure.values.status_wait import (
     NoOutcome,
     NotReached,

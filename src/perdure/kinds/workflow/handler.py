@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, assert_never, cast
 import attrs
 import orjson
 
-from perdure.jobs.failures import record_failure
+from perdure.jobs.hooks import record_failure
 from perdure.jobs.redaction import secrets_of_instance
 from perdure.jobs.request import AlarmDue, Request, too_large
 from perdure.jobs.step import Commit, Step

@@ -9,9 +9,9 @@ import attrs
 from perdure.codecs import Codec
 from perdure.codecs.codec import RowCodec
 from perdure.values.excerpt import fields_in_line, size_only
-from perdure.values.failure import FailureRecord
 from perdure.values.frozen import frozen
 from perdure.values.instance import Instance
+from perdure.values.status import FailureRecord
 
 EndedAs: TypeAlias = Literal["done", "failed", "cancelled"]
 """How a workflow ended."""

@@ -34,9 +34,9 @@ from perdure.programs.constructors import STEP_NAME, Uninterrupted, step_name
 from perdure.values.address import MAX_ID_CHARACTERS, Address, check_name, is_text
 from perdure.values.errors import DefinitionError, InvalidArgument, NotPublished
 from perdure.values.excerpt import fields_in_line
-from perdure.values.failure import Defect
 from perdure.values.frozen import frozen
 from perdure.values.retry import Retry
+from perdure.values.status import Defect
 
 if TYPE_CHECKING:
     from perdure.jobs.definition import AnyDefinition

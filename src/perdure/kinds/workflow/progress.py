@@ -14,10 +14,9 @@ from perdure.kinds.workflow.header import FailingStep, Header, Publication, Wait
 from perdure.kinds.workflow.journal import row_of
 from perdure.kinds.workflow.tree import Tree
 from perdure.values.excerpt import fields_in_line
-from perdure.values.failure import FailureRecord
 from perdure.values.message import Message
 from perdure.values.retry import Retry, RetryAt
-from perdure.values.status import Suspension
+from perdure.values.status import FailureRecord, Suspension
 
 NOT_RETRYABLE: Final = (NotRecordable, NotInWorkflow, JournalFull)
 """Defects that another attempt would only repeat, after it has performed the effect again."""

@@ -11,7 +11,7 @@ from returns.result import Success
 
 from perdure.jobs.context import EndInstance
 from perdure.jobs.draft import Draft
-from perdure.jobs.failures import record_failure
+from perdure.jobs.hooks import record_failure
 from perdure.jobs.redaction import secrets_of_run
 from perdure.jobs.run import executed, run_answer
 from perdure.jobs.step import Commit, Execute
@@ -53,10 +53,9 @@ from perdure.values.event import (
     JobTerminated,
     Parking,
 )
-from perdure.values.failure import FailureRecord
 from perdure.values.instance import Instance, PendingRetry
 from perdure.values.message import Message
-from perdure.values.status import failed_for_good
+from perdure.values.status import FailureRecord, failed_for_good
 from perdure.values.transition import JournalChange
 from perdure.values.turn_inputs import TurnInputs
 

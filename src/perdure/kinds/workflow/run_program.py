@@ -16,7 +16,7 @@ from perdure.codecs import Opened
 from perdure.jobs.checkpoint import AwaitChange, Checkpoint, KeepProgram, ReadJournal, TakeProgram
 from perdure.jobs.context import EndInstance
 from perdure.jobs.draft import Draft, EmittingStep, GetDraft
-from perdure.jobs.failures import record_failure
+from perdure.jobs.hooks import record_failure
 from perdure.jobs.parts import parts_of, read_rows, reference_to, row_of_part, take_up
 from perdure.jobs.redaction import has_secrets, secrets_of_instance
 from perdure.jobs.request import within

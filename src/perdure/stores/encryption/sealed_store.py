@@ -43,10 +43,10 @@ from perdure.stores.values import (
 from perdure.values.address import Address, Job
 from perdure.values.errors import OutcomeUnknown, StoreError, StoreUnavailable
 from perdure.values.event import Event, JobAccepted, JobLeft, JobNoted, JobParked, JobTerminated
-from perdure.values.failure import FailureRecord
 from perdure.values.instance import Claim, Fence, Instance, PendingRetry
 from perdure.values.message import Consumed, Kept, Message, MessageFate, StoredMessage
 from perdure.values.secret import Unreadable, key_of
+from perdure.values.status import FailureRecord
 from perdure.values.stream import StoredGroup, StreamGroup
 from perdure.values.transition import JournalChange, Loaded, Put, Remembered, Transition, Write
 from perdure.values.turn_inputs import OtherEngines

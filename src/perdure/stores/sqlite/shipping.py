@@ -24,7 +24,7 @@ from typing import IO, Final, TypeAlias
 import attrs
 
 from perdure.runtime.record import LogRecord, Runtime
-from perdure.runtime.run_context import is_cancelled
+from perdure.runtime.tasks import is_cancelled
 from perdure.stores.encryption.keys import Encryption
 from perdure.stores.sqlite.backup import PartialFile
 from perdure.stores.sqlite.files import open_private

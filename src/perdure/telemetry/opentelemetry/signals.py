@@ -34,7 +34,6 @@ from opentelemetry.trace import (
 from perdure.engine.sinks import EffectBegun, EffectSpan, OnEvent, TurnBegun, TurnEnded
 from perdure.values.address import Address
 from perdure.values.event import JobExecuted, JobFailed, JobLeft, JobParked, JobRecovered
-from perdure.values.failure import FailureRecord
 from perdure.values.instance import Claim
 from perdure.values.listings import InFlight
 from perdure.values.live_event import (
@@ -47,7 +46,8 @@ from perdure.values.live_event import (
     RequestEnded,
     StoreCommitted,
 )
-from perdure.wire.engine_info import installed_version
+from perdure.values.status import FailureRecord
+from perdure.wire.records import installed_version
 
 
 def text_of(context: SpanContext) -> str | None:

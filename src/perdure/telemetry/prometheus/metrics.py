@@ -41,7 +41,7 @@ from perdure.values.live_event import (
     StoreCommitted,
 )
 from perdure.values.status import Suspension
-from perdure.wire.engine_info import installed_version
+from perdure.wire.records import installed_version
 
 
 @attrs.frozen(kw_only=True, eq=False)  # compared by identity: it is a key on the path of every request

@@ -46,7 +46,7 @@ from perdure.values.event import EventHeader, EventsDropped
 from perdure.values.excerpt import MAX_LINE_CHARACTERS, excerpt, fields_in_line, shortened
 from perdure.values.live_event import AnyEvent
 from perdure.values.retry import Backoff
-from perdure.wire.engine_info import installed_version
+from perdure.wire.records import installed_version
 
 if TYPE_CHECKING:
     import httpx2

@@ -20,9 +20,9 @@ from perdure.stores.values import Query
 from perdure.testing.conformance.assertions import RequirementViolated, value
 from perdure.values.address import Address
 from perdure.values.event import JobStarted
-from perdure.values.failure import FailureRecord
 from perdure.values.instance import Claim, Fence, Instance, Left, PendingRetry
 from perdure.values.message import Consumed, Message, MessageFate
+from perdure.values.status import FailureRecord
 from perdure.values.transition import JournalChange, NewKeys, Put, Remembered, Transition
 
 ERROR = FailureRecord(form="failure", error_type="SinkFull", message="no röom", data='{"left":0}')

@@ -23,8 +23,7 @@ from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.ensured import Ensured
 from perdure.jobs.request import Keyword, Request, Terminate
 from perdure.runtime.record import DEFAULT_SIZES, Sizes, SpawnedTask
-from perdure.testing.world.backend import Opener
-from perdure.testing.world.boundary import Interleaving, Requests
+from perdure.testing.world.boundary import Interleaving, Opener, Requests
 from perdure.testing.world.clock import START
 from perdure.testing.world.errors import WorkerDied
 from perdure.testing.world.source_code import SourceRepr, name_of, source_of, written

@@ -27,8 +27,15 @@ from perdure.runtime.record import DEFAULT_SIZES, Sizes, SpawnedTask
 from perdure.runtime.simulated import Simulation
 from perdure.stores.contract import Store, overlay
 from perdure.stores.values import PreviousExit
-from perdure.testing.world.backend import Backend
-from perdure.testing.world.boundary import Boundary, Interleaving, PendingFault, Requests, perform_behind, store_behind
+from perdure.testing.world.boundary import (
+    Backend,
+    Boundary,
+    Interleaving,
+    PendingFault,
+    Requests,
+    perform_behind,
+    store_behind,
+)
 from perdure.testing.world.clock import Clock
 from perdure.testing.world.errors import (
     EngineInIllegalState,

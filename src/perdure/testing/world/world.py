@@ -13,8 +13,8 @@ from returns.future import FutureResult
 from returns.result import Failure, Success
 
 from perdure.app import App, with_services
-from perdure.client.calls import attempt
 from perdure.client.client import Client
+from perdure.client.gateway import attempt
 from perdure.jobs.call import Call
 from perdure.jobs.definition import AnyDefinition, Definition
 from perdure.programs.future import awaited
@@ -23,8 +23,15 @@ from perdure.stores.contract import Store, load_one
 from perdure.stores.memory.opening import backend_of_blocks
 from perdure.stores.values import LoggedEvent, Query
 from perdure.testing.fault import Fault
-from perdure.testing.world.backend import InMemory, Opener, backend_of
-from perdure.testing.world.boundary import Interleaving, PendingFault, Requests, crossing_of
+from perdure.testing.world.boundary import (
+    InMemory,
+    Interleaving,
+    Opener,
+    PendingFault,
+    Requests,
+    backend_of,
+    crossing_of,
+)
 from perdure.testing.world.clock import Clock
 from perdure.testing.world.errors import NotAtRest, NoWorker, UnansweredCall, UnexpectedSuccess
 from perdure.testing.world.recording import (
