@@ -106,7 +106,12 @@ def filled(cls: type, content: object) -> Any:
     """
     value = cls.__new__(cls)
     for field in attrs.fields(cls):
-        annotation = str(field.type).replace("Literal", "").replace("datetime.timedelta | str", "Duration")
+        annotation = (
+            str(field.type)
+            .removeprefix("collections.abc.")
+            .replace("Literal", "")
+            .replace("datetime.timedelta | str", "Duration")
+        )
         if "FailureRecord" in annotation:
             held: object = RECORD
         elif "WaitCondition" in annotation:

@@ -17,7 +17,7 @@ from perdure.jobs.draft import Draft, GetDraft, InParts
 from perdure.jobs.request import within
 from perdure.programs import Do, Program, perform, program
 from perdure.values.errors import InvalidInput
-from perdure.values.excerpt import REFERENCE, fields_in_line
+from perdure.values.excerpt import REFERENCE, fields_in_line, sizes_only
 from perdure.values.instance import Instance
 from perdure.values.transition import JournalChange
 from perdure.values.turn_inputs import TurnInputs
@@ -204,7 +204,7 @@ class NamedValue:
         given: the message's input, whose ``value`` is the reference.
     """
 
-    given: Mapping[str, Any]
+    given: Mapping[str, Any] = attrs.field(repr=sizes_only)
 
     @property
     def length(self) -> int:
