@@ -31,6 +31,8 @@ ROUNDS, WIDTH, AGENTS, UNDER_WAY = 10, 2, 40, 8
 STEPS = ROUNDS * (WIDTH + 1) + 1
 LENGTHS = (100, 1_000, 5_000)
 """Steps of a coroutine."""
+PROFILED = 20
+"""Rounds of a conversation that are profiled in each tenth."""
 
 
 async def think(messages: list[ModelMessage], _: AgentInfo) -> ModelResponse:
@@ -172,6 +174,16 @@ class Shares:
         self.profile = cProfile.Profile(time.thread_time)
         self.marks: list[tuple[Counter[str], Counter[str]]] = []
 
+    def begin(self) -> None:
+        """Note the sums up to now, and profile."""
+        self.mark()
+        self.profile.enable()
+
+    def end(self) -> None:
+        """Stop profiling, and note the sums."""
+        self.profile.disable()
+        self.mark()
+
     def mark(self) -> None:
         """Note the sums up to now."""
         calls, seconds = Counter[str](), Counter[str]()
@@ -186,7 +198,7 @@ class Shares:
 
     def by_tenths(self, package: str, steps: float) -> str:
         """Return the calls and the microseconds for each step, by tenths."""
-        pairs = list(pairwise(self.marks))
+        pairs = list(zip(self.marks[::2], self.marks[1::2], strict=True))
         calls = [round((end[0][package] - begin[0][package]) / steps) for begin, end in pairs]
         spent = [round(1e6 * (end[1][package] - begin[1][package]) / steps) for begin, end in pairs]
         return f"{package:9} calls {' '.join(map(str, calls))}; us {' '.join(map(str, spent))}"
@@ -203,12 +215,16 @@ async def conversation(steps: int, path: Path) -> str:
     from perdure.coroutines import coroutine  # noqa: PLC0415
     from perdure.integrations.pydantic_ai import PerdureDurability  # noqa: PLC0415
 
-    rounds, shares = steps // (WIDTH + 1), Shares()
+    # Ten equal parts, of which only the first rounds are profiled: else the profiler would take most of the time.
+    tenth, shares = steps // (WIDTH + 1) // 10, Shares()
+    rounds, profiled = 10 * tenth, min(PROFILED, tenth - 1)
 
     async def think_long(messages: list[ModelMessage], _: AgentInfo) -> ModelResponse:
         done = len(messages) // 2
-        if done % (rounds // 10) == 0:
-            shares.mark()
+        if done < rounds and done % tenth == 0:
+            shares.begin()
+        elif done % tenth == profiled:
+            shares.end()
         if done >= rounds:
             return ModelResponse(parts=[TextPart("done")])
         return ModelResponse(parts=[ToolCallPart("double", {"number": n}, f"{done}-{n}") for n in range(WIDTH)])
@@ -221,11 +237,8 @@ async def conversation(steps: int, path: Path) -> str:
 
     job = Workflow("agent", state=int, run=coroutine(answer), keep=None)
     async with App(None).with_jobs(job).open(f"sqlite:///{path}") as jobs:
-        shares.profile.enable()
         await jobs.handle(job).start_and_wait("1", 0, timeout="1 hour")
-        shares.profile.disable()
-    size = rounds // 10 * (WIDTH + 1)
-    return "\n".join(shares.by_tenths(package, size) for package in ("engine", "framework", "other"))
+    return "\n".join(shares.by_tenths(package, profiled * (WIDTH + 1)) for package in ("engine", "framework", "other"))
 
 
 SYSTEMS = {"perdure": with_perdure, "dbos": with_dbos}
