@@ -23,7 +23,7 @@ MIN_FILE_LINES = 60
 MAX_FUNCTION_LINES = 60
 
 # How finely the source is cut. Lower them when you can: a reader opens every file that a request crosses.
-MAX_FILES = 411
+MAX_FILES = 413
 MAX_IMPORT_LINES_PERCENT = 7.2
 
 TOP_LEVEL = {"LICENSE", "README.md", "docs", "property_tests", "pyproject.toml", "src", "tests", "uv.lock"}
@@ -39,7 +39,7 @@ SMALL_FILES = {
     "perdure/integrations/django/migrations/0001_outbox.py": "Django looks for it here",
     "perdure/integrations/django/models.py": "Django looks for it here",
     "perdure/integrations/fastapi.py": "needs an extra that Starlette's users do without",
-    "perdure/remote/channel.py": "the words of other libraries, which no other module knows",
+    "perdure/remote/transport_errors.py": "the words of other libraries, which no other module knows",
     "perdure/values/status.py": "a stored value of its own",
     "perdure/values/trace.py": "a text of its own format, for every layer",
     "pytest_perdure/coverage.py": "loads perdure, which the plugin without its option does not",

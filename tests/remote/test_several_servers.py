@@ -20,8 +20,9 @@ from perdure.client.gateway import attempt
 from perdure.client.local_gateway import engine_of
 from perdure.remote import connect, connect_sync
 from perdure.remote.async_channel import Connections
-from perdure.remote.channel import AnswerLost, HttpReply, NotSent, limits_of
+from perdure.remote.channel import AnswerLost, HttpReply, NotSent
 from perdure.remote.servers import AWAY_MS, MAX_AWAY_MS, MAX_SERVERS, Server, ServerCall, Servers
+from perdure.remote.transport_errors import limits_of
 from perdure.runtime.on_asyncio import asyncio_runtime
 from perdure.server.serving import serving
 from perdure.values.errors import (

@@ -29,9 +29,9 @@ from perdure.remote.channel import (
     check_encoding,
     check_size,
     headers_of,
-    reason_of,
     reply_for,
 )
+from perdure.remote.transport_errors import reason_of
 from perdure.runtime.record import Future, Runtime, SpawnedTask
 from perdure.values.errors import Overloaded
 from perdure.wire.problems import problem_of

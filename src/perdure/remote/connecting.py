@@ -386,7 +386,7 @@ def _opened(settle: Callable[[], Settings]) -> Generator[SyncClient]:
     try:
         import httpx2  # noqa: PLC0415 - of the extra `client`
 
-        from perdure.remote.channel import BlockingChannel, BlockingClientRuntime  # noqa: PLC0415 - as above
+        from perdure.remote.blocking_channel import BlockingChannel, BlockingClientRuntime  # noqa: PLC0415 - as above
     except ModuleNotFoundError as error:
         raise DefinitionError("connect_sync", error, MISSING_EXTRA) from error
     # As many kept as allowed: a client that works in bursts would connect again for each.
