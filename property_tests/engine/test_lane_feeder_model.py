@@ -515,6 +515,14 @@ limits = st.builds(Limits, queued_items=st.integers(2, 5), lane_page=st.integers
     seed=0,
     owned=None,
 )
+@example(  # an item whose run ends with the item queued again, alone
+    lives=[([("put", 0), ("wait", 2)], ["fails"])],
+    options={"workers": 1, "workers_per_key": None, "rate": None, "rate_per_key": None},
+    limits=Limits(queued_items=2, lane_page=2, recovery_page=2),
+    times=(0, 0, 0),
+    seed=0,
+    owned=None,
+)
 @given(
     lives=st.lists(st.tuples(stories, fates), min_size=1, max_size=3),
     options=options,
