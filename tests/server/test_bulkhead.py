@@ -225,6 +225,39 @@ def test_answers_are_sent_in_parts_and_each_is_counted_until_it_is_sent():
     assert sent
 
 
+def test_an_answer_after_its_client_has_left_counts_nothing():
+    async def main() -> list[int]:
+        async def send(_message: Any) -> None:
+            raise AssertionError("nobody reads")
+
+        answers = answers_of(send, 3)
+        counts = list[int]()
+        for step in (lambda: answers.add(b"xx"), answers.forget, lambda: answers.add(b"xxx")):
+            step()
+            counts.append(answers.limits.unread.held)
+        return counts
+
+    assert asyncio.run(main()) == [2, 0, 0]
+
+
+def test_the_head_of_a_batch_is_sent_with_its_first_answers():
+    async def main() -> tuple[list[str], list[str]]:
+        sent = list[str]()
+
+        async def send(message: Any) -> None:
+            sent.append(message["type"])
+
+        answers = answers_of(send, 1)
+        writing = asyncio.ensure_future(answers.write())
+        await steps()
+        before = list(sent)
+        answers.add(b"x")
+        await writing
+        return before, sent
+
+    assert asyncio.run(main()) == ([], ["http.response.start", "http.response.body"])
+
+
 def test_work_behind_heavier_work_whose_client_left_begins():
     async def main() -> None:
         slots = bulkhead(3)

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from raw_http import SteppedClock, answer, echo, request, serving, status_of, until
 
+from perdure.server.connections import GATHERED_BYTES, GatheredWrites
 from perdure.server.http_limits import HttpLimits
 from perdure.server.listening import unread_bytes
 
@@ -244,3 +245,59 @@ def test_pipelined_requests_are_answered_in_order():
             return await served.exchange(first * 50 + last)
 
     assert asyncio.run(main()).count(b"HTTP/1.1 200") == 51
+
+
+# ------------------------------------------------------------ the writes of one step
+class Written(asyncio.Transport):
+    """A socket's transport that keeps the written bytes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written: list[bytes] = []
+
+    def write(self, data: Any) -> None:
+        self.written.append(bytes(data))
+
+    def close(self) -> None:
+        self.written.append(b"closed")
+
+    def abort(self) -> None:
+        self.written.append(b"aborted")
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+
+@pytest.mark.parametrize(
+    ("end", "written"),
+    [
+        ("step", [b"head, body, end"]),
+        ("close", [b"head, body, end", b"closed"]),
+        ("abort", [b"aborted"]),
+    ],
+)
+def test_the_parts_of_a_response_are_one_write(end: str, written: list[bytes]):
+    async def main() -> tuple[int, list[bytes]]:
+        transport = Written()
+        gathered = GatheredWrites(transport)
+        for part in (b"head, ", bytearray(b"body, "), b"", b"end"):
+            gathered.write(part)
+        unread = gathered.get_write_buffer_size()
+        if end != "step":
+            getattr(gathered, end)()
+        await asyncio.sleep(0)
+        return unread, transport.written
+
+    assert asyncio.run(main()) == (len(b"head, body, end"), written)
+
+
+@pytest.mark.parametrize(("size", "at_once"), [(GATHERED_BYTES - 1, 0), (GATHERED_BYTES, 1)])
+def test_many_bytes_are_written_before_the_step_ends(size: int, at_once: int):
+    async def main() -> tuple[int, int]:
+        transport = Written()
+        GatheredWrites(transport).write(b"x" * size)
+        before = len(transport.written)
+        await asyncio.sleep(0)
+        return before, len(transport.written)
+
+    assert asyncio.run(main()) == (at_once, 1)

@@ -171,6 +171,7 @@ def builder(
     *,
     interrupt: bool = False,
     trace: str | None = None,
+    by: str | None = None,
     bare: str = "",
 ) -> Callable[[Limits], Request]:
     """Return the function that builds a request from its encoded form.
@@ -183,6 +184,7 @@ def builder(
         wait_for: when the request is answered.
         interrupt: whether ``terminate`` cancels a run in progress.
         trace: the caller's trace context. One that is not valid is ignored.
+        by: the caller's token name.
         bare: the payload without defaults. See `CommandSpec.accept`.
 
     Returns:
@@ -203,20 +205,27 @@ def builder(
         # Before it is parsed: the limit protects from parsing megabytes.
         within(payload.encode(), job.max_input(action, limits.payload_bytes, limits.input_bytes), what=of)
         try:
-            request = job.parse(action, payload, bare=bare, idempotency_key=key)
+            request = job.parse(
+                action,
+                payload,
+                bare=bare,
+                idempotency_key=key,
+                wait_for=wait_for,
+                trace=trace_context(trace),
+                by=by,
+            )
         except InvalidInput as wrong:
             if payload and not _is_json(payload):  # a client of another process checks that, and knows no types
                 raise InvalidInput(named, wrong.problems) from wrong
             if isinstance(wrong, NewerOnly):  # or the caller has made a mistake: JSON does not tell
                 raise InvalidInput(wrong.what, wrong.problems) from None
             raise
-        command = request.command
-        if interrupt:
-            if not isinstance(command, Terminate):
-                expected = "False: only terminate takes it; cancel of a workflow takes it in the payload"
-                raise InvalidArgument(f"interrupt of {action}", interrupt, expected)
-            command = attrs.evolve(command, when="interrupt")
-        return attrs.evolve(request, command=command, wait_for=wait_for, trace=trace_context(trace))
+        if not interrupt:
+            return request
+        if not isinstance(request.command, Terminate):
+            expected = "False: only terminate takes it; cancel of a workflow takes it in the payload"
+            raise InvalidArgument(f"interrupt of {action}", interrupt, expected)
+        return attrs.evolve(request, command=attrs.evolve(request.command, when="interrupt"))
 
     return build
 

@@ -232,7 +232,7 @@ class LocalGateway(ReadingGateway):
         # A trace of the caller wins: the server passes on that of its own caller.
         if tracing is not None and request.trace is None:
             request = attrs.evolve(request, trace=tracing.current())
-        if self.by is not None:
+        if request.by != self.by:
             request = attrs.evolve(request, by=self.by)
         # Only these wait before they are queued. All others are queued in this step, in the order of the calls.
         if engine.limits.on_full == "block" or (

@@ -126,6 +126,15 @@ def _taken(call: Call[A, E]) -> Callable[[], Awaitable[Result[A, E]]]:
     return begin
 
 
+def begin(call: Call[A, E]) -> Awaitable[Result[A, E]]:
+    """Send a call now. Await its ``Result`` once.
+
+    Args:
+        call: a call that was not awaited.
+    """
+    return _taken(call)()
+
+
 def result_of(call: Call[A, E]) -> Awaitable[Result[A, E]]:
     """Return an awaitable for a call's ``Result``.
 

@@ -19,7 +19,7 @@ from perdure.codecs import Codec, Opened, fingerprint
 from perdure.jobs.context import JobContext, Post
 from perdure.jobs.display import DisplayField, fields_of_plan, report_status
 from perdure.jobs.plan import Plan
-from perdure.jobs.request import CommandSpec, Keyword, Request, within
+from perdure.jobs.request import CommandSpec, Keyword, Request, WaitFor, within
 from perdure.programs import Program, perform
 from perdure.values.address import Address, check_id
 from perdure.values.answer import Sent
@@ -605,8 +605,27 @@ class Definition(ABC, Generic[H_co, T_co, R_contra]):
         """Return an instance's address. The id must have been checked."""
         return Address(self.kind, self.name, id_)
 
-    def parse(self, action: str, payload: str, *, bare: str = "", idempotency_key: str | None = None) -> Request:
+    def parse(
+        self,
+        action: str,
+        payload: str,
+        *,
+        bare: str = "",
+        idempotency_key: str | None = None,
+        wait_for: WaitFor = "completion",
+        trace: str | None = None,
+        by: str | None = None,
+    ) -> Request:
         """Build a request from its encoded form, as messages, clients and tools send it. See `CommandSpec.accept`.
+
+        Args:
+            action: the command's name.
+            payload: its input as JSON text.
+            bare: the payload without defaults.
+            idempotency_key: the request's key.
+            wait_for: when the call returns.
+            trace: the caller's trace context.
+            by: the caller's token name.
 
         Raises:
             UnknownAction: this kind has no such command.
@@ -614,7 +633,15 @@ class Definition(ABC, Generic[H_co, T_co, R_contra]):
             InvalidInput: the payload is not a valid input for the command.
         """
         command, written = self.spec(action).accept(payload, bare)
-        return Request(command=command, action=action, payload=written, idempotency_key=idempotency_key)
+        return Request(
+            command=command,
+            action=action,
+            payload=written,
+            idempotency_key=idempotency_key,
+            wait_for=wait_for,
+            trace=trace,
+            by=by,
+        )
 
     def fingerprint(self, action: str, payload: str) -> str:
         """Return a request input's digest. Empty without an input."""

@@ -308,7 +308,7 @@ class CallBatcher:
         self._number += 1
         number = self._number
         waiting: Waiting = self.runtime.future()
-        self._queue[number] = Unsent(attrs.evolve(envelope, number=number).encoded(), timeout_ms, waiting)
+        self._queue[number] = Unsent(envelope.encoded(number), timeout_ms, waiting)
         # One flush for all requests of this step of the event loop: they share a batch.
         if not self._scheduled:
             self._scheduled = True

@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 from perdure.client.by_name import builder
 from perdure.client.client import Client
 from perdure.client.local_gateway import LocalGateway
-from perdure.jobs.call import Call, result_of
+from perdure.jobs.call import Call, begin
 from perdure.jobs.definition import AnyDefinition
 from perdure.programs import Raised
 from perdure.runtime.record import LogRecord, Runtime
@@ -61,18 +61,57 @@ async def perform(gateway: LocalGateway, envelope: Envelope, scopes: frozenset[s
     Returns:
         The answer's line.
     """
+    line = begun(gateway, envelope, scopes)
+    return line if isinstance(line, bytes) else line.of(await line.result)
+
+
+def begun(gateway: LocalGateway, envelope: Envelope, scopes: frozenset[str]) -> bytes | PendingAnswer:
+    """Begin one request in a batch: the engine has it when this returns.
+
+    Args:
+        gateway: reaches the engine.
+        envelope: the request.
+        scopes: the client token's scopes.
+
+    Returns:
+        The pending answer, or the line that refuses the request.
+    """
     job = gateway.definitions.get((envelope.kind, envelope.job))
     problem = _refusal(envelope, scopes)
     if job is None or problem is not None:
         unknown = UnknownJob(envelope.kind, envelope.job, served(gateway))
         return refused(envelope.number, problem_of(problem or unknown))
     call, encode = _call(gateway, job, envelope)
-    result: Result[Any, PerdureError] = await result_of(call)
-    if isinstance(result, Success):
-        encoded = encode(result.unwrap())
-        # A state is the user's own data: tracebacks are in the answers of the engine alone.
-        return answered(envelope.number, encoded if envelope.action in _STATES else shown(encoded, scopes))
-    return refused(envelope.number, problem_of(result.failure(), job.plan.errors, traceback=may_see_tracebacks(scopes)))
+    return PendingAnswer(envelope, job, encode, scopes, begin(call))
+
+
+@attrs.frozen(eq=False)
+class PendingAnswer:
+    """The answer to one request in a batch, which the engine has begun.
+
+    Attributes:
+        envelope: the request.
+        job: its job.
+        encode: encodes the answer.
+        scopes: the client token's scopes.
+        result: the engine's answer.
+    """
+
+    envelope: Envelope
+    job: AnyDefinition
+    encode: Encode
+    scopes: frozenset[str]
+    result: Awaitable[Result[Any, PerdureError]]
+
+    def of(self, result: Result[Any, PerdureError]) -> bytes:
+        """Return the line, with its line break."""
+        number = self.envelope.number
+        if isinstance(result, Success):
+            encoded = self.encode(result.unwrap())
+            # A state is the user's own data: tracebacks are in the answers of the engine alone.
+            return answered(number, encoded if self.envelope.action in _STATES else shown(encoded, self.scopes))
+        traceback = may_see_tracebacks(self.scopes)
+        return refused(number, problem_of(result.failure(), self.job.plan.errors, traceback=traceback))
 
 
 def may_see_tracebacks(scopes: frozenset[str]) -> bool:
@@ -142,6 +181,7 @@ def _call(gateway: LocalGateway, job: AnyDefinition, envelope: Envelope) -> tupl
                 envelope.wait_for,
                 interrupt=envelope.interrupt,
                 trace=envelope.trace,
+                by=gateway.by,
                 bare=envelope.bare.decode(),
             )
             return gateway.request(job, envelope.id, build), job.plan.answers.encode
@@ -292,9 +332,13 @@ class Answers:
     _wake: asyncio.Event = attrs.Factory(asyncio.Event)
     _unread: int = 0
     _was_read: asyncio.Event = attrs.Factory(asyncio.Event)
+    _is_over: bool = False
 
     def add(self, line: bytes) -> None:
         """Add one answer's line."""
+        # The client has left, and nothing sends this line: its bytes would count for ever.
+        if self._is_over:
+            return
         self._ready.append(line)
         self._unread += len(line)
         # Counted when it is made: the line occupies memory until the client has read it.
@@ -315,6 +359,8 @@ class Answers:
 
     async def write(self) -> None:
         """Send every line. The client may be gone: the engine answers all the same."""
+        # With the first lines, not before: the head alone would be a write, and would wake the client for nothing.
+        await self._wake.wait()
         await self.send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
         while self.left:
             await self._wake.wait()
@@ -326,7 +372,8 @@ class Answers:
                 self._read(len(body))
 
     def forget(self) -> None:
-        """Drop the lines that were not sent."""
+        """Drop the lines that were not sent, and those that come later: the engine answers all the same."""
+        self._is_over = True
         self._read(self._unread)
 
     def _part(self) -> bytes:
@@ -413,14 +460,15 @@ class _Batch:
         """Answer several requests, each as soon as it is done."""
         # In the batch, not for the client: one connection must not have all reads.
         answers, turns = Answers(send, len(envelopes), self.client, self.limits), asyncio.Semaphore(READS_OF_BATCH)
-        tasks = [
-            asyncio.ensure_future(
-                self._read(envelope, answers, turns) if envelope.action in READS else self._answer(envelope, answers)
-            )
-            for envelope in envelopes
-        ]
+        # All begin in this step, in the order of their lines.
+        waiting = [self._started(envelope, answers, turns) for envelope in envelopes]
         writing = asyncio.ensure_future(answers.write())
-        reading = [task for task, envelope in zip(tasks, envelopes, strict=True) if envelope.action in READS]
+        tasks = [task for task in waiting if task is not None]
+        reading = [
+            task
+            for task, envelope in zip(waiting, envelopes, strict=True)
+            if task is not None and envelope.action in READS
+        ]
         # Only then do reads wait for a turn: those of a client that has left need not be performed.
         leaving = asyncio.ensure_future(self.left()) if len(reading) > READS_OF_BATCH else None
         if leaving is not None:
@@ -439,6 +487,28 @@ class _Batch:
             # Bytes that were not sent must not count any more, also after an error.
             answers.forget()
 
+    def _started(self, envelope: Envelope, answers: Answers, turns: asyncio.Semaphore) -> asyncio.Task[None] | None:
+        """Begin one request. Return its task, or None if it needs none: the engine answers most through a future."""
+        if envelope.action in READS:
+            return asyncio.ensure_future(self._read(envelope, answers, turns))
+        try:
+            line = begun(self.gateway, envelope, self.scopes)
+        except Exception as defect:  # noqa: BLE001 - of the library, as in `_answer`
+            line = self._failed(envelope, defect)
+        if isinstance(line, bytes):
+            answers.add(line)
+        elif isinstance(line.result, asyncio.Future):
+            line.result.add_done_callback(partial(self._ended, line, answers))
+        else:
+            return asyncio.ensure_future(self._answer(envelope, answers, line))
+        return None
+
+    def _ended(self, line: PendingAnswer, answers: Answers, result: asyncio.Future[Result[Any, PerdureError]]) -> None:
+        try:
+            answers.add(line.of(result.result()))
+        except Exception as defect:  # noqa: BLE001 - of the library, as in `_answer`
+            answers.add(self._failed(line.envelope, defect))
+
     async def _read(self, envelope: Envelope, answers: Answers, turns: asyncio.Semaphore) -> None:
         async with turns:
             if answers.is_full:
@@ -451,11 +521,14 @@ class _Batch:
             finally:
                 self.limits.reads.release(self.client)
 
-    async def _answer(self, envelope: Envelope, answers: Answers) -> None:
+    async def _answer(self, envelope: Envelope, answers: Answers, line: PendingAnswer | None = None) -> None:
         try:
-            line = await self.performed(envelope)
+            encoded = await self.performed(envelope) if line is None else line.of(await line.result)
         except Exception as defect:  # noqa: BLE001 - of the library: the other requests are answered all the same
-            log = self.gateway.engine.runtime.log
-            log(LogRecord("error", "request failed", {"error": Raised(defect).formatted()}))
-            line = refused(envelope.number, problem_of(OutcomeUnknown("the server failed; see its log")))
-        answers.add(line)
+            encoded = self._failed(envelope, defect)
+        answers.add(encoded)
+
+    def _failed(self, envelope: Envelope, defect: Exception) -> bytes:
+        log = self.gateway.engine.runtime.log
+        log(LogRecord("error", "request failed", {"error": Raised(defect).formatted()}))
+        return refused(envelope.number, problem_of(OutcomeUnknown("the server failed; see its log")))

@@ -123,6 +123,8 @@ class HttpProtocol(H11Protocol):
     def on_response_complete(self) -> None:
         """Free the part of a refused body that the application has not received, and wait for the next request."""
         self.cycle.body = bytearray()
+        # Now, and not at the end of the step: the loop would look at all sockets before.
+        cast("GatheredWrites", self.transport).flush()
         super().on_response_complete()
 
     def send_400_response(self, msg: str) -> None:
@@ -268,6 +270,78 @@ class GuardedConnections:
         self._unread.pop(connection, None)
 
 
+GATHERED_BYTES: Final = 65_536
+"""Response bytes that wait until the event loop's step ends. More are written at once."""
+
+
+class GatheredWrites(asyncio.Transport):
+    """A transport that joins the writes in one step of the event loop.
+
+    uvicorn writes a response's head, each part and the end one by one. Each write is a system call, and wakes the
+    client.
+    """
+
+    __slots__ = ("_inner", "_loop", "_parts", "_size")
+
+    def __init__(self, inner: asyncio.Transport) -> None:
+        self._inner = inner
+        self._loop = asyncio.get_running_loop()
+        self._parts: list[bytes] = []
+        self._size = 0
+
+    def write(self, data: bytes | bytearray | memoryview[int]) -> None:
+        """Keep bytes until this step ends, or write them if they are many."""
+        if not data:
+            return
+        if not self._parts:
+            self._loop.call_soon(self.flush)
+        self._parts.append(bytes(data))
+        self._size += len(data)
+        # The transport below pauses the application: bytes that it does not know of would not.
+        if self._size >= GATHERED_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write the bytes that were kept."""
+        if self._parts:
+            parts, self._parts, self._size = self._parts, [], 0
+            self._inner.write(b"".join(parts))
+
+    def close(self) -> None:
+        """Write the bytes that were kept, and close."""
+        self.flush()
+        self._inner.close()
+
+    def abort(self) -> None:
+        """Close at once."""
+        self._parts, self._size = [], 0
+        self._inner.abort()
+
+    def is_closing(self) -> bool:
+        """Return whether it is closed or closing."""
+        return self._inner.is_closing()
+
+    def get_write_buffer_size(self) -> int:
+        """Return how many bytes the client has not received."""
+        return self._size + self._inner.get_write_buffer_size()
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Set at how many bytes the application pauses."""
+        self._inner.set_write_buffer_limits(high, low)
+
+    def get_extra_info(self, name: str, default: object = None) -> object:
+        """Return a fact about the socket."""
+        return self._inner.get_extra_info(name, default)
+
+    def pause_reading(self) -> None:
+        """Receive no more."""
+        self._inner.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Receive again."""
+        self._inner.resume_reading()
+
+
 class GuardedConnection(asyncio.Protocol):
     """One connection. It creates uvicorn's protocol at the first byte, so that an idle connection costs little.
 
@@ -309,7 +383,7 @@ class GuardedConnection(asyncio.Protocol):
     # ------------------------------------------------------------ the socket
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Count the connection."""
-        self._transport = cast("asyncio.Transport", transport)
+        self._transport = GatheredWrites(cast("asyncio.Transport", transport))
         self._connections.admit(self)
         self._transport.set_write_buffer_limits(high=self._connections.limits.write_buffer_bytes)
         self._registered.add(self)

@@ -87,10 +87,14 @@ class Envelope:
     bare: bytes = b""
     trace: str | None = None
 
-    def encoded(self) -> bytes:
-        """Encode it as one line, without the line break."""
+    def encoded(self, number: int | None = None) -> bytes:
+        """Encode it as one line, without the line break.
+
+        Args:
+            number: its number in the batch, instead of its own.
+        """
         line: dict[str, Any] = {
-            "n": self.number,
+            "n": self.number if number is None else number,
             "kind": self.kind,
             "job": self.job,
             "id": self.id,
@@ -142,7 +146,8 @@ def envelope_of(line: bytes, *, where: str) -> Envelope:
     if problems:
         raise InvalidInput(where, problems)
     try:
-        payload, bare = (orjson.dumps(given[name]) if name in given else b"" for name in ("payload", "bare"))
+        payload = orjson.dumps(given["payload"]) if "payload" in given else b""
+        bare = orjson.dumps(given["bare"]) if "bare" in given else b""
     # Found here, it is the caller's problem. Further on, it would be a defect of the server.
     except TypeError as error:  # it was read with up to 1,024 levels, and is written with up to 254
         problem = f"$.payload: expected at most {MAX_NESTING} levels of lists and objects"
@@ -168,19 +173,17 @@ def _problems(given: dict[str, Any]) -> list[str]:
     # Clients in JavaScript read larger numbers inexactly, and could not match the answer.
     if type(number) is not int or not 0 <= number < 2**53:
         found.append(f"$.n: expected a whole number from 0, got {excerpt(number)}")
-    found += [f"$.{name}: expected text, got {excerpt(given.get(name))}" for name in _TEXT if not _is(given, name, str)]
     found += [
-        f"$.{name}: expected {kinds[0].__name__}, got {excerpt(given[name])}"
-        for name, kinds in _OPTIONAL.items()
-        if name in given and not isinstance(given[name], kinds)
+        f"$.{name}: expected text, got {excerpt(given.get(name))}"
+        for name in _TEXT
+        if not isinstance(given.get(name), str)
     ]
+    for name, kinds in _OPTIONAL.items():
+        if name in given and not isinstance(given[name], kinds):
+            found.append(f"$.{name}: expected {kinds[0].__name__}, got {excerpt(given[name])}")
     if given.get("wait_for", "completion") not in ("completion", "start"):
         found.append(f"$.wait_for: expected 'completion' or 'start', got {excerpt(given['wait_for'])}")
     return sorted(found)
-
-
-def _is(given: dict[str, Any], name: str, kind: type) -> bool:
-    return isinstance(given.get(name), kind)
 
 
 # ---------------------------------------------------------------- answers
