@@ -228,7 +228,7 @@ def test_answers_are_sent_in_parts_and_each_is_counted_until_it_is_sent():
 def test_an_answer_after_its_client_has_left_counts_nothing():
     async def main() -> list[int]:
         async def send(_message: Any) -> None:
-            raise AssertionError("nobody reads")
+            raise AssertionError("no client reads this")
 
         answers = answers_of(send, 3)
         counts = list[int]()
