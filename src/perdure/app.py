@@ -251,10 +251,7 @@ class OpenApp(AsyncContextGuard):
     """The context manager that ``App.open`` returns.
 
     Attributes:
-        app: the app.
-        store: the store or its URL.
         runtime: the runtime. None for the running event loop.
-        perform: performs the runs' effects.
         run_ended: called with every program's end.
         on_locked: the reaction if another engine owns the store.
         debug: whether to find mistakes in hooks.

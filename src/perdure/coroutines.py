@@ -86,8 +86,6 @@ class AwaitedOperation:
 
     Attributes:
         program: performs it.
-        future: receives its outcome.
-        task: the task that awaits it.
     """
 
     program: Program[Any, Any, Any]
@@ -103,12 +101,10 @@ class CoroutineRun:
     """Runs a coroutine as the supervisor of its operations.
 
     Attributes:
-        loop: the coroutine's event loop.
         main: its first task.
         open: the operations that have not ended, by number.
         fresh: the numbers of those that are not ordered yet.
         left: the numbers of ordered ones that no task awaits any more.
-        number: the next number.
         timer_ms: when the timer that is ordered ends.
         stuck: why the coroutine cannot continue.
         closed: whether it is dropped, so that nothing may be performed.

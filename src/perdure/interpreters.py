@@ -310,11 +310,7 @@ class _Run:
         return self.lost or Halted(ClaimLost())
 
     async def watch(self, stop: Callable[[], None]) -> None:
-        """Stop the run when a stored request interrupts it.
-
-        Args:
-            stop: stops it.
-        """
+        """Stop the run when a stored request interrupts it."""
         # Of its own: the program's `AwaitChange` compares the row that the run knows.
         version, pause_ms = self.execute.instance.version, FIRST_PAUSE_MS
         while True:

@@ -57,8 +57,6 @@ class Measurement:
     Attributes:
         subject: ``disk``, or how many clients sent requests, such as ``64 clients``.
         unit: what was counted.
-        per_second: how many.
-        median_ms: the median duration.
         p99_ms: the duration that 99 % did not exceed.
     """
 

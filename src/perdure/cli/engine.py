@@ -409,7 +409,6 @@ class Reading:
     """One reading while a pool is watched.
 
     Attributes:
-        count: its instances.
         per_second: attempts that ended in a second, since the watch began.
     """
 
@@ -428,7 +427,6 @@ class PoolWatch:
     """Reads a pool again and again.
 
     Attributes:
-        read: counts its instances.
         clock: a monotonic clock, in seconds.
         sleep: waits for some seconds.
     """

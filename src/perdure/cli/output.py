@@ -45,7 +45,6 @@ class Table:
     """Text rows. Writing the table escapes characters that are not printable.
 
     Attributes:
-        columns: the headings.
         rows: one text for each heading.
         folded: the columns whose texts a narrow terminal folds. It shows the others in full.
     """

@@ -132,11 +132,8 @@ class Served:
     """This process's app, its store, and the addresses to serve it on.
 
     Attributes:
-        app: the app.
-        store: the store's URL.
         on_locked: whether to wait for a store that another process owns.
         debug: whether to log hook mistakes.
-        binds: the addresses to serve HTTP on.
         socket: the Unix socket's path beside the file. None for none.
         tokens: the tokens that requests over TCP need. None to serve only programs on this machine.
         tls: the TLS settings for the TCP addresses. None for plain HTTP.

@@ -63,10 +63,7 @@ class OperationTool:
     """One tool.
 
     Attributes:
-        name: the name.
         scope: the least scope that offers it.
-        summary: a sentence.
-        schema: the arguments.
         reads: whether it changes nothing.
         repeats: whether a repeat changes nothing more.
         call: makes the call, from the arguments as JSON.

@@ -57,12 +57,7 @@ class LocalDispatch(Gateway, Protocol):
 
 @attrs.frozen(eq=False, repr=False)
 class NamedJob(JobByName):
-    """Calls to a job in this process.
-
-    Attributes:
-        gateway: reaches the engine.
-        definition: the job.
-    """
+    """Calls to a job in this process."""
 
     gateway: LocalDispatch
     definition: Definition[Any, Any, Any]  # of any handle, sender and services

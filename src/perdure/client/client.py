@@ -581,11 +581,6 @@ def gateway_of(client: Client, /) -> Gateway:
 def call_of(client: Client, operation: ClientOperation[T], given: Mapping[str, Any], /) -> Call[T, CallError]:
     """Make an operation's call, by its typed method, which checks the arguments: a server and commands do.
 
-    Args:
-        client: the client.
-        operation: the operation.
-        given: the arguments, by name.
-
     Raises:
         UnknownJob: the engine in this process does not serve the job.
         InvalidArgument: the kind or the job's name is not text.

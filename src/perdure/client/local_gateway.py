@@ -82,7 +82,6 @@ class Redrive:
     """Redrives dead letters for a caller.
 
     Attributes:
-        engine: the engine.
         by: the caller. None for one in this process.
     """
 

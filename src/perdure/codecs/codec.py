@@ -631,7 +631,6 @@ class RowCodec(Generic[T]):
     not kept, nor long ones, because they would fill the memory.
 
     Args:
-        codec: the codec for the texts.
         left_out: the ends of a text that are left out: the last members with their defaults, the last one first.
     """
 

@@ -40,7 +40,6 @@ class Difference:
 
     Attributes:
         path: the place in the type, such as ``$.lines[].gift``.
-        kind: the difference.
         name: the class or the choice. Empty for the other kinds.
     """
 
@@ -95,12 +94,7 @@ def _definitions(schema: JsonSchema) -> Mapping[str, _Schema]:
 
 @attrs.frozen
 class _Comparison:
-    """Compares a writer's and a reader's types, in which classes may contain themselves.
-
-    Attributes:
-        written: the writer's definitions.
-        read: the reader's definitions.
-    """
+    """Compares a writer's and a reader's types, in which classes may contain themselves."""
 
     written: Mapping[str, _Schema]
     read: Mapping[str, _Schema]

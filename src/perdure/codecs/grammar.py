@@ -200,11 +200,7 @@ class Grammar:
 
 
 def stored_as(form: Any) -> StoredAs[Any, Any] | None:
-    """Return how a type is stored as another one, as its ``Annotated`` or its library says. Else None.
-
-    Args:
-        form: a stripped annotation.
-    """
+    """Return how a type is stored as another one, as its ``Annotated`` or its library says. Else None."""
     if _is_of_pydantic(form):
         return models.stored_as(form)
     return marked_as(form)

@@ -92,7 +92,6 @@ class Unsupported(Exception):
 
     Attributes:
         path: where the declared type contains the unsupported type.
-        got: the unsupported type.
         expected: the type to use instead.
     """
 
@@ -253,11 +252,7 @@ class _Canonical:
 
 
 def always(**keywords: object) -> Describe:
-    """Describe a type that refers to no other.
-
-    Args:
-        keywords: the schema's keywords.
-    """
+    """Describe a type that refers to no other."""
 
     def describe(_: Definitions, _tag: str | None = None, /) -> JsonSchema:
         return dict(keywords)

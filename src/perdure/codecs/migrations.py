@@ -32,7 +32,6 @@ class Upcast:
     """One step from a version to the next.
 
     Attributes:
-        name: the function's name.
         function: converts a value to the next version.
         returns: the type that the function returns.
     """
@@ -162,8 +161,6 @@ class UpgradeStep:
     """One older version: its codec and the step to the next version.
 
     Attributes:
-        version: its number.
-        codec: decodes its states.
         upcast: converts a state to the next version.
     """
 

@@ -257,13 +257,7 @@ _FAULTY: Final[Mapping[Write, str]] = {
 
 
 def record_writer(cls: type, name: str, schemas: Mapping[str, Schema]) -> Write:
-    """Return a class's writer: a dict with the written fields. It refuses every other class, also subclasses.
-
-    Args:
-        cls: the class.
-        name: the type's readable name.
-        schemas: each field's schema.
-    """
+    """Return a class's writer: a dict with the written fields. It refuses every other class, also subclasses."""
     known: dict[str, Any] = {"cls": cls, "name": name, "Fault": Fault}
     known |= {f"write_{at}": schema.write for at, schema in enumerate(schemas.values())}
     # Generated: a loop over the fields takes longer, and states are written on each turn.

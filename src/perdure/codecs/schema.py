@@ -227,12 +227,7 @@ def of_object(fields: Mapping[str, Schema]) -> Redact | None:
 
 
 def of_members(members: Mapping[Any, Schema], key_of: Callable[[Any], object]) -> Redact | None:
-    """Return the redaction for a union, whose member the JSON selects.
-
-    Args:
-        members: the members.
-        key_of: returns the key of the member that a JSON value selects.
-    """
+    """Return the redaction for a union, whose member the JSON selects."""
     if all(schema.redact is None for schema in members.values()):
         return None
     parts = {key: _of(schema) for key, schema in members.items()}
@@ -240,12 +235,7 @@ def of_members(members: Mapping[Any, Schema], key_of: Callable[[Any], object]) -
 
 
 def of_tagged(tag: str, members: Mapping[str, Schema]) -> Redact | None:
-    """Return the redaction for objects that carry their tag under a key.
-
-    Args:
-        tag: the key.
-        members: the other keys' schema, by the tag.
-    """
+    """Return the redaction for objects that carry their tag under a key."""
     if all(schema.redact is None for schema in members.values()):
         return None
     parts = {name: _of(schema) for name, schema in members.items()}
@@ -396,14 +386,7 @@ class _StoredShape(NamedTuple):
 
 
 def stored_schema(name: str, cls: type, how: StoredAs[Any, Any], inner: Schema) -> Schema:
-    """Return the schema for a class that is stored as another type.
-
-    Args:
-        name: the class's readable name.
-        cls: the class.
-        how: the conversions.
-        inner: the other type's schema.
-    """
+    """Return the schema for a class that is stored as another type."""
 
     def read(data: Any, _: Any = None) -> Any:
         found = how.read(inner.read(data, None))

@@ -45,7 +45,6 @@ class Unknown:
     """One place in JSON that a type does not know.
 
     Attributes:
-        path: its path.
         text: the unknown part, and the parts that the type knows.
         is_member: whether it is an object's member, which a rest keeps.
     """
@@ -63,7 +62,6 @@ class Joining:
     """Where a rest is put back.
 
     Attributes:
-        path: the place.
         new: the identities of objects that replace older ones, and take over no rest.
     """
 
@@ -203,7 +201,6 @@ class ObjectShape:
     """An object with declared fields.
 
     Attributes:
-        fields: their shapes.
         tag: the tag that the object has as a member in a union. An object that carries it is read without it: the class
             is a member in a union in newer code. An object with another tag belongs to another class and is not read.
         defaults: returns the fields' defaults as JSON, for those that have one.
@@ -726,12 +723,7 @@ one requires. The sets of no member and of one are always tried, and the smaller
 
 
 def digest_of(shape: Shape, data: Any) -> str:
-    """Return an input's digest.
-
-    Args:
-        shape: the type's shape.
-        data: its JSON.
-    """
+    """Return an input's digest."""
     marks = _Marks()
     return _digest(shape.bare(data, marks)) + "".join(sorted(marks.of.values()))
 

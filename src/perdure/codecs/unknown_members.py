@@ -27,7 +27,6 @@ class ValueRest:
 
     Attributes:
         known: the JSON at this place without everything unknown.
-        unknown: an object's unknown members.
         parts: the rests below.
         tag: a union's class in which the rest was found.
         held: list or dict elements, by place, as they were when the JSON was read.
@@ -131,8 +130,6 @@ class Element:
     """An element in a list, set or dict.
 
     Attributes:
-        place: where it is.
-        data: its known JSON.
         held: the object. None for an old one in a set, which is found by its text alone.
     """
 

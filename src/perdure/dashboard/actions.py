@@ -40,7 +40,6 @@ class Action:
     """A request that a caller can send from a page.
 
     Attributes:
-        name: the action's name.
         scope: the scope that it needs.
         takes: the input: a reason as text, whether to begin a new run, or any JSON.
         effect: whether it ends instances or discards data.
@@ -111,7 +110,6 @@ class PreviewedRequest:
     """A request to one instance, and its effect.
 
     Attributes:
-        address: the instance.
         action: the request. None for the instance's alarm, which only the engine fires.
         payload: the input as JSON.
         explanation: the effect, as ``explain`` describes it. Empty if it could not be computed.
@@ -269,8 +267,6 @@ class BulkAction:
     """One action for several instances.
 
     Attributes:
-        action: the action's name.
-        addresses: the instances.
         key: the text that each request's idempotency key begins with.
     """
 

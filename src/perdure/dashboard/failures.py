@@ -42,7 +42,6 @@ class ParkedList:
     """The page's data.
 
     Attributes:
-        parked: the parked instances.
         left: the instances that code which cannot read them left to other code.
         following: the address that the next page continues after, printed. Empty at the end.
         partial: whether the search stopped before the page was full.
@@ -134,7 +133,6 @@ class DeadLetters:
 
     Attributes:
         letters: the dead letters, the oldest first, without secrets.
-        items: the parked worker-pool items.
         left: the messages that code left, on the first page: the first for each sender and target.
         more: whether further letters follow.
         after: the message's id before the first letter. 0 at the beginning.

@@ -53,7 +53,6 @@ class RelatedInstance:
     """An instance on a message's other end.
 
     Attributes:
-        address: the instance.
         relation: ``to`` or ``from``.
         note: the event that names it.
     """
@@ -155,7 +154,6 @@ class StreamDetails:
     """The newest items of a stream.
 
     Attributes:
-        name: the stream's name.
         items: the items, without secrets.
         count: how many offsets it has had.
         problem: why it is not readable.
@@ -236,7 +234,6 @@ class InstanceDetails:
     """The page's data. Its records have no secrets and, without the scope ``operate``, no tracebacks.
 
     Attributes:
-        address: the instance.
         instance: the stored row. None if there is none.
         served: whether the engine serves the job.
         actions: the requests that make sense for it.

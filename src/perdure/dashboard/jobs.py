@@ -152,7 +152,6 @@ class AcceptedAction:
     """A request that a job's instances accept.
 
     Attributes:
-        name: the name.
         takes: the input's type. Empty if it takes none.
         creates: whether it creates an absent instance.
     """
@@ -167,11 +166,8 @@ class JobView:
     """One job.
 
     Attributes:
-        kind: the job's kind.
-        name: the name.
         facts: the labelled values that the definition shows.
         commands: the requests that instances accept.
-        next_ticks_ms: the schedule's next ticks.
         steps: how often instances took each step since the engine started.
         by_status: how many instances it has, by status. None if they were not counted.
         complete: whether all instances were counted.
@@ -371,9 +367,7 @@ class InstanceList:
     """The page's data.
 
     Attributes:
-        wanted: the filter.
         jobs: the served jobs: kind and name.
-        found: the instances.
         following: the address that the next page continues after, printed. Empty at the end.
         partial: whether the search stopped before the page was full.
         matching: how many instances meet the conditions on attributes. None without conditions.

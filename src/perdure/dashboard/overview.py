@@ -50,8 +50,6 @@ class CountedJob:
     """One job's instances.
 
     Attributes:
-        kind: the job's kind.
-        name: the job's name.
         served: whether the engine serves it.
         by_status: how many instances it has, by status.
         hold: whether it is held: no run begins.
@@ -69,7 +67,6 @@ class Overdue:
     """An instance whose alarm should have fired.
 
     Attributes:
-        address: the instance.
         late_ms: how late it is, at the instant at which the store was asked for the due ones. Never negative.
     """
 
@@ -91,8 +88,6 @@ class EngineFacts:
     """The engine.
 
     Attributes:
-        version: the library's version.
-        store: the store's name.
         epoch: how many times the store has been opened.
         durability: the failures that a commit survives.
         concurrency: runs at the same time.
@@ -121,11 +116,8 @@ class Overview:
         demand: the work that waits for an engine or runs, as ``Demand.total``.
         messages: the messages that wait for delivery, at most `MAX_COUNTED`.
         dead_letters: the dead letters, at most `MAX_COUNTED`.
-        health: the store's health.
         in_flight: the work in progress.
-        engine: the engine.
         members: the engines that share the store. Empty if one owns it.
-        limits: the limits with a name.
     """
 
     jobs: tuple[CountedJob, ...]

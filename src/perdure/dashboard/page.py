@@ -65,13 +65,9 @@ class Frame:
     """One request's caller, engine and moment.
 
     Attributes:
-        links: the URLs.
         path: this page's path below the dashboard, with its query.
-        caller: the caller's name.
-        scopes: the caller's scopes.
         session: whether a cookie names the caller, so that it can sign out.
         csrf: the token that the caller's forms carry.
-        store: the store's name.
         now_ms: the time, integer milliseconds UTC.
         notice: the outcome of the caller's last action.
         live: whether the page follows the engine.

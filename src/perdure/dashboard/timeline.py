@@ -120,13 +120,8 @@ class Attempt:
     """One run attempt.
 
     Attributes:
-        at_ms: when it ended.
-        run_id: the run.
-        attempt: the attempt's number.
-        outcome: how it ended.
         tone: the outcome's class in the style.
         duration_ms: how long it took. None if that is not known.
-        error: the error.
     """
 
     at_ms: int
@@ -184,7 +179,6 @@ class DebuggedInstance:
     """A position in the journal of a workflow, or in the history of another instance.
 
     Attributes:
-        address: the instance.
         position: the position as JSON-able data, without secrets. Empty if there is none.
         problem: why there is none.
     """
@@ -304,7 +298,6 @@ class RehearsedExample:
     """One instance of a group, step by step.
 
     Attributes:
-        address: the instance, printed.
         before: the last acts under both.
         old: the next acts under the deployed code.
         new: the next acts under the new code.
@@ -324,8 +317,6 @@ class RehearsedGroup:
 
     Attributes:
         job: the job, printed ``kind:name``.
-        sentence: the difference.
-        instances: how many there are.
         more: how many acts the new code adds, by name.
         example: one of them.
     """
@@ -347,7 +338,6 @@ class RehearsalResult:
         begins: the moment of the image, ISO 8601.
         ends: the end of the rehearsal, ISO 8601.
         instances: how many futures were compared.
-        differing: how many differ.
         groups: the differences, the largest group first.
         notes: over how many instances it counts, and which answers were made up.
     """
@@ -408,12 +398,7 @@ def rehearsal_page(frame: Frame, result: RehearsalResult | None = None, problem:
 
 
 def rehearsal_report(result: RehearsalResult, style: str, /) -> str:
-    """Return the result as an HTML file of its own.
-
-    Args:
-        result: the result.
-        style: the dashboard's style sheet.
-    """
+    """Return the result as an HTML file of its own."""
     return str(
         h.html(lang="en")[
             h.head[

@@ -130,7 +130,6 @@ class _Wait:
     """One caller that waits.
 
     Attributes:
-        job: the instance's definition.
         wanted: the statuses that end the wait.
         wake: done when the caller must act.
         reached: a wanted status that a transition wrote.
@@ -174,12 +173,9 @@ class StatusWaiters:
     """The callers that wait, at most so many.
 
     Attributes:
-        store: holds the log.
         reads: reads the instances and the log.
         runtime: makes futures and timers.
-        limit: how many callers may wait.
         intake: whether callers may wait.
-        count: how many callers wait.
     """
 
     store: Store
@@ -306,7 +302,6 @@ class LimitCalls:
 
     Attributes:
         store: has the numbers that were changed, and the permits of all engines.
-        runtime: the clocks.
         named: the limits of this engine.
     """
 

@@ -58,8 +58,6 @@ class StoreBatcher(Generic[R]):
     (2). A store that never waits gets each request immediately: nothing is ready together.
 
     Attributes:
-        runtime: ends the step.
-        send_all: sends a group.
         lost: makes the error of requests whose answer is not known.
         synchronous: whether the store answers within each call, so that a group gains nothing.
         largest: how many requests one group holds at most.
@@ -168,7 +166,6 @@ class Reads:
     """The reads of turns.
 
     Args:
-        store: stores the instances.
         runtime: ends the step of the event loop.
     """
 
@@ -254,7 +251,6 @@ class Commits:
     """Writes the transitions of turns, those together that are ready together.
 
     Attributes:
-        store: stores the instances.
         runtime: the clock of the reports.
         limits: whether a history is kept.
         reporting: tells sinks of commits.

@@ -100,7 +100,6 @@ class BusyInstances:
 
     Attributes:
         runtime: makes the futures for callers that wait until all work has ended.
-        cells: the instances.
     """
 
     runtime: Runtime
@@ -304,12 +303,7 @@ CLAIM_LEFT_RETRY_MS = 1_000
 
 @attrs.define
 class ClaimsLeft:
-    """The instances whose claims are recovered soon.
-
-    Attributes:
-        runtime: sets the timers.
-        recover: recovers an instance's claim.
-    """
+    """The instances whose claims are recovered soon."""
 
     runtime: Runtime
     recover: Callable[[AnyDefinition, Address], object]

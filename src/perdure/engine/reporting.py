@@ -69,9 +69,6 @@ def incident(transition: Transition) -> LogRecord | None:
     warning if it failed with a typed error only: the definition declares that error, so it is not a bug. An instance
     that is left to other code is a warning. Only the most severe event is logged. A typed error in response to an
     event is logged at debug level.
-
-    Args:
-        transition: the committed transition.
     """
     events = [event for event in transition.events if type(event) in INCIDENTS]
     if not events:
@@ -157,7 +154,6 @@ class Reporting:
     """Tells sinks what the engine does besides its transitions.
 
     Attributes:
-        runtime: the clocks.
         sinks: the open sinks. While none listens, callers do not call these functions.
     """
 
@@ -315,7 +311,6 @@ class HookChecks:
     runs find the rest.
 
     Attributes:
-        found: called with each mistake.
         first: for each hook and event class, the number of first runs that are all inspected.
         one_of: how many later runs there are for each one that is inspected. 1 inspects every run.
     """
@@ -379,11 +374,7 @@ def run_inspected(
 
 @attrs.define
 class MistakeLog:
-    """Logs the first mistake at each location.
-
-    Attributes:
-        runtime: writes the log.
-    """
+    """Logs the first mistake at each location."""
 
     runtime: Runtime
     _places: set[tuple[str, str, str, str]] = attrs.Factory(set[tuple[str, str, str, str]])
@@ -406,12 +397,7 @@ MAX_BLOCKED_PLACES: Final = 1_000
 
 @attrs.define(eq=False)
 class LoopReports:
-    """Reports code that holds the event loop: logged once for each function and line, told to sinks each time.
-
-    Attributes:
-        runtime: writes the log.
-        sinks: tells the open sinks.
-    """
+    """Reports code that holds the event loop: logged once for each function and line, told to sinks each time."""
 
     runtime: Runtime
     sinks: OpenSinks

@@ -69,7 +69,6 @@ class Membership:
     """Renews this engine's lease, and knows the others from the last heartbeat.
 
     Attributes:
-        sharing: the store's operations.
         epoch: this engine.
         runtime: the only interface to time.
         jobs: the jobs that the engine serves, each with its code.

@@ -33,12 +33,7 @@ from perdure.values.turn_inputs import TurnInputs
 
 @attrs.frozen(kw_only=True)
 class Exposition:
-    """An engine's metrics, in a format that a scraper reads.
-
-    Attributes:
-        text: the metrics.
-        content_type: the format's media type.
-    """
+    """An engine's metrics, in a format that a scraper reads."""
 
     text: bytes
     content_type: str
@@ -60,8 +55,6 @@ class TurnBegun:
     """A turn that begins.
 
     Attributes:
-        address: the instance.
-        action: the command.
         cause: what the turn serves.
         parent: the caller's trace context. The turn belongs to its trace.
         link: the trace context of the turn that caused this one. This turn begins a new trace.
@@ -83,7 +76,6 @@ class TurnEnded:
     """A turn's end.
 
     Attributes:
-        outcome: how it ended.
         error_type: the error's class. Empty if there is none.
         failure: the failure to record. None if there is none. Secrets are removed.
     """
@@ -98,10 +90,7 @@ class EffectBegun:
     """An effect that begins.
 
     Attributes:
-        address: the instance.
-        name: the effect's name.
         parent: the turn's trace context. None if it is not traced.
-        claim: the run's claim.
     """
 
     address: Address
@@ -244,13 +233,7 @@ T = TypeVar("T")
 
 @attrs.define
 class GuardedTracing:
-    """Logs the first exception of a tracing sink, and continues without a trace.
-
-    Attributes:
-        tracing: traces the engine.
-        name: the sink's name, for the log.
-        runtime: writes the log.
-    """
+    """Logs the first exception of a tracing sink, and continues without a trace."""
 
     tracing: Tracing
     name: str
@@ -387,7 +370,6 @@ class EngineView:
         in_flight: returns the work in progress. None before the engine has started. Any thread may call it.
         limits_in_use: returns the permits in use of each limit with a name, and how many runs, calls and items wait.
             Any thread may call it.
-        limits: the engine's limits.
         lags: returns the lag of each open sink that has one, by sink name.
         report: reports to every sink an event that a sink has logged with its position.
     """

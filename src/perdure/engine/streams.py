@@ -90,8 +90,6 @@ class RunEmitter:
     """Takes the chunks of one effect: at most one group of it is on its way, so that a lost one leaves no gap.
 
     Attributes:
-        hub: stores the groups.
-        execute: the run.
         declared: the streams and heartbeats that its job declares.
         step: the step that the effect belongs to.
         beats_as: names the effect's place among the heartbeats of the instance.
@@ -383,9 +381,6 @@ class FollowedStream:
     """The readers of one stream in this process: a thousand of them cost the store no more than one.
 
     Attributes:
-        job: the instance's definition.
-        address: the instance.
-        stream: the stream's name.
         incarnation: the instance's incarnation. 0 if it is absent.
         state: whether more may follow; None before it is known.
         sizes: how many groups, and how many bytes, ``tail`` has.
@@ -395,7 +390,6 @@ class FollowedStream:
         readers: how many readers wait or read.
         timer: drops it when there were no readers for a while.
         follower: the task that reads the instance.
-        version: counts its changes.
         waiting: the readers that wait for a change.
         commits: counts this engine's commits to the instance.
     """
@@ -472,10 +466,7 @@ class StreamHub:
     """The streams of one engine.
 
     Attributes:
-        store: stores the groups.
         runtime: makes timers and futures.
-        reads: reads the instances.
-        jobs: the served definitions.
         limit: how many readers may wait.
         sharing: whether other engines write the store.
     """
@@ -595,15 +586,7 @@ class StreamHub:
     async def page(
         self, job: AnyDefinition, address: Address, stream: str, after: int, wait_ms: int
     ) -> Result[StreamPage, CallError]:
-        """Return the items after an offset. Wait for the first one, if there is none.
-
-        Args:
-            job: the instance's definition.
-            address: the instance.
-            stream: the stream's name.
-            after: the offset.
-            wait_ms: how long to wait.
-        """
+        """Return the items after an offset. Wait for the first one, if there is none."""
         if self._phase == "closed":
             return Failure(EngineClosed())
         if self.count >= self.limit:

@@ -50,8 +50,6 @@ class IncomingOrder:
 
     Attributes:
         id: the sender's event id: the same when the sender repeats the event.
-        order: the order.
-        event: the event.
     """
 
     id: str
@@ -81,7 +79,6 @@ class Malformed:
 
     Attributes:
         line: its number, from 1.
-        problem: the reason.
     """
 
     line: int

@@ -38,8 +38,6 @@ class ProblemResponse:
     """A problem (RFC 9457) as an HTTP response's parts.
 
     Attributes:
-        status: the HTTP status.
-        headers: its headers, with the media type.
         body: the problem as JSON.
     """
 

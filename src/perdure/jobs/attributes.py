@@ -62,12 +62,7 @@ def generations_of(
 
 
 def keys_of(job: AnyDefinition, instance: Instance) -> AttributeKeys:
-    """Return the keys of an instance's attributes. Never fail: a key may say why there is no value.
-
-    Args:
-        job: its definition.
-        instance: the stored instance.
-    """
+    """Return the keys of an instance's attributes. Never fail: a key may say why there is no value."""
     declared = job.plan.attributes
     try:
         text = visible_text(job, instance)

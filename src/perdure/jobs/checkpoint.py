@@ -91,9 +91,6 @@ class HasWork(Instruction[bool, Never]):
     """Read whether a job has work, as `StoredCounts.has_work` says it.
 
     The engine answers it in a run with a claim. A dry run and a simulation answer True.
-
-    Attributes:
-        job: the job's kind and name.
     """
 
     job: Job
@@ -115,11 +112,7 @@ class ClaimLost:
 
 @attrs.frozen(repr=False)
 class NotACheckpoint(PerdureError, TypeError):
-    """A job kind returned a commit for a checkpoint that ends its run. A defect in the kind.
-
-    Attributes:
-        got: the transition.
-    """
+    """A job kind returned a commit for a checkpoint that ends its run. A defect in the kind."""
 
     got: object
 
@@ -191,10 +184,7 @@ class DryJournal:
     """Answers one run's checkpoints and journal reads, in memory.
 
     Attributes:
-        job: the instance's definition.
         execute: the run on the row as the last checkpoint left it.
-        rows: the journal's rows.
-        inputs: collects a decision's inputs.
         transitions: the commits so far, in order.
     """
 

@@ -170,9 +170,6 @@ class Post(Instruction[None, Never]):
     """Send a message with this turn's commit.
 
     Attributes:
-        target: the instance.
-        action: the command.
-        value: the input.
         codec: encodes the input. None if the command takes none.
     """
 

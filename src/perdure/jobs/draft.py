@@ -47,13 +47,7 @@ T = TypeVar("T")
 
 @frozen
 class PostReply(Instruction[None, Never]):
-    """Send a reply to the event's sender with this turn's commit.
-
-    Attributes:
-        name: the reply's name.
-        value: the reply.
-        codec: encodes the reply.
-    """
+    """Send a reply to the event's sender with this turn's commit."""
 
     __repr__ = fields_in_line
 
@@ -115,11 +109,7 @@ class GetDraft(Instruction["Draft", Never]):
 
 @attrs.frozen
 class InParts:
-    """Stands for a state in parts, until the run has read them.
-
-    Attributes:
-        reference: names the parts.
-    """
+    """Stands for a state in parts, until the run has read them."""
 
     __repr__ = fields_in_line
 
@@ -134,11 +124,9 @@ class Draft:
     """One run's working copy.
 
     Attributes:
-        address: the instance.
         state: the decoded state as the program sees it.
         codec: checks and encodes the state.
         current_alarm_ms: the alarm before the run, in milliseconds.
-        now_ms: when the run began.
         limits: limits how many messages there are, and their size.
         encoded: the encoded state, if it was set. Else None.
         alarm: the alarm's change. The last call wins.
@@ -180,12 +168,7 @@ class Draft:
     secrets: frozenset[str] = frozenset()
 
     def emitting(self, claim: Claim, instruction: object) -> EmittingStep:
-        """Return the step that an effect belongs to.
-
-        Args:
-            claim: the run's claim.
-            instruction: the effect.
-        """
+        """Return the step that an effect belongs to."""
         return EmittingStep("first" if (claim.attempt, claim.deliveries) == (1, 1) else "again", claim.run_id)
 
     def nth(self, step: EmittingStep, effect: str) -> str:
@@ -277,12 +260,7 @@ class Draft:
         return data, after.with_rest()
 
     def take_up(self, opened: Opened[Any], secrets: frozenset[str]) -> None:
-        """Take over the state that was in parts.
-
-        Args:
-            opened: the decoded state.
-            secrets: its secrets.
-        """
+        """Take over the state that was in parts."""
         self.state, self.secrets, rest = opened.value, secrets, opened.with_rest()
         if rest is not None:
             newest = self.opened
@@ -426,7 +404,6 @@ class Inspection:
     """Intercepts one run's context operations, and finds mistakes in the hook. Make it with :meth:`of`.
 
     Attributes:
-        draft: the draft.
         received: the run's input. None when it has none, or when the run was delivered again.
         watch: the programs that the run built.
         exited: whether the program has ended, and its mistakes were returned.
@@ -540,7 +517,6 @@ class StateOperations:
     """Answers the operations on the state, which a replay repeats: they leave no row in a journal.
 
     Attributes:
-        draft: holds the state.
         marks: those that the program has passed.
     """
 

@@ -29,8 +29,6 @@ class Ensured:
     """An instance that exists after every engine start.
 
     Attributes:
-        job: its definition.
-        address: its address.
         request: the request that creates it.
     """
 

@@ -40,7 +40,6 @@ class DryRun:
     """One program, to be run as the engine would run it, except for its effects.
 
     Attributes:
-        program: the program.
         draft: the draft for its context operations.
         services: the services that it may read.
         begins_ms: the virtual clock's time at the start.

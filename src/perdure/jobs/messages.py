@@ -124,11 +124,6 @@ def value_named(job: AnyDefinition, action: str, payload: str) -> NamedValue | N
 def received(job: AnyDefinition, action: str, payload: str) -> Request:
     """Build a request from a message. The part that the instance stores may have members that this code does not know.
 
-    Args:
-        job: the target's definition.
-        action: the command.
-        payload: its input.
-
     Raises:
         UnknownAction: this kind has no such command.
         NewerOnly: this code does not know a part of the input, which the instance would not store.
@@ -193,11 +188,6 @@ def unclaimed(transition: Transition, target: Instance | None, now_ms: int) -> T
     """Return a dead letter on a shared store: it is written only if its target has not changed.
 
     After it, a run that handles the message could never commit its end.
-
-    Args:
-        transition: the dead letter.
-        target: the stored target.
-        now_ms: the present.
 
     Returns:
         The transition. None if the target has a claim for the message.

@@ -34,7 +34,6 @@ class Reference:
     """The names that a value's parts have.
 
     Attributes:
-        length: the value's characters.
         version: for a state, the version that its type has.
         names: the names, in order.
     """
@@ -214,9 +213,6 @@ class NamedValue:
     def payload_with(self, bodies: Sequence[str]) -> str:
         """Return the input with the value.
 
-        Args:
-            bodies: the sender's journal.
-
         Raises:
             InvalidInput: a part is missing.
         """
@@ -300,11 +296,6 @@ def divided(
 def whole_state(job: AnyDefinition, reference: str, bodies: Sequence[str]) -> str:
     """Return the state that a reference names, as JSON in the present version.
 
-    Args:
-        job: the definition.
-        reference: the reference.
-        bodies: the instance's journal.
-
     Raises:
         InvalidInput: the journal lacks a part, or this code cannot upgrade the state.
     """
@@ -331,13 +322,7 @@ def take_up(job: AnyDefinition, draft: Draft, bodies: Sequence[str]) -> None:
 def with_state(
     job: AnyDefinition, instance: Instance, inner: Callable[[], Program[Any, Any, Any]]
 ) -> Do[Any, Any, Any]:
-    """Read a state that is stored in parts, and run a hook.
-
-    Args:
-        job: the definition.
-        instance: the claimed instance.
-        inner: makes the hook's program.
-    """
+    """Read a state that is stored in parts, and run a hook."""
     draft: Draft = yield from perform(GetDraft())
     try:
         take_up(job, draft, (yield from read_rows(instance.journal_length, draft.limits.journal_page)))

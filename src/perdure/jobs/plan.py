@@ -37,7 +37,6 @@ class RequiredService:
     """The services that one hook needs.
 
     Attributes:
-        hook: the function's name.
         services: the protocol in its annotation.
     """
 
@@ -130,7 +129,6 @@ class Plan:
     """Every definition's parts, validated when it is built.
 
     Attributes:
-        state: the state's codec.
         state_version: the state type's version, stored with each row.
         upgrades: read states in older versions.
         errors: the codec for typed errors. None if no type is known.
@@ -437,8 +435,6 @@ class Lanes:
 
     Attributes:
         lane_slots: how many runs one lane may have at the same time. None: only the job's own limit.
-        rate: the job's limit.
-        lane_rate: each lane's limit.
     """
 
     lane_slots: int | None = None

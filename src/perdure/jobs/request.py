@@ -110,7 +110,6 @@ class CommandSpec(Generic[C]):
 
     Attributes:
         name: the action's name: ``start``, ``add``, ``send``.
-        command: the command's class.
         input: the codec for its input. None if it takes none.
         absent: whether the command creates an absent instance, or returns ``not_found``.
         effect: whether it deletes an instance or discards data.

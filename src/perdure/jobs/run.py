@@ -465,12 +465,6 @@ def park_run(claim: Claim, error: FailureRecord, *, first_failed_ms: int, now_ms
 
     The attempt and delivery numbers continue, so that a program and its services can distinguish all the run's
     deliveries.
-
-    Args:
-        claim: the run, with the number of its next attempt.
-        error: why it is parked.
-        first_failed_ms: when its first attempt failed.
-        now_ms: the present.
     """
     return PendingRetry(
         run_id=claim.run_id,

@@ -144,8 +144,6 @@ class NextStep:
 
     Attributes:
         path: the step's position in its program.
-        name: the step's name.
-        instruction: the program's instruction, with its arguments.
         line: the program line that waits for it, as ``file:number``. None if it is unknown.
         request: the action whose request answers it, such as ``signal.approval``. None if no caller does.
     """

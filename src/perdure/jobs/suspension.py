@@ -69,10 +69,6 @@ def shown_text(job: AnyDefinition, instance: Instance) -> str | None:
 def check_readable(job: AnyDefinition, instance: Instance) -> Instance:
     """Decode all that an instance stores: states, the kind's data, and the claims' inputs.
 
-    Args:
-        job: its definition.
-        instance: the stored instance.
-
     Returns:
         The instance with its state in the present version.
 

@@ -115,8 +115,6 @@ class EventRecorder:
 
     Attributes:
         inputs: the clock and the ids.
-        address: the instance.
-        run_count: the events' run.
         used: how many ids the decision has used.
     """
 
@@ -253,12 +251,7 @@ MAX_TOLD: Final = 20
 
 
 def with_origin(step: Step, request: Request) -> Step:
-    """Return a decision whose events name its request's origin.
-
-    Args:
-        step: the decision.
-        request: the request.
-    """
+    """Return a decision whose events name its request's origin."""
     told_by = None if request.inbound is None else str(request.inbound.sender)
     if request.by is None and told_by is None:
         return step

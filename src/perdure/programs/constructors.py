@@ -613,7 +613,6 @@ class Uninterrupted(Generic[A, B]):
     Use it as ``done.map(Uninterrupted(...))``.
 
     Attributes:
-        use: the value's function.
         if_unknown: called when a step was stopped, or failed for good, after it had begun. With it the steps may be
             stopped.
     """

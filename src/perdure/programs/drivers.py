@@ -365,7 +365,6 @@ class Suspended(Generic[A, E]):
     """A program that was started synchronously and waits for an instruction to be performed.
 
     Attributes:
-        loop: the rest of the program.
         asked: the instruction, with the services in effect there.
         awaited: the handler's result, if the handler was called. The driver must await it.
     """

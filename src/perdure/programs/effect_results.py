@@ -57,11 +57,7 @@ class Declared:
 
 @attrs.frozen
 class Undeclared:
-    """The annotation does not declare a result type.
-
-    Attributes:
-        reason: the reason.
-    """
+    """The annotation does not declare a result type."""
 
     __repr__ = fields_in_line
 
@@ -130,7 +126,6 @@ class CalledElsewhere:
     """A service call that a thread or a process performs. `settle_answer` asks the runtime for it.
 
     Attributes:
-        call: the call.
         services: the services in effect there.
     """
 

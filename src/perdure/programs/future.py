@@ -101,11 +101,7 @@ KNOWN: Callable[[Result[Any, Any]], Awaitable[Result[Any, Any]]] = _Answered
 
 
 def settled(result: Result[A, E]) -> FutureResult[A, E]:
-    """Wrap a known result: awaiting it never suspends.
-
-    Args:
-        result: the result.
-    """
+    """Wrap a known result: awaiting it never suspends."""
     return _Future(_Answered(result))
 
 

@@ -89,9 +89,6 @@ def is_closing(raised: BaseException) -> bool:
 
     A frame that is being closed must not wait. Python raises ``GeneratorExit`` in that frame itself. One that a job's
     code raised comes from a deeper frame.
-
-    Args:
-        raised: the exception, in the frame that caught it.
     """
     # By the depth of the traceback: a job may raise `GeneratorExit` itself, which is an ordinary defect.
     return isinstance(raised, GeneratorExit) and (raised.__traceback__ is None or raised.__traceback__.tb_next is None)
@@ -352,7 +349,6 @@ class Supervision:
         supervisor: starts and cancels them.
         in_order: whether their steps have one order, which each replay repeats: then they share the interceptors, and
             so the state, of the program around them, unless they are `Apart`.
-        name: the plan's name.
     """
 
     __repr__ = fields_in_line

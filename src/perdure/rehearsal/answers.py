@@ -121,7 +121,6 @@ class Performer:
     """ServiceAnswers the calls of one future.
 
     Attributes:
-        answers: how.
         recorded: recorded outcomes as JSON, by effect.
         seed: decides which calls fail.
         used: how many calls each source has answered, by effect.

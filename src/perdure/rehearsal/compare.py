@@ -57,9 +57,7 @@ class RehearsedPart:
     """One pass of both apps over a part of an image.
 
     Attributes:
-        image: the instances.
         shallow: those that end after a few runs.
-        arrivals: the requests from outside.
     """
 
     __repr__ = fields_in_line

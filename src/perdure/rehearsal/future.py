@@ -176,15 +176,9 @@ class Recorder:
     """Records the acts of one app's instances.
 
     Attributes:
-        jobs: the app's definitions.
-        performer: answers the services.
-        runtime: the simulation's clock.
         backend: the store in memory.
-        key: the key of the digests.
         most_acts: how many acts are kept.
-        known: the instances of the image.
         begins_ms: the moment at which the futures begin.
-        records: the records, by instance.
         reached: instances that messages reached and that are not in the image.
         acts: how many acts there were.
     """

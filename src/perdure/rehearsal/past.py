@@ -154,7 +154,6 @@ class PastEvents:
     """Reads events, in order and decrypted, and counts those that are damaged.
 
     Args:
-        reader: an open reader.
         records: decrypts rows. None if the app does not encrypt.
         page_read: called after each page.
     """
@@ -349,8 +348,6 @@ class _Raw:
     """A history as it is stored.
 
     Attributes:
-        job: the definition.
-        steps: its steps.
         is_over: whether later steps are not read.
     """
 

@@ -119,10 +119,8 @@ class Connections:
     """Connections to one server, which are kept for further requests.
 
     Attributes:
-        base: the server's URL.
         socket: the path to its Unix socket. None for TCP.
         headers: sent with every request.
-        runtime: the clock.
         tls: returns the settings of ``https``.
         connect_ms: the longest time for a connection.
     """
@@ -258,9 +256,7 @@ class Unsent:
     """A request that waits to be sent.
 
     Attributes:
-        line: the request, encoded.
         timeout_ms: how long its caller waits for the answer.
-        waiting: its answer.
     """
 
     line: bytes
@@ -452,7 +448,6 @@ class AsyncChannel:
     """Sends requests over connections that are kept, in batches.
 
     Attributes:
-        connections: the connections.
         max_connections: at most this many batches, and as many other requests, are in progress.
         runtime: starts tasks and timers.
         max_answer_bytes: the largest answer to one request.

@@ -46,12 +46,7 @@ class ClientClosed(Exception):
 
 @attrs.frozen
 class HttpReply:
-    """The reply to an HTTP request.
-
-    Attributes:
-        status: its status.
-        body: its body.
-    """
+    """The reply to an HTTP request."""
 
     status: int
     body: bytes

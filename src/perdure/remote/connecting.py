@@ -69,12 +69,7 @@ class Settings:
         return {} if self.token is None else {"Authorization": f"Bearer {self.token}"}
 
     def gateway(self, channel_of: Callable[[ServerUrl], Channel], runtime: ClientRuntime) -> RemoteGateway:
-        """Return the gateway.
-
-        Args:
-            channel_of: opens a channel to a server.
-            runtime: the client's clock.
-        """
+        """Return the gateway."""
         servers = tuple(Server(url.name, channel_of(url), url.unreached) for url in self.urls)
         return RemoteGateway(
             servers=Servers(servers, runtime, self.timeout_ms),

@@ -85,11 +85,7 @@ CREATES: Final = frozenset({"put", "start"})
 
 @attrs.frozen(eq=False, repr=False)
 class RemoteJob(JobByName):
-    """Calls to a job in another process. The server checks the names.
-
-    Attributes:
-        gateway: reaches the server.
-    """
+    """Calls to a job in another process. The server checks the names."""
 
     gateway: RemoteGateway
 

@@ -65,11 +65,7 @@ class ServerUrl:
     socket_name: str = ""
 
     def unreached(self, cause: str, /) -> str:
-        """Return the reason why a request did not reach the server, and what to do.
-
-        Args:
-            cause: the connection's error.
-        """
+        """Return the reason why a request did not reach the server, and what to do."""
         if self.socket is not None and _ABSENT in cause:
             cause = f"no socket {self.socket_name}"
         return f"{cause}; {self.hint}"
@@ -145,7 +141,6 @@ class ServerCall:
 
     Attributes:
         about: the instance's address, which goes to the same server each time. "" for any server.
-        repeat: a repeat's effect.
         waits_ms: how long the server may wait before it answers, in milliseconds.
         typed: whether its input has the caller's types, so that a server which cannot read it has another version.
     """
@@ -161,7 +156,6 @@ class Server:
     """A client's server, with its last failures.
 
     Attributes:
-        name: its URL.
         channel: sends requests to it.
         unreached: returns why a request did not reach it, and the fix, from the connection's error.
     """
@@ -205,8 +199,6 @@ class Servers:
     """A client's servers, which serve the same instances.
 
     Attributes:
-        each: the servers.
-        runtime: the clock.
         timeout_ms: how long a call may take, besides the time that its server may wait.
     """
 
@@ -304,8 +296,6 @@ class _Progress:
     """One call's attempts so far.
 
     Attributes:
-        call: the call.
-        deadline_ms: when it ends.
         timeout_ms: how long it may take until it reaches a server.
         reach_ms: when it ends if it reaches none.
         doubt: the last failure after which it may have been applied.

@@ -139,11 +139,7 @@ class LoopWatch:
 
 @attrs.define(eq=False)
 class WatchingThread:
-    """Looks at a loop until it is cancelled.
-
-    Attributes:
-        watch: the watch.
-    """
+    """Looks at a loop until it is cancelled."""
 
     watch: LoopWatch
     _phase: Literal["looking", "over"] = "looking"

@@ -141,7 +141,6 @@ class LogRecord:
     """One log record, as a value.
 
     Attributes:
-        level: the severity.
         message: a constant sentence. Variable data is in the fields.
         fields: the data, by name.
     """

@@ -44,7 +44,6 @@ class SimulatedClock:
     """A wall clock and a monotonic one: they move together, and the wall clock can be made to jump.
 
     Args:
-        start: the initial wall clock.
         ties: draws an order for timers with the same time. None keeps the order in which they were set.
     """
 
@@ -133,12 +132,7 @@ _START = datetime(2026, 1, 1, tzinfo=UTC)
 
 @attrs.frozen
 class Unhandled:
-    """A task that raised an exception that no code read.
-
-    Attributes:
-        task: its name.
-        exception: its exception.
-    """
+    """A task that raised an exception that no code read."""
 
     task: str
     exception: BaseException

@@ -63,11 +63,6 @@ class Resumed(Coroutine[Any, Any, T]):
 def start_eagerly(work: Coroutine[Any, Any, T], runtime: Runtime, *, name: str) -> SpawnedTask[T] | None:
     """Run a coroutine synchronously until it waits for something, and then its rest in a task.
 
-    Args:
-        work: the coroutine.
-        runtime: creates the task.
-        name: the task's name.
-
     Returns:
         The task. None if the coroutine finished without waiting.
     """
@@ -213,7 +208,6 @@ class RunContext:
 
     Attributes:
         job: the job, printed ``kind:name``.
-        id: the instance's id.
         run_id: the run, or one event's handling. The same for all its attempts.
         attempt: the run's failures, plus 1.
         hook: the job's hook: ``execute``, ``on_event``, ``on_idle``, ``on_error``.
@@ -265,12 +259,7 @@ def outside_runs() -> CurrentRun | None:
 
 
 class InRun(Coroutine[Any, Any, T]):
-    """A run's coroutine: each step executes in the run's context, whichever task takes the step.
-
-    Args:
-        inner: the coroutine.
-        run: the run.
-    """
+    """A run's coroutine: each step executes in the run's context, whichever task takes the step."""
 
     __slots__ = ("_inner", "_run")
 

@@ -50,11 +50,7 @@ class TcpBind:
 
 @attrs.frozen
 class UnixBind:
-    """A Unix socket that only this process's user can connect to.
-
-    Attributes:
-        path: its path.
-    """
+    """A Unix socket that only this process's user can connect to."""
 
     path: str
 
@@ -146,9 +142,6 @@ def with_raw_path(scope: Scope) -> Scope:
 
     ASGI decodes the path: an encoded slash in an id would look like a separator. Below a prefix, some frameworks keep
     it in ``path`` and others remove it. Both work. The prefix itself must not contain an encoded slash.
-
-    Args:
-        scope: an HTTP request's scope.
     """
     raw: bytes | None = scope.get("raw_path")
     if raw is None:

@@ -123,7 +123,6 @@ class Bulkhead:
         of_one: the maximum weight in progress for one client.
         waiting: how many work pieces may wait, for all clients. A further one is refused. 0 to refuse without waiting.
         waiting_of_one: how many may wait for one client.
-        runtime: the clock.
         rests: whether a slot rests after its work for as long as the work took, so that with one slot the work takes at
             most half the event loop, however much work clients request.
         may_begin: whether another limit permits a client's work, in addition. Call `advance` when that changes.

@@ -402,12 +402,6 @@ class BatchEndpoint:
         """Answer one batch.
 
         A batch with a line that is not valid is refused as a whole: no request in it is performed.
-
-        Args:
-            gateway: reaches the engine.
-            scope: the ASGI scope.
-            receive: receives the body.
-            send: sends the response.
         """
         try:
             envelopes = envelopes_of(await Request(scope, receive).body())
@@ -430,10 +424,8 @@ class _Batch:
     """One batch.
 
     Attributes:
-        gateway: reaches the engine.
         limits: the limits that all batches share.
         client: the client that its work counts against.
-        scopes: the client token's scopes.
         left: returns once the client has left.
     """
 

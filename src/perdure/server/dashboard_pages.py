@@ -95,7 +95,6 @@ class PageSource:
     """The engine behind the pages.
 
     Attributes:
-        client: the engine's client.
         activity: its last hour.
         scopes: the caller's scopes. Tracebacks are for operators.
     """
@@ -455,7 +454,6 @@ class ShownPage:
 
     Attributes:
         data: the record behind the page: its JSON twin.
-        show: returns the page.
     """
 
     data: object
@@ -468,7 +466,6 @@ class Route:
 
     Attributes:
         needs: the scope that its caller needs.
-        collect: collects the data.
         live: whether it follows the engine.
     """
 
@@ -572,7 +569,6 @@ class Assets:
     """The files.
 
     Attributes:
-        contents: their contents, by name.
         version: a text that changes with any file.
     """
 
@@ -628,9 +624,7 @@ class Visit:
     """A request.
 
     Attributes:
-        request: the request.
         sessions: signs.
-        store: the store's name.
         now_ms: the time, integer milliseconds UTC.
     """
 

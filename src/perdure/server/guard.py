@@ -172,9 +172,7 @@ class Guard:
     the application checks: it knows the operation.
 
     Attributes:
-        app: the application.
         access: the requests that are permitted. ``/live`` and ``/ready`` always are, for probes: they have no body.
-        limits: the request limits.
         runtime: the clock and the log.
         log_requests: whether to log each request: no header, no payload, no token.
         pages: finds the dashboard's callers. None if the application has none.

@@ -186,9 +186,6 @@ def fitting(connections: int, *, soft: int, hard: int) -> OpenFiles:
 def make_room(connections: int) -> int:
     """Raise this process's open-file limit as far as needed and permitted.
 
-    Args:
-        connections: the desired connections.
-
     Returns:
         The connections that fit in.
     """

@@ -32,7 +32,6 @@ class HttpRefusal:
     """A response that refuses a request.
 
     Attributes:
-        status: the HTTP status.
         error: the error, the same that a client in process would get.
         headers: headers besides the type and the length.
     """

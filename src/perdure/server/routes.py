@@ -74,8 +74,6 @@ class Asked:
 
     Attributes:
         client: the engine's client, acting for the caller.
-        request: the request.
-        scopes: the caller's scopes.
     """
 
     client: Client

@@ -73,9 +73,6 @@ def read_only_store(reader: StoreReader) -> Store:
     """Return a reader's store. Its operations are a live store's, and it refuses every write.
 
     Wait for each answer with ``reader.wait``, one at a time.
-
-    Args:
-        reader: an open reader.
     """
     if isinstance(reader, Reader):
         from perdure.stores.sqlite.opening import read_only_store as of_file  # noqa: PLC0415 - counting needs no store
@@ -117,7 +114,6 @@ class StoredInstance:
     """A row in ``instances``.
 
     Attributes:
-        address: its address.
         instance: the decoded instance, or why it cannot be decoded.
         index: the columns ``due_ms``, ``owner``, ``status`` and ``rank_ms``, which queries use.
     """
@@ -133,8 +129,6 @@ class RememberedAnswer:
 
     Attributes:
         address: the key's instance, or why it cannot be decoded.
-        key: the key.
-        action: the request's action.
         answer: the stored answer, as JSON.
     """
 

@@ -113,8 +113,6 @@ class AttributeSearch:
     """One search.
 
     Attributes:
-        query: the query.
-        ranges: its ranges.
         prefix: stands before each table's name.
         size: instances in one portion.
         lead: where the ids come from: the ``keys`` of a range, or all ``ids`` of the job.

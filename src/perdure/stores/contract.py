@@ -577,10 +577,6 @@ def load_one(
 def commit_one(store: Store, transition: Transition) -> FutureResult[Fence, NotCommitted]:
     """Write one transition.
 
-    Args:
-        store: an open store.
-        transition: the changes.
-
     Returns:
         The new fence of the instance, also where the store answers ``AS_EXPECTED``.
     """

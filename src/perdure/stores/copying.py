@@ -83,7 +83,6 @@ class CopyPage:
     """A page while it is read.
 
     Attributes:
-        rows: its rows.
         characters: characters in their texts.
     """
 

@@ -315,9 +315,6 @@ async def open_copy_target(url: str) -> CopyTarget:
 def copying_of(url: str) -> Copying:
     """Return how stores with a URL's scheme are copied.
 
-    Args:
-        url: a store URL.
-
     Raises:
         DefinitionError: the scheme is unknown, or its stores cannot be copied.
     """

@@ -117,10 +117,6 @@ def with_options(url: str, options: Mapping[str, str]) -> str:
 
     >>> with_options("sqlite:///jobs.db?durability=relaxed", {"if_missing": "refuse"})
     'sqlite:///jobs.db?durability=relaxed&if_missing=refuse'
-
-    Args:
-        url: a store URL.
-        options: the options by name.
     """
     if not options:
         return url

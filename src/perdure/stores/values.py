@@ -158,8 +158,6 @@ class JobWork:
     """The work of one job in a store: what waits for an engine, and what engines do.
 
     Attributes:
-        kind: the job's kind.
-        name: its name.
         queued: queued instances.
         due: instances whose alarm, timer or retry is due.
         messages: messages that may be delivered, at most one of each sender for an instance.

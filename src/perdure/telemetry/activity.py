@@ -105,11 +105,8 @@ class RecentFailure:
     """A recent failure.
 
     Attributes:
-        at_ms: when it happened.
         address: the instance, printed ``kind:name:id``.
-        type: the event's name.
         error: the error's class, or the reason.
-        message: its text.
     """
 
     __repr__ = fields_in_line

@@ -439,9 +439,6 @@ class RequestStep:
     hook, only its caller is observed: if another commit was made meanwhile, its states are unknown.
 
     Attributes:
-        address: the instance.
-        event: the request's tag.
-        request: the request.
         before: the state's tag before it.
         after: the state's tag after its commit. None before that commit.
         run_id: the hook's run. None when no hook has run.

@@ -74,11 +74,7 @@ _OTHERS: Final = ("perdure.", "_pytest.", "pytest_", "hypothesis.")
 
 
 def run_traces(error: BaseException) -> list[str]:
-    """Return the trace for each run that a test's frames held when it failed.
-
-    Args:
-        error: the test's exception.
-    """
+    """Return the trace for each run that a test's frames held when it failed."""
     found: dict[str, str] = {}
     for name, run in _runs(error.__traceback__):
         trace = repr(run)

@@ -188,7 +188,6 @@ class PlayedStep:
     Attributes:
         after_ms: when, in milliseconds after the step before.
         action: the command. Empty for an answer.
-        input: its input.
         fault: the answer of a service. None for a request.
     """
 
@@ -206,7 +205,6 @@ class HistoryPrefix:
 
     Attributes:
         number: the history's number in the file, from 1.
-        all: the steps of the history.
         length: how many of them.
     """
 
@@ -236,11 +234,6 @@ class HistoryPrefix:
 
 def played_by(job: AnyDefinition, histories: Histories, commands: Collection[str]) -> tuple[HistoryPrefix, ...]:
     """Return all prefixes of a job's histories, the shortest first. Each ends before a command that is not sent.
-
-    Args:
-        job: the definition.
-        histories: the histories of any jobs.
-        commands: the commands that may be sent.
 
     Raises:
         DefinitionError: this code cannot decode a step.
@@ -440,10 +433,6 @@ _STAND_INS: Final[tuple[Any, ...]] = (0, False, [], {}, None)
 
 def decoded(codec: Codec[Any], data: bytes) -> Any:
     """Decode a value whose secrets an event has hidden.
-
-    Args:
-        codec: the codec of the input.
-        data: the input.
 
     Raises:
         InvalidInput: it does not have the declared type.

@@ -141,8 +141,6 @@ class ModelCheck:
     """Compares a job with its model.
 
     Attributes:
-        job: the definition.
-        model: the job's model.
         command: the command that carries them.
     """
 
@@ -233,7 +231,6 @@ class JournalMonitor:
     """Observes a world, and reports programs that do not follow their own journals.
 
     Attributes:
-        job: the definition.
         note: called with each problem.
     """
 
@@ -531,7 +528,6 @@ class _Asked:
     """A request on its way.
 
     Attributes:
-        made: the request.
         effects: how many effects had been performed before it.
         alone: whether no other request was on its way meanwhile.
     """

@@ -87,9 +87,6 @@ def rows_of(job: AnyDefinition) -> dict[str, Instance]:
     Commands that create an instance are decided, and their runs are settled, as an engine would: a run that succeeds
     without a change, one that fails. Then alarms fire, and the instance is paused.
 
-    Args:
-        job: the definition.
-
     Returns:
         One row for each label. Empty if no creating command's input can be constructed.
     """
@@ -194,7 +191,6 @@ class Upgrade:
     """Checks one job's rows.
 
     Attributes:
-        job: the definition.
         invariants: conditions for every state that the code reads.
         preserved: functions whose results must be equal for the stored and the decoded state.
     """

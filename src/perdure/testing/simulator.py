@@ -176,7 +176,6 @@ class RunObserver:
     """Records one run.
 
     Attributes:
-        simulation: the run's simulation.
         performer: performs the effects, or draws their results.
         faults: the plan, by effect and call.
         over: called when the run cannot continue: its process died, or the test itself failed.
@@ -361,7 +360,6 @@ class Interpreter:
     """Answers a context's operations, and records the requests to the runtime.
 
     Attributes:
-        observer: the recorder.
         draft: the draft that the operations change. None: there is no context.
         journal: answers checkpoints. None: there is no context.
     """

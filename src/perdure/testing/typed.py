@@ -116,13 +116,7 @@ class Wrapped:
 
 @attrs.frozen
 class Converted:
-    """A class that is stored as another type.
-
-    Attributes:
-        form: the other type.
-        read: converts from the other type.
-        write: converts to it.
-    """
+    """A class that is stored as another type."""
 
     __repr__ = fields_in_line
 

@@ -92,7 +92,6 @@ class AttributeType:
     """The values that an attribute can have.
 
     Attributes:
-        word: the type's name.
         enum: the class, for an enumeration.
     """
 

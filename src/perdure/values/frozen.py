@@ -15,13 +15,7 @@ T = TypeVar("T")
 
 
 def made_late(cls: type[T], name: str, make: Callable[[T], object]) -> None:
-    """Let a slot's value be made when it is first read, if it was not set.
-
-    Args:
-        cls: the class.
-        name: the slot.
-        make: returns the value.
-    """
+    """Let a slot's value be made when it is first read, if it was not set."""
     slot: Any = vars(cls)[name]
 
     def read(self: T) -> object:

@@ -189,9 +189,7 @@ class PendingRetry:
     """A failed run that is due to be retried.
 
     Attributes:
-        run_id: the run's identity, kept.
         cause: what caused the run's first attempt.
-        attempt: the next attempt's number.
         deliveries: that attempt's claims so far (0, unless it was parked in between).
         first_failed_ms: when the first attempt failed.
         at_ms: when the next attempt is due.

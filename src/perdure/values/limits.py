@@ -242,7 +242,6 @@ class Rate:
     """At most this many runs begin in any window of this length.
 
     Attributes:
-        runs: how many.
         window_ms: the length, in milliseconds.
     """
 

@@ -104,8 +104,6 @@ class InstanceOutcome:
     Attributes:
         form: the kind's word for the end: ``done``, ``failed``, or ``cancelled`` for a workflow.
         value: its value as JSON.
-        error: its error.
-        reason: why it was cancelled.
     """
 
     __repr__ = fields_in_line
@@ -454,13 +452,7 @@ class NamedLimit:
 
 @attrs.frozen(kw_only=True)
 class ServedVersion:
-    """A job that an engine serves.
-
-    Attributes:
-        kind: the job's kind.
-        name: its name.
-        state_version: its state's version.
-    """
+    """A job that an engine serves."""
 
     __repr__ = fields_in_line
 

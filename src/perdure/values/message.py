@@ -40,7 +40,6 @@ class StoredMessage:
 
     Attributes:
         message_id: the store's sequence number. It orders one (sender, target) pair.
-        message: the message.
         deliveries: those that ended in a defect or an overload.
         not_before_ms: the next delivery's earliest time.
         error: why the last delivery did not succeed.

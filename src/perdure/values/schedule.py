@@ -161,7 +161,6 @@ class Grid:
     """Ticks at ``anchor + k * interval``, for every whole k.
 
     Attributes:
-        anchor_ms: any tick.
         interval_ms: the time between two ticks.
     """
 
@@ -290,11 +289,9 @@ class Cron:
     Two schedules with the same text set the same alarms.
 
     Attributes:
-        line: the five fields.
         tz: the line's time zone, as an IANA name.
         catch_up: how missed ticks are handled.
         stagger_ms: an instance's largest shift. 0 for none.
-        ticks: the computed run times.
     """
 
     line: str
@@ -373,7 +370,6 @@ class Skip:
     """Do not run now.
 
     Attributes:
-        next_nominal_ms: the next tick.
         missed: how many due ticks will not be run.
     """
 

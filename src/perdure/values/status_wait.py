@@ -22,7 +22,6 @@ class WaitCondition:
     """The statuses and phases that end a wait. One is enough.
 
     Attributes:
-        statuses: statuses.
         phases: phases that the job's kind reports.
         ticket: an update of a workflow whose reply ends the wait, instead of a status. Empty for none.
         published: the name of a value whose publication ends the wait, instead of a status. Empty for none.

@@ -26,14 +26,7 @@ class StreamGroup:
     """Chunks that one delivery of a run appends to a stream together: one row.
 
     Attributes:
-        address: the instance.
-        incarnation: the instance's incarnation.
         owner: the epoch in the run's claim.
-        run_id: the run.
-        attempt: the claim's attempt.
-        deliveries: the claim's deliveries.
-        stream: the stream's name.
-        number: the number of the group within the delivery.
         skipped: offsets before this group that have no chunks: they were dropped before they were stored.
         count: offsets in this group, at least 1.
         size: bytes in this group.
@@ -76,7 +69,6 @@ class StoredGroup:
     Attributes:
         first: the offset of its first chunk.
         last: the offset of its last chunk.
-        body: the chunks.
     """
 
     __repr__ = fields_in_line
@@ -91,7 +83,6 @@ class StreamItem:
     """One item that a reader sees. The values of a stream without its type are JSON text.
 
     Attributes:
-        form: its form.
         offset: its place in the stream. A reader continues after it.
         step: the step that emitted it, or that begins again. Empty outside of workflows.
         value: the chunk as JSON. Empty for the other forms.

@@ -41,11 +41,7 @@ class JournalChange:
     rewritten: tuple[tuple[int, str], ...] = attrs.field(default=(), repr=lambda rows: f"<{len(rows)} rows>")
 
     def after(self, rows: Sequence[str]) -> list[str]:
-        """Return a journal with this change.
-
-        Args:
-            rows: the earlier rows.
-        """
+        """Return a journal with this change."""
         found = [] if self.earlier == "cut" else list(rows)
         for place, body in self.rewritten:
             found[place] = body
@@ -109,7 +105,6 @@ class Remembered:
         action: the command it was used for.
         fingerprint: a digest over action and payload, to detect the key's use with another request.
         answer: the encoded result. Empty if the request was applied and its result is not kept, or if it failed.
-        expires_ms: when the key expires.
         failures: how many of the request's attempts failed after they may have had effects. 0 if it was applied.
         full_answers: how many answers the store keeps for the address, this one included. The store empties the answer
             of the key that is that many keys older.
@@ -133,7 +128,6 @@ class NewKeys:
     A turn that did not look up its key is committed under this condition. After the conflict the engine looks it up.
 
     Attributes:
-        keys: the keys, all different.
         at_ms: when the first key was used: an entry that expires later counts.
     """
 

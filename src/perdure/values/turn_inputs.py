@@ -21,7 +21,6 @@ class Decoded:
 
     Attributes:
         text: its JSON, the very object in the row that it belongs to.
-        value: the state.
         opened: the state with the members that newer code wrote. None if there are none.
     """
 

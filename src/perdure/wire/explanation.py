@@ -76,9 +76,7 @@ class ExplainInputs:
     """An address at one moment.
 
     Attributes:
-        loaded: the stored data.
         inputs: the inputs that the engine would decide with.
-        journal: the instance's journal rows.
         waits_for: the limits with a name that a run would wait for.
     """
 
@@ -306,9 +304,6 @@ def why_no_alarm(instance: dict[str, Any] | None) -> str:
 
 def why_parked(newest_first: Iterable[LoggedEvent]) -> str:
     """Return the detail of the newest event that parked an instance, such as the step in a workflow that diverged.
-
-    Args:
-        newest_first: its address's newest events.
 
     Returns:
         The detail. Empty if these events do not hold it.

@@ -182,7 +182,6 @@ class ApiOperation:
         method: the HTTP method, in lower case.
         path: the path, with ``{id}`` for the instance.
         id: the ``operationId``, not yet unique.
-        body: the OpenAPI operation's members.
     """
 
     method: Literal["get", "post"]

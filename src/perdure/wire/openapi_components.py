@@ -192,13 +192,7 @@ def problem_name(cls: type[PerdureError]) -> str:
 
 
 def add_rejection(components: Components, job: AnyDefinition, *, owner: str) -> str:
-    """Add the component for ``Rejected`` with a job's own errors. Return its name.
-
-    Args:
-        components: the document's components.
-        job: the definition.
-        owner: the job's name in component names.
-    """
+    """Add the component for ``Rejected`` with a job's own errors. Return its name."""
     undeclared: JsonSchema = {
         "type": "object",
         "description": "An error of a type that the job does not declare, as text.",

@@ -328,7 +328,6 @@ class Argument:
     Attributes:
         name: the name in the client's method.
         place: where a URL has it. The method takes path arguments by position, and query arguments by name.
-        type: the argument's values.
         default: a request's value without it.
         parameter: the name in a URL. By default ``name``.
         description: a sentence for the OpenAPI document.
@@ -350,14 +349,10 @@ class ClientOperation(Generic[A]):
     """One client operation.
 
     Attributes:
-        name: the client method's name.
-        method: the HTTP method.
         path: the path, with ``{name}`` for each argument that it has.
         scope: the scope that a server's client needs.
-        answer: the answer's type.
         summary: a sentence for the OpenAPI document.
         id: the ``operationId``. A job operation's id is put together from the job's name.
-        arguments: the arguments.
         needs: the action that the job's instances need. Empty for every job.
         bounded_by: the server limit that bounds how many are performed at the same time: ``lists`` for
             `HttpLimits.lists_at_once`.

@@ -220,8 +220,6 @@ class Contract:
     """The types in a definition that its clients use.
 
     Attributes:
-        kind: the job's kind.
-        name: the job's name.
         parts: the types, by name: ``state``, ``errors``, and ``input of send`` for each action.
     """
 
@@ -278,8 +276,6 @@ class JobInfo:
     """A job that an engine serves.
 
     Attributes:
-        kind: the job's kind.
-        name: the job's name.
         actions: the requests that the job's instances accept.
         fingerprints: the fingerprints of the job's types, by name. See `Contract`.
         hold: whether it is held.

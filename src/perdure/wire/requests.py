@@ -61,13 +61,8 @@ class Envelope:
 
     Attributes:
         number: the request's number in its batch. Its answer carries it.
-        kind: the job's kind.
-        job: the job's name.
-        id: the instance.
         action: the action, or one of `READS`.
         payload: the input as JSON. Empty if the action takes none.
-        key: the idempotency key.
-        wait_for: when the request is answered.
         interrupt: whether ``terminate`` cancels a run in progress.
         bare: the payload without the members that have their defaults. Empty if the server need not know them.
         trace: the caller's trace context, as the header ``traceparent``. None if it has none.
@@ -202,7 +197,6 @@ class BatchReply:
     """The reply to one request in a batch.
 
     Attributes:
-        number: the request's number.
         form: whether ``body`` is the answer or the problem.
         body: parsed JSON.
     """

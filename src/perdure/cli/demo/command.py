@@ -198,9 +198,7 @@ class Plot:
 
     Attributes:
         store: the file's path, which does not exist yet.
-        source: the event source's name.
         events: the events, in source order.
-        timing: the timing.
         seed: the seed for the services' failures.
         worker: the command that runs the worker. The store, the seconds and the seed follow.
     """
@@ -218,13 +216,9 @@ class DemoRun:
     """A demo in progress.
 
     Attributes:
-        plot: its options.
-        screen: its output.
         deliveries: the sent events and their answers.
-        evidence: the services' journals.
         fed: how many source events were sent.
         began: the start time, by the monotonic clock.
-        phase: the current step.
         child: the worker, once there is one.
         seen: the instances, while a worker answers.
     """
@@ -489,7 +483,6 @@ class Source:
     Attributes:
         name: the file's name in messages.
         events: the events, in file order.
-        malformed: the lines to skip.
     """
 
     name: str

@@ -24,7 +24,6 @@ class Delivery:
     """One event, with its deliveries and answers.
 
     Attributes:
-        incoming: the event.
         sent: how often it was delivered.
         under_way: deliveries that have not been answered.
         verdict: the answer. An acceptance is kept, whatever a repeat returns. None: no answer yet.
@@ -44,11 +43,7 @@ class Delivery:
 
 @attrs.define
 class Deliveries:
-    """Every event in a demo, by its id, and the order in which the source sends them, repeats included.
-
-    Attributes:
-        order: the events in source order.
-    """
+    """Every event in a demo, by its id, and the order in which the source sends them, repeats included."""
 
     order: tuple[Incoming, ...]
     _by_id: dict[str, Delivery] = attrs.Factory(dict[str, Delivery])
@@ -176,7 +171,6 @@ class Proof:
     """How deliveries compare with journals. Events are named by their ids.
 
     Attributes:
-        sent: how many deliveries there were.
         repeats: deliveries that repeat an event: by its source, or again after the crash.
         accepted: different events that were acknowledged.
         processed: acknowledged events with an effect in a journal.
@@ -267,9 +261,6 @@ class ProofLine:
     """One number in the proof.
 
     Attributes:
-        label: the label.
-        number: the number.
-        meaning: its explanation.
         tone: whether the number is as it should be.
     """
 

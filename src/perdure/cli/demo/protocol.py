@@ -58,7 +58,6 @@ class Ready:
     """The store is open.
 
     Attributes:
-        process: the worker's process id.
         left_behind: instances whose run a previous process did not complete.
     """
 
@@ -94,10 +93,7 @@ class InstanceRow:
     """One instance's summary.
 
     Attributes:
-        job: its job.
-        id: its id.
         state: its state, in a few words.
-        status: its status.
         due_in_ms: the time until its alarm. None without one.
         attempt: the attempt that is running or due next.
         count: events accepted, or runs started.

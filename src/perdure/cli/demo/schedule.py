@@ -146,11 +146,7 @@ LONGER_THAN_A_DEMO = timedelta(days=1)
 
 @attrs.frozen
 class Timing:
-    """One demo's durations, in proportion to its length.
-
-    Attributes:
-        seconds: the approximate length.
-    """
+    """One demo's durations, in proportion to its length."""
 
     seconds: float
 

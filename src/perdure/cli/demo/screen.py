@@ -69,11 +69,7 @@ class Screen(Protocol):
 
 @attrs.define
 class PlainScreen:
-    """Text lines without escape codes: for pipes, files and logs.
-
-    Attributes:
-        out: the output.
-    """
+    """Text lines without escape codes: for pipes, files and logs."""
 
     out: TextIO
     rows: int = 0
@@ -137,11 +133,7 @@ TONE_STYLES: dict[Tone, str] = {"plain": "", "good": "bold green", "bad": "bold 
 
 @attrs.define
 class LiveScreen:
-    """A live table.
-
-    Attributes:
-        console: the terminal.
-    """
+    """A live table."""
 
     console: Console
     _live: Live = attrs.field(init=False)

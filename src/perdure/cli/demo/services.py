@@ -111,7 +111,6 @@ class Counterpart:
     """The parts that all services share: a journal, a latency, refusals, and a record of executed calls.
 
     Attributes:
-        journal: the call journal.
         random: draws latencies and refusals.
         latency_ms: the latency range in milliseconds.
         refusal_rate: how probable a refusal is, 0 to 1.

@@ -140,12 +140,7 @@ OpenServices: TypeAlias = Callable[[str, Timing, Random], DemoServices]
 
 @attrs.frozen
 class CommandHandler:
-    """Executes commands, and writes their answers as they complete.
-
-    Attributes:
-        jobs: the open engine's client.
-        served: the definitions.
-    """
+    """Executes commands, and writes their answers as they complete."""
 
     jobs: Client
     served: PacedJobs

@@ -82,7 +82,6 @@ class AppTypes:
     """An app's types.
 
     Attributes:
-        format: the file format.
         jobs: the jobs, printed ``kind:name``.
     """
 
@@ -150,10 +149,8 @@ class DeployRow:
     """One change.
 
     Attributes:
-        effect: how it is deployed.
         job: the job, printed ``kind:name``.
         place: the type and the path in it, such as ``state $.lines[].gift``. Empty for the job itself.
-        reason: why.
     """
 
     effect: Effect

@@ -172,11 +172,7 @@ def _engine(options: TargetOptions, *, is_remote: bool) -> Iterator[Finding]:
 
 
 def waiting_work(target: Target) -> Iterator[Finding]:
-    """Check for instances and messages that wait for an operator, as far as the token permits.
-
-    Args:
-        target: a running engine.
-    """
+    """Check for instances and messages that wait for an operator, as far as the token permits."""
     parked = target.find(ListFilter(status="parked", limit=MAX_PAGE))
     yield _waiting(len(parked), "parked", "instances are parked", "perdure list --status parked")
     left = target.find(ListFilter(status="left", limit=MAX_PAGE))

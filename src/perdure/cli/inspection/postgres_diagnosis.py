@@ -94,7 +94,6 @@ class OpenEngine:
     """An engine that has the store open, or that ended without closing it.
 
     Attributes:
-        label: its process.
         shares: whether it is a member that shares the store.
         lease_left_s: how long its lease lasts, negative when it has ended. None for an owner.
     """

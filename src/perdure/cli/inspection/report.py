@@ -150,7 +150,6 @@ class Finding:
     Attributes:
         severity: how much it matters.
         topic: the subject: a word, or a topic about stored rows.
-        detail: the finding.
         advice: how to fix it. Empty if nothing is to be fixed, or if the topic's heading says it.
         job: the job, printed ``kind:name``, or the table. Empty if the finding belongs to neither.
         example: the instance or the message.
@@ -224,10 +223,7 @@ class Group:
 
     Attributes:
         severity: how much they matter.
-        topic: the subject.
         job: the job, printed ``kind:name``, or the table.
-        reason: the reason they share.
-        count: their number.
         examples: the first few, each with its own reason.
     """
 
@@ -253,7 +249,6 @@ class Report:
         store: the store that it reads, as messages show it.
         accepted: the topics whose findings are notes here, whatever their severity.
         seen: how many rows are checked, by table.
-        groups: the findings.
     """
 
     store: str
@@ -373,11 +368,7 @@ EVERY_ROWS: Final = 5_000
 
 @attrs.define
 class Progress:
-    """Reports how many rows are checked.
-
-    Attributes:
-        line: the progress line.
-    """
+    """Reports how many rows are checked."""
 
     line: ProgressLine
     _told: int = 0

@@ -126,10 +126,6 @@ class Redaction:
         """Redact a journal. None if there is none, or if its definition knows secrets in it.
 
         A row is one or more lines, each a JSON value or empty.
-
-        Args:
-            instance: the stored instance.
-            rows: its journal's rows.
         """
         job = self.served.get((instance.address.kind, instance.address.name))
         if rows is None or (job is not None and job.has_secret_rows(rows)):

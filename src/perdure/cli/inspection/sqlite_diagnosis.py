@@ -272,12 +272,7 @@ Numbers: TypeAlias = dict[str, dict[str, int]]
 
 
 def kept_counts(ask: Callable[[], StoreCounts], count: Callable[[], Counts]) -> Finding:
-    """Check a running engine's counts.
-
-    Args:
-        ask: asks the engine.
-        count: counts its file's rows.
-    """
+    """Check a running engine's counts."""
     before = ask()
     for _ in range(TRIES):
         rows, after = count().instances, ask()
@@ -290,12 +285,7 @@ def kept_counts(ask: Callable[[], StoreCounts], count: Callable[[], Counts]) -> 
 
 
 def saved_counts(reader: Reader, rows: Numbers) -> Finding:
-    """Check the counts that an engine saved when it closed the file.
-
-    Args:
-        reader: reads the file.
-        rows: its row counts.
-    """
+    """Check the counts that an engine saved when it closed the file."""
     found = reader.read(_saved)
     if not found:
         return Finding("ok", TOPIC, "none saved: the next engine counts the instances")

@@ -38,11 +38,8 @@ class TableSize:
     """One table's size, as the server's statistics say.
 
     Attributes:
-        table: its name.
         rows: about how many rows it has.
         dead_rows: about how many row versions no transaction needs. Vacuum frees their space.
-        table_bytes: the table.
-        index_bytes: its indexes.
         vacuumed_ms: when it was last vacuumed. None if never.
     """
 
@@ -130,7 +127,6 @@ class FileSize:
     """A store's size on the disk.
 
     Attributes:
-        file_bytes: the file.
         wal_bytes: its write-ahead log.
         free_bytes: free pages in the file, which new rows reuse.
     """
@@ -158,14 +154,12 @@ class Counts:
         due: instances whose alarm is due.
         due_since_ms: their earliest alarm.
         messages: sent and not consumed.
-        oldest_message_ms: when the oldest message was sent.
         dead_letters: messages that failed too often.
         keys: idempotency keys.
         expired_keys: keys that retention will delete.
         events: events in the log.
         oldest_event_ms: when the first event happened.
         kept_events: events that jobs keep longer than the log, by job.
-        size: the size on the disk.
     """
 
     openings: int

@@ -154,8 +154,6 @@ class AtRest:
     """Reads a store for commands.
 
     Attributes:
-        name: the store's URL.
-        reader: reads the store.
         gateway: the functions that read and show.
     """
 

@@ -96,10 +96,6 @@ def chosen_urls(options: PlaceOptions, environment: Mapping[str, str]) -> tuple[
     >>> chosen_urls(UNSET, {"PERDURE_SERVER": "http://10.0.0.5:8080, http://10.0.0.6:8080"})
     ('http://10.0.0.5:8080', 'http://10.0.0.6:8080')
 
-    Args:
-        options: a command's options.
-        environment: the process's environment.
-
     Raises:
         UsageError: they name no target, or two, or not such a URL.
     """
@@ -181,9 +177,6 @@ else:  # a command needs either the store or the engine
 @contextmanager
 def open_target(options: PlaceOptions) -> Generator[Target]:
     """Reach the engine, or open a store's file if its engine does not listen.
-
-    Args:
-        options: the command's options.
 
     Raises:
         UsageError: they name no target, or the file cannot be read.

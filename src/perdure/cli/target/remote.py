@@ -41,12 +41,7 @@ _NO_TLS: Final = frozenset({"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTT
 
 @attrs.frozen
 class Remote:
-    """Calls the engine by its jobs' names.
-
-    Attributes:
-        name: the URL.
-        jobs: the client.
-    """
+    """Calls the engine by its jobs' names."""
 
     name: str
     jobs: SyncClient

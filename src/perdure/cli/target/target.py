@@ -33,11 +33,8 @@ class InstanceRequest:
     """A request to one instance.
 
     Attributes:
-        address: the instance.
         action: such as ``send``.
         payload: the input as JSON text. Empty if the action takes none.
-        key: the idempotency key.
-        wait_for: when the request is answered.
         interrupt: whether ``terminate`` cancels a run in progress.
     """
 

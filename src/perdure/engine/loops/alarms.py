@@ -199,7 +199,6 @@ class AlarmWindow(Generic[A]):
 
     Attributes:
         company: whether requests arrive too, for which alarms leave room.
-        sizes: the internal sizes.
     """
 
     company: Literal["requests", "none"] = "requests"
@@ -280,9 +279,6 @@ class _Fired:
     """An alarm in progress. It receives its turn's result at once. A future would call back one step later.
 
     Attributes:
-        address: the instance.
-        due_ms: when the alarm was due.
-        tell: called with the result.
         leave: called when its run's end is about to be committed.
         then_due: when the instance is due afterwards, as its last commit said.
         read: the row that the store returned meanwhile.
@@ -331,7 +327,6 @@ class Alarms:
     Attributes:
         store: returns the due instances.
         runtime: the only interface to time and waiting.
-        dispatcher: executes the turns.
         jobs: the served definitions. Instances of other jobs are ignored.
         holds: the held jobs: their alarms wait.
         limits: how many due instances are read at once.

@@ -54,8 +54,6 @@ class FairQueue:
         missed: whether a lane was left out since the pass over all lanes began.
         delay_ms: how much later a lane's instances come, because another engine begins them unless it is slower; 0: the
             lane is in this engine's share. None: each is.
-        now_ms: the monotonic clock.
-        sizes: the internal sizes.
     """
 
     room: int

@@ -39,12 +39,7 @@ REST_MS = 1_000
 
 @attrs.define(eq=False)
 class FiredTurn:
-    """Receives the result of a turn that begins a queued instance.
-
-    Attributes:
-        address: the instance.
-        tell: called with the result.
-    """
+    """Receives the result of a turn that begins a queued instance."""
 
     address: Address
     tell: Callable[[Address, TurnAnswer], None]
@@ -66,13 +61,8 @@ class LaneFeeder:
 
     Attributes:
         runtime: the only interface to time and waiting.
-        dispatcher: executes the turns.
-        job: the job.
-        gate: its slots.
-        holds: the held jobs.
         cache: keeps the rows for the turns.
         lanes: reads the lanes of the store.
-        wake: wakes the loop.
         queue: the part of the queued instances that is in memory.
         rates: the rates of the job and of its lanes; None without any.
         named: the named limits of the job; None without any.

@@ -64,7 +64,6 @@ class UnservedMessages:
     """The messages of one read that the outbox cannot deliver.
 
     Attributes:
-        runtime: writes the log.
         pairs: the pairs of sender and target that have such messages, by target job, printed ``kind:name``.
         elsewhere: returns the jobs that other engines on the shared store serve. Set once, right after construction.
     """
@@ -239,9 +238,7 @@ class Outbox:
     Attributes:
         store: keeps messages until a turn consumes them.
         runtime: the only interface to time and waiting.
-        dispatcher: executes the turns.
         jobs: the served definitions; messages to other jobs wait.
-        limits: the engine's limits.
         wake: wakes the loop when a message was written or a target was resumed.
         reporting: tells sinks of deliveries and of commits.
         unserved: the messages to jobs that are not served.

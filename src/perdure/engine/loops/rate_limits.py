@@ -36,9 +36,8 @@ class RateLimit:
     A run takes a place in the rate first. It keeps the place, however long it waits, until it begins or gives up.
 
     Attributes:
-        rate: the limit.
-        waiting: number of runs that have a place and have not begun.
-        others: the runs of other engines, as they are stored.
+        waiting: how many runs have a place and have not begun.
+        others: other engines' runs, as they are stored.
         elsewhere: when those began, in order.
         seen_ms: when the stored entry expires that has these runs; 0: none was read.
     """
@@ -76,11 +75,11 @@ class RateLimit:
         return self.waiting + sum(at > after_ms for at in (*self._begun, *self.elsewhere)) <= self.rate.runs
 
     def take_place(self) -> None:
-        """Take the place of a run that begins as soon as it can."""
+        """Take a place for a run that begins as soon as it can."""
         self.waiting += 1
 
     def free_place(self) -> None:
-        """Return the place of a run that does not begin."""
+        """Return the place that a run does not use."""
         self.waiting -= 1
 
     def begin(self, now_ms: float) -> None:
@@ -105,12 +104,12 @@ class LaneRates:
     """The same limit for each lane. A lane is remembered while a run of it is in the window, or has a place.
 
     Attributes:
-        rate: the limit of each lane; None: no limit.
-        most: maximum number of runs that are remembered, over all lanes.
+        rate: each lane's limit; None: no limit.
+        most: how many runs are remembered at most, over all lanes.
         opened_ms: when the engine opened: until a window later the store may have runs of a lane from before;
             negative infinity if it has none.
         unread: the lanes that were met, and whose stored runs were not read.
-        waiting: number of runs that have a place and have not begun, over all lanes.
+        waiting: how many runs have a place and have not begun, over all lanes.
     """
 
     rate: Rate | None
@@ -128,7 +127,7 @@ class LaneRates:
 
     @property
     def remembered(self) -> int:
-        """Number of begun runs that are remembered."""
+        """How many begun runs are remembered."""
         return len(self._order)
 
     def free_ms(self, lane: str, now_ms: float) -> float:
@@ -149,13 +148,13 @@ class LaneRates:
         return now_ms if limit is None else limit.free_ms(now_ms)
 
     def take_place(self, lane: str) -> None:
-        """Take the place of a run of a lane that begins as soon as it can."""
+        """Take a place for a lane's run that begins as soon as it can."""
         if self.rate is not None:
             self.waiting += 1
             self._lanes.setdefault(lane, RateLimit(self.rate)).take_place()
 
     def free_place(self, lane: str, now_ms: float) -> None:
-        """Return the place of a run of a lane that does not begin."""
+        """Return the place that a lane's run does not use."""
         if self.rate is not None:
             self.waiting -= 1
             self._lanes[lane].free_place()
@@ -169,11 +168,11 @@ class LaneRates:
             heapq.heappush(self._order, (now_ms + self.rate.window_ms, lane))
 
     def of(self, lane: str) -> RateLimit | None:
-        """Return the limit of a lane; None if no run of it is remembered."""
+        """Return a lane's limit; None if no run of it is remembered."""
         return self._lanes.get(lane)
 
     def restore(self, lane: str, begun: Sequence[float]) -> None:
-        """Take over the runs of a lane that began before this engine opened."""
+        """Take over a lane's runs that began before this engine opened."""
         self.unread.pop(lane, None)
         self._read.add(lane)
         if self.rate is not None and begun:
@@ -182,7 +181,7 @@ class LaneRates:
                 heapq.heappush(self._order, (at + self.rate.window_ms, lane))
 
     def know(self, lane: str, others: tuple[Part, ...], elsewhere: tuple[float, ...], seen_ms: int) -> None:
-        """Take over the runs of a lane that other engines have begun."""
+        """Take over a lane's runs that other engines have begun."""
         # A lane of which no run is known costs nothing.
         if self.rate is not None and (elsewhere or lane in self._lanes):
             limit = self._lanes.setdefault(lane, RateLimit(self.rate))
@@ -224,13 +223,13 @@ class LaneRates:
 
 
 LOOK_MS: Final = 1_000
-"""How often an engine looks whether others have returned places of a job's rate."""
+"""How often an engine looks whether others have returned a job's rate places."""
 
 MAX_TRIES: Final = 20
 """How often the runs of a moment are written over entries that other engines change meanwhile, before they wait."""
 
 KEY: Final = "begun"
-"""The idempotency key of an entry. It expires with the window, so the store deletes it as any other key."""
+"""An entry's idempotency key. It expires with the window, so the store deletes it as any other key."""
 
 
 @attrs.define(eq=False)
@@ -241,11 +240,7 @@ class StoredRates:
     begins now: so a run that does not wait is stored once.
 
     Attributes:
-        store: remembers the runs.
-        runtime: the clocks.
-        job: the job.
-        rate: the limit of the job.
-        lanes: the limit of each lane.
+        lanes: each lane's limit.
     """
 
     store: Store
@@ -267,7 +262,7 @@ class StoredRates:
         return not self._job_read or bool(self.lanes.unread)
 
     def look_ms(self, now_ms: float) -> float:
-        """Return when to read the runs of the job again, because those of other engines have its places.
+        """Return when to read the job's runs again, because those of other engines have its places.
 
         An engine whose runs did not begin returns their places. The entries of lanes are not read for that: an engine
         writes those when the job has a place, so they rarely have such runs.
@@ -282,19 +277,19 @@ class StoredRates:
         return max(self.lanes.free_ms(lane, now_ms), self.job_free_ms(now_ms))
 
     def job_free_ms(self, now_ms: float) -> float:
-        """Return when the rate of the job has a place for another run; infinite if that is not known yet."""
+        """Return when the job's rate has a place for another run; infinite if that is not known yet."""
         if not self._job_read:
             return math.inf
         return now_ms if self.rate is None else self.rate.free_ms(now_ms)
 
     def take_place(self, lane: str) -> None:
-        """Take the place of a run that begins as soon as it can."""
+        """Take a place for a run that begins as soon as it can."""
         if self.rate is not None:
             self.rate.take_place()
         self.lanes.take_place(lane)
 
     def free_place(self, lane: str) -> None:
-        """Return the place of a run that does not begin."""
+        """Return the place that a run does not use."""
         if self.rate is not None:
             self.rate.free_place()
         self.lanes.free_place(lane, self.runtime.monotonic_ms())
@@ -307,7 +302,7 @@ class StoredRates:
         self.lanes.begin(lane, now_ms)
 
     async def read(self) -> StoreError | OutcomeUnknown | None:
-        """Read the runs that began before this engine opened; return an error of the store."""
+        """Read the runs that began before this engine opened; return a store error."""
         now_ms = self.runtime.monotonic_ms()
         if self.rate is not None and (not self._job_read or self.look_ms(now_ms) <= now_ms):
             failure = await self._read_entry(None, self.rate.rate, "restart")
@@ -325,7 +320,7 @@ class StoredRates:
         """Store the runs of the last window, of the job and of some lanes.
 
         Returns:
-            The lanes whose runs may not begin, with an error of the store, or ``Conflict`` if the runs of other engines
+            The lanes whose runs may not begin, with a store error, or ``Conflict`` if other engines' runs
             have taken the places meanwhile.
         """
         # One after the other: a store may answer two writes of one entry in any order, and the older one must not stay.
@@ -358,7 +353,7 @@ class StoredRates:
         return {lane: answer for lane, answer in answers.items() if answer is not None}
 
     async def _store(self, lane: str | None, limit: RateLimit) -> NotCommitted | None:
-        """Store the runs of a limit: on a shared store over the entry that was read, and only while all have places."""
+        """Store a limit's runs: on a shared store over the entry that was read, and only while all have places."""
         for _ in range(MAX_TRIES):
             write = self._write(lane, limit)
             failure = _failure(await answer_of(commit_one(self.store, write)))

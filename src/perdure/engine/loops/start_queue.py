@@ -59,12 +59,8 @@ class StartQueue:
 
     Attributes:
         runtime: the only interface to time and waiting.
-        dispatcher: executes the turns.
         job: the job. Without a ``concurrency``, it begins all that other code has queued.
-        holds: the held jobs.
         store: has the rows, and remembers the places.
-        lanes: reads the queue.
-        wake: wakes the loop.
     """
 
     runtime: Runtime

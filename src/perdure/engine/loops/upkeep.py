@@ -46,7 +46,6 @@ class FollowingHolds:
     """Reads the held jobs as soon as the store says that another engine has changed them.
 
     Attributes:
-        holds: the held jobs.
         wake: the store wakes this loop.
     """
 
@@ -70,10 +69,8 @@ class Recovery:
 
     Attributes:
         store: returns the instances with a claim.
-        dispatcher: executes the turns.
         jobs: the served definitions. Instances of other jobs are ignored.
         recovers: whether this engine recovers the claims of a row that the store returned.
-        limits: the engine's limits.
     """
 
     store: Store
@@ -123,10 +120,6 @@ class Ensuring:
     """Creates the declared instances that the store does not have. Existing ones remain as they are.
 
     Attributes:
-        cache: returns the existing instances.
-        runtime: creates the tasks.
-        dispatcher: executes the requests.
-        declared: the instances.
         tasks: the tasks that create them. The engine cancels them when it stops.
         created: how many were created so far.
     """
@@ -221,11 +214,8 @@ class TakingUp:
     Attributes:
         store: returns the instances that other code left.
         runtime: the only interface to time.
-        dispatcher: executes the turns.
         outbox: delivers the messages that other code left.
-        jobs: the served definitions.
         codes: the fingerprint of each.
-        limits: the engine's limits.
         others: whether engines of other code may write the store at the same time.
     """
 
@@ -306,9 +296,7 @@ class Maintenance:
     """The loop that applies retention and checks the store's health.
 
     Attributes:
-        store: the store.
         runtime: the only interface to time.
-        limits: the retention settings.
         jobs: the served definitions, some of which keep their history longer.
     """
 
@@ -394,7 +382,6 @@ class Resting:
 
     Attributes:
         for_ms: how long it lasts if no request ends it.
-        reason: why the engine rests.
     """
 
     for_ms: int
@@ -410,7 +397,6 @@ class Idleness:
         holds: the held jobs, whose work does not wait for an engine.
         in_flight: returns the engine's unfinished work.
         busy_ms: returns when the last request or commit came, on the monotonic clock.
-        rest: when it may rest.
     """
 
     maintenance: Maintenance
@@ -466,7 +452,6 @@ class AttributeChanges:
     """Adds the changed attributes to transitions.
 
     Attributes:
-        jobs: the definitions that have attributes.
         most: how many instances' keys are remembered.
     """
 
@@ -516,13 +501,7 @@ def _text_of(instance: Instance) -> tuple[int, str, str]:
 
 
 def keeping_attributes(store: Store, jobs: Mapping[Job, AnyDefinition], sizes: Sizes) -> Store:
-    """Return a store whose commits bring the attributes. The store itself if no job has any.
-
-    Args:
-        store: the engine's store.
-        jobs: the served definitions.
-        sizes: the internal sizes.
-    """
+    """Return a store whose commits bring the attributes. The store itself if no job has any."""
     attributed = {place: job for place, job in jobs.items() if job.plan.attributes}
     if not attributed:
         return store
@@ -540,9 +519,7 @@ class FillingAttributes:
     """The loop that declares attributes, deletes the keys of old ones and fills new ones, in portions.
 
     Attributes:
-        store: the engine's store.
         runtime: the only interface to time.
-        jobs: the served definitions.
         is_own: whether this engine does the work on an address.
         others: whether other engines may write the store at the same time.
     """

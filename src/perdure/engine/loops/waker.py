@@ -85,10 +85,6 @@ class Places:
     A job without work in progress always has a place. One with work has one while its own, counted twice, and that of
     the others is less than twice the limit. So a job alone may have the limit, the next one beside it half of that, and
     all together at most twice the limit and one for each job.
-
-    Attributes:
-        limit: how much of one job may be in progress.
-        total: how much of all jobs is in progress.
     """
 
     limit: int

@@ -39,11 +39,11 @@ class Rated(Protocol):
         ...
 
     def take_place(self, lane: str, /) -> None:
-        """Take the place of a run of a lane that begins as soon as it can."""
+        """Take a place for a lane's run that begins as soon as it can."""
         ...
 
     def free_place(self, lane: str, /) -> None:
-        """Return the place of a run that does not begin."""
+        """Return the place that a run does not use."""
         ...
 
     def begin(self, lane: str, /) -> None:
@@ -60,8 +60,6 @@ class _Outside:
     """A run that waits for a slot.
 
     Attributes:
-        address: the instance.
-        lane: its lane.
         entered: done when the run has the slot.
     """
 
@@ -72,7 +70,7 @@ class _Outside:
 
 @attrs.define
 class LaneClock:
-    """The clock that ranks the queued instances of a job: the wall clock, but it never goes back.
+    """The clock that ranks a job's queued instances: the wall clock, but it never goes back.
 
     After a jump back it runs on from the instant before, and so do the ranks: a new instance comes after those that
     were queued before the jump, and a head start counts from the same clock.
@@ -108,13 +106,11 @@ class LaneLimit:
 
     Attributes:
         runtime: creates the futures that runs wait for.
-        slots: how many slots.
         lane_slots: at most this many concurrent runs of a lane. None for no limit of its own.
         freed: called with a lane when a slot of it is returned. Set once, right after construction.
         rated: the rates. Set with it. Each slot is taken with a place in them, and returned without one.
-        ended: number of slots that were returned so far.
+        ended: how many slots were returned so far.
         doubted: the instances whose claims may not be in the store any more.
-        clock: ranks the instances.
     """
 
     runtime: Runtime
@@ -138,12 +134,12 @@ class LaneLimit:
 
     @property
     def held(self) -> int:
-        """Number of slots in use."""
+        """How many slots are in use."""
         return self._inside
 
     @property
     def waiting(self) -> int:
-        """Number of runs that wait for a slot."""
+        """How many runs wait for a slot."""
         return len(self._outside)
 
     @property
@@ -176,7 +172,7 @@ class LaneLimit:
         self.rated.take_place(lane)
 
     def give_back(self, address: Address) -> None:
-        """Return the slot of an alarm whose turn began no run."""
+        """Return the slot that an alarm took, and whose turn began no run."""
         lane = self._reserved.pop(address, None)
         # Without a lane, a run has begun with the slot, and returns it at its end.
         if lane is not None:
@@ -287,7 +283,7 @@ class LaneLimit:
             raise
 
     def leave_lane(self, address: Address) -> None:
-        """Return a slot of an instance, and let the next run in.
+        """Return an instance's slot, and let the next run in.
 
         It may have two: that of its run, and that of an alarm which was fired meanwhile. The one that is returned first
         leaves the other one as it is.
@@ -362,11 +358,10 @@ class ConcurrencyLimit:
     """Counts slots, and shares them between jobs. A run that must be alone waits for all slots and holds them all.
 
     A job without a run takes any free slot. Another one leaves a slot for each job without a run, up to the reserve. A
-    slot that is returned goes to the waiting job with the fewest slots. The runs of one job come in their order.
+    slot that is returned goes to the waiting job with the fewest slots. One job's runs come in their order.
 
     Attributes:
         runtime: creates the futures that runs wait for.
-        slots: how many slots.
         jobs: how many jobs share the slots.
         reserve: at most this many slots are kept for jobs without a run.
     """
@@ -390,12 +385,12 @@ class ConcurrencyLimit:
 
     @property
     def held(self) -> int:
-        """Number of slots in use."""
+        """How many slots are in use."""
         return self._inside
 
     @property
     def waiting(self) -> int:
-        """Number of runs that wait for a slot."""
+        """How many runs wait for a slot."""
         return sum(not run.place.done() for line in (self._lone, *self._waiting.values()) for run in line)
 
     def try_enter(self, company: Company, job: str = "") -> bool:
@@ -487,24 +482,19 @@ class ConcurrencyLimit:
 
 # ---------------------------------------------------------------- slots that are kept for other jobs
 SPARE = 8
-"""One slot in so many is not taken by the workers of one pool, if the engine serves other jobs."""
+"""One slot in so many is not taken by one pool's workers, if the engine serves other jobs."""
 
 MOST_KEPT = 4
 """At most one slot in so many is kept for jobs that have no run."""
 
 
 def spare_slots(slots: int) -> int:
-    """Return how many of an engine's slots the workers of one pool leave to other jobs."""
+    """Return how many of an engine's slots one pool's workers leave to other jobs."""
     return max(1, slots // SPARE)
 
 
 def reserve_of(slots: int, jobs: int) -> int:
-    """Return how many of an engine's slots are kept for jobs that have no run: one for each of them, up to a quarter.
-
-    Args:
-        slots: the engine's slots.
-        jobs: how many jobs the engine serves.
-    """
+    """Return how many of an engine's slots are kept for jobs that have no run: one for each, up to a quarter."""
     # An engine with a single slot keeps none: its jobs would never run.
     return min(jobs - 1, max(1, slots // MOST_KEPT), slots - 1)
 
@@ -516,8 +506,6 @@ class TooManyRuns:
     Attributes:
         job: the job, printed ``kind:name``.
         wanted: its ``workers`` or ``runs``.
-        slots: the slots that it can have.
-        concurrency: the engine's slots.
     """
 
     __repr__ = fields_in_line
@@ -566,13 +554,13 @@ class ConcurrencyLimits:
 
     @property
     def held(self) -> int:
-        """Number of slots in use, over all limits."""
+        """How many slots are in use, over all limits."""
         own, lanes = self.jobs.values(), self.lanes.values()
         return self.engine.held + sum(gate.held for gate in own) + sum(gate.held for gate in lanes)
 
     @property
     def waiting(self) -> int:
-        """Number of runs that wait for a slot, over all limits."""
+        """How many runs wait for a slot, over all limits."""
         own, lanes = self.jobs.values(), self.lanes.values()
         return self.engine.waiting + sum(gate.waiting for gate in own) + sum(gate.waiting for gate in lanes)
 
@@ -716,8 +704,6 @@ class Holds:
     """The held jobs.
 
     Attributes:
-        store: stores the holds.
-        runtime: writes the log.
         released: called when a job was released: its alarms may be due. Set once, right after construction.
         jobs: the held jobs, in their order.
     """

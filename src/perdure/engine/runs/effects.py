@@ -139,9 +139,7 @@ class TimeLimit(Generic[T]):
     The timer is set at the first wait: most event handlers never wait.
 
     Attributes:
-        coroutine: the coroutine.
         limit_ms: the limit in milliseconds, from the first wait on.
-        runtime: sets the timer.
         expired: called when the limit is over. It must end the coroutine.
     """
 
@@ -194,11 +192,7 @@ class ClaimedRun(Protocol):
 
 
 class RunLost(BaseException):
-    """The store did not answer a run's checkpoint, so the program must not continue. The program cannot catch it.
-
-    Attributes:
-        reason: the store's error.
-    """
+    """The store did not answer a run's checkpoint, so the program must not continue. The program cannot catch it."""
 
     def __init__(self, reason: Any) -> None:  # an error of a store
         super().__init__(reason)
@@ -221,12 +215,9 @@ class Checkpoints:
     does not know of. After one that was not committed, no later one is: the run ends.
 
     Attributes:
-        job: the instance's definition.
-        store: stores the journals.
         cache: reads the present row, and notes its changes.
         runtime: lets parallel branches wait for their turn.
         commits: writes transitions, and takes note of the answers.
-        inputs: collects a decision's inputs.
     """
 
     job: AnyDefinition
@@ -241,10 +232,6 @@ class Checkpoints:
 
     async def save(self, run: ClaimedRun, checkpoint: Checkpoint) -> object:
         """Commit a checkpoint when it has its turn, and return the result for the program.
-
-        Args:
-            run: the run. Its claim is recorded.
-            checkpoint: the checkpoint.
 
         Raises:
             RunLost: the store did not answer it, or an earlier one.
@@ -448,11 +435,7 @@ Record = Callable[[Execute], Awaitable[Result[Execute, Any]]]  # the errors of a
 
 
 class ClaimFailed(BaseException):
-    """The claim could not be recorded, so the program must not continue. The program cannot catch it.
-
-    Attributes:
-        reason: the store's error.
-    """
+    """The claim could not be recorded, so the program must not continue. The program cannot catch it."""
 
     def __init__(self, reason: Any) -> None:  # an error of a store
         super().__init__(reason)
@@ -468,11 +451,9 @@ class LazyClaim:
 
     Attributes:
         execute: the run. Replaced by its claimed form once the claim is recorded.
-        record: writes the claim.
         ready: waits until the claim may be written.
         runtime: lets parallel branches wait for the same claim.
         begin_checkpoints: makes the object that answers the run's checkpoints, at the first one.
-        perform: performs the effects.
         limit: the time limit of the run, which a checkpoint restarts if its kind says so.
     """
 

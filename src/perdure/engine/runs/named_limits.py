@@ -79,11 +79,8 @@ class NamedLimits:
 
     Attributes:
         store: remembers the permits of all engines.
-        runtime: the clocks.
-        wake: wakes the loop.
         jobs: the limits that each job names, printed ``kind:name``.
         others: returns the other engines that may be alive.
-        lease_ms: the lease of an engine.
         start: starts the loop, at the first run that needs permits.
         declared: the limits that are known, as the code declares them.
         limits: their numbers that are in effect.

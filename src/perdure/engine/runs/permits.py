@@ -1,6 +1,6 @@
 """Permits of a limit with a name: how many an engine may have, beside the others on its store. Pure.
 
-An engine takes permits of a limit, or of one of its keys, and begins runs with them without a call of the store. All
+An engine takes permits of a limit, or of one of its keys, and begins runs with them without calling the store. All
 permits of a limit are an entry of the store, which each engine writes over the version that it has read (decision 69).
 """
 
@@ -22,7 +22,7 @@ from perdure.values.listings import LimitNumbers
 from perdure.values.turn_inputs import OtherEngines
 
 MAX_KEY_CHARACTERS: Final = 200
-"""The longest key of a limit."""
+"""A limit's longest key."""
 
 BUSY: Final = 8
 """Runs since the last plan from which on an engine asks for permits of a rate before it has used all."""
@@ -53,7 +53,6 @@ class Wish:
     """Permits that an engine waits for.
 
     Attributes:
-        permits: how many.
         since_ms: since when, by the wall clock: engines that wait longer come first.
         cost: what its costliest run needs: fewer permits are of no use to it.
     """
@@ -68,7 +67,7 @@ class StoredPermits:
     """What all engines have stored about one limit, or one key.
 
     Attributes:
-        held: the permits of each engine, by epoch.
+        held: each engine's permits, by epoch.
         wants: the permits that engines wait for.
         begun: when runs of the last window began: an instant, how many, and the engine.
     """
@@ -93,7 +92,7 @@ class StoredPermits:
         )
 
     def of(self, me: int) -> StoredPermits:
-        """Return the part of one engine."""
+        """Return one engine's part."""
         return StoredPermits(
             held={epoch: number for epoch, number in self.held.items() if epoch == me},
             wants={epoch: wish for epoch, wish in self.wants.items() if epoch == me},
@@ -117,7 +116,6 @@ class Planned:
     """The permits that an engine has once its entry is stored.
 
     Attributes:
-        stored: the entry.
         block: permits to run at the same time.
         granted: permits to begin.
         is_kept: whether the runs that have a place in the rate keep it.
@@ -146,7 +144,7 @@ class PermitsWanted(NamedTuple):
 
 
 class Instants(NamedTuple):
-    """The time of a plan: by the monotonic clock, by the store's clock, and how long runs may begin afterwards."""
+    """A plan's time: by the monotonic clock, by the store's clock, and how long runs may begin afterwards."""
 
     now_ms: float
     wall_ms: int
@@ -164,7 +162,7 @@ class Permits:
         rate: how many may begin in a window.
         block: how many runs at the same time the other engines leave to this one.
         most: at most this many of them may be used, because other engines want some.
-        used: the cost of the runs in progress.
+        used: the cost that runs in progress have.
         placed: the cost of the runs that have a place in the rate, and have not begun.
         granted: permits to begin that no run has.
         valid_until_ms: until when runs may begin with permits of the rate, by the monotonic clock.
@@ -219,7 +217,7 @@ class Permits:
             self.placed += cost
 
     def give_back(self, cost: int) -> None:
-        """Return the permits of a run that does not begin."""
+        """Return the permits that a run took which does not begin."""
         self.used -= cost
         if self.rate is not None:
             self.placed -= cost
@@ -237,7 +235,7 @@ class Permits:
             self.begun.append((self.counted_ms, cost))
 
     def end(self, cost: int) -> None:
-        """Return the permits of a run that has ended."""
+        """Return the permits that a run took which has ended."""
         self.used -= cost
 
     def change(self, concurrency: int | None, rate: Rate | None) -> None:
@@ -261,7 +259,7 @@ class Permits:
         """Decide how many permits this engine may have. Pure.
 
         Args:
-            others: the parts of other engines: permits of those that may be alive, and all runs that began.
+            others: other engines' parts: permits of those that may be alive, and all runs that began.
             wanted: the permits that this engine wants.
             clock: the time.
             parts: at most this many parts of a window are stored.
@@ -453,10 +451,9 @@ NO_DEMAND: Final = PermitDemand(())
 
 @attrs.define(eq=False)
 class Held:
-    """The permits of a run or call, until it ends.
+    """A run's or call's permits, until it ends.
 
     Attributes:
-        demand: the permits.
         state: whether the run has begun.
         taken: those that it has: a cost is at most the number that was in effect then.
     """
@@ -479,7 +476,6 @@ class Line:
     """Runs and calls that wait for the same permits; or a lane of a pool, whose items wait in the pool.
 
     Attributes:
-        demand: the permits.
         turn: its turn among the lines.
         job: the pool; empty for runs.
         lane: its lane; None: all lanes of the pool.
@@ -514,7 +510,6 @@ class Entry:
 
     Attributes:
         name: the limit and the key.
-        permits: the permits.
         lines: those that wait for them.
         known: the stored permits, as they were read or written last.
         seen_ms: when the entry expires that was read or written last.
@@ -547,7 +542,7 @@ class Entry:
     lacks: Literal["permits to run", "begins"] = "begins"
 
     def give_back(self, cost: int, state: Literal["placed", "begun"]) -> None:
-        """Return the permits of a run that has ended, or does not begin."""
+        """Return the permits that a run took which has ended, or does not begin."""
         if state == "begun":
             self.permits.end(cost)
         else:
@@ -564,7 +559,7 @@ class Entry:
 
     @property
     def costliest(self) -> int:
-        """The cost of the costliest run that waits."""
+        """The costliest waiting run's cost."""
         costs = (cost for line in self.lines for name, cost in line.demand.needs if name == self.name)
         return self.permits.capped(max(costs, default=1))
 
@@ -598,8 +593,6 @@ class PlannedEntry:
     """Permits of an entry that are about to be stored.
 
     Attributes:
-        entry: the entry.
-        planned: the permits.
         lowered: what `Permits.lower` returned.
         lately: the permits that runs had begun with since the last plan.
         wanted: how many more permits those that wait want.
@@ -658,7 +651,7 @@ def numbers_address(limit: str) -> Address:
 
 
 def write_numbers(changed: Mapping[str, int | Rate]) -> str:
-    """Return the JSON of changed numbers."""
+    """Return changed numbers as JSON."""
     parts = {
         name: [number.runs, number.window_ms] if isinstance(number, Rate) else number
         for name, number in changed.items()
@@ -678,7 +671,7 @@ def no_key(*_: object, **__: object) -> str:
 
 
 def key_of(use: AnyUse, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
-    """Return the key of a run or call.
+    """Return a run's or call's key.
 
     Raises:
         DefinitionError: it is no text of at most 200 characters.
@@ -690,7 +683,7 @@ def key_of(use: AnyUse, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
 
 
 def cost_of(use: AnyUse, args: Sequence[Any], kwargs: Mapping[str, Any]) -> int:
-    """Return the cost of a run or call.
+    """Return a run's or call's cost.
 
     Raises:
         DefinitionError: it is no number that fits the limit.

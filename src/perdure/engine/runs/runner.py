@@ -124,17 +124,10 @@ class Runner:
     """Runs the programs of turns: claims them, limits their time, and commits their ends.
 
     Attributes:
-        store: stores the instances.
         runtime: the only interface to time, waiting, randomness and ids.
-        services: the services of user programs.
-        limits: the engine's limits.
-        gates: limits the number of concurrent runs.
-        commits: writes the transitions.
         cache: keeps this process's instances.
         reporting: tells sinks of claims and rejected events.
-        holds: the held jobs.
         left_claimed: called with an instance that may have a claim that no run holds.
-        perform: performs the effects of runs.
         run_ended: called with every program's end.
         hook_checks: inspect a sample of the runs. None without the debug mode.
         tracing: traces turns. None if no sink does.

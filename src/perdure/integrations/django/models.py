@@ -12,9 +12,6 @@ class OutboxRequest(models.Model):
     """A request that is not sent yet, or that the engine refused.
 
     Attributes:
-        kind: the job's kind.
-        job: the job's name.
-        instance: the instance's id.
         action: such as ``send``.
         payload: its input as JSON. Empty if it takes none.
         key: the idempotency key: however often the request is sent, it is applied once.

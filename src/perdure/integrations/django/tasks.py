@@ -74,11 +74,9 @@ class EnqueuedTask:
     """A pool's item: an enqueued call.
 
     Attributes:
-        path: the task's dotted path.
         arguments: its positional and keyword arguments, as JSON: ``{"args": [], "kwargs": {}}``.
         queue: its queue, which is the item's key: queues take turns.
         priority: from -100 to 100.
-        backend: the backend's alias.
         is_async: whether its function is a coroutine function.
     """
 
@@ -96,8 +94,6 @@ class TaskFailure:
 
     Attributes:
         exception: its class, as a dotted path.
-        message: its text.
-        traceback: its traceback.
     """
 
     exception: str

@@ -131,7 +131,6 @@ class RestateGateway(ReadingGateway):
         channel: sends requests to the ingress.
         admin: sends SQL queries to the admin API. None without one.
         jobs: the definitions, by kind and name.
-        runtime: the clock.
         timeout_ms: how long a call may take.
         wait_timeout_ms: how long a call may take that waits for a run.
     """
@@ -644,9 +643,6 @@ class RestateSettings:
     """The checked `connect_restate` arguments.
 
     Attributes:
-        ingress: the ingress.
-        admin: the admin API.
-        jobs: the definitions.
         timeout_ms: how long a call may take.
         wait_timeout_ms: how long a call may take that waits for a run.
     """

@@ -164,8 +164,6 @@ class HeldRecord:
     """The row for a run that holds the mailbox: the mailbox writes the transitions when the run has ended.
 
     Attributes:
-        row: the row.
-        calls: reads the journal.
         transitions: the transitions so far.
     """
 
@@ -197,11 +195,7 @@ class HeldRecord:
 
 @attrs.frozen(eq=False)
 class BesideRecord:
-    """The row for a run beside the mailbox, which the mailbox reads and writes.
-
-    Attributes:
-        calls: calls the mailbox.
-    """
+    """The row for a run beside the mailbox, which the mailbox reads and writes."""
 
     calls: ContextCalls
 
@@ -240,9 +234,7 @@ class RunObject:
     """A run object's handler.
 
     Attributes:
-        jobs: the definitions.
         inputs: collects one decision's inputs.
-        services: returns the programs' services.
         runtime: returns the event loop's runtime.
     """
 

@@ -115,8 +115,6 @@ class ServedApp:
     """The parts that an app's objects share.
 
     Attributes:
-        app: the app.
-        jobs: its definitions.
         services: its services. None before a factory's services are entered.
         make_runtime: makes the runtime in the event loop.
     """
@@ -323,8 +321,6 @@ class Turn:
 
     Attributes:
         ctx: Restate's context.
-        job: the instance's definition.
-        address: the instance.
     """
 
     ctx: ObjectContext
@@ -334,11 +330,7 @@ class Turn:
 
 @attrs.frozen
 class Mailboxes:
-    """All mailboxes' handlers.
-
-    Attributes:
-        worker: the definitions and services.
-    """
+    """All mailboxes' handlers."""
 
     worker: ServedApp
 

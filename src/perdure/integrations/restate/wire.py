@@ -53,10 +53,7 @@ class TurnRequest:
     """A request to an instance.
 
     Attributes:
-        format: the format.
-        action: the command's name.
         payload: its input as JSON. Empty if it takes none.
-        key: the idempotency key.
         wait_for: when the caller gets the answer.
         interrupt: whether ``terminate`` cancels a run in progress.
     """
@@ -102,7 +99,6 @@ class TurnAnswer:
     """The answer to a request.
 
     Attributes:
-        format: the format.
         form: an answer; an error, as a problem; the run whose result is the answer; or nothing yet, because a run in
             progress ends first.
         body: the answer or the problem as JSON, or the run's key.
@@ -143,12 +139,9 @@ class RunOrder:
     """A run for a run object, whose claim the mailbox has written.
 
     Attributes:
-        format: the format.
         key: names the run and its row's version: a repeat with this key performs nothing.
-        run_id: the run.
         event: whether it handles an event.
         beside: whether the mailbox decides other requests meanwhile.
-        row: the row with the claim.
     """
 
     format: int = FORMAT
@@ -164,10 +157,8 @@ class RunEnd:
     """A run's end.
 
     Attributes:
-        format: the format.
         form: whether it ended, or was stopped because its invocation was cancelled. Then its claim stays.
         transitions: the transitions that the mailbox writes, as text. Empty for a run beside the mailbox.
-        answer: the caller's answer.
     """
 
     format: int = FORMAT
@@ -181,8 +172,6 @@ class RunCount:
     """A run object's state.
 
     Attributes:
-        format: the format.
-        key: the run's key.
         begun: the number under which a delivery last began the program. 0 if none did.
         end: its end, until the next run begins. The repeated invocation returns it.
     """
@@ -198,7 +187,6 @@ class WriteOrder:
     """A transition of a run beside the mailbox, which is written if the row has the expected fence.
 
     Attributes:
-        format: the format.
         transition: the transition as text.
     """
 
@@ -211,7 +199,6 @@ class WriteAnswer:
     """Whether the mailbox wrote a transition.
 
     Attributes:
-        format: the format.
         written: False if the row has another fence.
     """
 
@@ -224,10 +211,8 @@ class JournalRows:
     """Journal rows: those that are wanted, or found.
 
     Attributes:
-        format: the format.
         first: the first row's place.
         limit: how many at most.
-        bodies: the rows that were found.
     """
 
     format: int = FORMAT
@@ -241,7 +226,6 @@ class AlarmOrder:
     """A delayed send to the mailbox itself.
 
     Attributes:
-        format: the format.
         number: the alarm's number. One that is not the mailbox's last has no effect.
     """
 
@@ -254,7 +238,6 @@ class RecoverOrder:
     """Deliver an instance's run again whose invocation was cancelled or killed.
 
     Attributes:
-        format: the format.
         run_id: the run. Empty for any: an operator's order.
     """
 
@@ -267,7 +250,6 @@ class MessageOrder:
     """A message for an instance.
 
     Attributes:
-        format: the format.
         message: the message, with its number among the sender's.
     """
 
@@ -280,7 +262,6 @@ class CommittedRow:
     """An instance's committed row, as callers read it.
 
     Attributes:
-        format: the format.
         row: the row as text. None if there is none.
         existed: whether the mailbox knows of an instance, present or gone.
     """
@@ -295,10 +276,6 @@ class QueuedSend:
     """A one-way send that belongs to a written state: the repeated invocation sends it again, with the same key.
 
     Attributes:
-        service: the virtual object.
-        handler: its handler.
-        target: the object's key.
-        body: the text.
         key: the idempotency key for Restate.
         at_ms: when it is delivered. None for immediately.
     """
@@ -316,9 +293,6 @@ class PendingRun:
     """A run that the mailbox waits for.
 
     Attributes:
-        invocation: the mailbox's invocation that waits.
-        run_key: the run's key.
-        run_id: the run.
         event: whether it handles an event.
         then: whether its end is the invocation's answer, or the invocation decides its own request afterwards.
     """
@@ -332,12 +306,7 @@ class PendingRun:
 
 @attrs.frozen(kw_only=True)
 class ClearedRows:
-    """An earlier journal's rows that are deleted.
-
-    Attributes:
-        journal: the journal's number.
-        rows: how many it has.
-    """
+    """An earlier journal's rows that are deleted."""
 
     journal: int
     rows: int
@@ -348,20 +317,17 @@ class MailboxState:
     """A mailbox's state, written as one value.
 
     Attributes:
-        format: the format.
         row: the row as text. None while there is no instance.
         keys: the idempotency keys with their results.
         incarnation: the greatest incarnation so far.
         purged_ms: when the last instance was deleted. 0 if none was.
         messages: the last sent message's number.
         dropped: messages to itself up to this number are not delivered.
-        journal: the present journal's number.
         cleared: earlier journals' rows that the write deletes.
         armed_ms: when the armed alarm fires. None if none is armed.
         alarms: the last armed alarm's number.
         writer: the invocation that wrote this state.
         answer: that invocation's answer. None while it continues.
-        sends: its sends.
         sent: how many sends the mailbox has made.
         pending: the run that it waits for.
         run: the invocation that runs.
@@ -410,10 +376,6 @@ def encoded(value: object) -> bytes:
 
 def decoded(cls: type[T], data: bytes) -> T:
     """Return a value of one of these classes.
-
-    Args:
-        cls: the class.
-        data: the text.
 
     Raises:
         InvalidInput: it is no such text, or has a member or a format that this version does not know.

@@ -42,7 +42,6 @@ class FailedRun:
     """A run that failed for good. A trigger before the next tick continues it.
 
     Attributes:
-        run_id: the run's id.
         cause: the first attempt's cause.
         attempts: how many attempts it had.
         tick_ms: the run's tick. None for a start or a trigger.
@@ -107,7 +106,6 @@ class Recurrence:
     """A continuous job's schedule and function.
 
     Attributes:
-        schedule: the schedule.
         start: whether ``start`` runs immediately.
         execute: the hook, wrapped to return a program.
     """

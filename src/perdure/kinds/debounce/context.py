@@ -64,7 +64,6 @@ class CollectingBatch:
     Attributes:
         event_count: how many events in it.
         started_ms: when its first event arrived.
-        flush_ms: when it flushes.
         reason: why it will flush then.
     """
 
@@ -109,7 +108,6 @@ class Batching:
         max_events: a batch flushes immediately when it has this many events. None: no such limit.
         initial: an empty batch's encoded state. None: a batch begins with its first event as the state.
         on_event: adds an event to the state.
-        execute: processes a batch.
     """
 
     __repr__ = fields_in_line

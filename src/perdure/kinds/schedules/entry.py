@@ -319,9 +319,6 @@ class FiredRange:
     """Instants that have fired: all that a timing has from the first one to the last one.
 
     Attributes:
-        first_ms: the first.
-        last_ms: the last.
-        timing: names the instants between them.
         anchor_ms: where an interval counts from. 0 for a cron line.
     """
 
@@ -339,7 +336,6 @@ class ScheduleData:
 
     Attributes:
         anchor_ms: where an interval counts from.
-        next_ms: the alarm's instant.
         owed_ms: the instant that a resumption still fires, however late it is.
         fired: the instants that have fired, as a few ranges.
         forgotten_ms: instants up to here count as fired: their ranges were dropped.

@@ -279,9 +279,6 @@ class _Firing:
     """One turn's firings.
 
     Attributes:
-        message: the schedule's message.
-        schedule: its schedule.
-        instance: the schedule's row.
         data: the data after the firings.
         inputs: the clock and the ids.
         messages: the messages so far.

@@ -64,7 +64,6 @@ class EventCall(Generic[V]):
 
     Attributes:
         call: the call that waits.
-        value: the event.
     """
 
     __repr__ = fields_in_line
@@ -75,12 +74,7 @@ class EventCall(Generic[V]):
 
 @frozen
 class AskEvent:
-    """Handle an event, and send a reply to the workflow that waits for it. Only workflows send this.
-
-    Attributes:
-        asked: the event, and the call that waits.
-        reply: the reply's name.
-    """
+    """Handle an event, and send a reply to the workflow that waits for it. Only workflows send this."""
 
     __repr__ = fields_in_line
 

@@ -59,7 +59,6 @@ class TopicData:
     """A topic's stored data.
 
     Attributes:
-        last: the newest subscription's number.
         sent: the first waiting event is sent to the subscriptions up to this one.
         waiting: the events that wait, the oldest first.
     """
@@ -274,8 +273,6 @@ class TopicDelivery:
     """How a job takes a topic's events.
 
     Attributes:
-        action: the command.
-        input: its codec.
         of: whether only instances that exist take it, or the command creates others.
         by_key: whether it takes the event with the topic's id.
     """
@@ -321,8 +318,6 @@ class TopicRules:
     """A definition's parts that decide its turns.
 
     Attributes:
-        name: the job's name.
-        event: the events' codec.
         deliveries: how each job takes the events, by kind and name.
         max_subscribers: how many subscribers one topic has at most.
         max_waiting: how many events wait in it at most.

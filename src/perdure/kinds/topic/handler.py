@@ -184,7 +184,6 @@ class _Sent:
 
     Attributes:
         data: the topic's data after it.
-        messages: the messages.
     """
 
     data: TopicData

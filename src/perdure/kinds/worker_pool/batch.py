@@ -87,7 +87,6 @@ class BatchPolicy:
     """How a batch puts and counts its items.
 
     Attributes:
-        pool: the pool's definition.
         items: how the pool keys and keeps its items.
         at_end: whether a hook runs at the end.
         keep_ms: how long a batch is kept after its end. None: until it is terminated.
@@ -148,7 +147,6 @@ class EndWaiter:
 
     Attributes:
         state: not used: a workflow sends a state to each workflow that it calls.
-        parent: the workflow and its call.
     """
 
     __repr__ = fields_in_line
@@ -172,9 +170,7 @@ class ItemEnd:
 
     Attributes:
         run: which batch of this id the item belongs to.
-        form: how it ended.
         error_type: the error's class. Empty if it did not fail.
-        message: the error's text.
     """
 
     __repr__ = fields_in_line

@@ -175,7 +175,6 @@ class ItemData:
 
     Attributes:
         key: the item's key when it was put. Empty without keys.
-        head_start_ms: the item's head start.
         result: the work's value as JSON, once the work succeeded. Or the reference to the value's parts.
     """
 
@@ -282,7 +281,6 @@ class ItemPolicy:
 
     Attributes:
         key: returns an item's key. None: the pool has no keys.
-        results: the results' codec.
         keep_ms: how long a result is kept. None: until the item is terminated.
         tags: stable names for the items' classes.
     """
@@ -341,7 +339,6 @@ class ItemWait:
     """The input with which a workflow waits for an item, or withdraws.
 
     Attributes:
-        call: the workflow's call.
         wants: not used: it tells another workflow the subject of a wait.
     """
 

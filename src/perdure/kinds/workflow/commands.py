@@ -60,7 +60,6 @@ class StartTimed:
     """Start a workflow that begins later, or has a deadline. Integer milliseconds.
 
     Attributes:
-        start: the input.
         after_ms: how long after the acceptance it begins.
         at_ms: when it begins. None: `after_ms` says it.
         within_ms: how long after its beginning it is cancelled. None: it has no deadline.
@@ -116,7 +115,6 @@ class ChildStart(Generic[S]):
     """The ``start_child`` input.
 
     Attributes:
-        state: the state that the child starts with.
         parent: the workflow that waits for its end.
     """
 
@@ -141,7 +139,6 @@ class ChildEnd:
 
     Attributes:
         call: the call that waits.
-        form: how the child ended.
         value: the child's value, error or reason as JSON.
         secret: whether the value or the child's error has secrets.
     """
@@ -247,7 +244,6 @@ class StartingSignal(Generic[S, V]):
 
     Attributes:
         state: the state that an absent workflow starts with.
-        value: the signal's value.
         if_ended: whether a workflow that has ended refuses the signal, or is started again.
     """
 
@@ -341,7 +337,6 @@ class UpdateCall(Generic[V]):
 
     Attributes:
         call: the call that waits.
-        value: the request.
     """
 
     __repr__ = fields_in_line
@@ -440,7 +435,6 @@ class ForkWorkflow:
     """Begin a workflow with another one's journal, up to a step.
 
     Attributes:
-        wanted: the input.
         copied: the parts of the other workflow, as the gateway has read them, or why there are none. None in a message.
     """
 
@@ -474,7 +468,6 @@ class NoteFork:
     """Note in the history that a workflow was forked. Only workflows send this.
 
     Attributes:
-        run_id: the fork's run id.
         step: the first step that it performs again.
     """
 
@@ -516,8 +509,6 @@ class WorkflowOutcome:
         form: how the workflow ended. ``running`` while it has not, ``absent`` when there is none. ``timed_out``: it was
             cancelled at its deadline.
         value: the workflow's value as JSON.
-        error: the workflow's error.
-        reason: why it was cancelled.
     """
 
     __repr__ = fields_in_line
@@ -719,11 +710,7 @@ class Diverged(InvalidInput):
 
 
 class ProgramStopped(BaseException):
-    """Ends a program's interpretation when its own code raises an exception, before any finalizer runs.
-
-    Attributes:
-        cause: the exception.
-    """
+    """Ends a program's interpretation when its own code raises an exception, before any finalizer runs."""
 
     def __init__(self, cause: Exception) -> None:
         super().__init__(cause)
@@ -765,11 +752,7 @@ class JournalFull(PerdureError):
 
 @frozen(repr=False, str=False)
 class NotInWorkflow(PerdureError):
-    """A workflow performed an instruction that it cannot record. A program defect.
-
-    Attributes:
-        instruction: the instruction.
-    """
+    """A workflow performed an instruction that it cannot record. A program defect."""
 
     instruction: object
 

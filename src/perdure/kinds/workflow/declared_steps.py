@@ -55,9 +55,6 @@ def limited_effects(functions: Iterable[object]) -> tuple[str, ...]:
     """Return the names of the effects with limits that functions call, or the functions that they call.
 
     A call through a value that exists only at run time is left out.
-
-    Args:
-        functions: a job's hooks.
     """
     reading = _Reading()
     for function in functions:
@@ -70,10 +67,7 @@ class _Body:
     """A function's code.
 
     Attributes:
-        code: the code object.
-        names: each name's value.
         receiver: a method's first argument. Empty for other functions.
-        package: the package whose functions are followed.
     """
 
     code: CodeType

@@ -23,13 +23,11 @@ class FailingStep:
 
     Attributes:
         path: the step's path. Empty for the program itself.
-        name: the step's name.
         attempts: the attempts so far.
         uncounted: those before the workflow was last resumed, which the retry policy does not count.
         first_failed_ms: when the first attempt that the policy counts failed.
         at_ms: when the next attempt is due. None when there is none, and the workflow is parked.
         reason: why there is none.
-        error: the last attempt's error.
     """
 
     __repr__ = fields_in_line
@@ -49,9 +47,6 @@ class Wait:
     """A signal, a child or a timer that a branch waits for.
 
     Attributes:
-        path: the step's path.
-        name: its name.
-        at_ms: when a timer is due.
         began_ms: when the program reached it.
     """
 
@@ -70,7 +65,6 @@ class Ended:
     Attributes:
         form: with a value, with a typed error, or cancelled.
         value: the value as JSON or the reference to it, the `FailureRecord` as JSON, or the reason as JSON.
-        at_ms: when.
     """
 
     __repr__ = fields_in_line
@@ -86,7 +80,6 @@ class Parent:
 
     Attributes:
         address: the parent, printed ``kind:name:id``.
-        call: the call that waits.
     """
 
     __repr__ = fields_in_line
@@ -102,7 +95,6 @@ class ParkedChild:
     Attributes:
         path: the path of the call that started it.
         address: the child, printed ``kind:name:id``.
-        reason: why it is parked.
     """
 
     __repr__ = fields_in_line
@@ -117,7 +109,6 @@ class Publication:
     """A value that the program published.
 
     Attributes:
-        name: its name.
         value: the value as JSON.
         secret: whether it has secrets.
     """
@@ -135,7 +126,6 @@ class Watcher:
 
     Attributes:
         address: the workflow that waits, printed ``kind:name:id``.
-        call: its call.
         wants: ``published NAME``, ``reply NUMBER`` of an update, or ``end``.
     """
 
@@ -170,7 +160,6 @@ class CancelRequest:
     """A request to cancel the workflow.
 
     Attributes:
-        reason: the caller's reason.
         delivered: whether the program has received it.
         interrupt: whether the steps in progress are stopped.
     """
@@ -232,7 +221,6 @@ class Header:
 
     Attributes:
         run_id: the workflow's id, the same for all its runs. `start_over` makes a new one.
-        started_ms: when it was started.
         first: the state that it was started with, when that is no longer the present state.
         logged: the number of log records that the program wrote.
         signals: the number of signals and ends of children that have arrived so far.
@@ -240,8 +228,6 @@ class Header:
         skips: how many rows in the journal are older than the last `start_over`. Signals among them may still wait.
         failing: the steps whose last attempt raised or timed out.
         waits_for: some of the signals, children and timers that it waits for, for tools.
-        cancel: the request to cancel it.
-        ended: how it ended.
         parent: the workflow that waits for its end.
         parked: some of its children that are parked.
         unanswered: the numbers of the updates that wait for a reply.
@@ -289,12 +275,7 @@ def cancel_of(header: Header, now_ms: int) -> CancelRequest | None:
 
 
 def deadline_of(header: Header, began_ms: int) -> int | None:
-    """Return when a deadline continues a program. None if it has none, or a further run cannot deliver it.
-
-    Args:
-        header: the header.
-        began_ms: when the run began.
-    """
+    """Return when a deadline continues a program. None if it has none, or a further run cannot deliver it."""
     # A run that began after it has delivered it, or never can: a further one would only repeat this one.
     # `<=`: a run that began at the deadline has delivered it.
     is_over = header.cancel is not None or header.deadline_ms is None or header.deadline_ms <= began_ms

@@ -60,7 +60,6 @@ class Receive(Instruction[Any, Never]):
     """Wait for a name's next signal, or for its next update, with the update's number.
 
     Attributes:
-        name: the name.
         is_update: whether it is that of an update.
         key: the key of a signal that is sent by key.
     """
@@ -97,11 +96,9 @@ class OneStep(Instruction[Any, Any]):
     """Run a program as one step.
 
     Attributes:
-        name: the step's name.
         make: returns the program, when the step is performed.
         is_keyed: whether `make` receives the step's key.
         args: the function's arguments, for comparison.
-        values: the value's codec.
         errors: the typed errors' codec. None if it has none.
         retry: the retry policy for its defects. None: the definition's.
         when_cancelled: whether it ends first, or is stopped, when its workflow is cancelled.
@@ -138,9 +135,6 @@ class CallChild(Instruction[Any, Any]):
     """Start another workflow and wait for its end.
 
     Attributes:
-        job: the child's definition.
-        id: the child's id.
-        state: the state that it starts with.
         when_cancelled: whether the child is cancelled when the caller no longer waits.
     """
 
@@ -157,7 +151,6 @@ class AskInstance(Instruction[Any, Any]):
     """Send a request to another instance, and wait for the answer, which arrives as the end of a child does.
 
     Attributes:
-        target: the instance.
         wants: what for: see `Watcher`. Or ``update NAME``.
         opened: returns the answer from its form and its value. It raises `InvalidInput`.
         asked: the value of an update, with its codec. None for another request.
@@ -173,12 +166,7 @@ class AskInstance(Instruction[Any, Any]):
 
 @frozen
 class Publish(Instruction[None, Never]):
-    """Publish a value under a name.
-
-    Attributes:
-        published: the declaration.
-        value: the value.
-    """
+    """Publish a value under a name."""
 
     __repr__ = fields_in_line
 
@@ -198,11 +186,7 @@ class StartOver:
 
 @frozen
 class WorkflowCancelled:
-    """The signal that halts a cancelled workflow: finalizers and compensations run.
-
-    Attributes:
-        reason: the caller's reason.
-    """
+    """The signal that halts a cancelled workflow: finalizers and compensations run."""
 
     __repr__ = fields_in_line
 
@@ -334,8 +318,6 @@ class SendReply(Instruction[None, Never]):
     """Answer an update. The reply is a row in the journal.
 
     Attributes:
-        update: the update's declaration.
-        number: the update's number.
         outcome: the value, or the typed error.
     """
 
@@ -562,11 +544,7 @@ class Settlement(Generic[V, E]):
 
 @frozen
 class AwaitPromise(Instruction[Any, Any]):
-    """Wait until a promise is settled.
-
-    Attributes:
-        promise: the declaration.
-    """
+    """Wait until a promise is settled."""
 
     __repr__ = fields_in_line
 
@@ -645,12 +623,7 @@ class Promise(Generic[V, E_update]):
 
 @frozen(kw_only=True)
 class KeyedValue(Generic[V]):
-    """The ``signal.NAME`` input for a signal that is sent by key.
-
-    Attributes:
-        key: the key.
-        value: the signal's value.
-    """
+    """The ``signal.NAME`` input for a signal that is sent by key."""
 
     __repr__ = fields_in_line
 

@@ -74,11 +74,8 @@ class Row:
 
     Attributes:
         path: the instruction's number. In a fork's branch, the fork's path and the branch come first.
-        name: the step's name.
-        form: the answer's form.
         at_ms: when the step ended: the program's clock.
         began_ms: when the step's last attempt began, or when the program reached the wait.
-        attempts: the step's attempts.
         value: the value as JSON. Empty for a form that has none.
         secret: whether the value has secrets.
         signal: the number for the signal that arrives or is received. 0 for all other rows. A receipt's row does not
@@ -321,7 +318,6 @@ class Large:
     """An encoded outcome larger than one row, or the reference to its stored parts.
 
     Attributes:
-        value: the JSON, or the reference.
         secret: whether the value has secrets.
     """
 
@@ -425,11 +421,7 @@ def is_reply(body: str) -> bool:
 
 
 def line_of(loop: Loop[Any, Any]) -> str | None:
-    """Return the file and line where a waiting program's innermost do-block is. None outside any do-block.
-
-    Args:
-        loop: the program's interpreter.
-    """
+    """Return the file and line where a waiting program's innermost do-block is. None outside any do-block."""
     for tag, payload in reversed(stack_of(loop)):
         if tag == DO and isinstance(payload, GeneratorType) and payload.gi_frame is not None:
             code = payload.gi_frame.f_code
@@ -740,7 +732,6 @@ class TakenOver:
     Attributes:
         forked: that workflow. None for a workflow that is no fork.
         run_id: the workflow's own run id.
-        bodies: the journal.
     """
 
     forked: ForkedFrom | None

@@ -169,8 +169,6 @@ class Parts(NoProgress):
     """A large outcome's parts, for one commit.
 
     Attributes:
-        names: their names.
-        bodies: their rows.
         known: the header that the run read last.
         emptied: the rows of the journal that lose a part that nothing names.
     """
@@ -206,8 +204,6 @@ class LeftProgram:
     """The end of a run that keeps its program, as its commit stores it.
 
     Attributes:
-        header: the header.
-        state: the state.
         bodies: the last rows, which that commit appends.
         place: the first one's place in the journal.
     """

@@ -208,12 +208,7 @@ class Replay:
     """One replay, and the program after it.
 
     Attributes:
-        known: the stored data.
-        bodies: the journal's rows.
         draft: holds the state and the messages.
-        signals: the signals' codecs, by name.
-        max_steps: the journal's limit.
-        now_ms: the present.
         deliveries: how often the run was delivered. After a crash more than once.
         new: the rows since this run's beginning.
         taken: the rows that it has from the workflow that it was forked from.
@@ -226,16 +221,13 @@ class Replay:
         failures: the attempts that failed since the last commit.
         replied: the updates that were answered since the last commit.
         published: the values that were published since then.
-        end: how the workflow ended.
         fresh: the encoded state that it starts over with.
         stopped: the exception of the program's own code, at which it stands.
-        tree: the branches.
         running: the branch that runs, or ran last.
         timers: the waits and the time limits.
         perhaps_begun: the steps that an earlier delivery of this run may have begun: their effects may have happened.
         suspended: whether only those may begin: the instance is paused, or parked.
         interrupted: whether a request has stopped the run, so that its tree no longer changes.
-        began_ms: when the run began.
         services: the services that the program was begun with.
         replies: the rows of replies that its runs have written.
         is_kept: whether the program stays in memory at the end of this run.

@@ -238,14 +238,7 @@ def policy_for(job: AnyWorkflow, replay: Replay, path: str) -> Retry[Any] | None
 
 @attrs.define
 class Steps:
-    """Performs one run's steps.
-
-    Attributes:
-        job: the definition.
-        instance: the claimed instance.
-        replay: the run's replay.
-        services: the run's services.
-    """
+    """Performs one run's steps."""
 
     __repr__ = fields_in_line
 
@@ -316,8 +309,6 @@ class ParallelSteps:
     """Performs parallel steps: starts each when its predecessors are committed, and cancels those that lost.
 
     Attributes:
-        steps: performs one step.
-        running: the running programs' keys.
         timer_ms: when the running timer ends.
         sees_changes: whether requests that arrive meanwhile are read. A dry run has none.
         stopping: whether no further step may begin, because the claim is lost.
@@ -472,12 +463,7 @@ _YIELD: Final[Program[None]] = perform(Sleep(0))
 
 @program
 def continue_workflow(job: AnyWorkflow, instance: Instance) -> Do[None, Any, Any]:
-    """Replay a workflow, and perform its next steps.
-
-    Args:
-        job: the workflow's definition.
-        instance: the claimed instance.
-    """
+    """Replay a workflow, and perform its next steps."""
     services: Any = yield from _SERVICES
     draft: WorkflowDraft = yield from _DRAFT
     try:

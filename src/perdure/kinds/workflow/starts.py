@@ -179,7 +179,6 @@ class ForkCopy:
 
     Attributes:
         state: the state that it was started with.
-        started_ms: when that was.
         prefix: its journal, up to the step.
     """
 

@@ -27,13 +27,8 @@ class OpenStep:
     """An instruction without an answer, at which a branch waits.
 
     Attributes:
-        path: the step's path.
-        name: the step's name.
-        instruction: the instruction.
         scope: the services in effect there.
-        branch: the branch that waits.
         begun_ms: when its attempt in progress began, or when the program reached the wait. None while that is open.
-        wake_ms: when a sleep ends.
         started: whether the message that starts a child was sent.
         halt: the halt that the branch receives if the step is stopped.
         ending: whether a step whose branch is halted is performed to its end, because its outcome must be known.
@@ -59,13 +54,11 @@ class Branch:
 
     Attributes:
         prefix: the path of its fork and its number, with a dot after each. Empty for the program itself.
-        loop: the program's interpreter.
         clock_ms: the last answer's instant.
         fork: the fork that it belongs to.
         index: the branch's number in the fork.
         number: the number of its next instruction.
         asked: the instruction that it waits at.
-        waits_for: the fork that it waits for.
         halt: the halt that its next instruction receives.
         state: whether it has run yet, and whether it has ended.
         halted: whether it received a halt.
@@ -93,11 +86,9 @@ class OpenFork:
     """A fork, until all its branches have ended.
 
     Attributes:
-        path: the fork's path.
         plan: the programs, and which exit decides.
         begin: makes the loop of one of the programs.
         parent: the branch that waits for it.
-        clock_ms: the branches' latest clock.
         next: the next program's number to start.
         live: the branches that run or wait, by number.
         values: the values of a `gather`, by number.
@@ -153,7 +144,6 @@ class Tree:
         left: calls of children that their branches no longer wait for.
         forks: the open forks, by path.
         lost: the defects of dropped branches.
-        exit: the program's exit.
         live: every branch that has not ended.
     """
 

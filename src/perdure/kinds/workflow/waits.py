@@ -153,11 +153,7 @@ WAITS = frozenset({Sleep, SleepUntil, Receive, AwaitPromise})
 
 @attrs.define(eq=False)
 class Timers:
-    """The waits and timers of one replay. One that is no longer needed stays in the heap until it is due.
-
-    Attributes:
-        tree: the branches.
-    """
+    """The waits and timers of one replay. One that is no longer needed stays in the heap until it is due."""
 
     tree: Tree
     _heap: list[tuple[int, int, OpenStep | OpenFork]] = attrs.Factory(list[Any])
@@ -225,12 +221,7 @@ class Timers:
         self._unrecorded = [asked for asked in self._unrecorded if asked.path not in noted]
 
     def reach(self, asked: OpenStep, at_ms: int) -> None:
-        """Let a wait begin, and the time limits around it.
-
-        Args:
-            asked: the wait.
-            at_ms: when the program reached it.
-        """
+        """Let a wait begin, and the time limits around it."""
         asked.begun_ms, instruction = at_ms, asked.instruction
         match instruction:
             case Sleep(delay_ms):

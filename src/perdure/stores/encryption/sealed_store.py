@@ -61,9 +61,6 @@ class RecordCipher:
 
     Addresses, job names, actions, idempotency keys, statuses, times, counters and error class names stay plain,
     because stores search and order by them.
-
-    Attributes:
-        encryption: the keys.
     """
 
     encryption: Encryption
@@ -202,14 +199,7 @@ class RecordCipher:
         )
 
     def answer(self, text: str, address: str, key: str, action: str) -> str:
-        """Decrypt a key's answer.
-
-        Args:
-            text: the stored answer.
-            address: the instance, printed.
-            key: the idempotency key.
-            action: the action it was used for.
-        """
+        """Decrypt a key's answer."""
         return text and self.encryption.unseal(text, address, key, action, "answer")
 
     def instance(self, instance: Instance) -> Instance:

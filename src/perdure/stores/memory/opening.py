@@ -60,7 +60,6 @@ class OpenMemoryStore(Store):
     """The store, until this opening is closed or the store is opened again.
 
     Args:
-        tables: the data.
         name: the store's name in messages.
         epoch: this opening's number.
         previous_exit: how the previous opening ended.

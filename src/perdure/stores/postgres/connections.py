@@ -79,11 +79,7 @@ _HINTS: Final = {
 
 
 class NoConnection(Exception):
-    """There was no connection: nothing was sent.
-
-    Attributes:
-        reason: the driver's error.
-    """
+    """There was no connection: nothing was sent."""
 
     def __init__(self, reason: BaseException) -> None:
         super().__init__(str(reason))
@@ -200,7 +196,6 @@ class ConnectionPool:
     """Connections that keep nothing between statements.
 
     Attributes:
-        runtime: how it waits.
         make: connects. Raises one of `DRIVER_ERRORS`.
     """
 

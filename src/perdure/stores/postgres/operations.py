@@ -87,8 +87,6 @@ class Queue(Generic[R]):
     """Groups requests in their order, and starts the tasks that send them. Its callers form the groups.
 
     Args:
-        runtime: starts the tasks.
-        name: the task name.
         send: sends a group, and returns an answer for each request.
         refusal: returns why an operation is refused now.
         lost: makes the error for a group whose sending raised.
@@ -184,7 +182,6 @@ class GatheredAnswers:
 
     Args:
         count: how many answers the batch has.
-        answered: called with all answers.
     """
 
     def __init__(self, count: int, answered: OnAnswers) -> None:
@@ -260,7 +257,6 @@ class PostgresOperations:
 
     Attributes:
         damage: the rows that cannot be decoded.
-        schema: the schema's quoted name.
         epoch: this opening's number.
         portion: instances that one portion of a search by attributes covers.
     """

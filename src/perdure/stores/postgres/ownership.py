@@ -113,11 +113,7 @@ def sharers(number: int) -> str:
 
 @attrs.frozen
 class EndedOpening:
-    """Another opening, or a copy, has ended an opening.
-
-    Attributes:
-        reason: why.
-    """
+    """Another opening, or a copy, has ended an opening."""
 
     reason: str
 
@@ -126,8 +122,6 @@ class OwnerLock:
     """Holds the lock.
 
     Args:
-        connection: a connection only for the lock.
-        schema: the schema's quoted name.
         dsn: how to connect again.
     """
 
@@ -274,8 +268,6 @@ class LockRecovery:
     No write depends on the lock: every statement that writes checks that no other opening has ended this one.
 
     Args:
-        runtime: how it waits.
-        lock: holds the lock.
         store: the store's name in the log.
         epoch: this opening's number.
         lose: called with the reason when this opening has ended.
@@ -397,10 +389,8 @@ class NotificationListener:
     """Listens on a connection, and calls the engine. Without notifications it calls the engine periodically.
 
     Args:
-        runtime: how it waits.
         connect: returns a connection that stays open, and is not pooled.
         execute: executes a statement on another connection.
-        schema: the schema's quoted name.
         epoch: this opening's number.
 
     Attributes:

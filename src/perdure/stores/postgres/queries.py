@@ -516,9 +516,6 @@ class Conditions:
 
     Attributes:
         values: the parameter values, in order.
-        by_address: conditions on the address.
-        by_job: a condition on the job alone.
-        by_row: the other conditions.
     """
 
     def __init__(self, query: Query) -> None:

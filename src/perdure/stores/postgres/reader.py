@@ -35,7 +35,6 @@ class PostgresReader:
 
     Attributes:
         store: the store's name in errors.
-        settings: the URL's settings.
         schema_version: the migration that its tables are at.
         damage: the rows that were left out of lists.
         page: rows that `perdure.stores.at_rest` reads together.

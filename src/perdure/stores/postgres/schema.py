@@ -44,7 +44,6 @@ class SchemaMigration:
 
     Attributes:
         version: the version that it leads to, from 1.
-        name: its file's name.
         sql: its statements, for the schema ``perdure``.
     """
 

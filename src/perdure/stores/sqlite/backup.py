@@ -42,7 +42,6 @@ class PartialFile:
     """A file that becomes a backup.
 
     Attributes:
-        target: the backup's absolute path.
         sync: writes a file, or the names in a folder, to stable storage.
     """
 
@@ -252,9 +251,7 @@ class LentConnection:
     """The store's connection, lent to a backup.
 
     Attributes:
-        connection: the connection.
         loan: hands it over, a step at a time.
-        page_bytes: a page's size.
     """
 
     connection: WorkConnection
@@ -267,8 +264,6 @@ class SqliteBackups:
     """Makes backups while a store is open.
 
     Attributes:
-        batcher: queues the steps.
-        file: the store's file.
         runtime: starts the copy.
         step_pages: pages per step.
     """

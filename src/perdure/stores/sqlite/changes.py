@@ -218,7 +218,6 @@ class FullChange:
     """Everything that a transition may write.
 
     Attributes:
-        address: the instance.
         write: the change to the instance's row. None for no change.
         own_messages: whether messages that the instance sent to itself are deleted.
         fates: the outcomes of inbound messages.
@@ -226,7 +225,6 @@ class FullChange:
         keys: rows for the idempotency keys to store, see `keys_of`.
         new_keys: other keys that must not be known.
         events: rows for the event history, without sequence numbers.
-        journal: the change to the journal.
         journal_length: how many rows the journal has afterwards.
         attributes: the attributes' keys that change. None if they stay.
     """

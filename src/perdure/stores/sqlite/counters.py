@@ -154,10 +154,8 @@ class Counters:
 
     Attributes:
         incarnation: the last instance's number.
-        message_id: the last message's number.
         sequence: the last event's number.
         counts: the instances by job and status.
-        attributes: the numbers of the known attributes.
         streams: whether a stream may have groups. If none has, a purge need not delete any.
     """
 

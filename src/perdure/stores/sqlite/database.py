@@ -73,7 +73,6 @@ class Database:
     """An open file. Only one `read` or `write` may be in progress.
 
     Attributes:
-        file: the file.
         epoch: how often the file was opened.
     """
 
@@ -283,7 +282,6 @@ class PendingOperation(Generic[R]):
     """A request to the database. It is sent when its answer is first awaited, and can be awaited again.
 
     Attributes:
-        request: the request.
         operation: its name in errors.
     """
 
@@ -362,7 +360,6 @@ class Batcher:
 
     Args:
         runtime: starts the task that serves the requests.
-        database: the file.
         lock: released with it.
 
     Attributes:

@@ -49,11 +49,7 @@ class RowsDiffer(Exception):
 
 
 class ChangeGroup:
-    """The changes in several transitions.
-
-    Args:
-        transitions: the transitions.
-    """
+    """The changes in several transitions."""
 
     __slots__ = (
         "_answers",

@@ -113,10 +113,6 @@ def holder_of(lock_file: IO[bytes], path: str) -> str:
 
     An engine writes its process into the file once it has the lock. Another program that may open the file can lock it
     too, and leaves the last engine's name in it.
-
-    Args:
-        lock_file: the open file.
-        path: its path.
     """
     lock_file.seek(0)
     signed = lock_file.read().decode(errors="replace").partition("\n")[0]
@@ -159,8 +155,6 @@ class FileLock:
     them if this process closed the file. So the descriptor stays open until SQLite has closed its own.
 
     Attributes:
-        path: the lock file.
-        database: the database file's descriptor.
         was_closed: whether the former owner closed the file, although a reader kept its log.
     """
 

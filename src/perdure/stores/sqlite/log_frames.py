@@ -73,10 +73,7 @@ class Snapshot:
     """All pages at one commit. Read it while its `HeldLog` holds the log.
 
     Attributes:
-        position: the commit.
-        page_bytes: a page's size.
         frames: for each page in the log, its last frame.
-        log: the log's descriptor.
         tail: pages that were read from the former log's end, which is overwritten now.
         is_overwritten: whether the log was reused meanwhile, so that it does not tell which pages changed.
     """
@@ -125,8 +122,6 @@ class HeldLog:
     once before the next transaction, and nothing is overwritten that the former one could not read.
 
     Attributes:
-        path: the store's file.
-        page_bytes: a page's size.
         is_unbroken: whether the log was held since the last `begin`.
     """
 

@@ -41,15 +41,12 @@ class Piece:
     """Pages of a store that were written between two commits, or a part of them.
 
     Attributes:
-        store: the store's identity.
         moment_ms: when it was read.
-        page_bytes: a page's size.
         pages: the store's size in pages afterwards.
         more: whether further pieces belong to the same snapshot.
         is_end: whether the generation ends here, because another writer began a new one.
         previous: the former piece's hash, empty for the first.
         digest: a checksum over all pages afterwards, empty in an incomplete snapshot.
-        numbers: its pages' numbers.
         content: the pages, one after another.
     """
 
@@ -141,8 +138,6 @@ class StoredObject:
     Attributes:
         generation: the generation's name: when it began, and a random part.
         number: its position in the generation, from 1.
-        size_bytes: its size.
-        stored_ms: when it was stored.
     """
 
     generation: str

@@ -132,9 +132,6 @@ def read_only_store(reader: Reader) -> Store:
     """Make a store over a file that this process only reads, whether or not an engine owns it.
 
     Each read answers within the call, from its own moment. Every write returns `StoreUnavailable`.
-
-    Args:
-        reader: reads the file.
     """
     # Without counts: they are exact only in the process that writes.
     store = SqliteStore(_ReadOnly(reader), reader.path, reader.store, "none", counted=None, damage=reader.damage)

@@ -89,13 +89,10 @@ class SqliteStore(Store):
     """Encodes requests, and passes them to the file.
 
     Args:
-        batcher: passes requests to the file.
-        file: the file.
         name: the store's name in messages.
         durability: which failures its commits survive.
         counted: returns the instances that are counted so far. None where other processes write, too.
         damage: the rows that cannot be read.
-        sizes: the internal sizes.
     """
 
     def __init__(

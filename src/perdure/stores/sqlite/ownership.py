@@ -102,7 +102,6 @@ class CheckpointMarks:
 
     Attributes:
         epoch: the opening that writes them.
-        page_bytes: a page's size.
         is_moved: whether the last committed mark is in the file.
     """
 
@@ -226,7 +225,6 @@ class Ownership:
 
     Attributes:
         store: the store's name in errors.
-        disk: reads the files.
         descriptor: the file's descriptor, open as long as the engine owns it.
         parts: path and identity for the file, its log and its lock.
         data_version: changes when another connection has written: https://sqlite.org/pragma.html#pragma_data_version.

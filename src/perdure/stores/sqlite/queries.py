@@ -477,7 +477,6 @@ class Search:
     """A search's state.
 
     Attributes:
-        query: the query.
         after: the address to start after, as a row. None: the search is complete.
         size: instances per chunk.
     """

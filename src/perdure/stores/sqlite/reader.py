@@ -46,7 +46,6 @@ class Reader:
     continues, and its log grows meanwhile. If it grows too much, they stop.
 
     Attributes:
-        path: the file.
         store: the store's name in errors.
         schema_version: the migration that its tables are at.
         damage: the rows that were left out of lists.

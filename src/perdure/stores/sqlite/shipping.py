@@ -104,8 +104,6 @@ class ShippedSnapshot:
 
     Attributes:
         moment_ms: it has every commit before this time.
-        pages: the pages that were shipped for it.
-        size_bytes: its objects' size.
     """
 
     moment_ms: int
@@ -122,7 +120,6 @@ class ShippingServices:
     """Everything from outside that shipping needs.
 
     Attributes:
-        now_ms: the time.
         new_id: draws a random id: 32 hexadecimal digits.
         wait: waits some seconds, and returns True as soon as the backup is to stop.
         report: is told that the endpoint fails, and that it works again.
@@ -139,12 +136,9 @@ class Shipper:
 
     Args:
         path: the store's file. It must exist.
-        bucket: where to.
         services: time, chance and waiting.
-        encryption: encrypts the objects.
         keep_ms: how long replaced generations are kept.
         max_log_bytes: how much the log may grow while the endpoint stores nothing.
-        piece_pages: pages in one object.
         max_pieces: a whole copy begins a new generation after this many objects.
         adopt: continue backups although the file beside the store does not say that they are its own.
 
@@ -521,7 +515,6 @@ class RestoredBackup:
     """A restored store.
 
     Attributes:
-        backup: its file.
         moment_ms: it has every commit before this time.
         incomplete: why newer objects were not used, one sentence each.
     """

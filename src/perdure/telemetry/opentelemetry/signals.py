@@ -150,11 +150,7 @@ _ERRORS = frozenset({"failed", "unavailable", "unknown"})
 
 @attrs.frozen
 class Spans:
-    """Traces an engine.
-
-    Attributes:
-        tracer: begins the spans.
-    """
+    """Traces an engine."""
 
     tracer: Tracer
 
@@ -247,14 +243,7 @@ Labels: TypeAlias = dict[str, str]
 
 @attrs.frozen(kw_only=True)
 class Instrument:
-    """A metric.
-
-    Attributes:
-        name: its name.
-        form: a counter, or a histogram.
-        unit: its unit.
-        description: its description.
-    """
+    """A metric."""
 
     name: str
     form: Literal["counter", "histogram"]
@@ -336,9 +325,7 @@ class MetricValue:
     """A value for a metric.
 
     Attributes:
-        instrument: the metric.
         value: in its unit.
-        labels: its attributes.
     """
 
     instrument: Instrument

@@ -50,9 +50,6 @@ class Metric:
 
     Attributes:
         name: its name, for a counter with ``_total``.
-        form: its type.
-        labels: label names.
-        help: its description.
     """
 
     name: str
@@ -190,12 +187,7 @@ def one_of(known: Collection[str], value: str) -> str:
 
 @attrs.frozen
 class JobLabels:
-    """A job's labels.
-
-    Attributes:
-        values: its kind and its name.
-        actions: its actions.
-    """
+    """A job's labels."""
 
     values: tuple[str, str]
     actions: frozenset[str] = frozenset()
@@ -278,8 +270,6 @@ class Tally:
 
     Attributes:
         buckets: the duration buckets' bounds, in seconds.
-        counters: each counter's values.
-        histograms: each histogram's values.
     """
 
     buckets: Sequence[float] = DURATIONS_S
@@ -297,12 +287,7 @@ class Tally:
 
 @attrs.define(eq=False)
 class Counting:
-    """Adds events to a tally.
-
-    Attributes:
-        jobs: the served jobs.
-        tally: receives the counts.
-    """
+    """Adds events to a tally."""
 
     jobs: KnownJobs
     tally: Tally
@@ -426,11 +411,8 @@ class Readings:
 
     Attributes:
         now_ms: the time, integer milliseconds UTC.
-        version: the library's version.
-        store: the store's name.
         health: the store's health. None if it did not answer.
         counts: its counts. None if it did not answer, or does not count.
-        epoch: the engine's epoch.
         members: the shares of the engines on the store, by epoch. None if one engine owns it, or it did not answer.
         in_flight: the work in progress.
         limits: the permits in use of each limit with a name, and how many runs, calls and items wait.
@@ -520,7 +502,6 @@ class EngineReader:
     """Reads an engine's state.
 
     Attributes:
-        engine: the engine.
         name: the sink's name, for logs.
     """
 

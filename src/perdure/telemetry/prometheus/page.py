@@ -97,13 +97,7 @@ def preferred(accept: str) -> str:
 
 @attrs.define(eq=False)
 class EngineCollector:
-    """One engine's metrics, as a registry collects them. Any thread may collect.
-
-    Attributes:
-        tally: the counts.
-        reader: reads the engine.
-        jobs: the served jobs.
-    """
+    """One engine's metrics, as a registry collects them. Any thread may collect."""
 
     tally: Tally
     reader: EngineReader
@@ -146,7 +140,6 @@ class MetricsPage:
     """Exposes a registry.
 
     Attributes:
-        runtime: the clock.
         reader: reads the engine before the registry is collected.
         registry: the engine's metrics, and the user's.
     """

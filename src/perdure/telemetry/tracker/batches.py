@@ -30,12 +30,8 @@ class Outgoing:
     """An event to send.
 
     Attributes:
-        event_id: its id.
-        type: the type name.
-        address: its instance, printed.
         sequence: its number in the log.
         done: the number up to which the log is exported once the endpoint has this event and all before it.
-        body: its JSON.
     """
 
     event_id: str
@@ -142,7 +138,6 @@ class Response:
     """A response.
 
     Attributes:
-        status: its status.
         retry_after: the header ``retry-after``.
     """
 
@@ -152,11 +147,7 @@ class Response:
 
 @attrs.frozen
 class NoResponse:
-    """A request without a response.
-
-    Attributes:
-        reason: why.
-    """
+    """A request without a response."""
 
     reason: str
 
@@ -168,11 +159,7 @@ class EventsAccepted:
 
 @attrs.frozen
 class EventsRefused:
-    """The endpoint says that the body is wrong.
-
-    Attributes:
-        reason: its response.
-    """
+    """The endpoint says that the body is wrong."""
 
     reason: str
 
@@ -192,11 +179,7 @@ class Unavailable:
 
 @attrs.frozen
 class Misconfigured:
-    """The endpoint does not take any batch until an operator changes something: the URL, the key, the endpoint.
-
-    Attributes:
-        reason: its response.
-    """
+    """The endpoint does not take any batch until an operator changes something: the URL, the key, the endpoint."""
 
     reason: str
 
@@ -268,7 +251,6 @@ class Blocked:
 
     Attributes:
         event: the first.
-        reason: the response to it.
     """
 
     event: Outgoing

@@ -144,10 +144,8 @@ class Endpoint:
     """A tracker's endpoint.
 
     Attributes:
-        options: the tracker's options.
         runtime: the only interface to time.
         retries: waits after failures.
-        post: sends a body.
     """
 
     options: TrackerOptions
@@ -301,14 +299,11 @@ class Position:
     Every method raises `GaveUp` if its operation fails while the sink is closing.
 
     Attributes:
-        name: the position's name.
         runtime: the only interface to time and ids.
         retries: waits after failures.
-        store: reads the log.
         cursors: reads and moves the position.
         report: passes the events that a move logs to other sinks.
         done: the number up to which the log is exported, or not selected.
-        stored: the position in the store.
     """
 
     name: str
@@ -446,11 +441,9 @@ class Exporter:
     """Exports one store's log to one endpoint.
 
     Attributes:
-        options: the options.
         runtime: the only interface to time.
         retries: waits after failures.
         position: reads the log, and moves the position.
-        endpoint: receives the batches.
     """
 
     options: TrackerOptions

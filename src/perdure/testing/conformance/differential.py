@@ -66,7 +66,6 @@ class StoreContent:
 
     Attributes:
         shown: the answers, without the store's own numbers.
-        fences: the stored instances' fences.
         message_ids: ids for the messages that may be delivered, in the order in which they were read.
     """
 
@@ -80,7 +79,6 @@ class RecordedStore:
     """One of the two stores. The two sides see the same things under their own numbers.
 
     Attributes:
-        store: the store.
         fences: the fences that were learned, for each address, the newest last.
         seen: the message ids that were learned, in the order in which they were first seen.
         journals: whether both stores keep journals.

@@ -125,7 +125,6 @@ class InboundStep:
     Attributes:
         of: the listing: the deliverable messages, or all that were seen.
         number: which one, modulo the listing's length.
-        fate: the message's fate.
         not_before_ms: until when it is postponed.
     """
 
@@ -144,9 +143,7 @@ class CommitStep:
         fence: ``right`` as stored, or an older one, or none, or another address's fence.
         write: put the instance, purge, purge and keep its messages to itself, or keep.
         instance: the instance that a put writes.
-        remember: the key to remember.
         targets: the addresses to send a message to, by number.
-        inbound: the message to settle.
         event_ms: instants for the events to log.
         journal: the journal change, if the store keeps journals and the step puts an instance.
     """
@@ -217,7 +214,6 @@ class KillStep:
     """Kill the store during commits, and open it again.
 
     Attributes:
-        commits: the concurrent commits, or a prune.
         lines: how many lines of the store's code run before it dies. Beyond the last, it dies with the last answer.
         cut_percent: if set, the process dies in a write instead: once it has appended that many percent of the bytes
             that the previous commit appended.

@@ -45,13 +45,7 @@ _WRITES: Final = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 @attrs.frozen(kw_only=True)
 class SourceLine:
-    """A line in a store's code.
-
-    Attributes:
-        file: the file name.
-        number: the line number.
-        text: the line.
-    """
+    """A line in a store's code."""
 
     file: str
     number: int
@@ -263,12 +257,8 @@ class HostOpened:
     """The store is open.
 
     Attributes:
-        name: the store's name.
-        epoch: the store's epoch.
-        capabilities: the store's capabilities.
         left: the store's ``previous_exit``.
         has: the capabilities that it has, among those that the suite kills in.
-        code: where the store's code is.
         ran: which lines ran to open the store, if an injector was armed.
     """
 
@@ -305,7 +295,6 @@ class OpeningCrash:
     """Crash while the store is opened.
 
     Attributes:
-        code: where the store's code is.
         crash: at which line.
     """
 

@@ -107,11 +107,7 @@ class InMemory:
 
 @attrs.define
 class Hosted:
-    """Data outside this process. Store operations wait for I/O, one at a time, in the world's own event loop.
-
-    Attributes:
-        opener: opens the store.
-    """
+    """Data outside this process. Store operations wait for I/O, one at a time, in the world's own event loop."""
 
     opener: Opener
     _loop: asyncio.Runner | None = None
@@ -185,7 +181,6 @@ class PendingFault:
     """A fault with its counters, which change. So it is not a value.
 
     Attributes:
-        fault: the fault.
         crossing: the location where it takes effect.
         after: how many calls to skip.
         times: how many calls to affect.
@@ -243,7 +238,6 @@ class Boundary:
     """The boundary between one worker and everything that outlives it.
 
     Attributes:
-        runtime: the worker's runtime.
         note: called with each event at the boundary.
         faults: the pending faults. A world's workers share them.
         interleaving: where other tasks may run first.
@@ -459,7 +453,6 @@ class BatchCrossing(Generic[R]):
     together, so a slow or hanging request delays them.
 
     Attributes:
-        boundary: the worker's boundary.
         operation: the location: ``load`` or ``commit``.
         send: carries out requests together.
         lost: makes the error for a request during which the store raised.
@@ -559,12 +552,7 @@ async def _nothing() -> None:
 
 # ---------------------------------------------------------------- the store
 def store_behind(boundary: Boundary, store: Store) -> Store:
-    """Return a store behind a boundary, and record its commits.
-
-    Args:
-        boundary: the boundary.
-        store: the store.
-    """
+    """Return a store behind a boundary, and record its commits."""
 
     def crossing(at: str, operation: Any) -> Any:
         return partial(_cross_to_store, boundary, at, operation)

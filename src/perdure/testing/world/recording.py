@@ -61,7 +61,6 @@ class RecordedCall:
         arguments: plain values.
         of: the line that started the call in progress, if the method belongs to one.
         asked: the requests that it made, ordered by creation. None: unknown.
-        ended: how they ended.
         number: numbers the call in progress, if a later line uses it.
     """
 
@@ -183,14 +182,12 @@ class WorldConfig:
     """A world's arguments.
 
     Attributes:
-        app: the test's app.
         services: the services that replace the app's own. None for the app's own.
         seed: determines every random choice.
         store: where the data is stored.
         interleaving: where other tasks may run first.
         requests: how loads and commits reach the store.
         start: the clock's initial time.
-        sizes: its engines' internal sizes.
     """
 
     app: App[Any]
@@ -330,9 +327,7 @@ class Reproduction:
     """Records the test's calls, in order.
 
     Attributes:
-        config: the world's configuration.
         caller: returns the task that makes the current call, if one does.
-        lines: the recorded calls.
         checks: returns the lines before and after the calls that check laws, if one is violated.
     """
 
@@ -454,8 +449,6 @@ class Timeline:
 
     Attributes:
         now_ms: returns the world's wall clock.
-        script: the test's calls.
-        worker: the open worker's number.
         kept: the newest events, oldest first.
         dropped: how many older events were dropped.
         effects: every performed effect. All are kept.

@@ -26,7 +26,6 @@ class SourceRepr:
     """An expression.
 
     Attributes:
-        text: the expression.
         imports: pairs of a module and a name in it. The name ``""`` means the module itself.
     """
 

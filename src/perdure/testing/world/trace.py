@@ -130,11 +130,8 @@ class ProgramEnded:
     """A user's program ended.
 
     Attributes:
-        address: the instance.
         hook: the user's function: ``execute``, ``on_event``, ``on_idle``, ``on_error``.
-        exit: the program's exit.
         request: the request that it handled.
-        run_id: the run.
     """
 
     __repr__ = fields_in_line

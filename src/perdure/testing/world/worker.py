@@ -213,11 +213,9 @@ class Worker:
 
     Attributes:
         number: counts a world's workers, from 1.
-        backend: opens the store.
         simulation: keeps time and runs the tasks.
         boundary: the boundary to the store and the services.
         store: the store, without the boundary.
-        open_app: the app that it opened.
         debug: whether its engine detects hook mistakes.
         mistakes: detected mistakes that were not raised yet.
     """
@@ -461,8 +459,6 @@ class Workers:
     Attributes:
         backend: the backend, which outlives them.
         clock: the world's clock. It follows the open worker.
-        timeline: records the workers' events.
-        seed: the world's seed.
         interleaving: where other tasks may run first.
         requests: how loads and commits reach the store.
         debug: whether their engines detect hook mistakes.
@@ -470,7 +466,6 @@ class Workers:
         latest: the worker that is open, or has just died.
         usurped: stalled workers whose store another one took over.
         next_dies_after: the crossing at which the next worker dies.
-        sizes: their engines' internal sizes.
         left: how the worker before the next one ended. If it died, the world itself closes its store.
     """
 
