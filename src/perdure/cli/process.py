@@ -106,6 +106,7 @@ def discard_stdout(error: OSError) -> None:
     """Discard all further output, and report why on standard error. Python flushes the output at the end."""
     with suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
+        # The descriptor itself: Python would report the error again when it flushes at the end.
         os.dup2(nowhere, sys.stdout.fileno())
         os.close(nowhere)
     with suppress(OSError):

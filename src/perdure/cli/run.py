@@ -96,6 +96,7 @@ class StopSignals:
                 act()
 
         awaited = self.stop if at == "stop" else self.stop_now
+        # A future that is done calls back as well: a signal that came before the block is not lost.
         awaited.add_done_callback(called)
         try:
             yield
@@ -242,6 +243,7 @@ async def _rested(
     line = f"resting until {instant(from_ms(until_ms))}, or a request: {resting.reason}"
     _say(line)
     manager.waiting(line)
+    # Only a notice: the connection stays in the queue, and the next engine accepts it.
     with held.calling(waker.notify), signals.calling(waker.notify):
         # A signal that has come before calls nothing.
         await waker.wait_until(runtime.now_ms() if signals.stop.done() else until_ms)
@@ -342,6 +344,7 @@ async def _open(
     open_app: Callable[..., OpenApp], served: Served, stack: AsyncExitStack, manager: ServiceManager, tries: int
 ) -> Client:
     try:
+        # Before the store is opened: a store that several engines share has no owner to wait for.
         check_when_owned(served.store, served.on_locked)
         # First without a wait: the refusal names the owner.
         try:
@@ -354,6 +357,7 @@ async def _open(
             manager.waiting(waiting)
             return await stack.enter_async_context(open_app(on_locked=served.on_locked))
     except StoreUnavailable as error:
+        # Only if the store does not answer: each other error stays the same.
         if tries > 1:
             sys.stderr.write(f"perdure: {error}; trying again\n")
             return await _open(open_app, served, stack, manager, tries - 1)

@@ -145,6 +145,7 @@ class Performer:
         Raises:
             LookupError: there is none; `missing` says why.
         """
+        # Before all other answers: a fault is asked for by name, and is to hit fakes and recorded outcomes as well.
         if self._fails(call, address, ordinal, elapsed_ms):
             self.used[call.name, "fault"] += 1
             return failure_of(call)
@@ -160,6 +161,7 @@ class Performer:
         recorded = self.recorded.get(call.name, ())
         if recorded:
             self.used[call.name, "recorded"] += 1
+            # By a hash, and not in order: an additional call of one instance must not change the answers of all others.
             one = recorded[number_of(self.seed, "recorded", address, call.name, ordinal) % len(recorded)]
             try:
                 return one.result(call)
@@ -170,6 +172,7 @@ class Performer:
     def _fails(self, call: ServiceCall, address: Address, ordinal: int, elapsed_ms: int) -> bool:
         if elapsed_ms < self.answers.down_ms.get(call.name, 0):
             return True
+        # The number depends on the call itself, so that both codes meet the same faults.
         share = self.answers.fail.get(call.name, 0.0)
         return share > 0 and share_of(number_of(self.seed, "fault", address, call.name, call.args, ordinal)) < share
 
@@ -215,6 +218,7 @@ def failure_of(call: ServiceCall) -> Result[Any, Any]:
             return Failure(examples_of(declared.error)[0])
         except NoSample:
             pass
+    # An effect without a declared error fails with an exception, as its client would in production.
     raise DeclinedForRehearsal(f"{call.name} fails in this rehearsal")
 
 
@@ -275,6 +279,7 @@ def recorded_in(image: Image) -> Mapping[str, tuple[Recorded, ...]]:
     found: defaultdict[str, dict[Recorded, None]] = defaultdict(dict)
     for address, (_, journal) in image.instances.items():
         for name, one in _outcomes(journal) if address.kind == "workflow" else ():
+            # A dict keeps the first of equal outcomes, in order: a set would choose others in each process.
             if len(found[name]) < MOST_RECORDED:
                 found[name][one] = None
     return {name: tuple(each) for name, each in found.items()}

@@ -156,7 +156,9 @@ def repeated(app: App[Any], image: Image, lasting_ms: int, *, most: int = MOST_A
             kept.append(attrs.evolve(each, payload=each.payload or ""))
     if not kept:
         raise NoArrivals(image.covers_ms, {f"{kind}:{name}": number for (kind, name), number in without.items()})
+    # Rounded up: the last repetition may be cut short by the end.
     rounds = -(-lasting_ms // image.covers_ms)
+    # Before they are repeated: a year of a short history would be millions of requests, of which most are dropped.
     few = _few(kept, max(most, _MOST_PLANNED // rounds), 0)
     made = [
         PastRequest(at_ms, _address_in(image, each.address, begin_ms, again), each.action, each.payload)
@@ -183,6 +185,7 @@ def _check(most: int) -> None:
 
 def _address_in(image: Image, address: Address, begin_ms: int, again: int) -> Address:
     found = image.instances.get(address)
+    # It was there before the history began, so its requests found it. A later one is created again under another id.
     if found is not None and found[0].created_ms < begin_ms:
         return address
     return attrs.evolve(address, id=f"{address.id[:_ROOM_FOR_A_SUFFIX]}~{again + 1}")
@@ -192,6 +195,8 @@ def _few(requests: Sequence[PastRequest], most: int, seed_: int) -> tuple[PastRe
     """Return the requests to some addresses, in order: an instance gets all of its own, or none."""
     by_address = Counter(each.address for each in requests)
     kept: set[Address] = set()
+    # The first that does not fit ends it, also if a smaller one would: else the busiest instances would never be in a
+    # sample.
     for address in sorted(by_address, key=partial(number_of, seed_, "arrivals")):
         most -= by_address[address]
         if most < 0:
@@ -240,6 +245,7 @@ def drawn(
         values = {spec.name: _values(spec, own.pop(f"{job}.{spec.name}", None), seed) for spec in actions}
         there = sorted(each for each in among or image.instances if f"{each.kind}:{each.name}" == job)
         for number in range(round(each_day * lasting_ms / DAY_MS)):
+            # Each request has its own numbers: another rate or another job does not change those that stay.
             draw = partial(number_of, seed, "arrival", job, number)
             spec = actions[draw("action") % len(actions)]
             is_new = not there or (draw("new") % 2 == 0 and spec.absent == "creates")
@@ -278,6 +284,7 @@ def _values(spec: CommandSpec[Any], own: st.SearchStrategy[Any] | None, seed_: i
     @seed(number_of(seed_, "inputs", spec.name))
     @settings(
         max_examples=_DRAWN_VALUES,
+        # No examples from earlier runs, and no deadline: the inputs depend on the seed alone.
         database=None,
         deadline=None,
         phases=[Phase.generate],

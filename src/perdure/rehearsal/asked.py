@@ -77,6 +77,8 @@ class AskedFuture:
                 ],
                 never=self.never,
                 answers=ServiceAnswers(
+                    # JSON has no way to leave out a value that is null: here null is the answer, and not the lack of
+                    # one.
                     given={name: FromJson(_json(value) or "null") for name, value in self.answers.items()},
                     fail=self.fail,
                     down=self.down,
@@ -159,6 +161,7 @@ async def debugged_instance(jobs: Client, definition: AnyDefinition, id_: str, a
         found = (await rows_of(gateway, [address])).get(address)
         if found is None:
             raise InvalidArgument("instance of a debugger", str(address), "an instance that is stored")
+        # Refused before the replay: a request must not keep a thread of a server busy for minutes.
         if len(found[1]) > MOST_DEBUGGED:
             expected = f"at most {MOST_DEBUGGED:,} rows: use perdure debug"
             raise InvalidArgument("journal of a debugger", f"{len(found[1]):,} rows", expected)
@@ -186,6 +189,8 @@ def _of_journal(definition: AnyDefinition, row: Instance, rows: tuple[str, ...],
         return scrubbed(text, secrets) if secrets else text
 
     numbers = _around(position.number, 0, position.of)
+    # Only the answers around the position: a journal has thousands, and each would be redacted for a page that shows
+    # forty.
     answers = {number: shown(_answer(debugger.answered[number])) for number in numbers if number < position.of}
     return {
         "form": "journal",
@@ -251,5 +256,6 @@ def _answer(step: StepRecord) -> str:
 
 
 def _frame(frame: ProgramFrame, shown: Callable[[str], str]) -> dict[str, Any]:
+    # Locals may hold secrets that no type marks where they are: the texts of known secrets are searched.
     named = [[name, shown(excerpt(value))] for name, value in islice(frame.locals.items(), _MOST_LOCALS)]
     return {"function": frame.function, "line": frame.line, "locals": named}

@@ -49,6 +49,7 @@ class RehearsalOptions:
     lasting_ms: int = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
+        # A frozen class sets a derived field like this. Checked here: a wrong length is refused before a store is read.
         object.__setattr__(self, "lasting_ms", duration_ms(self.lasting, what="length of a rehearsal", minimum_ms=1))
 
 
@@ -245,7 +246,9 @@ def rehearse_with(
             break
         chosen = attrs.evolve(chosen, deep=chosen.deep | reached)
         old, new, reached = _round(run_both, image, chosen, arrivals)
+    # Only the last round is compared: the earlier ones lack the instances that messages reached.
     difference = Comparison(image.at_ms)
+    # In the order of addresses: groups and their examples must be the same in each run.
     for address in sorted(old.of.keys() | new.of.keys()):
         difference.add(address, old.of.get(address, NO_FUTURE), new.of.get(address, NO_FUTURE))
     return Rehearsal(
@@ -253,6 +256,7 @@ def rehearse_with(
         image=image,
         chosen=chosen,
         options=options,
+        # Of the new code alone: it is the code whose answers the reader must trust.
         used=new.used,
         left_out=len(reached),
         arrivals=_arriving(arrivals, image, chosen),
@@ -276,11 +280,13 @@ def _round(
 ) -> tuple[Futures, Futures, frozenset[Address]]:
     """Return both futures, and the instances that a message reached and that are not here: it would create them."""
     old, new = _answered(run_both(_part(image, chosen, arrivals)))
+    # Without those that are not in the store: a message creates them in the rehearsal, so nothing is missing.
     reached = frozenset(address for address in old.reached | new.reached if address in image)
     return old, new, reached - {*chosen}
 
 
 def _answered(both: tuple[Futures, Futures]) -> tuple[Futures, Futures]:
+    # Of both at once: a user who repairs one effect after the other would start a long rehearsal for each.
     missing = {**both[0].missing, **both[1].missing}
     if missing:
         raise NoAnswers(missing)

@@ -90,6 +90,7 @@ class JournalPosition:
     def line(self) -> str | None:
         """The line that receives the next answer, or else the line of the first step that is waited for."""
         path = None if self.answered is None else self.answered.path
+        # False sorts before True: the step with this path comes first.
         return next((each.line for each in sorted(self.waiting, key=lambda each: each.path != path)), None)
 
     @property
@@ -139,6 +140,7 @@ class JournalDebugger:
             what = f"{self.definition.kind}:{self.definition.name}"
             expected = "a workflow: a run of another kind begins and ends in one turn, and keeps no journal"
             raise DefinitionError("job of a journal", what, expected)
+        # From 0, which is always a position: `go_to` restores the position before it, if the wanted one fails.
         given, self.at = self.at, 0
         self.go_to(len(self.answered) if given == -1 else given)
 
@@ -154,10 +156,12 @@ class JournalDebugger:
     def answered(self) -> tuple[StepRecord, ...]:
         """The steps that the journal answers, in order, without secrets."""
         steps = self._workflow.steps(self.instance, self.rows)
+        # Steps that are still waited for follow the answered ones.
         return steps[: self._workflow.answers_in(self.instance, self.rows)]
 
     def _length(self, number: int) -> int:
         """Return how many rows hold this many answers."""
+        # One answer may take several rows, of parts and arrivals, and the number of answers only grows with the rows.
         return bisect_left(
             range(len(self.rows)),
             number,
@@ -177,6 +181,8 @@ class JournalDebugger:
         last = len(self.answered)
         if not 0 <= number <= last:
             raise DefinitionError("position in a journal", number, f"0 to {last}")
+        # Changed only if this code follows the journal up to there. A debugger at a position that it cannot show could
+        # not go back.
         before, self.at = self.at, number
         try:
             return self.position
@@ -256,6 +262,7 @@ class JournalDebugger:
             raise DefinitionError("answer of a step", f"a wait for {waits}", "a step that calls a service")
         self._check(asked, value, failed=failed)
         kept = self.rows[: self._length(self.at)]
+        # Time stands still in a made-up answer: a later instant would let timers of the program pass.
         last_ms = max((row_of(body).at_ms for body in kept), default=self.instance.created_ms)
         row = Row(
             path=asked.path,
@@ -270,6 +277,7 @@ class JournalDebugger:
         try:
             return self.next()
         except InvalidInput:
+            # The program may refuse the answer, by asking for other steps than the journal then has.
             self.rows, self.changed = before
             raise
 
@@ -296,6 +304,7 @@ class JournalDebugger:
         """
         rows, header = self.rows[: self._length(self.at)], header_of(self.instance)
         forms = {row_of(body).form for body in rows}
+        # A cancelled program is halted by a row, and its fork would not be.
         if self.step is None or "cancelled" in forms:
             what = "a cancelled program" if "cancelled" in forms else "the end of the program"
             raise DefinitionError("position of a world", what, "a position before it; go back")
@@ -306,6 +315,7 @@ class JournalDebugger:
         if isinstance(prefix, ForkRefused):
             raise DefinitionError("position of a world", str(prefix), "another position")
         at_ms = max((row_of(body).at_ms for body in rows), default=header.started_ms)
+        # A new header: the row's own has counters for rows that this prefix does not have.
         begun = Header(
             run_id=header.run_id,
             started_ms=header.started_ms,
@@ -337,6 +347,7 @@ class JournalDebugger:
             DefinitionError: an answer has secrets.
         """
         rows = self.rows[: self._length(self.at)]
+        # A test is committed to a repository. Better no test than one with a secret.
         if self.definition.has_secret_rows(rows):
             expected = "answers without marked secrets; change them with `answer`"
             raise DefinitionError("journal of a test", "an answer that has secrets", expected)
@@ -390,6 +401,7 @@ def secrets_in(debugger: JournalDebugger) -> set[str]:
     parts: dict[str, str] = {}
     first = header_of(debugger.instance).skips
     for place, body in enumerate(debugger.rows):
+        # Rows that are skipped may refer to parts that `start_over` has deleted.
         row = whole_row(body, parts) if place >= first else row_of(body)
         if row.secret and row.value and row.value[:1] != REFERENCE and row.form != "part":
             secrets.update(texts_of(orjson.loads(row.value)))
@@ -403,9 +415,11 @@ def frames_of(loop: Loop[Any, Any]) -> tuple[ProgramFrame, ...]:
         if tag == DO and isinstance(payload, GeneratorType) and payload.gi_frame is not None:
             frame = payload.gi_frame
             module = str(frame.f_globals.get("__name__"))
+            # Do-blocks of the library, such as `gather`, are not the reader's code.
             if module.startswith("perdure.") and not module.startswith("perdure.examples."):
                 continue
             code = frame.f_code
+            # A copy: the frame's own locals change as soon as the program continues.
             found.append(ProgramFrame(code.co_name, f"{code.co_filename}:{frame.f_lineno}", dict(frame.f_locals)))
     return tuple(found)
 
@@ -451,6 +465,7 @@ def _blank(value: object) -> Any:
         case str():
             return "<secret>"
         case bool() | None:
+            # None stays None, True becomes False.
             return value and False
         case int() | float():
             return type(value)(0)

@@ -141,6 +141,7 @@ def cause_of(old: Sequence[Act], new: Sequence[Act], at: int, *, alarms: tuple[A
     """
     one, other = _at(old, at), _at(new, at)
     after = _place(new, at)
+    # First: a parked or refused instance differs in everything that follows, and this is the act to look at.
     stopped = _stopped(one, other)
     if stopped is not None:
         # Whatever fails: one change of the retries parks runs at several places.
@@ -150,6 +151,7 @@ def cause_of(old: Sequence[Act], new: Sequence[Act], at: int, *, alarms: tuple[A
             return _moved(old, one, other, at)
         if one.what == other.what == "state":
             return Cause("state", label_of(one))
+        # Only at the same time: later, it is more likely another act of the same name.
         if (one.what, one.name, one.at_ms) == (other.what, other.name, other.at_ms):
             return Cause("arguments", label_of(one))
     if one is not None and other is not None and one.what == "state" != other.what and alarms[0] == "set":
@@ -176,12 +178,16 @@ def _moved(old: Sequence[Act], one: Act, other: Act, at: int) -> Cause:
     name = label_of(one)
     if one.attempt != other.attempt:
         return Cause("attempt", name, detail=(one.attempt, other.attempt))
+    # A ratio: a changed backoff multiplies every pause, so that all attempts of all instances are one group.
     if one.attempt > 1 and at:
         ratio = (other.at_ms - old[at - 1].at_ms) / max(1, one.at_ms - old[at - 1].at_ms)
         return Cause("retry", name, detail=(_class_of(ratio * 100),))
     before, shift = _before(old, one, at), other.at_ms - one.at_ms
+    # Jitter moves each act by up to a tenth. A larger shift is another schedule.
     if before is not None and abs(shift) > (one.at_ms - before) * _JITTER:
         return Cause("interval", name, detail=(_class_of(one.at_ms - before), _class_of(other.at_ms - before)))
+    # By unit, and not by length: shifts of 2 and of 3 minutes have one cause, those of minutes and of days probably
+    # not.
     unit = duration(abs(shift)).rpartition(" ")[2]
     return Cause("moved", name, detail=("later" if shift > 0 else "earlier", unit))
 
@@ -189,6 +195,7 @@ def _moved(old: Sequence[Act], one: Act, other: Act, at: int) -> Cause:
 def _before(old: Sequence[Act], act: Act, at: int) -> int | None:
     """Return when the act happened before. None if a request came meanwhile, from which its time may count."""
     for each in reversed(old[:at]):
+        # A request may have set the alarm, so the distance to the act before says nothing about an interval.
         if each.what == "request":
             return None
         if (each.what, each.name) == (act.what, act.name):
@@ -207,12 +214,14 @@ def _changed(old: Sequence[Act], new: Sequence[Act], at: int, after: str, alarm:
             and (one is None or not one.does_as(other))
         ):
             return Cause("twice", label_of(other))
+        # The old act still comes: so the new one was added before it, and did not replace it.
         if one is None or one.what == "state" or other.at_ms < one.at_ms or _comes(new, at, one):
             return Cause("added", label_of(other), after)
     if one is not None and one.what != "state":
         if other is None or other.what == "state":
             rest = "nothing" if alarm == "none" else "something"
             return Cause("stops", label_of(one), after, (rest,))
+        # The new act comes in the old future as well, only later: the act between is missing.
         if other.at_ms > one.at_ms or _comes(old, at, other):
             return Cause("missing", label_of(one), after)
         return Cause("instead", label_of(other), after, (label_of(one),))
@@ -221,6 +230,7 @@ def _changed(old: Sequence[Act], new: Sequence[Act], at: int, after: str, alarm:
 
 def _at_once(one: Act, other: Act) -> bool:
     """Return whether one act follows the other in the same attempt of a run, perhaps after a slow call."""
+    # Acts outside of runs have number 0, and then only the instant says that they belong together.
     return (one.run, one.attempt) == (other.run, other.attempt) and (one.run > 0 or one.at_ms == other.at_ms)
 
 
@@ -376,11 +386,14 @@ class Comparison:
             shift = abs(theirs[at].at_ms - ours[at].at_ms)
             least, most = group.shifts if group.number > 1 else (shift, shift)
             group.shifts = min(least, shift), max(most, shift)
+        # An instance that ends after a few runs has not done all that it will: its acts cannot be counted up.
         if "runs" in (old.ends, new.ends):
             group.shallow += 1
         else:
             group.more.update(map(label_of, new.acts))
             group.more.subtract(map(label_of, old.acts))
+        # The earliest difference has the shortest story. The address decides between equals, so that each run shows the
+        # same.
         if group.example is None or (at, address) < (group.example.at, group.example.address):
             group.example = self._example(address, ours, theirs, at)
 

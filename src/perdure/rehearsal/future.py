@@ -49,7 +49,9 @@ LOOKS_EVERY_MS: Final = 3_600_000
 """How often a bound is checked, in virtual milliseconds."""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+# The fixed bits of a UUID of version 7, as the engine's own ids have them.
 _VERSION_AND_VARIANT: Final = 7 << 76 | 2 << 62
+# The default repr of an object has its place in memory, which differs in each process: equal arguments would differ.
 _PLACE_IN_MEMORY: Final = re.compile(r" at 0x[0-9a-f]+")
 
 
@@ -71,8 +73,10 @@ class Act:
     what: What
     name: str
     given: str
+    # Not compared: it is shortened and without secrets. The digest decides.
     shown: str = attrs.field(eq=False)
     attempt: int = 0
+    # Not compared: one run more in the beginning would make all later acts differ.
     run: int = attrs.field(default=0, eq=False)
 
     def does_as(self, other: Act) -> bool:
@@ -219,6 +223,8 @@ class Recorder:
     # ------------------------------------------------------------ effects
     def perform(self, instruction: object, services: object, execute: Execute) -> object:
         """Answer an effect, and record it."""
+        # Only a service call leaves the process. The clock, sleeps and random numbers are those of the simulation
+        # already.
         if type(instruction) is not ServiceCall:
             return default_handler(instruction, services)
         address = execute.instance.address
@@ -230,17 +236,20 @@ class Recorder:
         secrets = secrets_of_run(self.jobs[address.kind, address.name], execute)
         shown = shortened(scrubbed(text, secrets) if secrets else text, MAX_LINE_CHARACTERS)
         record = self.of(address)
+        # Counted by effect and arguments: calls in between do not change which recorded outcome an equal call gets.
         record.ordinals[instruction.name, digest] += 1
         now_ms, run = self.runtime.now_ms(), execute.instance.run_count
         self.add(address, Act(now_ms, "effect", instruction.name, digest, shown, execute.claim.attempt, run))
         ordinal = record.ordinals[instruction.name, digest]
         try:
+            # Recorded before it is answered: a fault or a missing answer is an outcome of a call that was made.
             answer = self.performer.answer(instruction, address, ordinal, now_ms - self.begins_ms)
         except LookupError:
             return self.runtime.future()  # it never comes: the rehearsal is refused at the end
         latency_ms = self.performer.answers.latency_ms
         return answer if latency_ms == 0 else self._later(answer, latency_ms)
 
+    # Virtual time: it orders the answers of concurrent calls, and costs nothing.
     async def _later(self, answer: object, latency_ms: int) -> object:
         await self.runtime.sleep(latency_ms)
         return await settle_answer(answer, None, self.runtime)
@@ -257,6 +266,8 @@ class Recorder:
         self.add(address, Act(self.runtime.now_ms(), "request", request.action, self.digest(payload), shown))
         try:
             named = gateway_of(client).by_name(address.kind, address.name)
+            # A key of its own for each arrival: two equal requests are two requests, and the run ids that derive from
+            # the keys are the same under both codes.
             key = f"arrival-{sum(act.what == 'request' for act in self.of(address).acts)}"
             answer = await result_of(named.call(request.action, address.id, payload, idempotency_key=key))
         except RequestError as refused:
@@ -273,12 +284,14 @@ class Recorder:
         """Return the store, with its commits recorded."""
 
         def commit(transitions: Sequence[Transition], answered: Answered[Fence, NotCommitted], /) -> None:
+            # Read before the commit, which replaces the rows.
             before = [self.backend.instance(each.address) for each in transitions]
 
             def told(answers: Sequence[Result[Fence, NotCommitted]], /) -> None:
                 for row, transition, answer in zip(before, transitions, answers, strict=True):
                     if type(answer) is Success:
                         self._committed(row, transition)
+                # Last: the answer lets the engine continue, and its next act must follow these in the record.
                 answered(answers)
 
             store.commit(transitions, told)
@@ -297,6 +310,8 @@ class Recorder:
             text = f"{target.id}\0{message.payload}"
             shown = shortened(f"{target.id}, {payload}" if payload else target.id, MAX_LINE_CHARACTERS)
             self.add(address, Act(now_ms, "message", name, self.digest(text), shown, run=run))
+            # The image has no row for it, so its turn creates one. Whether it exists in the real store is checked
+            # afterwards.
             if target not in self.known:
                 self.reached.add(target)
         match transition.write:
@@ -309,6 +324,7 @@ class Recorder:
         self._count_run(before, transition)
 
     def _stored(self, before: Instance | None, after: Instance, now_ms: int) -> None:
+        # Only the commit that parks it: later commits of a parked instance repeat the column.
         if after.suspension is not None and (before is None or before.suspension != after.suspension):
             name = (
                 after.suspension if after.last_error is None else f"{after.suspension}, {after.last_error.error_type}"
@@ -328,11 +344,13 @@ class Recorder:
         if record is None or record.runs_left is None or record.is_over or before is None or before.claim is None:
             return
         write = transition.write
+        # The commit of a claim begins a run, and that of a retry keeps it. Only one without a claim has ended a run.
         if isinstance(write, Put) and write.instance.claim is not None:
             return
         record.runs_left -= 1
         if record.runs_left <= 0:
             record.is_over = True
+            # Its alarms would fire until the end of the rehearsal, for acts that are not recorded.
             self.backend.remove(transition.address)
 
     # ------------------------------------------------------------ the end
@@ -487,9 +505,11 @@ def on_stage(
         DefinitionError: the app cannot be opened.
     """
     served, seed = app.served, performer.seed
+    # First in, first out: both codes schedule their tasks in the same order, so that a difference is one of the code.
     simulation = Simulation(seed=seed, start=_EPOCH + timedelta(milliseconds=image.at_ms), order="fifo")
     backend = MemoryBackend()
     own = {address: row for address, row in image.instances.items() if (address.kind, address.name) in served}
+    # The epoch of the store: claims in the image belong to an earlier one, and are recovered as after a crash.
     backend.fill(own.values(), image.messages, image.holds, epoch=image.epoch)
     draws = _KeyedDraws(seed, image.at_ms, backend)
     runtime = attrs.evolve(simulation.runtime, random=draws.random, log=_forget)
@@ -499,18 +519,22 @@ def on_stage(
         recorder.watching(backend.open()),
         runtime=runtime,
         perform=recorder.perform,
+        # The checks of hooks cost time in each turn, and their findings are no difference between the two codes.
         debug=False,
         draws=draws.of,
     )
     try:
         yield Stage(simulation, recorder, opened)
     finally:
+        # Tasks that wait for effects without an answer never end by themselves.
         simulation.close()
 
 
 def _advance(simulation: Simulation, recorder: Recorder, until_ms: int) -> None:
     while simulation.now_ms < until_ms:
         simulation.advance(min(LOOKS_EVERY_MS, until_ms - simulation.now_ms))
+        # Raised here and not in `add`, which runs inside of a program or a commit: there the engine would take it for a
+        # failed run.
         if recorder.acts > recorder.most_acts:
             raise TooManyActs.of(recorder.most_acts)
 
@@ -545,6 +569,8 @@ class _KeyedDraws:
 
     def _number(self, what: str, address: Address, *more: int) -> int:
         row = self.backend.instance(address)
+        # The row says which run and which event draws. A counter of draws would shift all later numbers after one draw
+        # more or less.
         place = (0, 0, 0) if row is None else (row.run_count, row.event_count, _attempt(row))
         return number_of(self.seed, what, address, *place, *more)
 

@@ -114,6 +114,7 @@ class Image:
             chosen: the instances.
         """
         kept = {address: self.instances[address] for address in chosen}
+        # A message to an instance that is not there would create it, without its state.
         messages = tuple(each for each in self.messages if each.message.target in kept)
         return attrs.evolve(self, instances=kept, messages=messages)
 
@@ -172,9 +173,12 @@ class Image:
         """
         rows, journals = read_snapshots(data, what=what), read_journals(data, what=what)
         wanted = [row for row in rows if matches(row.address) and meets(row)]
+        # A workflow without its whole journal would be replayed from its beginning, and would perform every effect
+        # again.
         whole = {
             row.address: (row, journal)
             for row in wanted
+            # A snapshot leaves out a journal that has secrets.
             if len(journal := journals.get(str(row.address), ())) == row.journal_length
         }
         return cls(
@@ -231,6 +235,8 @@ def read_image(
         holds = tuple((kind, name) for kind, name in reader.rows(_HOLDS))
         epoch = at_rest.latest_epoch(reader)
     if records is not None:
+        # After the read transaction: decryption takes long, and an open snapshot keeps the log of a SQLite file from
+        # shrinking.
         rows = {address: _decrypted(records, *row) for address, row in rows.items()}
         messages = [records.message(each) for each in messages]
     return Image(
@@ -242,6 +248,8 @@ def read_image(
         total=read.total,
         stored=read.stored,
         unreadable=unreadable,
+        # Without those to instances that the filter or the limit left out. Those to instances that have ended since
+        # stay.
         history=tuple(each for each in past.requests if each.address not in read.others),
         covers_ms=past.covers_ms,
         unread=past.left_out,
@@ -274,6 +282,7 @@ class _Wanted:
         """Return whether the image has an instance."""
         if not self.matches(instance.address):
             return False
+        # Only a filter that reads the state needs the row decrypted.
         if self.meets is every or self.records is None:
             return self.meets(instance)
         return self.meets(self.records.instance(instance))
@@ -289,6 +298,7 @@ def _instances(reader: StoreReader, wanted: _Wanted, page_read: Callable[[], Non
             if isinstance(row.instance, StoreCorrupt):
                 read.unreadable += 1
                 continue
+            # Of all instances, the unwanted too: it is the moment of the store.
             read.latest_ms = max(read.latest_ms, row.instance.updated_ms)
             read.stored += 1
             if not wanted.has(row.instance):
@@ -296,6 +306,7 @@ def _instances(reader: StoreReader, wanted: _Wanted, page_read: Callable[[], Non
                 continue
             read.total += 1
             kept[row.address] = row.instance
+            # Those with the smallest hashes stay. The same instances are kept whatever the order of the pages.
             heapq.heappush(last, (-number_of(0, "image", row.address), row.address))
             if len(last) > wanted.most:
                 left = heapq.heappop(last)[1]
@@ -328,6 +339,7 @@ def classes_of(image: Image) -> Mapping[Class, list[Address]]:
     """Return the instances by class."""
     found: defaultdict[Class, list[Address]] = defaultdict(list)
     for address, (one, journal) in image.instances.items():
+        # Above 50 rows, the exact length says little, and would make a class of each workflow.
         found[address.kind, address.name, one.state_version, one.status, min(len(journal), 50)].append(address)
     return found
 
@@ -361,6 +373,7 @@ def chosen_from(image: Image, *, sample: int | None, seed: int, rest: bool) -> C
     """
     deep: set[Address] = set()
     for members in classes_of(image).values():
+        # A larger sample contains the smaller one, so that a second look only adds.
         ordered = sorted(members, key=lambda address: number_of(seed, "sample", address))
         deep.update(ordered[:sample])
     counts = Counter((each.kind, each.name) for each in image.instances)

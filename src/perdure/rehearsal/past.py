@@ -174,6 +174,7 @@ class PastEvents:
     def _in(self, pages: Iterable[Sequence[LoggedEvent | StoreCorrupt]]) -> Iterator[Event]:
         for page in pages:
             self.page_read()
+            # Damaged rows are counted and left out. One bad event must not end the read of a whole store.
             whole = tuple(one for one in page if isinstance(one, LoggedEvent))
             self.damaged += len(page) - len(whole)
             for logged in whole if self.records is None else self.records.logged(whole):
@@ -216,9 +217,12 @@ def requests_since(
     order: list[tuple[int, Address]] = []
     number, bound, left_out = 0, 1 << 64, 0
     for request in filter(None, map(request_in, log.accepted(first_ms))):
+        # A hash of the address chooses, not a draw: the old and the new code read the same instances, and an instance
+        # keeps all its requests or none.
         place = number_of(0, "past", request.address)
         if request.told_by is not None or not matches(request.address):
             continue
+        # Counted as left out only after the filter: the number is about the requests that the caller asked for.
         if place >= bound:
             left_out += 1
             continue
@@ -226,11 +230,13 @@ def requests_since(
             heapq.heappush(order, (-place, request.address))
         found[request.address].append(request)
         number += 1
+        # The last instance stays however many requests it has: an empty sample would say nothing.
         while number > most and len(order) > 1:
             largest, dropped = heapq.heappop(order)
             these = len(found.pop(dropped))
             number, bound, left_out = number - these, -largest, left_out + these
     requests = sorted((each for some in found.values() for each in some), key=lambda each: each.at_ms)
+    # A past of some seconds would be repeated thousands of times over the length of the rehearsal.
     return PastRequests(tuple(requests), max(_LEAST_PAST_MS, last_ms - first_ms), last_ms, left_out)
 
 
@@ -270,6 +276,8 @@ def outcome_in(event: Event) -> tuple[tuple[int, int], str] | None:
     match event:
         case JobExecuted() | DebounceFlushed():
             return (event.run_count, event.attempt), "executed"
+        # The run that replaced this one reports the outcome. Two entries for one number and attempt would look like a
+        # difference.
         case JobFailed(hook="superseded"):
             return None
         case JobFailed() | JobRetryExhausted():
@@ -293,6 +301,8 @@ def life_in(definition: AnyDefinition, address: Address, events: Sequence[Event]
             raise DefinitionError(f"history of {address}", f"a {request.action} without its input", WITH_PAYLOADS)
         payload = request.payload
         if codec is not None and payload:
+            # Encoded again by this code: the text of older code may spell defaults that this one leaves out, and the
+            # histories are compared as texts.
             payload = codec.encode(decoded(codec, payload.encode())).decode()
         requests.append(attrs.evolve(request, payload=payload))
     if not requests:
@@ -317,12 +327,14 @@ async def read_life(
         PerdureError: the store cannot be read.
     """
     found, before = list[Event](), None
+    # Backwards, newest page first: an address may have had many lives, and only the latest one is wanted.
     while True:
         page = await gateway.history(address, before=before, limit=_PAGE)
         for logged in page:
             if isinstance(logged.event, UnreadEvent):
                 continue
             found.append(logged.event)
+            # The start of the latest life. Older events belong to an instance that has ended.
             if isinstance(logged.event, JobStarted | DebounceStarted):
                 return life_in(definition, address, found[::-1])
         if len(found) > most:
@@ -379,9 +391,11 @@ class _Reading:
         """Add one event."""
         try:
             address = Address.parse(event.address)
+        # The log keeps events of older releases: an address that the rules of today refuse is skipped, and not fatal.
         except InvalidId:
             return
         job = self.served.get((address.kind, address.name))
+        # A workflow's journal has its signals and answers in the order in which its program saw them. The log does not.
         if job is None or address.kind == _WORKFLOW:
             return
         begins = isinstance(event, JobStarted | DebounceStarted)
@@ -391,6 +405,7 @@ class _Reading:
             self.found.setdefault(address, _Raw(job))
         elif (raw := self.found.get(address)) is not None:
             self._next(raw, event)
+        # Counted once for each instance, however many requests follow without their start.
         elif isinstance(event, JobAccepted) and address not in self._headless:
             self._headless.add(address)
             self.left_out[NO_BEGINNING] += 1
@@ -440,13 +455,18 @@ class _Reading:
         raw, start = _Raw(job), job.plan.commands["start"]
         try:
             header = header_of(instance)
+            # The rows of a fork are a copy of another instance's, and skipped rows are an earlier program: neither is
+            # this program's path from its start.
             if header.forked is not None or header.skips:
                 self.left_out[NOT_FOLLOWED] += 1
                 return
             state = header.first or instance.state
+            # A large first state is in parts in the journal, and the header only refers to them.
             if state[:1] == REFERENCE:
                 state = whole_state(job, state, bodies)
             self.add(raw, _RawStep(header.started_ms, "request", "start", start.input, state))
+            # Replayed as if it were in progress: a replay of an ended workflow asks for nothing, and each row is
+            # matched with the step that asked for it.
             shown = instance.changed(data=written(attrs.evolve(header, ended=None)))
             parts: dict[str, str] = {}
             for place, body in enumerate(bodies):
@@ -459,6 +479,7 @@ class _Reading:
             self.found[instance.address] = raw
 
     def _row(self, raw: _Raw, row: Row, instance: Instance, before: Sequence[str]) -> None:
+        # A child's end is sent by the child, which has a history of its own. Only a caller's signal is a request.
         if row.form == "arrived" and not is_child_signal(row.name):
             spec = raw.job.plan.offered.get(action := f"signal.{row.name}")
             if spec is None:
@@ -517,6 +538,7 @@ def read_histories(
     wanted = {known[job] for job in jobs or known}
     served = {job: definition for job, definition in app.served.items() if job in wanted}
     reading = _Reading(served, steps, most)
+    # One snapshot for the log and the rows: otherwise an instance could have a journal that is ahead of its events.
     with reader.moment() as page_read:
         log = PastEvents(reader, records, page_read)
         for event in log.all():
@@ -540,10 +562,12 @@ def _chosen(reading: _Reading, each: int, keep: Collection[str]) -> Histories:
             one = InstanceHistory(f"{raw.job.kind}:{raw.job.name}", steps)
             of[one.job].setdefault(tuple(map(_shape, steps)), []).append(one)
     kept = list[InstanceHistory]()
+    # Sorted: the file must not change when the same store is read again.
     for _, shapes in sorted(of.items()):
         beginnings = {shape[:length] for shape in shapes for length in range(1, len(shape))}
         # One that is the beginning of another adds nothing: a prefix of that one is the same.
         groups = sorted((shape for shape in shapes if shape not in beginnings), key=_hash)
+        # One of each shape first, then the second of each: a thousand equal histories must not displace a rare one.
         ordered = [one for rank in zip_longest(*(shapes[shape] for shape in groups)) for one in rank if one is not None]
         kept += ordered[:each]
         left_out[NOT_CHOSEN] += sum(map(len, shapes.values())) - len(ordered[:each])
@@ -561,10 +585,12 @@ def _shown(raw: _Raw, hidden: Hidden, left_out: Counter[str]) -> tuple[HistorySt
                 left_out[NOT_DECODED if isinstance(problem, InvalidInput) else NOT_HIDDEN] += 1
             break
         steps.append(HistoryStep(max(0, step.at_ms - at_ms), step.what, step.name, value, step.function))
+        # The clock of another engine may be behind: a step never goes back in time.
         at_ms = max(at_ms, step.at_ms)
     return tuple(steps)
 
 
+# Numbers and hidden texts differ in every history, and would make each one a shape of its own.
 _VARIES: Final = re.compile(r'"(?:text|bytes) \d+"|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?')
 
 

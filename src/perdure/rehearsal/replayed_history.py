@@ -142,6 +142,7 @@ class _Answers(Performer):
     calls: list[ServiceCall] = attrs.field(init=False, factory=list[ServiceCall])
 
     def answer(self, call: ServiceCall, address: Address, ordinal: int, elapsed_ms: int) -> object:
+        # Calls of other instances, to which it sends messages, have no numbers that the user sees.
         if address != self.address:
             return super().answer(call, address, ordinal, elapsed_ms)
         self.calls.append(call)
@@ -166,6 +167,7 @@ class _Replay(TimelineRecorder):
         if step is None:
             return
         if what == "result":
+            # Calls of one program are answered one after the other: the last one is meant.
             number, effect = step.effects[-1]
             step.effects[-1] = number, attrs.evolve(effect, answer=text.partition(": ")[2] or text)
         elif what not in {"effect", "state"}:
@@ -190,12 +192,14 @@ class _Replay(TimelineRecorder):
             answers = cast("_Answers", self.performer)
             number = len(answers.calls) + 1
             text = f"{instruction.name}({_arguments(instruction)})"
+            # Now: when the answer has come, the program has moved on.
             frames = _suspended(inspect.currentframe())
             effect = ReplayedEffect(
                 call=text, changed=number in answers.changed, state=excerpt(execute.draft.state), frames=frames
             )
             self.steps[-1].effects.append((number, effect))
             answer = super().perform(instruction, services, execute)
+            # Kept when it comes: an awaitable can be awaited once, and the program does.
             if isinstance(answer, Awaitable):
                 return self._kept_later(number, instruction, cast("Awaitable[object]", answer))
             self._keep(number, instruction, answer)
@@ -214,6 +218,7 @@ class _Replay(TimelineRecorder):
 
     def own(self, before: Instance | None, transition: Transition) -> None:
         super().own(before, transition)
+        # After the commit, because the watching store reports it only then.
         self.row = self.backend.instance(self.address)
         if not self.steps:
             return
@@ -232,6 +237,8 @@ class _Replay(TimelineRecorder):
         step = self.begin("request", shortened(f"{request.action}  {shown}".rstrip() + sender, 1_000))
         try:
             job = client.handle_by_name(self.address.kind, self.address.name)
+            # Without its idempotency key, which the log does not keep: a keyed repeat would be answered and change
+            # nothing.
             answer = await result_of(job.call(request.action, self.address.id, request.payload or ""))
         except RequestError as refused:
             answer = Failure(refused)
@@ -302,6 +309,7 @@ class HistoryDebugger:
 
     def __attrs_post_init__(self) -> None:
         self._seen = self._replayed(self.life, self.given)
+        # Position 1 always exists: a life begins with a request.
         given, self.at = self.at, 1
         self.go_to(len(self._seen.steps) if given == -1 else given)
 
@@ -387,7 +395,9 @@ class HistoryDebugger:
         asked = cast("_Answers", self._seen.performer).calls[number - 1]
         check_json(value, f"answer of {asked.name}")
         given = Recorded("failed" if failed else "done", value)
+        # Checked here: the engine would take a wrong answer for a failed run.
         given.result(asked)
+        # Numbers count calls from the beginning: after another answer, later calls may be other ones.
         kept = {each: one for each, one in self.given.items() if each < number}
         return self._change(self.life, {**kept, number: given})
 
@@ -410,6 +420,7 @@ class HistoryDebugger:
         request = attrs.evolve(
             self.life.requests[place], action=action or self.life.requests[place].action, payload=payload
         )
+        # Checked before the replay, so that a mistake leaves the debugger as it is.
         self.definition.parse(request.action, payload)
         requests = (*self.life.requests[:place], request, *self.life.requests[place + 1 :])
         last = max((number for each in before for number, _ in each.effects), default=0)
@@ -417,6 +428,7 @@ class HistoryDebugger:
         return self._change(attrs.evolve(self.life, requests=requests), kept)
 
     def _change(self, life: PastLife, given: Mapping[int, Recorded]) -> HistoryPosition:
+        # First: if it fails, the debugger still shows the unchanged history.
         self._seen = self._replayed(life, given)
         self.life, self.given, self.changed = life, given, True
         return self.go_to(min(self.at, len(self._seen.steps)))
@@ -438,8 +450,10 @@ class HistoryDebugger:
             for request in life.requests:
                 _advance(simulation, seen, request.at_ms)
                 seen.runtime.spawn(seen.again(client, request), name="request")
+                # Let the request arrive before the next one of the same instant: their order is that of the history.
                 simulation.advance(0)
             _advance(simulation, seen, life.until_ms)
+            # By number and attempt: the history says up to which run it goes.
             last = max(life.runs, default=(0, 0))
             # Retries have another jitter here: the last run may come later than in the past.
             for _ in range(_HOURS_LATER):
@@ -477,6 +491,7 @@ class HistoryDebugger:
         position = self.position
         last = max((number for each in self._seen.steps[: self.at] for number, _ in each.effects), default=0)
         kept = {number: one for number, one in self._seen.kept.items() if number <= last}
+        # Later requests would not change this step, and would make the test longer.
         requests = [each for each in self.life.requests if each.at_ms <= position.at_ms]
         history = {
             "id": self.life.address.id,

@@ -122,6 +122,7 @@ def measured_in(
             effects[name].append(took_ms)
     return MeasuredLoad(
         tuple(reading.arrivals),
+        # A history of a second would be repeated 86,400 times a day.
         max(_MINUTE_MS, reading.last_ms - reading.first_ms),
         {name: tuple(each[-MOST_MEASURED:]) for name, each in effects.items()},
         {name: tuple(each[-MOST_MEASURED:]) for name, each in reading.runs.items()},
@@ -147,6 +148,7 @@ class _Measured:
             with suppress(InvalidId):
                 self.begun.add(Address.parse(event.address))
         elif isinstance(event, JobExecuted):
+            # Without `Address.parse`: there is one such event for each run, and only the job is needed.
             kind, name, _ = event.address.split(":", 2)
             self.runs[f"{kind}:{name}"].append(event.duration_ms)
         request = None if is_full else request_in(event)
@@ -165,6 +167,7 @@ def _durations(journal: Sequence[str]) -> Iterator[tuple[str, int]]:
             row = row_of(body)
         except InvalidInput:
             continue
+        # A failed call took its time, too.
         if row.form in ("done", "failed"):
             yield row.name, max(0, row.at_ms - row.began_ms)
 
@@ -395,6 +398,7 @@ def capacity(
     _check_arriving(past, options, most_arriving)
     loads, meter = list[CapacityLoad](), None
     for engines in options.engines:
+        # A new meter and performer for each number of engines: they count, and the counts of one must not meet another.
         meter = _Meter(
             app.served, past, options, Performer(answers or ServiceAnswers(), recorded_in(image), options.seed), most
         )
@@ -509,8 +513,11 @@ class _Meter:
         while start_ms + round_ * window_ms < until_ms:
             for arrival in self.past.arrivals:
                 at_ms = start_ms + round_ * window_ms + arrival.at_ms - self.past.since_ms
+                # By address: with a factor of 1.5, half of the instances come twice, each with all of its requests.
                 share = share_of(number_of(self.options.seed, "arrival", round_, arrival.address))
                 for number in range(int(factor) + (share < factor % 1)):
+                    # An instance from before the history gets its requests itself, in each round. More of them, and
+                    # those to instances that began in the history, go to instances of their own.
                     is_known = arrival.address not in self.past.begun and number == 0 and arrival.address in image
                     id_ = arrival.address.id if is_known else f"{arrival.address.id[:400]}~{round_}.{number}"
                     if at_ms < until_ms:
@@ -530,10 +537,12 @@ class _Meter:
         except InvalidInput:
             self.refused += 1
             return
+        # Before the request: the lateness of its run counts from here.
         self._asked[job.address(id_)] = runtime.now_ms()
         ask = DrawnRequest(arrival.action, id_, given)
         key = f"arrival-{self._arrived}"
         self._arrived += 1
+        # Through the gateway of callers, so that the same limits refuse requests as in production.
         call = gateway_of(client).request(job, id_, lambda limits: request_of(job, ask, key, limits))
         runtime.spawn(self._asking(call), name="arrival")
 
@@ -559,10 +568,12 @@ class _Meter:
 
     def _took_ms(self, name: str, address: Address, run: tuple[Address, str, int]) -> int:
         """Return how long a call takes."""
+        # A run's duration is that of all its calls together. The first one takes it, the others take no time.
         is_first = run not in self._first_calls
         source: DurationSource = "assumed"
         self._first_calls.add(run)
         given = self.options.durations.get(name)
+        # The same call takes the same time with each number of engines: only the waiting differs.
         drawn = number_of(self.options.seed, "duration", name, *run)
         took_ms = ASSUMED_MS
         if given is not None:
@@ -616,7 +627,9 @@ class _Meter:
         if claim.action is not None:
             since_ms = now_ms if asked_ms is None else asked_ms
         else:
+            # An instance in a lane has no alarm while it waits: its rank says since when.
             due_ms = None if before is None else before.rank_ms if before.lane is not None else before.due_ms
+            # Not from before the start: how late the store was already is not a result of the simulation.
             since_ms = now_ms if due_ms is None else max(due_ms, start_ms)
         late_ms = max(0, now_ms - since_ms)
         self._late.append(late_ms)
@@ -624,6 +637,7 @@ class _Meter:
         self._late_over_time[place] = max(self._late_over_time[place], late_ms)
 
     def _count(self, now_ms: int, change: int) -> None:
+        # The area under the number of runs, divided by the time, is the average.
         self._area += self._running * (now_ms - self._since_ms)
         self._since_ms = now_ms
         self._running += change

@@ -56,6 +56,7 @@ LONGEST_MS: Final = 366 * 86_400_000
 MOST_EVENTS: Final = 100
 """How many events a question may bring."""
 
+# Two instances that send each other messages would never end, and add no entry to a third.
 _STEPS_OF_AN_ENTRY: Final = 20
 """How many commits of all instances a future allows for each entry that it may have."""
 
@@ -249,6 +250,7 @@ class TimelineRecorder(Recorder):
         """Answer an effect, and record it with its result."""
         if type(instruction) is not ServiceCall or execute.instance.address != self.address:
             return super().perform(instruction, services, execute)
+        # Collected all the time: a later text may have a secret that the state has lost by then.
         self.secrets.update(secrets_of_run(self.job, execute))
         values = [excerpt(each) for each in instruction.args]
         values += [f"{name}={excerpt(each)}" for name, each in instruction.kwargs.items()]
@@ -257,10 +259,12 @@ class TimelineRecorder(Recorder):
         self.note("effect", text)
         try:
             answer = super().perform(instruction, services, execute)
+        # Only a defect of the program. A cancellation of the simulation is no result.
         except Exception as defect:
             self.note("result", f"{instruction.name}: {type(defect).__name__}: {one_line(str(defect))}")
             raise
         whole: object = answer
+        # An effect without an answer waits for ever: nothing would be noted, and the question is refused.
         if isinstance(answer, Awaitable) and instruction.name not in self.performer.missing:
             return self._noted(instruction.name, cast("Awaitable[object]", answer))
         if isinstance(answer, (Success, Failure)):
@@ -287,6 +291,7 @@ class TimelineRecorder(Recorder):
         recording = super().watching(store)
 
         def commit(transitions: Sequence[Transition], answered: Answered[Fence, NotCommitted], /) -> None:
+            # Read before the commit, which deletes the messages.
             received = [
                 message
                 for each in transitions
@@ -296,6 +301,7 @@ class TimelineRecorder(Recorder):
             ]
             for message in received:
                 self._received(message)
+            # Taken out of the commit and not of the program: the program sends it, and does not know that it is lost.
             recording.commit([self._without(each) for each in transitions], answered)
 
         return overlay(recording, commit=commit)
@@ -329,6 +335,7 @@ class TimelineRecorder(Recorder):
         self.secrets.update(secrets_of_instance(self.job, after))
         if after is not None:
             self._begun(before, after)
+        # A run that begins and ends in one commit shows no claim: its event says that it ran.
         for event in transition.events:
             if isinstance(event, JobExecuted):
                 self.ran(event.run_id, event.attempt, event.cause, event.run_count)
@@ -358,6 +365,7 @@ class TimelineRecorder(Recorder):
     def _changed(self, before: Instance | None, after: Instance) -> None:
         if before is None or before.state != after.state or before.data != after.data:
             shown = _shown_state(self.job, after)
+            # The stored text may change without the state: a journal's counters are in the data.
             if shown and (before is None or shown != _shown_state(self.job, before)):
                 self.note("state", _short(shown))
         # A parked instance keeps what `resume` continues from; nothing is due.
@@ -469,6 +477,8 @@ def asked_future(
             raise InvalidArgument("never of a future", action, f"an action: {', '.join(job.plan.offered)}")
     app: App[Any] = App(cast("Any", NoServices()), limits=limits).with_jobs(*definitions.values())
     computed = _Asked(app, address, question, events, now_ms, messages)
+    # Kept over the rounds: each round runs all rows from the beginning, with those that messages reached in the last
+    # one.
     rows: dict[Address, Row] = {}
     named, asked = set[Address](), set[Address]()
 
@@ -476,6 +486,7 @@ def asked_future(
         """Read instances, and the children that they wait for, up to the limit."""
         while True:
             named.update(wanted)
+            # Sorted before the limit cuts: the same question reads the same instances.
             wanted = frozenset(sorted(wanted - asked)[: question.instances - len(asked)])
             if not wanted:
                 return
@@ -522,6 +533,7 @@ def _computed(asked: _Asked, rows: Mapping[Address, Row]) -> tuple[InstanceTimel
     never = frozenset(question.never)
     image = Image(
         at_ms=now_ms,
+        # At least the epoch of each claim: the engine of the simulation recovers claims of earlier epochs only.
         epoch=max((claim.owner for row, _ in rows.values() for claim in _claims(row)), default=0),
         instances=rows,
         messages=tuple(
@@ -548,6 +560,7 @@ def _computed(asked: _Asked, rows: Mapping[Address, Row]) -> tuple[InstanceTimel
         row = seen.backend.instance(address)
     if performer.missing:
         raise NoAnswers(performer.missing)
+    # A queued instance has a rank and no due instant.
     is_due = row is not None and (row.due_ms is not None or row.claim is not None or row.rank_ms is not None)
     timeline = InstanceTimeline(
         address=address,
@@ -619,6 +632,7 @@ async def future_of(
     )
     found: Mapping[Address, Row] | None = None
     while True:
+        # One step in a thread, the reads between them on the loop: the store belongs to the loop's thread.
         step: Any = await engine.runtime.elsewhere("thread", _step, (asking, found), {})
         if isinstance(step, InstanceTimeline):
             return step

@@ -72,6 +72,7 @@ class EngineApi:
 
     def __attrs_post_init__(self) -> None:
         runtime = asyncio_runtime() if self._client is None else engine_of(self._client).runtime
+        # A key for each process: a restart ends all sessions, and no secret must be kept.
         limits, sessions = self.limits, Sessions(secrets.token_bytes(32))
         lists = Bulkhead(
             name="the requests that wait for a list",
@@ -79,6 +80,7 @@ class EngineApi:
             of_one=limits.lists_at_once,
             waiting=limits.lists_waiting,
             waiting_of_one=limits.client_lists_waiting,
+            # Lists are computed on the engine's loop: resting slots leave it half of its time.
             rests=True,
             runtime=runtime,
         )
@@ -89,6 +91,7 @@ class EngineApi:
             runtime=runtime,
         )
         self.batches = BatchLimits.of(limits, lists, runtime)
+        # First: Starlette takes the first route that fits, and this path must not be read as an instance's.
         batch = Route("/v1/calls", _Batch(self, BatchEndpoint(self.batches)), methods=["POST"])
         self._routes = Starlette(
             routes=[
@@ -149,10 +152,12 @@ class EngineApi:
             try:
                 yield
             finally:
+                # Requests that come late are refused with `EngineClosed`, and do not reach a closed engine.
                 self._client = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, as ASGI calls it. A request that another guard has accepted passes no second one."""
+        # A guard around the whole server has counted this request: counted twice, its client would have half its rate.
         if CALLER in scope:
             await self._guarded(scope, receive, send)
         else:

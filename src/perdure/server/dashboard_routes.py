@@ -126,19 +126,24 @@ def stream(
     """
 
     async def events() -> AsyncGenerator[bytes]:
+        # Inside the response: a browser repeats a stream that is refused with a status, and shows nothing of it.
         if not streams.take(client):
             yield b"retry: %d\n\n" % FULL_RETRY_MS
             yield encoded("full", limit=str(min(streams.limit, streams.of_one)))
             return
         try:
             yield b"retry: %d\n\n" % RETRY_MS
+            # The first update is always sent: the page may have changed since it was drawn.
             until_ms, last = runtime.monotonic_ms() + LIFETIME_MS, ""
             while not closing() and runtime.monotonic_ms() < until_ms:
                 now = await update()
                 if now.kind == "page" and now.text == last:
+                    # A page that did not change costs the browser nothing: it is not drawn again, and a text that is
+                    # selected stays so.
                     yield encoded("pulse", at=now.at)
                 else:
                     yield encoded(now.kind, text=now.text, at=now.at)
+                # The browser must sign in first: another stream would end in the same way.
                 if now.kind == "signed-out":
                     return
                 last = now.text
@@ -177,6 +182,7 @@ async def send(
     if action.takes == "reason" and not payload:
         text = reason or f"{REASONS[action.name]} on the dashboard by {by}"
         is_cancel = interrupt and action.name == "cancel"
+        # A cancellation names its reason as a value of its own type, and a `terminate` has `interrupt` beside it.
         payload = orjson.dumps(
             {"type": "Cancellation", "reason": text, "interrupt": True} if is_cancel else text
         ).decode()
@@ -187,6 +193,7 @@ async def send(
             address.id,
             payload,
             idempotency_key=key or None,
+            # A browser must not wait for a run of minutes: the page shows its progress.
             wait_for="start",
             interrupt=interrupt and action.name == "terminate",
         )
@@ -201,6 +208,7 @@ async def send(
 
 async def redrive(client: Client, numbers: Sequence[int]) -> tuple[ActionOutcome, ...]:
     """Deliver dead letters again, in their order."""
+    # One after the other: dead letters of one sender keep their order.
     results = [(number, await result_of(client.redrive(number))) for number in sorted(numbers)]
     return tuple(_outcome(f"redrive #{number}", result, "redriven") for number, result in results)
 
@@ -288,6 +296,7 @@ class Dashboard:
             visit = Visit(request, self.sessions, engine.store.name, engine.runtime.now_ms())
             try:
                 return await handle(visit)
+            # Before the errors of the library: a refusal has a page of its own already.
             except Refused as refused:
                 return refused.response
             except ClientGone:
@@ -368,7 +377,10 @@ class Dashboard:
         path = visit.request.query_params.get("page", "/")
         try:
             parts = urlsplit(path)
+            # Bounded: the text comes from the client.
             route = page_at(parts.path, dict(parse_qsl(parts.query, max_num_fields=20)))
+            # Checked at each update: the page's path comes from the query, and the scopes may be those of another token
+            # by now.
             if route is None or not route.live or route.needs not in visit.caller.scopes:
                 return PageUpdate("trouble", "there is no such page", at)
             seen = await self._collected(route.collect, visit)
@@ -379,6 +391,7 @@ class Dashboard:
 
     def _has_signed_out(self, visit: Visit, now_ms: int) -> bool:
         """Return whether the session behind a page that follows the engine has ended since the page was opened."""
+        # A bearer token has no session, and the connection keeps its rights as those of a request in progress.
         of_session = isinstance(self.access, Tokens) and visit.cookie and "authorization" not in visit.request.headers
         return bool(of_session) and self.sessions.holder(visit.cookie, cast("Tokens", self.access), now_ms) is None
 
@@ -391,9 +404,11 @@ class Dashboard:
             return visit.plain(login_page(visit.frame(), following))
         form = await visit.form()
         following = form.text("following")
+        # A token that was copied with a line break is the right one.
         token = self.access.holder(form.text("token").strip())
         if token is None:
             return visit.plain(login_page(visit.frame(), following, "This server does not know that token."), 403)
+        # Only a path below the dashboard: a link to the form must not lead to another site after it.
         url = f"{visit.links.page()}{following}" if following.startswith("/") else visit.links.page()
         response = visit.see(url)
         response.set_cookie(
@@ -403,11 +418,13 @@ class Dashboard:
             path=visit.links.page(),
             secure=visit.encrypted,
             httponly=True,
+            # Not sent with requests from other sites, and not readable by scripts: a forged form has no session.
             samesite="strict",
         )
         return response
 
     async def _logout(self, visit: Visit) -> Response:
+        # The form's token is checked: another site must not be able to sign callers out.
         await visit.form()
         if isinstance(self.access, Tokens):
             self.sessions.end(visit.cookie, self.access, visit.now_ms)

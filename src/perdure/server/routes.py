@@ -232,6 +232,7 @@ def _table(
         route(f"{INSTANCE}/explain/{{action}}", one_of_few(_explain), "read", "POST"),
         route(f"{INSTANCE}/future", one_of_few(_future), "read", "POST"),
         route(f"{INSTANCE}/wait/{{action}}", waiting(_call_and_wait), "action", "POST", "timeout"),
+        # Last: an action is any word, and would take the paths of the routes above.
         route(f"{INSTANCE}/{{action}}", _call, "action", "POST", "wait_for", "interrupt"),
     ]
 
@@ -362,6 +363,7 @@ async def _follow(waits: Bulkhead, asked: Asked) -> Response:
 async def _frames(
     read: Callable[[int, int], Call[StreamPage, Any]], page: StreamPage, runtime: Runtime, release: Callable[[], None]
 ) -> AsyncGenerator[bytes]:
+    # A response that never ends would delay each stop of the server.
     until_ms = runtime.monotonic_ms() + FOLLOWED_MS
     try:
         yield b"retry: 500\n\n"

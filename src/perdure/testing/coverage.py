@@ -57,6 +57,7 @@ def state_tag(job: AnyDefinition, instance: Instance | None) -> str:
     """
     if instance is None:
         return ABSENT
+    # First: such a row may not be decodable, and its state is not what decides its next step.
     if instance.left is not None or instance.suspension is not None:
         return f"{instance.status} ({instance.suspension})" if instance.status == "parked" else instance.status
     try:
@@ -98,6 +99,7 @@ def declared_events(job: AnyDefinition) -> tuple[str, ...]:
     for spec in job.plan.offered.values():
         members = _with_events(job).get(spec.name)
         found += [spec.name] if members is None else members
+    # Every kind has it, and no command does.
     return (*found, "alarm")
 
 
@@ -472,14 +474,17 @@ class RequestStep:
             after: the new state's tag.
         """
         self.commits += 1
+        # Only the commit that ends its own run decides: later ones belong to other requests.
         if self.run_id is None or self.after is not None:
             return
+        # The run's claim is gone, or there never was one: this commit has its result.
         if self.run_id not in run_ids(old) or self.run_id not in run_ids(new):
             self.after = after
 
     @property
     def is_known(self) -> bool:
         """Return whether the state before it is known."""
+        # Without a run, another request's commit may lie between the request and its answer.
         return self.run_id is not None or not (self.repeats or self.commits > 1 or (self.commits == 1 and self.company))
 
     def left(self, stored: str) -> str | None:
@@ -581,6 +586,7 @@ class WorldObserver:
         if job is not None:
             self.observer.coverage(job).exit(ran.hook, _exit(ran.exit))
         for step in self._asked.values():
+            # By identity: two equal requests are two.
             if step.request is ran.request:
                 step.ran(ran.run_id, self._met.get(ran.run_id) or self._tag(ran.address))
 
@@ -628,6 +634,7 @@ class WorldObserver:
             self._stored.pop(address, None)
         new, after = self._stored.get(address), self._tag(address)
         for run_id in run_ids(new) - run_ids(old):
+            # The state that the run found: later commits beside it must not change that.
             self._met.setdefault(run_id, before)
         for step in self._at(address):
             step.committed(old, new, after)
@@ -658,6 +665,7 @@ def _refusal(error: Any) -> str | None:  # a CallError
     """Return why nothing changed, when the job's own code decided it."""
     if isinstance(error, Rejected):
         return f"refused: {error.error.__class__.__name__}"  # pyright: ignore[reportUnknownMemberType] # of the job's own type
+    # Errors of the engine, such as an overload, say nothing about the job.
     return f"crashed: {error.error_type}" if isinstance(error, HookRaised) else None
 
 

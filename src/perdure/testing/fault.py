@@ -241,6 +241,7 @@ def by_call(plan: Faults) -> dict[tuple[str, int], Fault]:
     sorted_: dict[tuple[str, int], Fault] = {}
     for fault in plan:
         for call in range(fault.call, fault.call + fault.times):
+            # By identity: the same fault covers several calls, and two equal ones are still two.
             first = sorted_.setdefault((fault.at, call), fault)
             if first is not fault:
                 raise TwoFaults(first, fault)

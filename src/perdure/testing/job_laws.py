@@ -76,6 +76,7 @@ class SentRequest:
 def spec_of(job: AnyDefinition, action: str) -> CommandSpec[Any]:
     """Return a job's command."""
     shared = {spec.name: spec for spec in (TERMINATE, PAUSE, RESUME)}
+    # A kind may replace a shared command by one of its own.
     return {**shared, **job.plan.commands}[action]
 
 
@@ -88,6 +89,7 @@ def request_of(job: AnyDefinition, ask: DrawnRequest, key: str, limits: Limits) 
     spec = spec_of(job, ask.action)
     if spec.input is None:
         return Request(command=spec.command(), action=ask.action, idempotency_key=key)
+    # Encoded and checked as a handle does it: a machine must find inputs that a caller cannot send.
     payload = job.encode_input(ask.action, ask.input, limits.payload_bytes)
     return Request(command=spec.command(ask.input), action=ask.action, payload=payload, idempotency_key=key)
 
@@ -182,8 +184,10 @@ class ModelCheck:
 def _allowed(change: AlarmChange, before: Instance | None, after: Instance, asked_ms: int, at_ms: int) -> bool:
     """Return whether an alarm results from a change that was made between the request and its commit."""
     current_ms = None if before is None else before.alarm_ms
+    # Equal, and not only within the two instants: a kept alarm does not move.
     if isinstance(change, KeepAlarm):
         return after.alarm_ms == current_ms
+    # The commit's instant is not known exactly: the turn read its clock between the request and the commit.
     earliest, latest = (alarm_ms(change, current_ms=current_ms, now_ms=now_ms) for now_ms in (asked_ms, at_ms))
     if earliest is None or latest is None or after.alarm_ms is None:
         return after.alarm_ms is earliest is latest
@@ -248,6 +252,7 @@ class JournalMonitor:
         if (address.kind, address.name) != (self.job.kind, self.job.name) or isinstance(write, KeepInstance):
             return
         if not isinstance(write, Put):
+            # The next instance at this address begins a journal of its own.
             self._rows.pop(address, None)
             return
         rows = self._rows.setdefault(address, [])
@@ -336,10 +341,12 @@ class InvariantMonitor:
 
     def known(self, address: Address) -> KnownInstance | None:
         """Return the data observed at an address, or None if it is unknown."""
+        # An address that was never written is absent, as long as every commit was seen.
         return self._known.get(address) or (KnownInstance() if self.sees == "all" else None)
 
     def note(self, law: Law, what: str) -> None:
         """Record a violated law."""
+        # Not raised: inside a turn the engine would take it for a mistake of the job.
         self.broken.append(InvariantViolated(law, what))
 
     # ------------------------------------------------------------ workers
@@ -353,16 +360,19 @@ class InvariantMonitor:
     def _committed(self, transition: Transition, fence: Fence, at_ms: int) -> None:
         before = self.known(transition.address)
         for remembered in transition.remember:
+            # A stored failure names an event that was not applied: its repeat is handled again.
             if not remembered.failures:
                 self._applied(transition, remembered.key, before, at_ms)
         if isinstance(transition.inbound, Consumed):
             self._took(transition.inbound.message_id)
         if not isinstance(transition.write, KeepInstance):
+            # Before the instance is replaced by the new one.
             self._follows(transition, fence, before)
             self._known[transition.address] = self._after(transition, fence, before or KnownInstance())
 
     def _applied(self, transition: Transition, key: str, before: KnownInstance | None, at_ms: int) -> None:
         at, made = (transition.address, key), self.made.get(key)
+        # A key of a message or of the job's own making: the test sent no such request.
         if made is None:
             return
         if made.ask.action == "terminate" and isinstance(transition.write, Put):
@@ -377,6 +387,7 @@ class InvariantMonitor:
 
     def refused(self, made: SentRequest, error: object, effects: tuple[EffectCall, ...]) -> None:
         """Record that the job's own code refused an event, perhaps after a service's error."""
+        # The model knows no services: it cannot say that a refusal after an injected error is wrong.
         if error in self._injected or any(_failed_with(call, error) for call in effects):
             return
         before = self.known(self.model_check.job.address(made.ask.id)) if self.model_check is not None else None
@@ -394,6 +405,7 @@ class InvariantMonitor:
                 "transitions of an instance follow each other",
                 f"{address} was at {before.fence}, and a transition that expected {transition.expected} was written",
             )
+        # A fence of the earlier instance must not fit: a late commit would change a stranger.
         if before.fence is None and 0 < fence.incarnation <= before.incarnation:
             self.note("a successor is another incarnation", f"{address} lives again as {fence.incarnation}")
 
@@ -402,6 +414,7 @@ class InvariantMonitor:
             return KnownInstance(incarnation=before.incarnation)
         instance = transition.write.instance
         for claim in (instance.claim, instance.event_claim):
+            # Other commits repeat the claim in progress. Only a new one is a delivery.
             if claim is not None and not _carried_over(claim, before.instance):
                 self._claimed(claim, instance)
                 self._identified(claim, instance, before.instance)
@@ -424,6 +437,7 @@ class InvariantMonitor:
         if claim.cause == "event" and named is not None:
             first = self._run_ids.setdefault((instance.address, claim.action or "", named), claim.run_id)
         retry = None if before is None else before.pending_retry
+        # A retry continues the run that failed: an external system recognizes it by its id.
         if claim is instance.claim and retry is not None and not self._abandons(claim):
             first = retry.run_id
         if claim.run_id != first:
@@ -441,6 +455,7 @@ class InvariantMonitor:
         known = self._known.get(call.address)  # its claim was committed before
         part = 0 if known is None or known.instance is None else known.instance.run_count
         marks = (call.run_id, part, call.attempt, call.delivery)
+        # Two workers with the same marks: a service could not tell that the second call is a repeat.
         if self._performed_by.setdefault(marks, worker) != worker:
             self.note(
                 "a run that is delivered again is marked",
@@ -460,6 +475,7 @@ class InvariantMonitor:
         self._consumed.add(message_id)
         if pair is None:
             return
+        # Message ids grow with each commit of the sender, so they are the order in which a pair's messages were sent.
         if self._last_of_pair.get(pair, 0) > message_id:
             self.note(
                 "messages of a pair arrive in order",
@@ -599,6 +615,8 @@ class JobLaws:
             return
         made = self._monitor.made.setdefault(key, SentRequest(_drawn(self.job, address, request), key, at_ms))
         for other in self._asked.values():
+            # Concurrent requests may be refused for one another's effects: a model, which sees one at a time, cannot
+            # judge them.
             other.alone = False
         self._asked[number] = _Asked(made, len(self.world.effects), alone=not self._asked)
 
@@ -610,6 +628,7 @@ class JobLaws:
         made.result = result
         at = (self.job.address(made.ask.id), made.key)
         if isinstance(result, Success):
+            # After its window a key is a new request, and may get another answer.
             remembered = made.at_ms > at_ms - self.world.app.limits.idempotency_ttl_ms
             if isinstance(first, Success) and remembered and first != result:
                 self._monitor.note(_REPEAT, f"{made.ask!r} returned {first!r}, and again {result!r}")
@@ -654,11 +673,13 @@ def _check_invariants_of(
     finished: Callable[[Any], bool] | None,
 ) -> None:
     view = _view(world, job, instance)
+    # An event in progress may still set the alarm.
     idle = instance.status == "idle" and instance.event_claim is None
     if idle and not (job.may_rest(instance) if finished is None else finished(view.state)):
         what = f"{instance.address} waits for nothing in {view.state!r}"
         raise InvariantViolated("an unfinished instance has an alarm or is held", what)
     for check in invariants:
+        # False only: a check that asserts returns None.
         if check(view) is False:
             name = getattr(check, "__name__", repr(check))
             raise InvariantViolated("an invariant of the test", f"{name} does not hold of {instance.address}: {view!r}")

@@ -62,6 +62,8 @@ def nondeterminism(job: AnyDefinition, instance: Instance, rows: Sequence[str]) 
     """
     try:
         with _reads() as reads:
+            # Both in this process, one after the other: a value that the program keeps between runs differs in the
+            # second.
             first, second = job.replayed(instance, rows), job.replayed(instance, rows)
     except InvalidInput as problem:
         return f"after {len(rows)} steps the program does not follow its own journal: {'; '.join(problem.problems)}"
@@ -89,11 +91,13 @@ def _reads() -> Generator[list[str]]:
     found: list[str] = []
 
     def note(frame: FrameType, event: str, called: Any) -> None:
+        # Calls of C functions alone: clocks and random sources are written in C, and all others would cost too much.
         if event == "c_call" and _is_read(called):
             caller = _caller(frame)
             if caller is not None:
                 found.append(f"{called.__name__}() at {caller.f_code.co_filename}:{caller.f_lineno}")
 
+    # A profiler or a coverage tool may be at work: it gets its function back.
     before = sys.getprofile()
     sys.setprofile(note)
     try:
@@ -104,6 +108,7 @@ def _reads() -> Generator[list[str]]:
 
 def _is_read(called: Any) -> bool:
     of = getattr(called, "__self__", None)
+    # A class method such as `datetime.now` is bound to its class, which may be a subclass.
     if isinstance(of, type):
         return issubclass(of, date) and called.__name__ in {"now", "utcnow", "today"}
     return of is _DRAWN or called in _READS
@@ -127,6 +132,7 @@ def _caller(frame: FrameType | None) -> FrameType | None:
 def _is_same(one: NextStep, other: NextStep) -> bool:
     if (one.path, one.name) != (other.path, other.name):
         return False
+    # Arguments without an equality of their own are compared as text, without their places in memory.
     return one.instruction == other.instruction or _printed(one) == _printed(other)
 
 
@@ -214,6 +220,7 @@ def replay_journal(definition: AnyDefinition, instance: Instance, rows: Sequence
     last = -1
     for length in range(len(rows) + 1):
         number = job.answers_in(instance, rows[:length])
+        # Rows without an answer, such as a signal's arrival, are no position of their own.
         if number == last:
             continue
         last, answered = number, recorded[number] if number < len(recorded) else None
@@ -294,6 +301,7 @@ def check_journal(
     found: list[JournalBroken] = []
     drawn: Any = given(st.data())(check)
     try:
+        # One at a time: an exception group would hide the line that the user looks for.
         hypothesis_settings(settings or hypothesis_settings(), report_multiple_bugs=False)(drawn)()
     except Flaky:  # a program that draws takes another way in the next example, where it may not be found
         if found:
@@ -309,6 +317,7 @@ class _Remembered:
     _known: list[tuple[ServiceCall, object]] = attrs.Factory(list[tuple[ServiceCall, object]])
 
     def __call__(self, call: ServiceCall) -> object:
+        # A list: arguments need not be hashable.
         for known, answer in self._known:
             if known == call:
                 return answer
@@ -397,6 +406,7 @@ class _Run:
             if request is None:
                 return
             due_ms = instance.updated_ms if instance.alarm_ms is None or request != "alarm" else instance.alarm_ms
+            # Never back: an alarm that was due before the last event fires at its instant.
             now = from_ms(max(to_ms(now), due_ms))
 
     def _explained(self, request: Any, instance: Instance | None, rows: list[str], now: datetime) -> Explained:
@@ -419,6 +429,7 @@ class _Run:
 
     def _check_prefix(self, instance: Instance, rows: list[str], expected: object, where: str) -> None:
         self._check_replays(instance, rows)
+        # As after a graceful stop: the run continues from its journal, without the mark of a repeat.
         unclaimed = instance.changed(claim=None, event_claim=None, alarm_ms=instance.updated_ms)
         continued = self._explained("alarm", unclaimed, rows, from_ms(instance.updated_ms))
         found = _end_of(self.job, continued, rows)
@@ -433,6 +444,7 @@ def _end_of(job: Definition[Any, Any, Any], explained: Explained, rows: list[str
     after = explained.instance
     if after is None:
         return "gone"
+    # By path, and without times: a continued run performs the same steps at other instants.
     steps = sorted((step.path, step.name, step.status, step.value) for step in job.steps(after, rows))
     return job.report(after).phase, after.state, after.suspension, steps
 

@@ -125,6 +125,7 @@ def check_linearizable(
     parts: dict[Hashable, list[TimedCall]] = {}
     for call in calls:
         parts.setdefault(call.of, []).append(call)
+    # Apart: calls of different subjects commute, and together they would multiply the orders.
     for of, part in parts.items():
         _Search(of, part, initial, apply, max_placings).run()
 

@@ -260,6 +260,7 @@ class JobRules(RuleBasedStateMachine):
         world = self.world
         if world is None:
             raise RuntimeError("a step was taken before the world was open; call super().begin() in begin()")
+        # A loop: a death that was arranged for the next worker may hit it while it opens.
         while not world.is_open:
             try:
                 world.open()
@@ -288,6 +289,7 @@ class JobRules(RuleBasedStateMachine):
         with self.with_trace():
             if isinstance(made.result, Success):
                 again = self._result(made)
+                # Only a success is compared: the worker may die, or the store fail, during the repeat.
                 if isinstance(again, Success) and again != made.result:
                     what = f"{made.ask!r} returned {made.result!r}, and again {again!r}"
                     raise InvariantViolated("a repeat with its key gets the first answer and changes nothing", what)
@@ -300,6 +302,7 @@ class JobRules(RuleBasedStateMachine):
         return [
             key
             for key, made in self.monitor.made.items()
+            # An older key may be deleted already: its repeat is a new request.
             if made.at_ms > oldest_ms and (isinstance(made.result, Success) or _failed(made.result))
         ]
 
@@ -308,11 +311,13 @@ class JobRules(RuleBasedStateMachine):
         with self.with_trace():
             world = self.open_world
             made = [self._make(ask) for ask in asks]
+            # All begin before the first is awaited: they are concurrent only then.
             calls = [world.start(self._call(each)) for each in made]
             for each, call in zip(made, calls, strict=True):
                 try:
                     result: Result[Any, Any] | None = call.result()
                 except WorkerDied:
+                    # The same key: the repeat finds out whether the dead worker applied it.
                     result = self._result(each)
                 self._answered(each, self._result(each) if _unknown(result) else result)
 
@@ -343,6 +348,7 @@ class JobRules(RuleBasedStateMachine):
     def _answered(self, made: SentRequest, result: Result[Any, Any] | None) -> None:
         made.result = result
         at = (self.machine.job.address(made.ask.id), made.key)
+        # Read from the commits and not from the store: a later step may have deleted the key.
         if isinstance(result, Success) and self.monitor.sees == "all" and at not in self.monitor.applied:
             raise InvariantViolated("an acknowledged request is stored", f"{made.ask!r} returned {result.unwrap()!r}")
 
@@ -363,6 +369,7 @@ class JobRules(RuleBasedStateMachine):
     def restart(self) -> None:
         """Stop the worker gracefully, and open the next one."""
         with self.with_trace():
+            # A graceful stop is tested here. A death during it is another rule's.
             self.open_world.cancel_crash()
             with suppress(WorkerDied):  # by a fault of an effect or of the store; the next step opens the next worker
                 self.open_world.restart()
@@ -383,6 +390,7 @@ class JobRules(RuleBasedStateMachine):
     def mishaps(self) -> st.SearchStrategy[DrawnFault]:
         """Return the possible faults: crashes, store faults, faults in observed effects, and the test's own faults."""
         kinds: list[st.SearchStrategy[DrawnFault]] = [DEATHS, STORE_FAULTS]
+        # Sorted: Hypothesis replays by position, and a set has another order in each process.
         if seen := sorted({call.name for call in self.open_world.effects}):
             kinds.append(faults_at(seen))
         if self.machine.faults is not None:
@@ -432,6 +440,7 @@ class JobRules(RuleBasedStateMachine):
             yield
         except Exception as error:
             self.failed = True
+            # Hypothesis raises its own to end an example: those are no failures.
             if self.world is not None and not isinstance(error, HypothesisException):
                 if isinstance(error, InvariantViolated):
                     check = check or "check"

@@ -93,6 +93,7 @@ def rows_of(job: AnyDefinition) -> dict[str, Instance]:
     rows: dict[str, Instance] = {}
     for born in _born(job):
         for row in (born, *_later(job, born)):
+            # One row of each kind is enough, and each is checked with each drawn state.
             rows.setdefault(label_of(row), row)
     return rows
 
@@ -125,6 +126,7 @@ def _requests(job: AnyDefinition, spec: CommandSpec[Any]) -> Iterator[Request]:
     try:
         for sample in examples_of(spec.input.form):
             yield job.parse(spec.name, spec.input.encode(sample).decode())
+    # An input that cannot be made up is no fault of the migration. Snapshots can have such rows.
     except (NoSample, InvalidInput):
         return
 
@@ -149,7 +151,9 @@ def _rows(job: AnyDefinition, step: Step, now_ms: int) -> Iterator[Instance]:
         case Execute():
             claimed = next(_put(step.claiming or claim_event(step)))
             yield claimed
+            # The claim is in the row, as an engine would have committed it before the run.
             running = attrs.evolve(step, instance=claimed, claimed="recorded")
+            # No hook of the user runs: its result is made up, and only the row that it leaves counts.
             for exit_ in (Success(None), Raised(RuntimeError("made up"))):
                 yield from _put(_ended(job, running, exit_, now_ms))
         case _:
@@ -175,6 +179,7 @@ def _finish(job: AnyDefinition, execute: Execute, exit_: Exit[Any, Any], now_ms:
 
 def _put(transition: Transition) -> Iterator[Instance]:
     if isinstance(transition.write, Put):
+        # A row without an incarnation was never stored.
         yield transition.write.instance.changed(incarnation=1)
 
 
@@ -223,6 +228,7 @@ class Upgrade:
             MigrationLosesData: the job kind changes more than states when it maps them.
         """
         stored = self.job.map_states(row, lambda _: encoded).changed(state_version=version)
+        # A kind's own `map_states` is user code: another change of the row would be lost at each upgrade.
         changed = _changed(row, stored)
         if changed:
             lost = _Losing(f"{row.address.kind}:{row.address.name}", version, label, (encoded,))
@@ -236,6 +242,7 @@ class Upgrade:
             changed.append("data")
         if changed:
             raise lost.by(f"the upgrade changed {', '.join(changed)}; it may change encoded states only")
+        # An upcaster that reads a clock or keeps a counter would give each engine another state.
         if self.job.present(row) != present:
             raise lost.by("upgrading it twice gives two results; an upcaster must be a pure function")
 
@@ -258,6 +265,7 @@ class Upgrade:
         facts = turn_inputs_at(row.due_ms or row.updated_ms)
         step = begin(self.job, row.address, Loaded(instance=row), request, facts)
         marked = stored(step.transition) if isinstance(step, Mark) else None
+        # A recovery counts a delivery first. The turn after it is the one that must run.
         if isinstance(step, Mark) and marked is not None:
             step = begin_marked(self.job, step, marked, request, facts)
         if isinstance(step, Execute) and step.instance.state_version == self.job.plan.state_version:
@@ -360,6 +368,7 @@ def check_migrations(
     upgrade = Upgrade(job=job, invariants=tuple(invariants), preserved=tuple(preserved))
     rows, steps = rows_of(job), job.plan.upgrades.steps
     _check_there_is_something(job, rows, snapshots)
+    # First: a real row that fails is worth more than a drawn one.
     for path in snapshots:
         _check_snapshots(job, upgrade, Path(path))
     one_at_a_time = hypothesis_settings(settings or hypothesis_settings(), report_multiple_bugs=False)
@@ -390,6 +399,7 @@ def _check_snapshots(job: AnyDefinition, upgrade: Upgrade, path: Path) -> None:
         others = ", ".join(sorted({f"{row.address.kind}:{row.address.name}" for row in rows})) or "none"
         raise DefinitionError(f"snapshots in {path}", others, f"rows of {job.kind}:{job.name}")
     for row in own:
+        # A row that other code left is checked as well: this code may read it.
         upgrade.check(attrs.evolve(row, left=None), f"snapshot {row.address.id}")
 
 

@@ -199,6 +199,7 @@ def difference(left: Simulated[Any, Any, Any], right: Simulated[Any, Any, Any]) 
     """
     ours, theirs = list(trace_lines(left)), list(trace_lines(right))
     lines: list[str] = []
+    # Without the heuristic for long texts: it takes lines that occur often for noise, and a loop's steps do.
     for what, from_, to, other_from, other_to in SequenceMatcher(None, ours, theirs, autojunk=False).get_opcodes():
         if what == "equal":
             lines += _shared(ours[from_:to])
@@ -215,6 +216,7 @@ def _shared(lines: list[str]) -> list[str]:
 
 
 def _line(text: str) -> str:
+    # One step, one line: the difference of two runs is computed by lines.
     flat = text.replace("\n", "\\n")
     return flat if len(flat) <= MAX_LINE else f"{flat[: MAX_LINE - 1]}…"
 

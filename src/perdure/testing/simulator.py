@@ -204,12 +204,16 @@ class RunObserver:
         if self.cut is not None:  # another branch crashed the process, before this one was stopped
             return self.never()
         name = effect_name(instruction)
+        # Counted before the fault is looked up: a fault names the n-th call, whether or not the ones before it had
+        # faults.
         call = self._calls[name] = self._calls.get(name, 0) + 1
         asked = _Asked(self, instruction, call, self.branch())
+        # Taken out: the faults that are left at the end are reported as unused.
         fault = self.faults.pop((name, call), None) if self.faults else None
         if fault is not None:
             return asked.go_wrong(fault, services)
         answer = asked.perform(services)
+        # The common case without a task: most fakes answer at once, and a test draws thousands of calls.
         if answer.__class__ is Success or answer.__class__ is Failure:
             asked.note(answer)
             return answer
@@ -219,6 +223,7 @@ class RunObserver:
         """Perform an effect, or draw its result."""
         if not isinstance(self.performer, FakeServices):
             return self.performer(instruction, services)
+        # An emission is no call of a service: nothing is drawn for it.
         if is_emission(instruction):
             return default_handler(instruction, services)
         try:
@@ -264,6 +269,7 @@ class RunObserver:
         return self.simulation.now_ms - self._start_ms
 
     def _spawn(self, coroutine: Coroutine[Any, Any, T], *, name: str) -> SpawnedTask[T]:
+        # Read before the spawn: inside the new task the branch would be its own.
         outer = self.branch()
         task = self.simulation.runtime.spawn(coroutine, name=name)
         self._branches[task] = f"{outer}.{name}" if outer else name
@@ -290,6 +296,7 @@ class _Asked:
     def __attrs_post_init__(self) -> None:
         self._at = len(self.observer.steps)
         self._since_ms = self.observer.since_ms
+        # At the call and not at the answer: concurrent calls stay in the order in which the program made them.
         self.observer.steps.append(self._performed(_UNANSWERED, None))
 
     def note(self, answer: object, fault: Fault | None = None) -> None:
@@ -330,6 +337,7 @@ class _Asked:
         answer: object = None
         if fault.when == "after":
             answer = await self.settle(self.perform(services), services)  # it has its effect, and its result is lost
+        # First: a call that hangs or dies keeps this entry.
         self.note(_UNANSWERED, fault)
         match fault:
             case Crash():
@@ -371,6 +379,7 @@ class Interpreter:
     def answer(self, instruction: object, /) -> object:
         """Answer a context operation. Pass on every other instruction."""
         kind = type(instruction)
+        # After the crash no step is recorded: the branches are only being stopped.
         if kind is ServiceCall or self.observer.cut is not None:
             return PASS
         if kind is Sleep:
@@ -492,6 +501,8 @@ def simulate(
     """
     start = now if on is None else on.now
     limit_ms = _limit_ms(run_timeout, on)
+    # Without a seed the order is fixed: a trace in an assertion must not depend on a number that the test did not
+    # choose.
     simulation = Simulation(seed=seed or 0, start=start, order="fifo" if seed is None else "seeded")
     draft = None if on is None else on.draft()
     journal = None if on is None or draft is None else on.dry_journal(draft, lambda: simulation.now_ms)
@@ -537,7 +548,9 @@ class _Run:
         except Deadlock as deadlock:
             exit_ = Hung(deadlock.blocked)
         finally:
+            # Also after an exception: tasks that wait for ever would be reported as never awaited.
             self.simulation.close()
+        # The test's own exception wins: the run ended only because of it.
         if self.observer.broken is not None:
             raise self.observer.broken
         return exit_

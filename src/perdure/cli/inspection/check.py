@@ -99,6 +99,7 @@ def types_of(definitions: Iterable[AnyDefinition]) -> AppTypes:
 
 def text_of(types: AppTypes) -> str:
     """Return the file. Equal definitions have equal text."""
+    # Sorted and indented: the file is committed, and a difference in a review is a changed type.
     return json.dumps(orjson.loads(FILE.encode(types)), indent=2, sort_keys=True)
 
 
@@ -162,6 +163,7 @@ class DeployRow:
 def changes(old: AppTypes, new: AppTypes) -> tuple[DeployRow, ...]:
     """Return the changes from one app version to another, those that need a version first."""
     found = [row for job in sorted(old.jobs.keys() | new.jobs.keys()) for row in _of_job(job, old.jobs, new.jobs)]
+    # The worst first: a reader may stop there.
     return tuple(sorted(found, key=lambda row: (EFFECTS.index(row.effect), row.job, row.place)))
 
 
@@ -193,6 +195,7 @@ def order_of(rows: Iterable[DeployRow]) -> Order:
 def _of_job(job: str, old: Mapping[str, JobTypes], new: Mapping[str, JobTypes]) -> Iterator[DeployRow]:
     if job not in new:
         name = job.partition(":")[2]
+        # The same name under another kind is most often one job that was changed, and not two.
         others = [each for each in new if each.partition(":")[2] == name and each not in old]
         why = f"its kind changed to {others[0]}" if others else "the new code does not serve it"
         reason = f"{why}: its instances stop and its messages wait; keep the job until it has no instances"
@@ -201,6 +204,7 @@ def _of_job(job: str, old: Mapping[str, JobTypes], new: Mapping[str, JobTypes]) 
         yield DeployRow(effect="engines first", job=job, place="", reason="engines with the old code do not serve it")
     else:
         yield from _rows(job, "state", _of_state(old[job], new[job]))
+        # Both, in the order of the old code: a removed type is a change as well.
         names = dict.fromkeys((*old[job].types, *new[job].types))
         for name in names:
             of_part = _of_answer if name == "errors" or name.startswith("result") else _of_input
@@ -244,6 +248,7 @@ def _of_state(old: JobTypes, new: JobTypes) -> Iterator[_Change]:
         found = verdict(before, after)
         for each in found.forwards:
             yield "needs a version", each.path, _STORED[each.kind].format(name=each.name)
+        # A change that needs a version is reported once, and not again as compatible from the other side.
         refused = {each.path for each in found.forwards}
         for each in found.backwards:
             if each.path not in refused:
@@ -288,8 +293,10 @@ def _of_steps(old: tuple[str, ...] | None, new: tuple[str, ...] | None) -> Itera
     """Yield the first place where two programs' steps differ, unless the new steps are at the end."""
     if old is None or new is None or new[: len(old)] == old:
         return
+    # Only the first: all that follows is shifted by it.
     at = next(at for at, name in enumerate(old) if new[at : at + 1] != (name,))
     before, after = old[at], new[at] if at < len(new) else None
+    # Behind a patch the program still performs the old steps for the workflows that began with them.
     if after is not None and after.startswith(PATCH) and _is_inside(old[at:], new[at:]):
         return
     if before in new[at:] and after in old[at:]:
@@ -306,6 +313,7 @@ def _of_steps(old: tuple[str, ...] | None, new: tuple[str, ...] | None) -> Itera
 
 def _is_inside(part: tuple[str, ...], complete: tuple[str, ...]) -> bool:
     """Return whether the complete steps contain every step in a part, in the same order."""
+    # One iterator for all names: each search continues behind the last one, so the order counts.
     left = iter(complete)
     return all(name in left for name in part)
 
@@ -325,6 +333,7 @@ def _of_input(part: str, old: JsonSchema | None, new: JsonSchema | None) -> Iter
     added = {each.path: each for each in found.backwards}
     for path, each in removed.items():
         effect: Effect = "needs a version" if added else "web tier first"
+        # With changes in both directions no order of one deploy serves all callers.
         both = "; and old engines refuse the new ones: change it in two deploys" if added else ""
         yield effect, path, f"engines with the new code refuse, also in stored messages, {_sent(each)}{both}"
     for path, each in added.items():
@@ -473,6 +482,7 @@ def _readable(job: AnyDefinition, instance: Instance, present: Instance) -> Iter
     if instance.state_version != present.state_version:
         reason = f"version {instance.state_version} is read as version {present.state_version}"
         yield finding_at(FindingTopic.OLDER, at, reason)
+    # Only without a new version: an upgrade writes the new form anyway.
     elif _is_reshaped(job, instance):
         reason = "its type changed without a new version: the next commit writes it in the new form"
         yield finding_at(FindingTopic.RESHAPED, at, reason)
@@ -494,6 +504,7 @@ def _is_reshaped(job: AnyDefinition, instance: Instance) -> bool:
         return encoded
 
     job.map_states(instance, written_again)
+    # Spaces and the order of members may differ without a change of the type.
     return any(before != after and _names_differ(before, after) for before, after in pairs)
 
 
@@ -560,6 +571,7 @@ def check(
         raise UsageError(
             "name a store, --store sqlite:///jobs.db, or a file to compare with, --deploy definitions.json"
         )
+    # Before the import, so that the report can say which files the app's code came from.
     before = set(sys.modules)
     code = import_app(app)
     files = imported_code(app, before)

@@ -108,6 +108,7 @@ class ArrivalOptions:
             return repeated(app, image, options.lasting_ms, most=self.most)
         if not self.draw:
             return NO_ARRIVALS
+        # Among the instances that are rehearsed to the end: requests to the others would lead out of the sample.
         chosen = chosen_from(image, sample=options.sample, seed=options.seed, rest=False)
         return drawn(
             app,
@@ -288,6 +289,7 @@ def _check(
 def _both(old_side: _Side, new_side: _Side, line: ProgressLine, lasting: str) -> RunBoth:
     def run_both(part: RehearsedPart) -> tuple[Futures, Futures]:
         line.show(f"{len(part.image.instances):,} instances, each under both apps, for {lasting}")
+        # Both at the same time: each is a process of its own, and the thread only waits for one of them.
         with ThreadPoolExecutor(2) as pool:
             first = pool.submit(old_side.futures, part)
             return first.result(), new_side.futures(part)
@@ -299,6 +301,7 @@ def _write_pictures(done: Rehearsal, html: Path | None, svg: Path | None) -> Non
     if html is None and svg is None:
         return
     try:
+        # By name: the command must work without the extra.
         timeline = importlib.import_module("perdure.dashboard.timeline")
     except ModuleNotFoundError as missing:
         text = f"--html and --svg: no module {missing.name}: pip install 'perdure[dashboard]'"
@@ -505,10 +508,12 @@ class _Side:
             raise TypeError(self.process)
         try:
             ours.write(request + b"\n")
+            # The other process reads lines: one in a buffer would make both wait.
             ours.flush()
         except OSError:
             raise self._ended() from None
         answer = theirs.readline()
+        # A line without its end: the process died while it wrote.
         if not answer.endswith(b"\n"):
             raise self._ended()
         if answer.startswith(b"!"):
@@ -537,21 +542,25 @@ def _side(app: str, directory: Path | None, python: Path | None, common: Mapping
         side.ask(orjson.dumps({"app": app, "key": KEY.hex(), **common}))
         yield side
     finally:
+        # It has nothing to save, and may be in the middle of a part.
         process.kill()
         process.communicate()
 
 
+# Random: digests of short secrets in the other process's output cannot be found by trying.
 KEY: Final = secrets.token_bytes(16)
 """The key of the digests of this process's rehearsals."""
 
 
 def serve() -> None:
     """Serve the process that started this one: run the parts that it sends, until it closes standard input."""
+    # Before the app is imported: its module may print.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # text that the user's code prints is no answer
     requests = sys.stdin.buffer
     try:
         app, run_part = _prepared(orjson.loads(requests.readline()))
+    # As an answer: the parent prints one message, and not the traceback of another process.
     except (UsageError, PerdureError) as refused:
         _answer(answers, b"!" + orjson.dumps(str(refused)))
         return

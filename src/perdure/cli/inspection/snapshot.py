@@ -57,6 +57,7 @@ def chosen_rows(reader: StoreReader, jobs: frozenset[str], each: int) -> Iterato
             if isinstance(row.instance, StoreCorrupt) or not _is_asked_for(row.address, jobs):
                 continue
             sort = (_job(row.address), row.instance.state_version, row.instance.status)
+            # The first ones, which are the oldest: they hold the forms that old code wrote.
             if taken[sort] < each:
                 taken[sort] += 1
                 yield row.instance
@@ -128,6 +129,7 @@ class Redaction:
         A row is one or more lines, each a JSON value or empty.
         """
         job = self.served.get((instance.address.kind, instance.address.name))
+        # The whole journal: without some of its rows a replay would perform steps again.
         if rows is None or (job is not None and job.has_secret_rows(rows)):
             return None
         if self.keys and parts_in(rows):  # a key is not found in a part: it may begin in the one before
@@ -143,6 +145,7 @@ class Redaction:
             trace=None,
             payload=None if claim.payload is None else self._json(claim.payload),
             key=None if claim.key is None else BLANK,
+            # The kind and name stay: they select the type of the payload.
             message_sender=None if claim.message_sender is None else f"{claim.message_sender.rpartition(':')[0]}:1",
         )
 
@@ -163,6 +166,7 @@ class Redaction:
                 return {key: _blanked(each) if key in self.keys else self._below(each) for key, each in items.items()}
             case list():
                 return [self._below(each) for each in list[object](value)]
+            # Texts may hold JSON, such as the states in a frozen batch: a field in them is redacted, too.
             case str() if value[:1] in ("{", "["):
                 return self._nested(value)
             case _:
@@ -171,6 +175,7 @@ class Redaction:
     def _nested(self, text: str) -> str:
         try:
             return self._json(text)
+        # It only begins like JSON.
         except orjson.JSONDecodeError:
             return text
 
@@ -186,6 +191,7 @@ def _fixed(value: object) -> object:
             return type(value)(0)
         case dict():
             items: dict[str, object] = value
+            # Numbered: two keys that become equal would make one entry.
             return {f"{_fixed(key)}{at}": _fixed(each) for at, (key, each) in enumerate(items.items())}
         case list():
             return [_fixed(each) for each in list[object](value)]
@@ -196,6 +202,7 @@ def _fixed(value: object) -> object:
 def _blanked(value: object) -> object:
     match value:
         case str():
+            # The length stays, so that tests meet texts as long as the real ones.
             return BLANK * len(value)
         case dict():
             items: dict[str, object] = value
@@ -333,6 +340,7 @@ def _write(output: Path, data: bytes) -> None:
         UsageError: it exists, or cannot be written.
     """
     try:
+        # Private and never over an existing file: it holds data of a real store.
         with os.fdopen(open_private(output, os.O_WRONLY | os.O_EXCL), "wb") as file:
             file.write(data)
     except OSError as error:

@@ -59,6 +59,7 @@ def file_system_of(path: Path, mounts: Path = MOUNTS) -> str:
     for line in lines:
         _, place, type_, *_ = [*line.split(" "), "", "", ""]
         mounted = _ESCAPED.sub(lambda octal: chr(int(octal[1], 8)), place)
+        # The longest one: it is mounted over the others. With `>=`, the last of two at the same place.
         if path.is_relative_to(mounted or "?") and len(mounted) >= len(found[0]):
             found = (mounted, type_)
     return found[1]
@@ -99,6 +100,7 @@ def diagnosed(reader: Reader, *, url: str, listens: bool, now_ms: int) -> Iterat
     yield alarms(counts.due, counts.due_since_ms, now_ms, has_engine=owner is not None or listens)
     yield clock(last_event_ms, now_ms)
     yield from waiting_work(reader, _LEFT)
+    # An engine keeps its counts in memory, and saves them when it closes the file.
     if owner is None:
         yield saved_counts(reader, counts.instances)
 
@@ -148,6 +150,7 @@ def space(free_bytes: int, file_bytes: int) -> Finding:
     free, size = f"{size_text(free_bytes)} free", size_text(file_bytes)
     if free_bytes < LEAST_FREE_BYTES:
         return Finding("problem", "disk", free, "free space: commits fail when the disk is full")
+    # A vacuum writes the file once more before it replaces it.
     if free_bytes < file_bytes:
         return Finding("warning", "disk", free, f"a backup or a vacuum needs {size} more")
     return Finding("ok", "disk", f"{free}, the file has {size}")

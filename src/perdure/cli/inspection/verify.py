@@ -153,6 +153,7 @@ def _order(reader: StoreReader) -> Iterator[Finding]:
 def _numbers(reader: StoreReader) -> Iterator[Finding]:
     """Check that no number in use would be assigned again."""
     sql, job = (_COUNTERS, "counters") if isinstance(reader, Reader) else (_SEQUENCES, "sequences")
+    # First: without its row the numbers below would all look missing.
     if reader.rows("SELECT count(*) FROM perdure.counters") != [(1,)]:
         yield finding(FindingTopic.NUMBERS, "counters", "expected one row of counters", "counters")
         return
@@ -160,6 +161,7 @@ def _numbers(reader: StoreReader) -> Iterator[Finding]:
         if type(counted) is not int:
             reason, example = "expected a number", f"{name} {counted!r}"
             yield finding(FindingTopic.NUMBERS, job, reason, example)
+        # Behind is fatal: the next number exists already. Ahead only leaves a gap.
         elif counted < (in_use or 0):
             reason, example = "a number in use would be assigned again", f"{name} {counted}, in use {in_use}"
             yield finding(FindingTopic.NUMBERS, job, reason, example)
@@ -264,6 +266,7 @@ def _pages_of_file(reader: Reader, max_log_growth_bytes: int) -> Iterator[Findin
 def _tables_of_file(reader: Reader) -> Iterator[Finding]:
     """Compare tables and indexes with those that the migrations create."""
     with closing(sqlite3.connect(":memory:")) as expected:
+        # A store of an older library is intact with the tables of its own version.
         for script in migrations_of_files()[: reader.schema_version]:
             expected.executescript(script)
         should_be: dict[str, str] = dict(expected.execute(_SCHEMA))
@@ -342,8 +345,10 @@ _DERIVED: Final = (
 def _objects(reader: PostgresReader) -> Iterator[Finding]:
     """Check that everything that the migrations create exists, and that the tables are a store."""
     expected: set[tuple[str, str]] = set()
+    # As far as this schema was migrated: an older library's store is intact.
     for migration in migrations_of_schemas()[: reader.schema_version]:
         for verb, kind, name in _NAMED.findall(migration.sql):
+            # In the order of the migrations: a later one may drop an object that an earlier one created.
             (expected.add if verb == "CREATE" else expected.discard)((kind, name))
     found = {(kind, name) for kind, name in reader.rows(_FOUND, reader.settings.schema)}
     for kind, name in sorted(expected - found):
@@ -387,6 +392,7 @@ def verified(
         StoreUnavailable: the log grew by more, or the store cannot be read now.
     """
     by = "SQLite" if isinstance(reader, Reader) else "the server"
+    # One by one: damage ends a check, and the others may still find more.
     for check in _checks(reader, max_log_growth_bytes):
         with _noting_damage(report, by):
             report.add(check())

@@ -34,6 +34,7 @@ T = TypeVar("T")
 MAX_ROWS: Final = 1_000
 """The maximum number of rows that one `send_waiting` call sends."""
 
+# All others are decisions on the request itself, which the same request would meet again.
 _AGAIN: Final = (AccessDenied, EngineClosed, OutcomeUnknown, Overloaded, ServerUnreachable, StoreError)
 """The errors after which a row waits: the engine did not decide on the request, or its answer was lost."""
 
@@ -79,7 +80,9 @@ def send_after_commit(
         InvalidId: the id is not valid.
         InvalidInput: the input does not have its declared type, or is too large.
     """
+    # Made with the row: each attempt to send it has the same key.
     key = idempotency_key or f"outbox-{uuid4()}"
+    # Checked now: in the view the caller can still answer for a wrong input. Later there is only a refused row.
     checked = request_of(definition, request, key=key, max_bytes=Limits().payload_bytes, of="send_after_commit")
     row = OutboxRequest(
         kind=definition.kind,
@@ -89,6 +92,7 @@ def send_after_commit(
         payload=checked.payload,
         key=key,
     )
+    # In the caller's transaction: the row exists exactly if the rest of it does.
     row.save(using=using, force_insert=True)
     # Robust: the transaction has committed, so an error of the sending must not fail the view.
     transaction.on_commit(partial(send_waiting, instance=row.instance, using=using), using=using, robust=True)
@@ -108,6 +112,7 @@ def send_waiting(*, instance: str | None = None, using: str | None = None) -> Se
         rows = rows.filter(instance=instance)
     sent = refused = 0
     for row in rows[:MAX_ROWS]:
+        # By name: the code may have changed since, and the engine gets the text of the row.
         call = jobs().handle_by_name(row.kind, row.job).call
         # Not `row.save`: it fails if another process has sent the row meanwhile, and deleted it.
         of_row = OutboxRequest.objects.using(using).filter(pk=row.pk)

@@ -259,12 +259,14 @@ class PerdureBackend(BaseTaskBackend):
         Raises:
             DefinitionError: the option is missing, or is not the path of a pool that `task_pool` made.
         """
+        # At first use: the option names a module of the project, whose models may not be ready when backends are made.
         if self._pool is None:
             path = self.options.get("pool", "")
             try:
                 found = import_string(path)
             except ImportError:
                 found = None
+            # A pool that was made otherwise has other items, and its work would fail for each task.
             if not isinstance(found, WorkerPool) or found.policy.key is not _queue_of:
                 expected = "the dotted path of a pool that task_pool returned, such as 'shop.jobs.tasks'"
                 raise DefinitionError(f"option 'pool' of the task backend {self.alias!r}", path, expected)
@@ -302,6 +304,7 @@ class PerdureBackend(BaseTaskBackend):
         result = _ready(task, id_, args, kwargs, enqueued_at=timezone.now())
         item = EnqueuedTask(
             path=task.module_path,
+            # Already normalized by Django, whose rules say which arguments a task may have.
             arguments=json.dumps({"args": result.args, "kwargs": result.kwargs}),
             queue=task.queue_name,
             priority=task.priority,
@@ -309,6 +312,7 @@ class PerdureBackend(BaseTaskBackend):
             is_async=iscoroutinefunction(task.func),
         )
         after = None if task.run_after is None else _aware(task.run_after)
+        # From the lowest priority up: a head start cannot be negative.
         head_start = f"{(task.priority - TASK_MIN_PRIORITY) * self._step_ms()} ms"
         if self.options.get("outbox", False):
             send_after_commit(self.pool, id_, lambda sender: sender.put(item, at=after, head_start=head_start))

@@ -201,6 +201,7 @@ class RestateGateway(ReadingGateway):
             return Failure(_refusal(request.action))
         body = encoded(TurnRequest.of(request))
         interrupts = isinstance(command, Terminate) and command.when == "interrupt"
+        # One deadline for all repeats and waits of this call: each of them on its own could add up to hours.
         deadline_ms, pause_ms = self.runtime.monotonic_ms() + self.wait_timeout_ms, PAUSE_MS
         while True:
             ask = self._interrupting if interrupts else self._turn
@@ -210,6 +211,8 @@ class RestateGateway(ReadingGateway):
             answer: TurnAnswer = sent.unwrap()
             if answer.form == "run":
                 return await self._attached(job, answer.body, deadline_ms)
+            # Deferred: a run in progress must end first, and a mailbox that waited for it would block all other
+            # requests.
             if answer.form != "deferred":
                 return answer.result(job)
             if self.runtime.monotonic_ms() + pause_ms > deadline_ms:
@@ -239,6 +242,7 @@ class RestateGateway(ReadingGateway):
                 if turn.done():
                     return turn.result()
         finally:
+            # The caller has left. The `terminate` that Restate has accepted happens all the same.
             turn.cancel()
 
     async def _attached(self, job: AnyDefinition, invocation: str, deadline_ms: float) -> Result[Any, Any]:
@@ -251,6 +255,7 @@ class RestateGateway(ReadingGateway):
             reply = found.unwrap()
             if reply.status == _OK:
                 return decoded(RunEnd, reply.body).answer.result(job)
+            # A node may not know yet an invocation that another one accepted a moment ago.
             if reply.status != _ABSENT or self.runtime.monotonic_ms() - since_ms > ATTACH_MS:
                 return Failure(OutcomeUnknown(f"the run {invocation} has no result: {_detail(reply)}"))
             await self.runtime.sleep(PAUSE_MS)
@@ -276,6 +281,7 @@ class RestateGateway(ReadingGateway):
         reply = found.unwrap()
         if reply.status == _OK:
             return Success(reply.body)
+        # No service of this name: nothing was applied, so the outcome is not unknown.
         if reply.status == _ABSENT:
             reason = f"{_detail(reply)}; register the worker of this app with the cluster"
             return Failure(ServerUnreachable(self.ingress, reason))
@@ -295,12 +301,15 @@ class RestateGateway(ReadingGateway):
                 reason = f"status {reply.status}: {_detail(reply)}"
             except NotSent as away:
                 reason = away.reason
+            # From here on the request may have been handled: it is repeated up to the deadline, and no longer given up
+            # after `timeout`.
             except AnswerLost as lost:
                 reason, sent = lost.reason, True
             except ClientClosed:
                 return Failure(EngineClosed())
             now_ms = self.runtime.monotonic_ms()
             if now_ms + pause_ms > (deadline_ms if sent else min(deadline_ms, reach_ms)):
+                # A read has no key, and its outcome does not matter.
                 error = OutcomeUnknown(reason) if sent and key is not None else ServerUnreachable(self.ingress, reason)
                 return Failure(error)
             await self.runtime.sleep(pause_ms)
@@ -334,6 +343,7 @@ class RestateGateway(ReadingGateway):
             if not isinstance(found, Success):
                 return Failure(found.failure())
             bodies = found.unwrap().bodies
+            # The journal was cut since the row was read.
             if not bodies:
                 break
             rows.extend(bodies)
@@ -353,6 +363,7 @@ class RestateGateway(ReadingGateway):
             if not isinstance(found, Success):
                 return Failure(found.failure())
             row = None if found.unwrap().row is None else decode_instance(found.unwrap().row or "")
+            # An instance that was there and is gone has ended. One that never was is an error of the caller.
             seen = seen or row is not None or found.unwrap().existed
             try:
                 if _ends(job, row, wanted):
@@ -381,6 +392,7 @@ class RestateGateway(ReadingGateway):
             return Failure(loaded.failure())
         row: Instance | None = loaded.unwrap()
         is_open = row is not None and not job.has_answered(row, place)
+        # Another incarnation has the same id, and none of the replies of this one.
         if row is None or is_open or row.incarnation != place[0]:
             return Success(UpdateReply(form="waiting") if is_open else NO_REPLY)
         rows = await self.journal(row)
@@ -414,6 +426,7 @@ class RestateGateway(ReadingGateway):
     async def _find(self, wanted: ListFilter) -> Result[Listing, CallError]:
         if wanted.where:
             return Failure(_refusal("where of list"))
+        # A prefix of the printed address, as far as the filter begins it. `_fits` checks the rest.
         prefix = f"{wanted.kind or ''}:{wanted.name or ''}:{wanted.id_prefix}" if wanted.kind and wanted.name else ""
         found, after = list[Instance](), "" if wanted.after is None else str(wanted.after)
         scanned = 0
@@ -428,6 +441,7 @@ class RestateGateway(ReadingGateway):
                 if row is not None and self._fits(row, wanted):
                     found.append(row)
                 stops = wanted.max_scanned is not None and scanned >= wanted.max_scanned
+                # Checked for each row: the next page begins behind this one, and not behind the page that SQL returned.
                 if len(found) == wanted.limit or stops:
                     place = Address.parse(after)
                     listed = tuple(map(self.listed, found))
@@ -463,6 +477,7 @@ class RestateGateway(ReadingGateway):
     async def _mailboxes(self, prefix: str, after: str) -> Result[list[tuple[str, MailboxState]], Any]:
         query = (  # the texts are quoted
             f"SELECT service_key, value_utf8 FROM state WHERE service_name = '{MAILBOX}' AND key = '{STATE}' "  # noqa: S608 - as above
+            # Pages by key and not by offset: mailboxes that come and go between two pages shift no row.
             f"AND starts_with(service_key, {_quoted(prefix)}) AND service_key > {_quoted(after)} "
             f"ORDER BY service_key LIMIT {ROWS}"
         )
@@ -616,6 +631,7 @@ def _path(address: Address, handler: str) -> str:
 
 
 def _quoted(text: str) -> str:
+    # Ids are free text of callers: an apostrophe must not end the literal.
     return "'" + text.replace("'", "''") + "'"
 
 
@@ -700,6 +716,7 @@ def _settings(
         admin=None if admin is None else _http(admin, "admin_url"),
         jobs=jobs,
         timeout_ms=timeout_ms,
+        # A call that waits for its run also has to reach the cluster.
         wait_timeout_ms=max(timeout_ms, wait_ms),
     )
 

@@ -74,6 +74,7 @@ def loaded_of(state: MailboxState, key: str | None, now_ms: int) -> Loaded:
         key: the request's idempotency key.
         now_ms: the present: keys that have expired are unknown.
     """
+    # Expired keys are dropped by the next write only. Until then they must not answer.
     living = [each for each in state.keys if each.expires_ms > now_ms]
     found = None if key is None else next((each for each in living if each.key == key), None)
     return Loaded(instance=row_of(state), remembered=found, keys_held=len(living))
@@ -82,6 +83,8 @@ def loaded_of(state: MailboxState, key: str | None, now_ms: int) -> Loaded:
 def running_in(job: AnyDefinition, state: MailboxState) -> tuple[str, ...]:
     """Return the run ids in progress. A mailbox waits for its other runs, so their claims are abandoned."""
     row = row_of(state)
+    # A stopped run is not in progress: without this, nothing would recover it, and its claim would hold the row for
+    # ever.
     if job.occupancy != "claim_only" or row is None or row.claim is None or row.claim.run_id == state.stopped:
         return ()
     return (row.claim.run_id,)
@@ -138,25 +141,32 @@ def applied(
     before = row_of(state)
     if isinstance(write, Put):
         new = write.instance
+        # Not below the clock: a mailbox that was deleted counts from 0 again, and an old fence must not fit a new
+        # instance.
         if not new.incarnation:
             incarnation = max(state.incarnation + 1, now_ms)
             new, state = new.changed(incarnation=incarnation), attrs.evolve(state, incarnation=incarnation)
         if transition.journal is not None:
+            # Before the new rows: these get the keys of the new journal, which no reader of the old state looks at.
             if transition.journal.earlier == "cut":
                 state = _without_journal(state, before)
             bodies = transition.journal.bodies
             first = new.journal_length - len(bodies)
+            # An appended row has a key of its own, so a write costs no more than its own rows.
             changed = (*enumerate(bodies, first), *transition.journal.rewritten)
             rows = tuple((journal_key(state.journal, place), body) for place, body in changed)
         state = attrs.evolve(state, row=encode_instance(new))
     elif isinstance(write, Purge):
+        # The mailbox stays, with its keys and its last answer: a repeated invocation still finds them.
         state = attrs.evolve(_without_journal(state, before), row=None, purged_ms=now_ms, stopped="")
+    # A key is stored once: the result of a run replaces the entry of its acceptance.
     replaced = {each.key for each in transition.remember}
     keys = (
         *(each for each in state.keys if each.key not in replaced and each.expires_ms > now_ms),
         *transition.remember,
     )
     state = _with_messages(attrs.evolve(state, keys=keys), transition)
+    # Last: the alarm depends on the row as it is now written.
     return armed(state, str(transition.address), now_ms), rows
 
 
@@ -169,9 +179,11 @@ def _without_journal(state: MailboxState, row: Instance | None) -> MailboxState:
 
 def _with_messages(state: MailboxState, transition: Transition) -> MailboxState:
     for message in transition.messages:
+        # Numbered by the sender: the number is a part of the run id at the receiver, and `dropped` refers to it.
         state = attrs.evolve(state, messages=state.messages + 1)
         order = MessageOrder(message=StoredMessage(message_id=state.messages, message=message))
         state = queued(state, MAILBOX, "deliver", str(message.target), encoded(order))
+    # Sends of earlier invocations cannot be taken back: those to itself up to this number are refused when they arrive.
     if isinstance(transition.write, Purge) and transition.write.own_messages == "dropped":
         held = tuple(each for each in state.held if each.message.sender != transition.address)
         state = attrs.evolve(state, dropped=state.messages, held=held)
@@ -181,8 +193,10 @@ def _with_messages(state: MailboxState, transition: Transition) -> MailboxState:
 def armed(state: MailboxState, address: str, now_ms: int) -> MailboxState:
     """Return the state with its alarm armed. At most one counts: a later alarm waits for the one that is armed."""
     due_ms = due_of(state)
+    # Restate cannot cancel a delayed send. An alarm that fires early looks at the row and arms the next one.
     if due_ms is None or (state.armed_ms is not None and state.armed_ms <= due_ms):
         return state
+    # An older alarm finds another number than its own, and does nothing.
     number = state.alarms + 1
     state = attrs.evolve(state, alarms=number, armed_ms=due_ms)
     at_ms = due_ms if due_ms > now_ms else None
@@ -196,6 +210,7 @@ def due_of(state: MailboxState) -> int | None:
     """
     row = row_of(state)
     if row is None:
+        # As long as a key is kept, its repeat must be answered, also without the instance.
         return max((state.purged_ms + KEPT_MS, *(each.expires_ms for each in state.keys)))
     return None if row.claim is not None or row.event_claim is not None else row.due_ms
 
@@ -278,9 +293,12 @@ def settled(state: MailboxState, stored: StoredMessage, fate: MessageFate | None
     match fate:
         case Postponed():
             again = attrs.evolve(stored, deliveries=fate.deliveries, not_before_ms=fate.not_before_ms, error=fate.error)
+            # The state is one value that each invocation reads and writes: it must not grow with a sender that never
+            # stops.
             if len(state.held) >= MAX_HELD:
                 at_ms = fate.not_before_ms + OVERFLOW_MS
                 return queued(state, MAILBOX, "deliver", target, encoded(MessageOrder(message=again)), at_ms=at_ms)
+            # At its old place: it must stay ahead of the later messages from its sender.
             state = attrs.evolve(state, held=(*state.held[:place], again, *state.held[place:]))
         case DeadLettered():
             dead = attrs.evolve(stored, deliveries=fate.deliveries, error=fate.error)
@@ -299,6 +317,7 @@ def _place_of(state: MailboxState, stored: StoredMessage) -> int:
 
 def held_behind(state: MailboxState, stored: StoredMessage) -> MailboxState:
     """Return the state with a message behind the earlier ones from its sender."""
+    # Behind all that wait, as far as that can be arranged with a delay.
     if len(state.held) >= MAX_HELD:
         body = encoded(MessageOrder(message=stored))
         at_ms = max(each.not_before_ms for each in state.held) + OVERFLOW_MS
@@ -326,5 +345,6 @@ def _first_of_senders(state: MailboxState) -> tuple[StoredMessage, ...]:
     """Return the messages that wait for no other message from their sender."""
     first: dict[Address, StoredMessage] = {}
     for each in state.held:
+        # Messages of one sender keep their order. Those of others do not wait for a sender whose message fails.
         first.setdefault(each.message.sender, each)
     return tuple(first.values())

@@ -118,16 +118,19 @@ class ContextCalls:
         try:
             while True:
                 await ctx.run_typed("run", self._segment(task))
+                # Checked after each segment: the segment also ends when the program does.
                 if task.done():
                     return task.result()
                 make, answer = self._queue.pop(0)
                 made = await make(ctx)
+                # A cancelled program no longer waits for its answer.
                 if not answer.done():
                     answer.set_result(made)
         except TerminalError:
             await self._stopped(task)
             raise
         finally:
+            # Whatever the handler fails with: a program that runs on would overlap the next delivery.
             if not task.done():
                 task.cancel()
 
@@ -135,6 +138,7 @@ class ContextCalls:
         """Cancel a program, and let it end for a while: the next delivery must not overlap it."""
         over: Future[None] = self.runtime.future()
         task.add_done_callback(lambda _: _resolve(over))
+        # At most so long: a program that catches its cancellation must not hold the object.
         timer = self.runtime.call_later(CLEANUP_MS, lambda: _resolve(over))
         task.cancel()
         await over
@@ -142,6 +146,7 @@ class ContextCalls:
 
     def _segment(self, task: SpawnedTask[Any]) -> Callable[[], Coroutine[Any, Any, int]]:
         async def segment() -> int:
+            # Restate's journal has one entry for all of this: the program's own awaits are none of Restate's.
             while not self._queue and not task.done():
                 self._wake = self.runtime.future()
                 await self._wake
@@ -178,6 +183,7 @@ class HeldRecord:
     async def write(self, transition: Transition) -> bool:
         """Keep a transition for the run's end."""
         self.transitions.append(encode_transition(transition))
+        # The run's next transition builds on this one, though the mailbox has not written it yet.
         if isinstance(transition.write, Put):
             self.row = transition.write.instance
         elif isinstance(transition.write, Purge):
@@ -219,6 +225,7 @@ class BesideRecord:
         while True:
             await self.calls.runtime.sleep(pause_ms)
             row = (await self.load()).instance
+            # Also when the row is gone: the run must learn that it was terminated.
             if row is None or row.version != version:
                 return
             pause_ms = min(2 * pause_ms, MAX_CHANGE_MS)
@@ -248,8 +255,12 @@ class RunObject:
         order = decoded(RunOrder, body)
         data = await ctx.get(COUNT, _BYTES)
         count = None if data is None else decoded(RunCount, bytes(data))
+        # Another run: the count and the end of the last one are no longer wanted, because its invocation has been
+        # answered.
         if count is None or count.key != order.key:
             count = RunCount(key=order.key, begun=0)
+        # A repeat of an invocation whose answer was lost. The end that was written counts, and nothing is performed
+        # again.
         if count.end is not None:
             return encoded(count.end)
         row, calls = decode_instance(order.row), ContextCalls(self.runtime())
@@ -259,6 +270,8 @@ class RunObject:
         try:
             step = await calls.perform(ctx, self._recovered(job, record, order, row, count.begun))
             if isinstance(step, Mark):
+                # Before the program: if the worker dies in the middle of it, the next delivery knows, and is marked as
+                # a repeat.
                 count = attrs.evolve(count, begun=step.claim.deliveries)
                 ctx.set(COUNT, encoded(count), _BYTES)
                 # Its answer proves that the count is durable: a state that is set travels with the next await.
@@ -270,9 +283,11 @@ class RunObject:
         except TerminalError:
             end = self._stopped(job, row, order)
             if order.beside:
+                # Beside the mailbox, no handler waits for this run: without an order of its own, its claim would stay.
                 again = encoded(RecoverOrder(run_id=order.run_id))
                 key = f"{order.key}:stopped"
                 ctx.generic_send(MAILBOX, "recover", again, key=ctx.key(), send_delay=STOPPED, idempotency_key=key)
+        # Kept after the answer: cleared here, a repeated invocation would begin the program without a mark.
         ctx.set(COUNT, encoded(attrs.evolve(count, end=end)), _BYTES)
         return encoded(end)
 
@@ -283,6 +298,7 @@ class RunObject:
 
         A delivery that did not begin the program is no repeat.
         """
+        # At first the order's own row is current, because its claim was just written: no call to the mailbox.
         present = row if not begun else (await record.load()).instance
         while True:
             claim = claim_of(present, order.run_id, event=order.event)
@@ -293,11 +309,14 @@ class RunObject:
             # Another epoch than the claim's: the process died that had it.
             step = recover(job, present, claim, self.inputs(epoch=claim.owner + 1))
             if not await record.write(step.transition):
+                # Another turn wrote the row meanwhile. The death is counted on the present row.
                 present = (await record.load()).instance
                 continue
+            # A recovery that is a commit alone has parked the run: it died too often.
             if isinstance(step, Commit):
                 died = f"the process died {claim.recoveries + 1} times during this run, which is parked"
                 return TurnAnswer.refused(job, OutcomeUnknown(died))
+            # Read back: the claim now has the number under which this delivery begins.
             present = (await record.load()).instance
 
     async def _performed(

@@ -129,6 +129,7 @@ class ServedApp:
     def runtime(self) -> Runtime:
         """The event loop's runtime."""
         if self._runtime is None:
+            # Made in the event loop, which does not exist yet when the app is assembled.
             self._runtime = self.make_runtime()
         return self._runtime
 
@@ -177,6 +178,7 @@ class RestateApp:
         async with AsyncExitStack() as stack:
             try:
                 await self._enter(stack)
+            # Without this message, some servers start anyway, and every invocation fails.
             except Exception as error:  # noqa: BLE001 - the server reports it, and ends
                 await send({"type": "lifespan.startup.failed", "message": repr(error)})
                 return
@@ -190,6 +192,8 @@ class RestateApp:
         manager: Any = self.worker.app.services()
         services = await stack.enter_async_context(manager)
         for job in self.worker.jobs.values():
+            # Before the server says that it is ready: a missing service is found at the start, and not by the first
+            # customer.
             check_services(services, job.plan.needs, job=f"{job.kind}:{job.name}")
         self.worker.services = services
 
@@ -208,6 +212,7 @@ def restate_app(app: App[Any], /, *, identity_keys: Sequence[str] = ()) -> Resta
     """
     check_served(app)
     worker = ServedApp(app, app.served, None if callable(app.services) else app.services)
+    # Events have a run object of their own: in one object, an event would wait for the run in progress.
     objects = (_mailbox(worker), _runs(worker, RUN), _runs(worker, EVENT_RUN), _dead_letters())
     endpoint: Any = restate.app(services=objects, protocol="bidi", identity_keys=list(identity_keys) or None)
     return RestateApp(worker, endpoint)
@@ -260,6 +265,7 @@ def _check_job(job: AnyDefinition) -> None:
 def _object(name: str, **options: Any) -> VirtualObject:
     made = VirtualObject(
         name,
+        # The state has all that a repeat needs, so Restate need not keep the journals of its own.
         journal_retention=timedelta(0),
         idempotency_retention=timedelta(minutes=10),
         invocation_retry_policy=RETRY,
@@ -282,6 +288,7 @@ def _mailbox(worker: ServedApp) -> VirtualObject:
     )
     for name in ("turn", "alarm", "deliver", "redeliver", "recover", "commit"):
         _add(made, name, getattr(handlers, name))
+    # Shared handlers run beside the exclusive one: a read must not wait for a run, and an interruption cannot.
     for name in ("read", "journal", "interrupt"):
         _add(made, name, getattr(handlers, name), "shared")
     return made
@@ -300,6 +307,7 @@ def _runs(worker: ServedApp, name: str) -> VirtualObject:
 
 def _longest(worker: ServedApp) -> timedelta:
     """Return how long an invocation may be silent: Restate suspends one that is silent for longer, and repeats it."""
+    # One timeout for all: Restate has it for each service, and jobs share the services.
     longest = max(job.plan.run_timeout_ms for job in worker.jobs.values())
     return timedelta(milliseconds=longest) + timedelta(minutes=1)
 
@@ -308,6 +316,7 @@ def _dead_letters() -> VirtualObject:
     made = _object(DEAD_LETTERS, ingress_private=True)
 
     async def keep(ctx: ObjectContext, body: bytes) -> bytes:
+        # By invocation: a repeat overwrites its own letter.
         ctx.set(f"letter {ctx.request().id}", body, _BYTES)
         return b""
 
@@ -348,6 +357,7 @@ class Mailboxes:
             return encoded(TurnAnswer.refused(job, refused))
         before = state
         state, answer = await self._decided(turn, state, request)
+        # An operator who resumes an instance has repaired the cause: its messages need not wait out their pauses.
         if request.action == "resume" and state.held:
             held = tuple(attrs.evolve(each, not_before_ms=0) for each in state.held)
             state = queued(attrs.evolve(state, held=held), MAILBOX, "redeliver", ctx.key(), EMPTY)
@@ -363,6 +373,7 @@ class Mailboxes:
         most = job.max_input(given.action, limits.payload_bytes, limits.input_bytes)
         within(given.payload.encode(), most, what=f"{given.action} of {job.kind}:{job.name}")
         request = given.parsed(job)
+        # A fork reads another instance's journal, and one mailbox cannot read another's state atomically.
         if type(request.command) in job.copying:
             raise InvalidInput(given.action, (f"{given.action} is not served on Restate: it reads another instance",))
         return request
@@ -373,11 +384,13 @@ class Mailboxes:
         if answered is not None or decoded(AlarmOrder, body).number != state.alarms:
             return answered or b""
         turn, now_ms = self._turn(ctx), self.worker.runtime.now_ms()
+        # This alarm has fired: whatever is due next is armed by the write.
         state = attrs.evolve(state, armed_ms=None)
         if not is_waiting(state):  # else this invocation has begun a run before
             due_ms = due_of(state)
             if due_ms is None or due_ms > now_ms:
                 return await self._close(ctx, None, armed(state, ctx.key(), now_ms), b"")
+            # Held messages are in the state, and would be lost with it.
             if state.row is None and not state.held:
                 ctx.clear_all()
                 return b""
@@ -448,6 +461,8 @@ class Mailboxes:
             return answered
         transition = decode_transition(decoded(WriteOrder, body).transition)
         row = row_of(state)
+        # The run decided on a row that another turn may have changed since. A transition without a write, such as
+        # messages alone, has nothing to conflict with.
         if isinstance(transition.write, Put | Purge) and transition.expected != (None if row is None else row.fence):
             return encoded(WriteAnswer(written=False))
         state = self._apply(self._turn(ctx), state, transition)
@@ -464,6 +479,8 @@ class Mailboxes:
         row = row_of(state)
         length = 0 if row is None else row.journal_length
         places = range(wanted.first, min(wanted.first + wanted.limit, length))
+        # Rows are written before the state that names them, so all of these exist. One that a cut removes meanwhile is
+        # left out.
         found = [await ctx.get(journal_key(state.journal, place), _BYTES) for place in places]
         return encoded(attrs.evolve(wanted, bodies=tuple(each.decode() for each in found if each is not None)))
 
@@ -479,6 +496,8 @@ class Mailboxes:
         """Decide a request, and wait for the runs that hold the mailbox. The caller writes the last state."""
         while True:
             pending = state.pending
+            # Only for the invocation that began it. Another one finds a run whose invocation was killed, and decides on
+            # the row.
             if pending is not None and is_waiting(state):
                 state, answer = await self._ended(turn, state, pending)
                 if pending.then == "answer":
@@ -489,6 +508,8 @@ class Mailboxes:
             then: Literal["answer", "decide"] = "answer"
             try:
                 step = decide(turn.job, turn.address, loaded, request, inputs, self.worker.services)
+                # The row has the claim of a run that is not in progress. Its recovery is decided first, then this
+                # request again.
                 if isinstance(step, RecoverFirst):
                     then = "decide"
                     step = decide(turn.job, turn.address, loaded, RECOVER, inputs, self.worker.services)
@@ -524,6 +545,8 @@ class Mailboxes:
             then=then,
         )
         if not is_beside(turn.job, claim):
+            # Durable before the run is called: the repeated invocation continues with this run, and decides nothing
+            # again.
             state = await self._write(turn.ctx, attrs.evolve(state, pending=pending), None)
             return state, None
         order = encoded(order_of(state, pending, beside=True))
@@ -538,8 +561,11 @@ class Mailboxes:
         order = encoded(order_of(state, pending, beside=False))
         call = turn.ctx.generic_call(service, "run", order, key=str(turn.address), idempotency_key=pending.run_key)
         try:
+            # With the invocation's id in the state, `interrupt` can cancel it while this handler waits.
             state = await self._write(turn.ctx, attrs.evolve(state, run=await call.invocation_id(), sends=()), None)
             end = decoded(RunEnd, await call)
+        # The run object's invocation was killed by an operator. How far it came is unknown, so the claim stays, and is
+        # recovered.
         except TerminalError:
             lost = OutcomeUnknown("the invocation of the run was killed; the run is delivered again")
             end = RunEnd(form="stopped", answer=TurnAnswer.refused(turn.job, lost))
@@ -551,6 +577,7 @@ class Mailboxes:
         return state, end.answer
 
     def _recovering(self, turn: Turn, state: MailboxState, run_id: str) -> MailboxState:
+        # A moment later: the `terminate` that cancelled the run is to be decided before its next delivery.
         body, at_ms = encoded(RecoverOrder(run_id=run_id)), self.worker.runtime.now_ms() + STOPPED_MS
         return queued(state, MAILBOX, "recover", str(turn.address), body, at_ms=at_ms)
 
@@ -562,8 +589,10 @@ class Mailboxes:
     async def _opened(self, ctx: ObjectContext) -> tuple[MailboxState, bytes | None]:
         """Return the state for this invocation, or the answer that it wrote already. Repeat its sends."""
         state, me = await _state_of(ctx), ctx.request().id
+        # Another invocation wrote last, so this one has not begun: its answer, sends and deletions are none of ours.
         if state.writer != me:
             return attrs.evolve(state, writer=me, answer=None, sends=(), cleared=()), None
+        # The same sends with the same keys: Restate drops those that it has accepted before.
         state = await self._send(ctx, state)
         answer = None if state.answer is None else state.answer.encode()
         return attrs.evolve(state, sends=(), cleared=()), answer
@@ -572,6 +601,7 @@ class Mailboxes:
         if transition.is_empty:
             return state
         state, rows = applied(state, transition, self.worker.runtime.now_ms())
+        # Before the state: several keys are not written atomically, and a row that no state names does not exist.
         for key, body in rows:
             turn.ctx.set(key, body.encode(), _BYTES)
         return state
@@ -588,6 +618,8 @@ class Mailboxes:
 
     async def _write(self, ctx: ObjectContext, state: MailboxState, answer: bytes | None) -> MailboxState:
         state = attrs.evolve(state, answer=None if answer is None else answer.decode())
+        # Before the sends, whose keys are numbered by it: a repeat that did not find this state would decide again,
+        # under the same keys.
         ctx.set(STATE, encoded(state), _BYTES)
         state = await self._send(ctx, state)
         return attrs.evolve(state, sends=(), cleared=())
@@ -595,6 +627,7 @@ class Mailboxes:
     async def _send(self, ctx: ObjectContext, state: MailboxState) -> MailboxState:
         """Make the written state's sends. A run's invocation beside the mailbox becomes a part of the state."""
         run: str | None = None
+        # After the state that no longer names them.
         for cleared in state.cleared:
             for place in range(cleared.rows):
                 ctx.clear(journal_key(cleared.journal, place))
@@ -608,6 +641,7 @@ class Mailboxes:
                 send_delay=timedelta(milliseconds=delay_ms) if delay_ms else None,
                 idempotency_key=send.key,
             )
+            # Only now does the invocation have an id: a caller attaches to it, and `interrupt` cancels it.
             if send.service == RUN:
                 run = await handle.invocation_id()
         if run is None or run == state.run:

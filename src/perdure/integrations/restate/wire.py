@@ -111,6 +111,7 @@ class TurnAnswer:
     @classmethod
     def of(cls, job: AnyDefinition, result: Result[Any, Any]) -> TurnAnswer:
         """Return a result as it is sent."""
+        # None travels as an empty body: a kind whose answers have no type has no codec for it.
         if isinstance(result, Success):
             answer: Any = result.unwrap()
             return cls(form="answer", body="" if answer is None else job.plan.answers.encode(answer).decode())
@@ -129,6 +130,7 @@ class TurnAnswer:
         if self.form != "answer":
             return Failure(OutcomeUnknown(f"the mailbox answered {self.form}"))
         try:
+            # `open` and not `decode`: newer code may add members, and the answer is only read.
             return Success(job.plan.answers.open(self.body.encode()).value if self.body else None)
         except InvalidInput as problem:
             return Failure(OutcomeUnknown(f"the answer does not decode: {problem}"))
@@ -363,6 +365,7 @@ _CODECS: Final[dict[type, Codec[Any]]] = {}
 
 
 def _codec(cls: type[T]) -> Codec[T]:
+    # Built at first use: an import of this module must not build a dozen codecs.
     if cls not in _CODECS:
         _CODECS[cls] = Codec.of(cls, what=cls.__name__)
     return _CODECS[cls]

@@ -304,6 +304,7 @@ class Boundary:
             work: the work.
             whose: the instance whose run performs an effect, if it is one.
         """
+        # Before the fault is looked up: a worker that dies here must not use it up.
         await self.cross(f"before {at}")
         fault = self.fault_at(at)
         if fault is None:
@@ -318,6 +319,7 @@ class Boundary:
         """Return this call's fault. Every fault counts the call. A second due fault affects the next call."""
         if not self.faults:
             return None
+        # A list, so that every fault counts this call: `any` would stop at the first.
         due = [pending for pending in self.faults if pending.is_due(at)]
         if not due:
             return None
@@ -333,8 +335,10 @@ class Boundary:
         self.crash_points.append(what)
         if self.latency_ms:
             await self.runtime.sleep(self.runtime.random() * self.latency_ms)
+        # A loop: the link may be cut again in the step in which it heals.
         while self.link == "cut":
             await self._released(LINK)
+        # Half of the crossings: a task that always yields gives each interleaving the same shape.
         if self.interleaving == "operations" and self.runtime.random() < _YIELDS:
             await self.runtime.sleep(0)
 
@@ -354,6 +358,7 @@ class Boundary:
 
     async def disturbed(self, at: str, fault: Fault, work: Callable[[], Awaitable[A]]) -> A:
         """Perform work with a fault."""
+        # The work has its effect, and only then does the fault hide its answer.
         answer: Any = await work() if fault.when == "after" else None
         match fault:
             case Crash():
@@ -414,6 +419,7 @@ async def _performed(boundary: Boundary, call: EffectCall, instruction: ServiceC
     boundary.note(EffectPerformed(call))
     try:
         call.outcome = await settle_answer(default_handler(instruction, services), services)
+    # Any exception is the outcome that the trace shows, also a cancellation. It is raised again.
     except BaseException as exception:
         call.outcome = _real_io(call, exception) or exception
         if call.outcome is not exception:
@@ -478,10 +484,12 @@ class BatchCrossing(Generic[R]):
 
     async def _carried_out(self, requests: Sequence[R]) -> Answers:
         boundary, answers, together = self.boundary, list[Result[Any, Any]](), list[R]()
+        # All drawn before the first request is sent: the n-th call has its fault, whatever the group does.
         faults = [boundary.fault_at(self.operation) for _ in requests]
         await self._slow_down(faults, "before")
         for place, (request, fault) in enumerate(zip(requests, faults, strict=True)):
             if place and self.is_divisible:
+                # The requests before the death are written: the store has a part of the batch, as after a real one.
                 if boundary.dies_next:
                     await self._together(together)
                 await boundary.pass_within(f"within {self.operation}")
@@ -518,6 +526,7 @@ class BatchCrossing(Generic[R]):
         self.boundary.note(FaultInjected(fault))
         try:
             answer: Result[Any, Any] = await self.boundary.disturbed(self.operation, fault, lambda: self._one(request))
+        # A store answers with an error and does not raise. The engine is to survive one that does.
         except Exception as raised:  # noqa: BLE001 - of the fault
             return Failure(self.lost(f"the store raised: {raised!r}"))
         return answer

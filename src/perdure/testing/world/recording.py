@@ -78,6 +78,8 @@ class RecordedCall:
         """Return the requests, also those that did not reach the engine. Not those that were not valid."""
         found: list[RequestOrReading] = []
         for asked in self.asked:
+            # Building a request that is not valid raises again. It did not reach the engine, and a test need not repeat
+            # it.
             with suppress(RequestError):
                 found += [] if asked is None else [asked() if callable(asked) else asked]
         return found
@@ -256,6 +258,7 @@ class WorldConfig:
         """Return the app, built from its definitions' names. None when a definition has no name."""
         jobs = [name_of(job) for job in self.app.served.values()]
         named = [job for job in jobs if job is not None]
+        # A test with a part of the jobs would be another app.
         if len(named) < len(jobs):
             return None
         limits = _limits(self.app.limits)
@@ -359,6 +362,7 @@ class Reproduction:
 
     def wrote(self, call: object, asking: DeferredRequest) -> None:
         """Record the request in a call that the test has created and may make later."""
+        # With the call itself, so that its id is not used again for another one.
         self._written[id(call)] = call, asking
         if (
             len(self._written) > MAX_RECORDED_LINES
@@ -370,6 +374,7 @@ class Reproduction:
         _, asking = self._written.pop(id(call), (call, None))
         self._made_by[task] = line, len(line.asked)
         line.asked.append(asking)
+        # A task that has ended makes no more calls: without this, the map keeps every task of the test.
         task.add_done_callback(lambda ended: self._made_by.pop(ended, None))
 
     def asked(self, address: Address, request: Request | Reading) -> None:
@@ -409,6 +414,7 @@ class Reproduction:
         """Yield the lines that have an effect: a settle without a change since the last one has none."""
         stirred = False
         for line in self.lines:
+            # Each inspection settles: most of these lines change nothing, and would hide the others.
             if line.is_needed and (stirred or line.method != "settle"):
                 stirred = line.method in _STIRRING or (stirred and line.method in _QUIET)
                 yield line

@@ -89,6 +89,7 @@ class WatchedGateway(LocalGateway):
     ) -> Call[Any, Any]:
         """Send a request, and note it and its answer."""
         call = Call(partial(self._watched, definition, id_, build), name)
+        # A function: building a request that is not valid raises, which is the caller's matter and not the recorder's.
         self.recorder.wrote(call, lambda: (definition.address(id_), build(Limits())))
         return call
 
@@ -101,6 +102,7 @@ class WatchedGateway(LocalGateway):
             return request
 
         result = await self._begun(job, id_, noted)
+        # A request that is not valid never reached the engine, and has no number.
         if numbers:
             self.recorder.answered(numbers[0], result)
         return result
@@ -281,6 +283,7 @@ class Worker:
         """Stop gracefully. Return whether the stop ended in time."""
         if self.open_app is None:
             return True
+        # In a task, which is left behind if it hangs: the test must fail, and not wait.
         closing = self.begin(self.open_app.__aexit__(None, None, None))
         if not self.wait_for(closing.done, within_ms):
             return False
@@ -297,6 +300,7 @@ class Worker:
         """End the worker without a record: close its store, and never run its tasks again."""
         self.boundary.shut("at its current step")
         self.settle_quietly()  # calls that had not started reach the boundary, so that each coroutine was awaited
+        # The process is dead, but its file is open in this one: a real death would have closed it.
         if self.store is not None:
             self._outside_boundary(_closed(self.store))
         self.simulation.close()
@@ -336,6 +340,7 @@ class Worker:
 
     def begin(self, work: Coroutine[Any, Any, A]) -> SpawnedTask[A]:
         """Start a coroutine concurrently with the other tasks."""
+        # Ended ones are dropped: a world that makes a million calls must not remember them.
         self._begun = [task for task in self._begun if not task.done()]
         task = self.simulation.runtime.spawn(work, name="caller")
         self._begun.append(task)
@@ -348,6 +353,7 @@ class Worker:
             WorkerDied: it died first.
         """
         boundary = self.boundary
+        # A dead worker reaches nothing more: without this, the clock would move until the patience ends.
         self.backend.run_until(self.simulation, lambda: boundary.died_at is not None or reached(), within_ms)
         self.raise_mistake()
         if boundary.died_at is not None:
@@ -381,6 +387,7 @@ class Worker:
         Raises:
             HookBug: there is one.
         """
+        # Cleared first: the next call must not raise the same one.
         found, self.mistakes = self.mistakes, []
         if found:
             raise found[0]
@@ -392,6 +399,7 @@ class Worker:
     def wake(self, now_ms: int) -> None:
         """Continue after a stall that ends now. External operations have completed meanwhile."""
         self.boundary.release_all()
+        # The clock jumps, and no timer fires on the way: a stopped process sees all of them late at once.
         self.simulation.stand_still(now_ms - self.simulation.now_ms)
         self.settle_quietly()
 
@@ -435,8 +443,10 @@ def come_to_rest(worker: Worker) -> None:
     if jobs is None:
         return
     engine = engine_of(jobs)
+    # First: an alarm that fires now would begin new work, without an end.
     worker.complete(engine.stop_loops())
     reached = worker.wait_for(lambda: engine.in_flight().is_empty and not worker.unanswered, PATIENCE_MS)
+    # A program that still runs may wait for ever on purpose. The stop cancels it.
     if not reached and engine.in_flight().programs == 0:
         raise NotAtRest("everything settled", (*engine.in_flight().described(), *worker.remaining))
     if not worker.try_to_close(PATIENCE_MS):
@@ -513,6 +523,7 @@ class Workers:
         timeline = self.timeline()
         number = timeline.worker
         for worker in self.usurped:
+            # Each event names its worker, also those of a stalled one.
             timeline.worker = worker.number
             worker.wake(self.clock.now_ms)
         timeline.worker = number
@@ -545,13 +556,17 @@ class Workers:
         timeline = self.timeline()
         timeline.worker = number = timeline.worker + 1
         simulation = Simulation(
-            seed=self.seed + (number - 1) * _SEEDS_OF_A_WORKER, start=self.clock.now, max_steps=MAX_STEPS
+            # Far apart: worker 2 of seed 0 must not repeat worker 1 of seed 1.
+            seed=self.seed + (number - 1) * _SEEDS_OF_A_WORKER,
+            start=self.clock.now,
+            max_steps=MAX_STEPS,
         )
         simulation.runtime = attrs.evolve(simulation.runtime, sizes=self.sizes)
         self.clock.follow(simulation)
         boundary = Boundary(
             runtime=simulation.runtime,
             note=timeline.note,
+            # The same list: a fault that a worker did not meet waits for the next one.
             faults=self.faults,
             interleaving=self.interleaving,
             requests=self.requests,

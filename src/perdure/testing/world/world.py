@@ -183,6 +183,7 @@ class World:
         self.at_end = at_end
         self.clock = clock or Clock()
         self._start_ms = self.clock.now_ms
+        # An argument wins over the environment: a test that needs the checks has them everywhere.
         debug = os.environ.get("PERDURE_DEBUG", "1").lower() not in _OFF if debug is None else debug
         self._workers = Workers(
             backend=backend_of(store),
@@ -218,6 +219,7 @@ class World:
         try:
             if isinstance(error, Exception):
                 error.add_note(self.trace_text())
+            # Not after another error: the world may be in any state then, and a second failure would hide the first.
             if error is None:
                 self.finish()
         finally:
@@ -234,6 +236,7 @@ class World:
         """
         if self.at_end == "leave" or not self.is_open or self._workers.usurped:
             return
+        # A call that a fault holds would never end, and the world could not come to rest.
         self._clear()
         self._workers.survive()
         try:
@@ -242,6 +245,7 @@ class World:
             remains.add_note(self.trace_text())
             raise
         self.worker.simulation.close()
+        # The last steps may have found one: a mistake must not be lost because the test ended.
         self.worker.raise_mistake()
         self._workers.forget()
 
@@ -287,6 +291,7 @@ class World:
         worker = self._workers.known("crash()")
         self._did("crash")
         worker.crash()
+        # A killed process closes nothing: the next worker finds a store that was not closed.
         self._workers.left = "died"
         self._workers.forget()
 
@@ -302,6 +307,7 @@ class World:
             StoreError: the store does not permit a second owner.
             WorkerDied: the next worker died while it opened.
         """
+        # Kept: its tasks are to continue later, when another worker owns the store.
         self._workers.usurped.append(self._workers.living("take_over_from_stalled()"))
         line = self._did("take_over_from_stalled")
         self._workers.forget()
@@ -379,6 +385,7 @@ class World:
         Raises:
             UnknownJob: the app does not serve that definition.
         """
+        # Refused now if the app does not serve it, and not at the first call.
         self.jobs.handle(definition)
         return definition.handle(CurrentGateway(lambda: self.jobs))
 
@@ -432,6 +439,7 @@ class World:
     def concurrently(self, *calls: Call[A, E]) -> list[Success[A] | Failure[E]]:
         """Make calls at the same moment and return all results. The seed decides their order."""
         line = self._did("concurrently")
+        # All begin before the first is waited for: otherwise they would follow each other.
         begun = [self._call(line, call) for call in calls]
         return [call.ended(line) for call in begun]
 
@@ -645,6 +653,7 @@ def with_sizes(world: World, sizes: Sizes) -> World:
     """
     workers, script = world._workers, world.timeline.script  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - no public parameter
     workers.sizes = sizes
+    # A store in memory takes its block size when it is made, so it is made again.
     if isinstance(workers.backend, InMemory):
         workers.backend = InMemory(backend_of_blocks(sizes.memory_block))
     script.config = attrs.evolve(script.config, sizes=sizes)
