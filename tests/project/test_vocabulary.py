@@ -71,8 +71,8 @@ MAX_RATES: dict[str, dict[re.Pattern[str], int]] = {
     "guarantees": {OF: 90, SEMICOLON: 2, PRONOUN: 30},
     "index": {OF: 100, SEMICOLON: 2, PRONOUN: 30},
     "faq": {OF: 60, SEMICOLON: 2, PRONOUN: 30},
-    "contributing": {OF: 205, SEMICOLON: 35, PRONOUN: 90},
-    "reference": {OF: 140, SEMICOLON: 12, PRONOUN: 45},
+    "contributing": {OF: 205, SEMICOLON: 8, PRONOUN: 90},
+    "reference": {OF: 140, SEMICOLON: 10, PRONOUN: 45},
     "tutorial": {OF: 90, SEMICOLON: 2, PRONOUN: 32},
 }
 
