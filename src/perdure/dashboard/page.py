@@ -181,10 +181,10 @@ def clock(at_ms: int, /) -> h.Element:
     return h.time(datetime=iso(at_ms))[iso(at_ms).replace("T", " ").replace("Z", " UTC")]
 
 
-def instance_link(frame: Frame, address: Address, /, *, short: bool = False) -> h.Element:
+def instance_link(frame: Frame, address: Address, /) -> h.Element:
     """Link an instance. Long ids are cut by the style. The title has the complete address."""
-    text = address.id if short else str(address)
-    return h.a(".address", href=frame.links.instance(address), title=str(address))[text]
+    text = str(address)
+    return h.a(".address", href=frame.links.instance(address), title=text)[text]
 
 
 def link_text(frame: Frame, text: str, /) -> h.Node:

@@ -37,27 +37,27 @@ def code_of(definition: AnyDefinition, reads: str = "") -> str:
         definition: the definition.
         reads: decides that as well: the key ids of an encrypted store.
     """
-    own = _code(_Identity(definition))
+    own = _code(DefinitionKey(definition))
     # The keys that can be read are part of it: with another key, other rows can be read.
     return own if not reads else fingerprint(orjson.dumps((own, reads)))[:_DIGITS]
 
 
 @attrs.frozen(eq=False)
-class _Identity:
+class DefinitionKey:
     """A definition as a key: your own kind may compare its definitions by their fields."""
 
     definition: AnyDefinition
 
     # Identity: two definitions with equal fields may have different functions, and so different fingerprints.
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Identity) and other.definition is self.definition
+        return isinstance(other, DefinitionKey) and other.definition is self.definition
 
     def __hash__(self) -> int:
         return id(self.definition)
 
 
 @lru_cache(maxsize=MAX_CACHED)
-def _code(key: _Identity) -> str:
+def _code(key: DefinitionKey) -> str:
     definition, plan = key.definition, key.definition.plan
     codecs = {
         "state": plan.state,

@@ -18,6 +18,7 @@ from cattrs import Converter
 
 from perdure.codecs import Codec, fingerprint
 from perdure.codecs.json_schema import JsonSchema, canonical
+from perdure.jobs.code_fingerprint import DefinitionKey
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.display import NOT_FOUND
 from perdure.stores.rows import event_body, logged_event
@@ -239,24 +240,11 @@ def contract_of(definition: AnyDefinition) -> Contract:
     Class names, docstrings, and the order of fields, choices and union members do not change a fingerprint. Tags do:
     the JSON contains them.
     """
-    return _contract(_Identity(definition))
-
-
-@attrs.frozen(eq=False)
-class _Identity:
-    """A definition as a key: your own kind may compare its definitions by their fields."""
-
-    definition: AnyDefinition
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Identity) and other.definition is self.definition
-
-    def __hash__(self) -> int:
-        return id(self.definition)
+    return _contract(DefinitionKey(definition))
 
 
 @lru_cache(maxsize=MAX_CACHED)
-def _contract(key: _Identity) -> Contract:
+def _contract(key: DefinitionKey) -> Contract:
     definition, plan = key.definition, key.definition.plan
     parts = {
         "state": _part(plan.state),
