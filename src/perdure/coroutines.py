@@ -158,6 +158,7 @@ class CoroutineRun:
     def _awaited(self, number: int, future: Future[Any]) -> None:
         """Give an operation up whose future was cancelled by the code that awaits it."""
         if future.cancelled() and number in self.open:
+            # Not ordered yet: it leaves no row, so it must not take part in the replay either.
             if number in self.fresh:
                 self.fresh.remove(number)
                 del self.open[number]
@@ -175,6 +176,7 @@ class CoroutineRun:
         if key == _TIMER:
             self.timer_ms = None
         if isinstance(exit_, Success | Failure):
+            # The clock moves with the journal alone, and never back: a replay sees the same instants.
             self.loop.now_ms = max(self.loop.now_ms, now_ms)
             if key != _TIMER:
                 self._deliver(self.open.pop(cast("int", key)), cast("Result[Any, Any]", exit_))
@@ -186,6 +188,7 @@ class CoroutineRun:
 
     @staticmethod
     def _deliver(operation: AwaitedOperation, outcome: Result[Any, Any]) -> None:
+        # The coroutine has cancelled it meanwhile: the outcome has no receiver, and stays in the journal.
         if operation.future.done():
             return
         if isinstance(outcome, Success):
@@ -204,6 +207,7 @@ class CoroutineRun:
                 self.loop.run_ready()
         except Exception as defect:  # noqa: BLE001 - of a callback; raised by the program, which parks
             self.stuck = defect
+        # Nothing can wake it any more. Parked with the line, it is found. Waiting, it would look like work for ever.
         if not self.open and not self.is_over and self.loop.wake_ms() is None and self.stuck is None:
             self.stuck = CoroutineStuck("waits for something that no operation brings", line_of_task(self.main))
         if self.stuck is not None:
@@ -212,6 +216,7 @@ class CoroutineRun:
         cancel: list[object] = [number for number in self.left if number in self.open]
         self.fresh, self.left = [], []
         wake_ms = None if self.is_over else self.loop.wake_ms()
+        # The same timer: a new order would be a new step in the journal.
         if wake_ms == self.timer_ms:
             return Orders(tuple(start), tuple(cancel))
         # The key of the earlier timer is free only when that has ended, which orders the new one.
@@ -281,6 +286,7 @@ def _ended(
     if error is None:
         value = main.result()
         return (yield from lift(cast("Result[Any, Any]", value))) if isinstance(value, Success | Failure) else value
+    # Typed errors first: they may be among the exceptions that `fails` names as well.
     if isinstance(error, errors):
         yield from fail(error)
     if isinstance(error, StepFailed) and isinstance(error.error, errors):
@@ -497,6 +503,7 @@ async def run_step(
     Raises:
         StepFailed: it raised an exception.
     """
+    # Copied where the step is asked for: it is performed in another task, perhaps in a later run.
     context, asks = copy_context(), inspect.iscoroutinefunction(body.func if isinstance(body, partial) else body)
     made = partial(_body, name, body, context, asks)
     one: Program[Any, CoroutineError, Any] = instructed(
@@ -564,6 +571,7 @@ class _InContext:
                     return Success(stop.value)
                 try:
                     send = partial(inner.send, (yield waits))
+                # A cancellation as well: the function must see it, to clean up.
                 except BaseException as thrown:  # noqa: BLE001 - raised inside
                     send = partial(inner.throw, thrown)
         except Exception as error:  # noqa: BLE001 - recorded

@@ -124,6 +124,7 @@ class DurableLoop(AbstractEventLoop):
     ) -> TimerHandle:
         """Run a callback when the clock shows an instant: a durable wait."""
         handle = TimerHandle(when, callback, args, self, context)
+        # Timers of one instant run in the order in which they were set, as in each replay.
         self._numbers += 1
         heapq.heappush(self._timers, (when, self._numbers, handle))
         return handle
@@ -199,6 +200,7 @@ class DurableLoop(AbstractEventLoop):
                     self._ready.append(heapq.heappop(self._timers)[2])
                 if not self._ready:
                     return
+                # Checked before it runs: the bound also ends a loop whose callbacks only make new ones.
                 if ran == MOST_CALLBACKS:
                     raise CoroutineStuck(f"ran {ran} callbacks without an operation: it may be an endless loop")
                 handle = self._ready.popleft()
@@ -235,6 +237,7 @@ class DurableLoop(AbstractEventLoop):
 
     def cancel_all(self) -> None:
         """Cancel all tasks."""
+        # A copy: a cancelled task that ends leaves the dict.
         for task in tuple(self.tasks):
             task.cancel()
 

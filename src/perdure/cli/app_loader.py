@@ -45,6 +45,7 @@ def import_value(target: str) -> object:
     module_name, colon, path = target.partition(":")
     if not (module_name and colon and path):
         raise UsageError(f"{target!r} does not name an app; write MODULE:APP, such as 'shop.jobs:app'")
+    # A common mistake: the import would report a missing module named "py".
     if module_name.endswith(".py") or "/" in module_name:
         name = module_name.removesuffix(".py").removeprefix("./").strip("/").replace("/", ".")
         raise UsageError(f"{target!r}: MODULE is the name of a module, not of a file; write {name}:{path}")
@@ -94,10 +95,12 @@ def imported_code(target: str, before: Collection[str]) -> dict[str, str]:
 def _import(name: str) -> ModuleType:
     here = str(Path.cwd())
     if here not in sys.path:
+        # A console script does not have the current folder in its path, as `python -m` has.
         sys.path.insert(_after_python_path(), here)
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
+        # The app's module exists, and one of its own imports is missing: the advice is another.
         if error.name is None or not (name == error.name or name.startswith(f"{error.name}.")):
             raise _broke(error, f"{name} was found, and imports {error.name}, which is not installed") from error
         looked = f"looked in {here}, in PYTHONPATH and in the installed packages"
@@ -128,6 +131,7 @@ def _attribute(module: ModuleType, path: str, target: str) -> object:
 
 
 def _app(value: object, target: str) -> App[Any]:
+    # A class is callable as well, and calling it would make something else than the user meant.
     if callable(value) and not isinstance(value, type):
         try:
             value = value()
@@ -149,6 +153,7 @@ def _described(value: object) -> str:
 
 
 def _broke(error: BaseException, problem: str) -> UsageError:
+    # Without the frames of this loader and of the import system: the first line is the user's own.
     return UsageError(problem, details="".join(traceback.format_exception(type(error), error, _user_frames(error))))
 
 

@@ -320,6 +320,7 @@ def set_limit(
     if all(text is None for text in options.values()):
         raise UsageError("nothing to change: pass --concurrency, --rate, --concurrency-per-key or --rate-per-key")
     given: dict[str, object] = {"name": name}
+    # Checked here with the operation's own types, so that the message names the option and not a parameter.
     for argument in SET_LIMIT.in_the("query"):
         text, option = options[argument.name], f"--{argument.name.replace('_', '-')}"
         try:
@@ -449,6 +450,7 @@ class PoolWatch:
                 # Items may have been added meanwhile.
                 most = max(most, reading.left)
                 steps(most - reading.left, most)
+                # A pool that stands still prints nothing: a log of the same line would hide the changes.
                 if reading.count != before.count:
                     yield reading
 

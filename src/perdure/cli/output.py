@@ -68,6 +68,7 @@ class Table:
         ['ID       STATUS', 'o-1      idle', 'order-2  paused']
         """
         rows = [*([self.columns] if heading else []), *self.rows]
+        # Escaped before the widths are taken: an escape is longer than its character.
         shown = [tuple(one_line(cell) for cell in row) for row in rows]
         widths = [max(len(row[at]) for row in shown) for at in range(len(self.columns))] if shown else []
         for row in shown:
@@ -125,6 +126,7 @@ def write_styled_lines(lines: Iterable[str]) -> None:
     from rich.console import Console  # noqa: PLC0415 - only on a terminal
     from rich.text import Text  # noqa: PLC0415
 
+    # Lines are not folded: a terminal can be searched and copied from.
     console = Console(soft_wrap=True)
     for line in lines:
         console.print(
@@ -189,6 +191,7 @@ class ProgressLine:
 
     def show(self, text: str) -> None:
         """Overwrite the line, if the text changed."""
+        # A page of rows is read in a millisecond: an unchanged line would flicker.
         if self.terminal is not None and text != self._shown:
             self._shown = text
             self.terminal.write(f"\r\x1b[Kperdure: {text}")

@@ -146,6 +146,7 @@ class Grammar:
                 literals += get_args(member)
             else:
                 others.append(self.schema(member, path))
+        # Joined: two `Literal` members of a union are told apart by their values, as one.
         if literals:
             others.append(literal_schema(f"Literal[{', '.join(map(repr, literals))}]", tuple(literals), path))
         objects = self._objects(name, records, path)
@@ -169,6 +170,7 @@ class Grammar:
             if any(field.name == TAG for field in declared.fields):
                 at = f"{path}({cls.__name__}).{TAG}"
                 raise Unsupported(at, cls, f"no field named {TAG!r}: the union's tag has that key")
+            # A value knows its class and not its type arguments, so the writer could not choose.
             if cls in {member.cls for member in members.values()}:
                 raise Unsupported(path, cls, "each class once: its arguments do not tell two members apart")
             if tag in members:
@@ -180,6 +182,7 @@ class Grammar:
     def _record(self, form: Any, declared: Declaration, path: str) -> Schema:
         if form in self._done:
             return self._done[form]
+        # The class contains itself: a schema that looks up the finished one when it is used.
         if form in self._open:
             self.unbounded = True
             cls = dict if declared.typed_dict else declared.cls
@@ -191,6 +194,7 @@ class Grammar:
                 )
         if not declared.frozen:
             self.mutable.setdefault(declared.cls, path)
+        # Before the fields: one of them may lead back here.
         self._open.add(form)
         self.needs_round_trip |= not declared.proven
         schemas = {field.name: self.schema(field.form, f"{path}.{field.name}") for field in declared.fields}

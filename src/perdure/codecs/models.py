@@ -64,6 +64,7 @@ def _unresolved(cls: Any, path: str, error: Exception) -> Unsupported:
 
 # ---------------------------------------------------------------- pydantic
 def _of_pydantic(cls: Any, path: str) -> Declaration:
+    # A model that names a later class is completed at its first use, which may be here.
     if not cls.__pydantic_complete__:
         try:
             cls.model_rebuild()
@@ -124,6 +125,7 @@ def stored_as(cls: Any) -> StoredAs[Any, Any] | None:
         cls: the class, which is no model.
     """
     if hasattr(cls, "get_secret_value"):
+        # Another class of secrets has a value of a type that is not known here.
         if cls.__name__ not in _SECRETS:
             return None
         return StoredAs(_SECRETS[cls.__name__], read=cls, write=_secret_of)

@@ -176,6 +176,7 @@ def of_items(item: Schema) -> Redact | None:
     redact = item.redact
     if redact is None:
         return None
+    # Not the declared type: nothing says where its secret is, so all of it is hidden.
     return lambda data, hide: [redact(each, hide) for each in data] if type(data) is list else hide(data)
 
 
@@ -206,6 +207,7 @@ def of_mapping(key: Schema, value: Schema) -> Redact | None:
         found: dict[str, Any] = {}
         for name, each in data.items():
             shown = str(redact_key(name, hide))
+            # Two hidden keys are equal texts: without the number one entry would be lost.
             found[shown if shown not in found else f"{shown} {len(found) + 1}"] = redact_value(each, hide)
         return found
 
@@ -221,6 +223,7 @@ def of_object(fields: Mapping[str, Schema]) -> Redact | None:
     def redact(data: Any, hide: Hide) -> Any:
         if type(data) is not dict:
             return hide(data)
+        # A key that the type does not know may be a secret of newer code.
         return {name: parts.get(name, _hidden)(each, hide) for name, each in data.items()}
 
     return redact
@@ -242,6 +245,7 @@ def of_tagged(tag: str, members: Mapping[str, Schema]) -> Redact | None:
 
     def redact(data: Any, hide: Hide) -> Any:
         name = data.get(tag) if type(data) is dict else None
+        # A member that this code does not know may mark any of its fields.
         if type(name) is not str or name not in parts:
             return hide(data)
         rest = {key: each for key, each in data.items() if key != tag}

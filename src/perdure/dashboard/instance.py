@@ -68,6 +68,7 @@ def related_instances(events: Sequence[LoggedEvent], instance: Instance | None, 
     for relation, text, note in (*_of_claims(instance), *_of_events(events)):
         try:
             address = Address.parse(text)
+        # Events of older releases may hold addresses that no longer parse: the page shows the others.
         except InvalidId:
             continue
         if len(found) < MAX_RELATED:
@@ -193,6 +194,7 @@ def stream_panel(view: StreamDetails, /) -> h.Element:
     note = f"the newest of {view.count:,}" if first else f"{view.count:,}"
     rows: list[h.Element] = []
     marks: list[_Passage] = []
+    # From the end: a mark is known before the chunks that it replaces.
     for each in reversed(passages):
         if each.form == "again":
             marks.append(each)
@@ -272,6 +274,7 @@ class InstanceDetails:
 def instance_page(frame: Frame, view: InstanceDetails, /) -> Page:
     """Return the page."""
     address, links = view.address, frame.links
+    # A job that this engine does not serve has no page, but its instances can be listed.
     job_url = links.job(address.kind, address.name) if view.served else links.page("/instances", job=address.name)
     return Page(
         title=address.id,
@@ -357,6 +360,7 @@ def _state(frame: Frame, view: InstanceDetails) -> h.Element:
     note: h.Node = None
     if view.has_secrets and frame.may("operate"):
         text = "hide secrets" if view.reveals else "show secrets"
+        # Secrets are in no page that the caller has not asked for.
         note = h.a(href=frame.links.instance(view.address) + ("" if view.reveals else "?secrets=shown"))[text]
     content = (
         h.p(".error")[f"Not readable: {view.state_problem}"]

@@ -80,11 +80,13 @@ def lifecycle_diagram(steps: Sequence[Step], /) -> h.Node:
     if not steps:
         return h.p(".empty")["No step was observed since this engine started."]
     places = {place for step in steps for place in (step.before, step.after)} & set(_PLACES)
+    # A failed run that is parked does not wait again: the arrow would tell a step that nothing takes.
     parks = any(step.after == "parked" for step in steps)
     implied = [
         step for step in _UNSEEN if {step.before, step.after} <= places and not (parks and step.before == "failed")
     ]
     bottom = max(_PLACES[place][1] for place in places) + 50
+    # Other kinds may have places of their own: they are in the table, and not in the picture.
     known = [step for step in (*steps, *implied) if step.before in _PLACES and step.after in _PLACES]
     rows = [h.tr[h.th(scope="row")[step.before], h.td[step.after], h.td(".count")[f"{step.count:,}"]] for step in steps]
     return h.div(".life")[
@@ -435,6 +437,7 @@ def _query(frame: Frame, wanted: Wanted) -> str:
 
 def _filters(frame: Frame, view: InstanceList) -> h.Element:
     wanted = view.wanted
+    # The wanted name is offered although no job has it: else the form would change the filter when it is sent.
     names = sorted({name for _, name in view.jobs} | ({wanted.job} if wanted.job else set()))
     kinds = sorted({kind for kind, _ in view.jobs} | ({wanted.kind} if wanted.kind else set()))
     return h.form(".filters", method="get", action=frame.links.page("/instances"), role="search")[

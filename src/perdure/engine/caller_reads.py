@@ -79,6 +79,7 @@ class DirectReads:
             unanswered: makes that error.
             is_awaited: whether an engine that stops waits for the answer, as it waits for runs.
         """
+        # A task of its own: an engine that stops answers the caller, whatever the store does with the read.
         task = self.runtime.spawn_eagerly(_awaited(read), name="perdure:read")
         # A store that answers in the first step needs no future.
         if not task.done():
@@ -201,6 +202,7 @@ class StatusWaiters:
             return Failure(EngineClosed())
         if self.count >= self.limit:
             return Failure(Overloaded("the list of callers that wait for a status", self.limit))
+        # Registered before the first read: a commit between the read and the wait would be missed.
         wait = _Wait(job, wanted, self.runtime.future())
         self.count += 1
         self._at[address] = (*self._at.get(address, ()), wait)
@@ -245,6 +247,7 @@ class StatusWaiters:
 
     def _forget(self, address: Address, wait: _Wait) -> None:
         self.count -= 1
+        # By identity: two callers may wait for the same.
         left = tuple(other for other in self._at[address] if other is not wait)
         if left:
             self._at[address] = left
@@ -328,6 +331,7 @@ class LimitCalls:
         used, _ = use.get(PermitsName(limit, None), (0, 0))
         in_use, waiting = totals_of(use).get(limit, (0, 0))
         living, own = stored.living(me, self.named.others()), stored.of(me)
+        # Its own use may be ahead of its entry, which is written in blocks.
         leased = sum(living.held.values()) + max(used, *own.held.values(), 0)
         oldest_ms = self.runtime.now_ms() - (0 if current.rate is None else current.rate.window_ms)
         return NamedLimit(
@@ -378,6 +382,7 @@ class LimitCalls:
             if each not in declared:
                 expected = f"a number that the code declares: {', '.join(declared)}"
                 return Failure(InvalidArgument(f"number of limit {name}", each, expected))
+        # Each try reads again: the condition of the write is the entry that was read.
         for _ in range(MAX_CONFLICTS):
             stored = await self._stored([numbers_address(name)])
             if not isinstance(stored, Success):
@@ -410,6 +415,7 @@ class LimitCalls:
     async def _read(self, names: Sequence[PermitsName]) -> Result[Mapping[PermitsName, StoredPermits], Any]:
         """Read permits, and the numbers of their limits, which are in effect then."""
         limits = tuple(dict.fromkeys(name.limit for name in names))
+        # In one read: permits and numbers of two instants would not fit each other.
         found = await self._stored([*(name.address for name in names), *map(numbers_address, limits)])
         if not isinstance(found, Success):
             return Failure(found.failure())

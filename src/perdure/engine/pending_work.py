@@ -65,6 +65,7 @@ class AdmissionQueue:
             called = queue.popleft()
             if not queue:
                 del self.queues[before]
+            # A caller that was cancelled leaves its future in the queue: the next one is admitted instead.
             if not called.done():
                 called.set_result(None)
                 return
@@ -152,6 +153,7 @@ class BusyInstances:
 
     def stop_runs(self) -> None:
         """Cancel every run in progress and release its claim."""
+        # A copy: a cell without work leaves the dict.
         for cell in tuple(self.cells):
             cell.stop_runs("released")
 
@@ -178,6 +180,7 @@ class BusyInstances:
             waiting_for_room: how many callers wait for room.
             claims_left: how many claims are recovered soon.
         """
+        # A copy, made at once: another thread may ask, and the engine changes the dict meanwhile.
         busy = tuple(self.cells)
         return InFlight(
             instances=tuple(cell.address for cell in busy),
@@ -322,6 +325,7 @@ class ClaimsLeft:
             return
 
         def again() -> None:
+            # First: the recovery may fail again, and sets the next timer.
             del self._timers[address]
             self.recover(cell.job, address)
 

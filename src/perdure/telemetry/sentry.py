@@ -124,6 +124,7 @@ def _exception(error: FailureRecord) -> dict[str, Any]:
             "function": frame["function"],
             "context_line": frame["line"] or "",
         }
+        # From the stored text: the exception itself has local variables, and those may hold secrets.
         for frame in _FRAME.finditer(error.traceback or "")
     ]
     exception: dict[str, Any] = {

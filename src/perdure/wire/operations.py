@@ -153,6 +153,7 @@ def _check_ahead(value: object, what: str) -> str:
         raise InvalidArgument(what, value, wrong.expected) from wrong
     if milliseconds > MAX_AHEAD_MS:
         raise InvalidArgument(what, value, "a duration below 100 days")
+    # In one spelling: equal durations make equal URLs.
     return format_duration(milliseconds)
 
 
@@ -194,6 +195,7 @@ def rate_text(rate: Rate) -> str:
     >>> rate_text(Rate(100, 60_000))
     '100/1m'
     """
+    # The largest unit that divides it: as a person would write it.
     unit, length_ms = next(unit for unit in _UNITS_MS.items() if rate.window_ms % unit[1] == 0)
     return f"{rate.runs}/{rate.window_ms // length_ms}{unit}"
 
@@ -404,6 +406,7 @@ class ClientOperation(Generic[A]):
         Args:
             given: the checked arguments. None stands for one that is absent.
         """
+        # Checked before: a part that is no text of its type would lead to another route.
         path = self.path.format_map(
             {each.name: path_part(each.type.text(given[each.name])) for each in self.in_the("path")}
         )

@@ -115,6 +115,7 @@ class GatewayAtRest(ReadingGateway):
         job, error = self.definition_of(instance.address), instance.last_error
         shown = instance.changed(last_error=error and _explained(error))
         report = shown_status(job, shown)
+        # The parts of a status that the kind alone knows, such as a phase, do not need the app.
         if job is None and instance.address.kind in _REPORTS:
             report = _report_of_kind(shown, report)
         return Listed(address=instance.address, status=instance.status, report=report)
@@ -196,7 +197,9 @@ class AtRest:
         if instance is None:
             return None
         if job is None:
+            # With an app, a state without its definition may have secrets that nothing marks.
             return NOT_SHOWN if self.hides_secrets else _stored_state(instance)
+        # Before the state is decoded: the ciphertext would be reported as damaged JSON.
         problem = why_unreadable(instance.state) or why_unreadable(instance.data)
         if problem is not None:
             raise UsageError(f"{address}: {problem}")

@@ -102,6 +102,7 @@ def chosen_urls(options: PlaceOptions, environment: Mapping[str, str]) -> tuple[
     flags = {"--server": options.server, "--store": _one(options.store)}
     servers = tuple(url.strip() for url in environment.get("PERDURE_SERVER", "").split(",") if url.strip())
     variables = {"PERDURE_SERVER": servers, "PERDURE_STORE": _one(environment.get("PERDURE_STORE"))}
+    # Options first, and as a whole: an option for a server must not be joined with a variable for a store.
     for named in (flags, variables):
         given = {name: urls for name, urls in named.items() if urls}
         if len(given) > 1:
@@ -124,11 +125,13 @@ def _checked(name: str, url: str) -> str:
     except DefinitionError as error:
         raise UsageError(str(error)) from error
     wanted = SERVERS if "SERVER" in name.upper() else ("sqlite",)
+    # Its password may be in the URL, as PostgreSQL's own tools have it.
     if wanted is not SERVERS and is_postgres(url):
         return url
     if parts.scheme not in wanted:
         examples = "http://127.0.0.1:8080" if wanted is SERVERS else "sqlite:///jobs.db"
         raise UsageError(f"{name} {redacted_url(url)}: expected {', '.join(wanted)}, such as {examples}")
+    # Other users of the machine can read the arguments of a process.
     if parts.password:
         raise UsageError(f"{name}: a URL may not contain a password; set PERDURE_TOKEN or PERDURE_TOKEN_FILE")
     if wanted is SERVERS:
@@ -157,6 +160,7 @@ def token_of(environment: Mapping[str, str]) -> str | None:
         return token or None
     try:
         with Path(path).open(encoding="utf-8") as file:
+            # One byte more than allowed: so a larger file is noticed without reading all of it.
             read = file.read(MAX_TOKEN_BYTES + 1).strip()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"PERDURE_TOKEN_FILE {path} cannot be read: {error}") from error
@@ -205,6 +209,7 @@ def open_store(url: str, app: str | None = None) -> Generator[at_rest.AtRest]:
     """
     with stores_at_rest.open_reader(url) as reader:
         yield at_rest.store_at_rest(url, reader, app)
+        # At the end: only then is it known which rows were left out.
         if str(reader.damage):
             sys.stderr.write(f"perdure: {one_line(str(reader.damage))}; see perdure verify\n")
 
@@ -221,10 +226,13 @@ def is_listening(path: str) -> bool:
 
 def _is_at_rest(urls: tuple[str, ...]) -> bool:
     url, parts = urls[0], urlsplit(urls[0])
+    # Only servers can be several.
     if len(urls) > 1:
         return False
+    # Before the client is made, which would repeat its call until its timeout.
     if parts.scheme == "http+unix" and not is_listening(path := unquote(parts.path)):
         raise ServerUnreachable(url, f"no process listens on {path}; start the engine, or check the path")
     if parts.scheme == "sqlite":
+        # An engine that listens answers better than its file: it knows which instances are orphaned, and hides secrets.
         return not is_listening(owner_socket(sqlite_path(url)))
     return is_postgres(url)

@@ -187,6 +187,7 @@ def _check_servers(urls: tuple[str, ...]) -> None:
     Raises:
         ServerUnreachable: no URL does.
     """
+    # The error of the last one is reported. The others may be down: one that answers is enough.
     for url in urls[:-1]:
         with suppress(ServerUnreachable):
             return _check_server(url)
@@ -216,6 +217,7 @@ def _check_server(url: str) -> None:
 def _tls_problem(connection: socket.socket, host: str) -> str:
     """Begin TLS, and say if the server does not use it. The client checks its certificate later."""
     context = ssl.create_default_context()
+    # Only whether it speaks TLS is asked. Nothing is sent over this connection.
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     try:
         context.wrap_socket(connection, server_hostname=host).close()
@@ -235,6 +237,7 @@ def _http_problem(connection: socket.socket, host: str) -> str:
         return ""  # it is busy: the call waits for it
     except OSError:
         begin = b""
+    # A short read may return less than the five bytes.
     if begin and _HTTP.startswith(begin):
         return ""
     closed = "" if begin else "closed the connection, so it stops, or it "

@@ -102,6 +102,8 @@ class StoredPermits:
     def living(self, me: int, others: OtherEngines) -> StoredPermits:
         """Return what engines other than this one hold and want that may be alive, and all that has begun."""
         return StoredPermits(
+            # A dead engine's block is free: its permits died with its epoch. Its runs that began still count for the
+            # rate.
             held={epoch: number for epoch, number in self.held.items() if epoch != me and epoch in others},
             wants={epoch: wish for epoch, wish in self.wants.items() if epoch != me and epoch in others},
             begun=tuple(part for part in self.begun if part[2] != me),
@@ -232,6 +234,7 @@ class Permits:
         if self.rate is not None:
             self.placed -= cost
             self.lately += cost
+            # At the instant of the entry, and not now: the store counts it there, and both windows must end together.
             self.begun.append((self.counted_ms, cost))
 
     def end(self, cost: int) -> None:
@@ -306,6 +309,7 @@ class Permits:
         cost = self.capped(cost)
         if self.has_room(cost, clock.now_ms):
             return True
+        # On a copy: a plan changes `since_ms`, and this one is not carried out.
         planned = attrs.evolve(self).plan(others, PermitsWanted(cost, cost), clock, len(self.begun) + 1)
         has_block = self.concurrency is None or planned.block - self.used >= cost
         return has_block and (self.rate is None or planned.granted >= cost)
@@ -335,6 +339,7 @@ class Permits:
             min(wish.permits, max(0, max(equal, wish.cost) - others.held.get(epoch, 0)))
             for epoch, wish in older.items()
         )
+        # At least the cost of one run: with less, none could ever begin.
         share = max(equal, wanted.cost)
         block = min(self.used + wanted.permits, free - sum(left), share)
         costliest = max(wanted.cost, *(wish.cost for wish in others.wants.values()))
@@ -352,6 +357,7 @@ class Permits:
             [(at, number) for at, number, _ in others.begun if at + window_ms > wall_ms]
             + [(at, number) for at, number in self.begun if at + window_ms > wall_ms]
         )
+        # A run that has its place counts, though it has not begun: it may begin at any moment.
         free = rate.runs - sum(number for _, number in begun) - self.placed
         equal = rate.runs // (len(others.wants) + 1)
         kept_for_older = sum(min(wish.permits, max(equal, wish.cost)) for wish in older.values())

@@ -298,6 +298,7 @@ def delivery_of(topic: str, event: object, job: AnyDefinition) -> TopicDelivery:
     if job.kind == "workflow":
         spec = commands.get(f"signal.{topic}")
         form: Any = KeyedValue
+        # The same type, and not a wider one: the signal's stored form is that of the topic.
         if spec is None or spec.input is None or not is_same_form(spec.input.form, form[event]):
             expected = f"a workflow with the topic's signal: Workflow(..., signals=({topic}.signal,))"
             raise DefinitionError(f"subscribers of topic:{topic}", name, expected)
@@ -307,6 +308,7 @@ def delivery_of(topic: str, event: object, job: AnyDefinition) -> TopicDelivery:
     if action is None or codec is None:
         expected = "jobs that take events: tasks, debounces, workflows and other topics"
         raise DefinitionError(f"subscribers of topic:{topic}", name, expected)
+    # A wider type is fine: the event is encoded as the subscriber's own type writes it, with its tag.
     if not set(flattened(event)) <= set(flattened(codec.form)):
         expected = f"jobs whose event type includes the topic's, which {name} does not: it takes {codec.type_name}"
         raise DefinitionError(f"subscribers of topic:{topic}", name, expected)

@@ -51,12 +51,14 @@ _Payloads: TypeAlias = dict[Job, tuple[TopicDelivery, str]]
 Numbers: TypeAlias = dict[str, int]
 """A stored subscription's members."""
 
+# An event for thousands of subscribers would be one commit of gigabytes: the alarm sends the rest.
 SENT_BYTES: Final = 4_194_304
 """One commit's bytes, unless a single event is larger."""
 
 SHOWN: Final = 5
 """The subscribers that tools show."""
 
+# Shared by all topics of the process, and bounded: a state of 10,000 subscribers has megabytes.
 _RECENT: Final[deque[tuple[str, Mapping[str, Numbers]]]] = deque(maxlen=8)
 """The states that were read or written last. Subscriptions that arrive together read each."""
 
@@ -132,13 +134,17 @@ def _publish(
     rules: TopicRules, address: Address, instance: Instance | None, request: Request, inputs: TurnInputs
 ) -> Commit:
     found = subscriptions_in("" if instance is None else instance.state)
+    # Without a subscriber nothing is stored: an event is for those that were subscribed when it was published.
     if instance is None or not found:
         return reply(address, TopicPublished(subscribers=0, status=None if instance is None else instance.status))
     data = data_of(instance)
+    # The newest subscription at this moment: later ones do not get the event, whenever the alarm sends it.
     event = WaitingEvent(payload=request.payload, last=data.last)
     sent = _Sent(attrs.evolve(data, waiting=(*data.waiting, event)))
+    # A paused or held topic stores the event. The release fires its alarm, which sends it.
     if instance.suspension is None and inputs.hold == "released":
         sent = sent.send(rules, instance, found, inputs)
+    # After the sends: an event that fits into this commit does not wait, and takes no place among those that do.
     refused = _full(rules, address, sent.data, inputs)
     if refused is not None:
         return refuse(address, refused)
@@ -166,6 +172,7 @@ def _alarm(rules: TopicRules, instance: Instance, inputs: TurnInputs) -> Commit:
 
 def _put_sent(instance: Instance, sent: _Sent, inputs: TurnInputs, **changes: Any) -> Any:
     data = _DATA.write(sent.data)
+    # Only a changed column is written.
     if data != instance.data:
         changes["data"] = data
     return put(
@@ -200,13 +207,17 @@ class _Sent:
         data, messages, room, left = self.data, list(self.messages), max(1, inputs.limits.messages_per_turn), SENT_BYTES
         while data.waiting and room > 0 and (left > 0 or not messages):
             event = data.waiting[0]
+            # In the order of subscriptions, which is that of the state: `sent` says how far it came, also over commits.
             open_ = [(text, one) for text, one in subscriptions.items() if data.sent < one["since"] <= event.last]
+            # At least one: an event larger than the bound must be sent as well.
             most = min(room, max(1, left // max(1, len(event.payload))))
             chunk = [(Address.parse(text), one) for text, one in open_[:most]]
             payloads = _payloads(rules, instance.address.id, event, (target for target, _ in chunk))
             messages += (self._message(instance, target, one, payloads, inputs) for target, one in chunk)
             room, left = room - len(chunk), left - len(chunk) * len(event.payload)
             if len(chunk) < len(open_):
+                # The next commit continues behind the last one. Nothing newer overtakes: later events wait behind this
+                # one.
                 return _Sent(attrs.evolve(data, sent=chunk[-1][1]["since"]), tuple(messages))
             data = attrs.evolve(data, sent=0, waiting=data.waiting[1:])
         return _Sent(data, tuple(messages))
@@ -215,6 +226,8 @@ class _Sent:
     def _message(instance: Instance, target: Address, one: Numbers, payloads: _Payloads, inputs: TurnInputs) -> Message:
         delivery, payload = payloads[target.kind, target.name]
         action = delivery.action
+        # An event must not create such an instance: the action carries the subscription, and an absent subscriber ends
+        # it.
         if delivery.of == "existing":
             action = subscribed_action(one["renewed"], action)
         return Message(sender=instance.address, target=target, action=action, payload=payload, sent_ms=inputs.now_ms)
@@ -236,6 +249,7 @@ def _payloads(rules: TopicRules, id_: str, event: WaitingEvent, targets: Iterabl
     """
     value, made = rules.event.decode(event.payload.encode()), cast("_Payloads", {})
     for target in targets:
+        # Once for each job: 10,000 subscribers are most often of one job.
         if (target.kind, target.name) not in made:
             delivery = delivery_to(rules, target)
             given = KeyedValue(key=id_, value=value) if delivery.by_key else value
@@ -294,9 +308,11 @@ def _subscribe(
     known = found.get(str(subscriber))
     if known is None and len(found) >= rules.max_subscribers:
         return refuse(address, Overloaded(f"subscribers of {address}", rules.max_subscribers))
+    # A repeated subscription keeps its place: events that wait for it are still sent to it.
     since = number if known is None else known["since"]
     numbers = {**(known or {}), "since": since, "renewed": number}
     state = _with_subscription(before.state, found, str(subscriber), numbers)
+    # Each subscription writes the whole state.
     refused = too_large(state, inputs.limits.state_bytes, what=f"state of topic:{rules.name}")
     if refused is not None:
         return refuse(address, refused)
@@ -350,6 +366,8 @@ def check_data(rules: TopicRules, instance: Instance) -> None:
         InvalidInput: it cannot.
     """
     targets = tuple(map(Address.parse, subscriptions_in(instance.state)))
+    # A subscriber whose job this code does not list would stop the alarm in the middle: such a topic is left to code
+    # that can send to all.
     for target in targets:
         delivery_to(rules, target)
     for event in data_of(instance).waiting:

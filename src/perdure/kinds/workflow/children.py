@@ -158,6 +158,7 @@ def report_parking(sender: Address, parent: Parent, event: Parking, now_ms: int)
 
 def path_of_call(header: Header, call: str) -> str | None:
     """Return the path of the call that waits for a child. None if this workflow made it before it started over."""
+    # The run id changes at `start_over`: an end of a child of the earlier program must not answer a call of this one.
     prefix = child_signal(header.run_id, "")
     return call.removeprefix(prefix) if call.startswith(prefix) else None
 

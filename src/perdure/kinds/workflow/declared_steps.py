@@ -120,11 +120,13 @@ class _Reading:
 
     def _steps(self, body: _Body) -> Iterator[str]:
         value: object = _UNKNOWN
+        # Such a prefix may stand between a name and its attribute, which are looked at side by side.
         listed = [one for one in dis.get_instructions(body.code) if one.opname != "EXTENDED_ARG"]
         for at, one in enumerate(listed[:-1]):
             if isinstance(one.argval, CodeType):  # a lambda, an inner function or a comprehension
                 yield from self._steps(evolve(body, code=one.argval))
             value = _attribute(value, str(one.argval)) if one.opname in _ATTRIBUTES else body.loaded(one)
+            # Only the last part of a dotted name is the step.
             if value is not _UNKNOWN and listed[at + 1].opname not in _ATTRIBUTES:
                 yield from _patch(listed, at) if value is patched else self._named(value, body)
 
@@ -133,6 +135,7 @@ class _Reading:
         from perdure.kinds.workflow.definition import Workflow  # noqa: PLC0415 - a definition imports its steps
 
         owner: Any = getattr(value, "__self__", None)
+        # By identity: a value's own equality is user code.
         if id(value) in _NAMED:
             return (_NAMED[id(value)],)
         if type(owner) in _RECEIVED:
@@ -146,6 +149,7 @@ class _Reading:
             self.of(value)  # a step may call effects with limits: it is one step all the same
             return (str(name),)
         function = _function_of(value)
+        # Functions of other packages are libraries: their changes come with a version of their own.
         return self.of(value) if function is not None and package_of(function) == body.package else ()
 
 

@@ -54,6 +54,7 @@ def text_of(context: SpanContext) -> str | None:
     """Return a context as text. None if it is not valid: no SDK is set up."""
     if not context.is_valid:
         return None
+    # The text of W3C's `traceparent`, which every tracing library reads. Version 00 has exactly these parts.
     return f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags & 0xFF:02x}"
 
 
@@ -415,6 +416,7 @@ def metrics(provider: MeterProvider | None, in_flight: Callable[[], InFlight]) -
         in_flight: returns the engine's work in progress.
     """
     meter = get_meter(SCOPE, installed_version(), provider)
+    # Once: a meter warns of an instrument that is made twice.
     adders = {instrument.name: _adder(meter, instrument) for instrument in INSTRUMENTS}
 
     def observe(_: CallbackOptions) -> Iterable[Observation]:

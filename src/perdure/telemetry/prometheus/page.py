@@ -58,6 +58,7 @@ def families(tally: Tally, readings: Readings | None, jobs: KnownJobs) -> Iterat
 
 
 def _buckets(histogram: Histogram) -> Buckets:
+    # Prometheus counts each bucket with all smaller ones.
     totals = accumulate(histogram.counts.copy())
     bounds = [*(str(float(bound)) for bound in histogram.bounds), "+Inf"]
     return list(zip(bounds, totals, strict=True))
@@ -130,6 +131,7 @@ def pieces(family: Family) -> Iterator[Family]:
         yield family
         return
     for first in range(0, len(samples), PIECE):
+        # A copy: the family belongs to its collector, which may keep it.
         piece = copy(family)
         piece.samples = samples[first : first + PIECE]
         yield piece
@@ -157,6 +159,7 @@ class MetricsPage:
             EngineClosed: the engine stopped meanwhile.
         """
         wanted = preferred(accept)
+        # By format: a scraper that wants another one must not get this page.
         at_ms, page = self._rendered.get(wanted, (float("-inf"), None))
         if page is not None and self.runtime.monotonic_ms() - at_ms < FRESH_MS:
             return page
