@@ -21,7 +21,7 @@ from operated import APP, open_terminal, serving, write_store
 from returns.future import FutureResult
 
 from perdure import Promise, Published, Signal, Stream, Update, WorkerPool, Workflow, WorkflowContext
-from perdure.cli.commands import COMMANDS, run_command
+from perdure.cli.commands import COMMANDS, command_line, run_command
 from perdure.cli.process import ExitCode, code_of
 from perdure.stores.contract import Store, overlay
 from perdure.stores.memory import memory_store
@@ -143,6 +143,7 @@ CHANGING: dict[str, list[tuple[list[str], Target, int]]] = {
         (["task:order:new", '{"paid":1}'], "engine", 0),
         (["task:order:new", '{"paid":1000}'], "engine", 3),
         (["task:order:new", "no JSON"], "engine", 2),
+        (["task:order:new", "--jsn"], "engine", 2),
         (["task:order:new", '{"paid":1}'], "at rest", 4),
         (["task:order:q-1", '{"paid":1}', "--key", "k", "--wait", "0 ms"], "engine", 1),
     ],
@@ -428,6 +429,41 @@ async def _served(folder: Path) -> str:
     async with APP.open(url) as jobs:
         await jobs.handle_by_name("task", "order").call("send", "a", '{"paid":1}')
     return url
+
+
+READS_INPUT = """
+import sys
+from perdure.cli.commands import run_command
+sys.exit(run_command(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "given"),
+    [
+        (["send", "task:order:read", "-"], '{"paid":1}'),
+        (["call", "task:order:read", "send", "-", "--json"], '{"paid":1}'),
+        (["calls", "-", "--json"], f"{_line('read-1', 'start', 0)}\n{_line('read-2', 'start', 0)}\n"),
+    ],
+)
+def test_a_dash_reads_the_standard_input(targets: dict[str, list[str]], arguments: list[str], given: str) -> None:
+    script = [sys.executable, "-c", READS_INPUT, *arguments, *targets["engine"]]
+    ran = subprocess.run(script, input=given, capture_output=True, text=True, check=False)  # noqa: S603 - our own
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+READING = [
+    name for name in sorted(COMMANDS) if "- to read" in " ".join((inspect.getdoc(COMMANDS[name].load()) or "").split())
+]
+
+
+@pytest.mark.parametrize("name", READING)
+def test_each_command_whose_help_names_a_dash_takes_one(name: str) -> None:
+    taken = inspect.signature(COMMANDS[name].load()).parameters
+    before = ["x" for each in taken.values() if each.kind is each.POSITIONAL_ONLY][:-1]
+    key = ["--key", "k"] if "key" in taken else []
+    _, bound, _ = command_line(name).parse_args([name, *before, "-", *key], exit_on_error=False)
+    assert bound.args[-1] == "-"
 
 
 ANSWERS_NO = """

@@ -136,7 +136,8 @@ def _applied(change: Change, target: Target, address: Address) -> tuple[ExitCode
         answer = target.call(asked)
     except PerdureError as error:
         return code_of(error), {"problem": str(error)}
-    return code_of_answer(answer), {"action": asked.action, "answer": answer}
+    other = {} if asked.address == address else {"into": str(asked.address)}
+    return code_of_answer(answer), {"action": asked.action, **other, "answer": answer}
 
 
 def _print(address: Address, code: ExitCode, result: dict[str, Any], *, json: bool, alone: bool) -> None:
@@ -148,7 +149,8 @@ def _print(address: Address, code: ExitCode, result: dict[str, Any], *, json: bo
         answer = readable_answer(address.kind, result["answer"])
         text = ", ".join(f"{name} {value}" for name, value in answer_lines(answer))
         if alone or code is not ExitCode.DONE:
-            write_lines([f"{address}  {text}"])
+            other = f"into {result['into']}, " if "into" in result else ""
+            write_lines([f"{address}  {other}{text}"])
 
 
 def _print_dry_run(verb: str, chosen: tuple[Address, ...], *, json: bool) -> None:

@@ -16,7 +16,7 @@ from perdure.cli.instances.presentation import (
     shown_name,
     value_text,
 )
-from perdure.cli.instances.requests import KeyOption, json_payload
+from perdure.cli.instances.requests import KeyOption, input_argument, json_payload
 from perdure.cli.instances.selection import address_of
 from perdure.cli.options import JsonOption, Repeated, pair_of, share_of_calls
 from perdure.cli.output import array_of, object_of, write_json, write_object, write_styled_lines
@@ -186,7 +186,7 @@ def _event(event: dict[str, Any]) -> str:
 def explain(
     address: Annotated[str, Parameter(name="ADDRESS")],
     action: Annotated[str, Parameter(name="ACTION")] = "alarm",
-    payload: Annotated[str | None, Parameter(name="PAYLOAD")] = None,
+    payload: Annotated[str | None, input_argument("PAYLOAD")] = None,
     /,
     *,
     target: TargetOptions = UNSET,

@@ -32,6 +32,12 @@ from perdure.wire.records import data_of
 
 FROM_STDIN: Final = "-"
 
+
+def input_argument(name: str) -> Parameter:
+    """Return the parameter of JSON text or ``-``. Without the permission, ``-`` would be an unknown option."""
+    return Parameter(name=name, allow_leading_hyphen=True)
+
+
 KeyOption: TypeAlias = Annotated[
     str | None, Parameter(help="Idempotency key: a repeat with this key changes nothing and prints the first answer.")
 ]
@@ -44,6 +50,8 @@ def json_payload(text: str) -> str:
     Raises:
         UsageError: it is not JSON.
     """
+    if text.startswith("--"):
+        raise UsageError(f"unknown option {text}; perdure COMMAND --help lists the options")
     payload = sys.stdin.read() if text == FROM_STDIN else text
     try:
         orjson.loads(payload)
@@ -68,7 +76,7 @@ EndOption: TypeAlias = Annotated[
 
 def start(
     address: AddressArgument,
-    state: Annotated[str, Parameter(name="STATE")],
+    state: Annotated[str, input_argument("STATE")],
     /,
     *,
     target: TargetOptions = UNSET,
@@ -104,7 +112,7 @@ def start(
 
 def send(
     address: AddressArgument,
-    event: Annotated[str, Parameter(name="EVENT")],
+    event: Annotated[str, input_argument("EVENT")],
     /,
     *,
     target: TargetOptions = UNSET,
@@ -132,7 +140,7 @@ def send(
 
 def add(
     address: AddressArgument,
-    event: Annotated[str, Parameter(name="EVENT")],
+    event: Annotated[str, input_argument("EVENT")],
     /,
     *,
     target: TargetOptions = UNSET,
@@ -157,7 +165,7 @@ def add(
 
 def put(
     address: AddressArgument,
-    item: Annotated[str, Parameter(name="ITEM")],
+    item: Annotated[str, input_argument("ITEM")],
     /,
     *,
     target: TargetOptions = UNSET,
@@ -190,7 +198,7 @@ def put(
 def signal(
     address: AddressArgument,
     name: Annotated[str, Parameter(name="SIGNAL")],
-    value: Annotated[str, Parameter(name="VALUE")],
+    value: Annotated[str, input_argument("VALUE")],
     /,
     *,
     target: TargetOptions = UNSET,
@@ -215,7 +223,7 @@ def signal(
 
 def complete(
     promise: Annotated[str, Parameter(name="PROMISE")],
-    value: Annotated[str, Parameter(name="VALUE")],
+    value: Annotated[str, input_argument("VALUE")],
     /,
     *,
     failed: Annotated[bool, Parameter(negative="", help="Fail the promise with this typed error.")] = False,
@@ -245,7 +253,7 @@ def complete(
 def update(
     address: AddressArgument,
     name: Annotated[str, Parameter(name="UPDATE")],
-    value: Annotated[str, Parameter(name="VALUE")],
+    value: Annotated[str, input_argument("VALUE")],
     /,
     *,
     key: Annotated[str, Parameter(help="Idempotency key: a repeat with this key prints the same reply.")],
@@ -384,7 +392,7 @@ def flush(
 def call(
     address: AddressArgument,
     action: Annotated[str, Parameter(name="ACTION")],
-    payload: Annotated[str | None, Parameter(name="PAYLOAD")] = None,
+    payload: Annotated[str | None, input_argument("PAYLOAD")] = None,
     /,
     *,
     target: TargetOptions = UNSET,
@@ -411,7 +419,7 @@ def call(
 
 
 def calls(
-    *requests: Annotated[str, Parameter(name="REQUEST")],
+    *requests: Annotated[str, input_argument("REQUEST")],
     target: TargetOptions = UNSET,
     json: JsonOption = False,
 ) -> int:
