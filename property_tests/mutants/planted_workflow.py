@@ -464,8 +464,8 @@ MUTANTS = (
     Mutant(
         "a journal has one row more than its limit",
         "Replay.is_full",
-        "rows >= self.limit and",
-        "rows > self.limit and",
+        "rows >= self.limit or self.starts",
+        "rows > self.limit or self.starts",
         f"{STEPS}::test_a_full_journal_parks_the_workflow_with_all_its_steps",
     ),
     Mutant(

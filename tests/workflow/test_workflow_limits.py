@@ -270,6 +270,37 @@ def test_max_steps_counts_no_note_of_a_wait_beside_steps(most: int, *, ends: boo
         assert (found.status, found.parked) == (("done", None) if ends else ("parked", "not_retryable"))
 
 
+@given(children=st.integers(1, 6), beyond=st.booleans(), chunk=st.integers(1, 3), apart=st.booleans())
+@settings(max_examples=20)
+def test_max_steps_counts_each_child_once(*, children: int, beyond: bool, chunk: int, apart: bool) -> None:
+    @program
+    def resting(ctx: WorkflowContext[int]) -> Do[int]:
+        yield from sleep("1 minute")
+        return (yield from ctx.state)
+
+    child = Workflow("child", state=int, run=resting)
+
+    @program
+    def calling(ctx: WorkflowContext[int]) -> Do[int, Any]:
+        calls = [child.call(f"{ctx.id}-{each}", each) for each in range((yield from ctx.state))]
+        return sum((yield from gather(*calls, limit=1 if apart else 100)))
+
+    job = flow_of(calling, max_steps=children)
+    with World(App(None, limits=Limits(replay_chunk=chunk, journal_page=chunk)).with_jobs(job, child)) as world:
+        world.run(world.handle(job).start("f", children + 3 * beyond, wait_for="start"))
+        world.advance("30 seconds")
+        world.crash()
+        world.open()
+        world.advance("10 minutes")
+        found, started = world.run(world.handle(job).status("f")), world.run(world.handle(child).count())
+        if beyond:
+            assert found.last_error is not None
+            assert (found.parked, found.last_error.error_type) == ("not_retryable", "JournalFull")
+            assert sum(started.by_status.values()) == children + (not apart)
+        else:
+            assert world.run(world.handle(job).outcome("f")) == Done(value=sum(range(children)))
+
+
 @given(most=st.integers(1, 6), chunk=st.integers(1, 3), signals=st.integers(0, 3))
 @settings(max_examples=20)
 def test_max_steps_counts_answers_and_no_signal_that_waits(most: int, chunk: int, signals: int) -> None:

@@ -98,8 +98,8 @@ def serve(replay: Replay, asked: OpenStep) -> bool:
         if isinstance(instruction, CallChild | AskInstance):
             send_call(replay.draft, instruction, replay.header.run_id, asked.path)
             # The start is a row of its own: a replay without it would send the start a second time.
-            asked.started = True
             replay.record(asked, "mark", path=asked.path + STARTED, at_ms=replay.now_ms)
+            replay.start(asked)
             replay.timers.reach(asked, replay.now_ms)
             return True
         if isinstance(instruction, Publish):
@@ -234,6 +234,7 @@ class Replay:
         left: the end of the run before, if that has kept the program.
         parts: the parts in the journal.
         answers: how many answers the journal holds, without those of `new`.
+        starts: how many children the journal starts, and how many instances it asks.
         saved: how many of `new` are committed.
     """
 
@@ -279,6 +280,7 @@ class Replay:
     timers: Timers = attrs.field(init=False)
     saved: int = 0
     answers: int = 0
+    starts: int = 0
     _index: Index | None = None
 
     def __attrs_post_init__(self) -> None:
@@ -502,7 +504,7 @@ class Replay:
                 raise diverged(self.tree, row)
             tree.interrupt(asked)
         if row.path.endswith(STARTED):
-            asked.started = True
+            self.start(asked)
             self.timers.reach(asked, self.taken.counted_ms(row.at_ms, self._position))
         elif row.form in STOPPED:
             # The difference decides whether its compensation runs, and must be the same in each replay.
@@ -642,6 +644,11 @@ class Replay:
         self.new.append(row)
         self.parts.name(value)
         return row
+
+    def start(self, asked: OpenStep) -> None:
+        """Note that an instruction has started a child, or asked another instance, by the row before."""
+        # A start is no answer: with both, 10,000 children would use up `max_steps` twice.
+        asked.started, self.starts, self.answers = True, self.starts + 1, self.answers - 1
 
     # ------------------------------------------------------------ steps
     def calls(self) -> list[OpenStep]:
@@ -809,9 +816,12 @@ class Replay:
     @property
     def is_full(self) -> bool:
         """Whether the journal has reached its limit."""
-        rows = self.rows
-        # The first comparison is nearly always false, and saves the second one, which computes the request.
-        return rows >= self.max_steps and rows >= self.limit and self.tree.exit is None
+        most = self.max_steps
+        # A gather may start all children before their answers, which would find no limit. The first comparisons nearly
+        # always return, and save the last one, which computes the request.
+        if self.rows < most and self.starts <= most:
+            return False
+        return (self.rows >= self.limit or self.starts > self.limit) and self.tree.exit is None
 
     @property
     def is_stopped(self) -> bool:
