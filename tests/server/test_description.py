@@ -11,8 +11,11 @@ from rich_jobs import APP
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
+from perdure import Debounce, Published, Workflow
 from perdure.server.api import asgi
 from perdure.values.errors import ServerUnreachable
+from perdure.wire.openapi import described
+from perdure.wire.operations import OPERATIONS
 from perdure.wire.problems import BY_CODE, STATUS
 
 
@@ -93,7 +96,20 @@ def test_the_page_about_http_has_every_route_parameter_and_code():
         assert cls is ServerUnreachable or any(str(STATUS[cls]) in row and f"`{code}`" in row for row in rows)
 
 
+def test_the_document_has_every_operation_of_the_table_for_the_jobs_that_have_it():
+    def run(ctx):
+        return ctx.set_state(0)
+
+    flow = Workflow("flow", state=int, result=type(None), run=run, publishes=(Published("seen", int),))
+    plain = Debounce("plain", event=int, flush_after="1 minute", execute=run)
+    paths = described((flow, plain))["paths"]
+    for job, missing in ((flow, set()), (plain, {"steps", "reply", "published", "fork_many"})):
+        of_job = {each.name: each.path.replace("{kind}", job.kind).replace("{name}", job.name) for each in OPERATIONS}
+        of_job |= {"set_limit": "/v1/limits/{name}", "reset_limit": "/v1/limits/{name}/reset"}
+        assert {name for name, path in of_job.items() if path not in paths} == missing
+
+
 def call(client, method, path):
-    for parameter in ("{id}", "{message_id}"):
+    for parameter in ("{id}", "{message_id}", "{key}"):
         path = path.replace(parameter, "1")
     return client.request(method, f"http://engine{path}")

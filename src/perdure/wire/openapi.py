@@ -35,7 +35,6 @@ from perdure.wire.operations import (
     OPERATIONS,
     PUBLISHED,
     REPLY,
-    STATUS,
     STEPS,
     Argument,
     ClientOperation,
@@ -230,9 +229,10 @@ def job_operations(components: Components, job: AnyDefinition, *, owner: str) ->
                 body=_call_and_wait(components, job, spec, owner=owner, rejection=rejection),
             )
     yield from _reads(components, job, path, owner=owner)
+    # An operation that a kind does not have must not be offered for its jobs.
+    has = {STEPS.name: job.keeps_journal, REPLY.name: job.keeps_journal, PUBLISHED.name: bool(job.published_names)}
     for operation in OPERATIONS:
-        # An operation that a kind does not have must not be offered for its jobs.
-        if operation.of == "job" and operation.needs in {"", *job.plan.commands}:
+        if operation.of != "engine" and operation.needs in {"", *job.plan.commands} and has.get(operation.name, True):
             yield operation_of(components, operation, job, owner=owner)
 
 
@@ -317,18 +317,12 @@ def _reads(components: Components, job: AnyDefinition, path: str, *, owner: str)
         return ApiOperation(method="get", path=path, id=f"{owner}_{name}", body=body)
 
     state = components.add(job.plan.state.json_schema(), owner=owner)
-    yield operation_of(components, STATUS, job, owner=owner)
     yield read(f"{path}/state", "state", "Read the committed state; null if there is no instance.", _or_null(state))
     yield read(
         *(f"{path}/wait", "wait", "Wait until the instance has a status or a phase; by default, until its end."),
         answer_of(components, AwaitedRecord),
         *_WANTED,
     )
-    if job.keeps_journal:
-        yield operation_of(components, STEPS, job, owner=owner)
-        yield operation_of(components, REPLY, job, owner=owner)
-    if job.published_names:
-        yield operation_of(components, PUBLISHED, job, owner=owner)
     if job.plan.streams:
         stream = _of_stream(job)
         page = answer_of(components, StreamPage)
@@ -337,7 +331,6 @@ def _reads(components: Components, job: AnyDefinition, path: str, *, owner: str)
         followed = read(f"{path}/streams/{{stream}}/events", "stream_events", _FOLLOW, page, stream, _AFTER, _LAST_ID)
         followed.body["responses"] = {**refusals(components, _READ), **_SERVER_SENT}
         yield followed
-    yield operation_of(components, HISTORY, job, owner=owner)
     yield from _explanations(components, job, path, owner=owner)
     yield _future(components, job, path, owner=owner)
 
