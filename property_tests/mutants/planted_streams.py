@@ -171,14 +171,14 @@ MUTANTS = (
     Mutant(
         "an attempt does not receive the value that the last one has stored",
         "RunEmitter.recall",
-        "self._previous[heartbeat.name] = item.value.encode()",
+        "self._previous[heartbeat.name] = value",
         "pass",
         f"{BEATS}::test_an_attempt_after_a_failure_receives_the_very_newest_value",
     ),
     Mutant(
         "a workflow that starts over continues where it was before",
-        "RunEmitter.recall",
-        'item.form == "chunk" and item.step == stored.step',
+        "RunEmitter._newest",
+        'item.form == "chunk" and item.step == run_id',
         'item.form == "chunk"',
         f"{BEATS}::test_a_workflow_that_starts_over_begins_at_the_beginning",
     ),

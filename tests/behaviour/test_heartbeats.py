@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Never
 
+import attrs
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -35,6 +36,9 @@ from perdure import (
 )
 from perdure.client.local_gateway import engine_of
 from perdure.jobs.streams import NotBeating
+from perdure.kinds.workflow.commands import ForkInput
+from perdure.kinds.workflow.header import Ended, Header
+from perdure.kinds.workflow.journal import MAX_CONTINUED, JournalPrefix, Row, body_of, prefix_of
 from perdure.programs import gather
 from perdure.programs.future import awaited
 from perdure.testing import Crash, Fail, World, simulate
@@ -148,6 +152,67 @@ def test_an_operator_who_resumes_a_parked_workflow_continues_the_effect() -> Non
         world.run(handle.resume("x"))
         world.advance("1 minute")
         assert table.began_at == {"a": [None, 3], "b": [None]}
+
+
+@pytest.mark.parametrize("store", ["memory", "sqlite"])
+def test_a_fork_continues_a_cancelled_workflow_at_its_heartbeat(store: str, tmp_path: Path) -> None:
+    """The fork of the fork as well, which had no time for a beat. A fork from a step begins at the beginning."""
+    world, table = a_world(loader, store="memory://" if store == "memory" else tmp_path / "jobs.db")
+    with world:
+        handle = world.jobs.handle(loader)
+        world.run(handle.start("x", 10))
+        world.advance("110 ms")
+        world.run(handle.cancel("x", interrupt=True))
+        assert len(table.stored["a"]) == 5
+        world.run(handle.fork("y", "x", idempotency_key="1"))
+        world.run(handle.cancel("y", interrupt=True))
+        world.run(handle.fork("z", "y"))
+        world.advance("1 minute")
+        assert table.began_at == {"a": [None, 5, 5], "b": [None]}
+        assert table.stored == {"a": list(range(10)), "b": list(range(10))}
+        world.run(handle.fork("w", "x", step="load"))
+        world.advance("1 minute")
+        assert table.began_at == {"a": [None, 5, 5, None], "b": [None, None]}
+
+
+@program
+def loading_undone(ctx: WorkflowContext[int]) -> Do[str, str, Table]:
+    count = yield from ctx.state
+    yield from load("a", count).on_exit(load("undo", count).timeout("30 ms").attempt())
+    return "done"
+
+
+def test_a_fork_begins_compensations_at_the_beginning() -> None:
+    """The source has stopped the same compensation, under the same path."""
+    job = Workflow("undone", state=int, run=loading_undone, heartbeats=[rows])
+    world, table = a_world(job)
+    with world:
+        handle = world.jobs.handle(job)
+        world.run(handle.start("x", 3))
+        for source, fork in (("x", "y"), ("y", "z")):
+            world.advance("30 ms")
+            world.run(handle.cancel(source, interrupt=True))
+            world.advance("1 second")
+            world.run(handle.fork(fork, source, accept_undone=True))
+        assert table.began_at["undo"] == [None, None]
+        assert table.began_at["a"] == [None, 1, 2]
+
+
+def test_a_fork_continues_at_most_100_stopped_steps_that_began_before_the_cancellation() -> None:
+    header = Header(run_id="r", started_ms=0, ended=Ended(form="cancelled", value='"no"', at_ms=9))
+
+    def stopped(number: int, **other: Any) -> tuple[str, ...]:
+        rows = [Row(path="", name="cancel", form="cancelled", at_ms=5, began_ms=5, value='["no"]')]
+        for path in range(number):
+            row = Row(path=f"0.{path}.0", name="load", form="interrupted", at_ms=6, began_ms=4)
+            rows.append(attrs.evolve(row, **other))
+        prefix = prefix_of("s", header, [body_of(row) for row in rows], ForkInput(source="one"), state="1")
+        assert isinstance(prefix, JournalPrefix)
+        return prefix.stopped
+
+    assert len(stopped(MAX_CONTINUED)) == len(stopped(MAX_CONTINUED + 1)) == MAX_CONTINUED == 100
+    assert stopped(1) == ("0.0.0",)
+    assert stopped(1, began_ms=5) == stopped(1, form="dropped") == stopped(1, finalizer=True) == ()
 
 
 @given(st.integers(0, 80))

@@ -55,6 +55,7 @@ EXPLAINED = {
     "kinds/worker_pool/batch_turns.py:MAX_WAITERS": PUBLIC,
     "kinds/worker_pool/definition.py:PoolBatch.__init__(failures)": PUBLIC,
     "kinds/worker_pool/items.py:MAX_ERROR_CHARACTERS": TEXT,
+    "kinds/workflow/journal.py:MAX_CONTINUED": PUBLIC,
     "kinds/workflow/journal.py:MAX_FORKED_BYTES": PUBLIC,
     "kinds/workflow/journal.py:MAX_FORKED_PARTS": PUBLIC,
     "client/gateway.py:MAX_TOGETHER": PUBLIC,

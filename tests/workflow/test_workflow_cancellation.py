@@ -734,3 +734,33 @@ def test_a_step_is_stopped_or_ends() -> None:
         @program
         def again(room: str) -> Do[str, str, Desk]:
             return (yield from book(room))
+
+
+@step
+@program
+def slowly(room: str) -> Do[str, str, Desk]:
+    yield from sleep("1 second")
+    return (yield from book(room))
+
+
+@program
+def three_rooms(_: WorkflowContext[int]) -> Do[str, str, Desk]:
+    yield from slowly("a")
+    yield from slowly("b")
+    return (yield from slowly("c"))
+
+
+@pytest.mark.parametrize("interrupt", [False, True])
+def test_a_fork_from_the_step_that_was_in_progress_is_not_cancelled(*, interrupt: bool) -> None:
+    """The step has ended, or was stopped, behind the cancellation."""
+    job = flow_of(three_rooms)
+    with World(App(Desk()).with_jobs(job)) as world:
+        flow = world.handle(job)
+        world.run(flow.start("one", 0))
+        world.advance("1500 ms")
+        world.run(flow.cancel("one", interrupt=interrupt))
+        world.advance("10 seconds")
+        assert world.run(flow.outcome("one")) == WasCancelled(reason="cancelled")
+        world.run(flow.fork("two", "one", step="1"))
+        world.advance("10 seconds")
+        assert world.run(flow.outcome("two")) == Done("c")

@@ -166,22 +166,33 @@ class RunEmitter:
         return Stored(name, self.step.run_id, 1, 1, heartbeat.every_ms, is_marked=False)
 
     async def recall(self) -> None:
-        """Read the heartbeats that earlier attempts have stored.
+        """Read the heartbeats that earlier attempts, or the run that this one continues, have stored.
 
         Raises:
             RunLost: the store does not answer.
         """
         if self.step.effect == "unknown":
             return
+        instance, before = self.execute.instance, self.step.before
         for heartbeat in self.declared.heartbeats.values():
             stored = self._stored(heartbeat)
-            found = await self.hub.newest(self.execute.instance, stored.name)
-            if not isinstance(found, Success):
-                raise RunLost(found.failure())
-            for item in found.unwrap():
-                # An earlier run may have left its value there.
-                if item.form == "chunk" and item.step == stored.step:
-                    self._previous[heartbeat.name] = item.value.encode()
+            own = (instance.address, instance.incarnation, stored.step)
+            value = await self._newest(stored.name, *own)
+            if value is None and before is not None:
+                value = await self._newest(stored.name, Address.parse(before.address), *before[1:])
+                if value is not None:
+                    # As its own: another fork that continues this run finds it here.
+                    self._take(stored, value)
+            if value is not None:
+                self._previous[heartbeat.name] = value
+
+    async def _newest(self, stored: str, address: Address, incarnation: int, run_id: str) -> bytes | None:
+        found = await self.hub.newest(address, incarnation, stored)
+        if not isinstance(found, Success):
+            raise RunLost(found.failure())
+        # Another run may have left its value there.
+        values = [item.value.encode() for item in found.unwrap() if item.form == "chunk" and item.step == run_id]
+        return values[-1] if values else None
 
     def _take(self, stored: Stored, value: bytes) -> None:
         if self._lost is not None:
@@ -509,7 +520,7 @@ class StreamHub:
             emitter = RunEmitter(self, execute, emissions, step)
             if emissions.heartbeats:
                 emitter.beats_as = step.name if step.effect == "whole" else execute.draft.nth(step, instruction.name)
-                if step.form == "again":
+                if step.form == "again" or step.before is not None:
                     return _performed_again(emitter, lambda: perform(instruction, services, execute), services)
             answer = emitting(emitter, lambda: perform(instruction, services, execute))
             if isinstance(answer, Success | Failure) and not emitter.is_used:
@@ -575,12 +586,12 @@ class StreamHub:
                 channel.add(StoredGroup(first, first + group.count - 1, group.body))
                 self._wake(channel)
 
-    async def newest(self, instance: Instance, stored: str) -> Result[tuple[StreamItem, ...], Any]:
+    async def newest(self, address: Address, incarnation: int, stored: str) -> Result[tuple[StreamItem, ...], Any]:
         """Read the chunks that are kept in a stored stream of one chunk."""
         found: Result[tuple[StoredGroup, ...], Any] = await answer_of(
-            self._streams.read(instance.address, instance.incarnation, stored, -1, 1, 0)
+            self._streams.read(address, incarnation, stored, -1, 1, 0)
         )
-        return found.map(lambda groups: items_of(groups, -1, what=f"heartbeat {stored} of {instance.address}"))
+        return found.map(lambda groups: items_of(groups, -1, what=f"heartbeat {stored} of {address}"))
 
     # ------------------------------------------------------------ reading
     async def page(

@@ -82,6 +82,18 @@ class TooManyMessages(PerdureError):
         return f"a turn may send at most {self.limit} messages; send the rest from a later turn"
 
 
+class EarlierRun(NamedTuple):
+    """The run of another instance that a step continues.
+
+    Attributes:
+        address: that instance, printed ``kind:name:id``.
+    """
+
+    address: str
+    incarnation: int
+    run_id: str
+
+
 class EmittingStep(NamedTuple):
     """The step whose effect emits to a stream, or beats.
 
@@ -92,6 +104,7 @@ class EmittingStep(NamedTuple):
         attempt: tells the step's attempts within one delivery apart.
         effect: whether the effect is the ``whole`` step, or ``part`` of it. ``unknown`` if another step is in progress
             that may have it.
+        before: the run whose heartbeats count until this one has its own. None without one.
     """
 
     form: Literal["first", "again"]
@@ -99,6 +112,7 @@ class EmittingStep(NamedTuple):
     name: str = ""
     attempt: int = 0
     effect: Literal["whole", "part", "unknown"] = "part"
+    before: EarlierRun | None = None
 
 
 # ---------------------------------------------------------------- the draft

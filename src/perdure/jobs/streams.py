@@ -267,6 +267,8 @@ class Heartbeat(Generic[V]):
     def previous(self) -> V | None:
         """Return the newest value that an earlier attempt has stored. None in the first attempt.
 
+        A fork that continues a cancelled workflow receives the values of the interrupted steps.
+
         Raises:
             NotBeating: no effect of a run is performed here, or its job does not declare this heartbeat.
             InvalidInput: the stored value does not have the heartbeat's type.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 import attrs
 
@@ -215,6 +215,20 @@ class ForkedFrom:
         return sum(part.gap_ms for part in self.parts if place < part.rows)
 
 
+class ContinuedSteps(NamedTuple):
+    """The steps of a cancelled workflow that its fork continues at their heartbeats.
+
+    Attributes:
+        incarnation: the incarnation of the workflow that stored them.
+        run_id: its run id.
+        paths: the steps that the cancellation stopped, at most 100.
+    """
+
+    incarnation: int
+    run_id: str
+    paths: tuple[str, ...]
+
+
 @frozen(kw_only=True)
 class Header:
     """The data of a workflow that every commit writes: its size does not depend on the journal's length.
@@ -234,6 +248,7 @@ class Header:
         shared: the data that other instances wait for. None without such data, which most workflows do not have.
         forked: the workflow that this one was forked from.
         deadline_ms: when it is cancelled, unless it has ended or was cancelled before. None without a deadline.
+        continued: the stopped steps of the workflow that this one was forked from, whose heartbeats count.
     """
 
     __repr__ = fields_in_line
@@ -255,6 +270,7 @@ class Header:
     shared: Shared | None = None
     forked: ForkedFrom | None = None
     deadline_ms: int | None = None
+    continued: ContinuedSteps | None = None
 
 
 DEADLINE_PASSED: Final = "its deadline passed"
@@ -263,7 +279,9 @@ DEADLINE_PASSED: Final = "its deadline passed"
 FAILURE: Codec[FailureRecord] = Codec.of(FailureRecord, what="error of a workflow")
 HEADER: Codec[Header] = Codec.of(Header, what="data of a workflow")
 # Left out where there is none: earlier code reads the rows of workflows without these.
-_DATA: RowCodec[Header] = RowCodec(HEADER, left_out=(',"deadline_ms":null}', ',"forked":null}', ',"shared":null}'))
+_DATA: RowCodec[Header] = RowCodec(
+    HEADER, left_out=(',"continued":null}', ',"deadline_ms":null}', ',"forked":null}', ',"shared":null}')
+)
 
 
 def cancel_of(header: Header, now_ms: int) -> CancelRequest | None:

@@ -533,6 +533,9 @@ MAX_FORKED_BYTES: Final = 64 * 1024 * 1024
 MAX_FORKED_PARTS: Final = 20
 """From how many workflows, each the fork of the one before, a journal's rows may be. Every commit writes their list."""
 
+MAX_CONTINUED: Final = 100
+"""How many stopped steps a fork continues at their heartbeats. Further ones begin at the beginning."""
+
 _PATH: Final = re.compile(r"\d+(\.\d+)*")
 
 
@@ -550,6 +553,7 @@ class JournalPrefix:
         kept: how many steps have ended.
         cancel: the request to cancel it, if the program has received one.
         published: the values that the kept steps published.
+        stopped: the paths of the steps that the cancellation stopped, if the fork continues there.
     """
 
     __repr__ = fields_in_line
@@ -563,6 +567,7 @@ class JournalPrefix:
     kept: int
     cancel: CancelRequest | None
     published: tuple[Publication, ...]
+    stopped: tuple[str, ...] = ()
 
 
 def prefix_of(
@@ -598,7 +603,7 @@ def prefix_of(
     if found is None:
         return refused("no_step")
     place, step = found
-    undoing = tuple(dict.fromkeys(row.name for row in rows[place:] if row.finalizer))
+    undoing = tuple(dict.fromkeys(row.name for row in rows[place:] if row.finalizer and row.form != "dropped"))
     is_kept = wanted.signals == "keep"
     kept = _with_named_parts(_kept(rows[:place], bodies, header.skips, keeps_signals=is_kept), state)
     # A compensation that is performed again belongs to the unwinding, which the kept rows have begun.
@@ -636,7 +641,17 @@ def prefix_of(
             # As a signal: one that the kept steps have not seen waits, unless the fork drops those.
             or (each.name in promises and (is_kept or f"{PROMISE}{each.name}" in names))
         ),
+        # A fork from a step performs it from its beginning.
+        stopped=_stopped(rows[place:]) if wanted.step is None else (),
     )
+
+
+def _stopped(rows: Sequence[Row]) -> tuple[str, ...]:
+    """Return the paths of the steps that a cancellation has stopped, of its row and those behind it."""
+    # Compensations begin behind it, and a later step of the fork may have the path of one.
+    return tuple(
+        row.path for row in rows if row.form == "interrupted" and not row.finalizer and row.began_ms < rows[0].at_ms
+    )[:MAX_CONTINUED]
 
 
 _PERFORMED: Final = frozenset({"done", "failed", "interrupted"})
@@ -645,8 +660,8 @@ _PERFORMED: Final = frozenset({"done", "failed", "interrupted"})
 def _cut(header: Header, rows: Sequence[Row], step: str | None) -> tuple[int, str] | None:
     """Return the place of a step's answer, and the step's path. None if there is no such step."""
     present = range(header.skips, len(rows))
+    cancelled = next((place for place in present if rows[place].form == "cancelled"), None)
     if step is None:
-        cancelled = next((place for place in present if rows[place].form == "cancelled"), None)
         if cancelled is not None:
             return cancelled, ""
         return (len(rows), "") if header.ended is None else None
@@ -661,7 +676,8 @@ def _cut(header: Header, rows: Sequence[Row], step: str | None) -> tuple[int, st
     # Its answer, and not its beginning: what began before and ended in between is kept.
     answered = (place for place in present if rows[place].form not in _NO_ANSWERS and _is_in(rows[place].path, path))
     if (place := next(answered, None)) is not None:
-        return place, path
+        # A step in progress ends behind the cancellation, which must not end the fork as well.
+        return (place if cancelled is None or rows[place].finalizer else min(place, cancelled)), path
     began = any(_is_in(each, path) for place in present for each in _paths_of(rows[place]))
     return (len(rows), path) if path in open_ or began else None
 

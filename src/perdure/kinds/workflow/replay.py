@@ -639,7 +639,7 @@ class Replay:
             value=value,
             secret=secret,
             signal=signal,
-            finalizer=form in DIRECT and finalizing_around(branch) is not None,
+            finalizer=form in DIRECT | STOPPED and finalizing_around(branch) is not None,
         )
         self.new.append(row)
         self.parts.name(value)

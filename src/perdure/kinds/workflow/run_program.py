@@ -15,13 +15,13 @@ from returns.result import Failure, Success
 from perdure.codecs import Opened
 from perdure.jobs.checkpoint import AwaitChange, Checkpoint, KeepProgram, ReadJournal, TakeProgram
 from perdure.jobs.context import EndInstance
-from perdure.jobs.draft import Draft, EmittingStep, GetDraft
+from perdure.jobs.draft import Draft, EarlierRun, EmittingStep, GetDraft
 from perdure.jobs.hooks import record_failure
 from perdure.jobs.parts import parts_of, read_rows, reference_to, row_of_part, take_up
 from perdure.jobs.redaction import has_secrets, secrets_of_instance
 from perdure.jobs.request import within
 from perdure.kinds.workflow.commands import REASON, JournalFull, NotRecordable
-from perdure.kinds.workflow.header import FAILURE, Ended, header_of
+from perdure.kinds.workflow.header import FAILURE, Ended, Header, header_of
 from perdure.kinds.workflow.instructions import OneStep, StartOver, WorkflowCancelled
 from perdure.kinds.workflow.journal import (
     PARTS_IN_COMMIT,
@@ -98,7 +98,16 @@ class WorkflowDraft(Draft):
             form="again" if again else "first",
             run_id=replay.header.run_id,
             effect="whole" if len(found) == 1 else "part" if len(around) == 1 else "unknown",
+            before=_before(replay.header, around[0].path) if len(around) == 1 else None,
         )
+
+
+def _before(header: Header, path: str) -> EarlierRun | None:
+    """Return the stopped run of the workflow that this one was forked from, if it had performed a part of the step."""
+    stopped, forked = header.continued, header.forked
+    if stopped is None or forked is None or path not in stopped.paths:
+        return None
+    return EarlierRun(forked.address, stopped.incarnation, stopped.run_id)
 
 
 NOW: Final[Program[int]] = perform(Now())

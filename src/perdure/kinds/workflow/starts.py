@@ -29,6 +29,7 @@ from perdure.kinds.workflow.commands import (
     StartWorkflow,
 )
 from perdure.kinds.workflow.header import (
+    ContinuedSteps,
     Header,
     Parent,
     Shared,
@@ -137,6 +138,7 @@ def _fork(
         cancel=prefix.cancel,
         shared=Shared(published=prefix.published) if prefix.published else None,
         forked=attrs.evolve(prefix.forked, parts=(*prefix.forked.parts[:-1], last)),
+        continued=copied.continued,
     )
     fresh = _fresh(address, copied.state, header, inputs).changed(state_version=job.plan.state_version)
     recorder = EventRecorder(inputs, address, 0)
@@ -180,6 +182,7 @@ class ForkCopy:
     Attributes:
         state: the state that it was started with.
         prefix: its journal, up to the step.
+        continued: the stopped steps whose heartbeats count. None without them.
     """
 
     __repr__ = fields_in_line
@@ -187,6 +190,7 @@ class ForkCopy:
     state: str = attrs.field(repr=size_only)
     started_ms: int
     prefix: JournalPrefix
+    continued: ContinuedSteps | None = None
 
 
 def is_same_run(before: Instance, after: Instance | None) -> bool:
@@ -220,7 +224,13 @@ def copied(
         return Undecodable(str(source), problem.problems)
     if isinstance(prefix, ForkRefused):
         return prefix
-    return ForkCopy(state=state, started_ms=header.started_ms, prefix=prefix)
+    # Only for jobs with heartbeats: code that does not know this member cannot read the fork.
+    continued = (
+        ContinuedSteps(incarnation=instance.incarnation, run_id=header.run_id, paths=prefix.stopped)
+        if prefix.stopped and job.plan.heartbeats
+        else None
+    )
+    return ForkCopy(state=state, started_ms=header.started_ms, prefix=prefix, continued=continued)
 
 
 def arrived_signal(
