@@ -30,7 +30,7 @@ from perdure.kinds.workflow.declared_steps import declared_steps
 from perdure.programs import bracket, gather, sandbox, sleep
 from perdure.testing import World
 from perdure.testing.journal import check_journal
-from perdure.values.answer import Done
+from perdure.values.answer import DeadlinePassed, Done, WasCancelled
 from perdure.values.errors import DefinitionError, Undecodable
 
 Flow: TypeAlias = Workflow[int, int, str, object]
@@ -354,6 +354,25 @@ def sleeps_longer(ctx: WorkflowContext[int]) -> Do[int, str]:
     given = yield from ctx.state
     yield from sleep("3 hours")
     return (yield from act(given))
+
+
+def test_a_diverged_workflow_says_that_a_cancellation_or_its_deadline_ends_it_when_it_continues() -> None:
+    old, new = version(sleeps), version(acts_and_sleeps)
+    with World(App(None).with_jobs(old)) as world:
+        world.run(world.handle(old).start("late", 10, within="1 hour"))
+        world.run(world.handle(old).start("gone", 10))
+        world.restart(App(None).with_jobs(new))
+        world.advance("2 hours")
+        flow = world.handle(new)
+        assert world.run(flow.cancel("gone", "not wanted")).accepted
+        late, gone = world.run(flow.status("late")), world.run(flow.status("gone"))
+        assert (late.status, gone.status) == ("left", "left")
+        assert late.heals.endswith("Or terminate it. If its deadline has passed, it is cancelled then.")
+        assert gone.heals.endswith("Or terminate it. A stored cancellation ends it then.")
+        world.restart(App(None).with_jobs(old))
+        world.advance("1 second")
+        assert world.run(world.handle(old).outcome("late")) == DeadlinePassed("its deadline passed")
+        assert world.run(world.handle(old).outcome("gone")) == WasCancelled("not wanted")
 
 
 def test_a_step_before_a_wait_in_progress_diverges() -> None:

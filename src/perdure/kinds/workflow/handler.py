@@ -544,9 +544,20 @@ def report(instance: Instance, status: InstanceStatus) -> InstanceStatus:
         status = attrs.evolve(status, parent=header.parent.address)
     if header.deadline_ms is not None:
         status = attrs.evolve(status, deadline_at=from_ms(header.deadline_ms))
+    if status.heals:
+        status = attrs.evolve(status, heals=f"{status.heals}{_cancelled_then(header)}")
     if header.ended is not None:
         return attrs.evolve(status, phase="timed_out" if has_timed_out(header) else header.ended.form)
     return attrs.evolve(status, phase="child_parked") if header.parked else status
+
+
+def _cancelled_then(header: Header) -> str:
+    """Return the sentence that a suspended workflow ends when it continues. Empty if it does not."""
+    if header.ended is not None:
+        return ""
+    if header.cancel is not None:
+        return " A stored cancellation ends it then."
+    return "" if header.deadline_ms is None else " If its deadline has passed, it is cancelled then."
 
 
 def shown_outcome(instance: Instance) -> InstanceOutcome | None:
