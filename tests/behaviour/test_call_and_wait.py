@@ -18,6 +18,7 @@ from perdure import (
     Signal,
     Task,
     TaskContext,
+    Update,
     WorkerPool,
     Workflow,
     WorkflowContext,
@@ -33,7 +34,7 @@ from perdure.testing import World
 from perdure.values.answer import Done, WasCancelled
 from perdure.values.errors import InvalidArgument, InvalidId, InvalidInput, Rejected
 from perdure.values.outcome import Failed
-from perdure.values.status_wait import CallEnd, NoOutcome, Reached, WaitOver
+from perdure.values.status_wait import CallEnd, NoOutcome, Reached, UpdateReply, WaitOver
 
 go = Signal("go", int)
 
@@ -70,10 +71,28 @@ def ringing(ctx: TaskContext[int], event: str) -> Do[None, str]:
 
 
 flow = Workflow("flow", state=int, run=counted, signals=(go,))
+add = Update("add", int, int, str)
+
+
+@program
+def added(ctx: WorkflowContext[int]) -> Do[int]:
+    @program
+    def sum_of(number: int) -> Do[int, str]:
+        if number < 0:
+            yield from fail("negative")
+        return number + first
+
+    first = yield from ctx.state
+    yield from add.answer(sum_of)
+    yield from add.answer(sum_of)
+    return (yield from go.receive())
+
+
+adding = Workflow("adding", state=int, run=added, signals=(go,), updates=(add,))
 brief = Workflow("brief", state=int, run=counted, signals=(go,), keep="9 minutes")
 pool = WorkerPool("pool", item=int, work=doubled, workers=1)
 bell = Task("bell", state=int, event=str, initial=0, on_event=ringing, execute=rung)
-JOBS = (flow, brief, pool, bell)
+JOBS = (flow, adding, brief, pool, bell)
 
 
 def world_of() -> World:
@@ -250,6 +269,38 @@ def test_any_program_starts_and_waits_over_http() -> None:
     assert (late["form"], late["answer"]["created"], late["outcome"]) == ("not_reached", True, None)
     assert (failed["form"], failed["status"]["phase"], failed["outcome"]["form"]) == ("reached", "failed", "failed")
     assert answers[3].json()["code"] == "invalid_argument"
+
+
+def test_the_reply_to_an_update_ends_the_wait_of_its_call() -> None:
+    """Over HTTP and by name, while the workflow continues. Without a workflow there will be no reply."""
+
+    async def ask(local: Client, url: str) -> Any:
+        await local.handle(adding).start("a", 1)
+        path, answers = f"{url}/v1/jobs/workflow/adding/instances", []
+        async with httpx2.AsyncClient() as client:
+            for id_, key, sent in (
+                ("a", "1", "2"),
+                ("a", "1", "2"),
+                ("a", "2", "-1"),
+                ("a", "3", "5"),
+                ("b", "1", "2"),
+            ):
+                waits = f"{path}/{id_}/wait/update.add?timeout=100+ms"
+                answers.append(await client.post(waits, content=sent, headers={"Idempotency-Key": key}))
+        async with connect(url, *JOBS) as jobs:
+            job = jobs.handle_by_name("workflow", "adding")
+            named = await job.call_and_wait("update.add", "a", "2", idempotency_key="1")
+        return [answer.json() for answer in answers], named
+
+    answers, named = _served(ask)
+    assert [(each["form"], each["reply"]["form"], each["reply"]["value"]) for each in answers] == [
+        ("reached", "done", "3"),
+        ("reached", "done", "3"),
+        ("reached", "failed", '"negative"'),
+        ("not_reached", "waiting", None),
+        ("reached", "unanswered", None),
+    ]
+    assert (named.reply, named.status.status, named.outcome) == (UpdateReply(form="done", value="3"), "idle", None)
 
 
 def test_a_name_in_this_process_starts_and_waits() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal, Protocol, cast
 
 import attrs
 import orjson
@@ -32,7 +32,7 @@ from perdure.values.excerpt import excerpt
 from perdure.values.limits import Limits
 from perdure.values.listings import MAX_PROBLEMS, ForkedMany, ForkProblem, InstanceOutcome, ListFilter, StepRecord
 from perdure.values.status import InstanceStatus
-from perdure.values.status_wait import CallEnd, Reached
+from perdure.values.status_wait import CallEnd, Reached, UpdateReply
 from perdure.values.times import Duration
 from perdure.values.trace import trace_context
 from perdure.wire.explanation import explanation_data
@@ -105,13 +105,24 @@ class NamedJob(JobByName):
         self, action: str, id_: str, send: Callable[[], Call[Any, Any]], longest: Duration, key: str | None
     ) -> Result[CallEnd, Any]:
         job, of = self.definition, "call_and_wait"
-        over = await sent_and_over(self.gateway, job, action, id_, send, longest=longest, key=key, of=of)
+        over = await sent_and_over(
+            self.gateway, job, action, id_, send, longest=longest, key=key, of=of, ticket_of=_ticket_of
+        )
         if not isinstance(over, Success):
             return Failure(over.failure())
         answer, awaited = over.unwrap()
         form: Literal["reached", "not_reached"] = "reached" if isinstance(awaited, Reached) else "not_reached"
         outcome = await result_of(self.shown_outcome(id_))
-        return outcome.map(lambda found: CallEnd(form=form, answer=answer, status=awaited.status, outcome=found))
+        ended = outcome.map(lambda found: CallEnd(form=form, answer=answer, status=awaited.status, outcome=found))
+        ticket = _ticket_of(answer)
+        if ticket is None:
+            return ended
+        if not isinstance(ended, Success):
+            return ended
+        reply: Result[UpdateReply, Any] = Success(UpdateReply(form="unanswered"))
+        if ticket:
+            reply = await result_of(self.reply(id_, ticket))
+        return reply.map(lambda found: attrs.evolve(ended.unwrap(), reply=found))
 
     def explain(
         self,
@@ -151,6 +162,11 @@ class NamedJob(JobByName):
     def steps(self, id_: str, /) -> Call[tuple[StepRecord, ...], CallError]:
         """Read an instance's steps, if it has a journal, such as a workflow."""
         return self.gateway.steps(self.definition, id_)
+
+
+def _ticket_of(answer: Any) -> str | None:
+    """Return the ticket of an update's answer, empty if no workflow accepted it. None for another request."""
+    return cast("dict[str, Any]", answer).get("ticket") if isinstance(answer, dict) else None
 
 
 def _alarm(_: Limits) -> Request:

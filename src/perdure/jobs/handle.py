@@ -65,6 +65,7 @@ async def sent_and_over(
     longest: Duration,
     key: str | None,
     of: str,
+    ticket_of: Callable[[Any], str | None] = lambda _: None,
 ) -> Result[tuple[Any, Reached | NotReached], Any]:
     """Send a request, and wait until its work is over. Return its answer, and the wait's.
 
@@ -77,6 +78,7 @@ async def sent_and_over(
         longest: how long to wait.
         key: the request's idempotency key.
         of: the caller's method, for messages.
+        ticket_of: returns the ticket of an answer. The reply to it ends the wait. None for another request.
     """
     try:
         timeout_ms, address = check_timeout(longest, of=of), job.address(check_id(id_))
@@ -86,7 +88,9 @@ async def sent_and_over(
     sent = await result_of(send())
     if not isinstance(sent, Success):
         return Failure(sent.failure())
-    awaited = await result_of(dispatch.until(address, WaitCondition(job.end_statuses), timeout_ms))
+    ticket = ticket_of(sent.unwrap())
+    wanted = WaitCondition((), (), ticket) if ticket else WaitCondition(job.end_statuses)
+    awaited = await result_of(dispatch.until(address, wanted, timeout_ms))
     # The request was answered, so there has been an instance: its history is not kept.
     over = awaited.map(lambda found: Reached(NOT_FOUND) if isinstance(found, NeverStored) else found)
     return over.map(lambda found: (sent.unwrap(), found))

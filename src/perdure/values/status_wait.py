@@ -95,6 +95,7 @@ class CallEnd:
         answer: the request's answer as JSON-able data.
         status: the committed status at the end of the wait.
         outcome: how the instance ended, without secrets. None if it has not, or if its kind does not keep that.
+        reply: the reply to an update, which ends the wait for it. None for another request.
     """
 
     __repr__ = fields_in_line
@@ -103,6 +104,7 @@ class CallEnd:
     answer: Any
     status: InstanceStatus
     outcome: InstanceOutcome | None = None
+    reply: UpdateReply | None = None
 
 
 @attrs.frozen(repr=False, str=False)

@@ -26,6 +26,7 @@ from perdure.cli.target.target import InstanceRequest
 from perdure.client.gateway import MAX_TOGETHER
 from perdure.jobs.request import WaitFor
 from perdure.values.excerpt import shortened
+from perdure.values.status_wait import UpdateReply
 from perdure.wire.explanation import readable_answer
 from perdure.wire.operations import FORGET_KEY
 from perdure.wire.records import data_of
@@ -280,6 +281,10 @@ def update(
         write_json([{"form": reply.form} | ({} if reply.value is None else {"value": orjson.loads(reply.value)})])
     else:
         write_fields([(reply.form, reply.value or "")])
+    return _code_of_reply(reply)
+
+
+def _code_of_reply(reply: UpdateReply) -> ExitCode:
     return {"done": ExitCode.DONE, "waiting": ExitCode.FAILED}.get(reply.form, ExitCode.REFUSED)
 
 
@@ -490,12 +495,17 @@ def _request_and_wait(asked: InstanceRequest, options: TargetOptions, wait: str,
         end = target.call_and_wait(asked, wait)
     if json:
         outcome = {} if end.outcome is None else {"outcome": outcome_data(end.outcome)}
-        write_json([{"form": end.form, "answer": end.answer, "status": data_of(end.status)} | outcome])
+        reply = {} if end.reply is None else {"reply": data_of(end.reply)}
+        write_json([{"form": end.form, "answer": end.answer, "status": data_of(end.status)} | outcome | reply])
     else:
         status = status_text(end.status.status.replace("_", " "), end.status)
         error = error_text(None if end.outcome is None else end.outcome.error)
-        fields = (("status", status), ("outcome", outcome_text(end.outcome)), ("error", error))
+        fields = [("status", status), ("outcome", outcome_text(end.outcome)), ("error", error)]
+        if end.reply is not None:
+            fields.append((end.reply.form, end.reply.value or ""))
         write_fields([(name, text) for name, text in fields if text])
+    if end.reply is not None:
+        return _code_of_reply(end.reply)
     if end.form == "not_reached":
         return ExitCode.FAILED
     is_failed = end.status.status == "parked" or (end.outcome is not None and end.outcome.form != "done")
