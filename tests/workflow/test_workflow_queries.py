@@ -14,7 +14,10 @@ from perdure.cli.commands import run_command
 from perdure.client.client import Client
 from perdure.remote import connect
 from perdure.server.serving import serving
+from perdure.stores.contract import overlay
+from perdure.stores.memory import memory_store
 from perdure.testing import World
+from perdure.values.address import Address
 from perdure.values.errors import DefinitionError, HookRaised, InvalidArgument, InvalidInput, UnknownAction
 
 go = Signal("go", int)
@@ -81,6 +84,29 @@ def test_a_query_reads_the_committed_state_and_writes_nothing(store: str, tmp_pa
         assert row is not None
         commits = world.trace_text().count("commit workflow:flow:a: unchanged")
         assert (row.state, commits) == (before.state, 0)
+
+
+def test_a_query_reads_no_journal() -> None:
+    below, reads = memory_store(), list[Address]()
+    journal = below.journal
+    assert journal is not None
+    read = journal.read
+
+    def counted_read(address: Address, *place: Any) -> Any:
+        reads.append(address)
+        return read(address, *place)
+
+    async def main() -> None:
+        store = overlay(below, journal=overlay(journal, read=counted_read))
+        async with App(None).with_jobs(flow).open(store) as jobs:
+            flows = jobs.handle(flow)
+            await flows.start("a", Basket(("cup",)), wait_for="completion")
+            reads.clear()
+            assert await flows.query("a", counted, "cup") == 1
+            assert reads == []
+            assert len(await flows.steps("a")) == len(reads) == 1
+
+    asyncio.run(main())
 
 
 def test_a_query_that_raises_or_is_wrong_is_a_typed_error_without_secrets() -> None:
