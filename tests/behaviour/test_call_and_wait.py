@@ -15,6 +15,7 @@ from perdure import (
     App,
     Do,
     ItemContext,
+    Published,
     Signal,
     Task,
     TaskContext,
@@ -195,6 +196,27 @@ def test_wrong_arguments_are_refused_and_nothing_is_started() -> None:
         world.run(world.handle(brief).start("a", 1))
         world.run(world.handle(brief).signal("a", go, 1))
         assert world.run(world.handle(brief).start_and_wait("a", 1, idempotency_key="k")) == Done(value=2)
+
+
+@program
+def broken(_: WorkflowContext[int]) -> Do[int]:
+    yield from sleep("1 ms")
+    raise RuntimeError
+
+
+def test_a_wait_for_a_parked_instance_says_how_it_continues() -> None:
+    word = Published("word", str)
+    job = Workflow("broken", state=int, run=broken, publishes=(word,))
+    with World(App(None).with_jobs(job)) as world:
+        late = world.error_of(world.handle(job).start_and_wait("a", 1))
+        assert str(late).startswith("workflow:broken:a was parked (retries_exhausted), not ended, when the time")
+        assert str(late).endswith("was over. Fix the cause, then resume it: " + REMEDY)
+        silent = world.error_of(world.handle(job).published("a", word))
+        assert "parked (retries_exhausted), and did not publish 'word', when the time" in str(silent)
+        assert str(silent).endswith(REMEDY)
+
+
+REMEDY = "the run continues, and the retry policy counts from the start."
 
 
 # ---------------------------------------------------------------- from other processes

@@ -122,16 +122,17 @@ class WaitOver(PerdureError, TimeoutError):
     status: InstanceStatus
 
     def _text(self) -> str:
-        wanted = " or ".join((*self.wanted.statuses, *self.wanted.phases)) or "the reply to an update"
-        if self.wanted.published:
-            return f"{self.address} did not publish {self.wanted.published!r} in the time of the wait: repeat the call"
-        if self.wanted.ticket:
-            return f"{self.address} sent no reply in the time of the wait: repeat the call with the same key"
         found = self.status.status if self.status.parked is None else f"parked ({self.status.parked})"
-        return (
-            f"{self.address} was {found}, not {wanted}, when the time of the wait was over: repeat it, or pass a "
-            "longer timeout="
-        )
+        if self.wanted.published:
+            missed, fix = f"was {found}, and did not publish {self.wanted.published!r},", "repeat the call"
+        elif self.wanted.ticket:
+            missed, fix = f"was {found}, and sent no reply,", "repeat the call with the same key"
+        else:
+            wanted = " or ".join((*self.wanted.statuses, *self.wanted.phases))
+            missed, fix = f"was {found}, not {wanted},", "repeat it, or pass a longer timeout="
+        # Without that, a repeat would wait for nothing.
+        fix = f". {self.status.heals}" if self.status.heals else f": {fix}"
+        return f"{self.address} {missed} when the time of the wait was over{fix}"
 
 
 @attrs.frozen(repr=False, str=False)
@@ -201,7 +202,7 @@ class NotReplied(PerdureError, LookupError):
     def _text(self) -> str:
         return (
             f"{self.address} handled the event without the reply {self.reply!r}: its changes are durable; send the "
-            "reply in the branch of the handler that handles this event"
+            "reply in the branch of the handler that handles this event, or replace an engine with older code"
         )
 
 
