@@ -23,11 +23,17 @@ from restate_jobs import (
     batches,
     beats,
     brief,
+    buyers,
     counts,
     flows,
     go,
     packed,
+    paid,
+    raise_by,
     shipped,
+    taken,
+    till,
+    tills,
 )
 
 from perdure import Client, attempt
@@ -508,6 +514,31 @@ async def child(place: Place) -> None:
 async def waited(place: Place) -> None:
     ended = await place.jobs.handle(packed).start_and_wait("waited", "two", idempotency_key="k")
     assert ended == Done(value="two!")
+
+
+@case("a task replies to callers and workflows")
+async def replied(place: Place) -> None:
+    handle = place.jobs.handle(tills)
+    assert [await handle.ask("till", 30, till, idempotency_key="k") for _ in range(2)] == [70, 70]
+    refused = await place.failure(handle.ask("till", 71, till))
+    assert isinstance(refused, Rejected)
+    assert refused.error == Refused("only 70")
+    buyer = place.jobs.handle(buyers)
+    await asyncio.gather(*(buyer.start(f"buyer-{number}", 40) for number in range(3)))
+    replies = [await buyer.update(f"buyer-{number}", raise_by, 5, idempotency_key="k") for number in range(3)]
+    assert replies == [65, 65, 65]
+    assert await place.noted("buyer-1 take 40") == ["begin buyer-1 take 40", "end buyer-1 take 40"]
+
+
+@case("a workflow answers an update and settles a promise")
+async def answered(place: Place) -> None:
+    buyer = place.jobs.handle(buyers)
+    await buyer.start("asked", 1)
+    assert [await buyer.update("asked", raise_by, 5, idempotency_key="k") for _ in range(2)] == [104, 104]
+    assert await buyer.published("asked", taken) == 99
+    assert (await buyer.complete("asked", paid, 7)).accepted
+    assert not (await buyer.complete("asked", paid, 8)).accepted
+    assert await buyer.start_and_wait("asked", 1) == Done(value="99 7")
 
 
 # ---------------------------------------------------------------- lists

@@ -18,16 +18,21 @@ from perdure import (
     DebounceContext,
     Defect,
     Do,
+    Promise,
+    Published,
+    Reply,
     Retry,
     Signal,
     Task,
     TaskContext,
+    Update,
     Workflow,
     WorkflowContext,
     effect,
     every,
     fail,
     program,
+    succeed,
     tell,
 )
 from perdure.integrations.restate import restate_app
@@ -243,5 +248,35 @@ def shipping(ctx: WorkflowContext[int]) -> Do[str, Refused | Defect, Outside]:
 
 shipped = Workflow("shipped", state=int, run=shipping)
 
-JOBS: tuple[Any, ...] = (counts, brief, beats, batches, flows, packed, shipped)
+till = Reply("till", int)
+
+
+@program
+def take(ctx: TaskContext[int], cents: int) -> Do[None, Refused, Outside]:
+    """Take from a till, and reply with the rest."""
+    total = yield from ctx.state
+    if cents > total:
+        yield from fail(Refused(f"only {total}"))
+    yield from note(f"{ctx.id} take {cents}")
+    yield from ctx.set_state(total - cents)
+    yield from till.send(total - cents)
+
+
+tills = Task("tills", state=int, event=int, initial=100, on_event=take, replies=(till,))
+raise_by = Update("raise_by", int, int)
+taken, paid = Published("taken", int), Promise("paid", int)
+
+
+@program
+def buying(ctx: WorkflowContext[int]) -> Do[str, Refused | Defect, Outside]:
+    """Ask a till, answer an update, publish a value, and wait for a promise."""
+    rest = yield from tills.ask(ctx.id, (yield from ctx.state), till)
+    yield from raise_by.answer(lambda number: succeed(rest + number))
+    yield from taken.publish(rest)
+    return f"{rest} {(yield from paid.wait())}"
+
+
+buyers = Workflow("buyers", state=int, run=buying, updates=(raise_by,), publishes=(taken,), promises=(paid,))
+
+JOBS: tuple[Any, ...] = (counts, brief, beats, batches, flows, packed, shipped, tills, buyers)
 application = restate_app(App(Outside()).with_jobs(*JOBS))
