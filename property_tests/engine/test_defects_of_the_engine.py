@@ -27,7 +27,7 @@ from perdure.engine import dispatcher as dispatcher_module
 from perdure.engine.running import RunningEngine
 from perdure.runtime.record import Runtime
 
-PARTS = ("dispatcher", "turns", "runner", "runs", "apart")
+PARTS = ("dispatcher", "turns", "runner", "runs")
 CALLS = ("now_ms", "monotonic_ms", "random", "new_id", "future", "call_soon", "call_later", "spawn", "spawn_eagerly")
 
 
@@ -70,10 +70,6 @@ def put_under(engine: RunningEngine, part: str, brittle: Brittle) -> None:
     dispatcher = engine.dispatcher
     if isinstance(brittle, BrittleLines):
         sys.settrace(brittle.trace)
-        return
-    if part == "apart":
-        apart = dispatcher._background
-        dispatcher._background = attrs.evolve(apart, runtime=brittle.over(apart.runtime))
         return
     parts: dict[str, Any] = {
         "dispatcher": dispatcher,

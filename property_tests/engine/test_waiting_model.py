@@ -5,7 +5,7 @@ Each helper stands beside a model of a few lines, in a simulation that chooses t
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import attrs
 from hypothesis import example, given
@@ -18,7 +18,7 @@ from perdure import Task, TaskContext, program
 from perdure.engine.caller_reads import DirectReads, StatusWaiters
 from perdure.engine.loops.waker import MAX_SLEEP_MS, Waker
 from perdure.engine.mailbox.instance_cache import InstanceCache
-from perdure.engine.mailbox.instance_cell import InstanceCell, RunInProgress
+from perdure.engine.mailbox.instance_cell import EngineRun, InstanceCell
 from perdure.engine.pending_work import CLAIM_LEFT_RETRY_MS, AdmissionQueue, BusyInstances, ClaimsLeft
 from perdure.programs.future import answer_of, asked
 from perdure.runtime.simulated import Simulation
@@ -198,8 +198,8 @@ def test_the_first_reason_of_a_stop_counts_and_a_shutdown_cancels_again(reasons:
             except simulation.runtime.cancelled:
                 cancelled.append(1)
 
-    cell = InstanceCell(A, orders, worker=simulation.runtime.spawn(work(), name="work"))
-    run = RunInProgress("worker", lambda: None)
+    cell, nothing = InstanceCell(A, orders), cast("Any", None)
+    run = EngineRun(cell, nothing, nothing, "beside_others", "held", task=simulation.runtime.spawn(work(), name="work"))
     cell.runs = (run,)
     simulation.settle()
     expected = 0

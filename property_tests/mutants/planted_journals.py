@@ -72,7 +72,7 @@ MUTANTS = (
     ),
     Mutant(
         "a checkpoint does not restart the time limit",
-        "LazyClaim._checkpoint",
+        "RunEffects._checkpoint",
         "                    self.limit.restart()\n",
         "                    pass\n",
         f"{CHECKPOINTS}::test_the_time_limit_is_that_of_the_run_or_of_a_step",

@@ -94,8 +94,8 @@ MUTANTS = (
     Mutant(
         "a shutdown does not reach code that ignored a cancellation",
         "InstanceCell.stop",
-        'if task is not None and (run.stop is None or why == "released"):',
-        "if task is not None and run.stop is None:",
+        'if run.task is not None and (run.stop is None or why == "released"):',
+        "if run.task is not None and run.stop is None:",
         "engine/test_waiting_model.py::test_the_first_reason_of_a_stop_counts_and_a_shutdown_cancels_again",
     ),
     Mutant(

@@ -117,9 +117,9 @@ MUTANTS = (
     ),
     Mutant(
         "a run that is interrupted before it began keeps its place",
-        "Runner.in_slot",
-        "            if not isinstance(verdict, RunInBackground):\n",
-        "            if not isinstance(verdict, RunInBackground) and not cell.is_interrupted:\n",
+        "RunExecutor._return_slot",
+        'if run.slot == "held":',
+        'if run.slot == "held" and not run.cell.is_interrupted:',
         "tests/behaviour/test_common_ending.py::test_interrupt_cancels_an_event_first[memory-busy0]",
     ),
     Mutant(
@@ -131,8 +131,8 @@ MUTANTS = (
     ),
     Mutant(
         "a run beside the mailbox keeps its place",
-        "BackgroundRuns._leave",
-        "        self.give_up(cell, execute)\n",
+        "RunExecutor._return_to_mailbox",
+        "        self._return_slot(run)\n",
         "",
         GAVE_UP + "[debounce: a flush by hand-before]",
     ),
@@ -209,7 +209,7 @@ MUTANTS = (
     Mutant(
         "who waits in a mailbox when the engine stops is not answered",
         "InstanceCell.close_intake",
-        "            if entry.ended is None:\n                entry.reply(Failure(EngineClosed()))",
+        "            if not entry.is_end:\n                entry.reply(Failure(EngineClosed()))",
         "            pass",
         STOPPED + "[task: a terminate during a run-before]",
     ),

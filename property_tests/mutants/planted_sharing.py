@@ -74,16 +74,24 @@ MUTANTS = (
     Mutant(
         "a flush ends during the event of another engine",
         "is_event_between",
-        "return bool(others) and event is not None and event.run_id not in running",
+        "return bool(others) or left_behind(instance, running) is event",
         "return False",
         FLUSH,
     ),
     Mutant(
         "a flush ends over the event of an engine that died",
         "is_event_between",
-        "return bool(others) and event is not None and event.run_id not in running",
-        "return event is not None and event.owner in others",
+        "return bool(others) or left_behind(instance, running) is event",
+        "return event.owner in others",
         f"{HOLES}::test_the_claim_of_a_dead_engine_is_not_written_over_either",
+    ),
+    Mutant(
+        "the end of a recovered run in the background passes the recovery of an event",
+        "InstanceCell.put",
+        "self.waiting.insert(int(recovers and not self.waiting[0].is_end), entry)",
+        "self.waiting.appendleft(entry)",
+        "tests/behaviour/test_debounce_failures.py::"
+        "test_an_event_with_effects_is_claimed_beside_the_flush_and_both_survive[memory]",
     ),
     Mutant(
         "a message is buried while an engine handles it",

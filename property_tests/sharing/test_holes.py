@@ -10,7 +10,7 @@ from returns.result import Success
 
 from perdure import App, Limits
 from perdure.client.local_gateway import engine_of
-from perdure.jobs.recovery import RELEASED, is_event_between, release
+from perdure.jobs.recovery import MAX_RECOVERIES, RELEASED, is_event_between, release
 from perdure.testing import World
 from perdure.testing.cluster import Cluster, ClusterEngine
 from perdure.testing.world.trace import EffectPerformed, MessagesRead, TraceEvent
@@ -183,7 +183,10 @@ def test_the_claim_of_a_dead_engine_is_not_written_over_either():
         others = OtherEngines(living, known_up_to=2, me=1)
         assert is_event_between(row, (), others), "the event is handled, or recovered, first"
         assert not is_event_between(row, ("r",), others), "it is handled here: the end of the run merges with it"
-    assert not is_event_between(row, (), NO_OTHERS)
+    assert is_event_between(row, (), NO_OTHERS), "the event of a predecessor is recovered first"
+    assert not is_event_between(row, ("r",), NO_OTHERS)
+    parked = row.changed(suspension="recovery_exhausted", event_claim=attrs.evolve(claim, recoveries=MAX_RECOVERIES))
+    assert not is_event_between(parked, (), NO_OTHERS), "an operator decides on it, perhaps never"
 
 
 def test_a_terminate_waits_for_the_run_of_another_engine():

@@ -366,8 +366,10 @@ def check_signals(life: Life, outcome: Any) -> None:
     received = [each for each in life.world.run(life.handle.steps("t")) if each.name.startswith("signal")]
     history = [event for event in life.world.history(life.job, "t") if isinstance(event, JobNoted)]
     noted = [event for event in history if event.name == "signals.unreceived"]
-    unreceived = sum(orjson.loads(event.data or "{}")["count"] for event in noted)
-    arrived = life.sent + any(each.name.endswith("own the wait") for each in received)
+    data = [orjson.loads(event.data or "{}") for event in noted]
+    unreceived = sum(each["count"] for each in data)
+    names = [each.name for each in received] + [name for each in data for name in each["names"]]
+    arrived = life.sent + any(name.endswith("own the wait") for name in names)
     assert len([each for each in received if each.status == "done"]) + unreceived == arrived, (received, noted)
     if not isinstance(outcome, Done):
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,8 +15,9 @@ from world import World, on_each_store
 from perdure import App
 from perdure.client.local_gateway import engine_of
 from perdure.engine.mailbox.entry import MailboxEntry
-from perdure.engine.mailbox.instance_cell import InstanceCell, PendingCommit, RunInProgress
+from perdure.engine.mailbox.instance_cell import EngineRun, InstanceCell, PendingCommit
 from perdure.engine.pending_work import CELL_RULES, broken_cell_rule
+from perdure.engine.runs.run_executor import RUN_RULES
 from perdure.jobs.request import RECOVER
 from perdure.jobs.transitions import nothing
 from perdure.runtime.simulated import Simulation
@@ -37,12 +39,11 @@ def a_commit(cell: InstanceCell, *entries: MailboxEntry) -> PendingCommit:
     )
 
 
-def a_task() -> Any:
-    return object()
-
-
-def a_run(by: Any) -> RunInProgress:
-    return RunInProgress(by, lambda: None)
+def a_run(cell: InstanceCell, entry: MailboxEntry, **fields: Any) -> EngineRun:
+    claim: Any = SimpleNamespace(run_id="run")
+    execute: Any = SimpleNamespace(claim=claim, claimed="recorded")
+    fields = {"slot": "held", "task": object(), "state": "running"} | fields
+    return EngineRun(cell, entry, execute, "beside_others", **fields)
 
 
 def idle(cell: InstanceCell) -> None:
@@ -58,16 +59,19 @@ def reading(cell: InstanceCell) -> None:
     cell.state, cell.undecided = "busy", an_entry()
 
 
-def in_a_task(cell: InstanceCell) -> None:
-    cell.state, cell.served, cell.worker, cell.running = "busy", (an_entry(),), a_task(), ("run",)
-    cell.runs, cell.deferred = (a_run("worker"),), (an_entry(),)
+def running(cell: InstanceCell) -> None:
+    cell.state, cell.served, cell.running = "busy", (an_entry(),), ("run",)
+    cell.run = a_run(cell, cell.served[0])
+    cell.runs, cell.deferred = (cell.run,), (an_entry(),)
 
 
 def in_the_background(cell: InstanceCell) -> None:
-    cell.background, cell.served, cell.running, cell.runs = a_task(), (an_entry(),), ("run",), (a_run("background"),)
+    cell.served, cell.running = (an_entry(),), ("run",)
+    cell.background = a_run(cell, cell.served[0], place="background", beside=True)
+    cell.runs = (cell.background,)
 
 
-@pytest.mark.parametrize("state", [idle, committing, reading, in_a_task, in_the_background])
+@pytest.mark.parametrize("state", [idle, committing, reading, running, in_the_background])
 def test_the_states_of_the_table_are_legal(state: Callable[[InstanceCell], None]) -> None:
     cell = InstanceCell(machine.address("a"), machine)
     state(cell)
@@ -78,14 +82,14 @@ def busy_without_a_turn(cell: InstanceCell) -> None:
     cell.state = "busy"
 
 
-def idle_with_a_task(cell: InstanceCell) -> None:
-    in_a_task(cell)
+def idle_with_a_run(cell: InstanceCell) -> None:
+    running(cell)
     cell.state = "idle"
 
 
-def a_task_without_a_request(cell: InstanceCell) -> None:
+def a_run_without_a_request(cell: InstanceCell) -> None:
     reading(cell)
-    cell.worker = a_task()
+    cell.run = a_run(cell, an_entry())
 
 
 def forgotten_requests(cell: InstanceCell) -> None:
@@ -97,7 +101,7 @@ def a_commit_of_no_turn(cell: InstanceCell) -> None:
 
 
 def a_program_on_a_pending_commit(cell: InstanceCell) -> None:
-    in_a_task(cell)
+    running(cell)
     cell.pending = a_commit(cell, an_entry())
 
 
@@ -133,9 +137,9 @@ def an_empty_queue_that_is_kept(cell: InstanceCell) -> None:
 
 
 BROKEN = (
-    idle_with_a_task,
+    idle_with_a_run,
     busy_without_a_turn,
-    a_task_without_a_request,
+    a_run_without_a_request,
     forgotten_requests,
     a_commit_of_no_turn,
     a_program_on_a_pending_commit,
@@ -153,6 +157,86 @@ BROKEN = (
 def test_each_rule_forbids_a_state(broken: Callable[[InstanceCell], None], rule: tuple[str, Any]) -> None:
     cell = InstanceCell(machine.address("a"), machine)
     broken(cell)
+    assert broken_cell_rule(cell) == rule[0], cell.summary
+
+
+def waiting_for_its_turn(cell: InstanceCell) -> None:
+    end = an_entry(is_end=True)
+    cell.state, cell.undecided, cell.running = "busy", an_entry(), ("run",)
+    cell.put(end, "head")
+    cell.background = a_run(cell, end, beside=True, state="finishing", slot="none", task=None)
+
+
+def committing_its_end(cell: InstanceCell) -> None:
+    cell.state, cell.served, cell.running = "busy", (an_entry(),), ("run",)
+    cell.run = a_run(cell, cell.served[0], state="committing", task=None)
+
+
+@pytest.mark.parametrize("state", [waiting_for_its_turn, committing_its_end])
+def test_a_run_that_has_ended_is_legal_until_its_end_is_stored(state: Callable[[InstanceCell], None]) -> None:
+    cell = InstanceCell(machine.address("a"), machine)
+    state(cell)
+    assert broken_cell_rule(cell) is None
+
+
+def over(run: EngineRun) -> None:
+    run.state = "over"
+
+
+def in_no_place(run: EngineRun) -> None:
+    run.beside = True
+
+
+def without_its_request(run: EngineRun) -> None:
+    run.entry = an_entry()
+
+
+def beside_the_mailbox_while_it_commits(run: EngineRun) -> None:
+    cell = run.cell
+    run.beside, run.place, run.state, run.task = True, "background", "finishing", None
+    cell.run, cell.background, cell.runs, cell.state, cell.deferred = None, run, (), "idle", ()
+
+
+def still_waiting_for_its_slot(run: EngineRun) -> None:
+    run.slot = "needed"
+
+
+def without_its_claim(run: EngineRun) -> None:
+    run.cell.running, run.state, run.task = (), "committing", None
+    run.cell.runs = run.cell.deferred = ()
+
+
+def performing_after_its_end(run: EngineRun) -> None:
+    run.state = "committing"
+
+
+def with_an_answer_that_never_comes(run: EngineRun) -> None:
+    run.claim_answer = SIMULATION.runtime.future()
+
+
+def with_the_exit_of_another(run: EngineRun) -> None:
+    run.exit_ = Success(None)
+
+
+ILLEGAL = (
+    over,
+    in_no_place,
+    without_its_request,
+    beside_the_mailbox_while_it_commits,
+    still_waiting_for_its_slot,
+    without_its_claim,
+    performing_after_its_end,
+    with_an_answer_that_never_comes,
+    with_the_exit_of_another,
+)
+
+
+@pytest.mark.parametrize(("illegal", "rule"), list(zip(ILLEGAL, RUN_RULES, strict=True)))
+def test_each_rule_of_a_run_forbids_a_state(illegal: Callable[[EngineRun], None], rule: tuple[str, Any]) -> None:
+    cell = InstanceCell(machine.address("a"), machine)
+    running(cell)
+    assert cell.run is not None
+    illegal(cell.run)
     assert broken_cell_rule(cell) == rule[0], cell.summary
 
 

@@ -190,6 +190,7 @@ async def test_an_event_with_effects_is_claimed_beside_the_flush_and_both_surviv
     await world.crash()
     world.outside.held.clear()
     jobs = await opened(world)
+    await world.settle()
     assert [word for word in world.outside.heard if word.startswith("ring")] == ["ring, delivery 1", "ring, delivery 2"]
     again = await world.run(jobs.add("a", Letter("ring"), idempotency_key="k"))
     assert again.event_count == 1

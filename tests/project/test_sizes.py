@@ -68,7 +68,7 @@ EXPLAINED = {
     "client/gateway.py:JobByName.history(limit)": PUBLIC,
     "engine/commits.py:MAX_CONFLICTS": TRIES,
     "engine/commits.py:MAX_SHARED_CONFLICTS": TRIES,
-    "engine/commits.py:back_off: min(tried, 6)": PAUSE,
+    "engine/commits.py:back_off_ms: min(tried, 6)": PAUSE,
     "engine/loops/alarms.py:READ_ALONE": RATIO,
     "engine/loops/alarms.py:_LAST": END,
     "engine/loops/fair_queue.py:NEWER": END,

@@ -234,7 +234,10 @@ def test_an_update_that_arrived_before_a_start_over_is_answered_after_it() -> No
         flows = world.handle(flow)
         world.run(flows.start("a", 9))
         world.run(flows.pause("a"))
-        asked = [world.start(flows.update("a", spend, n, idempotency_key=str(n), timeout="1 day")) for n in (1, 2)]
+        asked = list[Any]()
+        for n in (1, 2):
+            asked.append(world.start(flows.update("a", spend, n, idempotency_key=str(n), timeout="1 day")))
+            world.settle()
         early = world.start(flows.update("a", rename, "ann", idempotency_key="n", timeout="1 day"))
         world.settle()
         world.run(flows.resume("a"))

@@ -232,18 +232,24 @@ LONGEST_MS: Final = 50
 """The longest wait between two tries."""
 
 
-async def back_off(runtime: Runtime, tried: int, others: OtherEngines) -> None:
-    """Wait before the third and each later try, if there can be rivals.
+def back_off_ms(runtime: Runtime, tried: int, others: OtherEngines) -> float:
+    """Return how long to wait before a try, in milliseconds: only before the third and later ones, and with rivals.
 
     Args:
-        runtime: the clock and the random number.
+        runtime: the random number.
         tried: the number of earlier tries.
         others: the other engines.
     """
     # The first repetition is immediate: often the row was only out of date. Later ones wait a random time, or the same
     # engines meet again.
-    if tried > 1 and others:
-        await runtime.sleep(runtime.random() * min(LONGEST_MS, 2 ** min(tried, 6)))
+    return runtime.random() * min(LONGEST_MS, 2 ** min(tried, 6)) if tried > 1 and others else 0
+
+
+async def back_off(runtime: Runtime, tried: int, others: OtherEngines) -> None:
+    """Wait before a try, as `back_off_ms` says."""
+    delay_ms = back_off_ms(runtime, tried, others)
+    if delay_ms:
+        await runtime.sleep(delay_ms)
 
 
 @attrs.define

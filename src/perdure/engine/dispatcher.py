@@ -11,14 +11,9 @@ from returns.result import Failure, Result, Success
 
 from perdure.engine.commits import Commits
 from perdure.engine.mailbox.entry import (
-    BackgroundEnd,
-    Begun,
-    Claimable,
     FenceLost,
     MailboxEntry,
     Reading,
-    Rest,
-    RunInBackground,
     TurnAnswer,
     TurnAnswered,
     Verdict,
@@ -27,6 +22,8 @@ from perdure.engine.mailbox.entry import (
 from perdure.engine.mailbox.instance_cache import InstanceCache
 from perdure.engine.mailbox.instance_cell import (
     NOTHING_WAITS,
+    Begun,
+    EngineRun,
     InstanceCell,
     PendingCommit,
     Stored,
@@ -35,23 +32,22 @@ from perdure.engine.mailbox.instance_cell import (
 )
 from perdure.engine.pending_work import AdmissionQueue, BusyInstances, ClaimsLeft, overload
 from perdure.engine.reporting import Reporting, defect_in
-from perdure.engine.runs.run_executor import BackgroundRuns, RunExecutor
-from perdure.engine.runs.runner import Runner, is_cancelled
+from perdure.engine.runs.run_executor import RunExecutor
+from perdure.engine.runs.runner import Runner
 from perdure.engine.turns import EventBatch, TurnExecutor
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.request import AHEAD, RECOVER, Recover, Request, Terminate
 from perdure.jobs.step import Commit, Defer, RecoverFirst
-from perdure.programs.instructions import ENDS_PROCESS, is_closing
+from perdure.programs.instructions import ENDS_PROCESS
 from perdure.runtime.record import Future, Runtime
-from perdure.runtime.tasks import start_eagerly
 from perdure.values.address import Address
 from perdure.values.errors import Conflict, EngineClosed, OutcomeUnknown
 from perdure.values.limits import Limits
 from perdure.values.listings import InFlight
 from perdure.values.transition import KeepInstance, Loaded, Put
 
-_Wait: TypeAlias = Literal["over", "reading"] | tuple[MailboxEntry, Rest | Claimable | BackgroundEnd]
-"""Why no turns are executed now: none are left, or the store's answer, a run or the rest of a turn comes first."""
+_Wait: TypeAlias = Literal["over", "elsewhere"] | EngineRun
+"""Why no turns are executed now: none are left, a callback continues them, or a run comes first."""
 
 
 @attrs.define(eq=False)
@@ -81,7 +77,6 @@ class Dispatcher:
     turns: TurnExecutor = attrs.field(init=False)
     runs: RunExecutor = attrs.field(init=False)
     _commits: Commits = attrs.field(init=False)
-    _background: BackgroundRuns = attrs.field(init=False)
     _batch: EventBatch = attrs.field(init=False)
     intake: Literal["open", "closed"] = "open"
     asked: int = 0
@@ -100,10 +95,16 @@ class Dispatcher:
     def with_runner(self, runner: Runner) -> Self:
         """Set the runner of programs. Once, right after construction."""
         self._commits, self.turns = runner.commits, TurnExecutor(runner)
-        self._background = BackgroundRuns(
-            self.runtime, runner, self._enqueue, self._run_ended, self._internal_error, self._background_is_over
+        self.runs = RunExecutor(
+            self.runtime,
+            runner,
+            ended=self._run_ended,
+            accepted=self._end,
+            left_mailbox=self._run_left_mailbox,
+            enqueue=self._enqueue,
+            over=self._background_is_over,
+            internal_error=self._internal_error,
         )
-        self.runs = RunExecutor(self.runtime, runner, self._run_ended, self._end, self._internal_error)
         self._batch = EventBatch(self.runtime, runner.commits, self.cache, self._decide_undecided, self._serve_begun)
         return self
 
@@ -243,8 +244,8 @@ class Dispatcher:
                     self._make_idle(cell)
                 else:
                     cell.state = "idle"
-            elif wait != "reading":
-                self._begin_wait(cell, *wait)
+            elif wait != "elsewhere":
+                self._begin_run(wait)
         except BaseException as defect:  # noqa: BLE001 - only this answers a turn that was to wait
             self._recover_mailbox(cell, self._dropped(cell, wait), defect)
 
@@ -299,8 +300,8 @@ class Dispatcher:
             self._admission.call(cell.address)
         if entry.report is not None:
             entry.report.begun()
-        if entry.ended is not None:
-            return BackgroundEnd(*entry.ended)
+        if entry.is_end and cell.background is not None:
+            return cell.background
         return self.turns.begin(cell, entry, self._loaded)
 
     def _loaded(self, cell: InstanceCell, entry: MailboxEntry, loaded: Result[Loaded, Any]) -> None:
@@ -327,19 +328,19 @@ class Dispatcher:
                     return None
             match begun:
                 case Commit() if cell.pending is None and self.runs.accepts(cell, entry, begun):
-                    return "reading"
+                    return "elsewhere"
                 case Commit() if cell.pending is None or is_coalescible(begun.transition):
                     self._commit(cell, entry, begun)
                 case "reading":
                     self._in_a_row = 0
                     cell.undecided = entry
-                    return "reading"
+                    return "elsewhere"
                 # The entry was decided on an outcome that is not stored, and needs the stored row: it is decided again.
                 case Commit() | "after_flight":
                     cell.put(entry, "head")
                     return "over"
-                case Rest() | Claimable() | BackgroundEnd():
-                    return entry, begun
+                case EngineRun():
+                    return begun
                 case _:
                     self._end(cell, entry, begun)
         except BaseException as defect:  # noqa: BLE001 - the entry has left the queue: only this answers it
@@ -424,44 +425,13 @@ class Dispatcher:
         else:
             self._make_idle(cell)
 
-    def _begin_wait(self, cell: InstanceCell, entry: MailboxEntry, wait: Rest | Claimable | BackgroundEnd) -> None:
-        """Begin the run of a turn or commit a run's end, which need no task, or begin the rest of it, in one."""
-        if isinstance(wait, Claimable):
-            self._in_a_row = 0
-            self.runs.begin(cell, entry, wait)
-            return
-        rest = self._background.settle(cell, entry, wait) if isinstance(wait, BackgroundEnd) else wait
-        if rest is None:
-            self._in_a_row = 0
-            return
-        # None if it ended without waiting: `_in_task` has made the cell idle, and a worker now would say otherwise.
-        cell.worker = start_eagerly(self._in_task(cell, entry, rest), self.runtime, name="turns of an instance")
-        self._in_a_row = 0 if cell.worker else self._in_a_row
-
-    async def _in_task(self, cell: InstanceCell, entry: MailboxEntry, rest: Rest) -> None:
-        """Execute a turn that must wait, then other turns, until nothing waits or a turn waits as a value."""
-        wait: _Wait = (entry, rest)
-        try:
-            while isinstance(wait, tuple) and isinstance(wait[1], Rest):
-                await self._await_rest(cell, wait[0], wait[1])
-                wait = "over"  # its run may be in the background now: a defect in the next turns does not answer it
-                wait = self._serve_until_wait(cell)
-            cell.worker = None
-            self._continue_after(cell, wait)
-        except BaseException as raised:
-            is_defect = not (is_closing(raised) or is_cancelled(self.runtime, raised))
-            cell.worker = None
-            if is_defect:
-                if isinstance(wait, tuple):
-                    cell.end_serving(wait[0])
-                self._recover_mailbox(cell, self._dropped(cell, wait), raised)
-                return
-            # A cancellation ends this task with requests in the queue. They are served from the event loop, not from
-            # here: this task must end. A frame that is being closed has no loop left to call.
-            if not is_closing(raised):
-                self.runtime.call_soon(partial(self._resume, cell))
-            self._make_idle(cell)
-            raise
+    def _begin_run(self, run: EngineRun) -> None:
+        """Begin the run of a turn, or commit the end of one that was in the background."""
+        self._in_a_row = 0
+        if run.state == "finishing":
+            self.runs.take_turn(run)
+        else:
+            self.runs.begin(run)
 
     def _run_ended(self, cell: InstanceCell, entry: MailboxEntry, verdict: Verdict | None) -> None:
         """Conclude a run's turn, and continue with the next ones."""
@@ -478,9 +448,16 @@ class Dispatcher:
                 self._end(cell, entry, verdict)
             self._continue(cell)
         except BaseException as defect:  # noqa: BLE001 - or the requests behind this run wait for ever
-            if type(verdict) is RunInBackground and not cell.holds(entry):
-                self._background.give_up(cell, verdict.execute)
             self._recover_mailbox(cell, (entry,), defect)
+
+    def _run_left_mailbox(self, cell: InstanceCell, entry: MailboxEntry) -> None:
+        """Continue with the next turns, beside a run in the background."""
+        try:
+            cell.state = "idle"
+            self._uncount(entry)
+            self._continue(cell)
+        except BaseException as defect:  # noqa: BLE001 - or the requests behind this run wait for ever
+            self._recover_mailbox(cell, (), defect)
 
     def _resume(self, cell: InstanceCell) -> None:
         """Serve the requests that wait, unless turns are being executed."""
@@ -490,31 +467,11 @@ class Dispatcher:
         except BaseException as defect:  # noqa: BLE001 - an event loop logs it, and the cell would remain busy
             self._recover_mailbox(cell, (), defect)
 
-    async def _await_rest(self, cell: InstanceCell, entry: MailboxEntry, rest: Rest) -> None:
-        """Execute the rest of a turn, and conclude the turn."""
-        cell.begin_serving(entry)
-        try:
-            verdict = await rest.work
-        # A cancellation of this task is no defect, and must still answer the caller. A frame that is being closed
-        # answers no caller: its engine no longer runs, or no task could continue it.
-        except BaseException as raised:
-            cell.end_serving(entry)
-            if not is_closing(raised) and is_cancelled(self.runtime, raised):
-                self._end(cell, entry, TurnAnswered(Failure(OutcomeUnknown("the task of this turn was cancelled"))))
-            raise
-        cell.end_serving(entry)
-        if verdict == "again":
-            cell.put(entry, "head")
-        elif verdict is None:
-            self._again(cell, (entry,))
-        else:
-            self._end(cell, entry, verdict)
-
     def _leaves_queue(self, cell: InstanceCell, entry: MailboxEntry) -> bool:
         """Remove the request at the head. Return whether it has a turn: not if its caller has cancelled it."""
         cell.waiting.popleft()
         # The end of a run is settled even if its caller has left: its effects have happened.
-        if not entry.answer.done() or entry.ended is not None:
+        if not entry.answer.done() or entry.is_end:
             return True
         if self._admission.queues:
             self._admission.call(cell.address)
@@ -529,7 +486,7 @@ class Dispatcher:
 
     def _make_idle(self, cell: InstanceCell) -> None:
         """Mark a mailbox as idle, and drop it if it is empty."""
-        cell.state, cell.worker = "idle", None
+        cell.state = "idle"
         if cell.waiting:
             return
         # An idle instance is mostly its row: an empty deque for each would double what many of them take.
@@ -563,8 +520,6 @@ class Dispatcher:
         match verdict:
             case TurnAnswered(result):
                 self._answer(cell, entry, result)
-            case RunInBackground(execute):
-                self._background.begin(cell, entry, execute)
             case Defer():
                 self._defer(cell, entry)
                 return "waits"
@@ -591,7 +546,7 @@ class Dispatcher:
 
     def _defer(self, cell: InstanceCell, entry: MailboxEntry) -> None:
         """Keep a request until the run in progress has ended. If another engine runs it, look again: ever later."""
-        if not cell.running or entry.ended is not None:  # otherwise the end of that run wakes it
+        if not cell.running or entry.is_end:  # otherwise the end of that run wakes it
             delay_ms = entry.next_elsewhere_retry_ms(self.runtime.random())
             self.runtime.call_later(delay_ms, partial(self._wake_deferred, cell))
         cell.deferred = (*cell.deferred, entry)
@@ -649,6 +604,8 @@ class Dispatcher:
             cell.undecided = None
         if cell.holds(entry):
             return
+        if entry.is_end:
+            cell.background = None
         if cell.running and not cell.settles_claims:
             cell.running = ()
             self.turns.runner.left_claimed(cell)
@@ -662,17 +619,15 @@ class Dispatcher:
         """Close the code that was to continue a turn, unless it has begun."""
         if cell.holds(entry):
             return
-        if type(begun) is Rest:
-            begun.work.close()
-        elif type(begun) is Claimable and begun.begun is not None:
+        if type(begun) is EngineRun and begun.begun is not None:
             begun.begun.drop()
 
     def _dropped(self, cell: InstanceCell, wait: _Wait | None) -> tuple[MailboxEntry, ...]:
         """Drop the code that was to continue a turn, and return the request of that."""
-        if not isinstance(wait, tuple):
+        if not isinstance(wait, EngineRun):
             return ()
-        self._drop(cell, *wait)
-        return wait[:1]
+        self._drop(cell, wait.entry, wait)
+        return (wait.entry,)
 
     def _recover_mailbox(self, cell: InstanceCell, entries: Sequence[MailboxEntry], defect: BaseException) -> None:
         """Answer the requests that a defect between two turns has left in no queue, and serve the next ones.

@@ -16,6 +16,7 @@ from perdure.engine.mailbox.entry import MailboxEntry
 from perdure.engine.mailbox.instance_cache import InstanceCache
 from perdure.engine.mailbox.instance_cell import NOTHING_WAITS, InstanceCell
 from perdure.engine.runs.concurrency import ConcurrencyLimits
+from perdure.engine.runs.run_executor import broken_run_rule
 from perdure.jobs.definition import AnyDefinition
 from perdure.runtime.record import Future, Runtime, Timer
 from perdure.values.address import Address
@@ -200,38 +201,38 @@ class BusyInstances:
 
 
 def broken_cell_rule(cell: InstanceCell) -> str | None:
-    """Return the first rule in `CELL_RULES` that an instance's cell breaks. None if its state is legal.
+    """Return the first rule in `CELL_RULES` that an instance's cell breaks, or in `RUN_RULES` one of its runs. Or None.
 
     These states are legal between two event loop steps, when no call that is due soon is left. ``held`` are the
     entries in `served` except the one in `background`.
 
     ========================================  =====  ==========  =========  ======  =============  ========
-    what happens                              state  held        undecided  worker  pending        waiting
+    what happens                              state  held        undecided  run     pending        waiting
     ========================================  =====  ==========  =========  ======  =============  ========
     nothing                                   idle   -           -          -       -              -
     a commit is not durable                   idle   -           -          -       set            any
-    the row is read, or the step ends soon    busy   -           an entry   -       set, or not    any
-    a run: its slot, claim, program or end    busy   an entry    -          or not  -              any
-    a job is accepted together with its run   busy   2 entries   -          -       -              any
-    the rest of a turn, in a task             busy   an entry    -          a task  -              any
-    a turn lets its rivals on a shared store  busy   an entry    -          a task  set, or not    any
-    succeed first
+    the row is read, perhaps after rivals on  busy   -           an entry   -       set, or not    any
+    a shared store, or the step ends soon
+    a run: its slot, claim, program or end    busy   an entry    -          a run   -              any
+    a job is accepted together with its run   busy   2 entries   -          a run   -              any
     ========================================  =====  ==========  =========  ======  =============  ========
 
     An event that waits for the end of the step may wait in `waiting` instead of `undecided`, if the commit that it
     found pending has failed. `BusyInstances.broken_rule` knows those cells.
 
-    Beside each state a run may be in progress in the background: then `background` is its task, and `served` holds its
+    Beside each state a run may be in progress in the background: then `background` is that run, and `served` holds its
     entry. When it has ended, its end waits in `waiting` or in `deferred`. `deferred` is not empty only while a run is
-    in progress, or a timer looks again for another engine's run.
+    in progress, or a timer looks again for another engine's run. `RunExecutor` has the states of a run.
 
     The testing kit's worlds assert this before each step. An engine in production never calls it.
     """
-    return next((rule for rule, holds in CELL_RULES if not holds(cell)), None)
+    broken = next((rule for rule, holds in CELL_RULES if not holds(cell)), None)
+    runs = [run for run in (cell.run, cell.background) if run is not None]
+    return broken or next(filter(None, map(broken_run_rule, runs)), None)
 
 
-def _runs_by(cell: InstanceCell, by: Literal["worker", "background"]) -> int:
-    return sum(run.by == by for run in cell.runs)
+def _programs(cell: InstanceCell, place: Literal["mailbox", "background"]) -> int:
+    return sum(run.place == place for run in cell.runs)
 
 
 SERVES: Final = "a busy cell serves a request, or reads its row for one"
@@ -239,15 +240,15 @@ SERVES: Final = "a busy cell serves a request, or reads its row for one"
 CELL_RULES: Final[tuple[tuple[str, Callable[[InstanceCell], bool]], ...]] = (
     (
         "an idle cell has no turn in progress",
-        lambda cell: cell.state == "busy" or (cell.worker is None and cell.undecided is None and cell.held == 0),
+        lambda cell: cell.state == "busy" or (cell.run is None and cell.undecided is None and cell.held == 0),
     ),
     (
         SERVES,
         lambda cell: cell.state == "idle" or (cell.held > 0) != (cell.undecided is not None),
     ),
     (
-        "a task executes turns only while it serves a request",
-        lambda cell: cell.worker is None or cell.held > 0,
+        "a run holds the mailbox only while it answers a request",
+        lambda cell: cell.run is None or cell.held > 0,
     ),
     (
         "requests wait only behind a turn or a pending commit",
@@ -259,13 +260,13 @@ CELL_RULES: Final[tuple[tuple[str, Callable[[InstanceCell], bool]], ...]] = (
     ),
     (
         "a program runs on a committed row",
-        lambda cell: cell.pending is None or not _runs_by(cell, "worker"),
+        lambda cell: cell.pending is None or not _programs(cell, "mailbox"),
     ),
     (
-        "the worker runs at most one program, and the background another one",
+        "the mailbox has at most one program, and the background another one",
         lambda cell: (
-            _runs_by(cell, "worker") <= (cell.worker is not None)
-            and _runs_by(cell, "background") <= (cell.background is not None)
+            _programs(cell, "mailbox") <= (cell.run is not None)
+            and _programs(cell, "background") <= (cell.background is not None)
         ),
     ),
     (
@@ -277,7 +278,7 @@ CELL_RULES: Final[tuple[tuple[str, Callable[[InstanceCell], bool]], ...]] = (
         "requests are deferred only while a claim or a background run is in progress, or until a timer queues them",
         lambda cell: (
             cell.background is not None
-            or all(cell.running or entry.ended is not None or entry.elsewhere_retries for entry in cell.deferred)
+            or all(cell.running or entry.is_end or entry.elsewhere_retries for entry in cell.deferred)
         ),
     ),
     (

@@ -18,7 +18,7 @@ from perdure.engine.commits import Reads
 from perdure.engine.loops.upkeep import Recovery
 from perdure.engine.loops.waker import Waker
 from perdure.engine.mailbox.instance_cache import InstanceCache
-from perdure.engine.mailbox.instance_cell import InstanceCell, RunInProgress
+from perdure.engine.mailbox.instance_cell import EngineRun, InstanceCell
 from perdure.engine.runs.concurrency import Holds
 from perdure.engine.runs.effects import Perform, RunLost, perform_directly
 from perdure.jobs.code_fingerprint import code_of
@@ -488,7 +488,7 @@ class RevokedRuns:
                         compare(answer)
 
 
-def _compare(cell: InstanceCell, run: RunInProgress, execute: Execute, loaded: Result[Loaded, Any]) -> None:
+def _compare(cell: InstanceCell, run: EngineRun, execute: Execute, loaded: Result[Loaded, Any]) -> None:
     """Stop a run that is still in progress, if its claim is not in the row that was read, or a request stops it."""
     # The run may have ended while its row was read, and the cell may run another one by now.
     if not isinstance(loaded, Success) or run not in cell.runs:

@@ -13,36 +13,23 @@ from typing import Any, Literal, TypeAlias
 import attrs
 from returns.result import Failure, Result, Success
 
-from perdure.engine.commits import MAX_CONFLICTS, MAX_SHARED_CONFLICTS, Commits, Reads, back_off
-from perdure.engine.mailbox.entry import (
-    Begun,
-    Claimable,
-    MailboxEntry,
-    Reading,
-    Rest,
-    RunInBackground,
-    TurnAnswered,
-    Verdict,
-    answer_of_hook,
-    is_interrupt,
-)
+from perdure.engine.commits import MAX_CONFLICTS, MAX_SHARED_CONFLICTS, Commits, Reads, back_off_ms
+from perdure.engine.mailbox.entry import MailboxEntry, Reading, TurnAnswered, answer_of_hook, is_interrupt
 from perdure.engine.mailbox.instance_cache import InstanceCache, KnownKeys
-from perdure.engine.mailbox.instance_cell import InstanceCell
+from perdure.engine.mailbox.instance_cell import Begun, EngineRun, InstanceCell
+from perdure.engine.runs.run_executor import run_of_mark
 from perdure.engine.runs.runner import Runner
 from perdure.engine.sinks import Tracing, turn_begun
 from perdure.jobs.checkpoint import OF_A_CLAIMED_RUN
-from perdure.jobs.recovery import withdraw
-from perdure.jobs.request import Recover, Request
-from perdure.jobs.run import running_answer
+from perdure.jobs.request import Request
 from perdure.jobs.step import Commit, Defer, Execute, Mark, RecoverFirst
-from perdure.jobs.turn import begin, begin_marked
+from perdure.jobs.turn import begin
 from perdure.programs import Raised
 from perdure.programs.drivers import Suspended, asks_service
-from perdure.programs.instructions import ENDS_PROCESS
 from perdure.runtime.record import LogRecord, Runtime
 from perdure.runtime.tasks import enter_run, leave_run, outside_runs, run_around
 from perdure.values.address import Address
-from perdure.values.errors import Conflict, EngineClosed, OutcomeUnknown, StoreError
+from perdure.values.errors import EngineClosed, OutcomeUnknown
 from perdure.values.instance import Instance
 from perdure.values.transition import KeepInstance, Loaded
 from perdure.values.turn_inputs import Decoded, TurnInputs
@@ -154,9 +141,11 @@ class TurnExecutor:
             wait for something else first; or "reading", if the instance is read first.
         """
         # Only with rivals: an engine that owns its store conflicts with itself alone, and a wait would help nothing.
-        if entry.conflicts > entry.backed_off and self.runner.others:
+        if entry.conflicts > entry.backed_off and self.runner.others and cell.pending is None:
             entry.backed_off = entry.conflicts
-            return Rest(self._back_off(entry))
+            delay_ms = back_off_ms(self.runtime, entry.conflicts, self.runner.others)
+            self.runtime.call_later(delay_ms, partial(self._read_later, cell, entry, tell))
+            return "reading"
         key = entry.request.idempotency_key
         if key is None:
             if (pending := cell.pending) is not None:
@@ -166,15 +155,23 @@ class TurnExecutor:
         begun = self._begin_unread(cell, entry, key)
         if begun is not None:
             return begun
-        now_ms = 0 if key is None else self.runtime.now_ms()
-        cell.is_doubted = False
-        loaded = self.reads.load(cell.address, key, now_ms, partial(tell, cell, entry))
+        loaded = self._read(cell, entry, tell)
         return "reading" if loaded is None else self.decide(cell, entry, loaded)
 
-    async def _back_off(self, entry: MailboxEntry) -> Literal["again"]:
-        """Let rivals on a shared store succeed first."""
-        await back_off(self.runtime, entry.conflicts, self.runner.others)
-        return "again"
+    def _read(self, cell: InstanceCell, entry: MailboxEntry, tell: OnTurnLoaded) -> Result[Loaded, Any] | None:
+        key = entry.request.idempotency_key
+        now_ms = 0 if key is None else self.runtime.now_ms()
+        cell.is_doubted = False
+        return self.reads.load(cell.address, key, now_ms, partial(tell, cell, entry))
+
+    def _read_later(self, cell: InstanceCell, entry: MailboxEntry, tell: OnTurnLoaded) -> None:
+        """Read the row for a turn that has let its rivals on a shared store succeed first."""
+        try:
+            loaded = self._read(cell, entry, tell)
+        except Exception as defect:  # noqa: BLE001 - a timer's callback: the event loop would only log it
+            loaded = Failure(OutcomeUnknown(f"the engine failed before this turn: {defect!r}"))
+        if loaded is not None:
+            tell(cell, entry, loaded)
 
     def most_conflicts(self, entry: MailboxEntry) -> int:
         """Return how often the turn of a request may meet conflicts before its first effect."""
@@ -268,9 +265,9 @@ class TurnExecutor:
             return "after_flight"
         match step:
             case Mark():
-                return Rest(self.runner.in_slot(cell, step, lambda: self._mark_and_begin(cell, entry, step)))
+                return run_of_mark(cell, entry, step)
             case Execute():  # of an event, if its code is suspect: it is claimed before its handler runs, as a run is
-                return Claimable(step, self._slot_of(cell, step))
+                return EngineRun(cell, entry, step, step.alone, self._slot_of(cell, step))
             case _:
                 return step
 
@@ -288,64 +285,6 @@ class TurnExecutor:
         broken = Raised(defect)
         self.runner.note_end(broken)
         return answer_of_hook(self.runtime, cell.job, cell.address, request, instance, broken)
-
-    # ------------------------------------------------------------ marked turns
-    async def _mark_and_begin(self, cell: InstanceCell, entry: MailboxEntry, mark: Mark) -> Verdict | None:
-        """Record a claim, then run the code of the job that decides the rest of the turn."""
-        if isinstance(entry.request.command, Recover) and cell.is_interrupted:
-            return TurnAnswered(Success(None))
-        match await self.runner.record(cell, mark.transition, mark.claim.run_id):
-            case Success(marked):
-                return await self._begin_marked(cell, entry, mark, marked)
-            case Failure(Conflict()):
-                return None
-            case failure:
-                return TurnAnswered(failure)
-
-    async def _begin_marked(
-        self, cell: InstanceCell, entry: MailboxEntry, mark: Mark, marked: Instance
-    ) -> Verdict | None:
-        runner = self.runner
-        step: Commit | Execute
-        around = outside_runs()
-        try:
-            step = begin_marked(cell.job, mark, marked, entry.request, runner.inputs_of(cell))
-        except BaseException as defect:  # noqa: BLE001 - as in `_decide`; uncaught, the claim would count as running
-            cell.forget(mark.claim.run_id)  # its claim stays: the next request or start recovers it
-            answer = self._not_begun(cell, entry.request, marked, defect)
-            if isinstance(defect, ENDS_PROCESS):
-                await runner.commits.conclude(withdraw(marked, mark.claim, defect, runner.inputs_of(cell)))
-            return answer
-        finally:
-            if around is not None:
-                leave_run(around)
-        if isinstance(step, Execute):
-            if entry.span is not None:
-                entry.span.runs(step.claim)
-            if runner.reporting.sinks.told:
-                runner.reporting.claimed(step)
-            return await self._run_claimed(cell, entry, step)
-        try:
-            verdict = await runner.commits.conclude(step)
-        finally:
-            cell.forget(mark.claim.run_id)
-        match verdict:
-            case TurnAnswered(Failure(StoreError() | OutcomeUnknown())):
-                runner.left_claimed(cell)
-            case TurnAnswered(Success()) if mark.claim.cause == "upgrade":
-                return None  # decide the request again, on the upgraded state
-            case _:
-                pass
-        return verdict
-
-    async def _run_claimed(self, cell: InstanceCell, entry: MailboxEntry, execute: Execute) -> Verdict | None:
-        """Continue with the run of a marked turn: here, or beside the mailbox."""
-        by_event = execute.claim.cause == "event"
-        if entry.request.wait_for == "start" and not by_event and not entry.answer.done():
-            entry.reply_early(Success(running_answer(created=execute.claim.created == "here")))
-        if cell.job.occupancy == "claim_only" and not by_event:
-            return RunInBackground(execute)
-        return await self.runner.run_to_end(cell, execute)
 
     # ------------------------------------------------------------ events
     def _handle(self, cell: InstanceCell, entry: MailboxEntry, execute: Execute, inputs: TurnInputs) -> Begun:
@@ -382,22 +321,14 @@ class TurnExecutor:
         # Dropped and begun again otherwise: an effect on an outcome that is never stored cannot be taken back.
         if cell.pending is None and entry.row_source == "read":
             # Services are called when the claim is durable, for all events of its commit in one step. Time, branches
-            # and checkpoints need a task.
-            if asks_service(begun) and type(begun.asked[0]) not in OF_A_CLAIMED_RUN:
-                return Claimable(execute, self._slot_of(cell, execute), begun)
-            return Rest(self._continue_event(cell, execute, begun))
+            # and checkpoints need a task, and no claim before the first effect.
+            calls = asks_service(begun) and type(begun.asked[0]) not in OF_A_CLAIMED_RUN
+            claims: Literal["first", "at_effect"] = "first" if calls else "at_effect"
+            slot = self._slot_of(cell, execute)
+            return EngineRun(cell, entry, execute, execute.alone, slot, claims=claims, begun=begun)
         begun.drop()
         self.coalescing.note_effect(cell, execute.request)
         return "after_flight"
-
-    async def _continue_event(self, cell: InstanceCell, execute: Execute, begun: Suspended[Any, Any]) -> Verdict | None:
-        """Continue an event whose program waits, in a slot of the concurrency limits if it needs one."""
-        try:
-            if self._slot_of(cell, execute) == "none":
-                return await self.runner.run_to_end(cell, execute, begun)
-            return await self.runner.in_slot(cell, execute, lambda: self.runner.run_to_end(cell, execute, begun))
-        finally:
-            begun.drop()
 
 
 @attrs.define(eq=False)

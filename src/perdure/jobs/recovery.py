@@ -47,10 +47,10 @@ def is_claimed_elsewhere(instance: Instance, occupancy: Literal["mailbox", "clai
 
 
 def is_event_between(instance: Instance | None, running: tuple[str, ...], others: OtherEngines) -> bool:
-    """Return whether a run's end beside the mailbox must wait for an event on a shared store.
+    """Return whether the end of a run in the background must wait for an event of the instance.
 
-    Another engine handles that event, or died during it. Its claim is in the row that the run's end writes or
-    deletes: written now, the event would be applied again later without a mark.
+    Another engine handles that event, or an engine died during it and it is delivered again next. Its claim is in the
+    row that the run's end writes or deletes: written now, the event would be lost, or applied again without a mark.
 
     Args:
         instance: the stored instance.
@@ -58,9 +58,11 @@ def is_event_between(instance: Instance | None, running: tuple[str, ...], others
         others: the other engines.
     """
     event = None if instance is None else instance.event_claim
+    if instance is None or event is None or event.run_id in running:
+        return False
     # "Not of this process" instead of "owned by a living engine": the event of an engine that died must be recovered
     # with its mark, too.
-    return bool(others) and event is not None and event.run_id not in running
+    return bool(others) or left_behind(instance, running) is event
 
 
 def left_behind(instance: Instance, running: tuple[str, ...], others: OtherEngines = NO_OTHERS) -> Claim | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import Any, Literal, Protocol, TypeAlias
 
 import attrs
@@ -13,9 +13,8 @@ from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.hooks import record_failure
 from perdure.jobs.redaction import secrets_of_instance, secrets_of_request
 from perdure.jobs.request import ENGINE_COMMANDS, Request
-from perdure.jobs.step import Commit, Defer, Execute, RecoverFirst
-from perdure.programs import Exit, Raised
-from perdure.programs.drivers import Suspended
+from perdure.jobs.step import Defer, RecoverFirst
+from perdure.programs import Raised
 from perdure.runtime.record import LogRecord, Runtime
 from perdure.values.address import Address
 from perdure.values.errors import EngineClosed, HookRaised, OutcomeUnknown, StoreError
@@ -36,69 +35,18 @@ class TurnAnswered:
 
 
 @attrs.frozen
-class RunInBackground:
-    """The run is claimed and continues without the mailbox."""
-
-    execute: Execute
-
-
-@attrs.frozen
 class FenceLost:
     """Another writer changed an instance of a store that this engine owns."""
 
     address: str
 
 
-@turn_value(eq=False)
-class Claimable:
-    """The run is claimed next, and then begins.
-
-    Attributes:
-        execute: the run.
-        slot: whether it first takes a slot of the concurrency limits.
-        begun: its program, which waits at its first effect; None if that has not begun.
-    """
-
-    execute: Execute
-    slot: Literal["needed", "none"]
-    begun: Suspended[Any, Any] | None = None
-
-
-Verdict: TypeAlias = TurnAnswered | RunInBackground | Defer | RecoverFirst | FenceLost
+Verdict: TypeAlias = TurnAnswered | Defer | RecoverFirst | FenceLost
 """The outcome of a turn for its mailbox."""
 
 
-@turn_value(eq=False)
-class Rest:
-    """A turn that must wait for something.
-
-    Attributes:
-        work: executes the rest. It returns None if it met a conflict before its first effect and must start again,
-            and "again" if it only waited.
-    """
-
-    work: Coroutine[Any, Any, Verdict | Literal["again"] | None]
-
-
-@attrs.frozen
-class BackgroundEnd:
-    """The end of a run in the background is committed next.
-
-    Attributes:
-        execute: the run.
-        exit_: the exit of its program.
-    """
-
-    execute: Execute
-    exit_: Exit[Any, Any]
-
-
-Begun: TypeAlias = Commit | Verdict | Claimable | Rest | BackgroundEnd | Literal["after_flight"]
-"""A turn as far as it goes synchronously: its only commit, its outcome, its run, a run's end, the rest of it; or it
-begins again when the turns before it are durable."""
-
 Reading: TypeAlias = Literal["reading"]
-"""The turn continues when the store has read its instance."""
+"""The turn continues when the store has read its instance, perhaps after its rivals on a shared store."""
 
 
 def is_interrupt(exit_: object) -> bool:
@@ -219,7 +167,7 @@ class MailboxEntry:
     Attributes:
         request: the request.
         answer: receives the result.
-        ended: the run whose end this is, if it ran beside the mailbox.
+        is_end: whether this is the end of the instance's run in the background, which waits for the mailbox.
         conflicts: how often its turn met a conflict before its first effect.
         backed_off: the number of these conflicts after which it waited for its rivals.
         recovered: whether an abandoned run was already recovered for this request.
@@ -235,7 +183,7 @@ class MailboxEntry:
 
     request: Request
     answer: ResultReceiver
-    ended: tuple[Execute, Exit[Any, Any]] | None = None
+    is_end: bool = False
     conflicts: int = 0
     backed_off: int = 1
     recovered: Literal["not_yet", "once"] = "not_yet"

@@ -13,8 +13,16 @@ from typing import Literal
 import attrs
 from returns.result import Result, Success
 
-from perdure.engine.mailbox.entry import Begun, Claimable, MailboxEntry
-from perdure.engine.mailbox.instance_cell import DECODED_FACTOR, OVERHEAD_BYTES, InstanceCell, PendingCommit, Stored
+from perdure.engine.mailbox.entry import MailboxEntry
+from perdure.engine.mailbox.instance_cell import (
+    DECODED_FACTOR,
+    OVERHEAD_BYTES,
+    Begun,
+    EngineRun,
+    InstanceCell,
+    PendingCommit,
+    Stored,
+)
 from perdure.jobs.checkpoint import KeptPrograms
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.request import AlarmDue
@@ -185,7 +193,7 @@ class InstanceCache:
         A commit compares the row's version. An answer without a commit would rely on a row that another engine may have
         changed.
         """
-        if entry.row_source == "read" or type(begun) is Claimable:
+        if entry.row_source == "read" or type(begun) is EngineRun:
             return True
         if type(begun) is Commit and type(begun.transition.write) is not KeepInstance:
             return True

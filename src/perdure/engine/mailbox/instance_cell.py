@@ -1,19 +1,22 @@
-"""One instance in memory: its row, its queue, its runs in progress, and its commit that is not durable yet."""
+"""One instance in memory: its row, its queue, its runs, and its commit that is not durable yet."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextvars import Context
 from typing import Any, Final, Literal, TypeAlias
 
 import attrs
 from returns.result import Failure, Result, Success
 
-from perdure.engine.mailbox.entry import MailboxEntry
+from perdure.engine.mailbox.entry import MailboxEntry, TurnAnswered, Verdict
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.request import ENGINE_COMMANDS, Recover, Terminate
-from perdure.jobs.step import Commit, Execute
-from perdure.runtime.record import SpawnedTask
+from perdure.jobs.step import Commit, Execute, Mark
+from perdure.programs import Exit
+from perdure.programs.drivers import Suspended
+from perdure.runtime.record import Future, SpawnedTask
 from perdure.values.address import Address
 from perdure.values.errors import EngineClosed, OutcomeUnknown, StoreUnavailable
 from perdure.values.instance import Fence, Instance
@@ -26,19 +29,68 @@ Stop = Literal["timed_out", "interrupted", "cancelled", "released"]
 
 
 @attrs.define(eq=False)
-class RunInProgress:
-    """A user program in progress.
+class EngineRun:
+    """One run of a job's code, from its slot to the commit of its end. `RunExecutor` has the table of its states.
 
     Attributes:
-        by: the task that runs it.
-        claimed: returns the run if its claim is stored; None before.
-        stop: why it is being cancelled, if it is.
+        cell: the instance.
+        entry: the request that it answers. In the mailbox again after a time in the background, the entry of its end.
+        execute: the program. Of a mark: once that is decided.
+        company: whether no other run may have a slot.
+        slot: whether it holds a slot of the concurrency limits.
+        mark: the claim that is stored before any code decides the rest; None for another run, and afterwards.
+        claims: whether the claim is committed before the program continues, or at its first effect.
+        begun: the program, while that waits at its first effect.
+        context: the context variables of that program; None if it has not begun.
+        place: whether it holds the mailbox, or continues beside it.
+        beside: whether it leaves the mailbox when it is claimed: other turns may write the row until its end.
+        state: how far it is.
+        is_begun: whether a program of it has called a service, or may have.
+        accepting: the request of a job that is accepted by the commit of the claim, until that is answered.
+        claim_answer: completed with the answer to a claim that the program waits for.
+        marked: the row with the claim of a mark.
+        task: the task of its program, if that waits for something.
+        stop: why that is being cancelled, if it is.
+        exit_: how the program ended, from then on.
+        conflicts: how often the commit of its end met a conflict.
+        answer: the outcome, if that is known before the end is stored.
     """
 
-    by: Literal["worker", "background"]
-    claimed: Callable[[], Execute | None]
+    cell: InstanceCell
+    entry: MailboxEntry
+    execute: Execute
+    company: Literal["alone", "beside_others"]
+    slot: Literal["needed", "held", "none"]
+    mark: Mark | None = None
+    claims: Literal["first", "at_effect"] = "first"
+    begun: Suspended[Any, Any] | None = None
+    context: Context | None = None
+    place: Literal["mailbox", "background"] = "mailbox"
+    beside: bool = False
+    state: Literal["admitted", "claiming", "running", "finishing", "committing", "over"] = "admitted"
+    is_begun: bool = False
+    accepting: MailboxEntry | None = None
+    claim_answer: Future[Result[Instance, Any]] | None = None
+    marked: Instance | None = None
+    task: SpawnedTask[Any] | None = None
     stop: Stop | None = None
+    exit_: Exit[Any, Any] | None = None
+    conflicts: int = 0
+    answer: TurnAnswered | None = None
 
+    @property
+    def run_id(self) -> str:
+        """The id of its claim."""
+        return (self.execute.claim if self.mark is None else self.mark.claim).run_id
+
+    def claimed(self) -> Execute | None:
+        """Return the program if its claim is stored."""
+        return self.execute if self.mark is None and self.execute.claimed == "recorded" else None
+
+
+Begun: TypeAlias = Commit | Verdict | EngineRun | Literal["after_flight"]
+"""A turn as far as it goes synchronously: its only commit, its outcome, or its run; or it begins again when the turns
+before it are durable."""
 
 NOTHING_WAITS: Final[deque[MailboxEntry]] = deque(maxlen=0)
 """The queue of an instance without one, for which an idle instance needs no memory."""
@@ -66,11 +118,11 @@ class InstanceCell:
         waiting: requests, in order.
         deferred: requests that wait for the end of the run in progress.
         running: the ids of the runs in progress.
-        worker: the task that executes turns; None while turns run synchronously or there are none.
+        run: the run that holds the mailbox.
         state: whether turns are being executed.
-        background: the task of a run beside the queue.
-        runs: the user programs in progress: at most one by the worker and one in the background.
-        served: the requests whose turns a task executes now.
+        background: the run beside the queue, until its end is committed.
+        runs: those of both whose programs wait in tasks.
+        served: the requests that runs answer.
         undecided: the request whose turn waits for the row, or for the end of the step; nothing of it is decided.
         keys: the idempotency keys that this process has stored lately, with their results; None for none.
         keys_held: how many keys the address holds at most; None if they must be counted.
@@ -88,10 +140,10 @@ class InstanceCell:
     waiting: deque[MailboxEntry] = NOTHING_WAITS
     deferred: tuple[MailboxEntry, ...] = ()
     running: tuple[str, ...] = ()
-    worker: SpawnedTask[Any] | None = None
+    run: EngineRun | None = None
     state: Literal["idle", "busy"] = "idle"
-    background: SpawnedTask[Any] | None = None
-    runs: tuple[RunInProgress, ...] = ()
+    background: EngineRun | None = None
+    runs: tuple[EngineRun, ...] = ()
     served: tuple[MailboxEntry, ...] = ()
     undecided: MailboxEntry | None = None
     keys: dict[str, Remembered] | None = None
@@ -117,7 +169,7 @@ class InstanceCell:
     def begun(self) -> tuple[MailboxEntry, ...]:
         """The requests that may have changed something, and have no answer."""
         flown = () if self.pending is None else (entry for entry, _ in self.pending.steps)
-        return (*self.served, *flown, *(entry for entry in self.waiting if entry.ended is not None))
+        return (*self.served, *flown, *(entry for entry in self.waiting if entry.is_end))
 
     @property
     def is_interrupted(self) -> bool:
@@ -155,7 +207,9 @@ class InstanceCell:
         if self.waiting is NOTHING_WAITS:
             self.waiting = deque()
         if place == "head":
-            self.waiting.appendleft(entry)
+            # Behind a recovery, or an event that an engine died in would wait for a timer: see `is_event_between`.
+            recovers = entry.is_end and bool(self.waiting) and type(self.waiting[0].request.command) is Recover
+            self.waiting.insert(int(recovers and not self.waiting[0].is_end), entry)
         else:
             self.waiting.append(entry)
 
@@ -187,13 +241,13 @@ class InstanceCell:
     # ------------------------------------------------------------ runs
     @property
     def has_turn(self) -> bool:
-        """Whether a turn is in progress: of a task, of a run that holds the mailbox, or until the row is read."""
-        return self.worker is not None or self.undecided is not None or self.held > 0
+        """Whether a turn is in progress: of a run that holds the mailbox, or until the row is read."""
+        return self.undecided is not None or self.held > 0
 
     @property
     def settles_claims(self) -> bool:
         """Whether a turn, a task or an end will settle the claims in progress."""
-        return bool(self.served) or any(entry.ended is not None for entry in (*self.waiting, *self.deferred))
+        return bool(self.served) or any(entry.is_end for entry in (*self.waiting, *self.deferred))
 
     def forget(self, run_id: str) -> None:
         """Note that this process no longer runs a claim."""
@@ -203,25 +257,24 @@ class InstanceCell:
             self.running = tuple(running for running in self.running if running != run_id)
 
     def begin_serving(self, entry: MailboxEntry) -> None:
-        """Note that a task executes the turn of a request."""
+        """Note that a run answers a request."""
         self.served = (*self.served, entry)
 
     def end_serving(self, entry: MailboxEntry) -> None:
-        """Note that the task has executed it."""
+        """Note that the run has answered it, or never will."""
         if len(self.served) == 1 and self.served[0] is entry:
             self.served = ()
         else:
             self.served = tuple(other for other in self.served if other is not entry)
 
-    def stop(self, run: RunInProgress, why: Stop) -> None:
+    def stop(self, run: EngineRun, why: Stop) -> None:
         """Cancel a run and record the reason. The first reason is kept; a shutdown cancels a run again."""
         # The first reason decides the outcome: a run that timed out must not count as released, and be delivered again.
-        task = self.worker if run.by == "worker" else self.background
-        if task is not None and (run.stop is None or why == "released"):
+        if run.task is not None and (run.stop is None or why == "released"):
             run.stop = run.stop or why
-            task.cancel()
+            run.task.cancel()
 
-    def interrupt(self, run: RunInProgress, execute: Execute, row: Instance) -> None:
+    def interrupt(self, run: EngineRun, execute: Execute, row: Instance) -> None:
         """Cancel a run in progress, if a request in the row says so. A run that is stopped already stays as it is."""
         if run.stop is None and self.job.interrupts(execute, row):
             self.stop(run, "cancelled")
@@ -237,7 +290,7 @@ class InstanceCell:
         """Answer the requests that wait, because the engine stops."""
         for entry in (*self.waiting, *self.deferred):
             # The end of a run is settled during the stop: its effects have happened, and its commit is still possible.
-            if entry.ended is None:
+            if not entry.is_end:
                 entry.reply(Failure(EngineClosed()))
 
     def leave(self) -> None:
@@ -272,13 +325,13 @@ class InstanceCell:
     @property
     def held(self) -> int:
         """How many requests the turn in progress serves; the one of a run in the background is not of that turn."""
-        return len(self.served) - (self.background is not None)
+        return len(self.served) - (self.background is not None and self.background.place == "background")
 
     @property
     def summary(self) -> str:
         """Its state in one line, without the data of the job."""
         sizes = {name: len(getattr(self, name)) for name in ("waiting", "deferred", "running", "runs", "served")}
-        is_set = {name: getattr(self, name) is not None for name in ("undecided", "worker", "background", "pending")}
+        is_set = {name: getattr(self, name) is not None for name in ("undecided", "run", "background", "pending")}
         held = [f"{name}={size}" for name, size in sizes.items() if size] + [
             name for name, is_ in is_set.items() if is_
         ]
@@ -344,7 +397,7 @@ class PendingCommit:
             and len(self.steps) < most
             and (type(write) is KeepInstance or (type(write) is Put and self.transition.expected is not None))
             and (entry.conflicts <= JOINT_CONFLICTS or (request.inbound or self.transition.inbound) is None)
-            and entry.ended is None
+            and not entry.is_end
             and entry.company == "any"
             and not isinstance(request.command, _ALONE)
             and not self._is_alone

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
-from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypeVar
 
 import attrs
 from returns.result import Failure, Result, Success
@@ -49,7 +49,7 @@ from perdure.values.turn_inputs import TurnInputs
 
 if TYPE_CHECKING:
     from perdure.engine.commits import Commits
-    from perdure.engine.mailbox.instance_cell import PendingCommit, Stored
+    from perdure.engine.mailbox.instance_cell import EngineRun, PendingCommit, Stored
 
 
 Perform: TypeAlias = Callable[[object, Any, Execute], object]
@@ -181,16 +181,6 @@ MAX_CONFLICTS = 20
 """How often a checkpoint is decided again after a conflict with a turn of the instance's mailbox."""
 
 
-class ClaimedRun(Protocol):
-    """The run whose checkpoints are committed.
-
-    Attributes:
-        execute: the run on the row as it was last stored. Each checkpoint replaces it.
-    """
-
-    execute: Execute
-
-
 class RunLost(BaseException):
     """The store did not answer a run's checkpoint, so the program must not continue. The program cannot catch it."""
 
@@ -230,7 +220,7 @@ class Checkpoints:
     _waiting: list[Future[Any]] = attrs.Factory(list[Any])
     _over: Halted | BaseException | None = None
 
-    async def save(self, run: ClaimedRun, checkpoint: Checkpoint) -> object:
+    async def save(self, run: EngineRun, checkpoint: Checkpoint) -> object:
         """Commit a checkpoint when it has its turn, and return the result for the program.
 
         Raises:
@@ -252,7 +242,7 @@ class Checkpoints:
         await self.settled()
         return save.answer if self._over is None else self._end()
 
-    def _begun_at_once(self, run: ClaimedRun, save: _Save) -> bool:
+    def _begun_at_once(self, run: EngineRun, save: _Save) -> bool:
         """Commit a checkpoint over the row in memory, without a task. Return whether that is begun.
 
         After a conflict it is decided again in a task, which reads the row.
@@ -290,7 +280,7 @@ class Checkpoints:
         self.commits.submit(commit.transition, self.cache.get(commit.transition.address), tell)
         return True
 
-    def _begin(self, run: ClaimedRun, save: _Save) -> None:
+    def _begin(self, run: EngineRun, save: _Save) -> None:
         start_eagerly(self._commit(run, save), self.runtime, name=f"perdure:checkpoint {run.execute.instance.address}")
 
     def _idle(self) -> None:
@@ -331,14 +321,14 @@ class Checkpoints:
             return found
         raise RunLost(found.failure())
 
-    async def _present(self, run: ClaimedRun) -> Execute | None:
+    async def _present(self, run: EngineRun) -> Execute | None:
         """Return the run on the present row. None if its claim is lost."""
         loaded = await self.cache.load(run.execute.instance.address)
         if not isinstance(loaded, Success):
             raise RunLost(loaded.failure())
         return present(run.execute, loaded.unwrap())
 
-    async def _between_events(self, run: ClaimedRun) -> Execute | None:
+    async def _between_events(self, run: EngineRun) -> Execute | None:
         """Wait until no event of the instance is being handled: its end is committed over the row that it claimed."""
         address = run.execute.instance.address
         while True:
@@ -352,7 +342,7 @@ class Checkpoints:
             finally:
                 self.cache.unwatch(address, change)
 
-    async def changed(self, run: ClaimedRun) -> object:
+    async def changed(self, run: EngineRun) -> object:
         """Wait until the row is another one than the run knows, and return it for the program.
 
         Raises:
@@ -391,7 +381,7 @@ class Checkpoints:
             raise self._over
         return self._over or Halted(ClaimLost())
 
-    async def _commit(self, run: ClaimedRun, save: _Save) -> None:
+    async def _commit(self, run: EngineRun, save: _Save) -> None:
         try:
             save.answer = await self._stored(run, save.value)
         except (Exception, RunLost) as raised:  # noqa: BLE001 - a defect of the kind, or the end of the run
@@ -402,7 +392,7 @@ class Checkpoints:
         finally:
             self._idle()
 
-    async def _stored(self, run: ClaimedRun, value: object) -> object:
+    async def _stored(self, run: EngineRun, value: object) -> object:
         """Commit a checkpoint over the present row, which turns may have written meanwhile."""
         for _ in range(MAX_CONFLICTS + 1):
             joined = await self._present(run)
@@ -431,7 +421,8 @@ def _has_event(execute: Execute) -> bool:
     return execute.instance.event_claim is not None and execute.claim.cause != "event"
 
 
-Record = Callable[[Execute], Awaitable[Result[Execute, Any]]]  # the errors of a store
+Claims: TypeAlias = Callable[[], Awaitable[Result[Execute, Any]]]
+"""Records the claim of a run, and returns its claimed program, or the store's error."""
 
 
 class ClaimFailed(BaseException):
@@ -443,23 +434,22 @@ class ClaimFailed(BaseException):
 
 
 @attrs.define
-class LazyClaim:
+class RunEffects:
     """Handles one program's effects: the first one waits for the claim.
 
     The claim is recorded in a task of its own, so that a run or a branch that is cancelled meanwhile leaves no claim
     that the engine does not know of.
 
     Attributes:
-        execute: the run. Replaced by its claimed form once the claim is recorded.
-        ready: waits until the claim may be written.
+        run: the run. Its program is replaced by its claimed form once the claim is recorded.
+        claim: records the claim.
         runtime: lets parallel branches wait for the same claim.
         begin_checkpoints: makes the object that answers the run's checkpoints, at the first one.
         limit: the time limit of the run, which a checkpoint restarts if its kind says so.
     """
 
-    execute: Execute
-    record: Record
-    ready: Callable[[], Awaitable[None]]
+    run: EngineRun
+    claim: Claims
     runtime: Runtime
     begin_checkpoints: Callable[[], Checkpoints]
     perform: Perform = perform_directly
@@ -473,13 +463,9 @@ class LazyClaim:
         """Perform an instruction once the run is claimed."""
         if type(instruction) in OF_A_CLAIMED_RUN:
             return self._checkpoint(instruction)
-        if self.execute.claimed == "recorded":
-            return self.perform(instruction, services, self.execute)
+        if self.run.execute.claimed == "recorded":
+            return self.perform(instruction, services, self.run.execute)
         return self._claim_first(instruction, services)
-
-    def claimed(self) -> Execute | None:
-        """Return the run if its claim is stored."""
-        return self.execute if self.execute.claimed == "recorded" else None
 
     async def settled(self) -> None:
         """Wait until the claim or the checkpoint that is being recorded is recorded or refused."""
@@ -494,24 +480,24 @@ class LazyClaim:
             await over
 
     async def _checkpoint(self, instruction: object) -> object:
-        if self.execute.claimed != "recorded":
+        if self.run.execute.claimed != "recorded":
             await self._claim()
         if self._checkpoints is None:
             self._checkpoints = self.begin_checkpoints()
         match instruction:
             case ReadJournal():
-                return await self._checkpoints.read(self.execute, instruction)
+                return await self._checkpoints.read(self.run.execute, instruction)
             case AwaitChange():
-                return await self._checkpoints.changed(self)
+                return await self._checkpoints.changed(self.run)
             case HasWork(job):
                 return await self._checkpoints.has_work(job)
             case TakeProgram():
-                return Success(self._checkpoints.cache.programs.take(self.execute.instance.address))
+                return Success(self._checkpoints.cache.programs.take(self.run.execute.instance.address))
             case KeepProgram(program, rows):
-                kept = self._checkpoints.cache.programs.keep(self.execute.instance.address, program, rows)
+                kept = self._checkpoints.cache.programs.keep(self.run.execute.instance.address, program, rows)
                 return Success(kept)
             case Checkpoint():
-                answer = await self._checkpoints.save(self, instruction)
+                answer = await self._checkpoints.save(self.run, instruction)
                 # A commit is progress: the time limit of such a kind counts between two commits.
                 if self.limit is not None and self._checkpoints.job.time_limit_of == "checkpoint":
                     self.limit.restart()
@@ -521,23 +507,22 @@ class LazyClaim:
 
     async def _claim_first(self, instruction: object, services: Any) -> object:
         await self._claim()
-        return await settle_answer(self.perform(instruction, services, self.execute), services, self.runtime)
+        return await settle_answer(self.perform(instruction, services, self.run.execute), services, self.runtime)
 
     async def _claim(self) -> None:
-        await self.ready()
         # Once for the run: parallel branches wait for the same claim.
         if self._state == "not_begun":
             self._state = "recording"
-            start_eagerly(self._record(), self.runtime, name=f"perdure:claim {self.execute.instance.address}")
+            start_eagerly(self._record(), self.runtime, name=f"perdure:claim {self.run.execute.instance.address}")
         await self._claim_settled()
         if self._refused is not None:
             raise ClaimFailed(self._refused)
 
     async def _record(self) -> None:
         try:
-            match await self.record(self.execute):
+            match await self.claim():
                 case Success(claimed):
-                    self.execute = claimed
+                    self.run.execute = claimed
                 case Failure(reason):
                     self._refused = reason
                 case unexpected:

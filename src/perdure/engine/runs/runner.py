@@ -5,7 +5,7 @@ It also collects the inputs of decisions: the clock, a random value and an id.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from typing import Any, Literal, TypeAlias, assert_never
@@ -14,16 +14,17 @@ import attrs
 from returns.result import Failure, Result, Success
 
 from perdure.engine.commits import MAX_CONFLICTS, MAX_SHARED_CONFLICTS, Commits, back_off
-from perdure.engine.mailbox.entry import FenceLost, RunInBackground, TurnAnswered, Verdict, is_interrupt, not_stored
+from perdure.engine.mailbox.entry import FenceLost, TurnAnswered, Verdict, is_interrupt, not_stored
 from perdure.engine.mailbox.instance_cache import InstanceCache
-from perdure.engine.mailbox.instance_cell import InstanceCell, RunInProgress, Stop
+from perdure.engine.mailbox.instance_cell import EngineRun, InstanceCell, Stop
 from perdure.engine.reporting import HookChecks, Reporting, run_inspected
-from perdure.engine.runs.concurrency import ConcurrencyLimits, Holds, lane_of
+from perdure.engine.runs.concurrency import ConcurrencyLimits, Holds
 from perdure.engine.runs.effects import (
     Checkpoints,
     ClaimFailed,
-    LazyClaim,
+    Claims,
     Perform,
+    RunEffects,
     RunLost,
     TimeLimit,
     perform_directly,
@@ -197,20 +198,6 @@ class Runner:
             return TurnAnswered(Success(interrupted(cell.job, step)))
         return None
 
-    async def in_slot(
-        self, cell: InstanceCell, step: Execute | Mark, run: Callable[[], Awaitable[Verdict | None]]
-    ) -> Verdict | None:
-        """Run user code when there is a slot for it."""
-        await self.gates.enter(cell.job_name, step.alone, cell.address, lane_of(cell.job, step))
-        # A background run takes the slot with it; everything else, exceptions included, returns it here.
-        verdict: Verdict | None = None
-        try:
-            verdict = self.refused(cell, step) or await run()
-        finally:
-            if not isinstance(verdict, RunInBackground):
-                self.gates.leave(cell.job_name, step.alone, cell.address)
-        return verdict
-
     # ------------------------------------------------------------ programs
     def _begun(self, cell: InstanceCell, execute: Execute) -> Exit[Any, Any] | Suspended[Any, Any]:
         """Run a program until its first effect or wait."""
@@ -229,34 +216,6 @@ class Runner:
         if checks is not None and checks.samples(job, execute.hook, execute.request.command):
             return run_inspected(job, execute, self.services)
         return run_inline(execute.program, self.services, execute.draft)
-
-    async def run_to_end(
-        self, cell: InstanceCell, execute: Execute, begun: Suspended[Any, Any] | None = None
-    ) -> Verdict | None:
-        """Run a program and the hooks that follow it, and commit the end, in this task.
-
-        Args:
-            cell: the instance.
-            execute: the run.
-            begun: the program itself, if it has already begun.
-
-        Returns:
-            Its turn's outcome. None if there was a conflict before its first effect.
-        """
-        step: Commit | Execute = execute
-        try:
-            while isinstance(step, Execute):
-                ended = await self.run_program(cell, step, "worker", begun)
-                if not isinstance(ended, tuple):
-                    return ended
-                execute, exit_ = ended
-                begun = None
-                step = self.finish(cell, execute, exit_)
-            return await self.settle(cell, execute, step)
-        # A cancellation too: as long as the claim counts as running here, no request and no sweep recovers it.
-        except BaseException:
-            cell.forget(execute.claim.run_id)  # its claim stays: the next request or start recovers it
-            raise
 
     def finish(self, cell: InstanceCell, execute: Execute, exit_: Exit[Any, Any]) -> Commit | Execute:
         """Decide on a program's end."""
@@ -300,58 +259,49 @@ class Runner:
             self.process_ends(exit_.cause)
 
     async def run_program(
-        self,
-        cell: InstanceCell,
-        execute: Execute,
-        by: Literal["worker", "background"],
-        begun: Suspended[Any, Any] | Exit[Any, Any] | None = None,
+        self, run: EngineRun, claim: Claims, begun: Suspended[Any, Any] | Exit[Any, Any] | None = None
     ) -> tuple[Execute, Exit[Any, Any]] | TurnAnswered | None:
-        """Run a program to its exit.
+        """Run a program to its exit, in a task of its own.
 
         Args:
-            cell: the instance's cell.
-            execute: the run.
-            by: the task that runs it.
+            run: the run.
+            claim: claims it, if its program reaches an effect without a claim.
             begun: the program itself, if it has already begun.
 
         Returns:
-            The run, claimed by now if it had an effect, with its exit. None if its claim met a conflict. Or the answer
-            to a run that was cancelled or interrupted.
+            The program, claimed by now if it had an effect, with its exit. None if its claim met a conflict. Or the
+            answer to a run that was cancelled or interrupted.
         """
-        # In the caller's step, user services would see the caller's task and its context, and a cancellation would
-        # reach the caller.
-        if by == "worker" and execute.claimed == "recorded":
-            await self._in_own_task(cell)
+        cell, execute = run.cell, run.execute
         if cell.is_interrupted:
             return await self.stopped(cell, execute, "interrupted", begun)
         program = self._begun(cell, execute) if begun is None else begun
         if not isinstance(program, Suspended):
             return await self._exited(cell, execute, program)
         inputs = partial(self.inputs_of, cell)
-        claim = LazyClaim(
-            execute,
-            lambda step: self._claim(cell, step),
-            lambda: self._in_own_task(cell),
+        effects = RunEffects(
+            run,
+            claim,
             self.runtime,
             lambda: Checkpoints(cell.job, self.store, self.cache, self.runtime, self.commits, inputs),
             self.perform,
         )
-        cell.runs = (*cell.runs, progress := RunInProgress(by, claim.claimed))
+        cell.runs, run.stop = (*cell.runs, run), None
         limit_ms = cell.job.plan.run_timeout_ms
         try:
-            work = InRun(program.resume(runtime=self.runtime, handler=claim.handle), run_of(execute))
-            claim.limit = TimeLimit(work, limit_ms, self.runtime, lambda: cell.stop(progress, "timed_out"))
-            execute.draft.lives = claim.limit.restart
-            exit_: Exit[Any, Any] = await claim.limit
+            work = InRun(program.resume(runtime=self.runtime, handler=effects.handle), run_of(execute))
+            effects.limit = TimeLimit(work, limit_ms, self.runtime, lambda: cell.stop(run, "timed_out"))
+            execute.draft.lives = effects.limit.restart
+            exit_: Exit[Any, Any] = await effects.limit
         except (ClaimFailed, RunLost) as failed:
             return self.not_recorded(cell, execute, failed)
         except self.runtime.cancelled as cancellation:
             # Distinguish the engine's cancellation from one that the program raised: only the first releases the claim.
-            stop: Stop | None = progress.stop or await stop_from_outside(self.runtime, self.phase)
+            stop: Stop | None = run.stop or await stop_from_outside(self.runtime, self.phase)
             if stop is not None:
                 uncancel(self.runtime)
-                await claim.settled()
-                return await self.stopped(cell, claim.execute, stop)
+                await effects.settled()
+                return await self.stopped(cell, run.execute, stop)
             exit_ = Raised(cancellation)
         # The program may raise any class, and its end must be recorded whatever it is. A frame that is being closed is
         # none: the claim stays, and the next start delivers the run again.
@@ -360,13 +310,13 @@ class Runner:
                 raise
             exit_ = Raised(raised)
         finally:
-            cell.runs = tuple(run for run in cell.runs if run is not progress)
-            claim.limit = execute.draft.lives = None  # no cycle
+            cell.runs = tuple(other for other in cell.runs if other is not run)
+            effects.limit = execute.draft.lives = None  # no cycle
         # The program caught its cancellation. Left in the task, it would end the next turn instead.
-        if progress.stop is not None:
+        if run.stop is not None:
             await take_cancellation_back(self.runtime)
-        await claim.settled()
-        return await self._exited(cell, claim.execute, exit_)
+        await effects.settled()
+        return await self._exited(cell, run.execute, exit_)
 
     def not_recorded(self, cell: InstanceCell, execute: Execute, failed: ClaimFailed | RunLost) -> TurnAnswered | None:
         """Conclude a run whose claim or checkpoint was not stored. A claim that was stored before stays."""
@@ -383,11 +333,6 @@ class Runner:
             self.note_end(exit_)
             return await self.stopped(cell, execute, "released")
         return execute, exit_
-
-    async def _in_own_task(self, cell: InstanceCell) -> None:
-        """Wait once if this turn began synchronously: the user's services run in a task of the engine."""
-        if cell.worker is None:
-            await self.runtime.sleep(0)
 
     async def stopped(
         self,
@@ -419,27 +364,6 @@ class Runner:
         transition = execute.claiming or claim_event(execute)
         return keeping(transition, execute.claim) if self.others else transition
 
-    async def _claim(self, cell: InstanceCell, execute: Execute) -> Result[Execute, Any]:
-        """Record a run's claim."""
-        transition = self.claiming(execute)
-        if not isinstance(transition.write, Put):
-            return Success(execute)
-        stored = await self.record(cell, transition, execute.claim.run_id)
-        if isinstance(stored, Success) and self.reporting.sinks.told:
-            self.reporting.claimed(execute)
-        return stored.map(execute.recorded)
-
-    async def record(self, cell: InstanceCell, transition: Transition, run_id: str) -> Result[Instance, Any]:
-        """Commit a claim, and return the instance with it."""
-        cell.running = (*cell.running, run_id)
-        try:
-            stored = await self.commits.record(transition)
-        # A cancelled wait may have stored the claim. Forget it, so that a recovery finds a claim without a run.
-        except BaseException:
-            cell.forget(run_id)
-            raise
-        return self.recorded(cell, transition, run_id, stored)
-
     def recorded(
         self, cell: InstanceCell, transition: Transition, run_id: str, stored: Result[Fence, Any]
     ) -> Result[Instance, Any]:
@@ -456,10 +380,6 @@ class Runner:
                 if isinstance(refused.failure(), OutcomeUnknown):
                     self.left_claimed(cell)
                 return Failure(refused.failure())
-
-    async def settle(self, cell: InstanceCell, execute: Execute, step: Commit) -> Verdict | None:
-        """Commit the end of a run that holds the mailbox."""
-        return self.settled(cell, execute, await self.commits.conclude(step))
 
     def settled(self, cell: InstanceCell, execute: Execute, verdict: TurnAnswered | None) -> Verdict | None:
         """Return the outcome of a run whose end was committed."""
