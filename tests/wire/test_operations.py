@@ -24,6 +24,7 @@ from perdure.values.times import format_duration
 from perdure.wire.explanation import readable_answer, with_changes
 from perdure.wire.operations import (
     DEAD_LETTERS,
+    DEMAND,
     LIST,
     MAX_AHEAD_MS,
     MAX_NUMBER,
@@ -86,6 +87,27 @@ def test_every_argument_in_a_path_is_in_its_path():
     for operation in OPERATIONS:
         for argument in operation.arguments:
             assert (f"{{{argument.name}}}" in operation.path) == (argument.place == "path")
+
+
+@pytest.mark.parametrize("text", ["90s", "1m30s", "90 seconds", "90000ms"])
+def test_a_caller_of_the_demand_may_write_a_duration_in_any_units(text: str) -> None:
+    (within,) = DEMAND.arguments
+    assert within.type.read(text, "within") == "1m30s"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("soon", "whole numbers, each with its unit"),
+        ("-1s", "whole numbers"),
+        ("100d", "below 100 days"),
+        ("", "whole numbers"),
+    ],
+)
+def test_a_time_that_is_refused_says_the_reason(text: str, expected: str) -> None:
+    (within,) = DEMAND.arguments
+    with pytest.raises(InvalidArgument, match=expected):
+        within.type.read(text, "within")
 
 
 # ---------------------------------------------------------------- from the client to the server
