@@ -293,8 +293,8 @@ MUTANTS = (
     Mutant(
         "a webhook that was signed long ago is accepted",
         "WebhookVerifier._check",
-        "abs(self.clock() - int(at_s)) * 1_000 > self.tolerance_ms",
-        "int(at_s) - self.clock() > self.tolerance_ms",
+        "abs(age_ms) > self.tolerance_ms",
+        "-age_ms > self.tolerance_ms",
         "tests/integrations/test_web.py::test_a_webhook_that_was_signed_long_ago_or_far_ahead_is_refused",
     ),
     Mutant(

@@ -16,7 +16,7 @@ import orjson
 from perdure.client.client import Client, gateway_of
 from perdure.values.errors import DefinitionError, InvalidInput, PerdureError, Rejected
 from perdure.values.excerpt import excerpt, fields_in_line, size_only
-from perdure.values.times import Duration, duration_ms
+from perdure.values.times import Duration, duration_ms, format_duration
 from perdure.wire.problems import MEDIA_TYPE, code_of, problem_of
 
 OpenClient: TypeAlias = Callable[[], AbstractAsyncContextManager[Client]]
@@ -213,8 +213,13 @@ class WebhookVerifier:
         if at_s is None:
             return
         # After the signature: the time of a body that no sender has signed says nothing.
-        if not at_s.isdecimal() or len(at_s) > MAX_DIGITS or abs(self.clock() - int(at_s)) * 1_000 > self.tolerance_ms:
-            raise _refused(f"it was signed at {excerpt(at_s)}, further from the clock than the tolerance")
+        if not at_s.isdecimal() or len(at_s) > MAX_DIGITS:
+            raise _refused(f"its time is {excerpt(at_s)}, not a number of seconds")
+        age_ms = (self.clock() - int(at_s)) * 1_000
+        if abs(age_ms) > self.tolerance_ms:
+            when = f"{format_duration(int(abs(age_ms)))} {'ago' if age_ms > 0 else 'ahead'}"
+            limit = format_duration(self.tolerance_ms)
+            raise _refused(f"it was signed {when}, and the tolerance is {limit}; check the clock, or pass a tolerance")
 
 
 def base64_of(digest: bytes) -> str:
