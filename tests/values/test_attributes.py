@@ -284,6 +284,15 @@ def test_a_filter_takes_so_many_conditions_and_no_more() -> None:
     assert checked_where([is_paid, number > 1, "text=x"], "where") == ("is_paid=true", "number>1", "text=x")
 
 
+@pytest.mark.parametrize(
+    ("where", "expected"), [("is_paid=yes", "true or false after is_paid="), ("number>x", "a whole number of 64 bits")]
+)
+def test_a_refused_value_of_a_condition_names_the_values_that_the_text_may_have(where: str, expected: str) -> None:
+    with pytest.raises(InvalidArgument) as refused:
+        key_ranges(TYPES, [where], "task:a")
+    assert expected in str(refused.value)
+
+
 @pytest.mark.parametrize("where", ["text=x", 7, [7], [b"text=x"], None])
 def test_a_filter_is_a_list_of_conditions(where: Any) -> None:
     with pytest.raises(InvalidArgument):

@@ -285,7 +285,9 @@ def _key_of(type_: AttributeType, condition: Condition, text: str) -> str:
     try:
         return type_.key(type_.read(condition.value))
     except (ValueError, ArithmeticError, StopIteration) as error:
-        raise InvalidArgument("where", text, f"{condition.attribute}{condition.operator}{type_.expected}") from error
+        # A text has the words of JSON: a caller that reads True here would write it, and be refused again.
+        value = "true or false" if type_.word == "bool" else type_.expected
+        raise InvalidArgument("where", text, f"{value} after {condition.attribute}{condition.operator}") from error
 
 
 def parsed(text: str) -> Condition:
