@@ -267,6 +267,22 @@ def test_items_of_an_earlier_batch_with_the_same_id_do_not_count() -> None:
         assert counts(world.run(handle.get_state("b"))) == (1, 0, 0, 0, 0)
 
 
+@given(pairs=st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 9))), chunk=st.integers(1, 4))
+@settings(max_examples=25)
+def test_an_id_that_comes_again_is_counted_and_the_first_item_is_worked_on(
+    pairs: list[tuple[str, int]], chunk: int
+) -> None:
+    outside = Outside()
+    with World(app_of(outside)) as world:
+        handle = world.handle(batches)
+        assert world.run(handle.put_many("b", pairs, chunk=chunk)).put == len(pairs)
+        end = world.run(handle.seal_and_wait("b"))
+    firsts = dict(reversed(pairs))
+    assert (end.put, end.existed) == (len(pairs), len(pairs) - len(firsts))
+    assert end.done + end.failed == len(firsts)
+    assert sorted(set(outside.heard)) == sorted(set(firsts.values()))
+
+
 def test_a_batch_is_kept_for_as_long_as_its_definition_says() -> None:
     own = PoolBatch("own", pool=numbers, keep="1 hour")
     with World(app_of(Outside(), numbers, own)) as world:
@@ -311,6 +327,8 @@ def test_limits_of_a_batch() -> None:
         assert (state.failed, len(state.failures)) == (4, 2)
         for wrong in (0, 1_001):
             assert isinstance(world.attempt(handle.put_many("b", [], chunk=wrong)).failure(), InvalidArgument)
+        for pair in (1, "a", ([], 1), (1, 1)):
+            assert isinstance(world.attempt(handle.put_many("b", [pair])).failure(), InvalidArgument)  # type: ignore[list-item]
     for failures in (-1, 101, True):
         with pytest.raises(DefinitionError):
             PoolBatch("own", pool=numbers, failures=failures)

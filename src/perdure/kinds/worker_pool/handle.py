@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from itertools import islice
@@ -413,7 +413,8 @@ class BatchHandle(JobHandle[BatchProgress, Any], Generic[V]):
     ) -> Call[BatchChanged, CallError]:
         """Put many items, in chunks, each in one commit. It stops at the first chunk that is not put.
 
-        Repeat it with the same items after a failure: those that were put are counted as ``existed``.
+        Repeat it with the same items after a failure: those that were put are counted as ``existed``. So are items with
+        an id that came before.
 
         Args:
             id_: the batch.
@@ -424,8 +425,8 @@ class BatchHandle(JobHandle[BatchProgress, Any], Generic[V]):
             chunk: how many items in a chunk, 1 to 1,000.
         """
 
-        def put(some: list[tuple[str, Any]]) -> Call[BatchChanged, CallError]:
-            return self.put(id_, dict(some), after=after, at=at, head_start=head_start)
+        def put(some: Mapping[str, Any]) -> Call[BatchChanged, CallError]:
+            return self.put(id_, some, after=after, at=at, head_start=head_start)
 
         return Call(partial(_put_chunks, put, items, chunk), self._name_of("put_many"))
 
@@ -471,7 +472,7 @@ class BatchHandle(JobHandle[BatchProgress, Any], Generic[V]):
 
 
 async def _put_chunks(
-    put: Callable[[list[tuple[str, Any]]], Call[BatchChanged, CallError]], pairs: Pairs[Any], chunk: int
+    put: Callable[[Mapping[str, Any]], Call[BatchChanged, CallError]], pairs: Pairs[Any], chunk: int
 ) -> Result[BatchChanged, CallError]:
     """Put items into a batch, a chunk after the other."""
     if type(chunk) is not int or not 1 <= chunk <= MAX_CHUNK:
@@ -482,17 +483,29 @@ async def _put_chunks(
     total, last = 0, BatchChanged(accepted=True, found="absent")
     async for some in _chunks(pairs, chunk):
         for pair in some:
-            if not _is_pair(pair):
+            if not _is_pair(pair) or not isinstance(pair[0], str):
                 return Failure(InvalidArgument("an item of put_many", pair, PAIRS))
-        answer = await result_of(put(some))
-        if not isinstance(answer, Success):
-            return Failure(answer.failure())
-        last = answer.unwrap()
-        first, total = first or last, total + last.put
-        # A sealed batch refuses the following chunks as well.
-        if not last.accepted:
-            break
-    return Success(attrs.evolve(last, found=(first or last).found if last.accepted else last.found, put=total))
+        for items in _with_different_ids(some):
+            answer = await result_of(put(items))
+            if not isinstance(answer, Success):
+                return Failure(answer.failure())
+            last = answer.unwrap()
+            first, total = first or last, total + last.put
+            # A sealed batch refuses the following items as well.
+            if not last.accepted:
+                return Success(attrs.evolve(last, put=total))
+    return Success(attrs.evolve(last, found=(first or last).found, put=total))
+
+
+def _with_different_ids(pairs: Sequence[tuple[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Divide pairs where an id comes again: in one put, the second item would replace the first without a trace."""
+    items: dict[str, Any] = {}
+    for id_, item in pairs:
+        if id_ in items:
+            yield items
+            items = {}
+        items[id_] = item
+    yield items
 
 
 @attrs.frozen
