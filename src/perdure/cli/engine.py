@@ -171,6 +171,7 @@ def members(*, target: TargetOptions = UNSET, json: JsonOption = False) -> int:
     with open_target(target) as found:
         engines = found.perform(MEMBERS)
     if not engines:
+        # Not on standard output, which has only rows.
         sys.stderr.write("perdure: no engines share this store: the one that answered owns it\n")
     if json:
         write_json([data_of(member) for member in engines])

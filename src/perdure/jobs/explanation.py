@@ -69,6 +69,7 @@ class DryRun:
         """
         from perdure.runtime.simulated import Simulation  # noqa: PLC0415 - imports `random`, and few processes need it
 
+        # One order: the same arguments must give the same explanation.
         self._simulation = simulation = Simulation(start=from_ms(self.begins_ms), order="fifo")
         runtime = simulation.runtime
 
@@ -84,6 +85,7 @@ class DryRun:
             def time_is_up() -> None:
                 task.cancel()
 
+            # On the virtual clock: a program that only sleeps ends at once.
             runtime.call_later(self.limit_ms, time_is_up)
             try:
                 exit_ = await task
@@ -224,6 +226,7 @@ def explain(
     """
     turn = _DryTurn(job, address, loaded, tuple(inputs), _by_call(answers), services, incarnation, list(journal))
     explanation = turn.take(request)
+    # Limits keep runs back, and no decisions.
     if not waits_for or not turn.has_run or isinstance(explanation, WaitsForRun):
         return explanation
     return attrs.evolve(explanation, waits_for=waits_for)
@@ -359,6 +362,7 @@ class _DryTurn:
         if not isinstance(self._claim.write, Put):
             return execute
         after = self._claim.write.instance
+        # The store gives a new instance its incarnation, and a dry run has none.
         known = after if after.incarnation else after.changed(incarnation=self.incarnation)
         return execute.recorded(known)
 

@@ -189,6 +189,7 @@ class Stream(Generic[V]):
         emitter = EMITTER.get()
         if emitter is None:
             raise NotEmitting(self.name, "outside")
+        # Encoded here: the caller may change the value afterwards.
         emitter.emit(self, self.values.encode(value))
 
 
@@ -262,6 +263,7 @@ class Heartbeat(Generic[V]):
             NotBeating: no effect of a run is performed here, or its job does not declare this heartbeat.
             InvalidInput: the value does not have the heartbeat's type.
         """
+        # Encoded here: the caller may change the value afterwards.
         self._emitter().beat(self, self.values.encode(value))
 
     def previous(self) -> V | None:

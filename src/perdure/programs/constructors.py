@@ -268,8 +268,10 @@ def _check_place(place: Place, function: Callable[..., Any]) -> None:
     if iscoroutinefunction(function):
         raise DefinitionError(what, place, "no value for an `async def`: the loop awaits it")
     if place == "process":
+        # A process finds the function by its module and name.
         if "<locals>" in getattr(function, "__qualname__", "<locals>"):
             raise DefinitionError(what, place, "'thread', or a function of a module: a process imports it")
+        # Looked for and not imported: a definition must not load it.
         if find_spec("anyio") is None:
             raise DefinitionError(what, place, "'thread', or the extra: pip install 'perdure[processes]'")
 
@@ -412,6 +414,7 @@ def as_program(outcome: object) -> object:
     Raises:
         NotAProgram: the result is none of these.
     """
+    # The common case first: the classes below are looked through one by one.
     if isinstance(outcome, Program):
         return outcome  # pyright: ignore[reportUnknownVariableType]  # the overloads declare its types
     for container, convert in _CONVERSIONS:

@@ -149,6 +149,7 @@ class RemoteJob(JobByName):
         while True:
             # Not negative: the last round has no time left, and still reads the answer.
             left_ms = max(0, round(deadline - clock.now_ms()))
+            # Proxies close a connection that is silent for longer.
             wait_ms = min(left_ms, self.gateway.longest_wait_ms)
             path = f"{instance_path(address, 'wait', action)}?{urlencode({'timeout': f'{wait_ms} ms'})}"
             # The server refuses a request without a key that a repeat would apply again.
@@ -491,6 +492,7 @@ class RemoteGateway:
             match answer:
                 case Success(NotReached(status)) if left_ms > wait_ms:
                     seen = seen or status.status != "not_found"
+                # It was there in an earlier round of this wait: it has ended and is gone.
                 case Success(NeverStored()) if seen:
                     return Success(Reached(NOT_FOUND))
                 case _:
@@ -554,6 +556,7 @@ class RemoteGateway:
             job: the definition, whose typed errors the server sends.
             repeat: a repeat's effect if the request has no key.
         """
+        # Before the first attempt: all repeats of this call need the same key.
         if _needs_key(envelope, repeat, draws_keys=self.draws_keys):
             envelope = attrs.evolve(envelope, key=self.servers.runtime.new_key())
         if self.trace is not None and envelope.trace is None and envelope.action not in READS:
@@ -601,6 +604,7 @@ class RemoteGateway:
             return Failure(self._unreadable(f"{self.name} answered no JSON: {error}", call))
 
     def _unreadable(self, reason: str, call: ServerCall) -> PerdureError:
+        # A read that is not understood has changed nothing.
         return ServerUnreachable(self.name, reason) if call.repeat == "reads" else OutcomeUnknown(reason)
 
     async def _fetched(
@@ -661,4 +665,5 @@ def _repeat(envelope: Envelope, unkeyed: Repeat) -> CallRepeat:
         return "reads"
     if envelope.key is not None:
         return "keyed"
+    # Without a key it would start a second run, which is no less than applying it again.
     return "applies_again" if unkeyed == "starts_again" else unkeyed

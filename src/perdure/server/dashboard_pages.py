@@ -230,6 +230,7 @@ class PageSource:
     async def parked(self, after: str, kind: str = "") -> ParkedList:
         """Collect the data for the page with parked instances, for all kinds or for one."""
         found = await self._found(Wanted(status="parked", kind=kind, after=after))
+        # Above the first page only.
         left = await self._found(Wanted(status="left", kind=kind)) if not after else ()
         return ParkedList(parked=self.shown(found), left=self.shown(left), **_rest(found))
 
@@ -257,6 +258,7 @@ class PageSource:
         engine = engine_of(self.client)
         job = engine.jobs.get((address.kind, address.name))
         row = (await self._read(lambda store: load_one(store, address))).instance
+        # One more than a page shows: it tells whether there are others.
         events = await self._read(lambda store: store.history(address, before, PAGE + 1))
         reveals = reveals and "operate" in self.scopes
         state, problem = ("", "") if job is None or row is None else _state(job, row, reveals=reveals)
@@ -684,6 +686,7 @@ class Visit:
         """Return the outcome in the URL, if this server wrote it there."""
         query = self.request.query_params
         text = query.get("notice", "")
+        # Without it, a link could let the dashboard show any text as its own.
         return text if text and query.get("signature") == self.sessions.signed(text) else ""
 
     @property
@@ -722,6 +725,7 @@ class Visit:
         if self.caller != ANONYMOUS:
             return
         following = self.frame().path if self.request.method == "GET" else ""
+        # From another site, a browser sends no strict cookie: the page asks for itself again, from this site.
         if self.request.headers.get("sec-fetch-site") == "cross-site" and self.request.method == "GET":
             raise Refused(HTMLResponse(again_page(f"{self.links.page()}{following}"), headers=HEADERS))
         raise Refused(self.see(self.links.page("/login", following=following)))
@@ -746,6 +750,7 @@ class Visit:
             Refused: this dashboard did not show the form to this caller.
             InvalidInput: it is no form.
         """
+        # Before the body is read: another site must not make this one work.
         if (reason := foreign("POST", self.request.scope["headers"])) is not None:
             raise Refused(self.refused("Refused", f"{reason}.", 403))
         body = await self.request.body()

@@ -144,9 +144,12 @@ class AttributeSearch:
 
     def led_by(self, lengths: Sequence[int]) -> AttributeSearch:
         """Return the search with what leads it: the shortest range, unless none is short."""
+        # In a tie, a range of one key: its rows are in the order of the ids already.
         shortest = min(range(len(lengths)), key=lambda at: (lengths[at], self.ranges[at].only is None))
         if lengths[shortest] < self.most and self.ranges[shortest].only is None:
             return attrs.evolve(self, lead="keys", led=shortest)
+        # A long range would have to be sorted for each portion. The rows of one key, and the instances, are read in
+        # order.
         equal = [at for at in range(len(lengths)) if self.ranges[at].only is not None]
         if equal:
             return attrs.evolve(self, lead="keys", led=min(equal, key=lambda at: lengths[at]))
@@ -154,6 +157,7 @@ class AttributeSearch:
 
     def taken(self, limit: int) -> int:
         """Return how many leading rows one portion takes, if this many matches are wanted."""
+        # Without further conditions each row matches, so no more are needed than are wanted.
         return min(self.size, limit) if not self._others and not self._row()[0] else self.size
 
     def portion(self, after: str, limit: int) -> Statement:
@@ -206,6 +210,7 @@ class AttributeSearch:
 
     def _matching(self, *, must_exist: bool) -> Statement:
         """Return the conditions on a leading row: the other ranges, and the instance itself."""
+        # So that the conditions can be joined if there are none.
         texts, values = ["1 = 1"], list[Any]()
         for each in self._others:
             condition, bound = each.condition

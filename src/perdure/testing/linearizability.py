@@ -197,17 +197,22 @@ class _Search:
             if not entry.is_end:
                 next_state = self._placeable(entry)
                 bits = placed | 1 << entry.number
+                # The same calls with the same state were tried in another order: the rest would end the same way.
                 if next_state is not None and (bits, next_state[0]) not in seen:
                     seen.add((bits, next_state[0]))
                     placed = bits
                     self._place(entry, next_state[0])
+                    # From the start again: each call that is not placed, and began before the first end that is left,
+                    # may be next.
                     entry = self._head.after
                 else:
                     entry = entry.after
                 continue
+            # An answered call ends here and has no place: no call behind its end may be placed before it.
             self._note(entry)
             if not self._order:
                 raise self._broken()
+            # The last placing leads nowhere: the next call in the list is tried instead.
             begin = self._take_back()
             placed &= ~(1 << begin.number)
             entry = begin.after

@@ -497,6 +497,7 @@ def _operation(
     return {
         "summary": summary,
         "tags": [tag],
+        # The empty one: an engine without tokens needs none.
         "security": [{}, {SECURITY: [scope]}],
         "parameters": parameters,
         "responses": {"200": _content("The answer.", answer), **refusals},

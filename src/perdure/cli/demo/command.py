@@ -164,6 +164,7 @@ async def start_child(command: Sequence[str], log: Path) -> Child:
             stdout=asyncio.subprocess.PIPE,
             stderr=errors,
             limit=MAX_LINE_BYTES,
+            # Ctrl-C in a terminal would otherwise reach the worker, too, and this process could not end it in order.
             start_new_session=True,
         )
     child = Child(process=process, ready=asyncio.get_running_loop().create_future())
@@ -367,6 +368,7 @@ class DemoRun:
         while self.fed < len(self.deliveries.order) and not until():
             self._send(self.deliveries.of(self.deliveries.order[self.fed]))
             self.fed += 1
+            # From the due time, not from the clock: delays do not add up.
             due_s += gap_s
             await asyncio.sleep(max(0.0, due_s - time.monotonic()))
             await self._answered(self._room())
@@ -568,6 +570,7 @@ def demo(
     path = _new_store(store)
     plot = Plot(store=path, source=source.name, events=source.events, timing=Timing(seconds), seed=seed)
     code = perform(plot, source.malformed, screen_for(sys.stdout))
+    # The files of a failed demo show its cause.
     if store is not None or keep or code is ExitCode.FAILED:
         sys.stdout.write(f"Kept: {path}, and next to it the journals of the services and the worker's log.\n")
     else:
@@ -583,6 +586,7 @@ def perform(plot: Plot, malformed: tuple[Malformed, ...], screen: Screen) -> Exi
         proof = asyncio.run(run(plot, screen))
     except DemoStuck as stuck:
         screen.close()
+        # After the table is closed: redrawing would overwrite it.
         sys.stderr.write(f"perdure: the demo cannot continue: {stuck.what}\n")
         return ExitCode.FAILED
     except KeyboardInterrupt:
@@ -613,6 +617,7 @@ def _report(malformed: tuple[Malformed, ...], screen: Screen) -> None:
 def _new_store(path: Path | None) -> Path:
     if path is None:
         return Path(mkdtemp(prefix="perdure-demo-")) / "jobs.db"
+    # An older journal would count as effects of this demo.
     taken = [beside for beside in (path, *_journals(path)) if beside.exists()]
     if taken:
         raise UsageError(f"--store {path}: {taken[0]} exists; the demo needs a new file: pass another name")

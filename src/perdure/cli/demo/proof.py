@@ -37,6 +37,7 @@ class Delivery:
     def take(self, answer: Answer | None) -> None:
         """Record the answer to a delivery. None when the worker died first."""
         self.under_way -= 1
+        # A refusal replaces no acceptance: the event has had its effect.
         if isinstance(answer, Accepted) or (isinstance(answer, Refusal) and self.verdict is None):
             self.verdict = answer
 
@@ -103,6 +104,7 @@ class Account:
     def _take(self, entry: Entry) -> None:
         match entry:
             case Called(call):
+                # After a refusal, it is a usual retry. Otherwise a run was delivered again that had called before.
                 if self._states.get(call, "refused") != "refused":
                     self.repeated.add(call)
                 self._states[call] = "open"
@@ -220,6 +222,7 @@ def prove(deliveries: Deliveries, evidence: Evidence, mails: tuple[str, ...] = (
         rejected=len(refused),
         unanswered=_ids(deliveries.unanswered()),
         redelivered=evidence.repeated,
+        # Each accepted event has taken one of its effects out: the rest are second ones, or those of refused events.
         twice=(*sorted({one.id for one in (*accepted, *refused) if seen[_effect(one)] > 0}), *doubled),
         lost=(*lost, *missing),
         work=len(mails) - len(missing) - len(doubled),

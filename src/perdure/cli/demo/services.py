@@ -93,6 +93,7 @@ class JournalReader:
         except FileNotFoundError:
             return
         for line in lines:
+            # Without its end, an entry is still being written: the next call reads it.
             if line.endswith(b"\n"):
                 self._offset += len(line)
                 yield _CODEC.decode(line)
@@ -133,6 +134,7 @@ class Counterpart:
 
     async def answer(self, call: str, caller: str, items: tuple[str, ...]) -> Literal["done", "refused"]:
         """Execute a call, unless a call with its id was executed before."""
+        # Before the work: a kill in between leaves a call without an answer, which the proof counts.
         self.journal.append(Called(call))
         await asyncio.sleep(self.random.uniform(*self.latency_ms) / 1000)
         if call in self._done:
@@ -198,6 +200,7 @@ class DemoAuth:
     async def _refresh(self, refresh_token: str) -> Result[Token, AuthError]:
         self.issued += 1
         now = datetime.now(UTC)
+        # The instant as well: the count begins again with each process.
         call = f"{refresh_token} {now.isoformat()} {self.issued}"
         if await self.counterpart.answer(call, refresh_token, ()) == "refused":
             return Failure(AuthDown(self.counterpart.excuse))

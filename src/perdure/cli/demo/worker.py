@@ -219,6 +219,7 @@ async def serve(path: str, timing: Timing, seed: int, open_outside: OpenServices
         served.token_refresher, served.webhook_batcher, served.order_processor, served.receipts, served.welcome
     )
     store = await open_sqlite(path)
+    # Before the engine opens: it recovers them.
     left_behind = await _left_behind(store)
     async with app.open(store) as jobs:
         write_answer(Ready(os.getpid(), left_behind))
@@ -238,6 +239,7 @@ async def _take_commands(handler: CommandHandler) -> None:
         async for command in _commands():
             if isinstance(command, Stop):
                 break
+            # A task each: one slow call must not keep the others from being read. The group waits for those under way.
             tasks.create_task(handler.take(command))
 
 

@@ -53,6 +53,7 @@ SELECT c.relname::text FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.re
 WHERE n.nspname = $1 AND 'autovacuum_enabled=false' = ANY(c.reloptions) ORDER BY 1
 """
 _XID_AGE: Final = "SELECT age(datfrozenxid) FROM pg_database WHERE datname = current_database()"
+# The lock that an owner holds: see stores/postgres/ownership.py.
 _OWNER: Final = """
 SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND classid = 1885692517 AND granted
   AND objid = 'perdure.instances'::regclass::oid)
@@ -150,6 +151,7 @@ def _skew(reader: PostgresReader) -> tuple[float, float]:
         before = time.time() * 1_000
         ((server_ms,),) = reader.rows("SELECT extract(epoch FROM clock_timestamp())::float8 * 1000")
         after = time.time() * 1_000
+        # Half of the exchange: the server read its clock at some moment within it.
         best = min(best, (server_ms - (before + after) / 2, (after - before) / 2), key=lambda pair: pair[1])
     return best
 

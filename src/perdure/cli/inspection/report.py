@@ -190,8 +190,11 @@ def finding_at(topic: FindingTopic, at: Address, detail: str) -> Finding:
     return finding(topic, f"{at.kind}:{at.name}", detail, at.id)
 
 
+# One row's own part: the value that it has, or the text after the class that was raised.
 _OWN = re.compile(r", got .*$|(?<= raised )(\w+): .*$")
+# A key that is unknown stays: it is the reason, and no place.
 _PLACE = re.compile(r"\[(\d+|'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\")\](?!: unknown key)")
+# Each problem in a reason begins with its path from "$".
 _NEXT = re.compile(r"; (?=\$)")
 
 

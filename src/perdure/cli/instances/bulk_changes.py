@@ -90,6 +90,7 @@ def change_many(
     with open_target(options) as target:
         chosen = selected(target, addresses, selection.wanted, every=selection.every)
         if not addresses:
+            # A repeat of the command would otherwise fork the forks. Addresses that are named are taken as they are.
             chosen = tuple(each for each in chosen if not change.is_made(each))
         if selection.confirm.dry_run:
             _print_dry_run(change.verb, chosen, json=json)
@@ -148,6 +149,7 @@ def _print(address: Address, code: ExitCode, result: dict[str, Any], *, json: bo
     else:
         answer = readable_answer(address.kind, result["answer"])
         text = ", ".join(f"{name} {value}" for name, value in answer_lines(answer))
+        # Among many, only those that failed: the last line counts the others.
         if alone or code is not ExitCode.DONE:
             other = f"into {result['into']}, " if "into" in result else ""
             write_lines([f"{address}  {other}{text}"])
@@ -330,6 +332,7 @@ def cancel(
 
     def ask_of(_: Target, address: Address) -> InstanceRequest:
         given = {"reason": reason, "interrupt": True} if interrupt else reason
+        # A pool's cancel takes no input.
         payload = "" if address.kind == "pool" else orjson.dumps(given).decode()
         return InstanceRequest(address=address, action="cancel", payload=payload)
 

@@ -83,6 +83,7 @@ def debug(
     if not store:
         raise UsageError("debug reads the rows of a store: pass --store URL and --app MODULE:APP")
     try:
+        # The code of the job may print, while a replay runs it.
         with open_store(store, target.app or os.environ.get("PERDURE_APP")) as found, redirect_stdout(sys.stderr):
             lines = _opened(found, named, target, at, answer)
     except (DefinitionError, InvalidInput) as problem:
@@ -137,6 +138,7 @@ class _Lines:
             except (PerdureError, UsageError, OSError) as problem:
                 sys.stderr.write(f"perdure: {one_line(self.scrubbed(str(problem)))}\n")
                 if not asks:
+                    # A script ends here: its next lines expect the position that this one did not reach.
                     return code_of(problem) if isinstance(problem, ServerUnreachable) else ExitCode.REFUSED
 
     def _perform(self, command: str, rest: str) -> None:
@@ -153,6 +155,7 @@ class _Lines:
             case "test", "":
                 sys.stdout.write(self.as_test())
             case "test", path:
+                # Never over an existing file: it may have been edited.
                 with Path(path).open("x", encoding="utf-8") as file:
                     file.write(self.as_test())
                 write_lines([f"{path} is written"])

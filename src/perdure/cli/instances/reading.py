@@ -84,6 +84,7 @@ def list_instances(
     gaps: list[str] = []
     with open_target(target) as found:
         listed = list_filter(wanted, after=begin)
+        # One more than asked for: it shows whether there are others.
         for page in pages(found, listed, None if all_ else limit + 1, lambda: gaps.append(INCOMPLETE)):
             shown = page if all_ else page[:left]
             if shown:
@@ -137,6 +138,7 @@ def steps(
     at = address_of(address)
     with open_target(target) as found:
         listed = of_instance(found, STEPS, at)
+        # A workflow without steps and an absent one list the same.
         is_known = bool(listed) or of_instance(found, STATUS, at).status != "not_found"
     if json:
         write_json(data_of(step) for step in listed)
@@ -206,6 +208,7 @@ def tail(
                 write_json(map(_item_data, page.items))
             else:
                 write_lines(map(_item_line, page.items))
+            # A pipe would otherwise hold the chunks back until its buffer is full.
             sys.stdout.flush()
             after = page.after
             if page.state == "end" or not (follow or page.items):
@@ -439,6 +442,7 @@ def history(
     at = address_of(address)
     with open_target(target) as found:
         events = _history(found, at, before, limit)
+        # Events outlive their instance, and an instance may have lost all of its own to retention.
         is_known = bool(events) or before is not None or of_instance(found, STATUS, at).status != "not_found"
     if json:
         write_json(data_of(event) for event in events)

@@ -95,6 +95,7 @@ class FairQueue:
         Args:
             lanes: number of lanes that are read at once.
         """
+        # Three bounds: of one lane, of one read, and half of the room, so that lanes that come later find a place.
         share, read = self.sizes.lane_share, self.sizes.lanes_read // max(1, lanes)
         return max(1, min(share, read, self.room // (2 * max(1, len(self._lanes)))))
 
@@ -128,7 +129,9 @@ class FairQueue:
             incarnation: its incarnation; 0 for one that this commit created: those are noticed in their order.
         """
         self._noticed += 1
+        # In the order of the notices, behind all that were read: incarnations grow with the commits.
         entry = (rank_ms, incarnation or NEWER + self._noticed, address)
+        # A retry queues an instance again, under another rank.
         if address in self._ranks:
             self.forget(address)
         known = self._lanes.get(lane)
@@ -149,6 +152,7 @@ class FairQueue:
         self._insert(known, entry)
 
     def _notice_lane(self, lane: str, entry: Entry) -> None:
+        # Only lanes with several instances give some up: each lane keeps its first, or it would miss its turn.
         if self.size >= self.room and not self._make_room(1):
             self._miss()
             return
@@ -239,6 +243,7 @@ class FairQueue:
                 self._reread_stale()
                 return None
             admission: Literal["admitted", "others", "none"] = "others" if self.is_blocked(lane) else "admitted"
+            # After the other test: asking for permits notes a wish, which a blocked lane must not leave.
             if admission == "admitted" and self.admits is not None:
                 admission = self.admits(lane)
             if admission == "none":
@@ -250,6 +255,7 @@ class FairQueue:
                 self._blocked.add(lane)
                 continue
             heapq.heappop(self._next)
+            # The present turn: a lane that comes new begins here, and not behind all that have waited longer.
             self._turn = turn
             return self._first_of(known, turn)
         return None
@@ -345,6 +351,7 @@ class FairQueue:
         """Drop the last instances of lanes that have several, one of each in turn. Return whether there is room."""
         skipped = keep in self._long
         while wanted > 0 and len(self._long) > skipped:
+            # Each in turn: one long lane would otherwise lose everything, and be read again at once.
             name = next(iter(self._long))
             del self._long[name]
             if name == keep:

@@ -56,10 +56,12 @@ class RateLimit:
 
     def restore(self, begun: Iterable[float]) -> None:
         """Take over the runs that began before this engine opened."""
+        # The newest ones: an older run leaves the window before all of these.
         self._begun = deque(sorted((*begun, *self._begun))[-self.rate.runs :])
 
     def free_ms(self, now_ms: float) -> float:
         """Return when the next run may take a place: now, or later; infinite if runs that wait have all of them."""
+        # A run that has a place counts as begun: it may begin at any moment.
         free = self.rate.runs - self.waiting
         if free <= 0:
             return math.inf
@@ -349,6 +351,7 @@ class StoredRates:
             for lane, limit in limits.items()
             if limit is not None
         }
+        # All are sent before the first is awaited: their writes share a group of the store.
         answers = {lane: await task for lane, task in tasks.items()}
         return {lane: answer for lane, answer in answers.items() if answer is not None}
 
@@ -387,6 +390,7 @@ class StoredRates:
         expires_ms = max(wall_ms + rate.window_ms, limit.seen_ms + 1)
         answer = json.dumps(runs)
         entry = Remembered(key=KEY, action=KEY, fingerprint="", answer=answer, expires_ms=expires_ms)
+        # A store with one owner needs no condition: no other engine writes.
         unread = NewKeys((KEY,), max(wall_ms, limit.seen_ms)) if self.store.sharing is not None else None
         return Transition(address=self._entry(lane), remember=(entry,), new_keys=unread)
 

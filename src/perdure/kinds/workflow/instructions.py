@@ -575,6 +575,7 @@ class Promise(Generic[V, E_update]):
 
     def __attrs_post_init__(self) -> None:
         check_name(self.name, what="name of a promise")
+        # `promise_of` splits an id at its last slash: ids of workflows may have some.
         if "/" in self.name:
             raise DefinitionError("name of a promise", self.name, "a name without '/'")
         value, error = cast("Any", self.value), cast("Any", self.error)

@@ -100,6 +100,7 @@ class RecordedStore:
         length = await self._length(at, expected, journal)
         if journal is not None:
             earlier = length - len(journal.bodies)
+            # Steps are drawn without a store: one may rewrite rows that this side does not have.
             journal = attrs.evolve(journal, rewritten=tuple(row for row in journal.rewritten if row[0] < earlier))
         return Transition(
             address=at,
@@ -272,6 +273,7 @@ class ModelStore:
 
     async def again(self) -> ModelStore:
         """Create another model, with the same operations."""
+        # A store has no copy. Its operations, repeated, lead to the same content.
         other = ModelStore(self.side.journals)
         for asked in self._asked:
             await other.ask(asked)
@@ -282,6 +284,7 @@ class ModelStore:
     async def fingerprint(self) -> str:
         """Return all that the model holds, rows included that no read shows yet: two models alike answer alike."""
         look = await self.side.look()
+        # Before every expiry: an expired key is still held, though no usual read shows it.
         keys = [bare(await value(load_one(self.side.store, at, key, -1))) for at in PLACES for key in KEYS]
         messages = sorted([*await self._living(), *await self.side.dead_letters()], key=lambda one: one.message_id)
         ids = [one.message_id for one in messages]
@@ -407,6 +410,7 @@ class _Search:
     async def after(self, model: ModelStore, done: tuple[int, ...]) -> None:
         """Look for the orders that begin with some operations."""
         left = [number for number in range(len(self._operations)) if number not in done]
+        # An operation without an answer may never have happened: the orders that leave it out count as well.
         if all(self._operations[number].answered is None for number in left):
             end = _End(model, done, _differences(self._holds, (await model.side.look()).shown))
             if end.differences:
@@ -414,6 +418,7 @@ class _Search:
             else:
                 self.found.append(model)
         for number in left:
+            # Each order continues from a copy: the others begin from the same content.
             operation, next_ = self._operations[number], await model.again()
             found = await next_.ask(operation.asked)
             if operation.answered is None or comparable(found) == comparable(operation.answered):
@@ -514,6 +519,7 @@ class Differential:
         """Continue with the models that expect this result."""
         if found not in expected:
             _compare(what, found, expected[0])
+        # There may be several: a call without an answer leaves open which content is the right one.
         self._models = [model for model, one in zip(self._models, expected, strict=True) if one == found]
 
     async def _compare_fence(self, at: Address, found: Result[Fence, Any]) -> None:
@@ -584,6 +590,7 @@ class Differential:
             harness.arm(ArmCrash(lines=step.lines) if step.cut_percent is None else ArmWriteLimit(step.cut_percent))
         under_way = asyncio.gather(*(ask(self.tested.store, one) for one in tested))
         if not isinstance(harness, SubprocessHarness):
+            # The commits begin before the kill.
             await asyncio.sleep(0)
             await harness.kill()
             return await under_way, "while they were under way"
@@ -644,6 +651,7 @@ class Differential:
     async def _compare_and_learn(self) -> None:
         tested = await self.tested.look()
         looks = [await model.side.look() for model in self._models]
+        # Against the model that differs least, so that a report shows the fault and not all that follows from it.
         nearest = min(looks, key=lambda look: sum(look.shown[what] != tested.shown[what] for what in look.shown))
         for what, expected in nearest.shown.items():
             _compare(what, tested.shown[what], expected)

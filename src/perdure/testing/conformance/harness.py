@@ -182,6 +182,7 @@ class SqliteHarness:
     async def damage(self, address: Address) -> None:
         """Write something that is not JSON into an instance's row."""
         with closing(sqlite3.connect(self._folder / "jobs.db")) as database, database:
+            # A column that every read of the row decodes, and that no index holds.
             sql = "UPDATE instances SET pending_retry = 'not JSON' WHERE kind = ? AND name = ? AND id = ?"
             database.execute(sql, (address.kind, address.name, address.id))
 
@@ -216,6 +217,7 @@ def _recorded_batch(
 ) -> Callable[[Sequence[Any], Answered[Any, Any]], None]:
     def ask(requests: Sequence[Any], answered: Answered[Any, Any]) -> None:
         def tell(answers: Sequence[Result[Any, Any]]) -> None:
+            # Reported as failed answers: a case that unpacks them would otherwise blame its own request.
             if len(answers) != len(requests):
                 answers = [Failure(f"{len(answers)} answers to {len(requests)} requests")] * len(requests)
             story.extend(
@@ -335,6 +337,7 @@ async def _explained(check: Awaitable[None], requirements: tuple[Requirement, ..
     try:
         await check
     except RequirementViolated as broken:
+        # From the original cause: the wrapper of this suite says nothing about the store.
         raise broken.within(requirements, story) from broken.__cause__
     except (LookupError, ValueError) as error:  # a result with too many or too few items was unpacked
         what = f"the last answer is not of the form that the case expects: {error}"

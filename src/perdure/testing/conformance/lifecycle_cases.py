@@ -210,6 +210,7 @@ async def closing_waits_for_running_operations(new_harness: NewHarness) -> None:
     store = await harness.open()
     addresses = [address(str(number)) for number in range(20)]
     under_way = [asyncio.ensure_future(answer(commit_one(store, put(at)))) for at in addresses]
+    # The commits begin before the close does.
     await asyncio.sleep(0)
     await value(store.close())
     answers = await asyncio.gather(*under_way)
@@ -272,6 +273,7 @@ async def a_second_opening_is_refused_or_ends_the_first(new_harness: NewHarness)
         try:
             second = await harness.open()
         except StoreLocked:
+            # The refused opening must not have ended the first one.
             await value(commit_one(store, put(AT, fence)))
             return
         await _first_is_ended(store, second, fence)

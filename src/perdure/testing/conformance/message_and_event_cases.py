@@ -76,6 +76,7 @@ C = address("c")
 @in_store(DELIVERABLE)
 async def every_field_of_a_message_is_returned(store: Store) -> None:
     """A message is delivered as it was sent, and has not been tried."""
+    # U+0000 and letters beyond ASCII: databases refuse or change them.
     sent = message(A, B, '{"ünï":"\\u0000"}')
     await value(commit_one(store, Transition(address=A, messages=(sent,))))
     (stored,) = await value(store.messages(0, 9))
@@ -100,6 +101,7 @@ async def order_is_kept_within_a_pair(store: Store) -> None:
 @in_store(MESSAGES_EXCEPT, OLDEST_FIRST)
 async def messages_to_other_jobs_fill_the_page(store: Store) -> None:
     """The condition comes before the limit, and the oldest message first."""
+    # More than the page: a store that filters after its limit returns too few.
     busy = [Address("k", "busy", str(number)) for number in range(5)]
     for target in (*busy, B, Address("k", "busy2", "x"), Address("k", "bus", ":"), C):
         await told(store, A, target, str(target))
@@ -499,6 +501,7 @@ async def each_sink_has_its_own_position(store: Store) -> None:
     same(await value(cursors.read("s")), Cursor(sequence=None, last=last), "cursor returns the end of the log")
     await value(cursors.move("s", 0))
     await value(cursors.move("S", last))
+    # Names that a collation would take for equal.
     for name, sequence in (("s", 0), ("S", last), ("s ", None)):
         same(await value(cursors.read(name)), Cursor(sequence=sequence, last=last), f"the position of {name!r}")
 

@@ -182,6 +182,7 @@ async def openings_write_the_same_instances_at_once(new_harness: NewHarness) -> 
         places = [address(str(number)) for number in range(20)]
         fences = {at: await created(stores[0], at) for at in places}
         for turn in range(5):
+            # In opposite orders: a store that locks row by row would come to a deadlock here.
             orders = [(store, at) for store, way in zip(stores, (1, -1), strict=True) for at in places[::way]]
             answers = await asyncio.gather(*(answer(commit_one(store, put(at, fences[at]))) for store, at in orders))
             won = {at: one.unwrap() for (_, at), one in zip(orders, answers, strict=True) if isinstance(one, Success)}
@@ -213,6 +214,7 @@ async def a_pair_keeps_its_order_over_openings(new_harness: NewHarness) -> None:
             sending = commit_one(sender, Transition(address=A, messages=(message(A, B, str(number)),)))
             consuming = commit_one(consumer, settled_by(B, Consumed(head.message_id)))
             both = (answer(sending), answer(consuming))
+            # Both begin first in turn: a mistake may need one of the two orders.
             await asyncio.gather(*(both if number % 2 else both[::-1]))
         last = [one.message.payload for one in await value(sender.messages(FAR_MS, 9))]
         same(last, [str(_ROUNDS - 1)], "the last message is at the head when those before it are consumed")

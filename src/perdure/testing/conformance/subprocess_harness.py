@@ -104,6 +104,7 @@ class CrashInjector:
         functions that the loop calls.
         """
         sys.addaudithook(self._audit)
+        # For threads that start later, such as the driver's. The line below is for this one.
         threading.settrace(self._trace)
         sys.settrace(self._trace)
 
@@ -111,6 +112,7 @@ class CrashInjector:
         """Count the lines of the code that defines a store's ``commit``: its package, or else its module."""
         module = sys.modules[store.commit.__module__]
         file = Path(module.__file__ or "")
+        # With the separator: a package whose name only begins in the same way is other code.
         self.code = f"{file.parent}{os.sep}" if module.__package__ else str(file)
 
     def arm(self, crash: ArmCrash) -> None:
@@ -127,6 +129,8 @@ class CrashInjector:
         if self._left is None:
             return
         if event in _CHANGES or (event == "open" and isinstance(flags := arguments[2], int) and flags & _WRITES):
+            # The number of lines so far: the case kills before the next one, when the change is made and not yet
+            # followed up.
             self._changes.append(self._run)
 
     def _trace(self, frame: FrameType, event: str, _: object, /) -> TraceFunction | None:
@@ -196,8 +200,10 @@ class WriteLimit:
         appended, growth, size = max(grown, default=(False, 0, 0))
         if growth > 0:
             begin = size if appended else 0
+            # At least one byte: at the present size itself, the first write would not begin.
             bytes_ = begin + max(1, growth * limit.percent // 100)
             signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # Python ignores it, and raises OSError
+            # Each kill would leave a core file.
             resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
             resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
 
@@ -208,6 +214,7 @@ class WriteLimit:
                 self._paths.add(Path(os.fsdecode(path)))
 
     def _sizes(self) -> _Sizes:
+        # By identity and not by path: a file may be renamed between the two measurements.
         return {(one.st_dev, one.st_ino): one.st_size for one in self._files() if stat.S_ISREG(one.st_mode)}
 
     def _files(self) -> Iterator[os.stat_result]:
@@ -609,6 +616,7 @@ class _Process:
         self._process.close()
         for call in self._calls.values():
             if not call.done():
+                # It may have been applied: the model of the case allows both.
                 call.set_result(Failure(OutcomeUnknown("the store's process was killed before it answered")))
         self._calls.clear()
         self._set_ran(self.killed_before)
@@ -626,11 +634,13 @@ def _started(
     ours, theirs = context.Pipe()
     process = context.Process(target=host, args=(harness, theirs, opening), daemon=True)
     process.start()
+    # This side's copy: with it open, the end of the process would not close the pipe.
     theirs.close()
     return ours, process
 
 
 def _context() -> ForkServerContext:
+    # A server without threads forks them: a fork of this process could inherit a lock that a thread holds.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(_LOADED_ONCE))
     return context
