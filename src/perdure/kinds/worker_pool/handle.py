@@ -101,7 +101,7 @@ def _may_have_pairs(given: object) -> bool:
 
 def _is_pair(given: Any) -> bool:  # of an untyped caller
     match given:
-        case (_, _):
+        case (str(), _):
             return True
         case _:
             return False
@@ -483,7 +483,7 @@ async def _put_chunks(
     total, last = 0, BatchChanged(accepted=True, found="absent")
     async for some in _chunks(pairs, chunk):
         for pair in some:
-            if not _is_pair(pair) or not isinstance(pair[0], str):
+            if not _is_pair(pair):
                 return Failure(InvalidArgument("an item of put_many", pair, PAIRS))
         for items in _with_different_ids(some):
             answer = await result_of(put(items))
