@@ -65,7 +65,10 @@ def begin(url: str, id_: str) -> dict[str, object]:
 
 
 STRETCH_S = 1.5
-SESSIONS = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+SESSIONS = (  # of clients: an autovacuum worker comes and leaves
+    "SELECT count(*) FROM pg_stat_activity"
+    " WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
+)
 BEGUN = "SELECT sessions FROM pg_stat_database WHERE datname = current_database()"
 
 
