@@ -57,6 +57,20 @@ def test_each_page_links_only_pages_that_exist(mounted_at):
     assert visit(scenario, mounted_at=mounted_at) == ([], True)
 
 
+@pytest.mark.parametrize("name", ["reader", "caller", "operator"])
+def test_each_page_offers_only_links_and_forms_that_its_reader_may_use(name):
+    async def scenario(visitor):
+        offered = set()
+        for path in PAGES:
+            page = (await visitor.get(path, **bearer(name))).text
+            offered |= {unescape(link) for link in re.findall(r'(?:href|action)="(/dashboard[^"#]*)"', page)}
+        refused = [link for link in offered if (await visitor.http.get(link, headers=bearer(name))).status_code == 403]
+        return refused, sorted({link.rpartition("/")[2] for link in offered} & {"hold", "bulk", "dead-letters"})
+
+    actions = {"reader": [], "caller": ["bulk"], "operator": ["bulk", "dead-letters", "hold"]}
+    assert visit(scenario, access=TOKENS) == ([], actions[name])
+
+
 NEEDED = {
     "a": {"href"},
     "form": {"method", "action"},

@@ -167,9 +167,10 @@ def _numbers(frame: Frame, view: Overview) -> h.Element:
         for each, number in totals.items()
         if number or each != "orphaned"
     ]
-    letters = h.a(class_=f"number {'quiet' if not view.dead_letters else ''}", href=links.page("/dead-letters"))[
-        h.b[_up_to(view.dead_letters)], h.span(".status.bad")["dead letters"]
-    ]
+    # The number is for every reader; the letters, with their payloads, are for operators.
+    looks = f"number {'quiet' if not view.dead_letters else ''}"
+    box = h.a(class_=looks, href=links.page("/dead-letters")) if frame.may("operate") else h.span(class_=looks)
+    letters = box[h.b[_up_to(view.dead_letters)], h.span(".status.bad")["dead letters"]]
     demand = h.a(class_=f"number {'quiet' if not view.demand else ''}", href=links.page("/jobs"))[
         h.b[f"{view.demand:,}"], h.span(".status", title="work that waits for an engine or runs")["demand"]
     ]

@@ -367,14 +367,14 @@ def _column(series: Sequence[Series], number: int, highest: float) -> list[h.Ele
 
 
 NAVIGATION: Final = (
-    ("overview", "Overview", ""),
-    ("instances", "Instances", "/instances"),
-    ("jobs", "Jobs", "/jobs"),
-    ("parked", "Parked", "/parked"),
-    ("dead-letters", "Dead letters", "/dead-letters"),
-    ("rehearsal", "Rehearsal", "/rehearsal"),
+    ("overview", "Overview", "", "read"),
+    ("instances", "Instances", "/instances", "read"),
+    ("jobs", "Jobs", "/jobs", "read"),
+    ("parked", "Parked", "/parked", "read"),
+    ("dead-letters", "Dead letters", "/dead-letters", "operate"),
+    ("rehearsal", "Rehearsal", "/rehearsal", "read"),
 )
-"""The navigation entries: section, text, path."""
+"""The navigation entries: section, text, path, and the scope that the page needs."""
 
 
 def document(frame: Frame, page: Page, /) -> str:
@@ -437,7 +437,8 @@ def _header(frame: Frame, page: Page) -> h.Element:
             h.ul[
                 [
                     h.li[h.a(href=links.page(path), aria_current="page" if section == page.section else None)[text]]
-                    for section, text, path in NAVIGATION
+                    for section, text, path, scope in NAVIGATION
+                    if frame.may(scope)
                 ]
             ]
         ],
