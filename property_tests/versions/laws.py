@@ -20,6 +20,9 @@ from perdure.values.instance import Instance, Left, heals
 from perdure.values.listings import Listing
 from perdure.values.times import from_ms
 
+ENDS_THEN = ("", " A stored cancellation ends it then.", " If its deadline has passed, it is cancelled then.")
+"""The sentences that a workflow adds to the remedy, if it was cancelled or has a deadline."""
+
 
 def left_instances_are_listed(
     listing: Listing, before: Mapping[Address, Instance], after: Mapping[Address, Instance], marks: Mapping[str, Any]
@@ -43,7 +46,7 @@ def left_instances_are_listed(
         report = listed[address]
         assert report.left == left.error
         assert report.since == from_ms(left.since_ms)
-        assert report.heals == heals(left) != ""
+        assert report.heals in {f"{heals(left)}{then}" for then in ENDS_THEN}
         assert set(left.codes) <= set(marks), "code that does not run has left it"
         is_reason(left, after[address], marks[left.codes[-1]])
 
